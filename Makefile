@@ -1,0 +1,28 @@
+# Needs Python 3.11 or later, pip and make; everything else is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: demo test test-all lint bench clean
+
+demo: .venv/installed
+	$(BIN)/ppl-vae train vae --data digits --binarize dynamic --out runs/demo --resume
+
+test: .venv/installed
+	$(PYTEST)
+
+test-all: .venv/installed
+	$(PYTEST) -m "not gpu" --durations=15
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,39 @@
+"""Variational autoencoders as probabilistic programs in Pyro.
+
+>>> import ppl_vae as pv
+>>> ds = pv.load_dataset("digits", binarize="dynamic")
+>>> vae = pv.VAE(ds.event_shape, latent_dim=8)
+>>> result = pv.fit(vae, ds, epochs=1, progress=False)
+>>> list(result.history.columns)[:5]
+['epoch', 'step', 'loss', 'train_elbo', 'train_log_likelihood']
+"""
+
+from importlib.metadata import version
+
+from ppl_vae import data, errors, inference, kl, models, networks, plots
+from ppl_vae.data import list_datasets, load_dataset
+from ppl_vae.inference import evaluate, fit
+from ppl_vae.models import VAE, LinearGaussianVAE, load
+from ppl_vae.recipes import Recipe, list_recipes, make
+
+__version__ = version("ppl_vae")
+
+__all__ = [
+    "VAE",
+    "LinearGaussianVAE",
+    "Recipe",
+    "data",
+    "errors",
+    "evaluate",
+    "fit",
+    "inference",
+    "kl",
+    "list_datasets",
+    "list_recipes",
+    "load",
+    "load_dataset",
+    "make",
+    "models",
+    "networks",
+    "plots",
+]

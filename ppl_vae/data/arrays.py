@@ -1,0 +1,113 @@
+"""A user's own arrays as a data set: .npz, .npy and IDX files.
+
+An .npz archive holds ``x`` (or a single array of any name), or ``x_train`` and ``x_test``; beside them may
+stand ``y`` and ``factors``, with the same endings. Bytes (uint8) are divided by 255, unless no value is
+above 1; other numbers must lie in [0, 1] already, or ``value_range=None`` takes them as they are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ppl_vae.data.dataset import Dataset, Split
+from ppl_vae.data.idx import read_idx
+from ppl_vae.data.npy import read_npy
+from ppl_vae.data.npz import npz_names, read_npz
+from ppl_vae.data.split import SPLIT_NOTE, split_in_two
+from ppl_vae.data.tensors import UNIT_RANGE, Arrays, ValueRange, check_bounds, to_split, unit_divisor
+from ppl_vae.errors import DataError
+
+_ROLES = ("x", "y", "factors")
+
+
+def load_npy(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Dataset:
+    """One array [N, ...] of data, split 90/10.
+
+    Args:
+        path: the .npy file.
+        value_range: bounds that every value must keep, or None for real-valued data.
+
+    Raises:
+        DataError: a file or values that cannot be used.
+    """
+    check_bounds(value_range)
+    return _dataset(Path(path), [Arrays(read_npy(path))], value_range)
+
+
+def load_idx(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Dataset:
+    """One IDX file [N, ...] of data, plain or gzipped, split 90/10.
+
+    Args:
+        path: the IDX file.
+        value_range: bounds that every value must keep, or None for real-valued data.
+
+    Raises:
+        DataError: a file or values that cannot be used.
+    """
+    check_bounds(value_range)
+    return _dataset(Path(path), [Arrays(read_idx(path))], value_range)
+
+
+def load_npz(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Dataset:
+    """An archive with data and, where it has them, labels, factors and a test set; else split 90/10.
+
+    Args:
+        path: the .npz archive.
+        value_range: bounds that every value must keep, or None for real-valued data.
+
+    Raises:
+        DataError: a file, names or values that cannot be used.
+    """
+    check_bounds(value_range)
+    path = Path(path)
+    names = npz_names(path)
+    if {"x_train", "x_test"} <= set(names):
+        parts = [_read_part(path, names, ending) for ending in ("_train", "_test")]
+    elif "x" in names:
+        parts = [_read_part(path, names, "")]
+    elif len(names) == 1:
+        parts = [Arrays(read_npz(path, names)[names[0]])]
+    else:
+        found = ", ".join(names) or "nothing"
+        raise DataError(f"{path}: expected arrays named x, or x_train and x_test, or a single array, found {found}")
+    return _dataset(path, parts, value_range)
+
+
+def _read_part(path: Path, names: list[str], ending: str) -> Arrays:
+    roles = [role for role in _ROLES if role + ending in names]
+    members = read_npz(path, [role + ending for role in roles])
+    return Arrays(**{role: members[role + ending] for role in roles})
+
+
+def _dataset(path: Path, parts: list[Arrays], value_range: ValueRange) -> Dataset:
+    divisor = unit_divisor(parts, value_range)
+    notes = _notes(parts, divisor)
+    if len(parts) == 2:
+        train, test = (to_split(part, path, value_range, divisor) for part in parts)
+        _check_alike(path, train, test)
+    else:
+        # Checked whole before it is split, so that an error's counts and indices are the file's own.
+        train, test = split_in_two(to_split(parts[0], path, value_range, divisor), path)
+        notes = (*notes, SPLIT_NOTE)
+    factors = 0 if train.factors is None else train.factors.shape[1]
+    names = tuple(f"factor_{i}" for i in range(factors))
+    return Dataset(path.name, train, test, names, source=f"file {path}", notes=notes)
+
+
+def _check_alike(path: Path, train: Split, test: Split) -> None:
+    if train.x.shape[1:] != test.x.shape[1:]:
+        found = f"{tuple(train.x.shape)} and {tuple(test.x.shape)}"
+        raise DataError(f"{path}: expected x_train and x_test of the same event shape, found {found}")
+    widths = [None if part.factors is None else part.factors.shape[1] for part in (train, test)]
+    if widths[0] != widths[1]:
+        raise DataError(f"{path}: expected as many factors in train as in test, found {widths[0]} and {widths[1]}")
+
+
+def _notes(parts: list[Arrays], divisor: int) -> tuple[str, ...]:
+    if divisor != 1:
+        return (f"bytes divided by {divisor}",)
+    if all(part.x.dtype == np.uint8 for part in parts):
+        return ("bytes without a value above 1, taken as they are",)
+    return ()

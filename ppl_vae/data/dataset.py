@@ -1,0 +1,57 @@
+"""A data set: two splits of whole tensors, and what a reader of its numbers must know about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+Binarization = Literal["none", "threshold", "stochastic", "dynamic"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One half of a data set.
+
+    Attributes:
+        x: float32 [N, *event_shape], values in [0, 1] for images.
+        y: int64 [N] class labels, or None.
+        factors: float32 [N, F] ground-truth factors of variation, or None.
+    """
+
+    x: Tensor
+    y: Tensor | None = None
+    factors: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test data, the names of its factors, and its binarisation.
+
+    Attributes:
+        name: the name it was loaded under.
+        train: the split that is learnt from.
+        test: the split that is held out.
+        factor_names: one name per column of ``factors``; empty where there are none.
+        binarization: "none" (as loaded), "threshold", "stochastic" (split once), or "dynamic": ``train.x``
+            stays grey and is drawn anew in every training batch, ``test.x`` was drawn once.
+        source: where it came from, in words for a manifest (a file, "embedded", "rendered").
+        notes: further facts for the manifest, such as seeds of a split or of the test binarisation.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    factor_names: tuple[str, ...] = ()
+    binarization: Binarization = "none"
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one datum, for instance (1, 28, 28)."""
+        return tuple(self.train.x.shape[1:])

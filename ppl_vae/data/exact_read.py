@@ -1,0 +1,73 @@
+"""Reading exactly the bytes that a header promises, never more memory than the file can stand for.
+
+A header is a claim. Before any memory is taken for it, `check_claim` holds it against a limit and against
+what the stored bytes could expand to; `read_exactly` then grows with the bytes that truly arrive.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from ppl_vae.errors import DataError
+
+#: The most bytes that one array of a file may decompress to.
+MAX_BYTES = 8 * 2**30
+
+# Deflate codes at most 258 bytes in two bits.
+_MAX_DEFLATE_RATIO = 1032
+_CHUNK = 2**20
+
+
+class ByteStream(Protocol):
+    """What is read here: an open file, or a stream that decompresses as it goes."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+
+
+def check_claim(path: Path, claimed: int, stored: int, max_bytes: int = MAX_BYTES) -> None:
+    """Refuses a header that claims more bytes than allowed, or than its stored bytes could hold.
+
+    Args:
+        path: the file, for the message.
+        claimed: the bytes that the header promises.
+        stored: the bytes on disk, compressed by deflate or not at all.
+        max_bytes: the absolute limit.
+
+    Raises:
+        DataError: the claim is over the limit, or impossible.
+    """
+    if claimed > max_bytes:
+        raise DataError(
+            f"{path}: expected at most {max_bytes} bytes of content, found a header that claims {claimed}"
+        )
+    if claimed > _MAX_DEFLATE_RATIO * stored:
+        raise DataError(
+            f"{path}: expected {claimed} bytes of content, found a file too short for them: {stored} bytes"
+        )
+
+
+def read_exactly(stream: ByteStream, count: int, path: Path) -> bytearray:
+    """Reads ``count`` bytes, in pieces.
+
+    Raises:
+        DataError: the stream ends before.
+    """
+    content = bytearray()
+    while len(content) < count:
+        piece = stream.read(min(_CHUNK, count - len(content)))
+        if not piece:
+            raise DataError(f"{path}: expected {count} bytes, found the end after {len(content)} (truncated)")
+        content += piece
+    return content
+
+
+def expect_end(stream: ByteStream, path: Path) -> None:
+    """Refuses bytes after the promised content.
+
+    Raises:
+        DataError: the stream goes on.
+    """
+    if stream.read(1):
+        raise DataError(f"{path}: expected the end of the file, found further bytes after the content")

@@ -1,0 +1,42 @@
+"""Where the files of a named data set may lie: ``root=``, the variable PPL_VAE_DATA, the user's cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import platformdirs
+
+from ppl_vae.data.boundary import parser_boundary
+
+ENVIRONMENT_VARIABLE = "PPL_VAE_DATA"
+
+
+def environment_root() -> Path | None:
+    """The folder that PPL_VAE_DATA names, or None where it is not set."""
+    value = os.environ.get(ENVIRONMENT_VARIABLE)
+    return Path(value) if value else None
+
+
+def cache_folder(name: str) -> Path:
+    """The folder of one data set in the user's cache; it need not exist."""
+    return Path(platformdirs.user_cache_dir("ppl_vae")) / name
+
+
+def folders_under(root: str | Path, subfolders: tuple[str, ...]) -> list[Path]:
+    """Where to look under a root: its known subfolders first, then the root itself."""
+    return [*(Path(root) / subfolder for subfolder in subfolders), Path(root)]
+
+
+def first_existing(candidates: Iterable[Path]) -> Path | None:
+    """The first path that is there, or None.
+
+    Raises:
+        DataError: a path that may not be looked at.
+    """
+    for path in candidates:
+        with parser_boundary(path, "a readable path"):
+            if path.exists():
+                return path
+    return None

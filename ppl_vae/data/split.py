@@ -1,0 +1,73 @@
+"""The one rule by which a data set without a test set of its own is split: 90/10, always the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ppl_vae.data.dataset import Split
+from ppl_vae.errors import DataError
+
+_SEED = 0
+
+#: The rule in words, for `Dataset.notes`.
+SPLIT_NOTE = f"split at random into 90% train and 10% test under the fixed seed {_SEED}"
+
+
+def split_indices(count: int, where: object) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and the test data, each in ascending order.
+
+    The split depends on the count alone: no option moves it, so that no test datum of one run is
+    a training datum of another.
+
+    Args:
+        count: how many data there are.
+        where: the file, for the message.
+
+    Raises:
+        DataError: fewer than two data.
+
+    >>> train, test = split_indices(20, "example")
+    >>> len(train), len(test)
+    (18, 2)
+    """
+    if count < 2:
+        raise DataError(f"{where}: expected at least 2 data to split into train and test, found {count}")
+    order = np.random.default_rng(_SEED).permutation(count)
+    held_out = max(1, round(count / 10))
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def split_in_two(whole: Split, where: object) -> tuple[Split, Split]:
+    """The training and the test part of a split, by `split_indices`.
+
+    Raises:
+        DataError: fewer than two data.
+    """
+    train, test = (torch.from_numpy(index) for index in split_indices(len(whole), where))
+    return _take(whole, train), _take(whole, test)
+
+
+def _take(whole: Split, index: torch.Tensor) -> Split:
+    y, factors = (None if part is None else part[index] for part in (whole.y, whole.factors))
+    return Split(whole.x[index], y, factors)
+
+
+def subset_indices(count: int, limit: int | None) -> np.ndarray:
+    """Indices of at most ``limit`` data, drawn at random under a fixed seed, in ascending order.
+
+    Raises:
+        DataError: the limit is not a whole number above 0.
+    """
+    if limit is None:
+        return np.arange(count)
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise DataError(f"limit: expected a whole number above 0 or None, found {limit!r}")
+    return np.sort(np.random.default_rng(_SEED).permutation(count)[:limit])
+
+
+def subset_notes(count: int, chosen: int) -> tuple[str, ...]:
+    """The words for `Dataset.notes` where a limit took effect."""
+    if chosen == count:
+        return ()
+    return (f"{chosen} of {count} images, drawn at random under the fixed seed {_SEED}",)

@@ -1,0 +1,151 @@
+"""From arrays of a user's file to the tensors of a split: layout, value range, labels, factors.
+
+Layout of x, by its number of dimensions:
+
+    [N, D]        as it is
+    [N, H, W]     becomes [N, 1, H, W]
+    four          [N, C, H, W], unless the last dimension is 1, 3 or 4 and the second is not: then it is
+                  [N, H, W, C], and the channels are moved to the front
+    more          as it is
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppl_vae.data.dataset import Split
+from ppl_vae.errors import DataError
+
+#: The bounds that values must keep, or None for any real numbers.
+ValueRange = tuple[float, float] | None
+
+UNIT_RANGE = (0.0, 1.0)
+_CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The arrays of one split as a file holds them.
+
+    Attributes:
+        x: data [N, ...].
+        y: labels [N] or [N, 1], or None.
+        factors: ground-truth factors [N, F], or None.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None = None
+    factors: np.ndarray | None = None
+
+    def __getitem__(self, index: np.ndarray) -> Arrays:
+        y, factors = (None if part is None else part[index] for part in (self.y, self.factors))
+        return Arrays(self.x[index], y, factors)
+
+
+def unit_divisor(parts: list[Arrays], value_range: ValueRange) -> int:
+    """What uint8 values are divided by to lie in [0, 1]: 255, or 1 where no value of any split is above 1.
+
+    Other number types are never rescaled, nor are bytes where other bounds than [0, 1] are asked for.
+    """
+    if value_range is None or tuple(value_range) != UNIT_RANGE or any(part.x.dtype != np.uint8 for part in parts):
+        return 1
+    return 255 if max(part.x.max() for part in parts) > 1 else 1
+
+
+def to_split(arrays: Arrays, where: object, value_range: ValueRange = UNIT_RANGE, divisor: int = 1) -> Split:
+    """Checks the arrays of one split, once, and makes tensors of them.
+
+    Args:
+        arrays: x of any real number type; y of whole numbers; factors of any real number type.
+        where: the file, for messages.
+        value_range: the bounds that x must keep after division; None asks for finite values only.
+        divisor: what x is divided by.
+
+    Raises:
+        DataError: values that are not finite or out of bounds, or counts and shapes that do not fit.
+    """
+    x = _floats(_channels_first(arrays.x, where), f"{where}: x").div_(divisor)
+    _check_range(x, where, value_range)
+    y = None if arrays.y is None else _labels(arrays.y, len(x), where)
+    factors = None if arrays.factors is None else _factors(arrays.factors, len(x), where)
+    return Split(x, y, factors)
+
+
+def _channels_first(x: np.ndarray, where: object) -> np.ndarray:
+    if x.ndim < 2:
+        raise DataError(f"{where}: expected x of shape [N, ...] with 2 dimensions or more, found {x.shape}")
+    if x.ndim == 3:
+        return x[:, None]
+    if x.ndim == 4 and x.shape[3] in _CHANNELS and x.shape[1] not in _CHANNELS:
+        return np.moveaxis(x, 3, 1)
+    return x
+
+
+def _floats(values: np.ndarray, where: str) -> Tensor:
+    """A fresh contiguous float32 tensor; refuses what is not finite, there or in float32."""
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"{where}: expected real numbers, found dtype {values.dtype}")
+    with np.errstate(over="ignore"):
+        floats = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
+    broken = ~floats.isfinite()
+    if broken.any():
+        first = tuple(broken.nonzero()[0].tolist())
+        raise DataError(
+            f"{where}: expected finite float32 values, found {int(broken.sum())} that are NaN, infinite or "
+            f"too large, the first at index {first}"
+        )
+    return floats
+
+
+def _check_range(x: Tensor, where: object, value_range: ValueRange) -> None:
+    if value_range is None:
+        return
+    low, high = value_range
+    least, most = x.min().item(), x.max().item()
+    if not (low <= least and most <= high):
+        raise DataError(
+            f"{where}: expected x in [{low:g}, {high:g}], found values from {least:.9g} to {most:.9g}; "
+            "rescale them, or load real-valued data with value_range=None"
+        )
+
+
+def check_bounds(value_range: ValueRange) -> None:
+    """Refuses bounds that are not None or two finite numbers in order.
+
+    Raises:
+        DataError: other bounds.
+    """
+    if value_range is None:
+        return
+    try:
+        low, high = value_range
+        good = math.isfinite(low) and math.isfinite(high) and low < high
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise DataError(f"value_range: expected (low, high) or None, found {value_range!r}")
+
+
+def _labels(y: np.ndarray, count: int, where: object) -> Tensor:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or y.dtype.kind not in "biu":
+        raise DataError(f"{where}: expected y as whole numbers [N], found dtype {y.dtype} and shape {y.shape}")
+    if len(y) != count:
+        raise DataError(f"{where}: expected as many labels as data, found {len(y)} labels for {count} data")
+    if y.dtype == np.uint64 and y.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{where}: expected labels that fit int64, found {y.max()}")
+    return torch.from_numpy(y.astype(np.int64))
+
+
+def _factors(factors: np.ndarray, count: int, where: object) -> Tensor:
+    if factors.ndim != 2:
+        raise DataError(f"{where}: expected factors of shape [N, F], found {factors.shape}")
+    if len(factors) != count:
+        raise DataError(f"{where}: expected a row of factors for each datum, found {len(factors)} for {count} data")
+    return _floats(factors, f"{where}: factors")

@@ -1,0 +1,42 @@
+"""What can go wrong, as a few exceptions under one root.
+
+Each message is one sentence or two that name the file, field or site, what was expected and what was
+found. The command line prints the message alone and exits with code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PplVaeError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class DataError(PplVaeError, ValueError):
+    """Data that cannot be used: the file or field, what was expected, what was found."""
+
+
+class ModelError(PplVaeError, ValueError):
+    """A model, guide or setting that cannot be used: the site or option, and the shape or value found."""
+
+
+class ConvergenceError(PplVaeError, ArithmeticError):
+    """Training met a number that is not finite: the epoch, the step and the terms that broke."""
+
+
+class CheckpointError(PplVaeError, OSError):
+    """A run or model folder that cannot be read, written or continued: the file and the reason."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
+    """One sentence for a name that is not in a table, with the nearest known one.
+
+    >>> unknown_name("data set", "digit", ["digits", "mnist"])
+    "unknown data set 'digit'; did you mean 'digits'? Known: digits, mnist"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}"

@@ -1,0 +1,136 @@
+"""Training data: whole tensors on the training device, batches by index, no worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppl_vae.data import Dataset, binarize
+from ppl_vae.errors import DataError, ModelError
+
+# Streams of random numbers besides the training stream, told apart by an offset on the user's seed.
+SPLIT_STREAM, BINARIZATION_STREAM, ORDER_STREAM = 1 << 40, 2 << 40, 3 << 40
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run is trained, validated and tested on.
+
+    Attributes:
+        x: [N, *event_shape], or None where the user's own ``batches`` are iterated.
+        batches: the user's own batches, iterated anew in every epoch.
+        dynamic: whether x is grey and drawn to 0/1 in every batch.
+        validation: what chooses the best weights, if anything does.
+        validation_name: in words, for the manifest.
+        test: evaluated every epoch, chooses nothing.
+    """
+
+    x: Tensor | None
+    batches: Iterable[Any] | None = None
+    dynamic: bool = False
+    validation: Tensor | None = None
+    validation_name: str = "none"
+    test: Tensor | None = None
+
+    def example(self) -> Tensor:
+        """A few data, as the model sees them in training."""
+        x = self.x[:2] if self.x is not None else _tensor(next(iter(self.batches or ())))
+        return x.bernoulli() if self.dynamic else x
+
+    def epoch(self, epoch: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+        """The batches of one epoch, every datum once, in an order that depends on (seed, epoch) alone."""
+        if self.x is None:
+            yield from (_tensor(batch) for batch in self.batches or ())
+            return
+        generator = torch.Generator().manual_seed(seed + ORDER_STREAM + (epoch << 20))
+        order = torch.randperm(len(self.x), generator=generator).to(self.x.device)
+        for indices in order.split(batch_size):
+            batch = self.x.index_select(0, indices)
+            yield batch.bernoulli() if self.dynamic else batch
+
+    def steps(self, batch_size: int) -> int | None:
+        """Optimiser steps an epoch; None where only the user's batches know."""
+        if self.x is not None:
+            return -(-len(self.x) // batch_size)
+        return len(self.batches) if hasattr(self.batches, "__len__") else None  # type: ignore[arg-type]
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> TrainingData:
+        """The same on a device, as floats of a dtype."""
+        move = {n: t.to(device, dtype) for n in ("x", "validation", "test") if (t := getattr(self, n)) is not None}
+        return replace(self, **move)
+
+
+def training_data(data: Any, validation: Any, batch_size: int, seed: int) -> TrainingData:
+    """Sort out what the user gave to ``fit``.
+
+    Args:
+        data: a Dataset, a tensor or array [N, *event_shape], or an iterable of batches.
+        validation: None, a fraction of the training data, a tensor or array, or "test".
+        batch_size: checked against the number of data.
+        seed: of the split.
+
+    Raises:
+        DataError: empty data, fewer data than a batch, or values that are not finite.
+        ModelError: ``validation`` is none of the above, or asks for what ``data`` does not have.
+    """
+    if isinstance(data, Dataset):
+        dynamic = data.binarization == "dynamic"
+        found = TrainingData(data.train.x, dynamic=dynamic, test=data.test.x)
+    elif isinstance(data, Tensor | np.ndarray):
+        found = TrainingData(_finite(torch.as_tensor(data)))
+    elif isinstance(data, Iterable) and not isinstance(data, Iterator | str):
+        found = TrainingData(None, batches=data)
+    else:
+        raise DataError(
+            f"data must be a Dataset, a tensor, an array or a re-iterable of batches, got {type(data).__name__}"
+        )
+    found = _with_validation(found, validation, seed)
+    if found.x is not None and len(found.x) < batch_size:
+        raise DataError(f"batch_size {batch_size} is larger than the {len(found.x)} data there are to train on")
+    return found
+
+
+def _with_validation(data: TrainingData, validation: Any, seed: int) -> TrainingData:
+    if validation is None:
+        return data
+    if isinstance(validation, str):
+        if validation != "test" or data.test is None:
+            raise ModelError(f"validation {validation!r}: a name can only be 'test', of a Dataset that has one")
+        return replace(data, validation=data.test, validation_name="test")
+    if isinstance(validation, float):
+        return _split(data, validation, seed)
+    held_out = _finite(torch.as_tensor(validation))
+    return replace(data, validation=held_out, validation_name=f"{len(held_out)} given data")
+
+
+def _split(data: TrainingData, fraction: float, seed: int) -> TrainingData:
+    if data.x is None or not 0 < fraction < 1:
+        raise ModelError(f"validation={fraction} needs a fraction between 0 and 1 and data in one tensor")
+    order = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(seed + SPLIT_STREAM))
+    size = max(1, round(fraction * len(data.x)))
+    held_out = data.x[order[:size]]
+    if data.dynamic:
+        held_out = binarize(
+            held_out, "stochastic", generator=torch.Generator().manual_seed(seed + BINARIZATION_STREAM)
+        )
+    name = f"a random {fraction:g} of the training data ({size}), seed {seed}"
+    return replace(data, x=data.x[order[size:]], validation=held_out, validation_name=name)
+
+
+def _finite(x: Tensor) -> Tensor:
+    if x.dim() == 0 or len(x) == 0:
+        raise DataError(f"data are empty: shape {list(x.shape)}")
+    if not torch.isfinite(x).all():
+        first = (~torch.isfinite(x)).nonzero()[0].tolist()
+        raise DataError(f"data have NaN or infinite values, the first at index {first}")
+    return x
+
+
+def _tensor(batch: Any) -> Tensor:
+    """The data of one batch: itself, or the first of a tuple such as (x, y)."""
+    return torch.as_tensor(batch[0] if isinstance(batch, tuple | list) else batch)

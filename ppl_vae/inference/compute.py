@@ -1,0 +1,56 @@
+"""Where and with how many threads a run computes: chosen once, by rule and not by timing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ppl_vae.errors import ModelError
+
+# Below this many floating-point operations in a step's matrix products a second thread costs more to wake
+# than it saves (measured on two cores: the digits' MLP is faster on one thread, MNIST's on two).
+SINGLE_THREAD_FLOPS = 30_000_000
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device by name; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        ModelError: the name is unknown or there is no such device here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"device {device!r} is unknown: {str(error).splitlines()[0]}") from None
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"device {str(device)!r} was asked for, but torch sees no CUDA device")
+    return resolved
+
+
+def threads_for(run_once: Callable[[], Any]) -> int:
+    """One thread for a small step, all of torch's for a large one.
+
+    Args:
+        run_once: the forward pass of one training step.
+    """
+    with FlopCounterMode(display=False) as counter:
+        run_once()
+    # A backward pass costs about twice the forward one.
+    return 1 if 3 * counter.get_total_flops() < SINGLE_THREAD_FLOPS else torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Compute with that many threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

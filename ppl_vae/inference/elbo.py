@@ -1,0 +1,135 @@
+r"""Estimators of the evidence lower bound, each a short function of Terms, each a drop-in pyro.infer.ELBO.
+
+    ELBO_n = E_q [ log p(x_n|z) + log p(z) - log q(z|x_n) ] = E_q [ log p(x_n|z) ] - KL(q(z|x_n) || p(z))
+
+The first form is estimated by Monte Carlo as a whole, the second has its KL in closed form. Both are
+unbiased, for the value and for the gradient, with any number of particles.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.inference.objective import Objective
+from ppl_vae.inference.pair import Program
+from ppl_vae.inference.terms import Terms, trace_terms
+
+
+class Estimator(Objective):
+    """An estimator of a bound on log p(x), per datum.
+
+    A subclass states the bound; where the bound's own derivative is not the gradient estimate, it states a
+    ``surrogate`` whose derivative is.
+
+    Args:
+        num_particles: K draws per datum.
+    """
+
+    @abstractmethod
+    def bound(self, terms: Terms) -> Tensor:
+        """The estimate of the bound: [N], nats per datum, higher is better."""
+
+    def surrogate(self, terms: Terms) -> Tensor | None:
+        """[N], differentiated in place of ``bound``; None where the bound is differentiated itself."""
+        return None
+
+    def kl(self, terms: Terms) -> Tensor:
+        """This estimator's reading of the KL term: [K, N], nats."""
+        return terms.log_guide - terms.log_prior
+
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """Minus the mean of the bound over the batch, nats per datum, with the surrogate's gradient."""
+        bound, surrogate = self.bound(terms), self.surrogate(terms)
+        if surrogate is not None:
+            bound = surrogate + (bound - surrogate).detach()
+        return -bound.mean()
+
+    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """The bound for every datum: [N], nats, higher is better. Gradients flow.
+
+        Raises:
+            ModelError: the pair is refused; the site is named.
+            DataError: the model's likelihood has no density for some value of x.
+        """
+        terms = trace_terms(model, guide, x, *args, num_particles=self.num_draws, gradient=self.gradient, **kwargs)
+        return self.bound(terms)
+
+    @property
+    def estimator(self) -> Estimator:
+        """Itself: an estimator is an objective that weights nothing."""
+        return self
+
+
+class MonteCarloKL(Estimator):
+    """mean_k [log p(x|z_k) + log p(z_k) - log q(z_k|x)], the KL by Monte Carlo.
+
+    The value and the reparameterised gradient of ``pyro.infer.Trace_ELBO`` (form A, SGVB-A, of Kingma &
+    Welling 2014). Its variance vanishes where q is the exact posterior. Works for any pair with
+    reparameterised draws.
+    """
+
+    def bound(self, terms: Terms) -> Tensor:
+        """[N], nats."""
+        return terms.log_weight.mean(0)
+
+
+class AnalyticKL(Estimator):
+    """mean_k log p(x|z_k) - KL(q(z|x) || p(z)), the KL in closed form.
+
+    What ``pyro.infer.TraceMeanField_ELBO`` computes (form B, SGVB-B, of Kingma & Welling 2014), but a site
+    without a closed form is refused by name where Pyro falls back to Monte Carlo in silence.
+    """
+
+    def bound(self, terms: Terms) -> Tensor:
+        """[N], nats."""
+        return (terms.log_likelihood - terms.kl()).mean(0)
+
+    def kl(self, terms: Terms) -> Tensor:
+        """KL(q || p) in closed form: [K, N], nats."""
+        return terms.kl()
+
+
+ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
+    "analytic-kl": AnalyticKL,
+    "monte-carlo-kl": MonteCarloKL,
+}
+
+
+def list_estimators() -> list[str]:
+    """The names that ``get_elbo`` knows."""
+    return list(ESTIMATORS)
+
+
+def get_elbo(name: str, **options: Any) -> Estimator:
+    """The estimator of that name.
+
+    Raises:
+        ModelError: the name or an option is unknown.
+
+    >>> get_elbo("analytic-kl", num_particles=8).num_particles
+    8
+    """
+    if name not in ESTIMATORS:
+        raise ModelError(unknown_name("estimator", name, ESTIMATORS))
+    try:
+        return ESTIMATORS[name](**options)
+    except TypeError as error:
+        raise ModelError(f"estimator {name!r}: {error}") from error
+
+
+def as_objective(elbo: str | Objective) -> Objective:
+    """An estimator by name, or the objective itself.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    if isinstance(elbo, str):
+        return get_elbo(elbo)
+    if not isinstance(elbo, Objective):
+        raise ModelError(f"elbo must be a name or an objective of ppl_vae.inference, got {type(elbo).__name__}")
+    return elbo

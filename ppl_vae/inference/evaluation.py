@@ -1,0 +1,113 @@
+"""The plain, un-weighted ELBO of a pair on given data, per datum, in memory-bounded chunks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair import Program, owner, split_pair
+from ppl_vae.inference.terms import Terms, check_data, run_terms
+from ppl_vae.randomness import seeded
+from ppl_vae.registration import unregistered
+
+# Numbers per chunk: K particles of a batch times the coordinates of a datum. It is fixed, not measured,
+# because the draws, and so the last digits of the result, depend on where the chunks are cut.
+CHUNK_NUMBERS = 1 << 21
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """ELBO and its two terms, per datum: [N], nats.
+
+    The KL is in closed form where there is one, else by Monte Carlo on the same draws; ``closed_form`` says.
+    """
+
+    elbo: Tensor
+    log_likelihood: Tensor
+    kl: Tensor
+    closed_form: bool
+    num_particles: int
+
+    def summary(self) -> dict[str, float]:
+        """Means over the data, and the standard error of the mean ELBO over data and draws."""
+        return {
+            "elbo": self.elbo.mean().item(),
+            "elbo_stderr": self.elbo.std().item() / math.sqrt(len(self.elbo)) if len(self.elbo) > 1 else math.nan,
+            "log_likelihood": self.log_likelihood.mean().item(),
+            "kl": self.kl.mean().item(),
+        }
+
+
+@torch.no_grad()
+def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0) -> Evaluation:
+    """Evaluate the plain ELBO of every datum.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
+        x: [N, *event_shape].
+        num_particles: K draws per datum; the terms are means over them.
+        seed: of the draws; torch's global generators are left as they were.
+
+    Raises:
+        ModelError: the pair is refused; the site is named.
+        DataError: the model's likelihood has no density for some value of x.
+    """
+    model, guide = split_pair(pair)
+    x = _beside(model, torch.as_tensor(x))
+    check_data(model, x)
+    with (
+        seeded(seed, x.device),
+        unregistered(),
+        pyro.validation_enabled(False),
+        evaluation_mode(model, guide),
+    ):
+        return _in_chunks(model, guide, x, num_particles)
+
+
+def _in_chunks(model: Program, guide: Program, x: Tensor, num_particles: int) -> Evaluation:
+    chunk = max(1, CHUNK_NUMBERS // (num_particles * max(1, x[0].numel())))
+    closed_form, rows = True, []
+    for batch in x.split(chunk):
+        terms = run_terms(model, guide, (batch,), {}, num_particles)
+        kl, closed_form = closed_form_or_monte_carlo(terms)
+        rows.append(torch.stack([terms.log_likelihood.mean(0), kl.mean(0)]))
+    log_likelihood, kl = torch.cat(rows, dim=1)
+    return Evaluation(log_likelihood - kl, log_likelihood, kl, closed_form, num_particles)
+
+
+def closed_form_or_monte_carlo(terms: Terms) -> tuple[Tensor, bool]:
+    """The KL term [K, N] in closed form if all sites have one, else by Monte Carlo; and which it is."""
+    try:
+        return terms.kl(), True
+    except ModelError:
+        return terms.log_guide - terms.log_prior, False
+
+
+class evaluation_mode:  # noqa: N801  (a context manager, named as torch's own no_grad)
+    """Modules in evaluation mode inside, as they were outside."""
+
+    def __init__(self, *programs: Program) -> None:
+        owners = [m for m in map(owner, programs) if m is not None]
+        self.modules = {id(m): m for top in owners for m in top.modules()}.values()
+
+    def __enter__(self) -> None:
+        self.before = [(m, m.training) for m in self.modules]
+        for module in self.modules:
+            module.training = False
+
+    def __exit__(self, *_: object) -> None:
+        for module, training in self.before:
+            module.training = training
+
+
+def _beside(model: Program, x: Tensor) -> Tensor:
+    """X where the model's parameters are, in their dtype."""
+    module = owner(model)
+    like = next(module.parameters(), None) if module is not None else None
+    return x if like is None else x.to(like.device, like.dtype)

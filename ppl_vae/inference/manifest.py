@@ -1,0 +1,64 @@
+"""What a run was: enough to say which numbers it gives, and to tell it from another run."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.data import Dataset, fingerprint
+from ppl_vae.errors import CheckpointError
+from ppl_vae.inference.batches import TrainingData
+
+
+def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
+    """On which data the numbers stand: name, binarisation, sizes and checksums."""
+    described: dict[str, Any] = {"validation": found.validation_name}
+    if isinstance(data, Dataset):
+        described |= {"name": data.name, "binarization": data.binarization, "source": data.source}
+        described |= {"notes": list(data.notes)}
+    for split in ("x", "validation", "test"):
+        tensor = getattr(found, split)
+        if isinstance(tensor, Tensor):
+            label = "train" if split == "x" else split
+            described |= {f"{label}_size": len(tensor), f"{label}_sha256": fingerprint(tensor)}
+    return described
+
+
+def versions() -> dict[str, str]:
+    """The versions of what computed."""
+    packages = ("ppl_vae", "torch", "pyro-ppl", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+
+
+def describe_device(device: torch.device) -> str:
+    """The device and its name."""
+    return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else f"cpu: {platform.machine()}"
+
+
+def require_same_run(stored: Mapping[str, Any], own: Mapping[str, Any], where: object) -> None:
+    """Refuse to continue a checkpoint that belongs to another run.
+
+    Raises:
+        CheckpointError: a field differs; it is named.
+    """
+    before, now = _identity(stored), _identity(own)
+    for field in sorted({*before, *now}):
+        if before.get(field) != now.get(field):
+            raise CheckpointError(
+                f"{where}: the checkpoint is of another run: "
+                f"{field} was {before.get(field)!r}, is now {now.get(field)!r}"
+            )
+
+
+def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that decide the numbers; a run may be continued for longer, and on another device."""
+    settings = {k: v for k, v in manifest["settings"].items() if k not in ("epochs", "patience")}
+    # Through JSON, as the stored one went, so that tuples and lists compare alike.
+    parts = {"model": manifest["model"], "data": manifest["data"], "seed": manifest["seed"], **settings}
+    return json.loads(json.dumps(parts))

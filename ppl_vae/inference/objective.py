@@ -1,0 +1,110 @@
+"""What turns Terms into a loss: the protocol that ``fit`` knows, and a drop-in pyro.infer.ELBO.
+
+An objective is an nn.Module with ``forward(terms, step) -> loss``, minus the mean over the batch in nats per
+datum. It may own parameters. Called with a model and a guide it becomes a module whose value is, as in
+Pyro, minus the SUM over the data (times N / B under a subsampled plate).
+"""
+
+from __future__ import annotations
+
+import weakref
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import torch
+from pyro.infer.elbo import ELBOModule
+from pyro.infer.enum import get_importance_trace
+from torch import Tensor, nn
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair import Program, owner
+from ppl_vae.inference.terms import Gradient, Terms, check_data, run_terms
+
+if TYPE_CHECKING:
+    from ppl_vae.inference.elbo import Estimator
+
+
+class Loss(ELBOModule):
+    """``objective(model, guide)``: a module whose forward(x) is the loss and whose parameters are the pair's.
+
+    Parameters of a bound method are those of the nn.Module it belongs to.
+    """
+
+    def __init__(self, model: Program, guide: Program, elbo: Objective) -> None:
+        super().__init__(model, guide, elbo)  # type: ignore[arg-type]  # plain functions work as well
+        self.owners = nn.ModuleList(m for m in (owner(model), owner(guide)) if m is not None)
+
+
+class Objective(pyro.infer.ELBO, nn.Module):
+    """Terms -> loss.
+
+    Args:
+        num_particles: K draws per datum.
+    """
+
+    # How the terms must depend on the guide's parameters; a weighting takes its estimator's.
+    gradient: Gradient = "total"
+
+    def __init__(self, num_particles: int = 1) -> None:
+        nn.Module.__init__(self)
+        if not isinstance(num_particles, int) or num_particles < 1:
+            raise ModelError(f"num_particles must be an integer of at least 1, got {num_particles!r}")
+        pyro.infer.ELBO.__init__(self, num_particles=num_particles)
+        self._judged: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    @abstractmethod
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """Minus the objective, the mean over the batch: a scalar, nats per datum.
+
+        Args:
+            terms: of one batch, traced with this objective's ``num_draws`` and ``gradient``.
+            step: the optimiser step from 0, for schedules; None outside training.
+        """
+
+    @property
+    @abstractmethod
+    def estimator(self) -> Estimator:
+        """The estimator under the weighting: the plain ELBO that is reported beside the objective."""
+
+    @property
+    def num_draws(self) -> int:
+        """How many draws per datum ``forward`` needs in its terms."""
+        return self.num_particles
+
+    def extra_repr(self) -> str:
+        """What a manifest says besides the class."""
+        return f"num_particles={self.num_particles}"
+
+    def __call__(self, model: Program, guide: Program) -> Loss:
+        """A module whose forward(x) is the loss of this pair on x."""
+        return Loss(model, guide, self)
+
+    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        """Minus the sum over the data: a scalar with gradients. The first batch of a pair is judged by value."""
+        self._judge_once(model, args)
+        terms = run_terms(model, guide, args, kwargs, self.num_draws, self.gradient)
+        return self.forward(terms) * (terms.log_likelihood.shape[1] * terms.data_scale)
+
+    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """Minus the sum over the data, a number."""
+        with torch.no_grad():
+            return self.differentiable_loss(model, guide, *args, **kwargs).item()
+
+    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """The loss, with its gradients added to the parameters' ``grad``: what pyro.infer.SVI calls."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        if loss.requires_grad:
+            loss.backward()
+        return loss.item()
+
+    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
+        # Pyro's base class asks for it; ours works on Terms and never calls it.
+        return get_importance_trace("flat", 1, model, guide, args, kwargs)
+
+    def _judge_once(self, model: Program, args: tuple[Any, ...]) -> None:
+        judged = owner(model)
+        if judged is None or judged in self._judged or not args:
+            return
+        check_data(model, args[0])
+        self._judged.add(judged)

@@ -1,0 +1,242 @@
+"""Running a (model, guide) pair once, and refusing pairs whose numbers would be silently wrong.
+
+A pair is two Pyro programs with any latent sites inside one vectorised plate at dim -1. The particles are a
+plate at dim -2. This file knows Pyro's traces; nothing above it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import detach
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import am_i_wrapped
+from torch import Tensor, nn
+
+from ppl_vae.errors import ModelError
+from ppl_vae.registration import unregistered
+
+# A site of a Pyro trace. Pyro's own type has optional fields that every sample site does have.
+Node = Any
+Program = Callable[..., Any]
+PARTICLES = "_ppl_vae_particles"
+
+
+@dataclass(frozen=True)
+class PairRun:
+    """The sample sites of one run.
+
+    Attributes:
+        guide_sites: trace nodes of the guide's latent sites, in its order.
+        model_sites: trace nodes of the model's latent sites, in its order.
+        observed: trace nodes of the model's observed sites.
+        stopped: by site, q with the guide's parameters stopped (under gradient="path").
+        scales: by site, the factor from ``poutine.scale`` apart from the data plate's own N / B.
+        num_data: N, the size of the data plate in this run.
+        data_scale: full size of the data plate over N.
+    """
+
+    guide_sites: dict[str, Node]
+    model_sites: dict[str, Node]
+    observed: dict[str, Node]
+    stopped: dict[str, Any]
+    scales: dict[str, Any]
+    num_data: int
+    data_scale: float
+
+
+def split_pair(pair: Any) -> tuple[Program, Program]:
+    """The two programs of an object with ``.model`` and ``.guide``, or of a tuple.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    if isinstance(pair, tuple) and len(pair) == 2:
+        model, guide = pair
+    else:
+        model, guide = getattr(pair, "model", None), getattr(pair, "guide", None)
+    if not (callable(model) and callable(guide)):
+        raise ModelError(
+            f"expected an object with .model and .guide, or a tuple (model, guide), got {type(pair).__name__}"
+        )
+    return model, guide
+
+
+def owner(program: Program) -> nn.Module | None:
+    """The nn.Module that holds a program's parameters: itself, or the one that a bound method belongs to."""
+    if isinstance(program, nn.Module):
+        return program
+    bound = getattr(program, "__self__", None) if inspect.ismethod(program) else None
+    return bound if isinstance(bound, nn.Module) else None
+
+
+def run_pair(
+    model: Program,
+    guide: Program,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    num_particles: int,
+    gradient: str,
+) -> PairRun:
+    """Run the guide, then the model at the guide's draws.
+
+    Raises:
+        ModelError: the pair is refused; the site is named.
+    """
+    if num_particles < 1:
+        raise ModelError(f"num_particles must be at least 1, got {num_particles}")
+    with contextlib.ExitStack() as stack:
+        if not am_i_wrapped():
+            stack.enter_context(unregistered())
+        if num_particles > 1:
+            stack.enter_context(pyro.plate(PARTICLES, num_particles, dim=-2))
+        guide_trace = _trace_guide(guide, args, kwargs, gradient)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+        guide_sites, model_latent, observed = _sort(guide_trace, model_trace, gradient)
+        stopped = _stopped_guide(guide, guide_sites, guide_trace, args, kwargs) if gradient == "path" else {}
+    nodes = {**guide_sites, **model_latent, **observed}
+    num_data, data_scale = _data_plate(nodes)
+    scales = {name: _own_scale(node) for name, node in nodes.items()}
+    for name, node in guide_sites.items():
+        if name in model_latent and not _same(_own_scale(node), scales[name]):
+            raise ModelError(
+                f"site {name!r} is scaled by {_own_scale(node)} in the guide but by {scales[name]} in the model; "
+                "scale both alike, or leave the scaling out and use an objective such as inf.Beta"
+            )
+    return PairRun(guide_sites, model_latent, observed, stopped, scales, num_data, data_scale)
+
+
+class _Detached(Messenger):
+    """Cut every draw off from the parameters it was drawn with."""
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if isinstance(msg["value"], Tensor) and not msg["is_observed"]:
+            msg["value"] = msg["value"].detach()
+
+
+def _trace_guide(guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], gradient: str) -> poutine.Trace:
+    with _Detached() if gradient == "score" else contextlib.nullcontext():
+        trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    for node in _sample_nodes(trace).values():
+        # The model reads an alias. What flows back through the alias is the path derivative of the
+        # densities alone, which some estimators reweight; the guide's own chain of draws is not in it.
+        node["value"] = node["value"].view_as(node["value"])
+    return trace
+
+
+def _sort(guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str) -> tuple[dict[str, Node], ...]:
+    """Latent sites of the guide, latent sites of the model, observed sites; or a refusal."""
+    in_guide, in_model = _sample_nodes(guide_trace), _sample_nodes(model_trace)
+    latent = {name: node for name, node in in_model.items() if not node["is_observed"]}
+    observed = {name: node for name, node in in_model.items() if node["is_observed"]}
+    for name, node in in_guide.items():
+        if node["is_observed"]:
+            raise ModelError(f"site {name!r} is observed in the guide; observe data in the model")
+        if name in observed:
+            raise ModelError(f"site {name!r} is sampled in the guide but observed in the model")
+        if name not in latent and not (node["infer"] or {}).get("is_auxiliary"):
+            raise ModelError(
+                f"site {name!r} is in the guide but not in the model (mark it is_auxiliary if that is meant)"
+            )
+        if gradient != "score" and torch.is_grad_enabled() and not node["fn"].has_rsample:
+            raise ModelError(
+                f"site {name!r}: {type(node['fn']).__name__} has no reparameterised draws; "
+                "use an estimator of the score-function family"
+            )
+    for name in latent:
+        if name not in in_guide:
+            raise ModelError(f"site {name!r} is latent in the model but missing from the guide")
+    if not observed:
+        raise ModelError("the model observes nothing: no site has obs=")
+    return in_guide, latent, observed
+
+
+def _sample_nodes(trace: poutine.Trace) -> dict[str, Node]:
+    """Sample sites, without the bookkeeping of plates and of pyro.deterministic."""
+    return {
+        name: node
+        for name, node in trace.nodes.items()
+        if node["type"] == "sample"
+        and not poutine.util.site_is_subsample(node)
+        and not (node["infer"] or {}).get("_deterministic")
+    }
+
+
+def _stopped_guide(
+    guide: Program,
+    sites: dict[str, Node],
+    trace: poutine.Trace,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Every site's q with the guide's parameters stopped but the dependence on earlier draws kept."""
+    if len(sites) == 1:
+        return {name: detach(node["fn"]) for name, node in sites.items()}
+    with parameters_stopped(guide), poutine.block():
+        replayed = poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*args, **kwargs)
+    return {name: replayed.nodes[name]["fn"] for name in sites}
+
+
+class _StoppedParam(Messenger):
+    def _pyro_post_param(self, msg: Any) -> None:
+        msg["value"] = msg["value"].detach()
+
+
+@contextlib.contextmanager
+def parameters_stopped(program: Program) -> Iterator[None]:
+    """Run a program whose parameters, its module's and the store's, are constants."""
+    module = owner(program)
+    live = [p for p in module.parameters() if p.requires_grad] if module is not None else []
+    try:
+        for parameter in live:
+            parameter.requires_grad_(False)
+        with _StoppedParam():
+            yield
+    finally:
+        for parameter in live:
+            parameter.requires_grad_(True)
+
+
+def _data_plate(nodes: dict[str, Node]) -> tuple[int, float]:
+    """Size N and scale (full size over N) of the one plate that every site must stand in."""
+    sizes = {}
+    for name, node in nodes.items():
+        frames = [frame for frame in node["cond_indep_stack"] if frame.name != PARTICLES]
+        sequential = [frame.name for frame in frames if not frame.vectorized]
+        if sequential:
+            raise ModelError(
+                f"site {name!r} stands in the sequential plate {sequential[0]!r}; make the plate vectorised"
+            )
+        if [frame.dim for frame in frames] != [-1]:
+            where = f"plates {[(f.name, f.dim) for f in frames]}" if frames else "no plate"
+            raise ModelError(f"site {name!r} stands in {where}; every site needs one data plate at dim -1")
+        sizes[name] = (frames[0].size, (frames[0].full_size or frames[0].size) / frames[0].size)
+    (first, plate), *rest = sizes.items()
+    for name, other in rest:
+        if other != plate:
+            raise ModelError(
+                f"site {name!r} stands in a data plate of size {other[0]}, site {first!r} in one of {plate[0]}"
+            )
+    return plate
+
+
+def _own_scale(node: Node) -> Any:
+    """The site's scale without what its subsampled plates contribute."""
+    scale = node["scale"]
+    for frame in node["cond_indep_stack"]:
+        if frame.full_size and frame.full_size != frame.size:
+            scale = scale * frame.size / frame.full_size
+    return scale
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return a is b or torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+    return abs(a - b) <= 1e-9 * max(abs(a), abs(b))

@@ -1,0 +1,46 @@
+"""The progress bar of a run: loss, throughput and time left, in a terminal and in a notebook."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from torch import Tensor
+from tqdm.auto import tqdm
+
+SECONDS_BETWEEN_READINGS = 0.5
+
+
+class Progress:
+    """Counts data; reads the loss from the device at most twice a second.
+
+    Args:
+        total: data to be stepped over; None where unknown.
+        enabled: False shows nothing.
+    """
+
+    def __init__(self, total: int | None, enabled: bool) -> None:
+        self._bar = tqdm(total=total, unit="img", unit_scale=True, disable=not enabled, dynamic_ncols=True)
+        self._read_at = 0.0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def advance(self, size: int, loss: Tensor) -> None:
+        """One step of ``size`` data is done."""
+        self._bar.update(size)
+        now = time.monotonic()
+        if not self._bar.disable and now - self._read_at > SECONDS_BETWEEN_READINGS:
+            self._read_at = now
+            self._bar.set_postfix_str(f"loss {loss.item():.2f}", refresh=False)
+
+    def summarise(self, row: dict[str, float]) -> None:
+        """Show the newest epoch's numbers."""
+        held_out = next((name for name in ("validation_elbo", "test_elbo", "train_elbo") if name in row), "loss")
+        score = f"{held_out.replace('_elbo', ' ELBO')} {row[held_out]:.2f}"
+        self._bar.set_postfix_str(f"epoch {row['epoch']:.0f}, loss {row['loss']:.2f}, {score}")

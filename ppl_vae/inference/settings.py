@@ -1,0 +1,105 @@
+"""The settings of a run: what the user gave, else what the recipe says, else the defaults."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.inference.elbo import as_objective
+from ppl_vae.inference.objective import Objective
+from ppl_vae.inference.schedules import Schedule
+
+Optimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run trains; ``fit`` documents each.
+
+    Raises:
+        ModelError: a value that cannot be meant.
+    """
+
+    elbo: str | Objective = "analytic-kl"
+    epochs: int = 50
+    batch_size: int = 128
+    lr: float = 1e-3
+    optimizer: Optimizer | None = None
+    schedule: Schedule | None = None
+    max_grad_norm: float | None = None
+    validation: float | Tensor | str | None = None
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ModelError(f"{name} must be an integer of at least 1, got {value!r}")
+        for name in ("lr", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ModelError(f"{name} must be positive, got {value!r}")
+
+    @property
+    def objective(self) -> Objective:
+        """The objective behind ``elbo``."""
+        return as_objective(self.elbo)
+
+    def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        """The optimiser over the parameters: Adam in one fused kernel, unless the user brought another."""
+        if self.optimizer is None:
+            return torch.optim.Adam(parameters, lr=self.lr, fused=True)
+        if _takes_rate(self.optimizer):
+            return self.optimizer(parameters, lr=self.lr)  # type: ignore[call-arg]
+        return self.optimizer(parameters)
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values, for a manifest."""
+        return {
+            "elbo": repr(self.objective),
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "optimizer": "Adam" if self.optimizer is None else _name(self.optimizer),
+            "schedule": None if self.schedule is None else _name(self.schedule),
+            "max_grad_norm": self.max_grad_norm,
+            "patience": self.patience,
+        }
+
+
+def resolve(recipe: Any, given: Mapping[str, Any]) -> Settings:
+    """Settings of a run.
+
+    Args:
+        recipe: what was passed to ``fit``; its ``elbo`` and ``settings`` count where it has them.
+        given: the user's arguments; None means not given.
+
+    Raises:
+        ModelError: the recipe has a setting that ``fit`` does not know, or a value cannot be meant.
+    """
+    own = dict(getattr(recipe, "settings", {}))
+    if own or hasattr(recipe, "settings"):
+        own["elbo"] = recipe.elbo
+    known = {field.name for field in fields(Settings)}
+    for name in own:
+        if name not in known:
+            raise ModelError(unknown_name("setting", name, known))
+    return Settings(**{**own, **{name: value for name, value in given.items() if value is not None}})
+
+
+def _takes_rate(optimizer: Optimizer) -> bool:
+    """Whether ``lr`` is the run's to give: a class, or a partial of one that does not fix it."""
+    if isinstance(optimizer, functools.partial):
+        return isinstance(optimizer.func, type) and "lr" not in optimizer.keywords
+    return isinstance(optimizer, type)
+
+
+def _name(function: Any) -> str:
+    # A repr with an address in it would make every resumed run look like another one.
+    return getattr(function, "__qualname__", None) or repr(function)

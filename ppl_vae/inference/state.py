@@ -1,0 +1,64 @@
+"""What changes while a run goes on, as a tree that a checkpoint holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ppl_vae.inference.checkpoint import random_state, restore_random_state
+from ppl_vae.inference.selection import Selection
+from ppl_vae.inference.weights import Weights
+
+
+@dataclass
+class TrainingState:
+    """The state at the end of an epoch.
+
+    Attributes:
+        weights: the trainable numbers, changed in place.
+        optimizer: over them.
+        selection: the best epoch so far.
+        device: whose random stream is kept besides the CPU's.
+        epoch: epochs done.
+        step: optimiser steps done.
+        rows: the history, a dict an epoch.
+    """
+
+    weights: Weights
+    optimizer: torch.optim.Optimizer
+    selection: Selection
+    device: torch.device
+    epoch: int = 0
+    step: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    def tree(self) -> dict[str, Any]:
+        """Everything that continuing needs."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "rows": self.rows,
+            "weights": self.weights.state(),
+            "optimizer": self.optimizer.state_dict(),
+            "selection": self.selection.state(),
+            "random": random_state(self.device),
+        }
+
+    def restore(self, tree: dict[str, Any]) -> None:
+        """Go on from where ``tree`` was taken.
+
+        Raises:
+            ModelError: it is the state of another pair.
+        """
+        self.weights.restore(tree["weights"])
+        self.optimizer.load_state_dict(tree["optimizer"])
+        best = tree["selection"]
+        self.selection.score, self.selection.epoch, self.selection.weights = (
+            best["score"],
+            best["epoch"],
+            best["weights"],
+        )
+        restore_random_state(tree["random"], self.device)
+        self.epoch, self.step, self.rows = tree["epoch"], tree["step"], list(tree["rows"])

@@ -1,0 +1,236 @@
+r"""Terms: what ONE run of a (model, guide) pair yields. Everything else is short mathematics on top of it.
+
+For data x_1..x_N and K particles z_nk ~ q(z | x_n), and for each latent site its value, q and p:
+
+    log p(x_n | z_nk)    log p(z_nk)    log q(z_nk | x_n)    KL(q || p) of a site where it is closed
+    log w_nk = log p(x_n | z_nk) + log p(z_nk) - log q(z_nk | x_n)
+
+All of them are [K, N] and in nats. How the values depend on the guide's parameters is chosen by ``gradient``:
+
+    "total"  reparameterised draws, and log q depends on the parameters as well
+    "path"   reparameterised draws, log q has its parameters stopped (Roeder, Wu & Duvenaud 2017)
+    "score"  the values are constants; only log q depends on the parameters
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import torch
+from pyro import distributions as dist
+from torch import Tensor
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair import run_pair
+from ppl_vae.kl import kl_divergence
+
+Gradient = Literal["total", "path", "score"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One latent site of the pair.
+
+    Attributes:
+        name: its name.
+        value: the draws [K, N, *event].
+        q: the guide's distribution, batch shape broadcastable to [K, N].
+        p: the model's distribution; None for a site that only the guide has (auxiliary).
+        q_stopped: q with the guide's parameters stopped, where gradient="path" asked for it.
+        scale: what ``poutine.scale`` in the user's programs multiplies the site's log densities with.
+        mask: what ``poutine.mask`` leaves of them.
+    """
+
+    name: str
+    value: Tensor
+    q: dist.TorchDistribution
+    p: dist.TorchDistribution | None
+    q_stopped: dist.TorchDistribution | None = None
+    scale: Tensor | float = 1.0
+    mask: Tensor | bool | None = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The densities of one run of a pair.
+
+    Attributes:
+        sites: the latent sites by name, in the guide's order.
+        model_order: the names of the latent sites in the model's order.
+        log_likelihood: log p(x_n | z_nk), summed over observed sites: [K, N].
+        data_scale: N_total / N of a subsampled data plate, else 1. The terms are not multiplied by it.
+        kl_weight: what an objective multiplies the divergence from the prior with; 1 in an ELBO.
+    """
+
+    sites: Mapping[str, Site]
+    model_order: tuple[str, ...]
+    log_likelihood: Tensor
+    data_scale: float = 1.0
+    kl_weight: Tensor | float = 1.0
+
+    @cached_property
+    def log_prior(self) -> Tensor:
+        """Log p(z_nk), summed over sites: [K, N], nats."""
+        sites = [self._per_datum(s, s.p.log_prob(s.value)) for s in self.sites.values() if s.p is not None]
+        return self._total(sites)
+
+    @cached_property
+    def log_guide(self) -> Tensor:
+        """Log q(z_nk | x_n), summed over sites: [K, N], nats. Under gradient="path" its parameters are stopped."""
+        return self._total(
+            [self._per_datum(s, (s.q_stopped or s.q).log_prob(s.value)) for s in self.sites.values()]
+        )
+
+    @property
+    def log_weight(self) -> Tensor:
+        """Log p(x|z) + kl_weight (log p(z) - log q(z|x)): [K, N], nats."""
+        return self.log_likelihood + self.kl_weight * (self.log_prior - self.log_guide)
+
+    def kl(self, site: str | None = None) -> Tensor:
+        """KL(q || p) of one site, or of all, times kl_weight, in closed form: [K, N], nats.
+
+        With several sites the sum is the divergence of the joint in expectation, if no site's densities
+        depend on a draw that comes after it; that is granted where guide and model have the same order.
+
+        Raises:
+            ModelError: there is no closed form (the site is named), or guide and model differ in order.
+        """
+        if site is not None:
+            return self.kl_weight * self._site_kl(self.sites[site])
+        self._require_same_order()
+        return self.kl_weight * self._total([self._site_kl(s) for s in self.sites.values()])
+
+    def weighted(self, kl_weight: Tensor | float) -> Terms:
+        """The same terms with the divergence from the prior multiplied by ``kl_weight`` (once more)."""
+        return replace(self, kl_weight=self.kl_weight * kl_weight)
+
+    def _site_kl(self, site: Site) -> Tensor:
+        if site.p is None:
+            raise ModelError(
+                f"site {site.name!r} is auxiliary: it has no prior, so no closed-form KL; use MonteCarloKL"
+            )
+        try:
+            return self._per_datum(site, kl_divergence(site.q, site.p))
+        except NotImplementedError:
+            raise ModelError(
+                f"site {site.name!r}: no closed-form KL between {_kind(site.q)} and {_kind(site.p)}; "
+                "use MonteCarloKL"
+            ) from None
+
+    def _require_same_order(self) -> None:
+        if self.model_order != tuple(self.sites):
+            raise ModelError(
+                f"guide draws sites {list(self.sites)} and model {list(self.model_order)}: in another order "
+                "the sum of closed-form KLs is not the divergence of the joint; reorder the guide or use MonteCarloKL"
+            )
+
+    def _per_datum(self, site: Site, density: Tensor) -> Tensor:
+        return per_datum(site.name, density, self.log_likelihood.shape, site.scale, site.mask)
+
+    def _total(self, terms: list[Tensor]) -> Tensor:
+        return sum(terms, start=torch.zeros_like(self.log_likelihood))
+
+
+def per_datum(
+    name: str,
+    density: Tensor,
+    shape: torch.Size,
+    scale: Tensor | float = 1.0,
+    mask: Tensor | bool | None = None,
+) -> Tensor:
+    """A site's log density or KL as [K, N], with the user's own mask and scale applied.
+
+    Raises:
+        ModelError: its batch shape does not broadcast to [K, N].
+    """
+    if mask is not None:
+        density = torch.where(torch.as_tensor(mask, device=density.device), density, 0.0)
+    if not (isinstance(scale, float) and scale == 1.0):
+        density = density * scale
+    try:
+        return density.expand(shape)
+    except RuntimeError:
+        raise ModelError(
+            f"site {name!r} has a density of shape {list(density.shape)} where [K, N] = {list(shape)} "
+            "was expected; "
+            "is an .to_event() missing, or the data plate?"
+        ) from None
+
+
+def trace_terms(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    x: Any,
+    *args: Any,
+    num_particles: int = 1,
+    gradient: Gradient = "total",
+    **kwargs: Any,
+) -> Terms:
+    """Run guide and model once on x and return every density per datum.
+
+    Args:
+        model: a Pyro program, called as model(x, *args, **kwargs).
+        guide: its guide, called with the same arguments.
+        x: the data, first argument of both.
+        *args: further arguments of both programs.
+        num_particles: K draws per datum, vectorised in a plate at dim -2 (none where K is 1).
+        gradient: how the terms depend on the guide's parameters; see the top of this file.
+        **kwargs: further keyword arguments of both programs.
+
+    Raises:
+        ModelError: the pair is not of the kind that per-datum numbers can be had from; the site is named.
+        DataError: the model has a ``check_data`` and refuses x.
+    """
+    if gradient not in get_args(Gradient):
+        raise ModelError(f"gradient must be one of {', '.join(get_args(Gradient))}, got {gradient!r}")
+    check_data(model, x)
+    return run_terms(model, guide, (x, *args), kwargs, num_particles, gradient)
+
+
+def check_data(model: Any, x: Any) -> None:
+    """Let a model that knows its data's support judge their values, once before work begins."""
+    judge = getattr(model, "check_data", None)
+    if judge is not None and isinstance(x, Tensor):
+        judge(x)
+
+
+def run_terms(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None = None,
+    num_particles: int = 1,
+    gradient: Gradient = "total",
+) -> Terms:
+    """``trace_terms`` without a look at the values of the data: the inside of a training step."""
+    run = run_pair(model, guide, args, kwargs or {}, num_particles, gradient)
+    shape = torch.Size((num_particles, run.num_data))
+    sites = {}
+    for name, q_node in run.guide_sites.items():
+        p_node = run.model_sites.get(name)
+        value = q_node["value"]
+        sites[name] = Site(
+            name=name,
+            value=value if num_particles > 1 else value.unsqueeze(0),
+            q=q_node["fn"],
+            p=p_node["fn"] if p_node else None,
+            q_stopped=run.stopped.get(name),
+            scale=run.scales[name],
+            mask=q_node["mask"],
+        )
+    observed = [
+        per_datum(name, node["fn"].log_prob(node["value"]), shape, run.scales[name], node["mask"])
+        for name, node in run.observed.items()
+    ]
+    log_likelihood = sum(observed[1:], start=observed[0])
+    return Terms(sites, tuple(run.model_sites), log_likelihood, run.data_scale)
+
+
+def _kind(distribution: dist.TorchDistribution) -> str:
+    with contextlib.suppress(AttributeError):
+        return f"{type(distribution).__name__}({type(distribution.base_dist).__name__})"
+    return type(distribution).__name__

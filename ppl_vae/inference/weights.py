@@ -1,0 +1,103 @@
+"""The trainable numbers of a pair: of its modules, of its objective, and of its pyro.param sites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.objective import Objective
+from ppl_vae.inference.pair import Program, owner
+from ppl_vae.inference.terms import run_terms
+from ppl_vae.registration import unregistered
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Everything that training changes.
+
+    Attributes:
+        modules: "model", "guide" and "objective", where they are nn.Modules (or methods of one).
+        store: the user's own pyro.param sites by name: the unconstrained leaves in the global store.
+    """
+
+    modules: Mapping[str, nn.Module]
+    store: Mapping[str, Tensor]
+
+    def parameters(self) -> list[Tensor]:
+        """Every trainable leaf once."""
+        leaves = [p for module in self.modules.values() for p in module.parameters()] + list(self.store.values())
+        return list({id(leaf): leaf for leaf in leaves if leaf.requires_grad}.values())
+
+    def train(self, mode: bool = True) -> None:
+        """Put every module into training or evaluation mode."""
+        for module in self.modules.values():
+            module.train(mode)
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of every parameter and buffer, by name."""
+        return {name: tensor.detach().clone() for name, tensor in self._named().items()}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Copy a stored state back, in place.
+
+        Raises:
+            ModelError: it is the state of another pair; the first difference is named.
+        """
+        own = self._named()
+        for name in [*own, *state]:
+            if name not in own or name not in state or own[name].shape != state[name].shape:
+                found = list(state[name].shape) if name in state else "nothing"
+                expected = list(own[name].shape) if name in own else "nothing"
+                raise ModelError(f"checkpoint of another architecture: {name!r} is {found}, expected {expected}")
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+    def _named(self) -> dict[str, Tensor]:
+        named = {
+            f"{part}.{name}": tensor
+            for part, module in self.modules.items()
+            for name, tensor in module.state_dict(keep_vars=True).items()
+        }
+        return named | {f"store.{name}": leaf for name, leaf in self.store.items()}
+
+
+def collect_weights(model: Program, guide: Program, objective: Objective, x: Tensor) -> Weights:
+    """Find the trainable numbers; the pair is run once on x so that its pyro.param sites come to be.
+
+    Raises:
+        ModelError: a pyro.module's name is taken in the parameter store by other tensors, so that training
+            would move those and not the module's; or there is nothing to train.
+    """
+    modules = {"model": owner(model), "guide": owner(guide), "objective": objective}
+    with unregistered(), torch.no_grad(), poutine.trace(param_only=True) as capture:
+        run_terms(model, guide, (x,), {}, objective.num_draws, objective.gradient)
+    store = {name: _leaf(name, node) for name, node in capture.trace.nodes.items() if node["type"] == "param"}
+    own = {id(p) for module in modules.values() if module is not None for p in module.parameters()}
+    weights = Weights(
+        {part: module for part, module in modules.items() if module is not None},
+        {name: leaf for name, leaf in store.items() if id(leaf) not in own},
+    )
+    if not weights.parameters():
+        raise ModelError(
+            "nothing to train: neither model nor guide is an nn.Module with parameters or has a pyro.param"
+        )
+    return weights
+
+
+def _leaf(name: str, node: Any) -> Tensor:
+    leaf = pyro.get_param_store()._params[name]
+    given = node["args"][1] if len(node["args"]) > 1 else None
+    if isinstance(given, nn.Parameter) and given is not leaf:
+        raise ModelError(
+            f"param {name!r}: the parameter store holds other tensors under this name, left by an earlier module, "
+            "and would train those; call pyro.clear_param_store() or register the module under another name"
+        )
+    return leaf

@@ -1,0 +1,119 @@
+r"""Closed-form Kullback-Leibler divergences between Gaussians, in nats.
+
+For q = N(m0, S0) and p = N(m1, S1) on R^d (Kullback 1959, ch. 9; the VAE's diagonal case is Kingma & Welling
+2014, appendix B):
+
+    KL(q || p) = 1/2 [ tr(S1^-1 S0) + (m1 - m0)' S1^-1 (m1 - m0) - d + log det S1 - log det S0 ]
+
+With Cholesky factors S = L L' the trace is the squared Frobenius norm of L1^-1 L0 and the determinants are
+sums over diagonals, so nothing is inverted. Where q and p are both diagonal the divergence is a sum over
+coordinates. torch covers only some of these pairs (a MultivariateNormal against an Independent Normal, the
+pair of a full-covariance guide, is missing); any other pair of distributions is left to torch's table.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    Normal,
+)
+from torch.distributions import kl_divergence as torch_kl_divergence
+
+
+def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
+    """KL(q || p), summed over the event: [*batch], nats.
+
+    Args:
+        q: the distribution that the expectation is over.
+        p: the distribution it is compared with, of the same event shape.
+
+    Raises:
+        NotImplementedError: no closed form is known for this pair.
+
+    >>> from torch.distributions import Independent, Normal
+    >>> q = Independent(Normal(torch.ones(2), torch.ones(2)), 1)
+    >>> p = Independent(Normal(torch.zeros(2), torch.ones(2)), 1)
+    >>> kl_divergence(q, p)
+    tensor(1.)
+    """
+    if _is_diagonal(q) and _is_diagonal(p) and q.event_shape == p.event_shape:
+        return _diagonal_kl(q, p)
+    if (_is_full(q) and _is_gaussian(p)) or (_is_full(p) and _is_gaussian(q)):
+        return _full_kl(q, p)
+    return torch_kl_divergence(q, p)
+
+
+def coordinate_kl(q: Distribution, p: Distribution) -> Tensor:
+    """KL(q_j || p_j) of every coordinate of two diagonal Gaussians: [*batch, *event], nats.
+
+    Raises:
+        NotImplementedError: q or p is not a diagonal Gaussian.
+    """
+    if not (_is_diagonal(q) and _is_diagonal(p)):
+        raise NotImplementedError("the divergence of single coordinates needs diagonal Gaussians")
+    (loc0, scale0), (loc1, scale1) = _loc_scale(q), _loc_scale(p)
+    variance_ratio = (scale0 / scale1).square()
+    return 0.5 * (variance_ratio + ((loc0 - loc1) / scale1).square() - 1 - variance_ratio.log())
+
+
+def _diagonal_kl(q: Distribution, p: Distribution) -> Tensor:
+    per_coordinate = coordinate_kl(q, p)
+    event_dims = tuple(range(-len(q.event_shape), 0))
+    return per_coordinate.sum(event_dims) if event_dims else per_coordinate
+
+
+def _full_kl(q: Distribution, p: Distribution) -> Tensor:
+    (loc0, tril0), (loc1, tril1) = _loc_tril(q), _loc_tril(p)
+    batch_shape = torch.broadcast_shapes(tril0.shape, tril1.shape)
+    solved = torch.linalg.solve_triangular(tril1.expand(batch_shape), tril0.expand(batch_shape), upper=False)
+    trace = solved.square().sum((-2, -1))
+    difference = (loc1 - loc0).unsqueeze(-1)
+    whitened = torch.linalg.solve_triangular(
+        tril1.expand(*difference.shape[:-2], *tril1.shape[-2:]), difference, upper=False
+    )
+    mahalanobis = whitened.square().sum((-2, -1))
+    half_log_dets = _log_diagonal(tril1) - _log_diagonal(tril0)
+    return 0.5 * (trace + mahalanobis - loc0.shape[-1]) + half_log_dets
+
+
+def _log_diagonal(tril: Tensor) -> Tensor:
+    return tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def _unwrap(d: Distribution) -> Distribution:
+    while isinstance(d, Independent):
+        d = d.base_dist
+    return d
+
+
+def _is_diagonal(d: Distribution) -> bool:
+    return isinstance(_unwrap(d), Normal)
+
+
+def _is_full(d: Distribution) -> bool:
+    return isinstance(d, MultivariateNormal | LowRankMultivariateNormal)
+
+
+def _is_gaussian(d: Distribution) -> bool:
+    return _is_full(d) or (_is_diagonal(d) and len(d.event_shape) == 1)
+
+
+def _loc_scale(d: Distribution) -> tuple[Tensor, Tensor]:
+    base = _unwrap(d)
+    assert isinstance(base, Normal)
+    return base.loc, base.scale
+
+
+def _loc_tril(d: Distribution) -> tuple[Tensor, Tensor]:
+    """Mean [*batch, d] and Cholesky factor [*batch, d, d] of the covariance."""
+    if isinstance(d, MultivariateNormal):
+        return d.loc, d.scale_tril
+    if isinstance(d, LowRankMultivariateNormal):
+        return d.loc, torch.linalg.cholesky(d.covariance_matrix)
+    loc, scale = _loc_scale(d)
+    return loc, torch.diag_embed(scale)

@@ -1,0 +1,212 @@
+r"""The linear-Gaussian VAE, probabilistic PCA: everything about it is known exactly.
+
+    z ~ N(0, I_L),   x | z ~ N(W z + b, sigma^2 I_D),   W in R^{D x L}
+
+With A = W'W / sigma^2, M = A + I and h = W'(x - b) / sigma^2 (Tipping & Bishop 1999):
+
+    log p(x)  = -1/2 [ D log 2 pi sigma^2 + log det M + |x - b|^2 / sigma^2 - h' M^-1 h ]
+    p(z | x)  = N(M^-1 h, M^-1)
+    ELBO(q)   = -D/2 log 2 pi sigma^2 - (|x - b - W mu|^2 + tr(W S W')) / (2 sigma^2) - KL(N(mu, S) || N(0, I))
+
+The best diagonal guide has mean M^-1 h and variances 1 / M_jj (the optimum of the reverse KL). This model is
+the judge of estimators and diagnostics.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, cast
+
+import torch
+from numpy.typing import ArrayLike
+from pyro import distributions as dist
+from torch import Tensor, nn
+
+from ppl_vae.errors import ModelError
+from ppl_vae.kl import kl_divergence
+from ppl_vae.models.likelihoods import GaussianLikelihood
+from ppl_vae.models.vae import VAE
+
+Guide = Literal["mean-field", "exact"]
+
+
+class LinearGaussianPosterior(nn.Module):
+    """q(z|x) = N(gain x + offset, S) with one S for all data: diagonal, or a full lower triangle.
+
+    The features are x itself. Parameters: ``gain`` [L, D], ``offset`` [L], and ``log_scale`` [L] or
+    ``scale_tril`` [L, L].
+    """
+
+    def __init__(self, guide: Guide, event_dim: int, latent_dim: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(latent_dim, event_dim, dtype=dtype))
+        self.offset = nn.Parameter(torch.zeros(latent_dim, dtype=dtype))
+        if guide == "exact":
+            self.scale_tril = nn.Parameter(torch.eye(latent_dim, dtype=dtype))
+        else:
+            self.log_scale = nn.Parameter(torch.zeros(latent_dim, dtype=dtype))
+        self.guide = guide
+
+    def forward(self, features: Tensor) -> dist.TorchDistribution:
+        """X [N, D] -> q(z|x)."""
+        loc = nn.functional.linear(features, self.gain, self.offset)
+        if self.guide == "exact":
+            return dist.MultivariateNormal(loc, scale_tril=self.scale_tril)
+        return dist.Normal(loc, self.log_scale.exp()).to_event(1)
+
+    @torch.no_grad()
+    def set_to_optimum(self, weight: Tensor, bias: Tensor, sigma: Tensor) -> None:
+        """The best member of the family for p(z|x), in closed form."""
+        precision = _precision(weight, sigma)
+        gain = torch.linalg.solve(precision, weight.mT / sigma.square())
+        self.gain.copy_(gain)
+        self.offset.copy_(-gain @ bias)
+        if self.guide == "exact":
+            self.scale_tril.copy_(torch.linalg.cholesky(torch.linalg.inv(precision)))
+        else:
+            self.log_scale.copy_(-0.5 * precision.diagonal().log())
+
+
+class LinearGaussianVAE(VAE):
+    """Probabilistic PCA as a VAE, with its exact evidence, posterior and ELBO.
+
+    Args:
+        weight: W [D, L].
+        bias: b [D].
+        sigma: the standard deviation of the noise, a number.
+        guide: "mean-field" (the best diagonal guide), "exact" (p(z|x) itself), or a Gaussian posterior
+            module of the features x.
+        seed: of the initial weights of a posterior module.
+
+    W, b and log sigma are Parameters in the dtype of ``weight``. A closed-form guide is computed from their
+    values now, and anew by ``reset_guide``.
+
+    Raises:
+        ModelError: shapes that do not fit, or an unknown guide.
+    """
+
+    def __init__(
+        self,
+        weight: ArrayLike | Tensor,
+        bias: ArrayLike | Tensor,
+        sigma: float | Tensor,
+        guide: Guide | nn.Module = "mean-field",
+        seed: int | None = 0,
+    ) -> None:
+        w = torch.as_tensor(weight).detach()
+        b, sd = torch.as_tensor(bias, dtype=w.dtype).detach(), float(sigma)
+        _check(w, b, sd, guide)
+        decoder = nn.Linear(w.shape[1], w.shape[0], dtype=w.dtype)
+        likelihood = GaussianLikelihood("learned", initial_sigma=sd)
+        posterior = (
+            guide
+            if isinstance(guide, nn.Module)
+            else LinearGaussianPosterior(guide, w.shape[0], w.shape[1], w.dtype)
+        )
+        super().__init__(
+            event_shape=(w.shape[0],),
+            latent_dim=w.shape[1],
+            network=(nn.Identity(), decoder),
+            likelihood=likelihood,
+            posterior=posterior,
+            seed=seed,
+        )
+        self.to(dtype=w.dtype)
+        with torch.no_grad():
+            decoder.weight.copy_(w)
+            decoder.bias.copy_(b)
+            likelihood.log_sigma.copy_(torch.tensor(sd, dtype=torch.float64).log())
+        self.reset_guide()
+        self.config = {
+            "model": "linear-gaussian",
+            "event_shape": list(w.shape[:1]),
+            "latent_dim": w.shape[1],
+            "dtype": str(w.dtype).removeprefix("torch."),
+            "guide": None if isinstance(guide, nn.Module) else guide,
+        }
+
+    @classmethod
+    def from_config(
+        cls, event_shape: list[int], latent_dim: int, dtype: str, guide: Guide | nn.Module
+    ) -> LinearGaussianVAE:
+        """The model that a stored configuration describes, before its weights are restored."""
+        size, kind = event_shape[0], getattr(torch, dtype)
+        return cls(torch.zeros(size, latent_dim, dtype=kind), torch.zeros(size, dtype=kind), 1.0, guide)
+
+    @property
+    def weight(self) -> Tensor:
+        """W [D, L]."""
+        return self._decoder.weight
+
+    @property
+    def bias(self) -> Tensor:
+        """B [D]."""
+        return self._decoder.bias
+
+    @property
+    def sigma(self) -> Tensor:
+        """The standard deviation of the noise, a 0-d tensor."""
+        return self._likelihood.log_sigma.exp()
+
+    @property
+    def _decoder(self) -> nn.Linear:
+        return cast(nn.Linear, self.model.decoder)
+
+    @property
+    def _likelihood(self) -> GaussianLikelihood:
+        return cast(GaussianLikelihood, self.model.likelihood)
+
+    def reset_guide(self) -> None:
+        """Compute a closed-form guide anew from the present W, b and sigma; another module is left alone."""
+        if isinstance(self.guide.posterior, LinearGaussianPosterior):
+            self.guide.posterior.set_to_optimum(self.weight, self.bias, self.sigma)
+
+    def log_evidence(self, x: ArrayLike | Tensor) -> Tensor:
+        """Log p(x) exactly, per datum: [N], nats."""
+        residual = self._to_own(x) - self.bias
+        precision = _precision(self.weight, self.sigma)
+        h = residual @ self.weight / self.sigma.square()
+        explained = (h * torch.linalg.solve(precision, h.mT).mT).sum(-1)
+        log_noise = len(self.bias) * (math.log(2 * math.pi) + 2 * self.sigma.log())
+        distance = (residual / self.sigma).square().sum(-1)
+        return -0.5 * (log_noise + torch.linalg.slogdet(precision).logabsdet + distance - explained)
+
+    def posterior(self, x: ArrayLike | Tensor) -> dist.MultivariateNormal:
+        """p(z|x) exactly: batch shape [N], event shape [L]."""
+        residual = self._to_own(x) - self.bias
+        precision = _precision(self.weight, self.sigma)
+        h = residual @ self.weight / self.sigma.square()
+        return dist.MultivariateNormal(torch.linalg.solve(precision, h.mT).mT, precision_matrix=precision)
+
+    def elbo(self, x: ArrayLike | Tensor) -> Tensor:
+        """The ELBO of the present guide exactly, per datum: [N], nats."""
+        q = self.encode(x)
+        residual = self._to_own(x) - self.bias - q.mean @ self.weight.mT
+        spread = (_covariance(q) * (self.weight.mT @ self.weight)).sum((-2, -1))
+        variance = self.sigma.square()
+        log_likelihood = -0.5 * (
+            len(self.bias) * (2 * math.pi * variance).log() + (residual.square().sum(-1) + spread) / variance
+        )
+        return log_likelihood - kl_divergence(q, self.model.prior())
+
+
+def _precision(weight: Tensor, sigma: Tensor) -> Tensor:
+    """M = W'W / sigma^2 + I [L, L]."""
+    return weight.mT @ weight / sigma.square() + torch.eye(
+        weight.shape[1], dtype=weight.dtype, device=weight.device
+    )
+
+
+def _covariance(q: dist.TorchDistribution) -> Tensor:
+    return q.covariance_matrix if hasattr(q, "covariance_matrix") else torch.diag_embed(q.variance)
+
+
+def _check(weight: Tensor, bias: Tensor, sigma: float, guide: object) -> None:
+    if weight.dim() != 2 or bias.shape != weight.shape[:1] or not weight.is_floating_point():
+        raise ModelError(
+            f"weight must be a float matrix [D, L] and bias [D], got {list(weight.shape)} and {list(bias.shape)}"
+        )
+    if not sigma > 0:
+        raise ModelError(f"sigma must be positive, got {sigma}")
+    if not isinstance(guide, nn.Module) and guide not in ("mean-field", "exact"):
+        raise ModelError(f"guide must be 'mean-field', 'exact' or a posterior module, got {guide!r}")

@@ -1,0 +1,49 @@
+"""``pv.load``: a stored model, built again from its configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ppl_vae.errors import CheckpointError, ModelError
+from ppl_vae.files import read_tensors
+from ppl_vae.models.linear_gaussian import LinearGaussianVAE
+from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_config, restore
+from ppl_vae.models.vae import VAE
+
+
+def load(path: str | Path, **parts: Any) -> VAE:
+    """Load what ``save`` wrote, or the model of a run folder, on the CPU.
+
+    Args:
+        path: the folder with config.json and weights.safetensors.
+        **parts: the parts that were the user's own modules and cannot be built from a configuration:
+            ``network=(encoder, decoder)``, ``prior=``, ``posterior=``, ``likelihood=``.
+
+    Raises:
+        CheckpointError: a file is missing or corrupt.
+        ModelError: the weights do not fit, or a part of the user's own is needed and not given.
+    """
+    folder = Path(path)
+    config = read_config(folder) | parts
+    model = _build(folder, config)
+    restore(model, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    return model
+
+
+def _build(folder: Path, config: dict[str, Any]) -> VAE:
+    kind, options = config["model"], {key: value for key, value in config.items() if key != "model"}
+    missing = [name for name, value in options.items() if value is None]
+    if missing:
+        raise ModelError(
+            f"{folder / CONFIG}: {missing[0]!r} was a module of your own; "
+            f"give it again: pv.load({str(folder)!r}, {missing[0]}=...)"
+        )
+    try:
+        if kind == "linear-gaussian":
+            return LinearGaussianVAE.from_config(**options)
+        if kind == "vae":
+            return VAE(**options)
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(f"{folder / CONFIG}: not the configuration of a model ({error})") from error
+    raise CheckpointError(f"{folder / CONFIG}: unknown kind of model {kind!r}")

@@ -1,0 +1,100 @@
+r"""Posteriors q(z|x): modules that turn an encoder's features [N, H] into a distribution over z.
+
+The distribution has batch shape [N] and event shape [latent_dim]. Options are given by the user; ``build``
+is called once by the model, when the number of features is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.models.parts import from_spec
+
+# From an unconstrained head h to a standard deviation.
+SCALES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "log-variance": lambda h: (0.5 * h).exp(),
+    "log-scale": torch.exp,
+    "softplus": softplus,
+    "softplus-variance": lambda h: softplus(h).sqrt(),
+}
+
+
+class DiagonalPosterior(nn.Module):
+    """q(z|x) = N(mu(x), diag s(x)^2), two linear heads on the encoder's features.
+
+    Args:
+        scale: how the second head gives the standard deviation s: "log-variance" (s = exp(h/2)),
+            "log-scale" (s = exp h), "softplus" (s = softplus h) or "softplus-variance" (s^2 = softplus h).
+    """
+
+    name = "diagonal"
+
+    def __init__(self, scale: str = "log-variance") -> None:
+        super().__init__()
+        if scale not in SCALES:
+            raise ModelError(unknown_name("scale", scale, SCALES))
+        self.scale = scale
+
+    def build(self, num_features: int, latent_dim: int) -> None:
+        """Make the heads."""
+        self.loc_head = nn.Linear(num_features, latent_dim)
+        self.scale_head = nn.Linear(num_features, latent_dim)
+
+    def forward(self, features: Tensor) -> dist.TorchDistribution:
+        """[*batch, H] -> q(z|x)."""
+        scale = SCALES[self.scale](self.scale_head(features))
+        return dist.Normal(self.loc_head(features), scale).to_event(1)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The name and options that make this posterior again."""
+        return {"name": self.name, "scale": self.scale}
+
+
+class FullCovariancePosterior(nn.Module):
+    """q(z|x) = N(mu(x), L(x) L(x)') with a lower triangular L whose diagonal is a softplus."""
+
+    name = "full-covariance"
+
+    def build(self, num_features: int, latent_dim: int) -> None:
+        """Make the heads: d for the mean, d(d+1)/2 for the triangle."""
+        self.loc_head = nn.Linear(num_features, latent_dim)
+        self.scale_head = nn.Linear(num_features, latent_dim * (latent_dim + 1) // 2)
+        rows, columns = torch.tril_indices(latent_dim, latent_dim)
+        self.register_buffer("_rows", rows, persistent=False)
+        self.register_buffer("_columns", columns, persistent=False)
+
+    def forward(self, features: Tensor) -> dist.TorchDistribution:
+        """[*batch, H] -> q(z|x)."""
+        loc = self.loc_head(features)
+        raw = loc.new_zeros(*loc.shape, loc.shape[-1])
+        raw[..., self._rows, self._columns] = self.scale_head(features)
+        diagonal = softplus(raw.diagonal(dim1=-2, dim2=-1))
+        scale_tril = raw.tril(-1) + torch.diag_embed(diagonal)
+        return dist.MultivariateNormal(loc, scale_tril=scale_tril)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The name and options that make this posterior again."""
+        return {"name": self.name}
+
+
+POSTERIORS: Mapping[str, Callable[..., nn.Module]] = {
+    kind.name: kind for kind in (DiagonalPosterior, FullCovariancePosterior)
+}
+
+
+def posterior(spec: str | Mapping[str, Any] | nn.Module) -> nn.Module:
+    """The posterior behind a name, a stored configuration, or itself.
+
+    Raises:
+        ModelError: the name is unknown.
+    """
+    return from_spec("posterior", spec, POSTERIORS)

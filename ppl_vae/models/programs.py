@@ -1,0 +1,134 @@
+"""The two Pyro programs of a variational autoencoder.
+
+    model:  z_n ~ p(z),   x_n ~ p(x | decoder(z_n))      n in plate "data"
+    guide:  z_n ~ q(z | encoder(x_n))                    n in plate "data"
+
+Both are nn.Modules whose forward is the program, so that stock Pyro takes them. Particle dimensions to the
+left of the plate are folded into the batch before a network sees them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import torch
+from pyro import distributions as dist
+from torch import Tensor, nn
+
+from ppl_vae.errors import ModelError
+from ppl_vae.models.likelihoods import Likelihood
+from ppl_vae.registration import InstanceName, register
+
+
+class GenerativeProgram(nn.Module):
+    """p(z) p(x|z): the prior, the decoder and the likelihood.
+
+    Args:
+        prior: forward gives p(z), event shape [latent_dim].
+        decoder: [B, latent_dim] -> [B, P * prod(event_shape)] in any trailing shape.
+        likelihood: features [*batch, P, *event_shape] -> p(x|z).
+        event_shape: the shape of one datum.
+    """
+
+    def __init__(
+        self, prior: nn.Module, decoder: nn.Module, likelihood: Likelihood, event_shape: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.prior = prior
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.event_shape = event_shape
+        self._name = InstanceName("model")
+
+    def forward(self, x: Tensor | None = None, size: int | None = None) -> Tensor:
+        """The program. Conditioned on x [N, *event_shape], or a draw of ``size`` data from the prior predictive.
+
+        Raises:
+            ModelError: neither x nor size is given, or x has another event shape.
+        """
+        if x is not None:
+            require_event_shape(x, self.event_shape)
+            size = len(x)
+        if size is None:
+            raise ModelError("model needs data x, or size= to draw from the prior predictive")
+        register(self._name, self)
+        with pyro.plate("data", size):
+            z = pyro.sample("z", self.prior())
+            return pyro.sample("x", self.decode(z), obs=x)
+
+    def decode(self, z: Tensor) -> dist.TorchDistribution:
+        """Z [*batch, latent_dim] -> p(x|z), batch shape [*batch], event shape as the data's."""
+        features = self.decoder(z.flatten(0, -2))
+        shape = (*z.shape[:-1], self.likelihood.num_parameters, *self.event_shape)
+        if features.numel() != math.prod(shape):
+            raise ModelError(
+                f"site 'x': the decoder gave {tuple(features.shape)} for codes {tuple(z.shape)}, but likelihood "
+                f"{self.likelihood.name!r} needs {self.likelihood.num_parameters} x {self.event_shape} per datum"
+            )
+        return self.likelihood(features.reshape(shape), len(self.event_shape))
+
+    def check_data(self, x: Tensor) -> None:
+        """Judge the values of x once, before any work is done with them.
+
+        Raises:
+            ModelError: x has another event shape.
+            DataError: some value is outside the likelihood's support.
+        """
+        require_event_shape(x, self.event_shape)
+        self.likelihood.check(x)
+
+
+class GuideProgram(nn.Module):
+    """q(z|x): the encoder and the posterior.
+
+    Args:
+        encoder: [N, *event_shape] -> features [N, H].
+        posterior: features -> q(z|x), event shape [latent_dim].
+        event_shape: the shape of one datum.
+    """
+
+    def __init__(self, encoder: nn.Module, posterior: nn.Module, event_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.posterior = posterior
+        self.event_shape = event_shape
+        self._name = InstanceName("guide")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The program: z [N, latent_dim] drawn from q(z|x)."""
+        require_event_shape(x, self.event_shape)
+        register(self._name, self)
+        with pyro.plate("data", len(x)):
+            return pyro.sample("z", self.encode(x))
+
+    def encode(self, x: Tensor) -> dist.TorchDistribution:
+        """X [N, *event_shape] -> q(z|x), batch shape [N], event shape [latent_dim]."""
+        return self.posterior(self.encoder(x))
+
+
+def require_event_shape(x: Tensor, event_shape: tuple[int, ...]) -> None:
+    """Raise ModelError unless x is [N, *event_shape]."""
+    if tuple(x.shape[1:]) != event_shape or x.dim() == 0:
+        raise ModelError(
+            f"site 'x': expected data of shape [N, {', '.join(map(str, event_shape))}], got {list(x.shape)}"
+        )
+
+
+def num_features(encoder: nn.Module, event_shape: tuple[int, ...]) -> int:
+    """How many features H an encoder gives: one dry run in evaluation mode on zeros.
+
+    Raises:
+        ModelError: its output is not [B, H].
+    """
+    training = encoder.training
+    encoder.eval()
+    like = next(encoder.parameters(), torch.empty(0))
+    with torch.no_grad():
+        features = encoder(torch.zeros(2, *event_shape, dtype=like.dtype, device=like.device))
+    encoder.train(training)
+    if features.dim() != 2 or len(features) != 2:
+        raise ModelError(
+            f"the encoder must map [B, *{event_shape}] to [B, H], got {list(features.shape)} for B = 2"
+        )
+    return features.shape[1]

@@ -1,0 +1,146 @@
+"""The variational autoencoder (Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014) as a pair of programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+from pyro import distributions as dist
+from torch import Tensor, nn
+
+from ppl_vae.errors import ModelError
+from ppl_vae.models.likelihoods import Likelihood
+from ppl_vae.models.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.persistence import write_model
+from ppl_vae.models.posteriors import posterior as make_posterior
+from ppl_vae.models.priors import prior as make_prior
+from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_features, require_event_shape
+from ppl_vae.networks import Architecture, architecture, architecture_config
+from ppl_vae.randomness import seeded
+
+Network = str | Architecture | tuple[nn.Module, nn.Module] | dict[str, Any]
+
+
+class VAE(nn.Module):
+    """A generative ``model`` and an amortised ``guide``, both Pyro programs with sites "z" and "x".
+
+    Args:
+        event_shape: the shape of one datum, for instance (1, 28, 28).
+        latent_dim: the number of latent dimensions L.
+        network: "mlp", "conv", "conv-tiny", an architecture from ``ppl_vae.networks``, or a pair of
+            nn.Modules: an encoder [B, *event_shape] -> [B, H] and a decoder [B, L] -> [B, P * event_shape].
+        likelihood: "bernoulli", "bernoulli-relaxed", "continuous-bernoulli", "gaussian" or a Likelihood.
+        prior: "standard" or a module whose forward gives p(z).
+        posterior: "diagonal", "full-covariance" or a module whose forward turns features into q(z|x).
+        seed: of the initial weights; None takes torch's current stream.
+
+    Raises:
+        ModelError: an unknown name, a dimension below one, or parts that do not fit together.
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        latent_dim: int,
+        network: Network = "mlp",
+        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
+        prior: str | dict[str, Any] | nn.Module = "standard",
+        posterior: str | dict[str, Any] | nn.Module = "diagonal",
+        seed: int | None = 0,
+    ) -> None:
+        super().__init__()
+        self.event_shape = _checked_shape(event_shape)
+        self.latent_dim = _checked_dimension(latent_dim)
+        parts = make_likelihood(likelihood), make_prior(prior), make_posterior(posterior)
+        with seeded(seed):
+            self._assemble(network, *parts)
+        self.config = self._config(network, *parts)
+
+    def _assemble(self, network: Network, likelihood: Likelihood, prior: nn.Module, posterior: nn.Module) -> None:
+        if isinstance(network, tuple):
+            encoder, decoder = network
+        else:
+            chosen = architecture(network)
+            encoder = chosen.encoder(self.event_shape)
+            decoder = chosen.decoder(self.latent_dim, self.event_shape, likelihood.num_parameters)
+        for part, sizes in ((prior, ()), (posterior, (num_features(encoder, self.event_shape),))):
+            build: Callable[..., None] | None = getattr(part, "build", None)
+            if build is not None:
+                build(*sizes, self.latent_dim)
+        self.model = GenerativeProgram(prior, decoder, likelihood, self.event_shape)
+        self.guide = GuideProgram(encoder, posterior, self.event_shape)
+
+    def _config(self, network: Network, *parts: nn.Module) -> dict[str, Any]:
+        own = None if isinstance(network, tuple) else architecture_config(architecture(network))
+        likelihood, prior, posterior = (getattr(part, "config", None) for part in parts)
+        return {
+            "model": "vae",
+            "event_shape": list(self.event_shape),
+            "latent_dim": self.latent_dim,
+            "network": own,
+            "likelihood": likelihood,
+            "prior": prior,
+            "posterior": posterior,
+        }
+
+    def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+        """q(z|x) for data [N, *event_shape]: batch shape [N], event shape [latent_dim]."""
+        data = self._to_own(x)
+        require_event_shape(data, self.event_shape)
+        return self.guide.encode(data)
+
+    def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
+        """p(x|z) for codes [*batch, latent_dim]: batch shape [*batch], event_shape as the data's."""
+        codes = self._to_own(z)
+        if codes.dim() < 2 or codes.shape[-1] != self.latent_dim:
+            raise ModelError(f"site 'z': expected codes of shape [N, {self.latent_dim}], got {list(codes.shape)}")
+        return self.model.decode(codes)
+
+    @torch.no_grad()
+    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+        """The mean of p(x|z) at the guide's mean: [N, *event_shape]."""
+        return self.decode(self.encode(x).mean).mean
+
+    @torch.no_grad()
+    def sample(self, n: int, with_noise: bool = False) -> Tensor:
+        """The mean of p(x|z) at n prior draws [n, *event_shape]; ``with_noise`` draws x itself.
+
+        Draws come from torch's global generator.
+        """
+        likelihood = self.decode(self.model.prior().sample((n,)))
+        return likelihood.sample() if with_noise else likelihood.mean
+
+    @torch.no_grad()
+    def interpolate(self, x1: ArrayLike | Tensor, x2: ArrayLike | Tensor, steps: int = 8) -> Tensor:
+        """Decoded means on the straight line between the guide's means: [steps, N, *event_shape]."""
+        start, end = self.encode(x1).mean, self.encode(x2).mean
+        weight = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).view(-1, 1, 1)
+        return self.decode(torch.lerp(start, end, weight)).mean
+
+    def save(self, path: str | Path) -> None:
+        """Write config.json and weights.safetensors into a folder; each file is replaced whole.
+
+        Raises:
+            CheckpointError: a file could not be written.
+        """
+        write_model(Path(path), self.config, self.state_dict())
+
+    def _to_own(self, x: ArrayLike | Tensor) -> Tensor:
+        like = next(self.parameters())
+        return torch.as_tensor(x, dtype=like.dtype, device=like.device)
+
+
+def _checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
+    shape = tuple(event_shape)
+    if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
+        raise ModelError(f"event_shape must be positive integers such as (1, 28, 28), got {event_shape!r}")
+    return shape
+
+
+def _checked_dimension(latent_dim: int) -> int:
+    if not isinstance(latent_dim, int) or latent_dim < 1:
+        raise ModelError(f"latent_dim must be an integer of at least 1, got {latent_dim!r}")
+    return latent_dim

@@ -1,0 +1,205 @@
+"""Encoders and decoders: torch alone, nothing of probability.
+
+An architecture makes the two halves of a pair. An encoder maps [B, *event_shape] to features [B, H]; the
+posterior's heads stand on them. A decoder maps codes [B, latent_dim] to [B, num_parameters * prod(event_shape)]
+in any trailing shape, parameter-major; the likelihood reads its parameters from there. One leading batch
+dimension is all that a network ever sees: particles are folded into it by the programs that call it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from torch import nn
+
+from ppl_vae.errors import ModelError, unknown_name
+
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
+    "softplus": nn.Softplus,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+}
+
+
+class Architecture(Protocol):
+    """What makes an encoder and a decoder that fit each other."""
+
+    def encoder(self, event_shape: tuple[int, ...]) -> nn.Module:
+        """[B, *event_shape] -> features [B, H]."""
+
+    def decoder(self, latent_dim: int, event_shape: tuple[int, ...], num_parameters: int) -> nn.Module:
+        """[B, latent_dim] -> [B, num_parameters * prod(event_shape)], in any trailing shape."""
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Fully connected layers; the decoder mirrors the encoder.
+
+    The defaults are the network of Pyro's VAE tutorial: one hidden layer of 400 units, softplus.
+    """
+
+    hidden: tuple[int, ...] = (400,)
+    activation: str = "softplus"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ModelError(unknown_name("activation", self.activation, ACTIVATIONS))
+        if not self.hidden or min(self.hidden) < 1:
+            raise ModelError(f"hidden layers need at least one unit each, got hidden={self.hidden}")
+
+    def encoder(self, event_shape: tuple[int, ...]) -> nn.Module:
+        """[B, *event_shape] -> [B, hidden[-1]]."""
+        return nn.Sequential(nn.Flatten(), *self._layers(math.prod(event_shape), self.hidden))
+
+    def decoder(self, latent_dim: int, event_shape: tuple[int, ...], num_parameters: int) -> nn.Module:
+        """[B, latent_dim] -> [B, num_parameters * prod(event_shape)]."""
+        hidden = self.hidden[::-1]
+        output = nn.Linear(hidden[-1], num_parameters * math.prod(event_shape))
+        return nn.Sequential(*self._layers(latent_dim, hidden), output)
+
+    def _layers(self, width: int, hidden: tuple[int, ...]) -> list[nn.Module]:
+        layers: list[nn.Module] = []
+        for units in hidden:
+            layers += [nn.Linear(width, units), ACTIVATIONS[self.activation]()]
+            width = units
+        return layers
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Two strided 3x3 convolutions and their transposes, as in the Keras example of a convolutional VAE.
+
+    At 28x28x1 with a 2-d latent the encoder and its two heads have 69,076 parameters and the decoder 65,089.
+    Weights start Glorot-uniform and biases at zero, as in Keras.
+    """
+
+    channels: tuple[int, int] = (32, 64)
+    features: int = 16
+
+    def encoder(self, event_shape: tuple[int, ...]) -> nn.Module:
+        """[B, C, H, W] -> [B, features]."""
+        in_channels, *size = _image_shape("conv", event_shape)
+        first, second = self.channels
+        network = nn.Sequential(
+            nn.Conv2d(in_channels, first, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(second * math.prod(_halved(_halved(size))), self.features),
+            nn.ReLU(),
+        )
+        return network.apply(_glorot)
+
+    def decoder(self, latent_dim: int, event_shape: tuple[int, ...], num_parameters: int) -> nn.Module:
+        """[B, latent_dim] -> [B, num_parameters * C, H, W]."""
+        out_channels, *size = _image_shape("conv", event_shape)
+        first, second = self.channels
+        half, quarter = _halved(size), _halved(_halved(size))
+        network = nn.Sequential(
+            nn.Linear(latent_dim, second * math.prod(quarter)),
+            nn.ReLU(),
+            nn.Unflatten(1, (second, *quarter)),
+            _doubling(second, second, quarter, half),
+            nn.ReLU(),
+            _doubling(second, first, half, size),
+            nn.ReLU(),
+            nn.ConvTranspose2d(first, num_parameters * out_channels, 3, padding=1),
+        )
+        return network.apply(_glorot)
+
+
+@dataclass(frozen=True)
+class ConvTiny:
+    """The pair of 2x2 convolutions with tanh for images of 3x3 pixels and a 2-d code.
+
+    Encoder: 3x3x1 -> 2x2x6 -> 1x1x2. Decoder: the transposes back to 3x3x1, then a dense linear layer.
+    """
+
+    channels: int = 6
+
+    def encoder(self, event_shape: tuple[int, ...]) -> nn.Module:
+        """[B, C, 3, 3] -> [B, 2]."""
+        in_channels = self._checked(event_shape)
+        return nn.Sequential(
+            nn.Conv2d(in_channels, self.channels, 2),
+            nn.Tanh(),
+            nn.Conv2d(self.channels, 2, 2),
+            nn.Tanh(),
+            nn.Flatten(),
+        )
+
+    def decoder(self, latent_dim: int, event_shape: tuple[int, ...], num_parameters: int) -> nn.Module:
+        """[B, latent_dim] -> [B, num_parameters * C * 9]."""
+        out_channels = num_parameters * self._checked(event_shape)
+        return nn.Sequential(
+            nn.Unflatten(1, (latent_dim, 1, 1)),
+            nn.ConvTranspose2d(latent_dim, self.channels, 2),
+            nn.Tanh(),
+            nn.ConvTranspose2d(self.channels, out_channels, 2),
+            nn.Tanh(),
+            nn.Flatten(),
+            nn.Linear(9 * out_channels, 9 * out_channels),
+        )
+
+    def _checked(self, event_shape: tuple[int, ...]) -> int:
+        channels, *size = _image_shape("conv-tiny", event_shape)
+        if tuple(size) != (3, 3):
+            raise ModelError(f"network 'conv-tiny' is made for images of 3x3 pixels, got event_shape {event_shape}")
+        return channels
+
+
+ARCHITECTURES: Mapping[str, Callable[..., Architecture]] = {"mlp": MLP, "conv": Conv, "conv-tiny": ConvTiny}
+
+
+def architecture(spec: str | Mapping[str, Any] | Architecture) -> Architecture:
+    """The architecture behind a name, a stored configuration, or itself.
+
+    Raises:
+        ModelError: the name is unknown.
+    """
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping):
+        return spec
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "name"}
+    if spec["name"] not in ARCHITECTURES:
+        raise ModelError(unknown_name("network", spec["name"], ARCHITECTURES))
+    return ARCHITECTURES[spec["name"]](**options)
+
+
+def architecture_config(spec: Architecture) -> dict[str, Any] | None:
+    """The name and options that make this architecture again; None for one that is not ours."""
+    for name, kind in ARCHITECTURES.items():
+        if type(spec) is kind:
+            return {"name": name, **asdict(spec)}  # type: ignore[call-overload]  # kind is a dataclass here
+    return None
+
+
+def _image_shape(name: str, event_shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(event_shape) != 3:
+        raise ModelError(f"network {name!r} needs images of event_shape (C, H, W), got {event_shape}")
+    return event_shape
+
+
+def _halved(size: list[int]) -> list[int]:
+    return [math.ceil(n / 2) for n in size]
+
+
+def _doubling(in_channels: int, out_channels: int, small: list[int], large: list[int]) -> nn.ConvTranspose2d:
+    """The transpose of a stride-2 convolution, from ``small`` back to exactly ``large``."""
+    extra = (large[0] - (2 * small[0] - 1), large[1] - (2 * small[1] - 1))
+    return nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=extra)
+
+
+def _glorot(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)

@@ -1,0 +1,21 @@
+"""Matplotlib figures of results: they take numbers, return a Figure, and compute nothing."""
+
+from ppl_vae.plots.arithmetic import plot_latent_arithmetic
+from ppl_vae.plots.interpolation import plot_interpolations
+from ppl_vae.plots.latent_scatter import plot_latent_scatter
+from ppl_vae.plots.learning_curves import plot_learning_curves
+from ppl_vae.plots.manifold import plot_manifold
+from ppl_vae.plots.reconstructions import plot_reconstructions
+from ppl_vae.plots.samples import plot_samples
+from ppl_vae.plots.traversals import plot_traversals
+
+__all__ = [
+    "plot_interpolations",
+    "plot_latent_arithmetic",
+    "plot_latent_scatter",
+    "plot_learning_curves",
+    "plot_manifold",
+    "plot_reconstructions",
+    "plot_samples",
+    "plot_traversals",
+]

@@ -1,0 +1,134 @@
+"""Codes of data in two latent dimensions, coloured by what is known of them, over the standard normal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PathCollection
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+from numpy.typing import NDArray
+
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.plots.arrays import Array, check_finite, check_length, to_numpy
+from ppl_vae.plots.figure import (
+    BLUE,
+    CLASS_COLOURS,
+    INK,
+    LABEL_SIZE,
+    REFERENCE,
+    TICK_SIZE,
+    new_sheet,
+    style_axes,
+    style_ticks,
+)
+from ppl_vae.plots.labels import latent_name
+
+PRIOR_RADII = (1, 2, 3)
+MOST_BAR_LABELS = 16
+
+
+def plot_latent_scatter(
+    codes: Array,
+    labels: Array | Sequence[Any] | None = None,
+    dims: tuple[int, int] = (0, 1),
+    prior_circles: bool = True,
+    title: str | None = None,
+) -> Figure:
+    """Draw one point a datum, with circles at 1, 2 and 3 standard deviations of the prior N(0, I).
+
+    Args:
+        codes: codes of the data, such as the guide's means, [N, L] with L >= 2.
+        labels: classes (integers, booleans or text) for a colour each, or a real-valued factor for a
+            colour scale, [N].
+        dims: which two latent dimensions to draw, counted from 0.
+        prior_circles: False where the prior is not N(0, I).
+        title: above the panel.
+    """
+    points = _chosen(to_numpy(codes), dims)
+    figure = new_sheet(4.1 if labels is None else 4.6, 4.0, title)
+    axes = figure.subplots()
+    style_axes(axes)
+    size = float(np.clip(15000 / len(points), 4, 25))
+    scatter = axes.scatter(points[:, 0], points[:, 1], s=size, color=BLUE, alpha=0.7, linewidths=0, zorder=2)
+    if prior_circles:
+        _draw_prior(axes)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel(latent_name(dims[0]), fontsize=LABEL_SIZE, color=INK)
+    axes.set_ylabel(latent_name(dims[1]), fontsize=LABEL_SIZE, color=INK)
+    if labels is not None:
+        known = to_numpy(labels)
+        check_length("labels", known, len(points), "code")
+        _colour(axes, scatter, known)
+    return figure
+
+
+def _chosen(codes: NDArray[Any], dims: tuple[int, int]) -> NDArray[Any]:
+    """The two drawn columns, [N, 2]."""
+    if codes.ndim != 2 or codes.shape[1] < 2 or len(codes) == 0:
+        raise DataError(f"codes: expected shape [N, L] with N >= 1 and L >= 2, found {codes.shape}")
+    if len(dims) != 2 or not all(0 <= dim < codes.shape[1] for dim in dims):
+        raise ModelError(f"dims: expected two of 0 to {codes.shape[1] - 1}, found {dims}")
+    check_finite("codes", codes)
+    return codes[:, list(dims)]
+
+
+def _draw_prior(axes: Axes) -> None:
+    for radius in PRIOR_RADII:
+        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=REFERENCE, linewidth=0.8, linestyle="--"))
+    axes.update_datalim([(-3.1, -3.1), (3.1, 3.1)])
+    axes.set_title("circles: prior N(0, I) at 1, 2, 3 sd", fontsize=7, color=REFERENCE, loc="right", pad=3)
+
+
+def _colour(axes: Axes, scatter: PathCollection, labels: NDArray[Any]) -> None:
+    """Classes get a legend, many classes a stepped colour bar, a real-valued factor a smooth one."""
+    if np.issubdtype(labels.dtype, np.floating):
+        check_finite("labels", labels)
+        scatter.set(array=labels, cmap="viridis")
+        _colour_bar(axes, scatter)
+        return
+    classes, index = np.unique(labels, return_inverse=True)
+    few = len(classes) <= len(CLASS_COLOURS)
+    palette = CLASS_COLOURS[: len(classes)] if few else colormaps["viridis"](np.linspace(0, 1, len(classes)))
+    edges = np.arange(len(classes) + 1) - 0.5
+    scatter.set(array=index, cmap=ListedColormap(palette), norm=BoundaryNorm(edges, len(classes)))
+    if few:
+        _legend(axes, classes)
+    else:
+        shown = np.arange(0, len(classes), math.ceil(len(classes) / MOST_BAR_LABELS))
+        _colour_bar(axes, scatter).set_ticks(shown.tolist(), labels=[str(name) for name in classes[shown]])
+
+
+def _colour_bar(axes: Axes, scatter: PathCollection) -> Colorbar:
+    opaque = ScalarMappable(scatter.norm, scatter.cmap)
+    bar = axes.figure.colorbar(opaque, ax=axes, shrink=0.8, aspect=30)
+    style_ticks(bar.ax)
+    bar.outline.set_visible(False)
+    bar.minorticks_off()
+    return bar
+
+
+def _legend(axes: Axes, classes: NDArray[Any]) -> None:
+    """One round mark a class, outside the panel so that no point is covered."""
+    marks = [
+        Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=str(name))
+        for name, colour in zip(classes, CLASS_COLOURS, strict=False)
+    ]
+    axes.legend(
+        handles=marks,
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        frameon=False,
+        fontsize=TICK_SIZE,
+        labelcolor=INK,
+        handletextpad=0.1,
+    )

@@ -1,0 +1,68 @@
+"""The manifold of a two-dimensional latent space: a grid of codes, decoded, as one seamless picture.
+
+D. P. Kingma, M. Welling (2013), "Auto-encoding variational Bayes", figure 4. The grid comes from
+`ppl_vae.models.latent_grid`, whose row 0 is the top of the picture.
+"""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.plots.arrays import Array
+from ppl_vae.plots.figure import INK, LABEL_SIZE, new_sheet, style_ticks
+from ppl_vae.plots.image_grid import as_images, show_picture, tile
+from ppl_vae.plots.labels import latent_name, number_labels
+
+Extent = tuple[tuple[float, float], tuple[float, float]]
+
+QUANTILE_TICKS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
+LONG_SIDE = 4.5
+
+
+def plot_manifold(images: Array, extent: Extent | None = None, title: str | None = None) -> Figure:
+    """Draw the decoded grid with axes in latent coordinates, z₁ to the right and z₂ upwards.
+
+    Args:
+        images: decoded grid, [rows, cols, *event]; row 0 has the largest z₂, column 0 the smallest z₁.
+        extent: ((z₁ of the first column, z₁ of the last), (z₂ of the bottom row, z₂ of the top row)) of a
+            grid with equal steps; None for the midpoints of equal shares of the standard normal.
+        title: above the picture.
+    """
+    grid = as_images(images, ("rows", "cols"))
+    rows, cols, height, width = grid.shape[:4]
+    if rows < 2 or cols < 2:
+        raise DataError(f"images: expected a grid of at least 2 by 2 tiles, found {rows} by {cols}")
+    if extent is not None and not all(low < high for low, high in extent):
+        raise ModelError(f"extent: expected two pairs (low, high) with low < high, found {extent}")
+    edges = (0.0, 1.0, 0.0, 1.0) if extent is None else (*_edges(extent[0], cols), *_edges(extent[1], rows))
+    picture_aspect = rows * height / (cols * width)
+    scale = LONG_SIDE / max(1.0, picture_aspect)
+    figure = new_sheet(scale + 0.5, scale * picture_aspect + 0.45 + 0.2 * (title is not None), title)
+    axes = figure.subplots()
+    axis_aspect = picture_aspect * (edges[1] - edges[0]) / (edges[3] - edges[2])
+    show_picture(axes, tile(grid), edges, axis_aspect)
+    axes.set_anchor("SW")
+    if extent is None:
+        _quantile_ticks(axes)
+    style_ticks(axes)
+    axes.set_xlabel(latent_name(0), fontsize=LABEL_SIZE, color=INK)
+    axes.set_ylabel(latent_name(1), fontsize=LABEL_SIZE, color=INK, rotation=0)
+    return figure
+
+
+def _edges(interval: tuple[float, float], tiles: int) -> tuple[float, float]:
+    """Edges of the outer tiles, half a step beyond the centres of the first and the last."""
+    first, last = interval
+    half_step = 0.5 * (last - first) / (tiles - 1)
+    return first - half_step, last + half_step
+
+
+def _quantile_ticks(axes: Axes) -> None:
+    shares = [NormalDist().cdf(z) for z in QUANTILE_TICKS]
+    labels = number_labels(QUANTILE_TICKS)
+    axes.set_xticks(shares, labels)
+    axes.set_yticks(shares, labels)

@@ -1,0 +1,25 @@
+"""Samples of a generative model, or the data themselves, in a nearly square grid."""
+
+from __future__ import annotations
+
+import math
+
+from matplotlib.figure import Figure
+
+from ppl_vae.errors import ModelError
+from ppl_vae.plots.arrays import Array
+from ppl_vae.plots.image_grid import as_images, grid_figure, wrap
+
+
+def plot_samples(x: Array, columns: int | None = None, title: str | None = None) -> Figure:
+    """Draw images row by row.
+
+    Args:
+        x: images, [N, *event].
+        columns: images in a row; by default the grid is as square as N allows.
+        title: above the grid.
+    """
+    images = as_images(x)
+    if columns is not None and columns < 1:
+        raise ModelError(f"columns: expected at least 1, found {columns}")
+    return grid_figure(wrap(images, columns or math.ceil(math.sqrt(len(images)))), title=title)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from ppl_vae.data import fingerprint
+
+X = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+
+
+def test_it_is_the_sha256_of_dtype_shape_and_bytes() -> None:
+    content = b"torch.float32 (3, 4) " + np.arange(12, dtype=np.float32).tobytes()
+    assert fingerprint(X) == hashlib.sha256(content).hexdigest()
+
+
+def test_equal_tensors_agree_whatever_their_layout() -> None:
+    assert fingerprint(X.T.contiguous().T) == fingerprint(X)
+    assert fingerprint(torch.stack([X, X], 1)[:, 1]) == fingerprint(X)
+    assert fingerprint(X.clone().requires_grad_()) == fingerprint(X)
+
+
+def test_value_shape_and_dtype_all_count() -> None:
+    others = [X + 0.0, X.reshape(4, 3), X.double(), X.int(), X[:2], X.flip(0), torch.nextafter(X, X + 1)]
+    assert [fingerprint(other) == fingerprint(X) for other in others] == [True] + [False] * 6
+
+
+@pytest.mark.parametrize("x", [torch.tensor(1.0), torch.zeros(0, 3), torch.ones(2, dtype=torch.bfloat16)])
+def test_scalars_empty_tensors_and_other_dtypes(x: torch.Tensor) -> None:
+    assert len(fingerprint(x)) == 64
+    assert fingerprint(x) == fingerprint(x.clone())
+
+
+def test_bools_too() -> None:
+    assert fingerprint(torch.tensor([True, False])) != fingerprint(torch.tensor([True, True]))

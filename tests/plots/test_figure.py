@@ -1,0 +1,96 @@
+"""Laws that every figure keeps, over one table of all of them."""
+
+import io
+import pickle
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from ppl_vae import plots
+from tests.plots.pictures import images
+
+HISTORY = pd.DataFrame(
+    {
+        "epoch": [1, 2],
+        "loss": 3.0,
+        "train_elbo": [-3.0, -2.0],
+        "train_log_likelihood": -1.0,
+        "train_kl": 1.0,
+    }
+)
+FIGURES = {
+    "learning_curves": lambda **kw: plots.plot_learning_curves(HISTORY, **kw),
+    "reconstructions": lambda **kw: plots.plot_reconstructions(images(3), images(3), **kw),
+    "samples": lambda **kw: plots.plot_samples(images(5), **kw),
+    "latent_scatter": lambda **kw: plots.plot_latent_scatter(np.eye(3), np.arange(3), **kw),
+    "manifold": lambda **kw: plots.plot_manifold(images(3, 3), **kw),
+    "interpolations": lambda **kw: plots.plot_interpolations(images(3, 2), **kw),
+    "traversals": lambda **kw: plots.plot_traversals(images(2, 3), [-1, 0, 1], **kw),
+    "latent_arithmetic": lambda **kw: plots.plot_latent_arithmetic(images(2, 3), [-1, 0, 1], "bold", **kw),
+}
+
+
+@pytest.fixture(params=FIGURES)
+def draw(request):
+    return FIGURES[request.param]
+
+
+def test_the_table_holds_every_public_plot():
+    assert {f"plot_{name}" for name in FIGURES} == set(plots.__all__)
+
+
+def test_leaves_nothing_global_behind(draw):
+    mpl.use("agg")
+    before, generator = dict(mpl.rcParams), torch.get_rng_state()
+    figure = draw()
+    figure.savefig(io.BytesIO())
+    assert isinstance(figure, Figure)
+    assert plt.get_fignums() == []
+    assert dict(mpl.rcParams) == before
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
+def test_title_is_optional(draw):
+    assert draw().get_suptitle() == ""
+    assert draw(title="Digits").get_suptitle() == "Digits"
+
+
+def test_all_ink_lies_inside_the_figure_and_fills_it(draw):
+    """Labels are not cut off, and less than a quarter of an inch is wasted at any side."""
+    figure = draw(title="Digits")
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches()
+    ink = figure.get_tightbbox()
+    assert min(ink.x0, ink.y0, width - ink.x1, height - ink.y1) > 0
+    assert max(ink.x0, ink.y0, width - ink.x1, height - ink.y1) < 0.25
+
+
+def test_a_notebook_gets_a_png_of_the_figure(draw):
+    figure = draw()
+    with Image.open(io.BytesIO(figure._repr_png_())) as picture:
+        size = np.array(picture.size) / figure.dpi
+    assert np.allclose(size, figure.get_size_inches(), atol=0.5)
+
+
+def test_a_dark_style_of_the_reader_leaves_it_legible(draw):
+    with plt.style.context("dark_background"):
+        figure = draw(title="Digits")
+        figure.draw_without_rendering()
+    assert to_hex(figure.get_facecolor()) == "#ffffff"
+    written = [text for text in figure.findobj(Text) if text.get_text()]
+    assert written
+    assert all(sum(to_rgb(text.get_color())) < 2.0 for text in written)
+
+
+def test_survives_pickling(draw):
+    again = pickle.loads(pickle.dumps(draw(title="Digits")))
+    assert again.get_suptitle() == "Digits"
+    assert len(again.axes) == len(draw().axes)
