@@ -34,6 +34,7 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
 
     Raises:
         NotImplementedError: no closed form is known for this pair.
+        ValueError: the event shapes differ.
 
     >>> from torch.distributions import Independent, Normal
     >>> q = Independent(Normal(torch.ones(2), torch.ones(2)), 1)
@@ -41,7 +42,9 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
     >>> kl_divergence(q, p)
     tensor(1.)
     """
-    if _is_diagonal(q) and _is_diagonal(p) and q.event_shape == p.event_shape:
+    if q.event_shape != p.event_shape:
+        raise ValueError(f"KL between event shapes {list(q.event_shape)} and {list(p.event_shape)}")
+    if _is_diagonal(q) and _is_diagonal(p):
         return _diagonal_kl(q, p)
     if (_is_full(q) and _is_gaussian(p)) or (_is_full(p) and _is_gaussian(q)):
         return _full_kl(q, p)

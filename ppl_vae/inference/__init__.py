@@ -1,29 +1,43 @@
 """Inference on any Pyro (model, guide) pair: terms, estimators, objectives, training, evaluation."""
 
 from ppl_vae.inference import schedules
-from ppl_vae.inference.elbo import (
-    AnalyticKL,
-    Estimator,
-    MonteCarloKL,
-    get_elbo,
-    list_estimators,
-)
+from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, Estimator, MonteCarloKL, StickingTheLanding
+from ppl_vae.inference.estimators import get_elbo, list_estimators
 from ppl_vae.inference.evaluation import Evaluation, evaluate
+from ppl_vae.inference.importance_weighted import CIWAE, MIWAE, PIWAE, DReG, ImportanceWeighted, Renyi
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.objectives import Beta
+from ppl_vae.inference.score_function import RLOO, VIMCO, ScoreFunction
 from ppl_vae.inference.svi import FitResult, fit
 from ppl_vae.inference.terms import Site, Terms, trace_terms
+from ppl_vae.inference.thermodynamic import Thermodynamic
+from ppl_vae.inference.upper_bounds import CUBO
+from ppl_vae.inference.wake_sleep import WakeSleep
 
 __all__ = [
+    "CIWAE",
+    "CUBO",
+    "MIWAE",
+    "PIWAE",
+    "RLOO",
+    "VIMCO",
     "AnalyticKL",
     "Beta",
+    "DReG",
+    "EntropyAnalytic",
     "Estimator",
     "Evaluation",
     "FitResult",
+    "ImportanceWeighted",
     "MonteCarloKL",
     "Objective",
+    "Renyi",
+    "ScoreFunction",
     "Site",
+    "StickingTheLanding",
     "Terms",
+    "Thermodynamic",
+    "WakeSleep",
     "evaluate",
     "fit",
     "get_elbo",

@@ -107,7 +107,7 @@ class evaluation_mode:  # noqa: N801  (a context manager, named as torch's own n
 
 
 def _beside(model: Program, x: Tensor) -> Tensor:
-    """X where the model's parameters are, in their dtype."""
+    """x where the model's parameters are, in their dtype."""
     module = owner(model)
     like = next(module.parameters(), None) if module is not None else None
     return x if like is None else x.to(like.device, like.dtype)

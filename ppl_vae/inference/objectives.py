@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.elbo import as_objective
+from ppl_vae.inference.estimators import as_objective
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.terms import Terms
 

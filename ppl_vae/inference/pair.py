@@ -34,7 +34,8 @@ class PairRun:
     """The sample sites of one run.
 
     Attributes:
-        guide_sites: trace nodes of the guide's latent sites, in its order.
+        guide_sites: trace nodes of the guide's latent sites, in its order; their values are aliases of the draws.
+        draws: the draws themselves, by site.
         model_sites: trace nodes of the model's latent sites, in its order.
         observed: trace nodes of the model's observed sites.
         stopped: by site, q with the guide's parameters stopped (under gradient="path").
@@ -44,6 +45,7 @@ class PairRun:
     """
 
     guide_sites: dict[str, Node]
+    draws: dict[str, Tensor]
     model_sites: dict[str, Node]
     observed: dict[str, Node]
     stopped: dict[str, Any]
@@ -97,7 +99,7 @@ def run_pair(
             stack.enter_context(unregistered())
         if num_particles > 1:
             stack.enter_context(pyro.plate(PARTICLES, num_particles, dim=-2))
-        guide_trace = _trace_guide(guide, args, kwargs, gradient)
+        guide_trace, draws = _trace_guide(guide, args, kwargs, gradient)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
         guide_sites, model_latent, observed = _sort(guide_trace, model_trace, gradient)
         stopped = _stopped_guide(guide, guide_sites, guide_trace, args, kwargs) if gradient == "path" else {}
@@ -110,7 +112,7 @@ def run_pair(
                 f"site {name!r} is scaled by {_own_scale(node)} in the guide but by {scales[name]} in the model; "
                 "scale both alike, or leave the scaling out and use an objective such as inf.Beta"
             )
-    return PairRun(guide_sites, model_latent, observed, stopped, scales, num_data, data_scale)
+    return PairRun(guide_sites, draws, model_latent, observed, stopped, scales, num_data, data_scale)
 
 
 class _Detached(Messenger):
@@ -121,14 +123,18 @@ class _Detached(Messenger):
             msg["value"] = msg["value"].detach()
 
 
-def _trace_guide(guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], gradient: str) -> poutine.Trace:
+def _trace_guide(
+    guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], gradient: str
+) -> tuple[poutine.Trace, dict[str, Tensor]]:
     with _Detached() if gradient == "score" else contextlib.nullcontext():
         trace = poutine.trace(guide).get_trace(*args, **kwargs)
-    for node in _sample_nodes(trace).values():
+    nodes = _sample_nodes(trace)
+    draws = {name: node["value"] for name, node in nodes.items()}
+    for node in nodes.values():
         # The model reads an alias. What flows back through the alias is the path derivative of the
         # densities alone, which some estimators reweight; the guide's own chain of draws is not in it.
         node["value"] = node["value"].view_as(node["value"])
-    return trace
+    return trace, draws
 
 
 def _sort(guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str) -> tuple[dict[str, Node], ...]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.inference.elbo import as_objective
+from ppl_vae.inference.estimators import as_objective
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.schedules import Schedule
 

@@ -37,7 +37,10 @@ class Site:
 
     Attributes:
         name: its name.
-        value: the draws [K, N, *event].
+        value: the draws [K, N, *event], as the model reads them.
+        draw: the same numbers as the guide drew them (without the first dimension where K is 1). The
+            guide's density is taken here, because flows remember the way they came; what flows back through
+            ``value`` is the model's dependence on its latents alone.
         q: the guide's distribution, batch shape broadcastable to [K, N].
         p: the model's distribution; None for a site that only the guide has (auxiliary).
         q_stopped: q with the guide's parameters stopped, where gradient="path" asked for it.
@@ -47,6 +50,7 @@ class Site:
 
     name: str
     value: Tensor
+    draw: Tensor
     q: dist.TorchDistribution
     p: dist.TorchDistribution | None
     q_stopped: dist.TorchDistribution | None = None
@@ -74,20 +78,27 @@ class Terms:
 
     @cached_property
     def log_prior(self) -> Tensor:
-        """Log p(z_nk), summed over sites: [K, N], nats."""
+        """log p(z_nk), summed over sites: [K, N], nats."""
         sites = [self._per_datum(s, s.p.log_prob(s.value)) for s in self.sites.values() if s.p is not None]
         return self._total(sites)
 
     @cached_property
     def log_guide(self) -> Tensor:
-        """Log q(z_nk | x_n), summed over sites: [K, N], nats. Under gradient="path" its parameters are stopped."""
-        return self._total(
-            [self._per_datum(s, (s.q_stopped or s.q).log_prob(s.value)) for s in self.sites.values()]
-        )
+        """log q(z_nk | x_n), summed over sites: [K, N], nats. Under gradient="path" its parameters are stopped."""
+        return self._total([self._per_datum(s, _log_guide(s)) for s in self.sites.values()])
+
+    @cached_property
+    def entropy(self) -> Tensor:
+        """The entropy of the guide at its own draws, summed over sites: [K, N], nats.
+
+        Raises:
+            ModelError: a site's distribution has no closed-form entropy; the site is named.
+        """
+        return self._total([self._per_datum(s, _entropy(s)) for s in self.sites.values()])
 
     @property
     def log_weight(self) -> Tensor:
-        """Log p(x|z) + kl_weight (log p(z) - log q(z|x)): [K, N], nats."""
+        """log p(x|z) + kl_weight (log p(z) - log q(z|x)): [K, N], nats."""
         return self.log_likelihood + self.kl_weight * (self.log_prior - self.log_guide)
 
     def kl(self, site: str | None = None) -> Tensor:
@@ -125,7 +136,7 @@ class Terms:
         if self.model_order != tuple(self.sites):
             raise ModelError(
                 f"guide draws sites {list(self.sites)} and model {list(self.model_order)}: in another order "
-                "the sum of closed-form KLs is not the divergence of the joint; reorder the guide or use MonteCarloKL"
+                "the sum of closed-form KLs is not that of the joint; reorder the guide or use MonteCarloKL"
             )
 
     def _per_datum(self, site: Site, density: Tensor) -> Tensor:
@@ -133,6 +144,21 @@ class Terms:
 
     def _total(self, terms: list[Tensor]) -> Tensor:
         return sum(terms, start=torch.zeros_like(self.log_likelihood))
+
+
+def _log_guide(site: Site) -> Tensor:
+    # Under "path" the derivative through the draws is reweighted together with the model's, so the density
+    # is taken at the value that the model reads; else at the guide's own draw.
+    return site.q_stopped.log_prob(site.value) if site.q_stopped is not None else site.q.log_prob(site.draw)
+
+
+def _entropy(site: Site) -> Tensor:
+    try:
+        return site.q.entropy()
+    except NotImplementedError:
+        raise ModelError(
+            f"site {site.name!r}: {_kind(site.q)} has no closed-form entropy; use MonteCarloKL"
+        ) from None
 
 
 def per_datum(
@@ -216,6 +242,7 @@ def run_terms(
         sites[name] = Site(
             name=name,
             value=value if num_particles > 1 else value.unsqueeze(0),
+            draw=run.draws[name],
             q=q_node["fn"],
             p=p_node["fn"] if p_node else None,
             q_stopped=run.stopped.get(name),

@@ -48,7 +48,7 @@ class LinearGaussianPosterior(nn.Module):
         self.guide = guide
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """X [N, D] -> q(z|x)."""
+        """x [N, D] -> q(z|x)."""
         loc = nn.functional.linear(features, self.gain, self.offset)
         if self.guide == "exact":
             return dist.MultivariateNormal(loc, scale_tril=self.scale_tril)
@@ -162,7 +162,7 @@ class LinearGaussianVAE(VAE):
             self.guide.posterior.set_to_optimum(self.weight, self.bias, self.sigma)
 
     def log_evidence(self, x: ArrayLike | Tensor) -> Tensor:
-        """Log p(x) exactly, per datum: [N], nats."""
+        """log p(x) exactly, per datum: [N], nats."""
         residual = self._to_own(x) - self.bias
         precision = _precision(self.weight, self.sigma)
         h = residual @ self.weight / self.sigma.square()

@@ -58,7 +58,7 @@ class GenerativeProgram(nn.Module):
             return pyro.sample("x", self.decode(z), obs=x)
 
     def decode(self, z: Tensor) -> dist.TorchDistribution:
-        """Z [*batch, latent_dim] -> p(x|z), batch shape [*batch], event shape as the data's."""
+        """z [*batch, latent_dim] -> p(x|z), batch shape [*batch], event shape as the data's."""
         features = self.decoder(z.flatten(0, -2))
         shape = (*z.shape[:-1], self.likelihood.num_parameters, *self.event_shape)
         if features.numel() != math.prod(shape):
@@ -103,7 +103,7 @@ class GuideProgram(nn.Module):
             return pyro.sample("z", self.encode(x))
 
     def encode(self, x: Tensor) -> dist.TorchDistribution:
-        """X [N, *event_shape] -> q(z|x), batch shape [N], event shape [latent_dim]."""
+        """x [N, *event_shape] -> q(z|x), batch shape [N], event shape [latent_dim]."""
         return self.posterior(self.encoder(x))
 
 

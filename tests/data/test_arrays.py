@@ -28,6 +28,12 @@ def test_bytes_are_divided_by_255_and_split_90_10(tmp_path: Path) -> None:
     assert dataset.notes == ("bytes divided by 255", SPLIT_NOTE)
 
 
+def test_a_single_array_may_have_any_name(tmp_path: Path) -> None:
+    named = load_npz(write(tmp_path / "a.npz", npz_bytes(x=grey())))
+    other = load_npz(write(tmp_path / "b.npz", npz_bytes(whatever=grey())))
+    assert other.train.x.equal(named.train.x)
+
+
 def test_bytes_of_zeros_and_ones_are_not_divided(tmp_path: Path) -> None:
     masks = grey() // 128
     dataset = load_npy(write(tmp_path / "masks.npy", npy_bytes(masks)))

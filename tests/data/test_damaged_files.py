@@ -24,7 +24,7 @@ from ppl_vae.errors import DataError
 from .builders import celeba_table, grey, idx_bytes, image_bytes, npy_bytes, npz_bytes, write
 from .mutations import mutated
 
-FUZZ = settings(max_examples=250, deadline=None, derandomize=True, database=None)
+FUZZ = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 
 
 def _dataset_values(load: Callable[..., Any]) -> Callable[[Path], None]:

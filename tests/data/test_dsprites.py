@@ -9,7 +9,7 @@ from ppl_vae.data.dsprites import FILE_NAME, load_dsprites
 from ppl_vae.data.split import split_indices
 from ppl_vae.errors import DataError
 
-from .builders import dsprites_arrays, grey, write_dsprites
+from .builders import dsprites_arrays, grey, npz_bytes, write, write_dsprites
 
 COUNT = 30  # what write_dsprites writes
 
@@ -45,6 +45,12 @@ def test_limit(tmp_path: Path) -> None:
     dataset = load_dsprites(root=write_dsprites(tmp_path / "d.npz"), limit=10)
     assert (len(dataset.train), len(dataset.test)) == (9, 1)
     assert dataset.notes[0] == "10 of 30 images, drawn at random under the fixed seed 0"
+
+
+def test_an_archive_of_something_else(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.npz", npz_bytes(imgs=grey(), other=grey()))
+    with pytest.raises(DataError, match=r"expected an array named 'latents_values', found imgs.npy, other.npy"):
+        load_dsprites(root=path)
 
 
 @pytest.mark.parametrize(

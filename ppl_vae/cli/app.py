@@ -1,0 +1,75 @@
+"""The commands put together, and how a mistake is told: one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from ppl_vae.cli.evaluate import evaluate
+from ppl_vae.cli.listings import datasets, recipes
+from ppl_vae.cli.plot import plot
+from ppl_vae.cli.sample import sample
+from ppl_vae.cli.train import train
+from ppl_vae.errors import PplVaeError
+
+MISTAKE, INTERRUPTED = 2, 130
+
+# Every usage error of typer; newer versions of typer carry click inside, so that it cannot be imported.
+UsageErrors: type[Exception] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    help="Variational autoencoders as probabilistic programs in Pyro.",
+    epilog="First steps: ppl-vae train vae --data digits --out runs/first, and then ppl-vae plot runs/first",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command, _examples in (
+    (
+        train,
+        (
+            "ppl-vae train vae --data digits --latent-dim 2 --out runs/digits",
+            "ppl-vae train beta-vae --data mnist --set beta=4 --out runs/beta",
+            "ppl-vae train conv-vae --data images.npz --validation 0.1 --patience 5 --out runs/mine",
+        ),
+    ),
+    (evaluate, ("ppl-vae evaluate runs/digits", "ppl-vae evaluate runs/digits --split train --num-particles 100")),
+    (sample, ("ppl-vae sample runs/digits --n 100", "ppl-vae sample runs/digits --with-noise --out draws.npz")),
+    (
+        plot,
+        (
+            "ppl-vae plot runs/digits",
+            "ppl-vae plot runs/digits manifold --extent -2 2",
+            "ppl-vae plot runs/faces arithmetic --attribute smiling",
+        ),
+    ),
+    (datasets, ()),
+    (recipes, ()),
+):
+    app.command(epilog="Examples:\n\n" + "\n\n".join(_examples) if _examples else None)(_command)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code.
+
+    Args:
+        args: by default those of the process; none at all show the help.
+    """
+    given = sys.argv[1:] if args is None else list(args)
+    try:
+        code = app(given or ["--help"], prog_name="ppl-vae", standalone_mode=False)
+    except UsageErrors as error:
+        code = _complain(error.format_message())  # type: ignore[attr-defined]
+    except PplVaeError as error:
+        code = _complain(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    sys.exit(code or 0)
+
+
+def _complain(message: str) -> int:
+    # Plain text and never wrapped: a file name must survive a pipe in one piece.
+    typer.echo(f"ppl-vae: {' '.join(message.split())}", err=True)
+    return MISTAKE

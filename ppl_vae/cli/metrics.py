@@ -1,0 +1,89 @@
+"""metrics.json: the final numbers of a run, each beside what it stands on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from ppl_vae.cli.source import TRAIN_DRAW_SEED, SplitName, split_data
+from ppl_vae.data import Dataset
+from ppl_vae.errors import CheckpointError
+from ppl_vae.files import read_json, write_json
+from ppl_vae.inference import evaluate
+from ppl_vae.models import VAE, BernoulliLikelihood
+
+METRICS = "metrics.json"
+
+
+def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: int) -> dict[str, Any]:
+    """The plain ELBO and its terms on a split, with standard errors over data and draws, nats per datum."""
+    x = split_data(dataset, split)
+    evaluation = evaluate(vae, x, num_particles=num_particles, seed=seed)
+    numbers: dict[str, float] = evaluation.summary()
+    for term in ("log_likelihood", "kl"):
+        numbers[f"{term}_stderr"] = _stderr(getattr(evaluation, term))
+    likelihood = vae.model.likelihood
+    # Only a probability mass has bits that could be sent; a density's depend on the units of the pixels.
+    if isinstance(likelihood, BernoulliLikelihood):
+        numbers["bits_per_dim"] = -numbers["elbo"] / (math.log(2) * x[0].numel())
+    return {
+        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+        "units": "nats per datum",
+        "kl_closed_form": evaluation.closed_form,
+        "num_particles": num_particles,
+        "seed": seed,
+        "data": dataset.name,
+        "split": str(split),
+        "size": len(x),
+        "binarization": dataset.binarization,
+        "data_notes": _notes(dataset, split),
+        "likelihood": likelihood.name,
+        "likelihood_is_density": likelihood.is_density,
+    }
+
+
+def _stderr(values: torch.Tensor) -> float:
+    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def _notes(dataset: Dataset, split: str) -> list[str]:
+    drawn = f"train split binarized once, Bernoulli draws under seed {TRAIN_DRAW_SEED}"
+    dynamic = dataset.binarization == "dynamic" and split == SplitName.TRAIN
+    return [*dataset.notes, *([drawn] if dynamic else [])]
+
+
+def update_metrics(folder: Path, new: dict[str, Any]) -> None:
+    """Write keys into metrics.json and keep the others.
+
+    Raises:
+        CheckpointError: the file that is there is damaged, or could not be written.
+    """
+    path = folder / METRICS
+    old = read_json(path) if path.exists() else {}
+    if not isinstance(old, dict):
+        raise CheckpointError(f"{path}: not the metrics of a run (no JSON object)")
+    write_json(path, {**old, **new})
+
+
+def metrics_table(numbers: dict[str, Any]) -> Table:
+    """The numbers of one split, for a person."""
+    table = Table(show_header=False, title=f"{numbers['data']}, {numbers['split']} split ({numbers['size']} data)")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for term, label in (("elbo", "ELBO"), ("log_likelihood", "log likelihood"), ("kl", "KL(q || p)")):
+        table.add_row(label, f"{numbers[term]:.3f}{_margin(numbers[f'{term}_stderr'])} nats per datum")
+    if "bits_per_dim" in numbers:
+        table.add_row("bits per dim", f"{numbers['bits_per_dim']:.4f}")
+    table.add_row("draws per datum", f"{numbers['num_particles']}, seed {numbers['seed']}")
+    table.add_row("binarisation", numbers["binarization"])
+    warning = "" if numbers["likelihood_is_density"] else " (no density: the ELBO is no bound on log p(x))"
+    table.add_row("likelihood", numbers["likelihood"] + warning)
+    return table
+
+
+def _margin(stderr: float | None) -> str:
+    return "" if stderr is None else f" ± {stderr:.3f}"

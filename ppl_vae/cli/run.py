@@ -1,0 +1,64 @@
+"""A trained run as its folder holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ppl_vae.data import Dataset
+from ppl_vae.errors import CheckpointError
+from ppl_vae.files import read_json
+from ppl_vae.inference.run_folder import HISTORY, MANIFEST
+from ppl_vae.models import VAE, load
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the figures of a run are drawn from.
+
+    Attributes:
+        vae: trained, in evaluation mode.
+        dataset: what it was trained on.
+        history: a row an epoch.
+        manifest: what the run was.
+    """
+
+    vae: VAE
+    dataset: Dataset
+    history: pd.DataFrame
+    manifest: dict[str, Any]
+
+    @property
+    def chosen_epoch(self) -> int | None:
+        """The epoch whose weights validation chose; None where the last were kept."""
+        return None if self.manifest["data"]["validation"] == "none" else self.manifest["best_epoch"]
+
+
+def load_model(folder: Path) -> VAE:
+    """The model of a run, ready to be used.
+
+    Raises:
+        CheckpointError: there is no such folder, or no finished run in it.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder; ppl-vae train makes one")
+    return load(folder).eval()
+
+
+def open_run(folder: Path, vae: VAE, dataset: Dataset) -> Run:
+    """The run of a folder, its model and data already loaded.
+
+    Raises:
+        CheckpointError: its history or manifest is missing or damaged.
+    """
+    manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or "best_epoch" not in manifest or "data" not in manifest:
+        raise CheckpointError(f"{folder / MANIFEST}: not the manifest of a finished run")
+    try:
+        history = pd.read_csv(folder / HISTORY)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / HISTORY}: not a readable history ({error})") from None
+    return Run(vae, dataset, history, manifest)

@@ -1,0 +1,96 @@
+"""Which data a run stands on, remembered in its folder so that later commands need the folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ppl_vae.data import Dataset, binarize, load_dataset
+from ppl_vae.errors import CheckpointError
+from ppl_vae.files import read_json, write_json
+from ppl_vae.models import VAE, BernoulliLikelihood
+
+DATA = "data.json"
+# Of the one draw that stands for dynamically binarised training data wherever they are not trained on.
+TRAIN_DRAW_SEED = 0
+
+
+class Policy(StrEnum):
+    """What becomes of grey values."""
+
+    AUTO = "auto"
+    NONE = "none"
+    THRESHOLD = "threshold"
+    STOCHASTIC = "stochastic"
+    DYNAMIC = "dynamic"
+
+
+class SplitName(StrEnum):
+    """The two halves of a data set."""
+
+    TEST = "test"
+    TRAIN = "train"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """The arguments of ``load_dataset``, as the user gave them.
+
+    Attributes:
+        data: a name, or a path as it was typed.
+        binarize: a policy; never "auto".
+        root: the folder of a named data set's files, where one was given.
+        options: the loader's own.
+    """
+
+    data: str
+    binarize: str = "none"
+    root: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Dataset:
+        """The data set."""
+        return load_dataset(self.data, root=self.root, binarize=self.binarize, **self.options)  # type: ignore[arg-type]
+
+    def write(self, folder: Path) -> None:
+        """Remember it in a run's folder."""
+        write_json(folder / DATA, asdict(self))
+
+
+def read_source(folder: Path) -> DataSource:
+    """The data of a run.
+
+    Raises:
+        CheckpointError: the folder has no data.json, or it is not one of ours.
+    """
+    path = folder / DATA
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file, so the data of this run are unknown; name them with --data")
+    stored = read_json(path)
+    try:
+        return DataSource(**stored)
+    except TypeError as error:
+        raise CheckpointError(f"{path}: not the data of a run ({error})") from None
+
+
+def choose_binarization(asked: str, dataset: Dataset, vae: VAE) -> str:
+    """The policy that was asked for; under "auto" dynamic for grey data and a Bernoulli, else none."""
+    if asked != Policy.AUTO:
+        return str(asked)
+    x = dataset.train.x
+    grey = bool(((x != 0) & (x != 1)).any())
+    return "dynamic" if grey and isinstance(vae.model.likelihood, BernoulliLikelihood) else "none"
+
+
+def split_data(dataset: Dataset, split: str) -> torch.Tensor:
+    """One split as the model sees it: training data of a dynamic policy are drawn once, under a fixed seed."""
+    if split == SplitName.TEST:
+        return dataset.test.x
+    if dataset.binarization != "dynamic":
+        return dataset.train.x
+    return binarize(dataset.train.x, "stochastic", generator=torch.Generator().manual_seed(TRAIN_DRAW_SEED))

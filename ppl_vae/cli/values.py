@@ -1,0 +1,47 @@
+"""Values as they are typed in a shell, as Python values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+
+def parse_value(text: str) -> Any:
+    """A number, true, false, null, list or object where the text is one in JSON, else the text itself.
+
+    >>> parse_value("4"), parse_value("mlp"), parse_value('{"name": "gaussian", "sigma": 0.1}')
+    (4, 'mlp', {'name': 'gaussian', 'sigma': 0.1})
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, Any]:
+    """The values of a repeated option KEY=VALUE.
+
+    Raises:
+        typer.BadParameter: one of them has no key.
+
+    >>> parse_pairs("--set", ["beta=4", "elbo=analytic-kl"])
+    {'beta': 4, 'elbo': 'analytic-kl'}
+    """
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"{option}: expected KEY=VALUE, found {pair!r}")
+        found[key.strip().replace("-", "_")] = parse_value(value)
+    return found
+
+
+def parse_validation(text: str | None) -> float | str | None:
+    """A fraction, or a name as it is."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
