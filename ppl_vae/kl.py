@@ -57,9 +57,7 @@ def coordinate_kl(q: Distribution, p: Distribution) -> Tensor:
     Raises:
         NotImplementedError: q or p is not a diagonal Gaussian.
     """
-    if not (_is_diagonal(q) and _is_diagonal(p)):
-        raise NotImplementedError("the divergence of single coordinates needs diagonal Gaussians")
-    (loc0, scale0), (loc1, scale1) = _loc_scale(q), _loc_scale(p)
+    (loc0, scale0), (loc1, scale1) = diagonal_loc_scale(q), diagonal_loc_scale(p)
     variance_ratio = (scale0 / scale1).square()
     return 0.5 * (variance_ratio + ((loc0 - loc1) / scale1).square() - 1 - variance_ratio.log())
 
@@ -106,9 +104,15 @@ def _is_gaussian(d: Distribution) -> bool:
     return _is_full(d) or (_is_diagonal(d) and len(d.event_shape) == 1)
 
 
-def _loc_scale(d: Distribution) -> tuple[Tensor, Tensor]:
+def diagonal_loc_scale(d: Distribution) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [*batch, *event] of a diagonal Gaussian.
+
+    Raises:
+        NotImplementedError: it is none.
+    """
     base = _unwrap(d)
-    assert isinstance(base, Normal)
+    if not isinstance(base, Normal):
+        raise NotImplementedError(f"{type(d).__name__} is no diagonal Gaussian")
     return base.loc, base.scale
 
 
@@ -118,5 +122,5 @@ def _loc_tril(d: Distribution) -> tuple[Tensor, Tensor]:
         return d.loc, d.scale_tril
     if isinstance(d, LowRankMultivariateNormal):
         return d.loc, torch.linalg.cholesky(d.covariance_matrix)
-    loc, scale = _loc_scale(d)
+    loc, scale = diagonal_loc_scale(d)
     return loc, torch.diag_embed(scale)

@@ -162,16 +162,21 @@ def architecture(spec: str | Mapping[str, Any] | Architecture) -> Architecture:
     """The architecture behind a name, a stored configuration, or itself.
 
     Raises:
-        ModelError: the name is unknown.
+        ModelError: the name or an option is unknown, or ``spec`` is none of the three.
     """
     if isinstance(spec, str):
         spec = {"name": spec}
-    if not isinstance(spec, Mapping):
+    if hasattr(spec, "encoder") and hasattr(spec, "decoder"):
         return spec
+    if not isinstance(spec, Mapping) or "name" not in spec:
+        raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got {spec!r}")
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "name"}
     if spec["name"] not in ARCHITECTURES:
         raise ModelError(unknown_name("network", spec["name"], ARCHITECTURES))
-    return ARCHITECTURES[spec["name"]](**options)
+    try:
+        return ARCHITECTURES[spec["name"]](**options)
+    except TypeError as error:
+        raise ModelError(f"network {spec['name']!r}: {error}") from error
 
 
 def architecture_config(spec: Architecture) -> dict[str, Any] | None:

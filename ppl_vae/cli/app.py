@@ -22,7 +22,8 @@ UsageErrors: type[Exception] = typer.BadParameter.__mro__[2]
 app = typer.Typer(
     help="Variational autoencoders as probabilistic programs in Pyro.",
     epilog="First steps: ppl-vae train vae --data digits --out runs/first, and then ppl-vae plot runs/first",
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

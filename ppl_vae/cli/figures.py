@@ -13,23 +13,22 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ppl_vae import plots
+from ppl_vae.cli.codes import binary_factor, guide_means, most_active, spread
 from ppl_vae.cli.run import Run
 from ppl_vae.cli.source import split_data
-from ppl_vae.data import Dataset
-from ppl_vae.errors import DataError, ModelError, unknown_name
+from ppl_vae.errors import DataError, ModelError
 from ppl_vae.files import write_atomically
-from ppl_vae.models import VAE
 from ppl_vae.models.arithmetic import attribute_vector, decode_along
 from ppl_vae.models.latent_grid import latent_grid
+from ppl_vae.plots.image_grid import as_images
 from ppl_vae.plots.labels import latent_name
 from ppl_vae.randomness import seeded
 
 FIGURES = "figures"
 DOTS_PER_INCH = 200
-ENCODED_AT_ONCE = 1024
 MOST_POINTS = 5000
 MOST_TRAVERSED = 12
-MANIFOLD_SIDE = 20
+MANIFOLD_SIDE = 15
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def learning_curves(run: Run, wishes: Wishes) -> Figure:
 
 def reconstructions(run: Run, wishes: Wishes) -> Figure:
     """Test data above their reconstructions."""
-    x = _spread(run.dataset.test.x, 24)
+    x = spread(run.dataset.test.x, 24)
     return plots.plot_reconstructions(x, run.vae.reconstruct(x))
 
 
@@ -77,7 +76,9 @@ def latent(run: Run, wishes: Wishes) -> Figure:
 def manifold(run: Run, wishes: Wishes) -> Figure:
     """A grid of codes of a latent plane, decoded."""
     if run.vae.latent_dim != 2:
-        raise ModelError(f"figure 'manifold' needs a latent space of 2 dimensions, the model's has {run.vae.latent_dim}")
+        raise ModelError(
+            f"figure 'manifold' needs a latent space of 2 dimensions, the model's has {run.vae.latent_dim}"
+        )
     extent = None if wishes.extent is None else (wishes.extent, wishes.extent)
     with torch.no_grad():
         images = run.vae.decode(latent_grid(MANIFOLD_SIDE, MANIFOLD_SIDE, extent)).mean
@@ -86,8 +87,9 @@ def manifold(run: Run, wishes: Wishes) -> Figure:
 
 def interpolations(run: Run, wishes: Wishes) -> Figure:
     """Straight walks between the codes of pairs of test data."""
-    start, end = _pairs(run.dataset.test.x, run.dataset.test.y, 6)
-    return plots.plot_interpolations(run.vae.interpolate(start, end, steps=11))
+    ends = spread(run.dataset.test.x, 12)
+    half = len(ends) // 2
+    return plots.plot_interpolations(run.vae.interpolate(ends[:half], ends[half : 2 * half], steps=11))
 
 
 def traversals(run: Run, wishes: Wishes) -> Figure:
@@ -109,9 +111,10 @@ def arithmetic(run: Run, wishes: Wishes) -> Figure:
         known = ", ".join(run.dataset.factor_names) or f"none, data set {run.dataset.name!r} has no factors"
         raise ModelError(f"figure 'arithmetic' needs --attribute NAME; known: {known}")
     has = binary_factor(run.dataset, "train", wishes.attribute)
-    vector = attribute_vector(guide_means(run.vae, split_data(run.dataset, "train")), has.to(run.vae_device))
+    train_codes = guide_means(run.vae, split_data(run.dataset, "train"))
+    vector = attribute_vector(train_codes, has.to(train_codes.device))
     without = run.dataset.test.x[~binary_factor(run.dataset, "test", wishes.attribute)]
-    codes = guide_means(run.vae, _spread(without, 6))
+    codes = guide_means(run.vae, spread(without, 6))
     alphas = torch.linspace(-1, 2, 7)
     images = decode_along(run.vae, codes, vector, alphas.to(codes))
     return plots.plot_latent_arithmetic(images, alphas, wishes.attribute)
@@ -161,52 +164,9 @@ def save_figure(figure: Figure, path: Path) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-@torch.no_grad()
-def guide_means(vae: VAE, x: Tensor) -> Tensor:
-    """Means of q(z|x), in chunks: [N, latent_dim]."""
-    return torch.cat([vae.encode(chunk).mean for chunk in x.split(ENCODED_AT_ONCE)])
-
-
-def most_active(codes: Tensor, number: int) -> list[int]:
-    """The dimensions in which codes [N, L] vary most, at most ``number`` of them, in rising order."""
-    return codes.var(0, unbiased=False).topk(min(number, codes.shape[1])).indices.sort().values.tolist()
-
-
-def binary_factor(dataset: Dataset, split: str, name: str) -> Tensor:
-    """Whether each datum of a split has an attribute: boolean [N].
-
-    Raises:
-        DataError: the data have no such factor, or it is not made of zeros and ones.
-    """
-    factors = getattr(dataset, split).factors
-    if factors is None or name not in dataset.factor_names:
-        raise DataError(f"data set {dataset.name!r}: {unknown_name('attribute', name, dataset.factor_names)}")
-    column = factors[:, dataset.factor_names.index(name)]
-    if not ((column == 0) | (column == 1)).all():
-        raise DataError(f"data set {dataset.name!r}: attribute {name!r} has other values than 0 and 1")
-    return column == 1
-
-
 def _are_images(x: Tensor) -> bool:
     try:
-        plots.plot_samples(torch.zeros_like(x))
+        as_images(torch.zeros_like(x))
     except DataError:
         return False
     return True
-
-
-def _spread(x: Tensor, number: int) -> Tensor:
-    """At most ``number`` data at equal steps, so that files sorted by class show more than the first."""
-    return x[torch.linspace(0, len(x) - 1, min(number, len(x))).long()]
-
-
-def _pairs(x: Tensor, y: Tensor | None, number: int) -> tuple[Tensor, Tensor]:
-    """Pairs of neighbours in file order, of different classes where there are classes."""
-    starts, ends = [], []
-    used = -1
-    for i in range(len(x) - 1):
-        if i > used and len(starts) < number and (y is None or y[i] != y[i + 1]):
-            starts, ends, used = [*starts, i], [*ends, i + 1], i + 1
-    if not starts:
-        raise DataError("figure 'interpolations' needs at least two test data")
-    return x[starts], x[ends]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -94,3 +94,16 @@ def split_data(dataset: Dataset, split: str) -> torch.Tensor:
     if dataset.binarization != "dynamic":
         return dataset.train.x
     return binarize(dataset.train.x, "stochastic", generator=torch.Generator().manual_seed(TRAIN_DRAW_SEED))
+
+
+def find_source(folder: Path, data: str | None, root: str | None) -> DataSource:
+    """The data of a run, or others under the run's binarisation, or the same in another place.
+
+    Raises:
+        CheckpointError: they are not given and the run does not remember them.
+    """
+    if data is None:
+        own = read_source(folder)
+        return own if root is None else replace(own, root=root)
+    binarization = read_source(folder).binarize if (folder / DATA).exists() else "none"
+    return DataSource(data, binarization, root)

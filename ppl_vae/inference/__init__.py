@@ -1,12 +1,14 @@
 """Inference on any Pyro (model, guide) pair: terms, estimators, objectives, training, evaluation."""
 
 from ppl_vae.inference import schedules
+from ppl_vae.inference.aggregate_posterior import DIP, MMD, TotalCorrelation
+from ppl_vae.inference.discrete import Enumeration, GumbelSoftmax
 from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, Estimator, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.estimators import get_elbo, list_estimators
 from ppl_vae.inference.evaluation import Evaluation, evaluate
 from ppl_vae.inference.importance_weighted import CIWAE, MIWAE, PIWAE, DReG, ImportanceWeighted, Renyi
 from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.objectives import Beta
+from ppl_vae.inference.objectives import Annealed, Beta, Capacity, FreeBits, ReconstructionError
 from ppl_vae.inference.score_function import RLOO, VIMCO, ScoreFunction
 from ppl_vae.inference.svi import FitResult, fit
 from ppl_vae.inference.terms import Site, Terms, trace_terms
@@ -17,26 +19,35 @@ from ppl_vae.inference.wake_sleep import WakeSleep
 __all__ = [
     "CIWAE",
     "CUBO",
+    "DIP",
     "MIWAE",
+    "MMD",
     "PIWAE",
     "RLOO",
     "VIMCO",
     "AnalyticKL",
+    "Annealed",
     "Beta",
+    "Capacity",
     "DReG",
     "EntropyAnalytic",
+    "Enumeration",
     "Estimator",
     "Evaluation",
     "FitResult",
+    "FreeBits",
+    "GumbelSoftmax",
     "ImportanceWeighted",
     "MonteCarloKL",
     "Objective",
+    "ReconstructionError",
     "Renyi",
     "ScoreFunction",
     "Site",
     "StickingTheLanding",
     "Terms",
     "Thermodynamic",
+    "TotalCorrelation",
     "WakeSleep",
     "evaluate",
     "fit",

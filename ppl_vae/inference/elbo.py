@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program
-from ppl_vae.inference.terms import Gradient, Terms, trace_terms
+from ppl_vae.inference.terms import Gradient, Terms, check_data
 
 
 class Estimator(Objective):
@@ -28,6 +28,9 @@ class Estimator(Objective):
         num_particles: K draws per datum.
     """
 
+    # Whether the bound is a mean log likelihood minus ``kl``, so that an objective may weight the two apart.
+    separates_kl = False
+
     @abstractmethod
     def bound(self, terms: Terms) -> Tensor:
         """The estimate of the bound: [N], nats per datum, higher is better."""
@@ -37,8 +40,8 @@ class Estimator(Objective):
         return None
 
     def kl(self, terms: Terms) -> Tensor:
-        """This estimator's reading of the KL term: [K, N], nats."""
-        return terms.log_guide - terms.log_prior
+        """This estimator's reading of the KL term, times kl_weight: [K, N], nats."""
+        return terms.kl_weight * (terms.log_guide - terms.log_prior)
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the mean of the bound over the batch, nats per datum, with the surrogate's gradient."""
@@ -54,8 +57,8 @@ class Estimator(Objective):
             ModelError: the pair is refused; the site is named.
             DataError: the model's likelihood has no density for some value of x.
         """
-        terms = trace_terms(model, guide, x, *args, num_particles=self.num_draws, gradient=self.gradient, **kwargs)
-        return self.bound(terms)
+        check_data(model, x)
+        return self.bound(self.run(model, guide, x, *args, **kwargs))
 
     @property
     def estimator(self) -> Estimator:
@@ -71,6 +74,8 @@ class MonteCarloKL(Estimator):
     reparameterised draws.
     """
 
+    separates_kl = True
+
     def bound(self, terms: Terms) -> Tensor:
         """[N], nats."""
         return terms.log_weight.mean(0)
@@ -82,6 +87,8 @@ class AnalyticKL(Estimator):
     What ``pyro.infer.TraceMeanField_ELBO`` computes (form B, SGVB-B, of Kingma & Welling 2014), but a site
     without a closed form is refused by name where Pyro falls back to Monte Carlo in silence.
     """
+
+    separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
         """[N], nats."""
@@ -98,6 +105,8 @@ class EntropyAnalytic(Estimator):
     Form C ("energy plus entropy"); not in Pyro. For a Gaussian guide its gradient equals MonteCarloKL's draw by
     draw, only the value differs. Works where q has a closed-form entropy, whatever the prior is.
     """
+
+    separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
         """[N], nats."""
@@ -116,6 +125,7 @@ class StickingTheLanding(Estimator):
     """
 
     gradient: Gradient = "path"
+    separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
         """[N], nats."""

@@ -15,6 +15,7 @@ import pyro
 import torch
 from pyro.infer.elbo import ELBOModule
 from pyro.infer.enum import get_importance_trace
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
@@ -45,6 +46,8 @@ class Objective(pyro.infer.ELBO, nn.Module):
 
     # How the terms must depend on the guide's parameters; a weighting takes its estimator's.
     gradient: Gradient = "total"
+    # What draws some of the guide's sites in a way of its own, such as enumerating them.
+    draw_handler: Messenger | None = None
 
     def __init__(self, num_particles: int = 1) -> None:
         nn.Module.__init__(self)
@@ -67,6 +70,10 @@ class Objective(pyro.infer.ELBO, nn.Module):
     def estimator(self) -> Estimator:
         """The estimator under the weighting: the plain ELBO that is reported beside the objective."""
 
+    def run(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
+        """The terms that ``forward`` needs, without a look at the values of the data."""
+        return run_terms(model, guide, args, kwargs, self.num_draws, self.gradient, self.draw_handler)
+
     @property
     def num_draws(self) -> int:
         """How many draws per datum ``forward`` needs in its terms."""
@@ -83,7 +90,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Minus the sum over the data: a scalar with gradients. The first batch of a pair is judged by value."""
         self._judge_once(model, args)
-        terms = run_terms(model, guide, args, kwargs, self.num_draws, self.gradient)
+        terms = self.run(model, guide, *args, **kwargs)
         return self.forward(terms) * (terms.log_likelihood.shape[1] * terms.data_scale)
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:

@@ -27,6 +27,7 @@ from ppl_vae.registration import unregistered
 Node = Any
 Program = Callable[..., Any]
 PARTICLES = "_ppl_vae_particles"
+HANDLED = "_ppl_vae_handled"
 
 
 @dataclass(frozen=True)
@@ -86,33 +87,46 @@ def run_pair(
     kwargs: Mapping[str, Any],
     num_particles: int,
     gradient: str,
+    draw_handler: Messenger | None = None,
 ) -> PairRun:
     """Run the guide, then the model at the guide's draws.
+
+    A ``draw_handler`` that sets a site's value itself marks it with infer={HANDLED: True}.
 
     Raises:
         ModelError: the pair is refused; the site is named.
     """
     if num_particles < 1:
         raise ModelError(f"num_particles must be at least 1, got {num_particles}")
-    with contextlib.ExitStack() as stack:
-        if not am_i_wrapped():
-            stack.enter_context(unregistered())
-        if num_particles > 1:
-            stack.enter_context(pyro.plate(PARTICLES, num_particles, dim=-2))
-        guide_trace, draws = _trace_guide(guide, args, kwargs, gradient)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
-        guide_sites, model_latent, observed = _sort(guide_trace, model_trace, gradient)
-        stopped = _stopped_guide(guide, guide_sites, guide_trace, args, kwargs) if gradient == "path" else {}
+    # Where a handler is listening, as SVI's is, our own models show it their parameters.
+    with contextlib.nullcontext() if am_i_wrapped() else unregistered():
+        # Outside the particles' plate, the handler sees a site after the plate has given it its shape.
+        with draw_handler or contextlib.nullcontext(), _particles(num_particles):
+            guide_trace, draws = _trace_guide(guide, args, kwargs, gradient)
+        with _particles(num_particles):
+            model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+            guide_sites, model_latent, observed = _sort(guide_trace, model_trace, gradient)
+            stopped = _stopped_guide(guide, guide_sites, guide_trace, args, kwargs) if gradient == "path" else {}
     nodes = {**guide_sites, **model_latent, **observed}
     num_data, data_scale = _data_plate(nodes)
+    scales = _scales(guide_sites, nodes)
+    return PairRun(guide_sites, draws, model_latent, observed, stopped, scales, num_data, data_scale)
+
+
+def _particles(number: int) -> contextlib.AbstractContextManager[Any]:
+    return pyro.plate(PARTICLES, number, dim=-2) if number > 1 else contextlib.nullcontext()
+
+
+def _scales(guide_sites: dict[str, Node], nodes: dict[str, Node]) -> dict[str, Any]:
+    """Every site's scale apart from its plates', which must be one and the same in guide and model."""
     scales = {name: _own_scale(node) for name, node in nodes.items()}
     for name, node in guide_sites.items():
-        if name in model_latent and not _same(_own_scale(node), scales[name]):
+        if not _same(_own_scale(node), scales[name]):
             raise ModelError(
                 f"site {name!r} is scaled by {_own_scale(node)} in the guide but by {scales[name]} in the model; "
                 "scale both alike, or leave the scaling out and use an objective such as inf.Beta"
             )
-    return PairRun(guide_sites, draws, model_latent, observed, stopped, scales, num_data, data_scale)
+    return scales
 
 
 class _Detached(Messenger):
@@ -151,7 +165,8 @@ def _sort(guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str)
             raise ModelError(
                 f"site {name!r} is in the guide but not in the model (mark it is_auxiliary if that is meant)"
             )
-        if gradient != "score" and torch.is_grad_enabled() and not node["fn"].has_rsample:
+        exempt = gradient == "score" or not torch.is_grad_enabled() or (node["infer"] or {}).get(HANDLED)
+        if not (exempt or node["fn"].has_rsample):
             raise ModelError(
                 f"site {name!r}: {type(node['fn']).__name__} has no reparameterised draws; "
                 "use an estimator of the score-function family"

@@ -6,15 +6,50 @@ need not be made anew when they move. ``fit`` multiplies the learning rate with 
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec
 
 import torch
 from torch import Tensor
 
+P = ParamSpec("P")
+
 Schedule = Callable[[Tensor], Tensor]
 
+# A step that every schedule has ended by.
+END = 1 << 40
 
+
+@dataclass(frozen=True)
+class _Described:
+    """A schedule that a manifest can tell from another of the same kind."""
+
+    description: str
+    weight: Schedule
+
+    def __call__(self, step: Tensor) -> Tensor:
+        return self.weight(step)
+
+    def __repr__(self) -> str:
+        return self.description
+
+
+def _described(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
+    @functools.wraps(make)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Schedule:
+        given = inspect.signature(make).bind(*args, **kwargs)
+        given.apply_defaults()
+        options = ", ".join(f"{name}={value}" for name, value in given.arguments.items())
+        return _Described(f"{make.__name__}({options})", make(*args, **kwargs))
+
+    return wrapped
+
+
+@_described
 def linear(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
     """From ``start`` to ``end`` over ``steps`` steps, then constant.
 
@@ -24,11 +59,53 @@ def linear(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
     return lambda step: start + (end - start) * (step / steps).clamp(0.0, 1.0)
 
 
+@_described
 def cosine(steps: int, end: float = 0.0) -> Schedule:
     """From 1 to ``end`` along half a cosine over ``steps`` steps, then constant (Loshchilov & Hutter 2017)."""
     return lambda step: end + (1 - end) * 0.5 * (1 + torch.cos(math.pi * (step / steps).clamp(0.0, 1.0)))
 
 
+@_described
 def exponential(rate: float, steps: int) -> Schedule:
     """``rate`` to the power step / steps."""
     return lambda step: torch.as_tensor(rate) ** (step / steps)
+
+
+@_described
+def cyclical(steps: int, cycles: int = 4, ramp: float = 0.5) -> Schedule:
+    """``cycles`` ramps from 0 to 1 within ``steps`` steps, then 1 (Fu et al. 2019, eq. 6-7).
+
+    Each is a linear rise over a share ``ramp`` of its cycle and stays at 1 for the rest.
+
+    >>> [round(float(cyclical(8, cycles=2)(torch.tensor(s))), 2) for s in range(9)]
+    [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0]
+    """
+
+    def weight(step: Tensor) -> Tensor:
+        position = torch.remainder(step * cycles / steps, 1.0)
+        return torch.where(step >= steps, torch.ones_like(position), (position / ramp).clamp(max=1.0))
+
+    return weight
+
+
+@_described
+def sigmoid(steps: int, sharpness: float = 10.0) -> Schedule:
+    """A logistic rise around ``steps`` / 2, rescaled so that it is exactly 0 at 0 and 1 from ``steps`` on."""
+    low, high = (1 / (1 + math.exp(s * sharpness / 2)) for s in (1, -1))
+
+    def weight(step: Tensor) -> Tensor:
+        position = (step / steps).clamp(0.0, 1.0)
+        return (torch.sigmoid(sharpness * (position - 0.5)) - low) / (high - low)
+
+    return weight
+
+
+def at(schedule: Schedule, step: Tensor | None, like: Tensor) -> Tensor:
+    """A schedule's value at a step, or at its end where there is none, as a tensor like ``like``."""
+    now = step if step is not None else torch.tensor(END, device=like.device)
+    return schedule(now).to(like)
+
+
+def describe(function: object) -> str:
+    """A callable in words, the same in every process: no address is in it."""
+    return getattr(function, "__qualname__", None) or repr(function)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators import as_objective
 from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.schedules import Schedule
+from ppl_vae.inference.schedules import Schedule, describe
 
 Optimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 
@@ -66,8 +66,8 @@ class Settings:
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "lr": self.lr,
-            "optimizer": "Adam" if self.optimizer is None else _name(self.optimizer),
-            "schedule": None if self.schedule is None else _name(self.schedule),
+            "optimizer": "Adam" if self.optimizer is None else describe(self.optimizer),
+            "schedule": None if self.schedule is None else describe(self.schedule),
             "max_grad_norm": self.max_grad_norm,
             "patience": self.patience,
         }
@@ -98,8 +98,3 @@ def _takes_rate(optimizer: Optimizer) -> bool:
     if isinstance(optimizer, functools.partial):
         return isinstance(optimizer.func, type) and "lr" not in optimizer.keywords
     return isinstance(optimizer, type)
-
-
-def _name(function: Any) -> str:
-    # A repr with an address in it would make every resumed run look like another one.
-    return getattr(function, "__qualname__", None) or repr(function)

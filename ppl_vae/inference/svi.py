@@ -27,7 +27,7 @@ from ppl_vae.inference.schedules import Schedule
 from ppl_vae.inference.selection import Selection
 from ppl_vae.inference.settings import Optimizer, Settings, resolve
 from ppl_vae.inference.state import TrainingState
-from ppl_vae.inference.terms import check_data, run_terms
+from ppl_vae.inference.terms import check_data
 from ppl_vae.inference.training import Stepper, run_epoch
 from ppl_vae.inference.weights import collect_weights
 from ppl_vae.randomness import reseed, seeded
@@ -153,7 +153,7 @@ class _Run:
         """One step's forward pass, without a trace in any generator."""
         batch = next(iter(self.data.epoch(1, self.settings.batch_size, self.seed)))
         with _isolated(self.seed, self.device), torch.no_grad(), evaluation_mode(self.model, self.guide):
-            run_terms(self.model, self.guide, (batch,), {}, self.objective.num_draws, self.objective.gradient)
+            self.objective.run(self.model, self.guide, batch)
 
     def total(self, epochs_done: int) -> int | None:
         """How many data are still to be stepped over."""

@@ -22,11 +22,12 @@ from typing import Any, Literal, get_args
 
 import torch
 from pyro import distributions as dist
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair import run_pair
-from ppl_vae.kl import kl_divergence
+from ppl_vae.kl import coordinate_kl, kl_divergence
 
 Gradient = Literal["total", "path", "score"]
 
@@ -59,12 +60,26 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Observation:
+    """One observed site.
+
+    Attributes:
+        value: the data [N, *event].
+        p: p(x|z), batch shape broadcastable to [K, N]; its mean may miss the first dimension where K is 1.
+    """
+
+    value: Tensor
+    p: dist.TorchDistribution
+
+
+@dataclass(frozen=True)
 class Terms:
     """The densities of one run of a pair.
 
     Attributes:
         sites: the latent sites by name, in the guide's order.
         model_order: the names of the latent sites in the model's order.
+        observations: the observed sites by name.
         log_likelihood: log p(x_n | z_nk), summed over observed sites: [K, N].
         data_scale: N_total / N of a subsampled data plate, else 1. The terms are not multiplied by it.
         kl_weight: what an objective multiplies the divergence from the prior with; 1 in an ELBO.
@@ -72,6 +87,7 @@ class Terms:
 
     sites: Mapping[str, Site]
     model_order: tuple[str, ...]
+    observations: Mapping[str, Observation]
     log_likelihood: Tensor
     data_scale: float = 1.0
     kl_weight: Tensor | float = 1.0
@@ -114,6 +130,22 @@ class Terms:
             return self.kl_weight * self._site_kl(self.sites[site])
         self._require_same_order()
         return self.kl_weight * self._total([self._site_kl(s) for s in self.sites.values()])
+
+    def coordinate_kl(self, site: str) -> Tensor:
+        """KL of every coordinate of one site, times kl_weight, in closed form: [K, N, *event], nats.
+
+        Raises:
+            ModelError: guide and prior are not both diagonal Gaussians.
+        """
+        found = self.sites[site]
+        try:
+            if found.p is None:
+                raise NotImplementedError
+            per_coordinate = coordinate_kl(found.q, found.p)
+        except NotImplementedError:
+            raise ModelError(f"site {site!r}: the KL of single dimensions needs diagonal Gaussians") from None
+        event = per_coordinate.shape[-len(found.q.event_shape) :]
+        return self.kl_weight * per_coordinate.expand(*self.log_likelihood.shape, *event)
 
     def weighted(self, kl_weight: Tensor | float) -> Terms:
         """The same terms with the divergence from the prior multiplied by ``kl_weight`` (once more)."""
@@ -231,9 +263,13 @@ def run_terms(
     kwargs: Mapping[str, Any] | None = None,
     num_particles: int = 1,
     gradient: Gradient = "total",
+    draw_handler: Messenger | None = None,
 ) -> Terms:
-    """``trace_terms`` without a look at the values of the data: the inside of a training step."""
-    run = run_pair(model, guide, args, kwargs or {}, num_particles, gradient)
+    """``trace_terms`` without a look at the values of the data: the inside of a training step.
+
+    ``draw_handler`` draws some of the guide's sites in a way of its own (see ``inference.discrete``).
+    """
+    run = run_pair(model, guide, args, kwargs or {}, num_particles, gradient, draw_handler)
     shape = torch.Size((num_particles, run.num_data))
     sites = {}
     for name, q_node in run.guide_sites.items():
@@ -254,7 +290,8 @@ def run_terms(
         for name, node in run.observed.items()
     ]
     log_likelihood = sum(observed[1:], start=observed[0])
-    return Terms(sites, tuple(run.model_sites), log_likelihood, run.data_scale)
+    observations = {name: Observation(node["value"], node["fn"]) for name, node in run.observed.items()}
+    return Terms(sites, tuple(run.model_sites), observations, log_likelihood, run.data_scale)
 
 
 def _kind(distribution: dist.TorchDistribution) -> str:

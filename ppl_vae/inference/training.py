@@ -13,7 +13,6 @@ from ppl_vae.errors import ConvergenceError
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program
 from ppl_vae.inference.schedules import Schedule
-from ppl_vae.inference.terms import run_terms
 
 # What every step leaves behind, in this order: means over its batch, nats per datum.
 STEP_TERMS = ("loss", "log_likelihood", "kl")
@@ -46,7 +45,7 @@ class Stepper:
     def __call__(self, batch: Tensor, step: int) -> Tensor:
         """Take step number ``step`` (from 0) on [B, *event_shape]; its STEP_TERMS [3]."""
         now = torch.tensor(step, device=batch.device)
-        terms = run_terms(self.model, self.guide, (batch,), {}, self.objective.num_draws, self.objective.gradient)
+        terms = self.objective.run(self.model, self.guide, batch)
         loss = self.objective.forward(terms, now)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program, owner
-from ppl_vae.inference.terms import run_terms
 from ppl_vae.registration import unregistered
 
 
@@ -78,7 +77,7 @@ def collect_weights(model: Program, guide: Program, objective: Objective, x: Ten
     """
     modules = {"model": owner(model), "guide": owner(guide), "objective": objective}
     with unregistered(), torch.no_grad(), poutine.trace(param_only=True) as capture:
-        run_terms(model, guide, (x,), {}, objective.num_draws, objective.gradient)
+        objective.run(model, guide, x)
     store = {name: _leaf(name, node) for name, node in capture.trace.nodes.items() if node["type"] == "param"}
     own = {id(p) for module in modules.values() if module is not None for p in module.parameters()}
     weights = Weights(

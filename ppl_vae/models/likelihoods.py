@@ -125,11 +125,12 @@ class GaussianLikelihood(Likelihood):
         for value in (sigma, initial_sigma):
             if not isinstance(value, str) and not (value > 0 and math.isfinite(value)):
                 raise ModelError(f"sigma must be a positive number, got {value}")
-        self.sigma = sigma
-        self.initial_sigma = initial_sigma
+        # Plain floats, because a configuration is stored as JSON.
+        self.sigma = sigma if isinstance(sigma, str) else float(sigma)
+        self.initial_sigma = float(initial_sigma)
         self.num_parameters = 2 if sigma == "per-pixel" else 1
         if sigma == "learned":
-            self.log_sigma = nn.Parameter(torch.tensor(math.log(initial_sigma)))
+            self.log_sigma = nn.Parameter(torch.tensor(math.log(self.initial_sigma)))
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
         """p(x|z) of real x."""

@@ -202,7 +202,8 @@ def _covariance(q: dist.TorchDistribution) -> Tensor:
 
 
 def _check(weight: Tensor, bias: Tensor, sigma: float, guide: object) -> None:
-    if weight.dim() != 2 or bias.shape != weight.shape[:1] or not weight.is_floating_point():
+    fits = weight.dim() == 2 and weight.numel() > 0 and bias.shape == weight.shape[:1]
+    if not (fits and weight.is_floating_point()):
         raise ModelError(
             f"weight must be a float matrix [D, L] and bias [D], got {list(weight.shape)} and {list(bias.shape)}"
         )

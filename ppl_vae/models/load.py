@@ -27,7 +27,10 @@ def load(path: str | Path, **parts: Any) -> VAE:
     folder = Path(path)
     config = read_config(folder) | parts
     model = _build(folder, config)
-    restore(model, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    state = read_tensors(folder / WEIGHTS)
+    # A model that was turned to another precision comes back in it.
+    model.to(dtype=next((t.dtype for t in state.values() if t.is_floating_point()), None))
+    restore(model, state, folder / WEIGHTS)
     return model
 
 

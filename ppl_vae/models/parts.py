@@ -34,3 +34,8 @@ def from_spec(kind: str, spec: Any, table: Mapping[str, Callable[..., nn.Module]
         return table[spec["name"]](**options)
     except TypeError as error:
         raise ModelError(f"{kind} {spec['name']!r}: {error}") from error
+
+
+def own_config(part: nn.Module, table: Mapping[str, Callable[..., nn.Module]]) -> dict[str, Any] | None:
+    """The configuration that makes a part of ours again; None for a user's own, though it may inherit one."""
+    return part.config if type(part) in table.values() else None  # type: ignore[return-value]

@@ -121,14 +121,16 @@ def num_features(encoder: nn.Module, event_shape: tuple[int, ...]) -> int:
     Raises:
         ModelError: its output is not [B, H].
     """
-    training = encoder.training
+    modes = [(module, module.training) for module in encoder.modules()]
     encoder.eval()
     like = next(encoder.parameters(), torch.empty(0))
     with torch.no_grad():
         features = encoder(torch.zeros(2, *event_shape, dtype=like.dtype, device=like.device))
-    encoder.train(training)
+    for module, training in modes:
+        module.training = training
     if features.dim() != 2 or len(features) != 2:
         raise ModelError(
-            f"the encoder must map [B, *{event_shape}] to [B, H], got {list(features.shape)} for B = 2"
+            f"the encoder must map [B, {', '.join(map(str, event_shape))}] to [B, H], "
+            f"got {list(features.shape)} for B = 2"
         )
     return features.shape[1]

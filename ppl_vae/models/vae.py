@@ -12,10 +12,13 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
-from ppl_vae.models.likelihoods import Likelihood
+from ppl_vae.models.likelihoods import LIKELIHOODS, Likelihood
 from ppl_vae.models.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.parts import own_config
 from ppl_vae.models.persistence import write_model
+from ppl_vae.models.posteriors import POSTERIORS
 from ppl_vae.models.posteriors import posterior as make_posterior
+from ppl_vae.models.priors import PRIORS
 from ppl_vae.models.priors import prior as make_prior
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_features, require_event_shape
 from ppl_vae.networks import Architecture, architecture, architecture_config
@@ -61,7 +64,7 @@ class VAE(nn.Module):
 
     def _assemble(self, network: Network, likelihood: Likelihood, prior: nn.Module, posterior: nn.Module) -> None:
         if isinstance(network, tuple):
-            encoder, decoder = network
+            encoder, decoder = _checked_pair(network)
         else:
             chosen = architecture(network)
             encoder = chosen.encoder(self.event_shape)
@@ -75,7 +78,8 @@ class VAE(nn.Module):
 
     def _config(self, network: Network, *parts: nn.Module) -> dict[str, Any]:
         own = None if isinstance(network, tuple) else architecture_config(architecture(network))
-        likelihood, prior, posterior = (getattr(part, "config", None) for part in parts)
+        tables = LIKELIHOODS, PRIORS, POSTERIORS
+        likelihood, prior, posterior = (own_config(part, table) for part, table in zip(parts, tables, strict=True))
         return {
             "model": "vae",
             "event_shape": list(self.event_shape),
@@ -131,6 +135,13 @@ class VAE(nn.Module):
     def _to_own(self, x: ArrayLike | Tensor) -> Tensor:
         like = next(self.parameters())
         return torch.as_tensor(x, dtype=like.dtype, device=like.device)
+
+
+def _checked_pair(network: tuple[Any, ...]) -> tuple[nn.Module, nn.Module]:
+    if len(network) != 2 or not all(isinstance(half, nn.Module) for half in network):
+        found = ", ".join(type(half).__name__ for half in network)
+        raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got ({found})")
+    return network
 
 
 def _checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:

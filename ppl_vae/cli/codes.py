@@ -1,0 +1,43 @@
+"""Codes of data, and which data and which of their dimensions a figure shows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ppl_vae.data import Dataset
+from ppl_vae.errors import DataError, unknown_name
+from ppl_vae.models import VAE
+
+ENCODED_AT_ONCE = 1024
+
+
+@torch.no_grad()
+def guide_means(vae: VAE, x: Tensor) -> Tensor:
+    """Means of q(z|x), in chunks: [N, latent_dim]."""
+    return torch.cat([vae.encode(chunk).mean for chunk in x.split(ENCODED_AT_ONCE)])
+
+
+def most_active(codes: Tensor, number: int) -> list[int]:
+    """The dimensions in which codes [N, L] vary most, at most ``number`` of them, in rising order."""
+    return codes.var(0, unbiased=False).topk(min(number, codes.shape[1])).indices.sort().values.tolist()
+
+
+def binary_factor(dataset: Dataset, split: str, name: str) -> Tensor:
+    """Whether each datum of a split has an attribute: boolean [N].
+
+    Raises:
+        DataError: the data have no such factor, or it is not made of zeros and ones.
+    """
+    factors = getattr(dataset, split).factors
+    if factors is None or name not in dataset.factor_names:
+        raise DataError(f"data set {dataset.name!r}: {unknown_name('attribute', name, dataset.factor_names)}")
+    column = factors[:, dataset.factor_names.index(name)]
+    if not ((column == 0) | (column == 1)).all():
+        raise DataError(f"data set {dataset.name!r}: attribute {name!r} has other values than 0 and 1")
+    return column == 1
+
+
+def spread(x: Tensor, number: int) -> Tensor:
+    """At most ``number`` data at equal steps, so that files sorted by class show more than the first."""
+    return x[torch.linspace(0, len(x) - 1, min(number, len(x))).long()]

@@ -1,0 +1,36 @@
+"""``ppl-vae evaluate``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ppl_vae.cli import options as opt
+from ppl_vae.cli.metrics import measure, metrics_table, update_metrics
+from ppl_vae.cli.run import load_model
+from ppl_vae.cli.source import SplitName, find_source
+
+
+def evaluate(
+    folder: opt.Folder,
+    split: Annotated[
+        SplitName, typer.Option(help="Which half of the data.", rich_help_panel=opt.DATA)
+    ] = SplitName.TEST,
+    data: opt.OtherData = None,
+    root: opt.Root = None,
+    num_particles: Annotated[int, typer.Option(min=1, help="Draws of z per datum.")] = 10,
+    seed: opt.Seed = 0,
+) -> None:
+    """Evaluate the plain ELBO of a trained run and its two terms, with standard errors.
+
+    The numbers are printed and written into metrics.json of the folder, under the name of the split;
+    those of other data under "NAME SPLIT".
+    """
+    vae = load_model(folder)
+    source = find_source(folder, data, root)
+    dataset = source.load()
+    numbers = measure(vae, dataset, split, num_particles, seed)
+    update_metrics(folder, {str(split) if data is None else f"{dataset.name} {split}": numbers})
+    Console().print(metrics_table(numbers))

@@ -1,0 +1,159 @@
+"""Arguments and options that several commands share, and the long list of ``train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ppl_vae.cli.source import Policy
+
+DATA, MODEL, TRAINING, RUN = "Data", "Model (default: the recipe's)", "Training (default: the recipe's, else as shown)", "Run"
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run that ppl-vae train made.")]
+Root = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder with the files of a named data set. Else PPL_VAE_DATA, the cache, or a download.",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
+OtherData = Annotated[
+    str | None,
+    typer.Option(
+        "--data", help="Other data of the same shape.", show_default="the run's own", rich_help_panel=DATA
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Seed of the draws.")]
+
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="What to train; ppl-vae recipes lists them.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME_OR_FILE",
+        help="A name that ppl-vae datasets lists, a file (.npz, .npy, IDX), or a folder of images.",
+        rich_help_panel=DATA,
+    ),
+]
+Binarize = Annotated[
+    Policy,
+    typer.Option(
+        help="Grey pixels to 0/1: at one half (threshold), drawn once (stochastic) or anew in every batch "
+        "(dynamic). auto: dynamic for grey data under a Bernoulli likelihood, else none.",
+        rich_help_panel=DATA,
+    ),
+]
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="An option of the data set, such as n=5000 (faces, sprites) or limit=20000 (celeba). Repeatable.",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
+LatentDim = Annotated[int | None, typer.Option(help="Dimensions of z.", show_default=False, rich_help_panel=MODEL)]
+Likelihood = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="bernoulli, bernoulli-relaxed (grey data; its value is no log likelihood), continuous-bernoulli or "
+        'gaussian; with options as JSON: \'{"name": "gaussian", "sigma": 0.1}\'.',
+        show_default=False,
+        rich_help_panel=MODEL,
+    ),
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="mlp, conv or conv-tiny; options as JSON.",
+        show_default=False,
+        rich_help_panel=MODEL,
+    ),
+]
+Posterior = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="diagonal or full-covariance; options as JSON.",
+        show_default=False,
+        rich_help_panel=MODEL,
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any other option of the recipe, such as beta=4. Repeatable.",
+        show_default=False,
+        rich_help_panel=MODEL,
+    ),
+]
+Elbo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Estimator of the ELBO to train on, such as analytic-kl or monte-carlo-kl.",
+        show_default="analytic-kl",
+        rich_help_panel=TRAINING,
+    ),
+]
+NumParticles = Annotated[
+    int | None,
+    typer.Option(help="Draws of z per datum and step.", show_default="1", rich_help_panel=TRAINING),
+]
+Epochs = Annotated[
+    int | None, typer.Option(help="Passes over the data.", show_default="50", rich_help_panel=TRAINING)
+]
+BatchSize = Annotated[int | None, typer.Option(help="Data per step.", show_default="128", rich_help_panel=TRAINING)]
+LearningRate = Annotated[
+    float | None, typer.Option("--lr", help="Learning rate.", show_default="0.001", rich_help_panel=TRAINING)
+]
+Validation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FRACTION|test",
+        help="Choose the best epoch on this fraction of the training data, or on the test split (said so in the "
+        "manifest). Without it the last epoch is kept.",
+        show_default=False,
+        rich_help_panel=TRAINING,
+    ),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        help="Stop after this many epochs without a better validation ELBO (on 10% unless --validation says).",
+        show_default=False,
+        rich_help_panel=TRAINING,
+    ),
+]
+MaxGradNorm = Annotated[
+    float | None,
+    typer.Option(help="Clip the gradient's norm to this.", show_default=False, rich_help_panel=TRAINING),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of the run.", show_default="runs/RECIPE-DATA", rich_help_panel=RUN),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Continue the run in the folder; start it if there is none.", rich_help_panel=RUN
+    ),
+]
+RunSeed = Annotated[
+    int, typer.Option("--seed", help="Of the weights, the batches and the draws.", rich_help_panel=RUN)
+]
+Device = Annotated[
+    str, typer.Option(help="auto takes CUDA where there is one; else cpu, cuda, cuda:1.", rich_help_panel=RUN)
+]
+NumThreads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads of the CPU.", show_default="by the size of a step", rich_help_panel=RUN),
+]
+NoFigures = Annotated[bool, typer.Option("--no-figures", help="Draw no figures at the end.", rich_help_panel=RUN)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.", rich_help_panel=RUN)]

@@ -1,0 +1,142 @@
+"""``ppl-vae train``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from ppl_vae.cli import options as opt
+from ppl_vae.cli.figures import Wishes, draw, usual_kinds
+from ppl_vae.cli.metrics import measure, metrics_table, update_metrics
+from ppl_vae.cli.run import Run
+from ppl_vae.cli.source import DataSource, Policy, choose_binarization
+from ppl_vae.cli.values import parse_pairs, parse_validation, parse_value
+from ppl_vae.data import Dataset
+from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.inference import FitResult, fit
+from ppl_vae.inference.checkpoint import CHECKPOINT
+from ppl_vae.recipes import RECIPES, Recipe, make
+
+# Draws per datum of the final evaluation; its seed is fixed, so that runs are compared on the same draws.
+FINAL_PARTICLES, FINAL_SEED = 10, 0
+
+
+def train(
+    recipe: opt.Recipe,
+    data: opt.Data = "digits",
+    binarize: opt.Binarize = Policy.AUTO,
+    root: opt.Root = None,
+    data_option: opt.DataOption = None,
+    latent_dim: opt.LatentDim = None,
+    likelihood: opt.Likelihood = None,
+    network: opt.Network = None,
+    posterior: opt.Posterior = None,
+    set_: opt.Set = None,
+    elbo: opt.Elbo = None,
+    num_particles: opt.NumParticles = None,
+    epochs: opt.Epochs = None,
+    batch_size: opt.BatchSize = None,
+    lr: opt.LearningRate = None,
+    validation: opt.Validation = None,
+    patience: opt.Patience = None,
+    max_grad_norm: opt.MaxGradNorm = None,
+    out: opt.Out = None,
+    resume: opt.Resume = False,
+    seed: opt.RunSeed = 0,
+    device: opt.Device = "auto",
+    num_threads: opt.NumThreads = None,
+    no_figures: opt.NoFigures = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Train a recipe on data and leave a folder with model, history, metrics and figures.
+
+    The folder holds config.json and weights.safetensors (the model), history.csv (a row an epoch),
+    metrics.json (the final numbers), manifest.json (versions, seed, device, data checksums), data.json,
+    a checkpoint to resume from, and figures/.
+    """
+    typed = {"likelihood": likelihood, "network": network, "posterior": posterior}
+    options = {
+        "latent_dim": latent_dim, "elbo": elbo, "num_particles": num_particles, "epochs": epochs,
+        "batch_size": batch_size, "lr": lr, "validation": parse_validation(validation), "patience": patience,
+        "max_grad_norm": max_grad_norm, "seed": seed, **{k: parse_value(v) for k, v in typed.items() if v},
+    }  # fmt: skip
+    options = {name: value for name, value in options.items() if value is not None} | parse_pairs(
+        "--set", set_ or []
+    )
+    source = DataSource(data, binarize, root, parse_pairs("--data-option", data_option or []))
+    console = Console(quiet=quiet)
+    source, dataset, made = _prepare(recipe, source, options, console)
+    folder = out or Path("runs") / f"{recipe}-{Path(data).stem}"
+    result = _fit(
+        made, dataset, folder, seed=seed, device=device, num_threads=num_threads, resume=resume,
+        progress=not quiet and sys.stderr.isatty(),
+    )  # fmt: skip
+    source.write(folder)
+    figures = _finish(recipe, result, dataset, folder, console, draw_figures=not no_figures)
+    _say_where(folder, figures, console)
+
+
+def _prepare(
+    name: str, source: DataSource, options: dict[str, Any], console: Console
+) -> tuple[DataSource, Dataset, Recipe]:
+    """Load the data, make the recipe for them, and settle the binarisation."""
+    # Before the data, which may be gigabytes to download.
+    if name not in RECIPES:
+        raise ModelError(unknown_name("recipe", name, RECIPES))
+    asked = source.binarize
+    if asked == Policy.AUTO:
+        source = replace(source, binarize="none")
+    dataset = source.load()
+    recipe = make(name, dataset.event_shape, **options)
+    chosen = choose_binarization(asked, dataset, recipe.vae)
+    if chosen != source.binarize:
+        source = replace(source, binarize=chosen)
+        dataset = source.load()
+    why = " (auto; --binarize chooses)" if asked == Policy.AUTO else ""
+    console.print(
+        f"{name} on {dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test data of shape "
+        f"{dataset.event_shape}, likelihood {recipe.vae.model.likelihood.name}, "
+        f"binarisation {dataset.binarization}{why}",
+        soft_wrap=True, markup=False, highlight=False,
+    )  # fmt: skip
+    return replace(source, binarize=str(source.binarize)), dataset, recipe
+
+
+def _fit(recipe: Recipe, dataset: Dataset, folder: Path, **arguments: Any) -> FitResult:
+    try:
+        return fit(recipe, dataset, out_dir=folder, **arguments)
+    except KeyboardInterrupt:
+        kept = (folder / CHECKPOINT).exists()
+        advice = "give the same command with --resume to continue" if kept else "before its first checkpoint"
+        typer.echo(f"ppl-vae: interrupted; {folder}: {advice}", err=True)
+        raise typer.Exit(130) from None
+
+
+def _finish(
+    recipe: str, result: FitResult, dataset: Dataset, folder: Path, console: Console, draw_figures: bool
+) -> list[Path]:
+    """Measure, draw, and tell."""
+    numbers = measure(result.model, dataset, "test", FINAL_PARTICLES, FINAL_SEED)
+    seconds = float(result.history["seconds"].sum())
+    about = {
+        "recipe": recipe, "epochs_run": result.epochs_run, "best_epoch": result.best_epoch, "seconds": seconds
+    }  # fmt: skip
+    update_metrics(folder, {**about, "test": numbers})
+    run = Run(result.model, dataset, result.history, result.manifest)
+    wishes = Wishes()
+    figures = draw(run, folder, usual_kinds(run, wishes), wishes) if draw_figures else []
+    table = metrics_table(numbers)
+    table.add_row("epochs", f"{result.epochs_run}, weights of epoch {result.best_epoch}")
+    table.add_row("training time", f"{seconds:.1f} s")
+    console.print(table)
+    return figures
+
+
+def _say_where(folder: Path, figures: list[Path], console: Console) -> None:
+    lines = [f"run      {folder}", *(f"figure   {path}" for path in figures)]
+    console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,126 @@
+r"""Discrete latent sites besides the score function: exact enumeration, and a continuous relaxation.
+
+enumeration    ELBO = sum_c q(y = c | x) [log p(x, y = c, z) - log q(y = c, z | x)]
+relaxation     y = softmax((logits + Gumbel noise) / temperature)
+(Jang, Gu & Poole 2017; Maddison, Mnih & Teh 2017)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.elbo import Estimator
+from ppl_vae.inference.pair import HANDLED
+from ppl_vae.inference.terms import Terms
+
+
+class Enumeration(Estimator):
+    """The ELBO with one categorical site summed out: no noise from it, in the value or in the gradient.
+
+    The site must be the first that the guide draws; other sites are drawn once for each category. Twin:
+    ``pyro.infer.TraceEnum_ELBO`` with the site marked infer={"enumerate": "parallel"} in the guide.
+
+    Args:
+        num_categories: the size of the site's support (2 for a Bernoulli).
+    """
+
+    def __init__(self, num_categories: int) -> None:
+        super().__init__(num_categories)
+        self.draw_handler = _Enumerate()
+
+    def bound(self, terms: Terms) -> Tensor:
+        """[N], nats."""
+        first, *others = terms.sites.values()
+        if not first.q.has_enumerate_support or any(s.q.has_enumerate_support for s in others):
+            raise ModelError(
+                f"enumeration needs one discrete site, drawn first; the guide draws {list(terms.sites)}"
+            )
+        probability = first.q.log_prob(first.draw).exp()
+        return (probability * terms.log_weight).sum(0)
+
+    def extra_repr(self) -> str:
+        """For manifests."""
+        return f"num_categories={self.num_particles}"
+
+
+class GumbelSoftmax(Estimator):
+    """log p(x|y~) - KL(q(y|x) || p(y)) at a relaxed draw y~ of every OneHotCategorical site; the KL is exact.
+
+    Biased: the likelihood is taken between the corners of the simplex, unless ``straight_through`` rounds the
+    draw on the way forward (then the gradient is biased alone).
+
+    Args:
+        num_particles: K.
+        temperature: of the softmax; towards 0 the bias falls and the variance rises.
+        straight_through: round the draw to its largest category, with the relaxed draw's derivative.
+    """
+
+    separates_kl = True
+
+    def __init__(self, num_particles: int = 1, temperature: float = 0.5, straight_through: bool = False) -> None:
+        super().__init__(num_particles)
+        if not temperature > 0:
+            raise ModelError(f"temperature must be positive, got {temperature}")
+        self.temperature = temperature
+        self.straight_through = straight_through
+        self.draw_handler = _Relax(temperature, straight_through)
+
+    def bound(self, terms: Terms) -> Tensor:
+        """[N], nats."""
+        return (terms.log_likelihood - terms.kl()).mean(0)
+
+    def kl(self, terms: Terms) -> Tensor:
+        """KL(q || p) in closed form: [K, N], nats."""
+        return terms.kl()
+
+    def extra_repr(self) -> str:
+        """For manifests."""
+        return f"temperature={self.temperature}, straight_through={self.straight_through}"
+
+
+class _Enumerate(Messenger):
+    """Give particle k the k-th element of a discrete site's support."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        q = msg["fn"]
+        if msg["is_observed"] or not getattr(q, "has_enumerate_support", False):
+            return
+        support = q.enumerate_support(expand=False)
+        categories, batch = len(support), tuple(q.batch_shape)
+        if batch[0] != categories or len(batch) != 2:
+            raise ModelError(f"site {msg['name']!r} has {categories} categories, not num_categories = {batch[0]}")
+        msg["value"] = support.reshape(categories, 1, *q.event_shape).expand(*batch, *q.event_shape)
+        msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
+        msg["done"] = True
+
+
+class _Relax(Messenger):
+    """Draw OneHotCategorical sites from their relaxation."""
+
+    def __init__(self, temperature: float, straight_through: bool) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.straight_through = straight_through
+
+    def _pyro_sample(self, msg: Any) -> None:
+        q = msg["fn"]
+        if msg["is_observed"] or not getattr(q, "has_enumerate_support", False):
+            return
+        if not isinstance(q, dist.OneHotCategorical):
+            raise ModelError(
+                f"site {msg['name']!r}: only a OneHotCategorical can be relaxed, not {type(q).__name__}"
+            )
+        temperature = torch.as_tensor(self.temperature, dtype=q.logits.dtype, device=q.logits.device)
+        soft = dist.RelaxedOneHotCategorical(temperature, logits=q.logits).rsample()
+        if self.straight_through:
+            hard = torch.nn.functional.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft)
+            soft = hard + soft - soft.detach()
+        msg["value"] = soft
+        msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
+        msg["done"] = True
