@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from ppl_vae import data, errors, inference, kl, models, networks, plots
 from ppl_vae.data import list_datasets, load_dataset
-from ppl_vae.inference import evaluate, fit
+from ppl_vae.inference import compare_estimators, evaluate, fit
 from ppl_vae.models import VAE, LinearGaussianVAE, load
 from ppl_vae.recipes import Recipe, list_recipes, make
 
@@ -22,6 +22,7 @@ __all__ = [
     "VAE",
     "LinearGaussianVAE",
     "Recipe",
+    "compare_estimators",
     "data",
     "errors",
     "evaluate",

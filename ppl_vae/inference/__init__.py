@@ -2,6 +2,7 @@
 
 from ppl_vae.inference import schedules
 from ppl_vae.inference.aggregate_posterior import DIP, MMD, TotalCorrelation
+from ppl_vae.inference.comparison import compare_estimators
 from ppl_vae.inference.discrete import Enumeration, GumbelSoftmax
 from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, Estimator, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.estimators import get_elbo, list_estimators
@@ -49,6 +50,7 @@ __all__ = [
     "Thermodynamic",
     "TotalCorrelation",
     "WakeSleep",
+    "compare_estimators",
     "evaluate",
     "fit",
     "get_elbo",

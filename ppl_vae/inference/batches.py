@@ -28,6 +28,7 @@ class TrainingData:
         validation: what chooses the best weights, if anything does.
         validation_name: in words, for the manifest.
         test: evaluated every epoch, chooses nothing.
+        place: device and dtype of the user's own batches; None leaves them.
     """
 
     x: Tensor | None
@@ -36,22 +37,36 @@ class TrainingData:
     validation: Tensor | None = None
     validation_name: str = "none"
     test: Tensor | None = None
+    place: tuple[torch.device, torch.dtype] | None = None
 
     def example(self) -> Tensor:
-        """A few data, as the model sees them in training."""
-        x = self.x[:2] if self.x is not None else _tensor(next(iter(self.batches or ())))
-        return x.bernoulli() if self.dynamic else x
+        """A few data, as the model sees them in training; without a draw from any stream.
+
+        Raises:
+            DataError: there is not one batch.
+        """
+        if self.x is not None:
+            return self.x[:2].round() if self.dynamic else self.x[:2]
+        first = next(self._own_batches(), None)
+        if first is None:
+            raise DataError("data are empty: there is not one batch")
+        return first
 
     def epoch(self, epoch: int, batch_size: int, seed: int) -> Iterator[Tensor]:
         """The batches of one epoch, every datum once, in an order that depends on (seed, epoch) alone."""
         if self.x is None:
-            yield from (_tensor(batch) for batch in self.batches or ())
+            yield from self._own_batches()
             return
         generator = torch.Generator().manual_seed(seed + ORDER_STREAM + (epoch << 20))
         order = torch.randperm(len(self.x), generator=generator).to(self.x.device)
         for indices in order.split(batch_size):
             batch = self.x.index_select(0, indices)
             yield batch.bernoulli() if self.dynamic else batch
+
+    def _own_batches(self) -> Iterator[Tensor]:
+        for batch in self.batches or ():
+            x = _tensor(batch[0] if isinstance(batch, tuple | list) else batch)
+            yield x if self.place is None else x.to(*self.place)
 
     def steps(self, batch_size: int) -> int | None:
         """Optimiser steps an epoch; None where only the user's batches know."""
@@ -62,7 +77,7 @@ class TrainingData:
     def to(self, device: torch.device, dtype: torch.dtype) -> TrainingData:
         """The same on a device, as floats of a dtype."""
         move = {n: t.to(device, dtype) for n in ("x", "validation", "test") if (t := getattr(self, n)) is not None}
-        return replace(self, **move)
+        return replace(self, **move, place=(device, dtype))
 
 
 def training_data(data: Any, validation: Any, batch_size: int, seed: int) -> TrainingData:
@@ -82,7 +97,7 @@ def training_data(data: Any, validation: Any, batch_size: int, seed: int) -> Tra
         dynamic = data.binarization == "dynamic"
         found = TrainingData(data.train.x, dynamic=dynamic, test=data.test.x)
     elif isinstance(data, Tensor | np.ndarray):
-        found = TrainingData(_finite(torch.as_tensor(data)))
+        found = TrainingData(_finite(_tensor(data)))
     elif isinstance(data, Iterable) and not isinstance(data, Iterator | str):
         found = TrainingData(None, batches=data)
     else:
@@ -102,9 +117,9 @@ def _with_validation(data: TrainingData, validation: Any, seed: int) -> Training
         if validation != "test" or data.test is None:
             raise ModelError(f"validation {validation!r}: a name can only be 'test', of a Dataset that has one")
         return replace(data, validation=data.test, validation_name="test")
-    if isinstance(validation, float):
+    if isinstance(validation, float | int):
         return _split(data, validation, seed)
-    held_out = _finite(torch.as_tensor(validation))
+    held_out = _finite(_tensor(validation))
     return replace(data, validation=held_out, validation_name=f"{len(held_out)} given data")
 
 
@@ -131,6 +146,9 @@ def _finite(x: Tensor) -> Tensor:
     return x
 
 
-def _tensor(batch: Any) -> Tensor:
-    """The data of one batch: itself, or the first of a tuple such as (x, y)."""
-    return torch.as_tensor(batch[0] if isinstance(batch, tuple | list) else batch)
+def _tensor(x: Any) -> Tensor:
+    """A tensor or array as a tensor that is not differentiated; a read-only array is copied."""
+    try:
+        return torch.as_tensor(np.require(x, requirements="W") if isinstance(x, np.ndarray) else x).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"data must be numbers: {error}") from None

@@ -49,6 +49,8 @@ def read_checkpoint(path: Path) -> Any:
 def _take_apart(node: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """Replace every tensor by a reference to its name; keys of dicts need not be strings."""
     if isinstance(node, Tensor):
+        # Numbered, because {"a": {"b.c": ...}} and {"a.b": {"c": ...}} have the same path.
+        name = f"{len(tensors)}:{name}"
         tensors[name] = node
         return {_TENSOR: name}
     if isinstance(node, dict):

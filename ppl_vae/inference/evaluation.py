@@ -10,7 +10,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair import Program, owner, split_pair
 from ppl_vae.inference.terms import Terms, check_data, run_terms
 from ppl_vae.randomness import seeded
@@ -56,10 +56,14 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0) -> Eva
 
     Raises:
         ModelError: the pair is refused; the site is named.
-        DataError: the model's likelihood has no density for some value of x.
+        DataError: x is empty, or the model's likelihood has no density for some value of it.
     """
     model, guide = split_pair(pair)
-    x = _beside(model, torch.as_tensor(x))
+    if num_particles < 1:
+        raise ModelError(f"num_particles must be at least 1, got {num_particles}")
+    x = beside(model, x, guide)
+    if x.dim() == 0 or len(x) == 0:
+        raise DataError(f"data are empty: shape {list(x.shape)}")
     check_data(model, x)
     with (
         seeded(seed, x.device),
@@ -106,8 +110,20 @@ class evaluation_mode:  # noqa: N801  (a context manager, named as torch's own n
             module.training = training
 
 
-def _beside(model: Program, x: Tensor) -> Tensor:
-    """x where the model's parameters are, in their dtype."""
-    module = owner(model)
-    like = next(module.parameters(), None) if module is not None else None
-    return x if like is None else x.to(like.device, like.dtype)
+def beside(model: Program, x: Any, guide: Program | None = None) -> Tensor:
+    """x where the pair's parameters are, in their dtype."""
+    like, data = _parameter(model, guide), torch.as_tensor(x)
+    return data.to(data.device if like is None else like.device, own_dtype(model, guide, x))
+
+
+def own_dtype(model: Program, guide: Program | None, x: Any) -> torch.dtype:
+    """The dtype that data take: of the pair's modules, else a tensor's own, else torch's default."""
+    like = _parameter(model, guide)
+    if like is None and isinstance(x, Tensor) and x.is_floating_point():
+        like = x
+    return torch.get_default_dtype() if like is None else like.dtype
+
+
+def _parameter(*programs: Program | None) -> Tensor | None:
+    owners = [m for m in map(owner, filter(None, programs)) if m is not None]
+    return next((p for module in owners for p in module.parameters()), None)

@@ -14,6 +14,8 @@ from torch import Tensor
 from ppl_vae.data import Dataset, fingerprint
 from ppl_vae.errors import CheckpointError
 from ppl_vae.inference.batches import TrainingData
+from ppl_vae.inference.pair import split_pair
+from ppl_vae.inference.schedules import describe
 
 
 def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
@@ -28,6 +30,14 @@ def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
             label = "train" if split == "x" else split
             described |= {f"{label}_size": len(tensor), f"{label}_sha256": fingerprint(tensor)}
     return described
+
+
+def describe_pair(pair: Any) -> Any:
+    """A model's own configuration, else the names and modules of the two programs, without addresses."""
+    config = getattr(pair, "config", None)
+    if isinstance(config, dict):
+        return config
+    return {role: describe(program) for role, program in zip(("model", "guide"), split_pair(pair), strict=True)}
 
 
 def versions() -> dict[str, str]:

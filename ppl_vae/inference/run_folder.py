@@ -37,7 +37,12 @@ class RunFolder:
                 f"{self.path}: holds another run ({held[0]}); nothing was touched. "
                 "Continue it with resume=True, or choose another folder"
             )
-        return read_checkpoint(self.path / CHECKPOINT) if CHECKPOINT in held else None
+        if CHECKPOINT not in held:
+            return None
+        stored = read_checkpoint(self.path / CHECKPOINT)
+        if not isinstance(stored, dict) or set(stored) != {"state", "manifest"}:
+            raise CheckpointError(f"{self.path / CHECKPOINT}: not the checkpoint of a run")
+        return stored
 
     def checkpoint(self, state: Any) -> None:
         """Replace the checkpoint."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ParamSpec
@@ -108,4 +109,4 @@ def at(schedule: Schedule, step: Tensor | None, like: Tensor) -> Tensor:
 
 def describe(function: object) -> str:
     """A callable in words, the same in every process: no address is in it."""
-    return getattr(function, "__qualname__", None) or repr(function)
+    return getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -38,13 +40,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ModelError(f"{name} must be an integer of at least 1, got {value!r}")
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
         for name in ("lr", "max_grad_norm"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ModelError(f"{name} must be positive, got {value!r}")
+            object.__setattr__(self, name, _positive(name, getattr(self, name)))
+        for name in ("optimizer", "schedule"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                kind = "parameters" if name == "optimizer" else "the optimiser step"
+                raise ModelError(f"{name} must be a callable on {kind}, got {getattr(self, name)!r}")
 
     @property
     def objective(self) -> Objective:
@@ -55,9 +57,11 @@ class Settings:
         """The optimiser over the parameters: Adam in one fused kernel, unless the user brought another."""
         if self.optimizer is None:
             return torch.optim.Adam(parameters, lr=self.lr, fused=True)
-        if _takes_rate(self.optimizer):
-            return self.optimizer(parameters, lr=self.lr)  # type: ignore[call-arg]
-        return self.optimizer(parameters)
+        options = {"lr": self.lr} if _takes_rate(self.optimizer) else {}
+        made = self.optimizer(parameters, **options)
+        if not isinstance(made, torch.optim.Optimizer):
+            raise ModelError(f"optimizer must make a torch.optim.Optimizer, got {type(made).__name__}")
+        return made
 
     def describe(self) -> dict[str, Any]:
         """As plain values, for a manifest."""
@@ -91,6 +95,30 @@ def resolve(recipe: Any, given: Mapping[str, Any]) -> Settings:
         if name not in known:
             raise ModelError(unknown_name("setting", name, known))
     return Settings(**{**own, **{name: value for name, value in given.items() if value is not None}})
+
+
+def whole(name: str, value: Any, least: int | None = 1) -> Any:
+    """An integer of any type as an int; None stays.
+
+    Raises:
+        ModelError: it is none, or below ``least``.
+    """
+    if value is None:
+        return None
+    bound = "" if least is None else f" of at least {least}"
+    if isinstance(value, bool) or not isinstance(value, Integral) or (least is not None and value < least):
+        raise ModelError(f"{name} must be an integer{bound}, got {value!r}")
+    return int(value)
+
+
+def _positive(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, Real):
+        raise ModelError(f"{name} must be a number, got {value!r}")
+    if not 0 < float(value) < math.inf:
+        raise ModelError(f"{name} must be positive and finite, got {value!r}")
+    return float(value)
 
 
 def _takes_rate(optimizer: Optimizer) -> bool:

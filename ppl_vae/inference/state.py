@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,13 +36,13 @@ class TrainingState:
     rows: list[dict[str, float]] = field(default_factory=list)
 
     def tree(self) -> dict[str, Any]:
-        """Everything that continuing needs."""
+        """Everything that continuing needs, as a copy that further training leaves alone."""
         return {
             "epoch": self.epoch,
             "step": self.step,
-            "rows": self.rows,
+            "rows": list(self.rows),
             "weights": self.weights.state(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "selection": self.selection.state(),
             "random": random_state(self.device),
         }

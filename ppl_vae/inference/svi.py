@@ -17,19 +17,19 @@ from torch import Tensor
 from ppl_vae.errors import ConvergenceError, ModelError
 from ppl_vae.inference import compute
 from ppl_vae.inference.batches import TrainingData, training_data
-from ppl_vae.inference.evaluation import evaluate, evaluation_mode
-from ppl_vae.inference.manifest import describe_data, describe_device, require_same_run, versions
+from ppl_vae.inference.evaluation import evaluate, evaluation_mode, own_dtype
+from ppl_vae.inference.manifest import describe_data, describe_device, describe_pair, require_same_run, versions
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program, owner, split_pair
 from ppl_vae.inference.progress import Progress
 from ppl_vae.inference.run_folder import RunFolder
 from ppl_vae.inference.schedules import Schedule
 from ppl_vae.inference.selection import Selection
-from ppl_vae.inference.settings import Optimizer, Settings, resolve
+from ppl_vae.inference.settings import Optimizer, Settings, resolve, whole
 from ppl_vae.inference.state import TrainingState
 from ppl_vae.inference.terms import check_data
 from ppl_vae.inference.training import Stepper, run_epoch
-from ppl_vae.inference.weights import collect_weights
+from ppl_vae.inference.weights import collect_weights, require_own_parameters
 from ppl_vae.randomness import reseed, seeded
 from ppl_vae.registration import unregistered
 
@@ -119,6 +119,7 @@ def fit(
         "elbo": elbo, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
         "schedule": schedule, "max_grad_norm": max_grad_norm, "validation": validation, "patience": patience,
     }  # fmt: skip
+    seed, num_threads = whole("seed", seed, least=None), whole("num_threads", num_threads)
     run = _prepare(getattr(vae, "vae", vae), data, resolve(vae, given), compute.resolve_device(device), seed)
     folder = RunFolder(None if out_dir is None else Path(out_dir))
     stored = folder.open(resume)
@@ -151,8 +152,8 @@ class _Run:
 
     def forward_once(self) -> None:
         """One step's forward pass, without a trace in any generator."""
-        batch = next(iter(self.data.epoch(1, self.settings.batch_size, self.seed)))
         with _isolated(self.seed, self.device), torch.no_grad(), evaluation_mode(self.model, self.guide):
+            batch = next(self.data.epoch(1, self.settings.batch_size, self.seed))
             self.objective.run(self.model, self.guide, batch)
 
     def total(self, epochs_done: int) -> int | None:
@@ -170,12 +171,15 @@ def _prepare(pair: Any, data: Any, settings: Settings, device: torch.device, see
     modules = [m for m in (owner(model), owner(guide), objective) if m is not None]
     for module in modules:
         module.to(device)
-    like = next((p for module in modules for p in module.parameters()), torch.empty(0))
-    found = found.to(device, like.dtype)
-    for x in (found.example() if found.dynamic else found.x, found.validation, found.test):
-        check_data(model, x)
+    require_own_parameters(modules)
+    found = found.to(device, own_dtype(model, guide, data))
+    # A loader of the user's may draw its order from the global stream even to give one example.
+    with seeded(seed, device):
+        x = found.x if found.x is not None and not found.dynamic else found.example()
+    for part in (x, found.validation, found.test):
+        check_data(model, part)
     manifest = {
-        "model": getattr(pair, "config", repr(pair)),
+        "model": describe_pair(pair),
         "data": describe_data(data, found),
         "settings": settings.describe(),
         "seed": seed,
@@ -215,7 +219,14 @@ def _start(run: _Run) -> tuple[TrainingState, Stepper]:
 def _train(run: _Run, state: TrainingState, stepper: Stepper, folder: RunFolder, bar: Progress) -> None:
     written_at = time.monotonic()
     while state.epoch < run.settings.epochs and not state.selection.exhausted(state.epoch):
-        row = _epoch(run, state, stepper, bar)
+        before = state.tree()
+        try:
+            row = _epoch(run, state, stepper, bar)
+        except ConvergenceError as error:
+            state.weights.restore(before["weights"])
+            if state.epoch:
+                folder.checkpoint({"state": before, "manifest": run.manifest})
+            raise ConvergenceError(f"{error}; the weights are back at the end of epoch {state.epoch}") from None
         state.rows.append(row)
         bar.summarise(row)
         if run.data.validation is not None:
@@ -227,15 +238,11 @@ def _train(run: _Run, state: TrainingState, stepper: Stepper, folder: RunFolder,
 
 
 def _epoch(run: _Run, state: TrainingState, stepper: Stepper, bar: Progress) -> dict[str, float]:
-    """Train one epoch and evaluate; on a number that is not finite the weights go back to where they were."""
-    started, epoch, before = time.perf_counter(), state.epoch + 1, state.weights.state()
+    """Train one epoch and evaluate."""
+    started, epoch = time.perf_counter(), state.epoch + 1
     state.weights.train()
     batches = run.data.epoch(epoch, run.settings.batch_size, run.seed)
-    try:
-        next_step, means = run_epoch(stepper, batches, epoch, state.step, bar.advance)
-    except ConvergenceError as error:
-        state.weights.restore(before)
-        raise ConvergenceError(f"{error}; the weights are back at the end of epoch {state.epoch}") from None
+    next_step, means = run_epoch(stepper, batches, epoch, state.step, bar.advance)
     state.epoch, state.step = epoch, next_step
     row = {"epoch": epoch, "step": next_step, **means}
     for split in ("validation", "test"):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.evaluation import evaluation_mode
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program, owner
+from ppl_vae.inference.terms import Terms
 from ppl_vae.registration import unregistered
 
 
@@ -31,8 +34,15 @@ class Weights:
 
     def parameters(self) -> list[Tensor]:
         """Every trainable leaf once."""
-        leaves = [p for module in self.modules.values() for p in module.parameters()] + list(self.store.values())
-        return list({id(leaf): leaf for leaf in leaves if leaf.requires_grad}.values())
+        return list(self.named_parameters().values())
+
+    def named_parameters(self) -> dict[str, Tensor]:
+        """Every trainable leaf once, by the name that ``state`` has for it."""
+        leaves = {
+            f"{part}.{name}": p for part, module in self.modules.items() for name, p in module.named_parameters()
+        } | {f"store.{name}": leaf for name, leaf in self.store.items()}
+        first = {id(leaf): name for name, leaf in reversed(leaves.items())}
+        return {name: leaf for name, leaf in leaves.items() if leaf.requires_grad and first[id(leaf)] == name}
 
     def train(self, mode: bool = True) -> None:
         """Put every module into training or evaluation mode."""
@@ -73,30 +83,71 @@ def collect_weights(model: Program, guide: Program, objective: Objective, x: Ten
 
     Raises:
         ModelError: a pyro.module's name is taken in the parameter store by other tensors, so that training
-            would move those and not the module's; or there is nothing to train.
+            would move those and not the module's; or a network takes part that neither the pair nor the store
+            shows; or there is nothing to train.
     """
     modules = {"model": owner(model), "guide": owner(guide), "objective": objective}
-    with unregistered(), torch.no_grad(), poutine.trace(param_only=True) as capture:
-        objective.run(model, guide, x)
+    with unregistered(), evaluation_mode(model, guide), poutine.trace(param_only=True) as capture:
+        terms = objective.run(model, guide, x)
     store = {name: _leaf(name, node) for name, node in capture.trace.nodes.items() if node["type"] == "param"}
     own = {id(p) for module in modules.values() if module is not None for p in module.parameters()}
     weights = Weights(
         {part: module for part, module in modules.items() if module is not None},
         {name: leaf for name, leaf in store.items() if id(leaf) not in own},
     )
-    if not weights.parameters():
+    known = {id(leaf) for leaf in weights.parameters()}
+    hidden = [leaf for leaf in _leaves(terms) if id(leaf) not in known]
+    if hidden:
+        raise ModelError(
+            f"a parameter of shape {list(hidden[0].shape)} takes part in the densities, but no pyro.module or "
+            "pyro.param shows it and it would never be trained: register its network with pyro.module, or "
+            "freeze it with requires_grad_(False)"
+        )
+    if not known:
         raise ModelError(
             "nothing to train: neither model nor guide is an nn.Module with parameters or has a pyro.param"
         )
     return weights
 
 
+def require_own_parameters(modules: Iterable[nn.Module]) -> None:
+    """Refuse PyroModules that would silently take the values that an earlier one left in the store.
+
+    Raises:
+        ModelError: the store holds another tensor under a parameter's name.
+    """
+    store = pyro.get_param_store()._params
+    for part in (sub for module in modules for sub in module.modules() if isinstance(sub, PyroModule)):
+        for key, own in part._parameters.items():
+            name = part._pyro_get_fullname(key.removesuffix("_unconstrained"))
+            if own is not None and store.get(name, own) is not own:
+                raise ModelError(_stale(name))
+
+
+def _leaves(terms: Terms) -> Iterator[Tensor]:
+    """The trainable leaves that a run's densities depend on."""
+    total = (terms.log_likelihood + terms.log_prior + terms.log_guide).sum()
+    waiting, seen = [total.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            yield node.variable
+        waiting.extend(following for following, _ in node.next_functions)
+
+
 def _leaf(name: str, node: Any) -> Tensor:
     leaf = pyro.get_param_store()._params[name]
     given = node["args"][1] if len(node["args"]) > 1 else None
     if isinstance(given, nn.Parameter) and given is not leaf:
-        raise ModelError(
-            f"param {name!r}: the parameter store holds other tensors under this name, left by an earlier module, "
-            "and would train those; call pyro.clear_param_store() or register the module under another name"
-        )
+        raise ModelError(_stale(name))
     return leaf
+
+
+def _stale(name: str) -> str:
+    return (
+        f"param {name!r}: the parameter store holds other tensors under this name, left by an earlier module, "
+        "and would train those; call pyro.clear_param_store() or register the module under another name"
+    )

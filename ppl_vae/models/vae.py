@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,18 @@ class VAE(nn.Module):
         weight = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).view(-1, 1, 1)
         return self.decode(torch.lerp(start, end, weight)).mean
 
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters by their part in the model: the two heads, the encoder's body, the decoder."""
+        heads = {
+            "encoder mean head": getattr(self.guide.posterior, "loc_head", None),
+            "encoder scale head": getattr(self.guide.posterior, "scale_head", None),
+        }
+        groups = {name: list(head.parameters()) for name, head in heads.items() if head is not None}
+        taken = {id(p) for group in groups.values() for p in group}
+        groups["encoder body"] = [p for p in self.guide.parameters() if id(p) not in taken]
+        groups["decoder"] = list(self.model.parameters())
+        return {name: group for name, group in groups.items() if group}
+
     def save(self, path: str | Path) -> None:
         """Write config.json and weights.safetensors into a folder; each file is replaced whole.
 
@@ -145,7 +157,7 @@ def _checked_pair(network: tuple[Any, ...]) -> tuple[nn.Module, nn.Module]:
 
 
 def _checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
-    shape = tuple(event_shape)
+    shape = tuple(event_shape) if isinstance(event_shape, Iterable) else ()
     if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
         raise ModelError(f"event_shape must be positive integers such as (1, 28, 28), got {event_shape!r}")
     return shape

@@ -1,0 +1,242 @@
+"""The estimator laboratory: what each estimator of the ELBO and of its gradient costs and hides, on one model.
+
+Same weights, same data, the same noise for all estimators with as many draws. Values are nats per datum; gradients
+are of the batch mean of the bound with respect to the parameters, R independent repeats each.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+import xarray as xr
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.elbo import Estimator
+from ppl_vae.inference.estimators import get_elbo, list_estimators
+from ppl_vae.inference.evaluation import beside, evaluation_mode
+from ppl_vae.inference.pair import Program, split_pair
+from ppl_vae.inference.reference import Reference, reference
+from ppl_vae.inference.repeats import GradientMoments, Repeated, repeat
+from ppl_vae.inference.terms import check_data
+from ppl_vae.inference.weights import Weights, collect_weights
+from ppl_vae.randomness import seeded
+from ppl_vae.registration import unregistered
+
+TIMED_STEPS = 15
+BY_GROUP = ("gradient_variance", "gradient_norm", "snr", "cosine", "cost")
+
+
+@dataclass(frozen=True)
+class _Laboratory:
+    """What all estimators share."""
+
+    model: Program
+    guide: Program
+    x: Tensor
+    groups: dict[str, list[str]]
+    repeats: int
+    seed: int
+    memory_limit: int
+
+
+def compare_estimators(
+    pair: Any,
+    x: Any,
+    estimators: Sequence[str | Estimator] | None = None,
+    repeats: int = 1000,
+    num_particles: int | None = None,
+    parameters: Mapping[str, Sequence[Tensor]] | None = None,
+    seed: int = 0,
+    memory_limit: int = 1 << 28,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Measure estimators side by side on a pair and fixed data.
+
+    Args:
+        pair: a VAE, an object with ``.model`` and ``.guide``, or a tuple of the two programs.
+        x: [N, *event_shape], all of it in every repeat.
+        estimators: names or estimators; by default every named one that this pair allows.
+        repeats: R independent estimates each, at least 2.
+        num_particles: K for the estimators given by name; None leaves each its default.
+        parameters: the groups that gradients are reported for; by default the model's own ``parameter_groups``
+            (encoder heads, encoder body, decoder), else "guide" and "model".
+        seed: of the noise, which is the same for estimators with the same number of draws.
+        memory_limit: bytes that a chunk of repeats may take, roughly.
+        progress: show a progress bar.
+
+    Returns:
+        A Dataset over "estimator" with, per estimator: value, value_stderr, value_variance (per datum and draw of
+        the estimate, averaged over data), bias_elbo and bias_evidence with their standard errors, milliseconds
+        (one value and gradient, eagerly), num_draws; and over "group" too: gradient_variance (trace),
+        gradient_norm (of the mean, its noise subtracted), snr, cosine (to the reference gradient of the ELBO) and
+        cost (variance times milliseconds). "draw" holds the R batch means. The attributes say what the
+        references are.
+
+    Raises:
+        ModelError: the pair, or an estimator asked for by name on this pair, is refused.
+        DataError: the model's likelihood has no density for some value of x.
+    """
+    model, guide = split_pair(pair)
+    data = beside(model, torch.as_tensor(x))
+    check_data(model, data)
+    if repeats < 2:
+        raise ModelError(f"repeats must be at least 2, got {repeats}")
+    with unregistered(), pyro.validation_enabled(False), evaluation_mode(model, guide):
+        chosen, skipped = _choose(model, guide, data, estimators, num_particles, seed)
+        first = next(iter(chosen.values()))
+        with seeded(seed, data.device):
+            weights = collect_weights(model, guide, first, data[:1])
+        groups = _group_names(pair, weights, parameters)
+        laboratory = _Laboratory(model, guide, data, groups, repeats, seed, memory_limit)
+        with tqdm(total=repeats * (len(chosen) + 1), unit="repeat", disable=not progress) as bar:
+            judge = reference(pair, model, guide, weights, data, repeats, seed, memory_limit, bar.update)
+            rows = {}
+            for name, estimator in chosen.items():
+                bar.set_postfix_str(name, refresh=False)
+                rows[name] = _measure(laboratory, estimator, judge, bar.update)
+    return _dataset(laboratory, chosen, rows, judge, skipped)
+
+
+def _choose(
+    model: Program, guide: Program, x: Tensor, estimators: Any, num_particles: int | None, seed: int
+) -> tuple[dict[str, Estimator], dict[str, str]]:
+    """The estimators by label; and, if the user named none, why others are left out."""
+    chosen: dict[str, Estimator] = {}
+    skipped: dict[str, str] = {}
+    for entry in estimators if estimators is not None else list_estimators():
+        label, estimator = _labelled(entry, num_particles)
+        try:
+            with seeded(seed, x.device):
+                estimator.forward(estimator.run(model, guide, x[:1]))
+        except ModelError as error:
+            if estimators is not None:
+                raise
+            skipped[label] = str(error)
+            continue
+        if label in chosen:
+            raise ModelError(f"estimator {label!r} is asked for twice")
+        chosen[label] = estimator
+    if not chosen:
+        raise ModelError(f"this pair allows none of the estimators: {skipped}")
+    return chosen, skipped
+
+
+def _labelled(entry: str | Estimator, num_particles: int | None) -> tuple[str, Estimator]:
+    if isinstance(entry, str):
+        return entry, get_elbo(entry, **({} if num_particles is None else {"num_particles": num_particles}))
+    if not isinstance(entry, Estimator):
+        raise ModelError(f"estimators must be names or estimators, got {type(entry).__name__}")
+    return repr(entry), entry
+
+
+def _group_names(
+    pair: Any, weights: Weights, parameters: Mapping[str, Sequence[Tensor]] | None
+) -> dict[str, list[str]]:
+    """The names of the parameters of every group."""
+    named = weights.named_parameters()
+    if parameters is None and hasattr(pair, "parameter_groups"):
+        parameters = pair.parameter_groups()
+    if parameters is None:
+        parts = {name.split(".", 1)[0] for name in named}
+        return {part: [name for name in named if name.startswith(f"{part}.")] for part in sorted(parts)}
+    by_leaf = {id(leaf): name for name, leaf in named.items()}
+    groups = {group: [by_leaf[id(p)] for p in leaves if id(p) in by_leaf] for group, leaves in parameters.items()}
+    for group, names in groups.items():
+        if not names:
+            raise ModelError(f"parameter group {group!r} has no trainable parameter of this pair")
+    return groups
+
+
+def _measure(
+    laboratory: _Laboratory, estimator: Estimator, judge: Reference, advance: Callable[[int], Any]
+) -> dict[str, Any]:
+    model, guide, x = laboratory.model, laboratory.guide, laboratory.x
+    weights = Weights(judge.weights.modules, judge.weights.store)
+    with seeded(laboratory.seed, x.device):
+        found = repeat(model, guide, estimator, weights, x, laboratory.repeats, laboratory.memory_limit, advance)
+    milliseconds = _milliseconds(laboratory, estimator, weights)
+    return _value_row(found, judge) | _gradient_row(laboratory, found, judge, milliseconds)
+
+
+def _value_row(found: Repeated, judge: Reference) -> dict[str, Any]:
+    draws = found.values.mean(1)
+    value, stderr = draws.mean().item(), draws.std().item() / len(draws) ** 0.5
+    row = {"value": value, "value_stderr": stderr, "value_variance": found.values.var(0).mean().item()}
+    for target, (exact, error) in {"elbo": judge.elbo, "evidence": judge.evidence}.items():
+        row |= {f"bias_{target}": value - exact, f"bias_{target}_stderr": (stderr**2 + error**2) ** 0.5}
+    return row | {"draw": draws.numpy(force=True), "vectorised": found.vectorised}
+
+
+def _gradient_row(
+    laboratory: _Laboratory, found: Repeated, judge: Reference, milliseconds: float
+) -> dict[str, Any]:
+    columns: dict[str, list[float]] = {name: [] for name in BY_GROUP}
+    for names in laboratory.groups.values():
+        mean, variance = _gathered(found.moments, names)
+        # The squared norm of an average of R noisy gradients is too large by the noise that is left.
+        squared_norm = (mean.square().sum() - variance.sum() / found.moments.count).clamp_min(0)
+        exact = torch.cat([judge.gradient[name].flatten() for name in names])
+        columns["gradient_variance"].append(variance.sum().item())
+        columns["gradient_norm"].append(squared_norm.sqrt().item())
+        columns["snr"].append((squared_norm / variance.sum()).sqrt().item())
+        columns["cosine"].append(torch.nn.functional.cosine_similarity(mean, exact, dim=0).item())
+        columns["cost"].append(variance.sum().item() * milliseconds)
+    return {**columns, "milliseconds": milliseconds}
+
+
+def _gathered(moments: GradientMoments, names: list[str]) -> tuple[Tensor, Tensor]:
+    """Mean and variance of a group's coordinates, each one long vector."""
+    mean = torch.cat([moments.mean[name].flatten() for name in names])
+    return mean, torch.cat([moments.variance(name).flatten() for name in names])
+
+
+def _milliseconds(laboratory: _Laboratory, estimator: Estimator, weights: Weights) -> float:
+    """The median time of one value and gradient, run as a training step would run it."""
+    leaves, times = weights.parameters(), []
+    with seeded(laboratory.seed, laboratory.x.device):
+        for _ in range(TIMED_STEPS):
+            started = time.perf_counter()
+            loss = estimator.forward(estimator.run(laboratory.model, laboratory.guide, laboratory.x))
+            torch.autograd.grad(loss, leaves, allow_unused=True)
+            if laboratory.x.is_cuda:
+                torch.cuda.synchronize(laboratory.x.device)
+            times.append(1e3 * (time.perf_counter() - started))
+    return statistics.median(times)
+
+
+def _dataset(
+    laboratory: _Laboratory,
+    chosen: dict[str, Estimator],
+    rows: dict[str, dict[str, Any]],
+    judge: Reference,
+    skipped: dict[str, str],
+) -> xr.Dataset:
+    variables: dict[str, Any] = {}
+    for key in next(iter(rows.values())):
+        extra = ["group"] if key in BY_GROUP else ["repeat"] if key == "draw" else []
+        variables[key] = (["estimator", *extra], np.array([row[key] for row in rows.values()]))
+    variables["num_draws"] = ("estimator", [e.num_draws for e in chosen.values()])
+    attributes = {
+        "elbo": judge.elbo[0],
+        "elbo_stderr": judge.elbo[1],
+        "elbo_reference": judge.elbo_source,
+        "evidence": judge.evidence[0],
+        "evidence_stderr": judge.evidence[1],
+        "evidence_reference": judge.evidence_source,
+        "gradient_reference": judge.elbo_source,
+        "num_data": len(laboratory.x),
+        "repeats": laboratory.repeats,
+        "seed": laboratory.seed,
+        "num_threads": torch.get_num_threads(),
+        "skipped": "; ".join(f"{name}: {reason}" for name, reason in skipped.items()),
+    }
+    return xr.Dataset(variables, {"estimator": list(rows), "group": list(laboratory.groups)}, attributes)

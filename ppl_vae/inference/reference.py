@@ -1,0 +1,115 @@
+"""What estimators are compared with: a closed form where the model has one, else a long average, said which."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.elbo import AnalyticKL, Estimator, MonteCarloKL
+from ppl_vae.inference.importance_weighted import log_mean_exp
+from ppl_vae.inference.pair import Program
+from ppl_vae.inference.repeats import repeat
+from ppl_vae.inference.score_function import RLOO
+from ppl_vae.inference.terms import run_terms
+from ppl_vae.inference.weights import Weights
+from ppl_vae.randomness import seeded
+
+# Draws per datum of a long average's repeat, and of the importance bound that stands for log p(x).
+REFERENCE_PARTICLES = 8
+EVIDENCE_DRAWS = 5000
+# The long average has a stream of its own: on the estimators' noise their errors would look too small.
+REFERENCE_STREAM = 5 << 40
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The yardstick of a comparison; values are means over the data with standard errors, nats per datum.
+
+    Attributes:
+        elbo: of the present guide, and its standard error.
+        elbo_source: "closed form", or which long average.
+        evidence: log p(x), and its standard error.
+        evidence_source: "closed form", or which lower bound.
+        gradient: of the mean ELBO, by parameter name.
+        weights: the pair's.
+    """
+
+    elbo: tuple[float, float]
+    elbo_source: str
+    evidence: tuple[float, float]
+    evidence_source: str
+    gradient: dict[str, Tensor]
+    weights: Weights
+
+
+def reference(
+    pair: Any,
+    model: Program,
+    guide: Program,
+    weights: Weights,
+    x: Tensor,
+    repeats: int,
+    seed: int,
+    memory_limit: int,
+    advance: Callable[[int], Any],
+) -> Reference:
+    """Exact numbers where the pair has ``elbo(x)`` and ``log_evidence(x)``, long averages where it has not."""
+    if hasattr(pair, "elbo") and hasattr(pair, "log_evidence"):
+        advance(repeats)
+        return _closed_form(pair, weights, x)
+    estimator = _reference_estimator(model, guide, x, seed)
+    with seeded(seed + REFERENCE_STREAM, x.device):
+        found = repeat(model, guide, estimator, weights, x, repeats, memory_limit, advance)
+        evidence = _importance_bound(model, guide, x, memory_limit)
+    draws = found.values.mean(1)
+    return Reference(
+        (draws.mean().item(), draws.std().item() / math.sqrt(repeats)),
+        f"average of {repeats} repeats of {estimator!r}",
+        evidence,
+        f"importance bound of {EVIDENCE_DRAWS} draws per datum, a stochastic lower bound",
+        found.moments.mean,
+        weights,
+    )
+
+
+def _closed_form(pair: Any, weights: Weights, x: Tensor) -> Reference:
+    named = weights.named_parameters()
+    elbo = pair.elbo(x).mean()
+    found = torch.autograd.grad(elbo, list(named.values()), allow_unused=True)
+    gradient = {
+        name: (torch.zeros_like(p) if g is None else g).double()
+        for (name, p), g in zip(named.items(), found, strict=True)
+    }
+    evidence = pair.log_evidence(x).mean().item()
+    return Reference((elbo.item(), 0.0), "closed form", (evidence, 0.0), "closed form", gradient, weights)
+
+
+def _reference_estimator(model: Program, guide: Program, x: Tensor, seed: int) -> Estimator:
+    """The first unbiased estimator of the ELBO and its gradient that the pair allows."""
+    reason = ""
+    for kind in (AnalyticKL, MonteCarloKL, RLOO):
+        estimator = kind(num_particles=REFERENCE_PARTICLES)
+        try:
+            with seeded(seed, x.device):
+                estimator.forward(estimator.run(model, guide, x[:1]))
+            return estimator
+        except ModelError as error:
+            reason = str(error)
+    raise ModelError(reason)
+
+
+@torch.no_grad()
+def _importance_bound(model: Program, guide: Program, x: Tensor, memory_limit: int) -> tuple[float, float]:
+    """Mean over data of log (1/S) sum_s w_s, and its Monte-Carlo standard error by the delta method."""
+    draws = max(1, min(EVIDENCE_DRAWS, memory_limit // (x.element_size() * 4 * x.numel())))
+    chunks = [draws] * (EVIDENCE_DRAWS // draws) + [EVIDENCE_DRAWS % draws] * (EVIDENCE_DRAWS % draws > 0)
+    log_weight = torch.cat([run_terms(model, guide, (x,), {}, k).log_weight.double() for k in chunks])
+    relative = (log_weight - log_weight.logsumexp(0) + math.log(len(log_weight))).exp()
+    variance = relative.var(0) / len(log_weight)
+    return log_mean_exp(log_weight).mean().item(), math.sqrt(variance.sum().item()) / x.shape[0]
