@@ -6,7 +6,9 @@ PYTEST := $(BIN)/python -m pytest
 .PHONY: demo test test-all lint bench clean
 
 demo: .venv/installed
-	$(BIN)/ppl-vae train vae --data digits --binarize dynamic --out runs/demo --resume
+	$(BIN)/ppl-vae train vae --data digits --latent-dim 2 --likelihood '{"name": "gaussian", "sigma": "learned"}' \
+	  --network '{"name": "mlp", "hidden": [200, 100], "activation": "relu"}' \
+	  --epochs 150 --batch-size 64 --lr 3e-3 --out runs/demo --resume
 
 test: .venv/installed
 	$(PYTEST)

@@ -92,7 +92,8 @@ def main() -> None:
         measured = parts[name](ds) | {
             "seconds": round(time.perf_counter() - started, 1),
             "command": f"python benchmarks/mnist_published.py --part {name}",
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}",
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+            "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
             "data": "mnist, grey-scale under bernoulli-relaxed (binary cross entropy; not a log likelihood)",
         }
         stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}

@@ -28,7 +28,7 @@ FIGURES = "figures"
 DOTS_PER_INCH = 200
 MOST_POINTS = 5000
 MOST_TRAVERSED = 12
-MANIFOLD_SIDE = 15
+LEAST_TILES, MOST_TILES = 10, 20
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,10 @@ def manifold(run: Run, wishes: Wishes) -> Figure:
             f"figure 'manifold' needs a latent space of 2 dimensions, the model's has {run.vae.latent_dim}"
         )
     extent = None if wishes.extent is None else (wishes.extent, wishes.extent)
+    # As many tiles as an image has pixels, within reason: small images need large tiles to be read.
+    side = min(max(run.vae.event_shape[-1], LEAST_TILES), MOST_TILES)
     with torch.no_grad():
-        images = run.vae.decode(latent_grid(MANIFOLD_SIDE, MANIFOLD_SIDE, extent)).mean
+        images = run.vae.decode(latent_grid(side, side, extent)).mean
     return plots.plot_manifold(images, extent)
 
 

@@ -80,9 +80,14 @@ def metrics_table(numbers: dict[str, Any]) -> Table:
         table.add_row("bits per dim", f"{numbers['bits_per_dim']:.4f}")
     table.add_row("draws per datum", f"{numbers['num_particles']}, seed {numbers['seed']}")
     table.add_row("binarisation", numbers["binarization"])
-    warning = "" if numbers["likelihood_is_density"] else " (no density: the ELBO is no bound on log p(x))"
-    table.add_row("likelihood", numbers["likelihood"] + warning)
+    table.add_row("likelihood", numbers["likelihood"] + _meaning(numbers))
     return table
+
+
+def _meaning(numbers: dict[str, Any]) -> str:
+    if not numbers["likelihood_is_density"]:
+        return " (no density: the ELBO is no bound on log p(x))"
+    return "" if "bits_per_dim" in numbers else " (a density: its log may be above 0)"
 
 
 def _margin(stderr: float | None) -> str:

@@ -9,7 +9,8 @@ import typer
 
 from ppl_vae.cli.source import Policy
 
-DATA, MODEL, TRAINING, RUN = "Data", "Model (default: the recipe's)", "Training (default: the recipe's, else as shown)", "Run"
+DATA, RUN = "Data", "Run"
+MODEL, TRAINING = "Model (default: the recipe's)", "Training (default: the recipe's, else as shown)"
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run that ppl-vae train made.")]
 Root = Annotated[

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from sklearn.datasets import load_digits as read_digits
 
 from ppl_vae.data.dataset import Dataset, Split
 from ppl_vae.data.split import SPLIT_NOTE, split_in_two
@@ -15,6 +14,9 @@ def load_digits() -> Dataset:
     >>> load_digits().event_shape
     (1, 8, 8)
     """
+    # Here, because it takes as long to import as torch, and most uses of the package never need it.
+    from sklearn.datasets import load_digits as read_digits
+
     images, labels = read_digits(return_X_y=True)
     x = torch.from_numpy(images).float().reshape(-1, 1, 8, 8) / 16
     y = torch.from_numpy(labels).long()

@@ -6,6 +6,8 @@ are of the batch mean of the bound with respect to the parameters, R independent
 
 from __future__ import annotations
 
+import copy
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,19 +21,23 @@ import xarray as xr
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ppl_vae.errors import ModelError
-from ppl_vae.inference.elbo import Estimator
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.discrete import Enumeration
+from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, Estimator, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.estimators import get_elbo, list_estimators
 from ppl_vae.inference.evaluation import beside, evaluation_mode
 from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.inference.reference import Reference, reference
 from ppl_vae.inference.repeats import GradientMoments, Repeated, repeat
+from ppl_vae.inference.score_function import RLOO, ScoreFunction
 from ppl_vae.inference.terms import check_data
 from ppl_vae.inference.weights import Weights, collect_weights
 from ppl_vae.randomness import seeded
 from ppl_vae.registration import unregistered
 
 TIMED_STEPS = 15
+# Unbiased for the ELBO and for its gradient, with any number of draws.
+OF_THE_ELBO = (AnalyticKL, MonteCarloKL, EntropyAnalytic, StickingTheLanding, ScoreFunction, RLOO, Enumeration)
 BY_GROUP = ("gradient_variance", "gradient_norm", "snr", "cosine", "cost")
 
 
@@ -76,10 +82,11 @@ def compare_estimators(
     Returns:
         A Dataset over "estimator" with, per estimator: value, value_stderr, value_variance (per datum and draw of
         the estimate, averaged over data), bias_elbo and bias_evidence with their standard errors, milliseconds
-        (one value and gradient, eagerly), num_draws; and over "group" too: gradient_variance (trace),
+        (the median of one value and gradient, eagerly) with its standard error, num_draws, of_elbo (whether value
+        and gradient are unbiased for the ELBO), vectorised; and over "group" too: gradient_variance (trace),
         gradient_norm (of the mean, its noise subtracted), snr, cosine (to the reference gradient of the ELBO) and
-        cost (variance times milliseconds). "draw" holds the R batch means. The attributes say what the
-        references are.
+        cost (variance times milliseconds). "draw" holds the R batch means, "of_guide" whether a group is the
+        guide's. The attributes say what the references are.
 
     Raises:
         ModelError: the pair, or an estimator asked for by name on this pair, is refused.
@@ -88,8 +95,10 @@ def compare_estimators(
     model, guide = split_pair(pair)
     data = beside(model, torch.as_tensor(x))
     check_data(model, data)
-    if repeats < 2:
-        raise ModelError(f"repeats must be at least 2, got {repeats}")
+    if not isinstance(repeats, int) or repeats < 2:
+        raise ModelError(f"repeats must be an integer of at least 2, got {repeats!r}")
+    if data.dim() == 0 or len(data) == 0:
+        raise DataError(f"x: expected at least one datum, [N, *event_shape], found shape {list(data.shape)}")
     with unregistered(), pyro.validation_enabled(False), evaluation_mode(model, guide):
         chosen, skipped = _choose(model, guide, data, estimators, num_particles, seed)
         first = next(iter(chosen.values()))
@@ -135,7 +144,8 @@ def _labelled(entry: str | Estimator, num_particles: int | None) -> tuple[str, E
         return entry, get_elbo(entry, **({} if num_particles is None else {"num_particles": num_particles}))
     if not isinstance(entry, Estimator):
         raise ModelError(f"estimators must be names or estimators, got {type(entry).__name__}")
-    return repr(entry), entry
+    # A running baseline moves; the user's own stays as it was.
+    return repr(entry), copy.deepcopy(entry)
 
 
 def _group_names(
@@ -163,8 +173,8 @@ def _measure(
     weights = Weights(judge.weights.modules, judge.weights.store)
     with seeded(laboratory.seed, x.device):
         found = repeat(model, guide, estimator, weights, x, laboratory.repeats, laboratory.memory_limit, advance)
-    milliseconds = _milliseconds(laboratory, estimator, weights)
-    return _value_row(found, judge) | _gradient_row(laboratory, found, judge, milliseconds)
+    times = _milliseconds(laboratory, estimator, weights)
+    return _value_row(found, judge) | _gradient_row(laboratory, found, judge, times)
 
 
 def _value_row(found: Repeated, judge: Reference) -> dict[str, Any]:
@@ -176,9 +186,8 @@ def _value_row(found: Repeated, judge: Reference) -> dict[str, Any]:
     return row | {"draw": draws.numpy(force=True), "vectorised": found.vectorised}
 
 
-def _gradient_row(
-    laboratory: _Laboratory, found: Repeated, judge: Reference, milliseconds: float
-) -> dict[str, Any]:
+def _gradient_row(laboratory: _Laboratory, found: Repeated, judge: Reference, times: list[float]) -> dict[str, Any]:
+    milliseconds = statistics.median(times)
     columns: dict[str, list[float]] = {name: [] for name in BY_GROUP}
     for names in laboratory.groups.values():
         mean, variance = _gathered(found.moments, names)
@@ -190,7 +199,7 @@ def _gradient_row(
         columns["snr"].append((squared_norm / variance.sum()).sqrt().item())
         columns["cosine"].append(torch.nn.functional.cosine_similarity(mean, exact, dim=0).item())
         columns["cost"].append(variance.sum().item() * milliseconds)
-    return {**columns, "milliseconds": milliseconds}
+    return {**columns, "milliseconds": milliseconds, "milliseconds_stderr": _median_stderr(times)}
 
 
 def _gathered(moments: GradientMoments, names: list[str]) -> tuple[Tensor, Tensor]:
@@ -199,8 +208,8 @@ def _gathered(moments: GradientMoments, names: list[str]) -> tuple[Tensor, Tenso
     return mean, torch.cat([moments.variance(name).flatten() for name in names])
 
 
-def _milliseconds(laboratory: _Laboratory, estimator: Estimator, weights: Weights) -> float:
-    """The median time of one value and gradient, run as a training step would run it."""
+def _milliseconds(laboratory: _Laboratory, estimator: Estimator, weights: Weights) -> list[float]:
+    """Times of one value and gradient, run as a training step would run it."""
     leaves, times = weights.parameters(), []
     with seeded(laboratory.seed, laboratory.x.device):
         for _ in range(TIMED_STEPS):
@@ -210,7 +219,13 @@ def _milliseconds(laboratory: _Laboratory, estimator: Estimator, weights: Weight
             if laboratory.x.is_cuda:
                 torch.cuda.synchronize(laboratory.x.device)
             times.append(1e3 * (time.perf_counter() - started))
-    return statistics.median(times)
+    return times
+
+
+def _median_stderr(values: list[float]) -> float:
+    """Of the median, from the quartiles: a normal distribution's is sqrt(pi/2) sigma / sqrt(n)."""
+    low, _, high = statistics.quantiles(values)
+    return math.sqrt(math.pi / 2) * (high - low) / 1.349 / math.sqrt(len(values))
 
 
 def _dataset(
@@ -225,6 +240,11 @@ def _dataset(
         extra = ["group"] if key in BY_GROUP else ["repeat"] if key == "draw" else []
         variables[key] = (["estimator", *extra], np.array([row[key] for row in rows.values()]))
     variables["num_draws"] = ("estimator", [e.num_draws for e in chosen.values()])
+    variables["of_elbo"] = ("estimator", [isinstance(e, OF_THE_ELBO) for e in chosen.values()])
+    variables["of_guide"] = (
+        "group",
+        [all(name.startswith("guide.") for name in names) for names in laboratory.groups.values()],
+    )
     attributes = {
         "elbo": judge.elbo[0],
         "elbo_stderr": judge.elbo[1],

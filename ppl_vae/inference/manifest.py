@@ -69,6 +69,8 @@ def require_same_run(stored: Mapping[str, Any], own: Mapping[str, Any], where: o
 def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that decide the numbers; a run may be continued for longer, and on another device."""
     settings = {k: v for k, v in manifest["settings"].items() if k not in ("epochs", "patience")}
+    # Where the files lie may change; their checksums may not.
+    data = {k: v for k, v in manifest["data"].items() if k != "source"}
     # Through JSON, as the stored one went, so that tuples and lists compare alike.
-    parts = {"model": manifest["model"], "data": manifest["data"], "seed": manifest["seed"], **settings}
+    parts = {"model": manifest["model"], "data": data, "seed": manifest["seed"], **settings}
     return json.loads(json.dumps(parts))

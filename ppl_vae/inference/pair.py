@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,12 +102,14 @@ def run_pair(
     # Where a handler is listening, as SVI's is, our own models show it their parameters.
     with contextlib.nullcontext() if am_i_wrapped() else unregistered():
         # Outside the particles' plate, the handler sees a site after the plate has given it its shape.
-        with draw_handler or contextlib.nullcontext(), _particles(num_particles):
+        with _plates_named(), draw_handler or contextlib.nullcontext(), _particles(num_particles):
             guide_trace, draws = _trace_guide(guide, args, kwargs, gradient)
-        with _particles(num_particles):
+        with _plates_named(), _particles(num_particles):
             model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
             guide_sites, model_latent, observed = _sort(guide_trace, model_trace, gradient)
-            stopped = _stopped_guide(guide, guide_sites, guide_trace, args, kwargs) if gradient == "path" else {}
+            stopped = {}
+            if gradient == "path":
+                stopped = _stopped_guide(guide, guide_sites, guide_trace, draws, args, kwargs)
     nodes = {**guide_sites, **model_latent, **observed}
     num_data, data_scale = _data_plate(nodes)
     scales = _scales(guide_sites, nodes)
@@ -115,6 +118,20 @@ def run_pair(
 
 def _particles(number: int) -> contextlib.AbstractContextManager[Any]:
     return pyro.plate(PARTICLES, number, dim=-2) if number > 1 else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _plates_named() -> Iterator[None]:
+    """Pyro's own complaints about plates as refusals of one line."""
+    try:
+        yield
+    except ValueError as error:
+        complaint = str(error).partition("\n")[0]
+        if "Shape mismatch inside plate" in complaint:
+            raise ModelError(f"{complaint}; is an .to_event() missing?") from error
+        if "collide at dim" in complaint:
+            raise ModelError(f"{complaint}; every site needs one data plate at dim -1 and no other") from error
+        raise
 
 
 def _scales(guide_sites: dict[str, Node], nodes: dict[str, Node]) -> dict[str, Any]:
@@ -143,6 +160,9 @@ def _trace_guide(
     with _Detached() if gradient == "score" else contextlib.nullcontext():
         trace = poutine.trace(guide).get_trace(*args, **kwargs)
     nodes = _sample_nodes(trace)
+    for name, node in nodes.items():
+        if node["is_observed"]:
+            raise ModelError(f"site {name!r} is observed in the guide; observe data in the model")
     draws = {name: node["value"] for name, node in nodes.items()}
     for node in nodes.values():
         # The model reads an alias. What flows back through the alias is the path derivative of the
@@ -157,8 +177,6 @@ def _sort(guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str)
     latent = {name: node for name, node in in_model.items() if not node["is_observed"]}
     observed = {name: node for name, node in in_model.items() if node["is_observed"]}
     for name, node in in_guide.items():
-        if node["is_observed"]:
-            raise ModelError(f"site {name!r} is observed in the guide; observe data in the model")
         if name in observed:
             raise ModelError(f"site {name!r} is sampled in the guide but observed in the model")
         if name not in latent and not (node["infer"] or {}).get("is_auxiliary"):
@@ -194,35 +212,58 @@ def _stopped_guide(
     guide: Program,
     sites: dict[str, Node],
     trace: poutine.Trace,
+    draws: dict[str, Tensor],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Every site's q with the guide's parameters stopped but the dependence on earlier draws kept."""
     if len(sites) == 1:
         return {name: detach(node["fn"]) for name, node in sites.items()}
-    with parameters_stopped(guide), poutine.block():
+    leaves = _leaves([node["fn"].log_prob(draws[name]) for name, node in sites.items()])
+    with _stopped(leaves), poutine.block():
         replayed = poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*args, **kwargs)
-    return {name: replayed.nodes[name]["fn"] for name in sites}
+    return {name: StoppedDensity(replayed.nodes[name]["fn"], leaves) for name in sites}
 
 
-class _StoppedParam(Messenger):
-    def _pyro_post_param(self, msg: Any) -> None:
-        msg["value"] = msg["value"].detach()
+@dataclass(frozen=True)
+class StoppedDensity:
+    """A distribution that may hold some leaves as they are, for which they are constants."""
+
+    q: Any
+    leaves: list[Tensor]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Its density."""
+        with _stopped(self.leaves):
+            return self.q.log_prob(value)
+
+
+def _leaves(tensors: list[Tensor]) -> list[Tensor]:
+    """Every parameter that tensors depend on, wherever it is kept: in a module, in the store, in a closure."""
+    seen, found, stack = set(), [], [tensor.grad_fn for tensor in tensors]
+    while stack:
+        step = stack.pop()
+        if step is not None and step not in seen:
+            seen.add(step)
+            stack.extend(parent for parent, _ in step.next_functions)
+            if hasattr(step, "variable"):
+                found.append(step.variable)
+    return found
 
 
 @contextlib.contextmanager
-def parameters_stopped(program: Program) -> Iterator[None]:
-    """Run a program whose parameters, its module's and the store's, are constants."""
-    module = owner(program)
-    live = [p for p in module.parameters() if p.requires_grad] if module is not None else []
+def _stopped(leaves: list[Tensor]) -> Iterator[None]:
+    """Run a program for which some leaves are constants."""
     try:
-        for parameter in live:
-            parameter.requires_grad_(False)
-        with _StoppedParam():
+        for leaf in leaves:
+            leaf.requires_grad_(False)
+        with warnings.catch_warnings():
+            # pyro.module remarks on every parameter that takes no gradient.
+            warnings.filterwarnings("ignore", message=".*was not registered in the param store")
             yield
     finally:
-        for parameter in live:
-            parameter.requires_grad_(True)
+        for leaf in leaves:
+            leaf.requires_grad_(True)
 
 
 def _data_plate(nodes: dict[str, Node]) -> tuple[int, float]:

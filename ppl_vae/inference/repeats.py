@@ -1,12 +1,13 @@
 """Many independent repeats of one estimate: the value of every datum and the gradient, as moments.
 
 Where every latent site is Gaussian and all parameters belong to modules, repeats run through torch.func.vmap
-over given noise, many at once; else one after the other. Both give the same numbers from the same noise.
+over given noise, many at once; else one after the other. Both draw the same noise from the same stream, repeat
+by repeat, so that the numbers depend neither on the way nor on the size of a chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -17,11 +18,20 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.elbo import Estimator
 from ppl_vae.inference.noise import GivenNoise, noise_shapes
 from ppl_vae.inference.pair import Program
-from ppl_vae.inference.terms import run_terms
+from ppl_vae.inference.terms import Terms, run_terms
 from ppl_vae.inference.weights import Weights
+from ppl_vae.randomness import seeded
 
 # What the activations of a step take, in numbers per number of a decoded batch; only a size for chunks.
 ACTIVATIONS_PER_OUTPUT = 12
+# Larger chunks are slower: their tensors leave the caches and are mapped page by page anew.
+CHUNK_BYTES = 1 << 25
+# How far one vectorised repeat may be from the plain one, relative to a tensor's largest coordinate; and to the
+# largest of all tensors, because a gradient that is zero but for rounding agrees with nothing.
+TRUSTED, ROUNDING = 1e-3, 1e-5
+PROBE_STREAM = 7 << 40
+
+Chunk = tuple[Tensor, dict[str, Tensor]]
 
 
 @dataclass
@@ -59,7 +69,7 @@ class Repeated:
     Attributes:
         values: the bound of every datum in every repeat [R, N], nats.
         moments: of the gradient of the batch mean of the bound, by parameter name.
-        vectorised: whether repeats ran many at once on paired noise.
+        vectorised: whether repeats ran many at once.
     """
 
     values: Tensor
@@ -89,11 +99,8 @@ def repeat(
         memory_limit: bytes that a chunk of repeats may take, roughly.
         advance: called with the number of repeats done.
     """
-    try:
-        shapes = noise_shapes(model, guide, x, estimator.num_draws) if not weights.store else None
-    except ModelError:
-        shapes = None
-    if shapes is None or estimator.draw_handler is not None:
+    shapes = _trusted_shapes(model, guide, estimator, weights, x)
+    if shapes is None:
         chunks = _one_by_one(model, guide, estimator, weights, x, repeats)
     else:
         size = _chunk_size(estimator, weights, x, memory_limit)
@@ -104,6 +111,48 @@ def repeat(
         moments.merge(gradients)
         advance(len(value))
     return Repeated(torch.cat(values), moments, shapes is not None)
+
+
+def _trusted_shapes(
+    model: Program, guide: Program, estimator: Estimator, weights: Weights, x: Tensor
+) -> dict[str, tuple[int, ...]] | None:
+    """The noise of one repeat where repeats may run at once, which is tried on one of them; else None.
+
+    A user's program may branch on a value, or keep parameters where functional_call cannot put others in their
+    place; the first is an error under vmap, the second a wrong gradient.
+    """
+    if weights.store or estimator.draw_handler is not None:
+        return None
+    with seeded(PROBE_STREAM, x.device):
+        try:
+            shapes = noise_shapes(model, guide, x, estimator.num_draws)
+        except ModelError:
+            return None
+        noise = _draw_noise(shapes, x, 1)
+        try:
+            ((value, gradients),) = _differentiate(model, guide, estimator, weights, x, [noise])
+        except RuntimeError:
+            return None
+    handler = GivenNoise({name: eps[0] for name, eps in noise.items()})
+    terms = run_terms(model, guide, (x,), {}, estimator.num_draws, estimator.gradient, handler)
+    plain_value, plain = _plain(estimator, terms, weights)
+    pairs = [(value, plain_value), *((g, plain[name]) for name, g in gradients.items())]
+    floor = ROUNDING * max(expected.abs().max().item() for _, expected in pairs if expected.numel())
+    return shapes if all(_close(*pair, floor) for pair in pairs) else None
+
+
+def _close(found: Tensor, expected: Tensor, floor: float) -> bool:
+    scale = expected.abs().max().item() if expected.numel() else 0.0
+    return torch.allclose(found, expected, rtol=TRUSTED, atol=TRUSTED * scale + floor, equal_nan=True)
+
+
+def _draw_noise(shapes: dict[str, tuple[int, ...]], x: Tensor, size: int) -> dict[str, Tensor]:
+    """Noise of some repeats, each drawn as the guide itself would: [R, *shape] by site."""
+    draws = [
+        {name: torch.randn(shape, dtype=x.dtype, device=x.device) for name, shape in shapes.items()}
+        for _ in range(size)
+    ]
+    return {name: torch.stack([draw[name] for draw in draws]) for name in shapes}
 
 
 class _Step(nn.Module):
@@ -129,7 +178,21 @@ def _at_once(
     shapes: dict[str, tuple[int, ...]],
     repeats: int,
     chunk: int,
-) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+) -> Iterator[Chunk]:
+    sizes = [min(chunk, repeats - start) for start in range(0, repeats, chunk)]
+    noises = (_draw_noise(shapes, x, size) for size in sizes)
+    yield from _differentiate(model, guide, estimator, weights, x, noises)
+
+
+def _differentiate(
+    model: Program,
+    guide: Program,
+    estimator: Estimator,
+    weights: Weights,
+    x: Tensor,
+    noises: Iterable[dict[str, Tensor]],
+) -> Iterator[Chunk]:
+    """Values and gradients of chunks of repeats on given noise [R, *shape], each chunk in one pass."""
     step = _Step(model, guide, estimator, weights, x)
     parameters = {name: p.detach() for name, p in step.named_parameters() if p.requires_grad}
 
@@ -137,28 +200,30 @@ def _at_once(
         return functional_call(step, values, (noise,))
 
     gradient = vmap(grad_and_value(loss, has_aux=True), in_dims=(None, 0))
-    for start in range(0, repeats, chunk):
-        size = min(chunk, repeats - start)
-        noise = {name: torch.randn(size, *shape, dtype=x.dtype, device=x.device) for name, shape in shapes.items()}
+    for noise in noises:
         found, (_, bound) = gradient(parameters, noise)
         yield bound.detach(), {name.removeprefix("parts."): -g.detach() for name, g in found.items()}
 
 
 def _one_by_one(
     model: Program, guide: Program, estimator: Estimator, weights: Weights, x: Tensor, repeats: int
-) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    named = weights.named_parameters()
+) -> Iterator[Chunk]:
     for _ in range(repeats):
-        terms = estimator.run(model, guide, x)
-        found = torch.autograd.grad(-estimator.forward(terms), list(named.values()), allow_unused=True)
-        gradients = {
-            name: (torch.zeros_like(p) if g is None else g).unsqueeze(0)
-            for (name, p), g in zip(named.items(), found, strict=True)
-        }
-        yield estimator.bound(terms).detach().unsqueeze(0), gradients
+        yield _plain(estimator, estimator.run(model, guide, x), weights)
+
+
+def _plain(estimator: Estimator, terms: Terms, weights: Weights) -> Chunk:
+    """Value and gradient of one repeat by autograd."""
+    named = weights.named_parameters()
+    found = torch.autograd.grad(-estimator.forward(terms), list(named.values()), allow_unused=True)
+    gradients = {
+        name: (torch.zeros_like(p) if g is None else g).unsqueeze(0)
+        for (name, p), g in zip(named.items(), found, strict=True)
+    }
+    return estimator.bound(terms).detach().unsqueeze(0), gradients
 
 
 def _chunk_size(estimator: Estimator, weights: Weights, x: Tensor, memory_limit: int) -> int:
     outputs = estimator.num_draws * x.numel() * ACTIVATIONS_PER_OUTPUT
     parameters = sum(p.numel() for p in weights.parameters())
-    return max(1, memory_limit // (x.element_size() * (outputs + 3 * parameters)))
+    return max(1, min(memory_limit, CHUNK_BYTES) // (x.element_size() * (outputs + 3 * parameters)))

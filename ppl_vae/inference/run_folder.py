@@ -35,7 +35,7 @@ class RunFolder:
         if held and not resume:
             raise CheckpointError(
                 f"{self.path}: holds another run ({held[0]}); nothing was touched. "
-                "Continue it with resume=True, or choose another folder"
+                "Continue it with resume=True (--resume), or choose another folder"
             )
         if CHECKPOINT not in held:
             return None

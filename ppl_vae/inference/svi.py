@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyro
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppl_vae.errors import ConvergenceError, ModelError
 from ppl_vae.inference import compute
@@ -260,6 +260,9 @@ def _finish(run: _Run, state: TrainingState, folder: RunFolder) -> FitResult:
         best_epoch = state.selection.epoch
         state.weights.restore(state.selection.weights)
     state.weights.train(False)
+    if isinstance(run.pair, nn.Module):
+        # The module that holds the two programs has a mode of its own.
+        run.pair.eval()
     history = pd.DataFrame(state.rows)
     manifest = run.manifest | {"epochs_run": state.epoch, "best_epoch": best_epoch}
     folder.finish(run.pair, state.weights, history, manifest)

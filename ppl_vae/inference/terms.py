@@ -26,7 +26,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.pair import run_pair
+from ppl_vae.inference.pair import StoppedDensity, run_pair
 from ppl_vae.kl import coordinate_kl, kl_divergence
 
 Gradient = Literal["total", "path", "score"]
@@ -54,7 +54,7 @@ class Site:
     draw: Tensor
     q: dist.TorchDistribution
     p: dist.TorchDistribution | None
-    q_stopped: dist.TorchDistribution | None = None
+    q_stopped: dist.TorchDistribution | StoppedDensity | None = None
     scale: Tensor | float = 1.0
     mask: Tensor | bool | None = None
 
@@ -181,7 +181,15 @@ class Terms:
 def _log_guide(site: Site) -> Tensor:
     # Under "path" the derivative through the draws is reweighted together with the model's, so the density
     # is taken at the value that the model reads; else at the guide's own draw.
-    return site.q_stopped.log_prob(site.value) if site.q_stopped is not None else site.q.log_prob(site.draw)
+    if site.q_stopped is None:
+        return site.q.log_prob(site.draw)
+    try:
+        return site.q_stopped.log_prob(site.value)
+    except (KeyError, NotImplementedError):
+        raise ModelError(
+            f"site {site.name!r}: {_kind(site.q)} has no inverse, so no density with its parameters stopped; "
+            "use MonteCarloKL or ImportanceWeighted"
+        ) from None
 
 
 def _entropy(site: Site) -> Tensor:

@@ -8,6 +8,8 @@ expectations are self-normalised importance sums over the same S draws, with wei
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ class Thermodynamic(Estimator):
         super().__init__(num_particles)
         if num_particles < 2 or num_partitions < 1 or not 0 < first_point < 1:
             raise ModelError("tvo needs num_particles >= 2, num_partitions >= 1 and 0 < first_point < 1")
-        inner = torch.logspace(float(torch.tensor(first_point).log10()), 0, num_partitions, dtype=torch.float64)
+        inner = torch.logspace(math.log10(first_point), 0, num_partitions, dtype=torch.float64)
         inner = inner if num_partitions > 1 else torch.ones(1, dtype=torch.float64)
         self.register_buffer("points", torch.cat([torch.zeros(1, dtype=torch.float64), inner]))
 
@@ -53,7 +55,8 @@ class Thermodynamic(Estimator):
         centred = weight * (log_weight - (weight * log_weight).sum(1, keepdim=True))
         centred = centred * len(log_weight) / (len(log_weight) - 1)
         model_weight = (width * (weight + b * centred)).sum(0)
-        signal = (width * ((1 - b) * centred - terms.kl_weight * weight)).sum(0)
+        # pi~_b = q w^b, and a KL weight c leaves log q - b c log q of the guide's density in it.
+        signal = (width * ((1 - b * terms.kl_weight) * centred - terms.kl_weight * weight)).sum(0)
         return score_surrogate(terms, model_weight, signal)
 
     def _weights(self, log_weight: Tensor) -> Tensor:

@@ -119,7 +119,8 @@ def require_own_parameters(modules: Iterable[nn.Module]) -> None:
     store = pyro.get_param_store()._params
     for part in (sub for module in modules for sub in module.modules() if isinstance(sub, PyroModule)):
         for key, own in part._parameters.items():
-            name = part._pyro_get_fullname(key.removesuffix("_unconstrained"))
+            # Pyro's own function for this asserts that the module has run already.
+            name = ".".join(filter(None, (part._pyro_name, key.removesuffix("_unconstrained"))))
             if own is not None and store.get(name, own) is not own:
                 raise ModelError(_stale(name))
 
