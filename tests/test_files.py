@@ -58,6 +58,7 @@ def test_a_full_disk_leaves_what_was_there_and_no_rubbish(tmp_path, monkeypatch,
     break_at(step, monkeypatch)
     with pytest.raises(CheckpointError, match=r"file\.bin: could not be written \(No space left on device\)"):
         write_atomically(path, b"the new one")
+    monkeypatch.undo()
     assert [p.read_bytes() for p in tmp_path.iterdir()] == ([] if old is None else [old])
 
 

@@ -74,8 +74,38 @@ def killed_and_resumed(ds, tmp_path, kills, seconds):
     assert weights[0] == weights[1]
 
 
-def test_two_kills_do_not_change_the_weights(ds, tmp_path):
-    killed_and_resumed(ds, tmp_path, kills=2, seconds=6)
+KILLED_AT_A_STEP = f"""
+    import os, signal, sys
+    import ppl_vae as pv
+    from ppl_vae.inference import svi
+    from ppl_vae.inference.training import Stepper
+
+    folder, last = sys.argv[1], int(sys.argv[2])
+    take_step = Stepper.__call__
+
+    def step_or_die(stepper, batch, step):
+        if step == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return take_step(stepper, batch, step)
+
+    Stepper.__call__ = step_or_die
+    svi.SECONDS_BETWEEN_CHECKPOINTS = 0
+    ds = pv.load_dataset("digits", binarize="dynamic")
+    recipe = pv.make("vae", ds.event_shape, latent_dim=4, batch_size={BATCH}, seed=0)
+    pv.fit(recipe, ds, epochs=6, out_dir=folder, resume=True, device="cpu", progress=False)
+"""
+
+
+def test_kills_in_the_middle_of_an_epoch_do_not_change_the_weights(ds, tmp_path):
+    steps_an_epoch = -(-len(ds.train.x) // BATCH)
+    program = [sys.executable, "-c", textwrap.dedent(KILLED_AT_A_STEP), str(tmp_path / "killed")]
+    for step, epochs_done in ((1.5 * steps_an_epoch, 1), (4.2 * steps_an_epoch, 4)):
+        assert subprocess.run([*program, str(int(step))], env=ENV).returncode == -signal.SIGKILL
+        assert read_checkpoint(tmp_path / "killed" / CHECKPOINT)["state"]["epoch"] == epochs_done
+    fitted(ds, tmp_path / "killed", 6, resume=True)
+    fitted(ds, tmp_path / "whole", 6)
+    weights = [(tmp_path / run / "weights.safetensors").read_bytes() for run in ("whole", "killed")]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.slow

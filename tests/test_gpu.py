@@ -1,0 +1,63 @@
+"""On a CUDA device: the same programs, the same protocol, numbers equal to float tolerance. Run with -m gpu."""
+
+import pyro
+import pytest
+import torch
+
+import ppl_vae as pv
+from ppl_vae import inference as inf
+from ppl_vae.inference import noise as noises
+from ppl_vae.inference import terms as primitive
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def ds():
+    return pv.load_dataset("digits", binarize="dynamic")
+
+
+def test_fit_takes_the_device_and_learns(ds):
+    vae = pv.VAE(ds.event_shape, latent_dim=8)
+    result = pv.fit(vae, ds, epochs=20, progress=False)
+    assert result.manifest["device"].startswith("cuda")
+    assert all(p.is_cuda for p in vae.parameters())
+    assert result.history["test_elbo"].iloc[-1] > result.history["test_elbo"].iloc[0] + 1
+
+
+def test_the_elbo_on_the_device_is_that_on_the_cpu(ds):
+    vae = pv.VAE(ds.event_shape, latent_dim=8)
+    x = ds.test.x[:64]
+    noise = torch.randn(4, 64, 8)
+    values = []
+    for device in ("cpu", "cuda"):
+        vae.to(device)
+        handler = noises.GivenNoise({"z": noise.to(device)})
+        terms = primitive.run_terms(vae.model, vae.guide, (x.to(device),), {}, 4, "total", handler)
+        values.append(terms.log_weight.detach().cpu())
+    torch.testing.assert_close(values[0], values[1], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", inf.list_estimators())
+def test_every_estimator_trains_on_the_device(ds, name):
+    vae = pv.VAE(ds.event_shape, latent_dim=4)
+    history = pv.fit(vae, ds, elbo=name, epochs=2, device="cuda", progress=False).history
+    assert torch.isfinite(torch.tensor(history["loss"].to_numpy())).all()
+
+
+def test_stock_pyro_trains_the_model_on_the_device(ds):
+    vae = pv.VAE(ds.event_shape, latent_dim=4).to("cuda")
+    x = ds.test.x.to("cuda")
+    svi = pyro.infer.SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), loss=pyro.infer.Trace_ELBO())
+    losses = [svi.step(x) for _ in range(30)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_resumed_run_ends_where_the_whole_one_does(ds, tmp_path):
+    for folder, legs in (("whole", [6]), ("resumed", [3, 6])):
+        for epochs in legs:
+            vae = pv.VAE(ds.event_shape, latent_dim=4)
+            pv.fit(vae, ds, epochs=epochs, out_dir=tmp_path / folder, resume=True, device="cuda", progress=False)
+    whole, resumed = (pv.load(tmp_path / folder).state_dict() for folder in ("whole", "resumed"))
+    for name in whole:
+        torch.testing.assert_close(whole[name], resumed[name], rtol=1e-4, atol=1e-5)
