@@ -31,15 +31,18 @@ def draw_data(lg, n=7, seed=0):
     return (z @ lg.weight.mT + lg.bias + lg.sigma * noise).detach()
 
 
-def binary_mlp(seed=0, data_dim=6, hidden=5, gain=6.0):
+def binary_mlp(seed=0, data_dim=6, hidden=5, gain=3.0):
     """A VAE of binary data [data_dim] with a 2-d code, in float64.
 
     The decoder's output weights are multiplied by ``gain`` so that p(z|x) is visibly not the prior, nor a
-    Gaussian; the hidden ones are not, because steep units would cost the quadrature its digits.
+    Gaussian; the hidden ones are not, and the guide's scales are kept near one, because steep units and
+    narrow guides cost the quadrature its digits.
     """
     vae = pv.VAE((data_dim,), 2, network=MLP((hidden,), "tanh"), likelihood="bernoulli", seed=seed).double()
     with torch.no_grad():
         vae.model.decoder[-1].weight.mul_(gain)
+        for parameter in vae.guide.posterior.scale_head.parameters():
+            parameter.mul_(0.3)
     return vae
 
 

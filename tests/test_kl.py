@@ -1,4 +1,4 @@
-"""The divergences between Gaussians against the formula written out, Monte Carlo under scipy, torch, and calculus."""
+"""Divergences between Gaussians against the formula written out, Monte Carlo under scipy, torch, and calculus."""
 
 import numpy as np
 import pytest
@@ -135,7 +135,13 @@ def rebuilt(kind, loc, scale):
 
 @pytest.mark.parametrize(
     ("q", "p"),
-    [("diagonal", "diagonal"), ("full", "full"), ("low-rank", "full"), ("full", "low-rank"), ("low-rank", "low-rank")],
+    [
+        ("diagonal", "diagonal"),
+        ("full", "full"),
+        ("low-rank", "full"),
+        ("full", "low-rank"),
+        ("low-rank", "low-rank"),
+    ],
 )
 def test_agrees_with_torch_where_torch_has_the_pair(q, p):
     g = generator(3)

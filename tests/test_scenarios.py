@@ -28,7 +28,8 @@ def test_two_quadratures_agree(seed):
 def test_elbo_is_below_the_evidence_by_a_visible_gap(seed):
     vae, x = scenarios.binary_mlp(seed), scenarios.all_binary()
     gap = scenarios.quadrature_evidence(vae, x) - scenarios.quadrature_elbo(vae, x)
-    assert gap.min() > 0.01
+    assert gap.min() > 1e-3
+    assert gap.max() > 0.5
 
 
 def test_posterior_mean_is_no_prior_mean_and_agrees_with_importance_sampling():

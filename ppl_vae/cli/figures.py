@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ppl_vae import plots
@@ -23,6 +23,9 @@ from ppl_vae.models.latent_grid import latent_grid
 from ppl_vae.plots.image_grid import as_images
 from ppl_vae.plots.labels import latent_name
 from ppl_vae.randomness import seeded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FIGURES = "figures"
 DOTS_PER_INCH = 200

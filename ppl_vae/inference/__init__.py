@@ -10,11 +10,13 @@ from ppl_vae.inference.evaluation import Evaluation, evaluate
 from ppl_vae.inference.importance_weighted import CIWAE, MIWAE, PIWAE, DReG, ImportanceWeighted, Renyi
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.objectives import Annealed, Beta, Capacity, FreeBits, ReconstructionError
+from ppl_vae.inference.particles import compare_over_particles
 from ppl_vae.inference.score_function import RLOO, VIMCO, ScoreFunction
 from ppl_vae.inference.svi import FitResult, fit
 from ppl_vae.inference.terms import Site, Terms, trace_terms
 from ppl_vae.inference.thermodynamic import Thermodynamic
 from ppl_vae.inference.upper_bounds import CUBO
+from ppl_vae.inference.verdict import check_estimators
 from ppl_vae.inference.wake_sleep import WakeSleep
 
 __all__ = [
@@ -50,7 +52,9 @@ __all__ = [
     "Thermodynamic",
     "TotalCorrelation",
     "WakeSleep",
+    "check_estimators",
     "compare_estimators",
+    "compare_over_particles",
     "evaluate",
     "fit",
     "get_elbo",

@@ -19,6 +19,8 @@ from ppl_vae.registration import unregistered
 # Numbers per chunk: K particles of a batch times the coordinates of a datum. It is fixed, not measured,
 # because the draws, and so the last digits of the result, depend on where the chunks are cut.
 CHUNK_NUMBERS = 1 << 21
+# An evaluation draws from a stream of its own, none of training's under the same seed.
+EVALUATION_STREAM = 4 << 40
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0) -> Eva
         raise DataError(f"data are empty: shape {list(x.shape)}")
     check_data(model, x)
     with (
-        seeded(seed, x.device),
+        seeded(seed + EVALUATION_STREAM, x.device),
         unregistered(),
         pyro.validation_enabled(False),
         evaluation_mode(model, guide),

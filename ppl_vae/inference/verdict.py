@@ -1,0 +1,143 @@
+"""What the numbers of a comparison say, in words: no more than they bear out.
+
+Two variances of R repeats each have a ratio whose logarithm has a standard error of about sqrt(4 / R); a cost
+has its timing's besides. Whatever lies within three of these errors of the best is named beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ppl_vae.errors import DataError
+
+ERRORS = 3.0
+REQUIRED = (
+    "value", "value_stderr", "bias_elbo", "bias_elbo_stderr", "bias_evidence", "bias_evidence_stderr", "num_draws",
+    "of_elbo", "of_guide", "milliseconds", "milliseconds_stderr", "gradient_variance", "snr", "cost",
+)  # fmt: skip
+
+
+def check_estimators(table: xr.Dataset) -> str:
+    """One paragraph on a table of ``compare_estimators``.
+
+    Which estimators of the plain ELBO have the least gradient variance and which are the cheapest to a given
+    accuracy, in every group of parameters; whose values differ from the ELBO; where more draws leave the guide's
+    gradient noisier than fewer; and what the references are.
+
+    Raises:
+        DataError: the table is none of ``compare_estimators``.
+    """
+    missing = [name for name in REQUIRED if name not in table]
+    if missing or "estimator" not in table.dims or set(table["snr"].dims) != {"estimator", "group"}:
+        raise DataError(
+            f"table: expected what compare_estimators returns; missing {', '.join(missing) or 'its dimensions'}"
+        )
+    sentences = [_references(table), *_winners(table), *_values(table), *_particles(table)]
+    return " ".join(sentences)
+
+
+def _references(table: xr.Dataset) -> str:
+    of = table.attrs
+    return (
+        f"On {of['num_data']} data with {of['repeats']} repeats, the reference for the ELBO is "
+        f"{_number(of['elbo'], of['elbo_stderr'])} nats per datum ({of['elbo_reference']}), that for log p(x) "
+        f"{_number(of['evidence'], of['evidence_stderr'])} ({of['evidence_reference']})."
+    )
+
+
+def _winners(table: xr.Dataset) -> list[str]:
+    chosen = table.isel(estimator=np.flatnonzero(table["of_elbo"].to_numpy()))
+    if chosen.sizes["estimator"] < 2:
+        return []
+    names = _labels(chosen)
+    noise = np.full(len(names), math.sqrt(2 / table.attrs["repeats"]))
+    timing = (chosen["milliseconds_stderr"] / chosen["milliseconds"]).to_numpy()
+    said = []
+    for variable, error, what in (
+        ("gradient_variance", noise, "the gradient variance is least with"),
+        ("cost", np.hypot(noise, timing), "the cost to a given accuracy (variance x time) is least with"),
+    ):
+        best: dict[str, list[str]] = {}
+        for group in chosen["group"].to_numpy():
+            level = _level_with_least(chosen[variable].sel(group=group).to_numpy(), error)
+            winners = "none in particular" if level.all() else _several(np.array(names)[level])
+            best.setdefault(winners, []).append(str(group))
+        said.append(f"{what} {_by_group(best, chosen.sizes['group'])}")
+    return [f"Among the {len(names)} estimators of the plain ELBO, {'; '.join(said)}."]
+
+
+def _level_with_least(values: NDArray[np.float64], relative: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values are not larger than the least beyond noise."""
+    best = int(values.argmin())
+    if values[best] <= 0:
+        return np.asarray(values <= 0)
+    # An exactly equal value, as of estimators that share a gradient, is level however small the noise.
+    return np.asarray(np.log(values / values[best]) <= ERRORS * np.hypot(relative, relative[best]))
+
+
+def _by_group(groups: Mapping[str, Sequence[str]], count: int) -> str:
+    if len(groups) == 1 and count > 1:
+        return f"{next(iter(groups))} in every group"
+    return ", ".join(f"{winners} ({_several(names)})" for winners, names in groups.items())
+
+
+def _values(table: xr.Dataset) -> list[str]:
+    """The values beyond three standard errors of the ELBO, and where those stand to log p(x)."""
+    biased, names = [], _labels(table)
+    for index, name in enumerate(names):
+        row = table.isel(estimator=index)
+        bias, error = float(row["bias_elbo"]), float(row["bias_elbo_stderr"])
+        if abs(bias) <= ERRORS * error + 1e-12 * abs(table.attrs["elbo"]):
+            continue
+        gap, gap_error = float(row["bias_evidence"]), float(row["bias_evidence_stderr"])
+        clear = abs(gap) > ERRORS * gap_error
+        evidence = f", {_number(abs(gap), gap_error)} {'above' if gap > 0 else 'below'} log p(x)" if clear else ""
+        biased.append(f"{name} by {_number(bias, error, sign=True)}{evidence}")
+    if not biased:
+        return [f"No value differs from the ELBO by more than {ERRORS:.0f} standard errors."]
+    rest = "; the others do not, beyond noise" if len(biased) < len(names) else ""
+    return [f"Values that differ from the ELBO, in nats per datum: {'; '.join(biased)}{rest}."]
+
+
+def _particles(table: xr.Dataset) -> list[str]:
+    """Bounds of several draws whose gradient for the guide is noisier than that of the ELBO from fewer draws."""
+    hurt: dict[str, list[str]] = {}
+    names, draws, of_elbo = _labels(table), table["num_draws"].to_numpy(), table["of_elbo"].to_numpy()
+    for group in table["group"].to_numpy()[table["of_guide"].to_numpy()]:
+        snr = table["snr"].sel(group=group).to_numpy()
+        error = np.sqrt((1 + snr**2 / 2) / table.attrs["repeats"])
+        for index in np.flatnonzero(~of_elbo):
+            rivals = np.flatnonzero(of_elbo & (draws < draws[index]))
+            if not len(rivals):
+                continue
+            best = rivals[snr[rivals].argmax()]
+            if snr[best] - snr[index] > ERRORS * math.hypot(error[best], error[index]):
+                words = f"{names[index]} {snr[index]:.3g} against {snr[best]:.3g} of {names[best]}"
+                hurt.setdefault(str(group), []).append(words)
+    if not hurt:
+        return []
+    cases = "; ".join(f"{group}: {', '.join(words)}" for group, words in hurt.items())
+    return [f"More draws leave the guide's gradient with a lower signal-to-noise ratio in {cases}."]
+
+
+def _labels(table: xr.Dataset) -> list[str]:
+    """Names, with the number of draws where it is not one."""
+    pairs = zip(table["estimator"].to_numpy(), table["num_draws"].to_numpy(), strict=True)
+    return [str(name) if draws == 1 else f"{name} ({draws} draws)" for name, draws in pairs]
+
+
+def _several(names: Sequence[str] | NDArray[np.str_]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else str(last)
+
+
+def _number(value: float, error: float, sign: bool = False) -> str:
+    """A value to the second digit of its standard error."""
+    digits = 3 if not error > 0 else max(0, 1 - math.floor(math.log10(error)))
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    return text if error == 0 else f"{text} ± {error:.{digits}f}"

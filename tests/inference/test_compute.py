@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+import ppl_vae as pv
+from ppl_vae.errors import ModelError
+from ppl_vae.inference import compute
+from tests.inference.small_runs import small_data, small_vae, train
+
+
+def test_auto_is_cuda_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert compute.resolve_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert compute.resolve_device("auto").type == "cuda"
+
+
+def test_a_device_may_be_a_name_or_a_device():
+    assert compute.resolve_device("cpu") == compute.resolve_device(torch.device("cpu")) == torch.device("cpu")
+
+
+def test_unknown_and_absent_devices_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match="'cuda:1' was asked for, but torch sees no CUDA device"):
+        compute.resolve_device("cuda:1")
+    with pytest.raises(ModelError, match="device 'tpu9' is unknown"):
+        compute.resolve_device("tpu9")
+
+
+def product(size):
+    def run():
+        return torch.ones(size, size) @ torch.ones(size, size)
+
+    return run
+
+
+def test_threads_are_chosen_by_the_size_of_a_step(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    # A product of two [n, n] matrices is 2 n^3 operations, and a step about three such passes.
+    assert compute.threads_for(product(150)) == 1
+    assert compute.threads_for(product(200)) == 7
+
+
+def test_threads_come_back_after_an_error():
+    before = torch.get_num_threads()
+
+    def compute_and_fail():
+        with compute.threads(before + 1):
+            assert torch.get_num_threads() == before + 1
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        compute_and_fail()
+    assert torch.get_num_threads() == before
+
+
+def test_a_small_model_is_trained_on_one_thread():
+    assert train(small_vae(), small_data(), epochs=1, num_threads=None).manifest["num_threads"] == 1
+
+
+def test_the_choice_of_threads_is_a_rule_and_changes_no_number():
+    chosen = train(small_vae(), small_data(), num_threads=None)
+    given = train(small_vae(), small_data(), num_threads=chosen.manifest["num_threads"])
+    assert chosen.history["loss"].tolist() == given.history["loss"].tolist()
+
+
+@pytest.mark.gpu
+def test_trains_on_cuda_from_every_form_of_data():
+    for data in (small_data(), small_data().numpy(), list(small_data().split(16))):
+        vae = small_vae()
+        result = pv.fit(vae, data, epochs=2, batch_size=16, progress=False)
+        assert next(vae.parameters()).device.type == "cuda"
+        assert result.manifest["device"].startswith("cuda: ")

@@ -1,0 +1,94 @@
+"""One table of constructors; every law of tests/models is a test over it. A new part adds one row."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+import ppl_vae as pv
+from ppl_vae.networks import MLP, Conv
+
+LIKELIHOODS = {
+    "bernoulli": "bernoulli",
+    "bernoulli-relaxed": "bernoulli-relaxed",
+    "continuous-bernoulli": "continuous-bernoulli",
+    "gaussian-fixed": {"name": "gaussian", "sigma": 0.3},
+    "gaussian-learned": {"name": "gaussian", "sigma": "learned", "initial_sigma": 0.5},
+    "gaussian-per-pixel": {"name": "gaussian", "sigma": "per-pixel"},
+}
+POSTERIORS = {
+    "log-variance": "diagonal",
+    "log-scale": {"name": "diagonal", "scale": "log-scale"},
+    "softplus": {"name": "diagonal", "scale": "softplus"},
+    "softplus-variance": {"name": "diagonal", "scale": "softplus-variance"},
+    "full-covariance": "full-covariance",
+}
+NETWORKS = {
+    "mlp": ((2, 3), MLP((8,))),
+    "mlp-vector": ((5,), MLP((6, 4), "tanh")),
+    "conv": ((2, 7, 6), Conv((3, 4), 5)),
+    "conv-tiny": ((1, 3, 3), "conv-tiny"),
+}
+LATENT_DIM = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """A point on the axes likelihood x posterior x network."""
+
+    likelihood: str
+    posterior: str
+    network: str
+
+    def __str__(self):
+        return f"{self.network}-{self.likelihood}-{self.posterior}"
+
+    @property
+    def event_shape(self):
+        return NETWORKS[self.network][0]
+
+    def vae(self, seed=0):
+        event_shape, network = NETWORKS[self.network]
+        return pv.VAE(
+            event_shape,
+            LATENT_DIM,
+            network=network,
+            likelihood=LIKELIHOODS[self.likelihood],
+            posterior=POSTERIORS[self.posterior],
+            seed=seed,
+        )
+
+    def data(self, n=4, seed=0):
+        """Data [n, *event_shape] that every likelihood of the row has a density for."""
+        x = torch.rand(n, *self.event_shape, generator=torch.Generator().manual_seed(seed))
+        return x.round() if self.likelihood == "bernoulli" else x
+
+
+# Every value of every axis stands in some row.
+ROWS = [
+    *(Row(likelihood, "log-variance", "mlp") for likelihood in LIKELIHOODS),
+    *(Row("gaussian-per-pixel", posterior, "mlp") for posterior in POSTERIORS if posterior != "log-variance"),
+    Row("bernoulli", "full-covariance", "mlp-vector"),
+    Row("continuous-bernoulli", "softplus", "mlp-vector"),
+    Row("bernoulli-relaxed", "log-variance", "conv"),
+    Row("gaussian-per-pixel", "full-covariance", "conv"),
+    Row("gaussian-fixed", "softplus-variance", "conv-tiny"),
+    Row("gaussian-learned", "log-scale", "conv-tiny"),
+]
+
+
+class ConvPair:
+    """Networks of the user's own that know one leading batch dimension only, as Conv2d and Unflatten do."""
+
+    event_shape = (1, 4, 4)
+
+    @staticmethod
+    def make(num_parameters=1, latent_dim=2):
+        encoder = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ELU(), nn.Flatten(), nn.Linear(48, 7), nn.ELU())
+        decoder = nn.Sequential(
+            nn.Linear(latent_dim, 12),
+            nn.ELU(),
+            nn.Unflatten(1, (3, 2, 2)),
+            nn.ConvTranspose2d(3, num_parameters, 2, stride=2),
+        )
+        return encoder, decoder

@@ -1,0 +1,163 @@
+"""Each likelihood against scipy and quadrature, and the data that each refuses."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+
+import ppl_vae as pv
+from ppl_vae import inference as inf
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.models.likelihoods import MIN_PIXEL_SCALE, likelihood
+from tests.models.table import LIKELIHOODS
+
+# Decoder outputs from certain to undecided, with the neighbourhood of 0 where formulas cancel.
+FEATURES = (-30.0, -6.0, -1.0, -1e-3, -1e-6, 0.0, 1e-6, 1e-3, 0.3, 2.5, 8.0)
+
+
+def one_pixel(spec, feature, second=0.3):
+    """p(x | feature) of a single pixel, in float64."""
+    part = likelihood(spec).double()
+    features = torch.tensor([feature, second][: part.num_parameters], dtype=torch.float64)
+    return part(features.reshape(1, part.num_parameters, 1), 1)
+
+
+def density(distribution, x):
+    return distribution.log_prob(torch.as_tensor(x, dtype=torch.float64).reshape(-1, 1)).exp().detach().numpy()
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_bernoulli_sums_to_one_and_is_scipys(feature):
+    p = one_pixel("bernoulli", feature)
+    assert density(p, [0.0, 1.0]).sum() == pytest.approx(1, abs=1e-12)
+    assert density(p, [0.0, 1.0]) == pytest.approx(
+        stats.bernoulli(1 / (1 + np.exp(-feature))).pmf([0, 1]), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_continuous_bernoulli_integrates_to_one(feature):
+    p = one_pixel("continuous-bernoulli", feature)
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    total = 0.5 * weights @ density(p, 0.5 * (nodes + 1))
+    # torch takes a Taylor polynomial for means in (0.499, 0.501): good to 1e-9 there.
+    assert total == pytest.approx(1, abs=1e-8)
+    mean = 0.5 * weights @ (density(p, 0.5 * (nodes + 1)) * 0.5 * (nodes + 1))
+    assert p.mean.item() == pytest.approx(mean, abs=1e-6)
+
+
+@pytest.mark.parametrize("feature", [-3.0, 0.0, 2.0])
+@pytest.mark.parametrize("name", ["gaussian-fixed", "gaussian-learned", "gaussian-per-pixel"])
+def test_gaussian_integrates_to_one_and_is_scipys(name, feature):
+    p = one_pixel(LIKELIHOODS[name], feature)
+    sigma = {"gaussian-fixed": 0.3, "gaussian-learned": 0.5}.get(name, MIN_PIXEL_SCALE + np.logaddexp(0, 0.3))
+    x = np.linspace(feature - 12 * sigma, feature + 12 * sigma, 2001)
+    assert integrate.trapezoid(density(p, x), x) == pytest.approx(1, abs=1e-7)
+    assert np.log(density(p, x[800:1200])) == pytest.approx(
+        stats.norm(feature, sigma).logpdf(x[800:1200]), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("feature", [-6.0, -1.0, 0.3, 2.5])
+def test_relaxed_bernoulli_is_no_density_and_says_so(feature):
+    p = one_pixel("bernoulli-relaxed", feature)
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    total = 0.5 * weights @ density(p, 0.5 * (nodes + 1))
+    mean = 1 / (1 + np.exp(-feature))
+    assert total == pytest.approx((2 * mean - 1) / feature, abs=1e-10)
+    assert abs(total - 1) > 0.05
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_is_density_tells_the_relaxed_one_apart(name):
+    assert likelihood(LIKELIHOODS[name]).is_density == (name != "bernoulli-relaxed")
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_coordinates_of_an_image_are_independent_and_in_place(name):
+    """Features [B, P, C, H, W]: pixel (c, h, w) reads its parameters at (p, c, h, w)."""
+    part = likelihood(LIKELIHOODS[name])
+    features = torch.randn(2, part.num_parameters, 3, 2, 4)
+    p = part(features, 3)
+    x = p.sample()
+    assert p.event_shape == (3, 2, 4)
+    total = torch.zeros(2)
+    for c, h, w in np.ndindex(3, 2, 4):
+        total += part(features[:, :, c, h, w].unsqueeze(-1), 1).log_prob(x[:, c, h, w].unsqueeze(-1)).detach()
+    torch.testing.assert_close(p.log_prob(x).detach(), total, rtol=1e-4, atol=1e-4)
+
+
+def test_sigma_of_every_pixel_has_a_floor():
+    p = one_pixel(LIKELIHOODS["gaussian-per-pixel"], 0.0, second=-1000.0)
+    assert p.stddev.item() == pytest.approx(MIN_PIXEL_SCALE)
+
+
+def test_learned_sigma_starts_where_it_is_told_and_is_one_parameter():
+    part = likelihood(LIKELIHOODS["gaussian-learned"])
+    assert [p.numel() for p in part.parameters()] == [1]
+    assert part(torch.zeros(1, 1, 2), 1).stddev.tolist() == [pytest.approx([0.5, 0.5])]
+
+
+GREY = torch.tensor([[0.0, 0.5, 1.0, 0.25]])
+
+
+def test_grey_data_under_a_bernoulli_are_refused_with_both_ways_out():
+    with pytest.raises(DataError, match="2 of 4 values") as error:
+        likelihood("bernoulli").check(GREY)
+    assert "binarize='dynamic'" in str(error.value)
+    assert "likelihood='bernoulli-relaxed'" in str(error.value)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.25, 1.5])
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_values_outside_the_support_are_refused_by_name(name, bad):
+    part, x = likelihood(LIKELIHOODS[name]), torch.tensor([[0.0, 1.0, bad]])
+    if name.startswith("gaussian") and np.isfinite(bad):
+        part.check(x)
+        return
+    with pytest.raises(DataError, match=f"likelihood '{part.name}'"):
+        part.check(x)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_data_of_the_support_pass(name):
+    likelihood(LIKELIHOODS[name]).check(GREY.round() if name == "bernoulli" else GREY)
+
+
+@pytest.mark.parametrize("estimator", ["monte-carlo-kl", "analytic-kl"])
+def test_estimators_judge_the_data_of_a_vae(estimator):
+    vae = pv.VAE((4,), 2)
+    with pytest.raises(DataError, match="bernoulli-relaxed"):
+        inf.get_elbo(estimator).per_datum(vae.model, vae.guide, GREY)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("bernouli", "unknown likelihood 'bernouli'; did you mean 'bernoulli'"),
+        ({"name": "gaussian", "sigm": 1.0}, "likelihood 'gaussian'.*sigm"),
+        ({"sigma": 1.0}, "likelihood must be a name"),
+        (7, "likelihood must be a name"),
+        (torch.nn.Identity(), "must be a pv.models.Likelihood, got Identity"),
+        ({"name": "gaussian", "sigma": 0.0}, "sigma must be a positive number, got 0.0"),
+        ({"name": "gaussian", "sigma": -1.0}, "sigma must be a positive number, got -1.0"),
+        ({"name": "gaussian", "sigma": float("nan")}, "sigma must be a positive number, got nan"),
+        ({"name": "gaussian", "sigma": float("inf")}, "sigma must be a positive number, got inf"),
+        ({"name": "gaussian", "sigma": "lerned"}, "'learned' or 'per-pixel', got 'lerned'"),
+        (
+            {"name": "gaussian", "sigma": "learned", "initial_sigma": 0.0},
+            "sigma must be a positive number, got 0.0",
+        ),
+    ],
+)
+def test_what_is_no_likelihood_is_refused(spec, message):
+    with pytest.raises(ModelError, match=message):
+        likelihood(spec)
+
+
+@pytest.mark.parametrize("sigma", [torch.tensor(0.5), np.float32(0.5), 1])
+def test_sigma_of_any_number_type_is_stored_as_json(sigma, tmp_path):
+    vae = pv.VAE((3,), 2, likelihood=pv.models.GaussianLikelihood(sigma))
+    vae.save(tmp_path)
+    p = pv.load(tmp_path).decode(torch.zeros(1, 2))
+    assert p.stddev.tolist() == [[float(sigma)] * 3]

@@ -1,0 +1,172 @@
+"""The arrows between the rooms go down one list; single rooms keep single libraries."""
+
+import ast
+import functools
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "ppl_vae"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Each room, and all that it may import of ours. The package's own __init__ gathers them and is in no room.
+GROUND = {"errors"}
+ROOMS = {
+    "errors": set(),
+    "files": GROUND,
+    "randomness": GROUND,
+    "registration": GROUND,
+    "kl": GROUND,
+    "networks": GROUND,
+    "data": GROUND,
+    "models": {"errors", "files", "kl", "networks", "randomness", "registration"},
+    "inference": {"errors", "files", "kl", "randomness", "registration", "data"},
+    "recipes": {"errors", "models", "inference"},
+    "plots": {"errors"},
+}
+# The command's own door, python -m ppl_vae, stands outside every room.
+ENTRY = {"cli", "__main__"}
+LIBRARIES = {
+    "matplotlib": {"plots"},
+    "arviz": set(),
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "sklearn": {"data"},
+    "PIL": {"data"},
+    "pandas": {"inference", "data", "plots", "cli"},
+    "safetensors": {"files", "inference"},
+}
+# Types of results that pass through other rooms' hands.
+HANDED_ON = {"matplotlib.figure", "matplotlib.figure.Figure"}
+FORBIDDEN_MODULES = ("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")
+
+
+def room(path):
+    """The first name below the package: a folder, or a module's own name."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@functools.cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
+def calls_in(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+@functools.cache
+def imported(path):
+    """Every module that a file imports, as absolute dotted names."""
+    return frozenset(_imported(path))
+
+
+def _imported(path):
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = path.relative_to(ROOT).with_suffix("").parts[: -node.level] if node.level else ()
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def own_rooms(path):
+    """The rooms of ours that a file imports from, without its own."""
+    names = (name.split(".") for name in imported(path) if name.startswith("ppl_vae."))
+    return {parts[1] for parts in names} - {room(path)}
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if room(f) in ROOMS], ids=name_of)
+def test_arrows_go_down(path):
+    assert own_rooms(path) <= ROOMS[room(path)]
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if room(f) in ROOMS], ids=name_of)
+def test_no_room_imports_the_whole_package(path):
+    assert "ppl_vae" not in imported(path)
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if room(f) not in ENTRY], ids=name_of)
+def test_nobody_imports_the_command_line(path):
+    assert "cli" not in own_rooms(path)
+
+
+def test_every_room_stands_on_the_list():
+    assert {room(path) for path in FILES} <= {*ROOMS, *ENTRY, "__init__"}
+
+
+def test_the_list_has_no_circle():
+    """Rooms are listed from the ground up: each imports only what stands above it in the file."""
+    order = list(ROOMS)
+    for index, (name, below) in enumerate(ROOMS.items()):
+        assert all(order.index(other) < index for other in below), name
+
+
+def test_inference_knows_no_concrete_model():
+    assert "models" not in ROOMS["inference"]
+    assert not any(
+        name.startswith("ppl_vae.models") for f in FILES if room(f) == "inference" for name in imported(f)
+    )
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_stays_in_its_room(library):
+    users = {room(f) for f in FILES if {n.split(".")[0] for n in imported(f) if n not in HANDED_ON} & {library}}
+    assert users <= LIBRARIES[library]
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if room(f) == "networks"], ids=name_of)
+def test_networks_know_nothing_of_probability(path):
+    assert not any(name.split(".")[0] == "pyro" or "distributions" in name for name in imported(path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_is_pickled(path):
+    assert not {name.split(".")[0] for name in imported(path)} & set(FORBIDDEN_MODULES)
+    for call in calls_in(parsed(path)):
+        function = ast.unparse(call.func)
+        assert function not in ("torch.load", "torch.save"), f"line {call.lineno}"
+        assert "read_pickle" not in function, f"line {call.lineno}"
+        assert not any(k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in call.keywords)
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if room(f) != "cli"], ids=name_of)
+def test_nothing_global_is_touched_on_import(path):
+    """No seed, no validation switch, no store cleared, no logging configured outside a function."""
+    switches = ("manual_seed", "enable_validation", "clear_param_store", "basicConfig", "set_default_dtype", "seed")
+    for statement in parsed(path).body:
+        if not isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            functions = [ast.unparse(call.func) for call in calls_in(statement)]
+            assert not [function for function in functions if function.split(".")[-1] in switches]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_library_code_does_not_print(path):
+    assert not [call.lineno for call in calls_in(parsed(path)) if ast.unparse(call.func) == "print"]
+
+
+@pytest.mark.parametrize("link", ["models", "inference"])
+def test_the_links_at_the_root_lead_into_the_package(link):
+    path = ROOT / link
+    assert path.is_symlink()
+    assert path.resolve() == (PACKAGE / link).resolve()
+    assert not path.readlink().is_absolute()
+
+
+def test_the_links_are_left_out_of_packages_and_tools():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    build = config["tool"]["hatch"]["build"]["targets"]
+    assert build["wheel"]["packages"] == ["ppl_vae"]
+    assert not {"/models", "/inference", "models", "inference", "/", "*"} & set(build["sdist"]["include"])
+    assert {"models", "inference"} <= set(config["tool"]["ruff"]["extend-exclude"])
+    assert config["tool"]["mypy"]["files"] == ["ppl_vae"]
+    assert config["tool"]["coverage"]["run"]["source"] == ["ppl_vae"]
+    assert set(config["tool"]["pytest"]["ini_options"]["testpaths"]) == {"tests", "ppl_vae"}
