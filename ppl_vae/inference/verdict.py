@@ -59,13 +59,13 @@ def _winners(table: xr.Dataset) -> list[str]:
     timing = (chosen["milliseconds_stderr"] / chosen["milliseconds"]).to_numpy()
     said = []
     for variable, error, what in (
-        ("gradient_variance", noise, "the gradient variance is least with"),
-        ("cost", np.hypot(noise, timing), "the cost to a given accuracy (variance x time) is least with"),
+        ("gradient_variance", noise, "the gradient variance is least"),
+        ("cost", np.hypot(noise, timing), "the cost to a given accuracy (variance x time) is least"),
     ):
         best: dict[str, list[str]] = {}
         for group in chosen["group"].to_numpy():
             level = _level_with_least(chosen[variable].sel(group=group).to_numpy(), error)
-            winners = "none in particular" if level.all() else _several(np.array(names)[level])
+            winners = "with none clearly" if level.all() else f"with {_several(np.array(names)[level])}"
             best.setdefault(winners, []).append(str(group))
         said.append(f"{what} {_by_group(best, chosen.sizes['group'])}")
     return [f"Among the {len(names)} estimators of the plain ELBO, {'; '.join(said)}."]
@@ -83,7 +83,7 @@ def _level_with_least(values: NDArray[np.float64], relative: NDArray[np.float64]
 def _by_group(groups: Mapping[str, Sequence[str]], count: int) -> str:
     if len(groups) == 1 and count > 1:
         return f"{next(iter(groups))} in every group"
-    return ", ".join(f"{winners} ({_several(names)})" for winners, names in groups.items())
+    return ", ".join(f"{winners} in {_several(names)}" for winners, names in groups.items())
 
 
 def _values(table: xr.Dataset) -> list[str]:
@@ -96,8 +96,8 @@ def _values(table: xr.Dataset) -> list[str]:
             continue
         gap, gap_error = float(row["bias_evidence"]), float(row["bias_evidence_stderr"])
         clear = abs(gap) > ERRORS * gap_error
-        evidence = f", {_number(abs(gap), gap_error)} {'above' if gap > 0 else 'below'} log p(x)" if clear else ""
-        biased.append(f"{name} by {_number(bias, error, sign=True)}{evidence}")
+        evidence = f" ({_number(abs(gap), gap_error)} {'above' if gap > 0 else 'below'} log p(x))" if clear else ""
+        biased.append(f"{name} {_number(bias, error, sign=True)}{evidence}")
     if not biased:
         return [f"No value differs from the ELBO by more than {ERRORS:.0f} standard errors."]
     rest = "; the others do not, beyond noise" if len(biased) < len(names) else ""
@@ -106,23 +106,22 @@ def _values(table: xr.Dataset) -> list[str]:
 
 def _particles(table: xr.Dataset) -> list[str]:
     """Bounds of several draws whose gradient for the guide is noisier than that of the ELBO from fewer draws."""
-    hurt: dict[str, list[str]] = {}
-    names, draws, of_elbo = _labels(table), table["num_draws"].to_numpy(), table["of_elbo"].to_numpy()
+    cases = []
+    draws, of_elbo = table["num_draws"].to_numpy(), table["of_elbo"].to_numpy()
     for group in table["group"].to_numpy()[table["of_guide"].to_numpy()]:
         snr = table["snr"].sel(group=group).to_numpy()
         error = np.sqrt((1 + snr**2 / 2) / table.attrs["repeats"])
-        for index in np.flatnonzero(~of_elbo):
-            rivals = np.flatnonzero(of_elbo & (draws < draws[index]))
-            if not len(rivals):
-                continue
-            best = rivals[snr[rivals].argmax()]
-            if snr[best] - snr[index] > ERRORS * math.hypot(error[best], error[index]):
-                words = f"{names[index]} {snr[index]:.3g} against {snr[best]:.3g} of {names[best]}"
-                hurt.setdefault(str(group), []).append(words)
-    if not hurt:
+        rivals = of_elbo & (draws < draws[~of_elbo].min(initial=np.iinfo(draws.dtype).max))
+        if of_elbo.all() or not rivals.any():
+            continue
+        best = int(np.where(rivals, snr, -np.inf).argmax())
+        hurt = ~of_elbo & (snr[best] - snr > ERRORS * np.hypot(error[best], error))
+        if hurt.any():
+            words = [f"{snr[i]:.2g} of {table['estimator'].item(i)}" for i in np.flatnonzero(hurt)]
+            cases.append(f"{_several(words)} against {snr[best]:.2g} of {_labels(table)[best]} in {group}")
+    if not cases:
         return []
-    cases = "; ".join(f"{group}: {', '.join(words)}" for group, words in hurt.items())
-    return [f"More draws leave the guide's gradient with a lower signal-to-noise ratio in {cases}."]
+    return [f"More draws are no gain for the guide's signal-to-noise ratio: {'; '.join(cases)}."]
 
 
 def _labels(table: xr.Dataset) -> list[str]:

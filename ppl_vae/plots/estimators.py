@@ -1,0 +1,258 @@
+"""The estimator laboratory in figures: variance against cost, single values, SNR over K, variance over training.
+
+All take the Dataset of ``inference.compare_estimators``; several of them joined along "num_particles" or
+"epoch" by ``xarray.concat`` for the last two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from numpy.typing import NDArray
+
+from ppl_vae.errors import DataError
+from ppl_vae.plots.figure import (
+    BLUE,
+    CLASS_COLOURS,
+    INK,
+    LABEL_SIZE,
+    REFERENCE,
+    TICK_SIZE,
+    VERMILION,
+    Sheet,
+    new_sheet,
+    style_axes,
+)
+from ppl_vae.plots.point_labels import label_points
+
+NAME_SIZE = 6.5
+OF_ELBO = {True: (BLUE, "the ELBO"), False: (VERMILION, "another bound")}
+DASHES = ("-", (0, (4, 1.5)))
+MARKERS = ("o", "s")
+
+
+def plot_estimator_cost(table: xr.Dataset, title: str | None = None) -> Figure:
+    """Draw gradient variance against time, a panel a group of parameters, with the efficient frontier.
+
+    Full points are on the frontier: no other estimator has both a smaller variance and a shorter time.
+
+    Args:
+        table: of ``compare_estimators``.
+        title: above the panels.
+    """
+    _require(table, ("gradient_variance", "milliseconds", "of_elbo"), ("estimator", "group"))
+    figure, panels = _panels(table, title, share_x=True)
+    names = [str(name) for name in table["estimator"].to_numpy()]
+    time, of_elbo = table["milliseconds"].to_numpy(), table["of_elbo"].to_numpy().astype(bool)
+    for axes, group in zip(panels, table["group"].to_numpy(), strict=True):
+        variance = table["gradient_variance"].sel(group=group).to_numpy()
+        _draw_frontier(axes, time, variance, of_elbo)
+        _say_zero(axes, [name for name, v in zip(names, variance, strict=True) if not v > 0])
+    _finish_grid(panels, "milliseconds per value and gradient", "gradient variance (trace)")
+    for axes in panels:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    _cost_legend(figure, of_elbo)
+    figure.draw_without_rendering()
+    for axes, group in zip(panels, table["group"].to_numpy(), strict=True):
+        variance = table["gradient_variance"].sel(group=group).to_numpy()
+        drawn = np.flatnonzero(variance > 0)
+        label_points(axes, time[drawn], variance[drawn], [names[i] for i in drawn], NAME_SIZE)
+    return figure
+
+
+def _draw_frontier(
+    axes: Axes, time: NDArray[np.float64], variance: NDArray[np.float64], of_elbo: NDArray[np.bool_]
+) -> None:
+    drawn = variance > 0
+    better = (time[:, None] < time) & (variance[:, None] < variance)
+    front = drawn & ~better[drawn].any(0)
+    order = np.flatnonzero(front)[time[front].argsort()]
+    axes.step(time[order], variance[order], where="post", color=REFERENCE, linewidth=1.0, zorder=1)
+    for kind, (colour, _) in OF_ELBO.items():
+        for shown, face in ((front, colour), (drawn & ~front, "white")):
+            chosen = shown & (of_elbo == kind)
+            axes.scatter(
+                time[chosen], variance[chosen], s=20, facecolor=face, edgecolor=colour, linewidth=1.0, zorder=3
+            )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.margins(x=0.16, y=0.1)
+
+
+def _say_zero(axes: Axes, names: Sequence[str]) -> None:
+    if names:
+        axes.text(
+            0.98, 0.02, f"zero: {', '.join(names)}", transform=axes.transAxes, ha="right", va="bottom",
+            fontsize=NAME_SIZE, color=INK,
+        )  # fmt: skip
+
+
+def _cost_legend(figure: Figure, of_elbo: NDArray[np.bool_]) -> None:
+    marks = [
+        Line2D([], [], linestyle="", marker="o", markersize=4.5, color=colour, label=f"estimates {label}")
+        for kind, (colour, label) in OF_ELBO.items()
+        if (of_elbo == kind).any()
+    ]
+    frontier = Line2D([], [], color=REFERENCE, linewidth=1.0, label="efficient frontier")
+    _legend(figure, [*marks, frontier])
+
+
+def plot_estimator_values(table: xr.Dataset, title: str | None = None) -> Figure:
+    """Draw the single values of every estimator as violins, with the reference ELBO and log evidence.
+
+    Args:
+        table: of ``compare_estimators``; a value is the mean over the data of one repeat.
+        title: above the panel.
+    """
+    _require(table, ("draw", "value", "of_elbo"), ("estimator", "repeat"))
+    count = table.sizes["estimator"]
+    figure = new_sheet(5.6, 1.1 + 0.3 * count + 0.25 * (title is not None), title)
+    axes = figure.subplots()
+    style_axes(axes)
+    axes.grid(visible=False, axis="y")
+    for row in range(count):
+        colour, _ = OF_ELBO[bool(table["of_elbo"][row])]
+        _draw_violin(axes, table["draw"][row].to_numpy(), row, colour)
+        axes.plot(table["value"][row], row, marker="|", markersize=9, markeredgewidth=1.4, color=INK, zorder=3)
+    lines = [
+        axes.axvline(table.attrs[key], color=INK, linestyle=dashes, linewidth=1.0, zorder=1, label=label)
+        for key, dashes, label in (("elbo", "-", "reference ELBO"), ("evidence", "--", r"reference $\log p(x)$"))
+    ]
+    axes.set_yticks(range(count), labels=[str(name) for name in table["estimator"].to_numpy()])
+    axes.set_ylim(count - 0.4, -0.6)
+    axes.set_xlabel("value of one repeat, nats per datum", fontsize=LABEL_SIZE, color=INK)
+    mean = Line2D([], [], linestyle="", marker="|", markersize=9, markeredgewidth=1.4, color=INK, label="mean")
+    _legend(figure, [*lines, mean])
+    return figure
+
+
+def _draw_violin(axes: Axes, values: NDArray[np.float64], row: int, colour: str) -> None:
+    """A kernel density with Silverman's width, both ways from the row; a line where all values are equal."""
+    spread = values.std()
+    if not spread > 1e-9 * max(1.0, abs(values.mean())):
+        axes.vlines(values.mean(), row - 0.4, row + 0.4, color=colour, linewidth=1.5, zorder=2)
+        return
+    width = 1.06 * spread * len(values) ** -0.2
+    grid = np.linspace(values.min() - 2 * width, values.max() + 2 * width, 160)
+    density = np.exp(-0.5 * ((grid[:, None] - values) / width) ** 2).sum(1)
+    half = 0.4 * density / density.max()
+    axes.fill_between(grid, row - half, row + half, color=colour, alpha=0.45, linewidth=0, zorder=2)
+
+
+def plot_snr(tables: xr.Dataset, title: str | None = None) -> Figure:
+    """Draw the gradient's signal-to-noise ratio against K, a panel a group, between slopes of -1/2 and +1/2.
+
+    Args:
+        tables: tables joined along "num_particles", as ``inference.compare_over_particles`` gives them; NaN
+            where an estimator is not defined.
+        title: above the panels.
+    """
+    _require(tables, ("snr",), ("estimator", "group", "num_particles"))
+    figure, panels = _panels(tables, title, share_x=True)
+    particles = tables["num_particles"].to_numpy()
+    for axes, group in zip(panels, tables["group"].to_numpy(), strict=True):
+        _draw_curves(axes, tables["snr"].sel(group=group), "num_particles")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(particles.tolist()))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        _draw_slopes(axes, particles)
+    _finish_grid(panels, r"particles $K$", "signal-to-noise ratio")
+    guides = Line2D([], [], color=REFERENCE, linestyle=":", linewidth=1.0, label=r"slopes $\pm 1/2$")
+    _legend(figure, [*_handles(panels[0]), guides])
+    return figure
+
+
+def _draw_slopes(axes: Axes, particles: NDArray[np.int64]) -> None:
+    """Straight lines through the geometric middle of the panel, behind the curves."""
+    low, high = axes.get_ylim()
+    middle_x, middle_y = math.sqrt(particles[0] * particles[-1]), math.sqrt(low * high)
+    for slope in (-0.5, 0.5):
+        y = middle_y * (particles / middle_x) ** slope
+        axes.plot(particles, y, color=REFERENCE, linestyle=":", linewidth=1.0, zorder=1, label="_slope")
+    axes.set_ylim(low, high)
+
+
+def plot_gradient_variance(tables: xr.Dataset, title: str | None = None) -> Figure:
+    """Draw the gradient's variance along training, a panel a group.
+
+    Args:
+        tables: tables of several checkpoints of a run, joined along "epoch".
+        title: above the panels.
+    """
+    _require(tables, ("gradient_variance",), ("estimator", "group", "epoch"))
+    figure, panels = _panels(tables, title, share_x=True)
+    for axes, group in zip(panels, tables["group"].to_numpy(), strict=True):
+        _draw_curves(axes, tables["gradient_variance"].sel(group=group), "epoch")
+        axes.set_yscale("log")
+    _finish_grid(panels, "epoch", "gradient variance (trace)")
+    _legend(figure, _handles(panels[0]))
+    return figure
+
+
+def _draw_curves(axes: Axes, values: xr.DataArray, along: str) -> None:
+    """A line an estimator, by colour; a second ten by dashes and squares as well."""
+    x = values[along].to_numpy()
+    for index, name in enumerate(values["estimator"].to_numpy()):
+        second = index // len(CLASS_COLOURS) % 2
+        y = values.sel(estimator=name).transpose(along).to_numpy()
+        look = {"color": CLASS_COLOURS[index % len(CLASS_COLOURS)], "linestyle": DASHES[second]}
+        marks = {"marker": MARKERS[second], "markersize": 3.2}
+        axes.plot(x, np.where(y > 0, y, np.nan), **look, **marks, linewidth=1.3, label=str(name), zorder=2)
+
+
+def _require(table: xr.Dataset, variables: Sequence[str], dims: Sequence[str]) -> None:
+    missing = [*(v for v in variables if v not in table), *(f"dimension {d}" for d in dims if d not in table.dims)]
+    if missing:
+        raise DataError(f"table: expected a Dataset of compare_estimators; missing {', '.join(missing)}")
+
+
+def _panels(table: xr.Dataset, title: str | None, share_x: bool) -> tuple[Sheet, list[Axes]]:
+    """A panel a group, two in a row, each with the group's name."""
+    count = table.sizes["group"]
+    columns = min(2, count)
+    rows = math.ceil(count / columns)
+    figure = new_sheet(3.5 * columns, 0.6 + 2.4 * rows + 0.25 * (title is not None), title)
+    grid = figure.subplots(rows, columns, sharex=share_x, squeeze=False).flatten().tolist()
+    for axes in grid[count:]:
+        axes.remove()
+    for axes, group in zip(grid, table["group"].to_numpy(), strict=False):
+        style_axes(axes)
+        axes.set_title(str(group), fontsize=LABEL_SIZE, color=INK, loc="left")
+    return figure, grid[:count]
+
+
+def _finish_grid(panels: list[Axes], x_label: str, y_label: str) -> None:
+    """Labels at the outer edges alone."""
+    columns = min(2, len(panels))
+    for index, axes in enumerate(panels):
+        if index % columns == 0:
+            axes.set_ylabel(y_label, fontsize=LABEL_SIZE, color=INK)
+        if index + columns >= len(panels):
+            axes.set_xlabel(x_label, fontsize=LABEL_SIZE, color=INK)
+            axes.tick_params(labelbottom=True)
+
+
+def _handles(axes: Axes) -> list[Line2D]:
+    return [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    figure.legend(
+        handles=list(handles),
+        loc="outside lower center",
+        ncols=min(4, len(handles)),
+        frameon=False,
+        fontsize=TICK_SIZE,
+        labelcolor=INK,
+    )
