@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
+from ppl_vae.cli.compare import compare
 from ppl_vae.cli.evaluate import evaluate
 from ppl_vae.cli.listings import datasets, recipes
 from ppl_vae.cli.plot import plot
@@ -37,6 +38,13 @@ for _command, _examples in (
         ),
     ),
     (evaluate, ("ppl-vae evaluate runs/digits", "ppl-vae evaluate runs/digits --split train --num-particles 100")),
+    (
+        compare,
+        (
+            "ppl-vae compare runs/digits",
+            "ppl-vae compare vae --data digits --estimators analytic-kl,sticking-the-landing,iwae,dreg",
+        ),
+    ),
     (sample, ("ppl-vae sample runs/digits --n 100", "ppl-vae sample runs/digits --with-noise --out draws.npz")),
     (
         plot,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -41,7 +42,7 @@ MARKERS = ("o", "s")
 def plot_estimator_cost(table: xr.Dataset, title: str | None = None) -> Figure:
     """Draw gradient variance against time, a panel a group of parameters, with the efficient frontier.
 
-    Full points are on the frontier: no other estimator has both a smaller variance and a shorter time.
+    Full points are on the frontier: no other estimator has a smaller variance without taking longer.
 
     Args:
         table: of ``compare_estimators``.
@@ -57,9 +58,7 @@ def plot_estimator_cost(table: xr.Dataset, title: str | None = None) -> Figure:
         _say_zero(axes, [name for name, v in zip(names, variance, strict=True) if not v > 0])
     _finish_grid(panels, "milliseconds per value and gradient", "gradient variance (trace)")
     for axes in panels:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        _plain_ticks(axes.xaxis)
     _cost_legend(figure, of_elbo)
     figure.draw_without_rendering()
     for axes, group in zip(panels, table["group"].to_numpy(), strict=True):
@@ -73,8 +72,9 @@ def _draw_frontier(
     axes: Axes, time: NDArray[np.float64], variance: NDArray[np.float64], of_elbo: NDArray[np.bool_]
 ) -> None:
     drawn = variance > 0
-    better = (time[:, None] < time) & (variance[:, None] < variance)
-    front = drawn & ~better[drawn].any(0)
+    no_worse = (time[:, None] <= time) & (variance[:, None] <= variance)
+    better = (time[:, None] < time) | (variance[:, None] < variance)
+    front = drawn & ~(no_worse & better)[drawn].any(0)
     order = np.flatnonzero(front)[time[front].argsort()]
     axes.step(time[order], variance[order], where="post", color=REFERENCE, linewidth=1.0, zorder=1)
     for kind, (colour, _) in OF_ELBO.items():
@@ -163,6 +163,7 @@ def plot_snr(tables: xr.Dataset, title: str | None = None) -> Figure:
         _draw_curves(axes, tables["snr"].sel(group=group), "num_particles")
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        _plain_ticks(axes.yaxis)
         axes.xaxis.set_major_locator(FixedLocator(particles.tolist()))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -206,9 +207,9 @@ def _draw_curves(axes: Axes, values: xr.DataArray, along: str) -> None:
     for index, name in enumerate(values["estimator"].to_numpy()):
         second = index // len(CLASS_COLOURS) % 2
         y = values.sel(estimator=name).transpose(along).to_numpy()
-        look = {"color": CLASS_COLOURS[index % len(CLASS_COLOURS)], "linestyle": DASHES[second]}
-        marks = {"marker": MARKERS[second], "markersize": 3.2}
-        axes.plot(x, np.where(y > 0, y, np.nan), **look, **marks, linewidth=1.3, label=str(name), zorder=2)
+        (line,) = axes.plot(x, np.where(y > 0, y, np.nan), linewidth=1.3, label=str(name), zorder=2)
+        line.set(color=CLASS_COLOURS[index % len(CLASS_COLOURS)], linestyle=DASHES[second])
+        line.set(marker=MARKERS[second], markersize=3.2)
 
 
 def _require(table: xr.Dataset, variables: Sequence[str], dims: Sequence[str]) -> None:
@@ -241,6 +242,15 @@ def _finish_grid(panels: list[Axes], x_label: str, y_label: str) -> None:
         if index + columns >= len(panels):
             axes.set_xlabel(x_label, fontsize=LABEL_SIZE, color=INK)
             axes.tick_params(labelbottom=True)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis, at 1, 2, 5 where it is short."""
+    low, high = axis.get_view_interval()
+    short = high < 200 * low
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if short else (1,), numticks=9))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _handles(axes: Axes) -> list[Line2D]:

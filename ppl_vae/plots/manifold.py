@@ -1,4 +1,4 @@
-"""The manifold of a two-dimensional latent space: a grid of codes, decoded, as one seamless picture.
+"""The manifold of a two-dimensional latent space: a grid of codes, decoded, as one picture.
 
 D. P. Kingma, M. Welling (2013), "Auto-encoding variational Bayes", figure 4. The grid comes from
 `ppl_vae.models.latent_grid`, whose row 0 is the top of the picture.
@@ -21,6 +21,8 @@ Extent = tuple[tuple[float, float], tuple[float, float]]
 
 QUANTILE_TICKS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 LONG_SIDE = 4.5
+# Digits of so few pixels fill their frame and would run into each other.
+SMALL_TILE = 16
 
 
 def plot_manifold(images: Array, extent: Extent | None = None, title: str | None = None) -> Figure:
@@ -45,6 +47,8 @@ def plot_manifold(images: Array, extent: Extent | None = None, title: str | None
     axes = figure.subplots()
     axis_aspect = picture_aspect * (edges[1] - edges[0]) / (edges[3] - edges[2])
     show_picture(axes, tile(grid), edges, axis_aspect)
+    if max(height, width) < SMALL_TILE:
+        _separate(axes, rows, cols, edges)
     axes.set_anchor("SW")
     if extent is None:
         _quantile_ticks(axes)
@@ -52,6 +56,15 @@ def plot_manifold(images: Array, extent: Extent | None = None, title: str | None
     axes.set_xlabel(latent_name(0), fontsize=LABEL_SIZE, color=INK)
     axes.set_ylabel(latent_name(1), fontsize=LABEL_SIZE, color=INK, rotation=0)
     return figure
+
+
+def _separate(axes: Axes, rows: int, cols: int, edges: tuple[float, float, float, float]) -> None:
+    """White lines between tiles, laid over the picture so that they shift no coordinate."""
+    left, right, bottom, top = edges
+    for k in range(1, cols):
+        axes.axvline(left + (right - left) * k / cols, color="white", linewidth=1.0)
+    for k in range(1, rows):
+        axes.axhline(bottom + (top - bottom) * k / rows, color="white", linewidth=1.0)
 
 
 def _edges(interval: tuple[float, float], tiles: int) -> tuple[float, float]:

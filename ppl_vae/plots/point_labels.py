@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
@@ -101,4 +102,5 @@ def _write(axes: Axes, name: str, point: tuple[float, float], place: _Place, siz
         if far
         else None,
         zorder=4,
+        path_effects=[withStroke(linewidth=1.8, foreground="white")],
     )
