@@ -26,5 +26,8 @@ lint: .venv/installed
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
 	touch $@
 
+bench: .venv/installed
+	$(BIN)/python benchmarks/mnist_published.py
+
 clean:
 	rm -rf .venv runs

@@ -9,9 +9,29 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.inference import AnalyticKL, Beta, Objective, get_elbo
+from ppl_vae.inference import (
+    CIWAE,
+    DIP,
+    MIWAE,
+    MMD,
+    PIWAE,
+    AnalyticKL,
+    Annealed,
+    Beta,
+    Capacity,
+    DReG,
+    FreeBits,
+    ImportanceWeighted,
+    MonteCarloKL,
+    Objective,
+    Renyi,
+    TotalCorrelation,
+    get_elbo,
+    schedules,
+)
 from ppl_vae.inference.settings import Settings
 from ppl_vae.models import VAE
 
@@ -50,8 +70,21 @@ def beta_objective(beta: float = 4.0, estimator: str = "analytic-kl", num_partic
     return Beta(get_elbo(estimator, num_particles=num_particles), beta)
 
 
+def rising_capacity(gamma: float = 1000.0, capacity: float = 25.0, steps: int = 100_000) -> Capacity:
+    """A capacity that rises linearly from 0 to ``capacity`` nats in ``steps`` optimiser steps."""
+    return Capacity("analytic-kl", gamma, schedules.linear(steps, 0.0, capacity))
+
+
+def cycles(steps: int = 40_000, num_cycles: int = 4, ramp: float = 0.5) -> Annealed:
+    """Cyclical annealing of the KL weight over ``steps`` optimiser steps."""
+    return Annealed("analytic-kl", schedules.cyclical(steps, num_cycles, ramp))
+
+
 # Keras's Adam: its epsilon is ten times torch's.
 KERAS_ADAM = functools.partial(torch.optim.Adam, eps=1e-7, fused=True)
+
+# The network of the importance-weighted autoencoder's paper and of those that compare themselves with it.
+TWO_TANH_LAYERS = {"name": "mlp", "hidden": (200, 200), "activation": "tanh"}
 
 RECIPES: Mapping[str, Row] = {
     "vae": Row(
@@ -87,11 +120,109 @@ RECIPES: Mapping[str, Row] = {
         "Loaiza-Ganem & Cunningham 2019",
         {"latent_dim": 20, "likelihood": "continuous-bernoulli"},
     ),
+    "mog-prior-vae": Row(
+        "a mixture of Gaussians as the prior, learned",
+        "Dilokthanakul et al. 2016; Tomczak & Welling 2018",
+        {"latent_dim": 20, "prior": "mixture"},
+        elbo=MonteCarloKL,
+    ),
+    "vamp-vae": Row(
+        "a mixture of the guide's posteriors at learned pseudo-inputs as the prior",
+        "Tomczak & Welling 2018",
+        {"latent_dim": 40, "prior": "vamp"},
+        elbo=MonteCarloKL,
+        settings={"lr": 5e-4, "batch_size": 100},
+    ),
     "beta-vae": Row(
         "a weight beta on the KL, for disentanglement (beta > 1) or sharper reconstructions (beta < 1)",
         "Higgins et al. 2017",
         {"latent_dim": 10},
         elbo=beta_objective,
+    ),
+    "annealed-beta-vae": Row(
+        "the KL held at a capacity that rises from zero",
+        "Burgess et al. 2018",
+        {"latent_dim": 10},
+        elbo=rising_capacity,
+        settings={"lr": 5e-4, "batch_size": 64},
+    ),
+    "cyclical-vae": Row(
+        "a KL weight that rises from zero several times over",
+        "Fu et al. 2019",
+        {"latent_dim": 20},
+        elbo=cycles,
+    ),
+    "free-bits-vae": Row(
+        "every latent dimension may use some nats for free",
+        "Kingma et al. 2016",
+        {"latent_dim": 20},
+        elbo=functools.partial(FreeBits, "analytic-kl", floor=0.1),
+    ),
+    "beta-tc-vae": Row(
+        "a weight on the total correlation of the aggregate posterior alone; needs num_data",
+        "Chen et al. 2018",
+        {"latent_dim": 10},
+        elbo=functools.partial(TotalCorrelation, "monte-carlo-kl"),
+    ),
+    "dip-vae-i": Row(
+        "the covariance of the guide's means held near the identity",
+        "Kumar, Sattigeri & Balakrishnan 2018",
+        {"latent_dim": 10},
+        elbo=functools.partial(DIP, "analytic-kl", kind="i"),
+    ),
+    "dip-vae-ii": Row(
+        "the covariance of the aggregate posterior held near the identity",
+        "Kumar, Sattigeri & Balakrishnan 2018",
+        {"latent_dim": 10},
+        elbo=functools.partial(DIP, "analytic-kl", kind="ii", off_diagonal=10.0, diagonal=10.0),
+    ),
+    "info-vae": Row(
+        "part of the KL replaced by the MMD between aggregate posterior and prior",
+        "Zhao, Song & Ermon 2019",
+        {"latent_dim": 10},
+        elbo=functools.partial(MMD, "analytic-kl"),
+    ),
+    "wae-mmd": Row(
+        "no KL at all, only the MMD between aggregate posterior and prior",
+        "Tolstikhin et al. 2018",
+        {"latent_dim": 10},
+        elbo=functools.partial(MMD, "analytic-kl", alpha=1.0),
+    ),
+    "iwae": Row(
+        "several importance weights in one bound",
+        "Burda, Grosse & Salakhutdinov 2016",
+        {"latent_dim": 50, "network": TWO_TANH_LAYERS},
+        elbo=ImportanceWeighted,
+    ),
+    "miwae": Row(
+        "the mean of several importance-weighted bounds",
+        "Rainforth et al. 2018",
+        {"latent_dim": 50, "network": TWO_TANH_LAYERS},
+        elbo=MIWAE,
+    ),
+    "piwae": Row(
+        "many importance weights for the model, means of few for the guide",
+        "Rainforth et al. 2018",
+        {"latent_dim": 50, "network": TWO_TANH_LAYERS},
+        elbo=PIWAE,
+    ),
+    "ciwae": Row(
+        "a combination of the ELBO and the importance-weighted bound",
+        "Rainforth et al. 2018",
+        {"latent_dim": 50, "network": TWO_TANH_LAYERS},
+        elbo=CIWAE,
+    ),
+    "dreg-iwae": Row(
+        "the importance-weighted bound with doubly reparameterised gradients",
+        "Tucker et al. 2019",
+        {"latent_dim": 50, "network": TWO_TANH_LAYERS},
+        elbo=DReG,
+    ),
+    "renyi-vae": Row(
+        "the variational Renyi bound of order alpha",
+        "Li & Turner 2016",
+        {"latent_dim": 50, "network": TWO_TANH_LAYERS},
+        elbo=Renyi,
     ),
 }
 
@@ -101,43 +232,50 @@ def list_recipes() -> list[str]:
     return list(RECIPES)
 
 
-def make(name: str, event_shape: tuple[int, ...], **options: Any) -> Recipe:
+def make(name: str, event_shape: tuple[int, ...], data: Tensor | None = None, **options: Any) -> Recipe:
     """Make a recipe for data of a shape.
 
     Args:
         name: one of ``list_recipes()``.
         event_shape: the shape of one datum.
+        data: [N, *event_shape], what parts that can start from data start from (see ``VAE.initialise``).
         **options: whatever shall differ from the row: arguments of VAE (latent_dim, network, likelihood,
             prior, posterior, seed), of the objective (beta, num_particles, ...), and of fit (epochs, lr, ...).
             ``elbo=`` takes another estimator or objective in place of the row's.
 
     Raises:
-        ModelError: the recipe or an option is unknown.
+        ModelError: the recipe or an option is unknown, or an option is missing that the row has no value for.
     """
     if name not in RECIPES:
         raise ModelError(unknown_name("recipe", name, RECIPES))
-    row = RECIPES[name]
-    names = option_names(name)
+    row, groups = RECIPES[name], option_names(name)
+    known = [option for group in groups.values() for option in group]
     for option in options:
-        if not any(option in group for group in names.values()):
-            known = [known for group in names.values() for known in group]
+        if option not in known:
             raise ModelError(f"recipe {name!r}: {unknown_name('option', option, known)}")
-    chosen = {kind: {k: v for k, v in options.items() if k in group} for kind, group in names.items()}
-    settings = {**row.settings, **chosen["settings"]}
-    elbo = settings.pop("elbo", None)
-    if elbo is not None and chosen["objective"] and not isinstance(elbo, str):
-        raise ModelError(
-            f"recipe {name!r}: {sorted(chosen['objective'])} are options of the objective that elbo= replaces"
-        )
-    objective = (
-        row.elbo if elbo is None else functools.partial(get_elbo, elbo) if isinstance(elbo, str) else lambda: elbo
+    parts, objective, settings = (
+        {option: value for option, value in options.items() if option in groups[kind]}
+        for kind in ("parts", "objective", "settings")
     )
-    return Recipe(
-        name,
-        VAE(event_shape, **{**row.parts, **chosen["parts"]}),
-        objective(**chosen["objective"]),
-        settings,
-    )
+    elbo = _objective(name, row, settings.pop("elbo", None), objective)
+    vae = VAE(event_shape, **{**row.parts, **parts})
+    if data is not None:
+        vae.initialise(data, seed=parts.get("seed") or 0)
+    return Recipe(name, vae, elbo, {**row.settings, **settings})
+
+
+def _objective(name: str, row: Row, elbo: str | Objective | None, options: dict[str, Any]) -> Objective:
+    """The row's objective, or the one that the user puts in its place, with its options."""
+    if isinstance(elbo, str):
+        return get_elbo(elbo, **options)
+    if elbo is not None:
+        if options:
+            raise ModelError(f"recipe {name!r}: {sorted(options)} are options of the objective that elbo= replaces")
+        return elbo
+    for option, parameter in inspect.signature(row.elbo).parameters.items():
+        if parameter.default is inspect.Parameter.empty and option not in options:
+            raise ModelError(f"recipe {name!r} needs {option}=")
+    return row.elbo(**options)
 
 
 def option_names(name: str) -> dict[str, tuple[str, ...]]:

@@ -92,7 +92,7 @@ def _prepare(
     if asked == Policy.AUTO:
         source = replace(source, binarize="none")
     dataset = source.load()
-    recipe = make(name, dataset.event_shape, **options)
+    recipe = make(name, dataset.event_shape, data=dataset.train.x, **options)
     chosen = choose_binarization(asked, dataset, recipe.vae)
     if chosen != source.binarize:
         source = replace(source, binarize=chosen)

@@ -7,6 +7,7 @@ by repeat, so that the numbers depend neither on the way nor on the size of a ch
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -201,8 +202,20 @@ def _differentiate(
 
     gradient = vmap(grad_and_value(loss, has_aux=True), in_dims=(None, 0))
     for noise in noises:
-        found, (_, bound) = gradient(parameters, noise)
+        with _own_parameters_afterwards(step):
+            found, (_, bound) = gradient(parameters, noise)
         yield bound.detach(), {name.removeprefix("parts."): -g.detach() for name, g in found.items()}
+
+
+@contextlib.contextmanager
+def _own_parameters_afterwards(module: nn.Module) -> Iterator[None]:
+    """Put parameters back where functional_call does not: in a module that is reached on two ways."""
+    own = [(part, dict(part._parameters)) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, parameters in own:
+            part._parameters.update(parameters)
 
 
 def _one_by_one(

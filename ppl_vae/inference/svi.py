@@ -150,7 +150,7 @@ class _Run:
 
     def forward_once(self) -> None:
         """One step's forward pass, without a trace in any generator."""
-        with _isolated(self.seed, self.device), torch.no_grad(), evaluation_mode(self.model, self.guide):
+        with _isolated(self.seed, self.device), evaluation_mode(self.model, self.guide):
             batch = next(self.data.epoch(1, self.settings.batch_size, self.seed))
             self.objective.run(self.model, self.guide, batch)
 

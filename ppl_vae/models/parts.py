@@ -36,6 +36,17 @@ def from_spec(kind: str, spec: Any, table: Mapping[str, Callable[..., nn.Module]
         raise ModelError(f"{kind} {spec['name']!r}: {error}") from error
 
 
+def at_least_one(name: str, value: int) -> int:
+    """The value of an option that counts something.
+
+    Raises:
+        ModelError: it is no integer of at least 1.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ModelError(f"{name} must be an integer of at least 1, got {value!r}")
+    return value
+
+
 def own_config(part: nn.Module, table: Mapping[str, Callable[..., nn.Module]]) -> dict[str, Any] | None:
     """The configuration that makes a part of ours again; None for a user's own, though it may inherit one."""
     return part.config if type(part) in table.values() else None  # type: ignore[return-value]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.models.parts import from_spec
+from ppl_vae.models.parts import at_least_one, from_spec
 
 # From an unconstrained head h to a standard deviation.
 SCALES: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -86,8 +86,39 @@ class FullCovariancePosterior(nn.Module):
         return {"name": self.name}
 
 
+class LowRankPosterior(nn.Module):
+    """q(z|x) = N(mu(x), F(x) F(x)' + diag d(x)) with F of a few columns.
+
+    Args:
+        rank: the number of columns of F.
+    """
+
+    name = "low-rank"
+
+    def __init__(self, rank: int = 2) -> None:
+        super().__init__()
+        self.rank = at_least_one("rank", rank)
+
+    def build(self, num_features: int, latent_dim: int) -> None:
+        """Make the heads: L for the mean, L for the diagonal, L rank for the factor."""
+        self.loc_head = nn.Linear(num_features, latent_dim)
+        self.scale_head = nn.Linear(num_features, latent_dim)
+        self.factor_head = nn.Linear(num_features, latent_dim * self.rank)
+
+    def forward(self, features: Tensor) -> dist.TorchDistribution:
+        """[*batch, H] -> q(z|x)."""
+        loc = self.loc_head(features)
+        factor = self.factor_head(features).unflatten(-1, (loc.shape[-1], self.rank))
+        return dist.LowRankMultivariateNormal(loc, factor, softplus(self.scale_head(features)))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The name and options that make this posterior again."""
+        return {"name": self.name, "rank": self.rank}
+
+
 POSTERIORS: Mapping[str, Callable[..., nn.Module]] = {
-    kind.name: kind for kind in (DiagonalPosterior, FullCovariancePosterior)
+    kind.name: kind for kind in (DiagonalPosterior, FullCovariancePosterior, LowRankPosterior)
 }
 
 

@@ -9,7 +9,8 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.models.parts import from_spec
+from ppl_vae.models.parts import at_least_one, from_spec
+from ppl_vae.models.vamp_prior import VampPrior
 
 
 class StandardNormalPrior(nn.Module):
@@ -34,7 +35,62 @@ class StandardNormalPrior(nn.Module):
         return {"name": self.name}
 
 
-PRIORS: Mapping[str, Callable[..., nn.Module]] = {StandardNormalPrior.name: StandardNormalPrior}
+class DiagonalNormalPrior(nn.Module):
+    """p(z) = N(m, diag s^2) with m and s learned; it starts at N(0, I)."""
+
+    name = "diagonal"
+
+    def build(self, latent_dim: int) -> None:
+        """Make the parameters: 2 L of them."""
+        self.loc = nn.Parameter(torch.zeros(latent_dim))
+        self.log_scale = nn.Parameter(torch.zeros(latent_dim))
+
+    def forward(self) -> dist.TorchDistribution:
+        """p(z), batch shape (), event shape [latent_dim]."""
+        return dist.Normal(self.loc, self.log_scale.exp()).to_event(1)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The name and options that make this prior again."""
+        return {"name": self.name}
+
+
+class MixturePrior(nn.Module):
+    """p(z) = sum_c w_c N(m_c, diag s_c^2), all learned.
+
+    The means start as draws of N(0, I) and the scales at one, so that the mixture starts near the standard
+    normal but its components can tell themselves apart.
+
+    Args:
+        num_components: C.
+    """
+
+    name = "mixture"
+
+    def __init__(self, num_components: int = 10) -> None:
+        super().__init__()
+        self.num_components = at_least_one("num_components", num_components)
+
+    def build(self, latent_dim: int) -> None:
+        """Make the parameters: C weights, C L means and scales."""
+        self.logits = nn.Parameter(torch.zeros(self.num_components))
+        self.loc = nn.Parameter(torch.randn(self.num_components, latent_dim))
+        self.log_scale = nn.Parameter(torch.zeros(self.num_components, latent_dim))
+
+    def forward(self) -> dist.TorchDistribution:
+        """p(z), batch shape (), event shape [latent_dim]."""
+        components = dist.Normal(self.loc, self.log_scale.exp()).to_event(1)
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The name and options that make this prior again."""
+        return {"name": self.name, "num_components": self.num_components}
+
+
+PRIORS: Mapping[str, Callable[..., nn.Module]] = {
+    kind.name: kind for kind in (StandardNormalPrior, DiagonalNormalPrior, MixturePrior, VampPrior)
+}
 
 
 def prior(spec: str | Mapping[str, Any] | nn.Module) -> nn.Module:

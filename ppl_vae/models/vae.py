@@ -36,8 +36,9 @@ class VAE(nn.Module):
         network: "mlp", "conv", "conv-tiny", an architecture from ``ppl_vae.networks``, or a pair of
             nn.Modules: an encoder [B, *event_shape] -> [B, H] and a decoder [B, L] -> [B, P * event_shape].
         likelihood: "bernoulli", "bernoulli-relaxed", "continuous-bernoulli", "gaussian" or a Likelihood.
-        prior: "standard" or a module whose forward gives p(z).
-        posterior: "diagonal", "full-covariance" or a module whose forward turns features into q(z|x).
+        prior: "standard", "diagonal", "mixture", "vamp", or a module whose forward gives p(z).
+        posterior: "diagonal", "full-covariance", "low-rank", or a module whose forward turns features into
+            q(z|x).
         seed: of the initial weights; None takes torch's current stream.
 
     Raises:
@@ -75,6 +76,9 @@ class VAE(nn.Module):
                 build(*sizes, self.latent_dim)
         self.model = GenerativeProgram(prior, decoder, likelihood, self.event_shape)
         self.guide = GuideProgram(encoder, posterior, self.event_shape)
+        attach: Callable[..., None] | None = getattr(prior, "attach", None)
+        if attach is not None:
+            attach(self.guide, self.event_shape)
 
     def _config(self, network: Network, *parts: nn.Module) -> dict[str, Any]:
         own = None if isinstance(network, tuple) else architecture_config(architecture(network))
@@ -89,6 +93,15 @@ class VAE(nn.Module):
             "prior": prior,
             "posterior": posterior,
         }
+
+    def initialise(self, x: ArrayLike | Tensor, seed: int = 0) -> None:
+        """Let the parts that can start from data [N, *event_shape] do so: the pseudo-inputs of a VampPrior."""
+        data = self._to_own(x)
+        require_event_shape(data, self.event_shape)
+        start: Callable[[Tensor], None] | None = getattr(self.model.prior, "initialise", None)
+        if start is not None:
+            with seeded(seed, data.device):
+                start(data)
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """q(z|x) for data [N, *event_shape]: batch shape [N], event shape [latent_dim]."""

@@ -33,7 +33,7 @@ class _Place(NamedTuple):
 def label_points(
     axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str], size: float
 ) -> list[Text]:
-    """Write a name beside every point, those with the most neighbours last; the layout must be final.
+    """Write a name beside every point, the longest first; the layout must be final.
 
     Args:
         axes: where the points are drawn.
@@ -48,7 +48,7 @@ def label_points(
     extents = [_extent(axes, name, size) for name in names]
     taken: list[Bbox] = []
     texts = []
-    for index in np.argsort(-pixels[:, 0]):
+    for index in np.argsort([-width for width, _ in extents]):
         others = [*taken, *(box for i, box in enumerate(points) if i != index)]
         places = _places(pixels[index], extents[index], per_point)
         place = min(places, key=lambda found: _covered(found.box, others, axes.bbox))

@@ -151,9 +151,7 @@ def test_pose_and_nuisances_are_uniform(faces):
 
 
 def test_a_linear_probe_reads_every_attribute_off_the_pixels(faces):
-    train, test = (
-        torch.nn.functional.avg_pool2d(s.x, 2).flatten(1).numpy() for s in (faces.train, faces.test)
-    )
+    train, test = (torch.nn.functional.avg_pool2d(s.x, 2).flatten(1).numpy() for s in (faces.train, faces.test))
     for column, attribute in enumerate(ATTRIBUTES):
         probe = LogisticRegression(C=10.0, max_iter=500).fit(train, faces.train.factors[:, column].numpy())
         accuracy = probe.score(test, faces.test.factors[:, column].numpy())

@@ -22,6 +22,13 @@ POSTERIORS = {
     "softplus": {"name": "diagonal", "scale": "softplus"},
     "softplus-variance": {"name": "diagonal", "scale": "softplus-variance"},
     "full-covariance": "full-covariance",
+    "low-rank": {"name": "low-rank", "rank": 2},
+}
+PRIORS = {
+    "standard": "standard",
+    "diagonal": "diagonal",
+    "mixture": {"name": "mixture", "num_components": 3},
+    "vamp": {"name": "vamp", "num_components": 4},
 }
 NETWORKS = {
     "mlp": ((2, 3), MLP((8,))),
@@ -34,14 +41,20 @@ LATENT_DIM = 3
 
 @dataclass(frozen=True)
 class Row:
-    """A point on the axes likelihood x posterior x network."""
+    """A point on the axes likelihood x posterior x network x prior."""
 
     likelihood: str
     posterior: str
     network: str
+    prior: str = "standard"
 
     def __str__(self):
-        return f"{self.network}-{self.likelihood}-{self.posterior}"
+        return f"{self.network}-{self.likelihood}-{self.posterior}-{self.prior}"
+
+    @property
+    def closed_form_kl(self):
+        """Whether the posterior's KL to the prior is known in closed form."""
+        return self.prior in ("standard", "diagonal")
 
     @property
     def event_shape(self):
@@ -55,6 +68,7 @@ class Row:
             network=network,
             likelihood=LIKELIHOODS[self.likelihood],
             posterior=POSTERIORS[self.posterior],
+            prior=PRIORS[self.prior],
             seed=seed,
         )
 
@@ -74,6 +88,8 @@ ROWS = [
     Row("gaussian-per-pixel", "full-covariance", "conv"),
     Row("gaussian-fixed", "softplus-variance", "conv-tiny"),
     Row("gaussian-learned", "log-scale", "conv-tiny"),
+    *(Row("bernoulli", "log-variance", "mlp", prior) for prior in PRIORS if prior != "standard"),
+    Row("gaussian-fixed", "low-rank", "conv", "vamp"),
 ]
 
 

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from ppl_vae.errors import ModelError
-from ppl_vae.models.posteriors import DiagonalPosterior, FullCovariancePosterior, posterior
+from ppl_vae.models.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior, posterior
 from ppl_vae.models.priors import prior
 from tests.models.table import POSTERIORS
 
@@ -72,7 +72,19 @@ def test_draws_are_reparameterised(name):
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
 
 
-@pytest.mark.parametrize("part", [DiagonalPosterior("softplus"), FullCovariancePosterior()])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_low_rank_is_the_factor_times_its_transpose_plus_a_diagonal(rank):
+    part = built({"name": "low-rank", "rank": rank})
+    features = torch.randn(6, 4, dtype=torch.float64)
+    q = part(features)
+    factor = part.factor_head(features).detach().numpy().reshape(6, 3, rank)
+    diagonal = np.log1p(np.exp(part.scale_head(features).detach().numpy()))
+    for n in range(6):
+        expected = factor[n] @ factor[n].T + np.diag(diagonal[n])
+        assert np.allclose(q.covariance_matrix[n].detach(), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("part", [DiagonalPosterior("softplus"), FullCovariancePosterior(), LowRankPosterior(3)])
 def test_configuration_makes_the_part_again(part):
     assert posterior(part.config).config == part.config
     assert type(posterior(part.config)) is type(part)

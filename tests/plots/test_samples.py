@@ -6,9 +6,7 @@ from ppl_vae.plots import plot_samples
 from tests.plots.pictures import drawn_tile, grid_shape, images
 
 
-@pytest.mark.parametrize(
-    ("count", "columns", "expected"), [(1, None, (1, 1)), (7, None, (3, 3)), (7, 2, (4, 2))]
-)
+@pytest.mark.parametrize(("count", "columns", "expected"), [(1, None, (1, 1)), (7, None, (3, 3)), (7, 2, (4, 2))])
 def test_draws_images_row_by_row(count, columns, expected):
     x = images(count)
     (axes,) = plot_samples(x, columns).axes

@@ -23,11 +23,7 @@ def test_rows_can_be_named():
 
 
 def test_refuses_labels_that_do_not_match():
-    with pytest.raises(
-        DataError, match=r"values: expected 3, one for each column of images, found shape \(2,\)"
-    ):
+    with pytest.raises(DataError, match=r"values: expected 3, one for each column of images, found shape \(2,\)"):
         plot_traversals(images(2, 3), [-1, 1])
-    with pytest.raises(
-        DataError, match=r"names: expected 2, one for each row of images, found shape \(1,\)"
-    ):
+    with pytest.raises(DataError, match=r"names: expected 2, one for each row of images, found shape \(1,\)"):
         plot_traversals(images(2, 3), [-1, 0, 1], names=["width"])

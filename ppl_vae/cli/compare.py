@@ -1,0 +1,169 @@
+"""``ppl-vae compare``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+import xarray as xr
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ppl_vae import plots
+from ppl_vae.cli import options as opt
+from ppl_vae.cli.codes import spread
+from ppl_vae.cli.figures import FIGURES, save_figure
+from ppl_vae.cli.run import load_model
+from ppl_vae.cli.source import DataSource, Policy, SplitName, choose_binarization, find_source, split_data
+from ppl_vae.data import Dataset
+from ppl_vae.errors import CheckpointError, unknown_name
+from ppl_vae.files import write_atomically
+from ppl_vae.inference import check_estimators, compare_estimators, list_estimators
+from ppl_vae.models import VAE
+from ppl_vae.recipes import RECIPES, make
+
+COMPARISON = "comparison.nc"
+
+
+def compare(
+    run_or_recipe: Annotated[
+        str, typer.Argument(metavar="RUN_OR_RECIPE", help="The folder of a run, or a recipe at its first weights.")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="NAME_OR_FILE",
+            help="A name that ppl-vae datasets lists, a file, or a folder of images.",
+            show_default="the run's own; digits for a recipe",
+            rich_help_panel=opt.DATA,
+        ),
+    ] = None,
+    split: Annotated[
+        SplitName, typer.Option(help="Which half of the data.", rich_help_panel=opt.DATA)
+    ] = SplitName.TEST,
+    num_data: Annotated[
+        int, typer.Option(min=1, help="How many data, at equal steps of the split.", rich_help_panel=opt.DATA)
+    ] = 64,
+    root: opt.Root = None,
+    estimators: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C",
+            help=f"Of {', '.join(list_estimators())}.",
+            show_default="all that the model allows",
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Independent estimates by each.")] = 1000,
+    num_particles: Annotated[
+        int | None, typer.Option(min=1, help="Draws per datum.", show_default="each estimator's own")
+    ] = None,
+    seed: opt.Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where to write.", show_default="the run's folder; runs/compare-RECIPE-DATA"
+        ),
+    ] = None,
+) -> None:
+    """Measure estimators of the ELBO side by side: value, bias, gradient variance, SNR, time.
+
+    The tables are printed with a verdict in words; comparison.nc (netCDF, for xarray.open_dataset) and two
+    figures are written.
+    """
+    vae, dataset = _subject(run_or_recipe, data, root, seed)
+    x = spread(split_data(dataset, split), num_data)
+    chosen = None if estimators is None else [name.strip() for name in estimators.split(",")]
+    table = compare_estimators(
+        vae, x, chosen, repeats=repeats, num_particles=num_particles, seed=seed, progress=sys.stderr.isatty()
+    )
+    table.attrs |= {
+        "model": run_or_recipe,
+        "data": dataset.name,
+        "split": str(split),
+        "binarization": dataset.binarization,
+        "likelihood": vae.model.likelihood.name,
+    }
+    recipe = f"compare-{run_or_recipe}-{dataset.name}"
+    folder = out or (Path(run_or_recipe) if Path(run_or_recipe).is_dir() else Path("runs") / recipe)
+    written = _write(table, folder)
+    console = Console()
+    for view in (_values(table), _gradients(table)):
+        console.print(view)
+    if table.attrs["skipped"]:
+        console.print(f"left out: {table.attrs['skipped']}\n", markup=False, highlight=False)
+    console.print(check_estimators(table), markup=False, highlight=False)
+    console.print("", *written, sep="\n", soft_wrap=True, markup=False, highlight=False)
+
+
+def _subject(run_or_recipe: str, data: str | None, root: str | None, seed: int) -> tuple[VAE, Dataset]:
+    """A trained model and its data; or a recipe at its first weights."""
+    folder = Path(run_or_recipe)
+    if folder.is_dir():
+        return load_model(folder), find_source(folder, data, root).load()
+    if run_or_recipe not in RECIPES:
+        known = unknown_name("recipe", run_or_recipe, RECIPES)
+        raise CheckpointError(f"{run_or_recipe}: neither the folder of a run nor a recipe; {known}")
+    source = DataSource(data or "digits", root=root)
+    dataset = source.load()
+    vae = make(run_or_recipe, dataset.event_shape, seed=seed).vae
+    binarization = choose_binarization(Policy.AUTO, dataset, vae)
+    return vae, dataset if binarization == "none" else DataSource(source.data, binarization, root).load()
+
+
+def _write(table: xr.Dataset, folder: Path) -> list[Path]:
+    """The numbers and the figures."""
+    path = folder / COMPARISON
+    # scipy's engine writes netCDF 3 and is there with scikit-learn.
+    write_atomically(path, bytes(table.to_netcdf(engine="scipy")))
+    written = [path]
+    for name, figure in (
+        ("estimator-cost", plots.plot_estimator_cost(table)),
+        ("estimator-values", plots.plot_estimator_values(table)),
+    ):
+        written.append(folder / FIGURES / f"{name}.png")
+        save_figure(figure, written[-1])
+    return written
+
+
+def _values(table: xr.Dataset) -> Table:
+    about = table.attrs
+    view = Table(
+        *("estimator", "draws", "value", "minus ELBO", "minus log p(x)", "ms"),
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        title=f"{about['model']} on {about['num_data']} {about['split']} data of {about['data']} "
+        f"(binarisation {about['binarization']}, likelihood {about['likelihood']}); nats per datum",
+    )
+    view.columns[0].no_wrap = True
+    for name in table["estimator"].to_numpy():
+        row = table.sel(estimator=name)
+        view.add_row(
+            str(name),
+            str(int(row["num_draws"])),
+            _with_error(row, "value"),
+            _with_error(row, "bias_elbo", sign="+"),
+            _with_error(row, "bias_evidence", sign="+"),
+            f"{float(row['milliseconds']):.1f}",
+        )
+    return view
+
+
+def _gradients(table: xr.Dataset) -> Table:
+    groups = [str(group) for group in table["group"].to_numpy()]
+    title = "gradient variance (signal-to-noise ratio)"
+    view = Table("estimator", *groups, box=box.SIMPLE, padding=(0, 1, 0, 0), title=title)
+    view.columns[0].no_wrap = True
+    for name in table["estimator"].to_numpy():
+        row = table.sel(estimator=name)
+        pairs = np.column_stack([row["gradient_variance"], row["snr"]])
+        view.add_row(str(name), *(f"{variance:.3g} ({snr:.2g})" for variance, snr in pairs))
+    return view
+
+
+def _with_error(row: xr.Dataset, variable: str, sign: str = "") -> str:
+    return f"{float(row[variable]):{sign}.3f} ± {float(row[f'{variable}_stderr']):.3f}"
