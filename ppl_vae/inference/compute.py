@@ -13,7 +13,7 @@ from ppl_vae.errors import ModelError
 
 # Below this many floating-point operations in a step's matrix products a second thread costs more to wake
 # than it saves (measured on two cores: the digits' MLP is faster on one thread, MNIST's on two).
-SINGLE_THREAD_FLOPS = 30_000_000
+SINGLE_THREAD_FLOPS = 100_000_000
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
