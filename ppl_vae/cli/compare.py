@@ -166,4 +166,4 @@ def _gradients(table: xr.Dataset) -> Table:
 
 
 def _with_error(row: xr.Dataset, variable: str, sign: str = "") -> str:
-    return f"{float(row[variable]):{sign}.3f} ± {float(row[f'{variable}_stderr']):.3f}"
+    return f"{float(row[variable]):{sign}.3f}±{float(row[f'{variable}_stderr']):.3f}"

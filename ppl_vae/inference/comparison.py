@@ -108,10 +108,10 @@ def compare_estimators(
         laboratory = _Laboratory(model, guide, data, groups, repeats, seed, memory_limit)
         with tqdm(total=repeats * (len(chosen) + 1), unit="repeat", disable=not progress) as bar:
             judge = reference(pair, model, guide, weights, data, repeats, seed, memory_limit, bar.update)
-            rows = {}
+            times, rows = _milliseconds(laboratory, chosen, weights), {}
             for name, estimator in chosen.items():
                 bar.set_postfix_str(name, refresh=False)
-                rows[name] = _measure(laboratory, estimator, judge, bar.update)
+                rows[name] = _measure(laboratory, estimator, judge, times[name], bar.update)
     return _dataset(laboratory, chosen, rows, judge, skipped)
 
 
@@ -167,13 +167,16 @@ def _group_names(
 
 
 def _measure(
-    laboratory: _Laboratory, estimator: Estimator, judge: Reference, advance: Callable[[int], Any]
+    laboratory: _Laboratory,
+    estimator: Estimator,
+    judge: Reference,
+    times: list[float],
+    advance: Callable[[int], Any],
 ) -> dict[str, Any]:
     model, guide, x = laboratory.model, laboratory.guide, laboratory.x
     weights = Weights(judge.weights.modules, judge.weights.store)
     with seeded(laboratory.seed, x.device):
         found = repeat(model, guide, estimator, weights, x, laboratory.repeats, laboratory.memory_limit, advance)
-    times = _milliseconds(laboratory, estimator, weights)
     return _value_row(found, judge) | _gradient_row(laboratory, found, judge, times)
 
 
@@ -208,17 +211,24 @@ def _gathered(moments: GradientMoments, names: list[str]) -> tuple[Tensor, Tenso
     return mean, torch.cat([moments.variance(name).flatten() for name in names])
 
 
-def _milliseconds(laboratory: _Laboratory, estimator: Estimator, weights: Weights) -> list[float]:
-    """Times of one value and gradient, run as a training step would run it."""
-    leaves, times = weights.parameters(), []
-    with seeded(laboratory.seed, laboratory.x.device):
+def _milliseconds(
+    laboratory: _Laboratory, estimators: Mapping[str, Estimator], weights: Weights
+) -> dict[str, list[float]]:
+    """Times of one value and gradient, run as a training step would run it.
+
+    Every round has a step of each estimator, so that a machine that slows down slows all of them.
+    """
+    leaves, device = weights.parameters(), laboratory.x.device
+    times: dict[str, list[float]] = {name: [] for name in estimators}
+    with seeded(laboratory.seed, device):
         for _ in range(TIMED_STEPS):
-            started = time.perf_counter()
-            loss = estimator.forward(estimator.run(laboratory.model, laboratory.guide, laboratory.x))
-            torch.autograd.grad(loss, leaves, allow_unused=True)
-            if laboratory.x.is_cuda:
-                torch.cuda.synchronize(laboratory.x.device)
-            times.append(1e3 * (time.perf_counter() - started))
+            for name, estimator in estimators.items():
+                started = time.perf_counter()
+                terms = estimator.run(laboratory.model, laboratory.guide, laboratory.x)
+                torch.autograd.grad(estimator.forward(terms), leaves, allow_unused=True)
+                if laboratory.x.is_cuda:
+                    torch.cuda.synchronize(device)
+                times[name].append(1e3 * (time.perf_counter() - started))
     return times
 
 

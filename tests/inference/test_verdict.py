@@ -27,7 +27,9 @@ def test_level_ones_are_named_together():
 
 def test_a_noisy_clock_decides_nothing():
     said = inf.check_estimators(made_table(milliseconds_stderr=[0.5, 1.0, 0.1]))
-    assert "(variance x time) is least with none clearly in decoder" in said or "none clearly in every group" in said
+    assert (
+        "(variance x time) is least with none clearly in decoder" in said or "none clearly in every group" in said
+    )
 
 
 def test_biases_beyond_three_errors_and_no_others():
