@@ -14,6 +14,7 @@ from ppl_vae import data, errors, inference, kl, models, networks, plots
 from ppl_vae.data import list_datasets, load_dataset
 from ppl_vae.inference import compare_estimators, evaluate, fit
 from ppl_vae.models import VAE, LinearGaussianVAE, load
+from ppl_vae.recipe_comparison import compare_recipes
 from ppl_vae.recipes import Recipe, list_recipes, make
 
 __version__ = version("ppl_vae")
@@ -23,6 +24,7 @@ __all__ = [
     "LinearGaussianVAE",
     "Recipe",
     "compare_estimators",
+    "compare_recipes",
     "data",
     "errors",
     "evaluate",

@@ -24,19 +24,32 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         CheckpointError: the file could not be written; what was there is untouched.
     """
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write several files of one folder that belong together: none is replaced before all are on the disk.
+
+    Raises:
+        CheckpointError: a file could not be written; what was there is untouched.
+    """
     # One name for all attempts: what a killed process left half-written, the next one writes over.
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = {path: path.with_name(f".{path.name}.partial") for path in contents}
+    path = next(iter(contents))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            for path, content in contents.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with temporary[path].open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for path in contents:
+                temporary[path].replace(path)
         except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+            for partial in temporary.values():
+                with contextlib.suppress(OSError):
+                    partial.unlink()
             raise
         _sync_folder(path.parent)
     except OSError as error:
@@ -44,9 +57,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise CheckpointError(f"{path}: could not be written ({reason}); what was there is untouched") from error
 
 
+def json_bytes(content: Any) -> bytes:
+    """A JSON document, indented for reading."""
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON document atomically, indented for reading."""
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(path, json_bytes(content))
 
 
 def read_json(path: Path) -> Any:
@@ -65,9 +83,14 @@ def read_json(path: Path) -> Any:
 
 def write_tensors(path: Path, state: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write tensors as one safetensors file, atomically."""
+    write_atomically(path, tensor_bytes(state, metadata))
+
+
+def tensor_bytes(state: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Tensors in the safetensors format."""
     # A clone each: safetensors refuses tensors that share storage.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    write_atomically(path, save(tensors, metadata))
+    return save(tensors, metadata)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
@@ -50,8 +51,7 @@ class MLP:
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise ModelError(unknown_name("activation", self.activation, ACTIVATIONS))
-        if not self.hidden or min(self.hidden) < 1:
-            raise ModelError(f"hidden layers need at least one unit each, got hidden={self.hidden}")
+        _require_counts("hidden", self.hidden)
 
     def encoder(self, event_shape: tuple[int, ...]) -> nn.Module:
         """[B, *event_shape] -> [B, hidden[-1]]."""
@@ -72,6 +72,22 @@ class MLP:
 
 
 @dataclass(frozen=True)
+class Linear:
+    """No hidden layer: the features are x itself, and the decoder is one affine map.
+
+    With Gaussian heads and a Gaussian likelihood this is probabilistic PCA.
+    """
+
+    def encoder(self, event_shape: tuple[int, ...]) -> nn.Module:
+        """[B, *event_shape] -> [B, prod(event_shape)]."""
+        return nn.Flatten()
+
+    def decoder(self, latent_dim: int, event_shape: tuple[int, ...], num_parameters: int) -> nn.Module:
+        """[B, latent_dim] -> [B, num_parameters * prod(event_shape)]."""
+        return nn.Linear(latent_dim, num_parameters * math.prod(event_shape))
+
+
+@dataclass(frozen=True)
 class Conv:
     """Two strided 3x3 convolutions and their transposes, as in the Keras example of a convolutional VAE.
 
@@ -81,6 +97,10 @@ class Conv:
 
     channels: tuple[int, int] = (32, 64)
     features: int = 16
+
+    def __post_init__(self) -> None:
+        _require_counts("channels", self.channels, length=2)
+        whole("features", self.features)
 
     def encoder(self, event_shape: tuple[int, ...]) -> nn.Module:
         """[B, C, H, W] -> [B, features]."""
@@ -124,6 +144,9 @@ class ConvTiny:
 
     channels: int = 6
 
+    def __post_init__(self) -> None:
+        whole("channels", self.channels)
+
     def encoder(self, event_shape: tuple[int, ...]) -> nn.Module:
         """[B, C, 3, 3] -> [B, 2]."""
         in_channels = self._checked(event_shape)
@@ -155,7 +178,12 @@ class ConvTiny:
         return channels
 
 
-ARCHITECTURES: Mapping[str, Callable[..., Architecture]] = {"mlp": MLP, "conv": Conv, "conv-tiny": ConvTiny}
+ARCHITECTURES: Mapping[str, Callable[..., Architecture]] = {
+    "mlp": MLP,
+    "linear": Linear,
+    "conv": Conv,
+    "conv-tiny": ConvTiny,
+}
 
 
 def architecture(spec: str | Mapping[str, Any] | Architecture) -> Architecture:
@@ -171,7 +199,7 @@ def architecture(spec: str | Mapping[str, Any] | Architecture) -> Architecture:
     if not isinstance(spec, Mapping) or "name" not in spec:
         raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got {spec!r}")
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "name"}
-    if spec["name"] not in ARCHITECTURES:
+    if not isinstance(spec["name"], str) or spec["name"] not in ARCHITECTURES:
         raise ModelError(unknown_name("network", spec["name"], ARCHITECTURES))
     try:
         return ARCHITECTURES[spec["name"]](**options)
@@ -185,6 +213,16 @@ def architecture_config(spec: Architecture) -> dict[str, Any] | None:
         if type(spec) is kind:
             return {"name": name, **asdict(spec)}  # type: ignore[call-overload]  # kind is a dataclass here
     return None
+
+
+def _require_counts(name: str, values: Any, length: int | None = None) -> None:
+    """Raise ModelError unless ``values`` are layer sizes, ``length`` of them if that is given."""
+    if not isinstance(values, tuple) or not values or len(values) != (length or len(values)):
+        number = "one or more" if length is None else length
+        raise ModelError(f"{name} must be {number} sizes, got {values!r}")
+    for value in values:
+        if whole(name, value) is None:
+            raise ModelError(f"{name} must be sizes of layers, got {values!r}")
 
 
 def _image_shape(name: str, event_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -110,6 +110,29 @@ RECIPES: Mapping[str, Row] = {
         elbo=functools.partial(AnalyticKL, num_particles=25),
         settings={"epochs": 4000, "batch_size": 4, "lr": 5e-3},
     ),
+    "ppca": Row(
+        "probabilistic PCA: one affine map and Gaussian noise, learned by SVI",
+        "Tipping & Bishop 1999; Lucas et al. 2019",
+        {"latent_dim": 2, "network": "linear", "likelihood": {"name": "gaussian", "sigma": "learned"}},
+        settings={"lr": 1e-2},
+    ),
+    "sigma-vae": Row(
+        "a Gaussian likelihood whose one standard deviation is the optimal one of every batch",
+        "Rybkin, Daniilidis & Levine 2021",
+        {"latent_dim": 20, "likelihood": {"name": "gaussian", "sigma": "optimal"}},
+    ),
+    "iaf-vae": Row(
+        "a guide by inverse autoregressive flow",
+        "Kingma et al. 2016",
+        {"latent_dim": 20, "posterior": {"name": "flow", "kind": "iaf"}},
+        elbo=MonteCarloKL,
+    ),
+    "flow-prior-vae": Row(
+        "an autoregressive flow as the prior",
+        "Chen et al. 2017; Papamakarios, Pavlakou & Murray 2017",
+        {"latent_dim": 16, "prior": {"name": "flow", "kind": "autoregressive"}},
+        elbo=MonteCarloKL,
+    ),
     "full-covariance-vae": Row(
         "a guide whose Gaussian has a full covariance matrix",
         "Kingma & Welling 2014, appendix B; Opper & Archambeau 2009",

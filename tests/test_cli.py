@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 
@@ -339,3 +340,34 @@ def _only_line(capsys):
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1, captured.err
     return captured.err.rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--set", "beta=abc"),
+        ("--set", "beta=null"),
+        ("--likelihood", '{"name":["gaussian"]}'),
+        ("--set", 'prior={"name":{}}'),
+        ("--network", '{"name":"mlp","hidden":[16.5]}'),
+        ("--network", '{"name":"conv","channels":[1]}'),
+        ("--network", '{"name":"conv","channels":[0,0]}'),
+        ("--set", "seed=3"),
+        ("--seed", "99999999999999999999"),
+        ("--device", "meta"),
+    ],
+)
+def test_a_strange_value_is_one_line(tmp_path, capsys, options):
+    assert call("train", "beta-vae", "--epochs", "1", "--quiet", *options, "--out", tmp_path / "run") == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("ppl-vae: ")
+    assert complaint.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", ['{"data": 1}', '{"data": "digits", "options": 5}', "[]"])
+def test_strange_data_of_a_run_are_one_line(plane, tmp_path, capsys, content):
+    shutil.copytree(plane, tmp_path / "run")
+    (tmp_path / "run" / "data.json").write_text(content)
+    assert call("evaluate", tmp_path / "run") == 2
+    assert capsys.readouterr().err.count("\n") == 1

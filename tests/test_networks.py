@@ -174,8 +174,8 @@ def test_what_is_no_network_is_refused(spec, message):
     ("options", "message"),
     [
         ({"activation": "sofplus"}, "unknown activation 'sofplus'; did you mean 'softplus'"),
-        ({"hidden": ()}, r"hidden=\(\)"),
-        ({"hidden": (3, 0)}, r"hidden=\(3, 0\)"),
+        ({"hidden": ()}, r"hidden must be one or more sizes, got \(\)"),
+        ({"hidden": (3, 0)}, "hidden must be an integer of at least 1, got 0"),
     ],
 )
 def test_mlp_refuses_what_it_cannot_build(options, message):

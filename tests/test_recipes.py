@@ -114,7 +114,7 @@ def test_options_of_an_objective_that_is_replaced_are_refused():
         ("vae", {"latent_dims": 2}, "did you mean 'latent_dim'"),
         ("vae", {"beta": 2.0}, "recipe 'vae': unknown option 'beta'"),
         ("vae", {"epoch": 2}, "did you mean 'epochs'"),
-        ("beta-vae", {"beta": -1.0}, "beta must be at least 0, got -1.0"),
+        ("beta-vae", {"beta": -1.0}, "beta must be at least 0 and finite, got -1.0"),
         ("beta-vae", {"estimator": "analytic"}, "unknown estimator 'analytic'; did you mean 'analytic-kl'"),
         ("vae", {"elbo": "analytc-kl"}, "unknown estimator 'analytc-kl'; did you mean 'analytic-kl'"),
         ("vae", {"latent_dim": 0}, "latent_dim must be an integer of at least 1, got 0"),

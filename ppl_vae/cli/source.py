@@ -73,9 +73,13 @@ def read_source(folder: Path) -> DataSource:
         raise CheckpointError(f"{path}: no such file, so the data of this run are unknown; name them with --data")
     stored = read_json(path)
     try:
-        return DataSource(**stored)
+        source = DataSource(**stored)
     except TypeError as error:
         raise CheckpointError(f"{path}: not the data of a run ({error})") from None
+    texts = [source.data, source.binarize, *([] if source.root is None else [source.root])]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(source.options, dict):
+        raise CheckpointError(f"{path}: not the data of a run (a field is of another type)")
+    return source
 
 
 def choose_binarization(asked: str, dataset: Dataset, vae: VAE) -> str:

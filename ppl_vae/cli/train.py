@@ -65,9 +65,10 @@ def train(
         "batch_size": batch_size, "lr": lr, "validation": parse_validation(validation), "patience": patience,
         "max_grad_norm": max_grad_norm, "seed": seed, **{k: parse_value(v) for k, v in typed.items() if v},
     }  # fmt: skip
-    options = {name: value for name, value in options.items() if value is not None} | parse_pairs(
-        "--set", set_ or []
-    )
+    free = parse_pairs("--set", set_ or [])
+    if "seed" in free:
+        raise typer.BadParameter("--set seed: the seed of a run has an option of its own, --seed")
+    options = {name: value for name, value in options.items() if value is not None} | free
     source = DataSource(data, binarize, root, parse_pairs("--data-option", data_option or []))
     console = Console(quiet=quiet)
     source, dataset, made = _prepare(recipe, source, options, console)

@@ -16,6 +16,8 @@ MAX_BYTES = 8 * 2**30
 
 # Deflate codes at most 258 bytes in two bits.
 _MAX_DEFLATE_RATIO = 1032
+# Real data of this size do not shrink so far (dSprites, black and mostly empty, shrinks 115 times).
+_SUSPICIOUS_BYTES, _SUSPICIOUS_RATIO = 256 * 2**20, 300
 _CHUNK = 2**20
 
 
@@ -41,6 +43,11 @@ def check_claim(path: Path, claimed: int, stored: int, max_bytes: int = MAX_BYTE
     if claimed > max_bytes:
         raise DataError(
             f"{path}: expected at most {max_bytes} bytes of content, found a header that claims {claimed}"
+        )
+    if claimed > _SUSPICIOUS_BYTES and claimed > _SUSPICIOUS_RATIO * stored:
+        raise DataError(
+            f"{path}: expected data, found {stored} bytes that claim to hold {claimed}: a decompression bomb, or "
+            "an array of almost nothing but one value"
         )
     if claimed > _MAX_DEFLATE_RATIO * stored:
         raise DataError(

@@ -34,6 +34,8 @@ class TotalCorrelation(Weighting):
         sampling: how a batch stands for all data: "weighted" (MWS) or "stratified" (MSS).
     """
 
+    least_batch = 2
+
     def __init__(
         self,
         elbo: str | Objective,
@@ -128,6 +130,8 @@ class MMD(Weighting):
         length: of the Gaussian kernel exp(-|a-b|^2 / (2 length^2)); None is sqrt(latent_dim).
     """
 
+    least_batch = 2
+
     def __init__(
         self, elbo: str | Objective, alpha: float = 0.0, scale: float = 10.0, length: float | None = None
     ) -> None:
@@ -180,6 +184,8 @@ class DIP(Weighting):
     (kind "i", eq. 6) or of the aggregate posterior itself, with the mean variances added (kind "ii", eq. 7).
     """
 
+    least_batch = 2
+
     def __init__(
         self,
         elbo: str | Objective,
@@ -191,6 +197,7 @@ class DIP(Weighting):
         if kind not in ("i", "ii"):
             raise ModelError(f"kind must be 'i' or 'ii', got {kind!r}")
         self.kind, self.off_diagonal, self.diagonal = kind, off_diagonal, diagonal
+        self.passes_kl_weight = self.weighted.passes_kl_weight
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Nats per datum, plus the penalty."""
@@ -210,6 +217,8 @@ class DIP(Weighting):
 
 
 def _only_site(terms: Terms) -> Site:
+    if terms.log_likelihood.shape[1] < 2:
+        raise ModelError("the aggregate posterior needs batches of at least 2 data")
     if len(terms.sites) != 1:
         raise ModelError(f"the aggregate posterior needs one latent site, got {list(terms.sites)}")
     (site,) = terms.sites.values()

@@ -39,14 +39,14 @@ class TrainingData:
     test: Tensor | None = None
     place: tuple[torch.device, torch.dtype] | None = None
 
-    def example(self) -> Tensor:
-        """A few data, as the model sees them in training; without a draw from any stream.
+    def example(self, size: int = 2) -> Tensor:
+        """``size`` data, as the model sees them in training; without a draw from any stream.
 
         Raises:
             DataError: there is not one batch.
         """
         if self.x is not None:
-            return self.x[:2].round() if self.dynamic else self.x[:2]
+            return self.x[:size].round() if self.dynamic else self.x[:size]
         first = next(self._own_batches(), None)
         if first is None:
             raise DataError("data are empty: there is not one batch")
@@ -68,26 +68,23 @@ class TrainingData:
             x = _tensor(batch[0] if isinstance(batch, tuple | list) else batch)
             yield x if self.place is None else x.to(*self.place)
 
-    def steps(self, batch_size: int) -> int | None:
-        """Optimiser steps an epoch; None where only the user's batches know."""
-        if self.x is not None:
-            return -(-len(self.x) // batch_size)
-        return len(self.batches) if hasattr(self.batches, "__len__") else None  # type: ignore[arg-type]
-
     def to(self, device: torch.device, dtype: torch.dtype) -> TrainingData:
         """The same on a device, as floats of a dtype."""
         move = {n: t.to(device, dtype) for n in ("x", "validation", "test") if (t := getattr(self, n)) is not None}
         return replace(self, **move, place=(device, dtype))
 
 
-def training_data(data: Any, validation: Any, batch_size: int, seed: int) -> TrainingData:
+def training_data(
+    data: Any, validation: Any, batch_size: int | None, seed: int, allows_missing: bool = False
+) -> TrainingData:
     """Sort out what the user gave to ``fit``.
 
     Args:
         data: a Dataset, a tensor or array [N, *event_shape], or an iterable of batches.
         validation: None, a fraction of the training data, a tensor or array, or "test".
-        batch_size: checked against the number of data.
+        batch_size: checked against the number of data, where one is given.
         seed: of the split.
+        allows_missing: whether NaN stands for a missing coordinate.
 
     Raises:
         DataError: empty data, fewer data than a batch, or values that are not finite.
@@ -95,22 +92,25 @@ def training_data(data: Any, validation: Any, batch_size: int, seed: int) -> Tra
     """
     if isinstance(data, Dataset):
         dynamic = data.binarization == "dynamic"
-        found = TrainingData(data.train.x, dynamic=dynamic, test=data.test.x)
+        train, test = (_finite(split.x, allows_missing) for split in (data.train, data.test))
+        if dynamic and not ((train >= 0) & (train <= 1)).all():
+            raise DataError(f"data set {data.name!r}: values outside [0, 1] cannot be binarised in every batch")
+        found = TrainingData(train, dynamic=dynamic, test=test)
     elif isinstance(data, Tensor | np.ndarray):
-        found = TrainingData(_finite(_tensor(data)))
+        found = TrainingData(_finite(_tensor(data), allows_missing))
     elif isinstance(data, Iterable) and not isinstance(data, Iterator | str):
         found = TrainingData(None, batches=data)
     else:
         raise DataError(
             f"data must be a Dataset, a tensor, an array or a re-iterable of batches, got {type(data).__name__}"
         )
-    found = _with_validation(found, validation, seed)
-    if found.x is not None and len(found.x) < batch_size:
+    found = _with_validation(found, validation, seed, allows_missing)
+    if found.x is not None and batch_size is not None and len(found.x) < batch_size:
         raise DataError(f"batch_size {batch_size} is larger than the {len(found.x)} data there are to train on")
     return found
 
 
-def _with_validation(data: TrainingData, validation: Any, seed: int) -> TrainingData:
+def _with_validation(data: TrainingData, validation: Any, seed: int, allows_missing: bool) -> TrainingData:
     if validation is None:
         return data
     if isinstance(validation, str):
@@ -119,7 +119,7 @@ def _with_validation(data: TrainingData, validation: Any, seed: int) -> Training
         return replace(data, validation=data.test, validation_name="test")
     if isinstance(validation, float | int):
         return _split(data, validation, seed)
-    held_out = _finite(_tensor(validation))
+    held_out = _finite(_tensor(validation), allows_missing)
     return replace(data, validation=held_out, validation_name=f"{len(held_out)} given data")
 
 
@@ -137,11 +137,12 @@ def _split(data: TrainingData, fraction: float, seed: int) -> TrainingData:
     return replace(data, x=data.x[order[size:]], validation=held_out, validation_name=name)
 
 
-def _finite(x: Tensor) -> Tensor:
+def _finite(x: Tensor, allows_missing: bool) -> Tensor:
     if x.dim() == 0 or len(x) == 0:
         raise DataError(f"data are empty: shape {list(x.shape)}")
-    if not torch.isfinite(x).all():
-        first = (~torch.isfinite(x)).nonzero()[0].tolist()
+    bad = x.isinf() if allows_missing else ~x.isfinite()
+    if bad.any():
+        first = bad.nonzero()[0].tolist()
         raise DataError(f"data have NaN or infinite values, the first at index {first}")
     return x
 

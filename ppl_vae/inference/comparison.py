@@ -25,8 +25,9 @@ from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.discrete import Enumeration
 from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, Estimator, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.estimators import get_elbo, list_estimators
-from ppl_vae.inference.evaluation import beside, evaluation_mode
+from ppl_vae.inference.evaluation import evaluation_mode
 from ppl_vae.inference.pair import Program, split_pair
+from ppl_vae.inference.placement import beside
 from ppl_vae.inference.reference import Reference, reference
 from ppl_vae.inference.repeats import GradientMoments, Repeated, repeat
 from ppl_vae.inference.score_function import RLOO, ScoreFunction
@@ -62,7 +63,7 @@ def compare_estimators(
     num_particles: int | None = None,
     parameters: Mapping[str, Sequence[Tensor]] | None = None,
     seed: int = 0,
-    memory_limit: int = 1 << 28,
+    memory_limit: int = 1 << 25,
     progress: bool = True,
 ) -> xr.Dataset:
     """Measure estimators side by side on a pair and fixed data.
@@ -76,7 +77,8 @@ def compare_estimators(
         parameters: the groups that gradients are reported for; by default the model's own ``parameter_groups``
             (encoder heads, encoder body, decoder), else "guide" and "model".
         seed: of the noise, which is the same for estimators with the same number of draws.
-        memory_limit: bytes that a chunk of repeats may take, roughly.
+        memory_limit: bytes that a chunk of repeats may take, reckoned from the size of the data and the number
+            of parameters; wide networks on narrow data take more. Larger chunks were not faster.
         progress: show a progress bar.
 
     Returns:
@@ -103,7 +105,7 @@ def compare_estimators(
         chosen, skipped = _choose(model, guide, data, estimators, num_particles, seed)
         first = next(iter(chosen.values()))
         with seeded(seed, data.device):
-            weights = collect_weights(model, guide, first, data[:1])
+            weights = collect_weights(model, guide, first, data)
         groups = _group_names(pair, weights, parameters)
         laboratory = _Laboratory(model, guide, data, groups, repeats, seed, memory_limit)
         with tqdm(total=repeats * (len(chosen) + 1), unit="repeat", disable=not progress) as bar:
@@ -121,15 +123,19 @@ def _choose(
     """The estimators by label; and, if the user named none, why others are left out."""
     chosen: dict[str, Estimator] = {}
     skipped: dict[str, str] = {}
+    if isinstance(estimators, str | Estimator):
+        estimators = [estimators]
+    if estimators is not None and not estimators:
+        raise ModelError("estimators is empty: name at least one")
     for entry in estimators if estimators is not None else list_estimators():
-        label, estimator = _labelled(entry, num_particles)
         try:
+            label, estimator = _labelled(entry, num_particles)
             with seeded(seed, x.device):
-                estimator.forward(estimator.run(model, guide, x[:1]))
+                estimator.forward(estimator.run(model, guide, x))
         except ModelError as error:
             if estimators is not None:
                 raise
-            skipped[label] = str(error)
+            skipped[str(entry)] = str(error)
             continue
         if label in chosen:
             raise ModelError(f"estimator {label!r} is asked for twice")
@@ -158,11 +164,16 @@ def _group_names(
     if parameters is None:
         parts = {name.split(".", 1)[0] for name in named}
         return {part: [name for name in named if name.startswith(f"{part}.")] for part in sorted(parts)}
+    if not isinstance(parameters, Mapping):
+        raise ModelError(f"parameters must map names of groups to parameters, got {type(parameters).__name__}")
     by_leaf = {id(leaf): name for name, leaf in named.items()}
-    groups = {group: [by_leaf[id(p)] for p in leaves if id(p) in by_leaf] for group, leaves in parameters.items()}
-    for group, names in groups.items():
-        if not names:
-            raise ModelError(f"parameter group {group!r} has no trainable parameter of this pair")
+    groups: dict[str, list[str]] = {}
+    for group, leaves in parameters.items():
+        # A constrained pyro.param is a function of its leaf.
+        own = [leaf.unconstrained() if hasattr(leaf, "unconstrained") else leaf for leaf in leaves]
+        if not own or any(id(leaf) not in by_leaf for leaf in own):
+            raise ModelError(f"parameter group {group!r} has something else than trainable parameters of this pair")
+        groups[group] = [by_leaf[id(leaf)] for leaf in own]
     return groups
 
 

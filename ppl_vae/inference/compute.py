@@ -26,10 +26,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ModelError(f"device {device!r} is unknown: {str(error).splitlines()[0]}") from None
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"device {str(device)!r} was asked for, but torch sees no CUDA device")
+    if resolved.type not in ("cpu", "cuda"):
+        raise ModelError(f"device {str(device)!r} is not supported: 'cpu', 'cuda' and 'auto' are")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"device {str(device)!r} was asked for, but there are {torch.cuda.device_count()}")
     return resolved
 
 

@@ -73,6 +73,8 @@ class GumbelSoftmax(Estimator):
 
     def bound(self, terms: Terms) -> Tensor:
         """[N], nats."""
+        if not any(site.q.has_enumerate_support for site in terms.sites.values()):
+            raise ModelError(f"gumbel-softmax needs a OneHotCategorical site; the guide draws {list(terms.sites)}")
         return (terms.log_likelihood - terms.kl()).mean(0)
 
     def kl(self, terms: Terms) -> Tensor:
@@ -81,7 +83,8 @@ class GumbelSoftmax(Estimator):
 
     def extra_repr(self) -> str:
         """For manifests."""
-        return f"temperature={self.temperature}, straight_through={self.straight_through}"
+        options = f"temperature={self.temperature}, straight_through={self.straight_through}"
+        return f"num_particles={self.num_particles}, {options}"
 
 
 class _Enumerate(Messenger):

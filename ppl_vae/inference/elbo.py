@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program
-from ppl_vae.inference.terms import Gradient, Terms, check_data
+from ppl_vae.inference.terms import Gradient, Terms, admit
 
 
 class Estimator(Objective):
@@ -28,6 +28,7 @@ class Estimator(Objective):
         num_particles: K draws per datum.
     """
 
+    passes_kl_weight = True
     # Whether the bound is a mean log likelihood minus ``kl``, so that an objective may weight the two apart.
     separates_kl = False
 
@@ -57,8 +58,7 @@ class Estimator(Objective):
             ModelError: the pair is refused; the site is named.
             DataError: the model's likelihood has no density for some value of x.
         """
-        check_data(model, x)
-        return self.bound(self.run(model, guide, x, *args, **kwargs))
+        return self.bound(self.run(model, guide, admit(model, x), *args, **kwargs))
 
     @property
     def estimator(self) -> Estimator:

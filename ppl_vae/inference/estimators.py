@@ -53,7 +53,7 @@ def get_elbo(name: str, **options: Any) -> Estimator:
     try:
         return ESTIMATORS[name](**options)
     except TypeError as error:
-        raise ModelError(f"estimator {name!r}: {error}") from error
+        raise ModelError(f"estimator {name!r}: {str(error).splitlines()[0]}") from error
 
 
 def as_objective(elbo: str | Objective) -> Objective:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair import Program, owner, split_pair
+from ppl_vae.inference.placement import beside
 from ppl_vae.inference.terms import Terms, check_data, run_terms
 from ppl_vae.randomness import seeded
 from ppl_vae.registration import unregistered
@@ -110,22 +111,3 @@ class evaluation_mode:  # noqa: N801  (a context manager, named as torch's own n
     def __exit__(self, *_: object) -> None:
         for module, training in self.before:
             module.training = training
-
-
-def beside(model: Program, x: Any, guide: Program | None = None) -> Tensor:
-    """x where the pair's parameters are, in their dtype."""
-    like, data = _parameter(model, guide), torch.as_tensor(x)
-    return data.to(data.device if like is None else like.device, own_dtype(model, guide, x))
-
-
-def own_dtype(model: Program, guide: Program | None, x: Any) -> torch.dtype:
-    """The dtype that data take: of the pair's modules, else a tensor's own, else torch's default."""
-    like = _parameter(model, guide)
-    if like is None and isinstance(x, Tensor) and x.is_floating_point():
-        like = x
-    return torch.get_default_dtype() if like is None else like.dtype
-
-
-def _parameter(*programs: Program | None) -> Tensor | None:
-    owners = [m for m in map(owner, filter(None, programs)) if m is not None]
-    return next((p for module in owners for p in module.parameters()), None)

@@ -12,6 +12,7 @@ import math
 
 from torch import Tensor
 
+from ppl_vae.checks import real, whole
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.elbo import Estimator
 from ppl_vae.inference.gradients import scale_at_draws, split_surrogate
@@ -74,7 +75,7 @@ class MIWAE(Estimator):
 
     def __init__(self, num_particles: int = 8, num_outer: int = 8) -> None:
         super().__init__(num_particles)
-        self.num_outer = _at_least_one("num_outer", num_outer)
+        self.num_outer = whole("num_outer", num_outer)
 
     @property
     def num_draws(self) -> int:
@@ -123,9 +124,9 @@ class CIWAE(Estimator):
 
     def __init__(self, num_particles: int = 5, mix: float = 0.5) -> None:
         super().__init__(num_particles)
-        if not 0 <= mix <= 1:
+        self.mix = real("mix", mix, least=0)
+        if self.mix > 1:
             raise ModelError(f"mix must be between 0 and 1, got {mix}")
-        self.mix = mix
 
     def bound(self, terms: Terms) -> Tensor:
         """[N], nats."""
@@ -149,9 +150,9 @@ class Renyi(Estimator):
 
     def __init__(self, num_particles: int = 5, alpha: float = 0.5) -> None:
         super().__init__(num_particles)
-        if alpha == 1:
+        self.alpha = real("alpha", alpha)
+        if self.alpha == 1:
             raise ModelError("alpha = 1 is the ELBO itself: use MonteCarloKL")
-        self.alpha = alpha
 
     def bound(self, terms: Terms) -> Tensor:
         """[N], nats."""
@@ -161,9 +162,3 @@ class Renyi(Estimator):
     def extra_repr(self) -> str:
         """For manifests."""
         return f"num_particles={self.num_particles}, alpha={self.alpha}"
-
-
-def _at_least_one(name: str, value: int) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise ModelError(f"{name} must be an integer of at least 1, got {value!r}")
-    return value

@@ -46,6 +46,10 @@ class Objective(pyro.infer.ELBO, nn.Module):
 
     # How the terms must depend on the guide's parameters; a weighting takes its estimator's.
     gradient: Gradient = "total"
+    # Whether a weight on the KL, set in the terms, reaches this objective's loss.
+    passes_kl_weight = False
+    # The fewest data in a batch that it is defined for.
+    least_batch = 1
     # What draws some of the guide's sites in a way of its own, such as enumerating them.
     draw_handler: Messenger | None = None
 
@@ -78,6 +82,20 @@ class Objective(pyro.infer.ELBO, nn.Module):
     def num_draws(self) -> int:
         """How many draws per datum ``forward`` needs in its terms."""
         return self.num_particles
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Which pairs were judged is no part of what an objective is, and weak references cannot be pickled.
+        return {**self.__dict__, "_judged": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._judged = weakref.WeakSet()
+
+    def reset(self) -> None:
+        """Start anew, as at the beginning of a run: forget what earlier training has left in it."""
+        for part in self.children():
+            if isinstance(part, Objective):
+                part.reset()
 
     def extra_repr(self) -> str:
         """What a manifest says besides the class."""

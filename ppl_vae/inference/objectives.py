@@ -12,20 +12,20 @@ error over D pixels and the KL over d dimensions has another weight in these uni
 
 from __future__ import annotations
 
-from abc import ABC
-from typing import TYPE_CHECKING, Literal
+from abc import ABC, abstractmethod
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from ppl_vae.checks import positive, real, whole
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.elbo import AnalyticKL, Estimator
 from ppl_vae.inference.estimators import as_objective
 from ppl_vae.inference.objective import Objective
+from ppl_vae.inference.pair import Program
 from ppl_vae.inference.schedules import Schedule, at, describe
-from ppl_vae.inference.terms import Terms
-
-if TYPE_CHECKING:
-    from ppl_vae.inference.elbo import Estimator
+from ppl_vae.inference.terms import Terms, admit
 
 
 class Weighting(Objective, ABC):
@@ -54,18 +54,56 @@ class Weighting(Objective, ABC):
         Raises:
             ModelError: the estimator is named.
         """
-        name = type(self.estimator).__name__
-        if not self.estimator.separates_kl:
+        name = type(self.weighted).__name__
+        if not isinstance(self.weighted, Estimator) or not self.weighted.separates_kl:
             raise ModelError(
                 f"{type(self).__name__} needs a bound that is a log likelihood minus a KL; {name} is none. "
                 "Use analytic-kl, monte-carlo-kl, entropy or sticking-the-landing"
             )
-        if needs_closed_form and name != "AnalyticKL":
+        if needs_closed_form and not isinstance(self.weighted, AnalyticKL):
             raise ModelError(f"{type(self).__name__} needs closed-form KLs: use it with analytic-kl, not {name}")
 
 
-class Beta(Weighting):
-    """beta times the KL, under any estimator: wherever it uses log q(z|x) - log p(z) or its closed form.
+class KLWeighting(Weighting, ABC):
+    """A weight on the KL, under any estimator: wherever it uses log q(z|x) - log p(z) or its closed form.
+
+    What it wraps is an estimator, or another objective that passes such a weight on.
+    """
+
+    passes_kl_weight = True
+
+    def __init__(self, elbo: str | Objective) -> None:
+        super().__init__(elbo)
+        if not self.weighted.passes_kl_weight:
+            inner, outer = type(self.weighted).__name__, type(self).__name__
+            raise ModelError(f"{inner} has a weighting of the KL of its own, which {outer} would not reach")
+
+    @abstractmethod
+    def weight(self, terms: Terms, step: Tensor | None) -> Tensor | float:
+        """What the KL is multiplied with at a step."""
+
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """Minus the weighted bound, nats per datum."""
+        return self.weighted.forward(terms.weighted(self.weight(terms, step)), step)
+
+    def bound(self, terms: Terms) -> Tensor:
+        """The weighted bound: [N], nats per datum."""
+        if not isinstance(self.weighted, Estimator | KLWeighting):
+            raise ModelError(f"{type(self.weighted).__name__} has no value per datum")
+        return self.weighted.bound(terms.weighted(self.weight(terms, None)))
+
+    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """The weighted bound for every datum: [N], nats, higher is better. It is no ELBO.
+
+        Raises:
+            ModelError: the pair is refused, or what is weighted has no value per datum.
+            DataError: the model's likelihood has no density for some value of x.
+        """
+        return self.bound(self.run(model, guide, admit(model, x), *args, **kwargs))
+
+
+class Beta(KLWeighting):
+    """beta times the KL (Higgins et al. 2017).
 
     Args:
         elbo: the estimator or objective that is weighted, or its name.
@@ -74,20 +112,18 @@ class Beta(Weighting):
 
     def __init__(self, elbo: str | Objective, beta: float) -> None:
         super().__init__(elbo)
-        if not beta >= 0:
-            raise ModelError(f"beta must be at least 0, got {beta}")
-        self.beta = beta
+        self.beta = real("beta", beta, least=0)
 
-    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Minus the weighted bound, nats per datum."""
-        return self.weighted.forward(terms.weighted(self.beta), step)
+    def weight(self, terms: Terms, step: Tensor | None) -> float:
+        """beta."""
+        return self.beta
 
     def extra_repr(self) -> str:
         """For manifests."""
         return f"beta={self.beta}"
 
 
-class Annealed(Weighting):
+class Annealed(KLWeighting):
     """A KL weight that moves with the optimiser step; outside training it is where the schedule ends.
 
     Args:
@@ -99,9 +135,9 @@ class Annealed(Weighting):
         super().__init__(elbo)
         self.schedule = schedule
 
-    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Minus the weighted bound, nats per datum."""
-        return self.weighted.forward(terms.weighted(at(self.schedule, step, terms.log_likelihood)), step)
+    def weight(self, terms: Terms, step: Tensor | None) -> Tensor:
+        """The schedule's value."""
+        return at(self.schedule, step, terms.log_likelihood)
 
     def extra_repr(self) -> str:
         """For manifests."""
@@ -120,8 +156,8 @@ class Capacity(Weighting):
     def __init__(self, elbo: str | Objective, gamma: float, capacity: float | Schedule) -> None:
         super().__init__(elbo)
         self.require_separate_kl()
-        self.gamma = gamma
-        self.capacity = capacity
+        self.gamma = real("gamma", gamma, least=0)
+        self.capacity = capacity if callable(capacity) else real("capacity", capacity)
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Nats per datum. The absolute value is taken of the batch mean, as in the paper, not per datum."""
@@ -150,10 +186,8 @@ class FreeBits(Weighting):
     def __init__(self, elbo: str | Objective, floor: float, group_size: int | None = 1) -> None:
         super().__init__(elbo)
         self.require_separate_kl(needs_closed_form=True)
-        if not floor >= 0 or (group_size is not None and group_size < 1):
-            raise ModelError(f"floor must be at least 0 and group_size at least 1, got {floor} and {group_size}")
-        self.floor = floor
-        self.group_size = group_size
+        self.floor = real("floor", floor, least=0)
+        self.group_size = whole("group_size", group_size)
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Nats per datum."""
@@ -163,7 +197,7 @@ class FreeBits(Weighting):
     def _groups(self, terms: Terms, site: str) -> list[Tensor]:
         if self.group_size is None:
             return [terms.kl(site).mean()]
-        per_dimension = terms.coordinate_kl(site).flatten(2).mean((0, 1))
+        per_dimension = terms.coordinate_kl(site).mean((0, 1)).flatten()
         return [chunk.sum() for chunk in per_dimension.split(self.group_size)]
 
     def extra_repr(self) -> str:
@@ -186,9 +220,9 @@ class ReconstructionError(Weighting):
     def __init__(self, elbo: str | Objective, factor: float, error: Literal["mse", "rmse"] = "mse") -> None:
         super().__init__(elbo)
         self.require_separate_kl()
-        if error not in ("mse", "rmse") or not factor > 0:
-            raise ModelError(f"error must be 'mse' or 'rmse' and factor positive, got {error!r} and {factor}")
-        self.factor = factor
+        if error not in ("mse", "rmse"):
+            raise ModelError(f"error must be 'mse' or 'rmse', got {error!r}")
+        self.factor = positive("factor", factor)
         self.error = error
 
     def beta(self, num_pixels: int) -> float:
@@ -203,6 +237,10 @@ class ReconstructionError(Weighting):
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """In the units of the error; not nats."""
+        if len(terms.observations) != 1:
+            raise ModelError(
+                f"ReconstructionError needs one observed site, the model has {list(terms.observations)}"
+            )
         (observed,) = terms.observations.values()
         event_dims = tuple(range(-len(observed.p.event_shape), 0))
         squared = (observed.value - observed.p.mean).square().mean(event_dims)

@@ -21,6 +21,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
+from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError
 from ppl_vae.registration import unregistered
 
@@ -97,8 +98,7 @@ def run_pair(
     Raises:
         ModelError: the pair is refused; the site is named.
     """
-    if num_particles < 1:
-        raise ModelError(f"num_particles must be at least 1, got {num_particles}")
+    num_particles = whole("num_particles", num_particles)
     # Where a handler is listening, as SVI's is, our own models show it their parameters.
     with contextlib.nullcontext() if am_i_wrapped() else unregistered():
         # Outside the particles' plate, the handler sees a site after the plate has given it its shape.
@@ -112,7 +112,7 @@ def run_pair(
                 stopped = _stopped_guide(guide, guide_sites, guide_trace, draws, args, kwargs)
     nodes = {**guide_sites, **model_latent, **observed}
     num_data, data_scale = _data_plate(nodes)
-    scales = _scales(guide_sites, nodes)
+    scales = _scales(guide_sites, model_latent, nodes)
     return PairRun(guide_sites, draws, model_latent, observed, stopped, scales, num_data, data_scale)
 
 
@@ -134,8 +134,8 @@ def _plates_named() -> Iterator[None]:
         raise
 
 
-def _scales(guide_sites: dict[str, Node], nodes: dict[str, Node]) -> dict[str, Any]:
-    """Every site's scale apart from its plates', which must be one and the same in guide and model."""
+def _scales(guide_sites: dict[str, Node], latent: dict[str, Node], nodes: dict[str, Node]) -> dict[str, Any]:
+    """Every site's scale apart from its plates'; scale and mask must be the same in guide and model."""
     scales = {name: _own_scale(node) for name, node in nodes.items()}
     for name, node in guide_sites.items():
         if not _same(_own_scale(node), scales[name]):
@@ -143,6 +143,8 @@ def _scales(guide_sites: dict[str, Node], nodes: dict[str, Node]) -> dict[str, A
                 f"site {name!r} is scaled by {_own_scale(node)} in the guide but by {scales[name]} in the model; "
                 "scale both alike, or leave the scaling out and use an objective such as inf.Beta"
             )
+        if name in latent and not _same_mask(node["mask"], latent[name]["mask"]):
+            raise ModelError(f"site {name!r} is masked otherwise in the guide than in the model; mask both alike")
     return scales
 
 
@@ -219,7 +221,7 @@ def _stopped_guide(
     """Every site's q with the guide's parameters stopped but the dependence on earlier draws kept."""
     if len(sites) == 1:
         return {name: detach(node["fn"]) for name, node in sites.items()}
-    leaves = _leaves([node["fn"].log_prob(draws[name]) for name, node in sites.items()])
+    leaves = leaves_of([node["fn"].log_prob(draws[name]) for name, node in sites.items()])
     with _stopped(leaves), poutine.block():
         replayed = poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*args, **kwargs)
     return {name: StoppedDensity(replayed.nodes[name]["fn"], leaves) for name in sites}
@@ -238,7 +240,7 @@ class StoppedDensity:
             return self.q.log_prob(value)
 
 
-def _leaves(tensors: list[Tensor]) -> list[Tensor]:
+def leaves_of(tensors: list[Tensor]) -> list[Tensor]:
     """Every parameter that tensors depend on, wherever it is kept: in a module, in the store, in a closure."""
     seen, found, stack = set(), [], [tensor.grad_fn for tensor in tensors]
     while stack:
@@ -296,6 +298,13 @@ def _own_scale(node: Node) -> Any:
         if frame.full_size and frame.full_size != frame.size:
             scale = scale * frame.size / frame.full_size
     return scale
+
+
+def _same_mask(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    a, b = (torch.as_tensor(True if mask is None else mask) for mask in (a, b))
+    return bool((a == b.to(a.device)).all())
 
 
 def _same(a: Any, b: Any) -> bool:

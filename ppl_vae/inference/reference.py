@@ -14,7 +14,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.elbo import AnalyticKL, Estimator, MonteCarloKL
 from ppl_vae.inference.importance_weighted import log_mean_exp
 from ppl_vae.inference.pair import Program
-from ppl_vae.inference.repeats import ACTIVATIONS_PER_OUTPUT, CHUNK_BYTES, repeat
+from ppl_vae.inference.repeats import ACTIVATIONS_PER_OUTPUT, repeat
 from ppl_vae.inference.score_function import RLOO
 from ppl_vae.inference.terms import run_terms
 from ppl_vae.inference.weights import Weights
@@ -97,7 +97,7 @@ def _reference_estimator(model: Program, guide: Program, x: Tensor, seed: int) -
         estimator = kind(num_particles=REFERENCE_PARTICLES)
         try:
             with seeded(seed, x.device):
-                estimator.forward(estimator.run(model, guide, x[:1]))
+                estimator.forward(estimator.run(model, guide, x))
             return estimator
         except ModelError as error:
             reason = str(error)
@@ -108,7 +108,7 @@ def _reference_estimator(model: Program, guide: Program, x: Tensor, seed: int) -
 def _importance_bound(model: Program, guide: Program, x: Tensor, memory_limit: int) -> tuple[float, float]:
     """Mean over data of log (1/S) sum_s w_s, and its Monte-Carlo standard error by the delta method."""
     per_draw = x.element_size() * ACTIVATIONS_PER_OUTPUT * x.numel()
-    draws = max(1, min(EVIDENCE_DRAWS, min(memory_limit, CHUNK_BYTES) // per_draw))
+    draws = max(1, min(EVIDENCE_DRAWS, memory_limit // per_draw))
     chunks = [draws] * (EVIDENCE_DRAWS // draws) + [EVIDENCE_DRAWS % draws] * (EVIDENCE_DRAWS % draws > 0)
     log_weight = torch.cat([run_terms(model, guide, (x,), {}, k).log_weight.double() for k in chunks])
     relative = (log_weight - log_weight.logsumexp(0) + math.log(len(log_weight))).exp()

@@ -25,8 +25,6 @@ from ppl_vae.randomness import seeded
 
 # What the activations of a step take, in numbers per number of a decoded batch; only a size for chunks.
 ACTIVATIONS_PER_OUTPUT = 12
-# Larger chunks are slower: their tensors leave the caches and are mapped page by page anew.
-CHUNK_BYTES = 1 << 25
 # How far one vectorised repeat may be from the plain one, relative to a tensor's largest coordinate; and to the
 # largest of all tensors, because a gradient that is zero but for rounding agrees with nothing.
 TRUSTED, ROUNDING = 1e-3, 1e-5
@@ -239,4 +237,4 @@ def _plain(estimator: Estimator, terms: Terms, weights: Weights) -> Chunk:
 def _chunk_size(estimator: Estimator, weights: Weights, x: Tensor, memory_limit: int) -> int:
     outputs = estimator.num_draws * x.numel() * ACTIVATIONS_PER_OUTPUT
     parameters = sum(p.numel() for p in weights.parameters())
-    return max(1, min(memory_limit, CHUNK_BYTES) // (x.element_size() * (outputs + 3 * parameters)))
+    return max(1, memory_limit // (x.element_size() * (outputs + 3 * parameters)))

@@ -37,7 +37,11 @@ class RunFolder:
                 f"{self.path}: holds another run ({held[0]}); nothing was touched. "
                 "Continue it with resume=True (--resume), or choose another folder"
             )
-        if CHECKPOINT not in held:
+        if held and CHECKPOINT not in held:
+            raise CheckpointError(
+                f"{self.path}: holds a model ({held[0]}) but no checkpoint to continue; nothing was touched"
+            )
+        if not held:
             return None
         stored = read_checkpoint(self.path / CHECKPOINT)
         if not isinstance(stored, dict) or set(stored) != {"state", "manifest"}:

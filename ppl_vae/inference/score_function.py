@@ -65,14 +65,19 @@ class ScoreFunction(Estimator):
         """The average before this batch, so that it is no function of these draws; then take the batch in."""
         # Divided by its own weight, or the zeros it starts from would count as data.
         average = self.average / self.weight.clamp_min(1e-12)
-        if self.training:
+        if self.training and torch.is_grad_enabled():
             self.average.mul_(self.decay).add_(f.mean(), alpha=1 - self.decay)
             self.weight.mul_(self.decay).add_(1 - self.decay)
         return average
 
+    def reset(self) -> None:
+        """Forget the running average."""
+        self.average.zero_()
+        self.weight.zero_()
+
     def extra_repr(self) -> str:
         """For manifests."""
-        return f"num_particles={self.num_particles}, baseline={self.baseline!r}"
+        return f"num_particles={self.num_particles}, baseline={self.baseline!r}, decay={self.decay}"
 
 
 class RLOO(Estimator):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppl_vae.checks import positive, whole
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators import as_objective
 from ppl_vae.inference.objective import Objective
@@ -22,7 +21,7 @@ Optimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run trains; ``fit`` documents each.
+    """How a run trains; ``fit`` documents each. No ``batch_size`` is 128, or all data where there are fewer.
 
     Raises:
         ModelError: a value that cannot be meant.
@@ -30,7 +29,7 @@ class Settings:
 
     elbo: str | Objective = "analytic-kl"
     epochs: int = 50
-    batch_size: int = 128
+    batch_size: int | None = None
     lr: float = 1e-3
     optimizer: Optimizer | None = None
     schedule: Schedule | None = None
@@ -42,7 +41,8 @@ class Settings:
         for name in ("epochs", "batch_size", "patience"):
             object.__setattr__(self, name, whole(name, getattr(self, name)))
         for name in ("lr", "max_grad_norm"):
-            object.__setattr__(self, name, _positive(name, getattr(self, name)))
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else positive(name, value))
         for name in ("optimizer", "schedule"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 kind = "parameters" if name == "optimizer" else "the optimiser step"
@@ -95,30 +95,6 @@ def resolve(recipe: Any, given: Mapping[str, Any]) -> Settings:
         if name not in known:
             raise ModelError(unknown_name("setting", name, known))
     return Settings(**{**own, **{name: value for name, value in given.items() if value is not None}})
-
-
-def whole(name: str, value: Any, least: int | None = 1) -> Any:
-    """An integer of any type as an int; None stays.
-
-    Raises:
-        ModelError: it is none, or below ``least``.
-    """
-    if value is None:
-        return None
-    bound = "" if least is None else f" of at least {least}"
-    if isinstance(value, bool) or not isinstance(value, Integral) or (least is not None and value < least):
-        raise ModelError(f"{name} must be an integer{bound}, got {value!r}")
-    return int(value)
-
-
-def _positive(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    if not isinstance(value, Real):
-        raise ModelError(f"{name} must be a number, got {value!r}")
-    if not 0 < float(value) < math.inf:
-        raise ModelError(f"{name} must be positive and finite, got {value!r}")
-    return float(value)
 
 
 def _takes_rate(optimizer: Optimizer) -> bool:

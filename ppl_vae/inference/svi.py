@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,18 +15,20 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.checks import whole
 from ppl_vae.errors import ConvergenceError, ModelError
 from ppl_vae.inference import compute
 from ppl_vae.inference.batches import TrainingData, training_data
-from ppl_vae.inference.evaluation import evaluate, evaluation_mode, own_dtype
+from ppl_vae.inference.evaluation import evaluate, evaluation_mode
 from ppl_vae.inference.manifest import describe_data, describe_device, describe_pair, require_same_run, versions
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program, owner, split_pair
+from ppl_vae.inference.placement import own_dtype
 from ppl_vae.inference.progress import Progress
 from ppl_vae.inference.run_folder import RunFolder
 from ppl_vae.inference.schedules import Schedule
 from ppl_vae.inference.selection import Selection
-from ppl_vae.inference.settings import Optimizer, Settings, resolve, whole
+from ppl_vae.inference.settings import Optimizer, Settings, resolve
 from ppl_vae.inference.state import TrainingState
 from ppl_vae.inference.terms import check_data
 from ppl_vae.inference.training import Stepper, run_epoch
@@ -34,6 +37,7 @@ from ppl_vae.randomness import reseed, seeded
 from ppl_vae.registration import unregistered
 
 DEFAULT_VALIDATION_FRACTION = 0.1
+DEFAULT_BATCH_SIZE = 128
 SECONDS_BETWEEN_CHECKPOINTS = 1.0
 
 
@@ -88,7 +92,8 @@ def fit(
         elbo: an estimator's name or an objective. Here and below, an argument that is not given is taken
             from the recipe, and without one it is "analytic-kl".
         epochs: passes over the data (50).
-        batch_size: data a step (128); the last batch of an epoch may be smaller.
+        batch_size: data a step (128, or all data where there are fewer); the last batch of an epoch may be
+            smaller.
         lr: the learning rate (1e-3).
         optimizer: a callable on the list of parameters (Adam); a class, or a partial of one, gets ``lr=`` too.
         schedule: a function of the optimiser step that multiplies the learning rate.
@@ -143,6 +148,7 @@ class _Run:
     guide: Program
     data: TrainingData
     settings: Settings
+    batch_size: int
     objective: Objective
     device: torch.device
     seed: int
@@ -151,7 +157,7 @@ class _Run:
     def forward_once(self) -> None:
         """One step's forward pass, without a trace in any generator."""
         with _isolated(self.seed, self.device), evaluation_mode(self.model, self.guide):
-            batch = next(self.data.epoch(1, self.settings.batch_size, self.seed))
+            batch = next(self.data.epoch(1, self.batch_size, self.seed))
             self.objective.run(self.model, self.guide, batch)
 
     def total(self, epochs_done: int) -> int | None:
@@ -164,7 +170,12 @@ def _prepare(pair: Any, data: Any, settings: Settings, device: torch.device, see
     model, guide = split_pair(pair)
     if settings.patience is not None and settings.validation is None:
         settings = replace(settings, validation=DEFAULT_VALIDATION_FRACTION)
-    found = training_data(data, settings.validation, settings.batch_size, seed)
+    allows_missing = getattr(model, "allows_missing", False)
+    found = training_data(data, settings.validation, settings.batch_size, seed, allows_missing)
+    limit = DEFAULT_BATCH_SIZE if found.x is None else len(found.x)
+    batch_size = settings.batch_size or min(DEFAULT_BATCH_SIZE, limit)
+    settings = replace(settings, batch_size=batch_size)
+    _require_batches(found, batch_size, settings.objective)
     objective = settings.objective
     modules = [m for m in (owner(model), owner(guide), objective) if m is not None]
     for module in modules:
@@ -185,7 +196,7 @@ def _prepare(pair: Any, data: Any, settings: Settings, device: torch.device, see
         "device": describe_device(device),
         "versions": versions(),
     }
-    return _Run(pair, model, guide, found, settings, objective, device, seed, manifest)
+    return _Run(pair, model, guide, found, settings, batch_size, objective, device, seed, manifest)
 
 
 @contextlib.contextmanager
@@ -196,7 +207,8 @@ def _isolated(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _start(run: _Run) -> tuple[TrainingState, Stepper]:
-    weights = collect_weights(run.model, run.guide, run.objective, run.data.example())
+    run.objective.reset()
+    weights = collect_weights(run.model, run.guide, run.objective, run.data.example(run.batch_size))
     parameters = weights.parameters()
     optimizer = run.settings.make_optimizer(parameters)
     reseed(run.seed, run.device)
@@ -223,6 +235,7 @@ def _train(run: _Run, state: TrainingState, stepper: Stepper, folder: RunFolder,
             row = _epoch(run, state, stepper, bar)
         except ConvergenceError as error:
             state.weights.restore(before["weights"])
+            _rest(run, state)
             if state.epoch:
                 folder.checkpoint({"state": before, "manifest": run.manifest})
             raise ConvergenceError(f"{error}; the weights are back at the end of epoch {state.epoch}") from None
@@ -240,16 +253,45 @@ def _epoch(run: _Run, state: TrainingState, stepper: Stepper, bar: Progress) -> 
     """Train one epoch and evaluate."""
     started, epoch = time.perf_counter(), state.epoch + 1
     state.weights.train()
-    batches = run.data.epoch(epoch, run.settings.batch_size, run.seed)
+    batches = run.data.epoch(epoch, run.batch_size, run.seed)
+    if run.data.x is None and not state.rows:
+        batches = _judged(run.model, batches)
     next_step, means = run_epoch(stepper, batches, epoch, state.step, bar.advance)
-    state.epoch, state.step = epoch, next_step
     row = {"epoch": epoch, "step": next_step, **means}
     for split in ("validation", "test"):
         x = getattr(run.data, split)
         if x is not None:
             summary = evaluate(run.pair, x, seed=run.seed).summary()
             row |= {f"{split}_{term}": summary[term] for term in ("elbo", "log_likelihood", "kl")}
+            if not math.isfinite(summary["elbo"]):
+                raise ConvergenceError(f"the {split} ELBO is not finite after epoch {epoch}: {summary['elbo']:g}")
+    state.epoch, state.step = epoch, next_step
     return row | {"seconds": time.perf_counter() - started}
+
+
+def _judged(model: Program, batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    """A user's own batches, each judged by its values the first time it passes."""
+    for batch in batches:
+        check_data(model, batch)
+        yield batch
+
+
+def _require_batches(data: TrainingData, batch_size: int, objective: Objective) -> None:
+    """Refuse an objective on batches that would be too small for it, before the first of them is met."""
+    smallest = batch_size if data.x is None else min(len(data.x) % batch_size or batch_size, batch_size)
+    if smallest < objective.least_batch:
+        raise ModelError(
+            f"{type(objective).__name__} needs batches of at least {objective.least_batch} data, but with "
+            f"batch_size {batch_size} one batch has {smallest}; choose another batch_size"
+        )
+
+
+def _rest(run: _Run, state: TrainingState) -> None:
+    """Leave the pair in evaluation mode."""
+    state.weights.train(False)
+    if isinstance(run.pair, nn.Module):
+        # The module that holds the two programs has a mode of its own.
+        run.pair.eval()
 
 
 def _finish(run: _Run, state: TrainingState, folder: RunFolder) -> FitResult:
@@ -258,10 +300,7 @@ def _finish(run: _Run, state: TrainingState, folder: RunFolder) -> FitResult:
     if state.selection.epoch:
         best_epoch = state.selection.epoch
         state.weights.restore(state.selection.weights)
-    state.weights.train(False)
-    if isinstance(run.pair, nn.Module):
-        # The module that holds the two programs has a mode of its own.
-        run.pair.eval()
+    _rest(run, state)
     history = pd.DataFrame(state.rows)
     manifest = run.manifest | {"epochs_run": state.epoch, "best_epoch": best_epoch}
     folder.finish(run.pair, state.weights, history, manifest)

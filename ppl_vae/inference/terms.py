@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair import StoppedDensity, run_pair
+from ppl_vae.inference.placement import beside
 from ppl_vae.kl import coordinate_kl, kl_divergence
 
 Gradient = Literal["total", "path", "score"]
@@ -144,8 +145,7 @@ class Terms:
             per_coordinate = coordinate_kl(found.q, found.p)
         except NotImplementedError:
             raise ModelError(f"site {site!r}: the KL of single dimensions needs diagonal Gaussians") from None
-        event = per_coordinate.shape[-len(found.q.event_shape) :]
-        return self.kl_weight * per_coordinate.expand(*self.log_likelihood.shape, *event)
+        return self.kl_weight * per_coordinate.expand(*self.log_likelihood.shape, *found.q.event_shape)
 
     def weighted(self, kl_weight: Tensor | float) -> Terms:
         """The same terms with the divergence from the prior multiplied by ``kl_weight`` (once more)."""
@@ -181,13 +181,13 @@ class Terms:
 def _log_guide(site: Site) -> Tensor:
     # Under "path" the derivative through the draws is reweighted together with the model's, so the density
     # is taken at the value that the model reads; else at the guide's own draw.
-    if site.q_stopped is None:
-        return site.q.log_prob(site.draw)
     try:
+        if site.q_stopped is None:
+            return site.q.log_prob(site.draw)
         return site.q_stopped.log_prob(site.value)
     except (KeyError, NotImplementedError):
         raise ModelError(
-            f"site {site.name!r}: {_kind(site.q)} has no inverse, so no density with its parameters stopped; "
+            f"site {site.name!r}: {_kind(site.q)} has no inverse, so its density is known at its own draws alone; "
             "use MonteCarloKL or ImportanceWeighted"
         ) from None
 
@@ -253,8 +253,7 @@ def trace_terms(
     """
     if gradient not in get_args(Gradient):
         raise ModelError(f"gradient must be one of {', '.join(get_args(Gradient))}, got {gradient!r}")
-    check_data(model, x)
-    return run_terms(model, guide, (x, *args), kwargs, num_particles, gradient)
+    return run_terms(model, guide, (admit(model, x), *args), kwargs, num_particles, gradient)
 
 
 def check_data(model: Any, x: Any) -> None:
@@ -262,6 +261,20 @@ def check_data(model: Any, x: Any) -> None:
     judge = getattr(model, "check_data", None)
     if judge is not None and isinstance(x, Tensor):
         judge(x)
+
+
+def admit(model: Any, x: Any) -> Any:
+    """Data that a model with a ``check_data`` has judged, where its parameters are; a user's own pass as they are.
+
+    Raises:
+        ModelError: x has another event shape.
+        DataError: x is empty, or some value is outside the likelihood's support.
+    """
+    if not hasattr(model, "check_data"):
+        return x
+    data = beside(model, x)
+    check_data(model, data)
+    return data
 
 
 def run_terms(

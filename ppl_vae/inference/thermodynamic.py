@@ -69,4 +69,4 @@ class Thermodynamic(Estimator):
 
     def extra_repr(self) -> str:
         """For manifests."""
-        return f"num_particles={self.num_particles}, num_partitions={len(self.points) - 1}"
+        return f"num_particles={self.num_particles}, points={[round(p, 6) for p in self.points.tolist()]}"

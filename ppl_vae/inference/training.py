@@ -44,7 +44,8 @@ class Stepper:
 
     def __call__(self, batch: Tensor, step: int) -> Tensor:
         """Take step number ``step`` (from 0) on [B, *event_shape]; its STEP_TERMS [3]."""
-        now = torch.tensor(step, device=batch.device)
+        # Filled on the device: a copy from the host would wait for it.
+        now = torch.full((), step, device=batch.device)
         terms = self.objective.run(self.model, self.guide, batch)
         loss = self.objective.forward(terms, now)
         self.optimizer.zero_grad(set_to_none=True)
@@ -52,7 +53,7 @@ class Stepper:
         if self.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
         if self.schedule is not None:
-            self._set_learning_rate(float(self.schedule(now)))
+            self._set_learning_rate(float(self.schedule(torch.tensor(step))))
         self.optimizer.step()
         with torch.no_grad():
             return torch.stack([loss, terms.log_likelihood.mean(), self.objective.estimator.kl(terms).mean()])

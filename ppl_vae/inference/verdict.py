@@ -121,7 +121,7 @@ def _particles(table: xr.Dataset) -> list[str]:
             cases.append(f"{_several(words)} against {snr[best]:.2g} of {_labels(table)[best]} in {group}")
     if not cases:
         return []
-    return [f"More draws are no gain for the guide's signal-to-noise ratio: {'; '.join(cases)}."]
+    return [f"Despite more draws, the guide's signal-to-noise ratio is lower: {'; '.join(cases)}."]
 
 
 def _labels(table: xr.Dataset) -> list[str]:

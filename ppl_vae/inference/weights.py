@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.evaluation import evaluation_mode
 from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.pair import Program, owner
-from ppl_vae.inference.terms import Terms
+from ppl_vae.inference.pair import Program, leaves_of, owner
 from ppl_vae.registration import unregistered
 
 
@@ -96,7 +95,8 @@ def collect_weights(model: Program, guide: Program, objective: Objective, x: Ten
         {name: leaf for name, leaf in store.items() if id(leaf) not in own},
     )
     known = {id(leaf) for leaf in weights.parameters()}
-    hidden = [leaf for leaf in _leaves(terms) if id(leaf) not in known]
+    densities = terms.log_likelihood + terms.log_prior + terms.log_guide
+    hidden = [leaf for leaf in leaves_of([densities]) if id(leaf) not in known]
     if hidden:
         raise ModelError(
             f"a parameter of shape {list(hidden[0].shape)} takes part in the densities, but no pyro.module or "
@@ -123,20 +123,6 @@ def require_own_parameters(modules: Iterable[nn.Module]) -> None:
             name = ".".join(filter(None, (part._pyro_name, key.removesuffix("_unconstrained"))))
             if own is not None and store.get(name, own) is not own:
                 raise ModelError(_stale(name))
-
-
-def _leaves(terms: Terms) -> Iterator[Tensor]:
-    """The trainable leaves that a run's densities depend on."""
-    total = (terms.log_likelihood + terms.log_prior + terms.log_guide).sum()
-    waiting, seen = [total.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            yield node.variable
-        waiting.extend(following for following, _ in node.next_functions)
 
 
 def _leaf(name: str, node: Any) -> Tensor:

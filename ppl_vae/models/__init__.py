@@ -1,32 +1,56 @@
 """Pyro programs and the parts they are made of."""
 
+from ppl_vae.models.flow_posterior import FlowPosterior
+from ppl_vae.models.flow_prior import FlowPrior
 from ppl_vae.models.likelihoods import (
     BernoulliLikelihood,
+    CategoricalLikelihood,
     ContinuousBernoulliLikelihood,
+    DiscretisedLogisticLikelihood,
     GaussianLikelihood,
     Likelihood,
+    MissingPixels,
+    NegativeBinomialLikelihood,
+    PoissonLikelihood,
     RelaxedBernoulliLikelihood,
+    StudentTLikelihood,
 )
 from ppl_vae.models.linear_gaussian import LinearGaussianVAE
 from ppl_vae.models.load import load
+from ppl_vae.models.mixture_posterior import MixturePosterior
 from ppl_vae.models.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
 from ppl_vae.models.priors import DiagonalNormalPrior, MixturePrior, StandardNormalPrior
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram
+from ppl_vae.models.two_stage import with_post_hoc_prior
 from ppl_vae.models.vae import VAE
 from ppl_vae.models.vamp_prior import VampPrior
 
-__all__ = ["DiagonalNormalPrior","LowRankPosterior","MixturePrior","VampPrior",
+__all__ = [
     "VAE",
     "BernoulliLikelihood",
+    "CategoricalLikelihood",
     "ContinuousBernoulliLikelihood",
+    "DiagonalNormalPrior",
     "DiagonalPosterior",
+    "DiscretisedLogisticLikelihood",
+    "FlowPosterior",
+    "FlowPrior",
     "FullCovariancePosterior",
     "GaussianLikelihood",
     "GenerativeProgram",
     "GuideProgram",
     "Likelihood",
     "LinearGaussianVAE",
+    "LowRankPosterior",
+    "MissingPixels",
+    "MixturePosterior",
+    "MixturePrior",
+    "NegativeBinomialLikelihood",
+    "PoissonLikelihood",
     "RelaxedBernoulliLikelihood",
     "StandardNormalPrior",
+    "StudentTLikelihood",
+    "VampPrior",
     "load",
+    "with_post_hoc_prior",
 ]

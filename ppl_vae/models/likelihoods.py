@@ -1,55 +1,20 @@
-r"""Likelihoods p(x|z): modules that turn a decoder's features into a distribution over data.
-
-The features have the shape [*batch, P, *event_shape], where P = ``num_parameters`` is how many numbers the
-likelihood needs for each coordinate of x; the distribution has that batch shape and event shape. A
-likelihood also knows which data have a density under it (``check``): grey-scale pixels under a Bernoulli do
-not, and are refused unless the relaxed one is asked for by name.
-"""
+"""The likelihoods by name: of binary data and of [0, 1] here, others from their files; missing pixels in any."""
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
+from ppl_vae.distributions import ObservedCoordinates
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.models.parts import from_spec
-
-# Below this a per-pixel standard deviation buys unbounded likelihood from any pixel that is constant.
-MIN_PIXEL_SCALE = 0.01
-
-
-class Likelihood(nn.Module, ABC):
-    """p(x|z) from decoder features.
-
-    Attributes:
-        name: its name in configurations and manifests.
-        num_parameters: how many features each coordinate of x takes.
-        is_density: False where ``log_prob`` is no log likelihood of the data (the relaxed Bernoulli).
-    """
-
-    name: str
-    num_parameters: int = 1
-    is_density: bool = True
-
-    @abstractmethod
-    def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """[*batch, P, *event_shape] -> p(x|z), batch shape [*batch], ``event_dim`` event dimensions."""
-
-    @abstractmethod
-    def check(self, x: Tensor) -> None:
-        """Raise DataError if some value of x is outside the support."""
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this likelihood again."""
-        return {"name": self.name}
+from ppl_vae.models.count_likelihoods import NegativeBinomialLikelihood, PoissonLikelihood
+from ppl_vae.models.grey_likelihoods import CategoricalLikelihood, DiscretisedLogisticLikelihood
+from ppl_vae.models.likelihood import Likelihood, check_unit_interval, conditioned
+from ppl_vae.models.parts import from_spec, own_config
+from ppl_vae.models.real_likelihoods import GaussianLikelihood, StudentTLikelihood
 
 
 class BernoulliLikelihood(Likelihood):
@@ -89,7 +54,7 @@ class RelaxedBernoulliLikelihood(Likelihood):
 
     def check(self, x: Tensor) -> None:
         """Values in [0, 1]."""
-        _check_unit_interval(self.name, x)
+        check_unit_interval(self.name, x)
 
 
 class ContinuousBernoulliLikelihood(Likelihood):
@@ -104,67 +69,55 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
     def check(self, x: Tensor) -> None:
         """Values in [0, 1]."""
-        _check_unit_interval(self.name, x)
+        check_unit_interval(self.name, x)
 
 
-class GaussianLikelihood(Likelihood):
-    """p(x|z) = N(decoder(z), sigma^2), independent over coordinates.
+class MissingPixels(Likelihood):
+    """Another likelihood for data with holes: NaN in x marks a missing coordinate.
+
+    p(x_observed | z) is the product over the observed coordinates, exactly the missing ones integrated out; the
+    encoder sees 0 in their place (Nazabal et al. 2020; Mattei & Frellsen 2019). Draws and means are full data.
+    ``fit`` takes such data as a tensor or array, or in batches.
 
     Args:
-        sigma: a number (fixed), "learned" (one parameter shared by all coordinates, starting at
-            ``initial_sigma``), or "per-pixel" (a second feature map, softplus, at least MIN_PIXEL_SCALE).
-        initial_sigma: where a learned sigma starts.
+        of: a name, a configuration or a Likelihood, independent over coordinates and with a density at 0.
     """
 
-    name = "gaussian"
+    name = "missing-pixels"
+    allows_missing = True
 
-    def __init__(self, sigma: float | str = 1.0, initial_sigma: float = 1.0) -> None:
+    def __init__(self, of: str | Mapping[str, Any] | Likelihood) -> None:
         super().__init__()
-        if isinstance(sigma, str) and sigma not in ("learned", "per-pixel"):
-            raise ModelError(f"sigma must be a positive number, 'learned' or 'per-pixel', got {sigma!r}")
-        for value in (sigma, initial_sigma):
-            if not isinstance(value, str) and not (value > 0 and math.isfinite(value)):
-                raise ModelError(f"sigma must be a positive number, got {value}")
-        # Plain floats, because a configuration is stored as JSON.
-        self.sigma = sigma if isinstance(sigma, str) else float(sigma)
-        self.initial_sigma = float(initial_sigma)
-        self.num_parameters = 2 if sigma == "per-pixel" else 1
-        if sigma == "learned":
-            self.log_sigma = nn.Parameter(torch.tensor(math.log(self.initial_sigma)))
+        self.likelihood = likelihood(of)
+        self.num_parameters, self.is_density = self.likelihood.num_parameters, self.likelihood.is_density
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) of real x."""
-        loc = features.select(-1 - event_dim, 0)
-        return dist.Normal(loc, self._scale(features, event_dim)).to_event(event_dim)
+        """p(x|z) of data with holes."""
+        return self._observed(self.likelihood(features, event_dim), event_dim)
 
-    def _scale(self, features: Tensor, event_dim: int) -> Tensor:
-        if self.sigma == "per-pixel":
-            return MIN_PIXEL_SCALE + softplus(features.select(-1 - event_dim, 1))
-        if self.sigma == "learned":
-            return self.log_sigma.exp()
-        return features.new_tensor(self.sigma)
+    def adapt(self, features: Tensor, x: Tensor, event_dim: int) -> dist.TorchDistribution:
+        """p(x|z) where it is conditioned on x."""
+        return self._observed(conditioned(self.likelihood, features, x, event_dim), event_dim)
+
+    def _observed(self, full: dist.TorchDistribution, event_dim: int) -> ObservedCoordinates:
+        if not isinstance(full, dist.Independent) or full.reinterpreted_batch_ndims != event_dim:
+            raise ModelError(
+                f"likelihood {self.name!r} needs one that is independent over coordinates, as Pyro's "
+                f"Independent(base, {event_dim}), got {full}"
+            )
+        return ObservedCoordinates(full)
 
     def check(self, x: Tensor) -> None:
-        """Any finite values."""
-        _check_finite(self.name, x)
+        """What the inner likelihood says of the observed values."""
+        observed = x[~x.isnan()]
+        if len(observed):
+            self.likelihood.check(observed)
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any] | None:
         """The name and options that make this likelihood again."""
-        return {"name": self.name, "sigma": self.sigma, "initial_sigma": self.initial_sigma}
-
-
-def _check_finite(name: str, x: Tensor) -> None:
-    bad = (~torch.isfinite(x)).sum().item()
-    if bad:
-        raise DataError(f"likelihood {name!r}: {bad} of {x.numel()} values are NaN or infinite")
-
-
-def _check_unit_interval(name: str, x: Tensor) -> None:
-    _check_finite(name, x)
-    low, high = x.min().item(), x.max().item()
-    if low < 0 or high > 1:
-        raise DataError(f"likelihood {name!r} needs data in [0, 1], found values from {low:g} to {high:g}")
+        inner = own_config(self.likelihood, LIKELIHOODS)
+        return None if inner is None else {"name": self.name, "of": inner}
 
 
 LIKELIHOODS: Mapping[str, Callable[..., nn.Module]] = {
@@ -174,6 +127,12 @@ LIKELIHOODS: Mapping[str, Callable[..., nn.Module]] = {
         RelaxedBernoulliLikelihood,
         ContinuousBernoulliLikelihood,
         GaussianLikelihood,
+        StudentTLikelihood,
+        PoissonLikelihood,
+        NegativeBinomialLikelihood,
+        CategoricalLikelihood,
+        DiscretisedLogisticLikelihood,
+        MissingPixels,
     )
 }
 

@@ -15,7 +15,7 @@ the judge of estimators and diagnostics.
 from __future__ import annotations
 
 import math
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from numpy.typing import ArrayLike
@@ -24,7 +24,11 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.kl import kl_divergence
-from ppl_vae.models.likelihoods import GaussianLikelihood
+from ppl_vae.models.parts import own_config
+from ppl_vae.models.posteriors import POSTERIORS
+from ppl_vae.models.posteriors import posterior as make_posterior
+from ppl_vae.models.programs import require_event_shape
+from ppl_vae.models.real_likelihoods import GaussianLikelihood
 from ppl_vae.models.vae import VAE
 
 Guide = Literal["mean-field", "exact"]
@@ -122,15 +126,16 @@ class LinearGaussianVAE(VAE):
             "event_shape": list(w.shape[:1]),
             "latent_dim": w.shape[1],
             "dtype": str(w.dtype).removeprefix("torch."),
-            "guide": None if isinstance(guide, nn.Module) else guide,
+            "guide": own_config(guide, POSTERIORS) if isinstance(guide, nn.Module) else guide,
         }
 
     @classmethod
     def from_config(
-        cls, event_shape: list[int], latent_dim: int, dtype: str, guide: Guide | nn.Module
+        cls, event_shape: list[int], latent_dim: int, dtype: str, guide: Guide | dict[str, Any] | nn.Module
     ) -> LinearGaussianVAE:
         """The model that a stored configuration describes, before its weights are restored."""
         size, kind = event_shape[0], getattr(torch, dtype)
+        guide = make_posterior(guide) if isinstance(guide, dict) else guide
         return cls(torch.zeros(size, latent_dim, dtype=kind), torch.zeros(size, dtype=kind), 1.0, guide)
 
     @property
@@ -140,7 +145,7 @@ class LinearGaussianVAE(VAE):
 
     @property
     def bias(self) -> Tensor:
-        """B [D]."""
+        """b [D]."""
         return self._decoder.bias
 
     @property
@@ -156,6 +161,11 @@ class LinearGaussianVAE(VAE):
     def _likelihood(self) -> GaussianLikelihood:
         return cast(GaussianLikelihood, self.model.likelihood)
 
+    def _judged(self, x: ArrayLike | Tensor) -> Tensor:
+        data = self._to_own(x)
+        require_event_shape(data, self.event_shape)
+        return data
+
     def reset_guide(self) -> None:
         """Compute a closed-form guide anew from the present W, b and sigma; another module is left alone."""
         if isinstance(self.guide.posterior, LinearGaussianPosterior):
@@ -163,7 +173,7 @@ class LinearGaussianVAE(VAE):
 
     def log_evidence(self, x: ArrayLike | Tensor) -> Tensor:
         """log p(x) exactly, per datum: [N], nats."""
-        residual = self._to_own(x) - self.bias
+        residual = self._judged(x) - self.bias
         precision = _precision(self.weight, self.sigma)
         h = residual @ self.weight / self.sigma.square()
         explained = (h * torch.linalg.solve(precision, h.mT).mT).sum(-1)
@@ -173,7 +183,7 @@ class LinearGaussianVAE(VAE):
 
     def posterior(self, x: ArrayLike | Tensor) -> dist.MultivariateNormal:
         """p(z|x) exactly: batch shape [N], event shape [L]."""
-        residual = self._to_own(x) - self.bias
+        residual = self._judged(x) - self.bias
         precision = _precision(self.weight, self.sigma)
         h = residual @ self.weight / self.sigma.square()
         return dist.MultivariateNormal(torch.linalg.solve(precision, h.mT).mT, precision_matrix=precision)

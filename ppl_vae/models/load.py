@@ -11,6 +11,9 @@ from ppl_vae.models.linear_gaussian import LinearGaussianVAE
 from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_config, restore
 from ppl_vae.models.vae import VAE
 
+# What a user may bring as a module; in a configuration it is null.
+OWN_PARTS = ("network", "likelihood", "prior", "posterior", "guide")
+
 
 def load(path: str | Path, **parts: Any) -> VAE:
     """Load what ``save`` wrote, or the model of a run folder, on the CPU.
@@ -36,7 +39,7 @@ def load(path: str | Path, **parts: Any) -> VAE:
 
 def _build(folder: Path, config: dict[str, Any]) -> VAE:
     kind, options = config["model"], {key: value for key, value in config.items() if key != "model"}
-    missing = [name for name, value in options.items() if value is None]
+    missing = [name for name in OWN_PARTS if name in options and options[name] is None]
     if missing:
         raise ModelError(
             f"{folder / CONFIG}: {missing[0]!r} was a module of your own; "
@@ -47,6 +50,8 @@ def _build(folder: Path, config: dict[str, Any]) -> VAE:
             return LinearGaussianVAE.from_config(**options)
         if kind == "vae":
             return VAE(**options)
+    except ModelError as error:
+        raise ModelError(f"{folder / CONFIG}: {error}") from error
     except (TypeError, KeyError) as error:
         raise CheckpointError(f"{folder / CONFIG}: not the configuration of a model ({error})") from error
     raise CheckpointError(f"{folder / CONFIG}: unknown kind of model {kind!r}")

@@ -28,23 +28,12 @@ def from_spec(kind: str, spec: Any, table: Mapping[str, Callable[..., nn.Module]
     if not isinstance(spec, Mapping) or "name" not in spec:
         raise ModelError(f"{kind} must be a name or an nn.Module, got {spec!r}")
     options = {key: value for key, value in spec.items() if key != "name"}
-    if spec["name"] not in table:
+    if not isinstance(spec["name"], str) or spec["name"] not in table:
         raise ModelError(unknown_name(kind, spec["name"], table))
     try:
         return table[spec["name"]](**options)
     except TypeError as error:
         raise ModelError(f"{kind} {spec['name']!r}: {error}") from error
-
-
-def at_least_one(name: str, value: int) -> int:
-    """The value of an option that counts something.
-
-    Raises:
-        ModelError: it is no integer of at least 1.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelError(f"{name} must be an integer of at least 1, got {value!r}")
-    return value
 
 
 def own_config(part: nn.Module, table: Mapping[str, Callable[..., nn.Module]]) -> dict[str, Any] | None:

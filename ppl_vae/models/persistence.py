@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ppl_vae.errors import CheckpointError, ModelError
-from ppl_vae.files import read_json, write_json, write_tensors
+from ppl_vae.files import json_bytes, read_json, tensor_bytes, write_together
 
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 
@@ -18,10 +18,9 @@ def write_model(folder: Path, config: Mapping[str, Any], state: Mapping[str, Ten
     """Write both files; a part that has no configuration of ours is stored as null and asked for on load.
 
     Raises:
-        CheckpointError: a file could not be written; the one that was there is untouched.
+        CheckpointError: a file could not be written; both that were there are untouched.
     """
-    write_tensors(folder / WEIGHTS, state)
-    write_json(folder / CONFIG, dict(config))
+    write_together({folder / WEIGHTS: tensor_bytes(state), folder / CONFIG: json_bytes(dict(config))})
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -14,8 +14,11 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.models.parts import at_least_one, from_spec
+from ppl_vae.models.flow_posterior import FlowPosterior
+from ppl_vae.models.mixture_posterior import MixturePosterior
+from ppl_vae.models.parts import from_spec
 
 # From an unconstrained head h to a standard deviation.
 SCALES: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -97,7 +100,7 @@ class LowRankPosterior(nn.Module):
 
     def __init__(self, rank: int = 2) -> None:
         super().__init__()
-        self.rank = at_least_one("rank", rank)
+        self.rank = whole("rank", rank)
 
     def build(self, num_features: int, latent_dim: int) -> None:
         """Make the heads: L for the mean, L for the diagonal, L rank for the factor."""
@@ -118,7 +121,8 @@ class LowRankPosterior(nn.Module):
 
 
 POSTERIORS: Mapping[str, Callable[..., nn.Module]] = {
-    kind.name: kind for kind in (DiagonalPosterior, FullCovariancePosterior, LowRankPosterior)
+    kind.name: kind
+    for kind in (DiagonalPosterior, FullCovariancePosterior, LowRankPosterior, FlowPosterior, MixturePosterior)
 }
 
 

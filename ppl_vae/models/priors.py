@@ -9,7 +9,9 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.models.parts import at_least_one, from_spec
+from ppl_vae.checks import whole
+from ppl_vae.models.flow_prior import FlowPrior
+from ppl_vae.models.parts import from_spec
 from ppl_vae.models.vamp_prior import VampPrior
 
 
@@ -69,7 +71,7 @@ class MixturePrior(nn.Module):
 
     def __init__(self, num_components: int = 10) -> None:
         super().__init__()
-        self.num_components = at_least_one("num_components", num_components)
+        self.num_components = whole("num_components", num_components)
 
     def build(self, latent_dim: int) -> None:
         """Make the parameters: C weights, C L means and scales."""
@@ -89,7 +91,7 @@ class MixturePrior(nn.Module):
 
 
 PRIORS: Mapping[str, Callable[..., nn.Module]] = {
-    kind.name: kind for kind in (StandardNormalPrior, DiagonalNormalPrior, MixturePrior, VampPrior)
+    kind.name: kind for kind in (StandardNormalPrior, DiagonalNormalPrior, MixturePrior, VampPrior, FlowPrior)
 }
 
 

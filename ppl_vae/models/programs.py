@@ -16,8 +16,8 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.errors import ModelError
-from ppl_vae.models.likelihoods import Likelihood
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.models.likelihood import Likelihood, conditioned
 from ppl_vae.registration import InstanceName, register
 
 
@@ -55,10 +55,17 @@ class GenerativeProgram(nn.Module):
         register(self._name, self)
         with pyro.plate("data", size):
             z = pyro.sample("z", self.prior())
-            return pyro.sample("x", self.decode(z), obs=x)
+            if x is None:
+                return pyro.sample("x", self.decode(z))
+            p = conditioned(self.likelihood, self._features(z), x, len(self.event_shape))
+            return pyro.sample("x", p, obs=x)
 
     def decode(self, z: Tensor) -> dist.TorchDistribution:
         """z [*batch, latent_dim] -> p(x|z), batch shape [*batch], event shape as the data's."""
+        return self.likelihood(self._features(z), len(self.event_shape))
+
+    def _features(self, z: Tensor) -> Tensor:
+        """z [*batch, latent_dim] -> features [*batch, P, *event_shape]."""
         features = self.decoder(z.flatten(0, -2))
         shape = (*z.shape[:-1], self.likelihood.num_parameters, *self.event_shape)
         if features.numel() != math.prod(shape):
@@ -66,7 +73,12 @@ class GenerativeProgram(nn.Module):
                 f"site 'x': the decoder gave {tuple(features.shape)} for codes {tuple(z.shape)}, but likelihood "
                 f"{self.likelihood.name!r} needs {self.likelihood.num_parameters} x {self.event_shape} per datum"
             )
-        return self.likelihood(features.reshape(shape), len(self.event_shape))
+        return features.reshape(shape)
+
+    @property
+    def allows_missing(self) -> bool:
+        """Whether NaN in x stands for a missing coordinate."""
+        return self.likelihood.allows_missing
 
     def check_data(self, x: Tensor) -> None:
         """Judge the values of x once, before any work is done with them.
@@ -86,13 +98,21 @@ class GuideProgram(nn.Module):
         encoder: [N, *event_shape] -> features [N, H].
         posterior: features -> q(z|x), event shape [latent_dim].
         event_shape: the shape of one datum.
+        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
     """
 
-    def __init__(self, encoder: nn.Module, posterior: nn.Module, event_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        posterior: nn.Module,
+        event_shape: tuple[int, ...],
+        allows_missing: bool = False,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.posterior = posterior
         self.event_shape = event_shape
+        self.allows_missing = allows_missing
         self._name = InstanceName("guide")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,11 +124,17 @@ class GuideProgram(nn.Module):
 
     def encode(self, x: Tensor) -> dist.TorchDistribution:
         """x [N, *event_shape] -> q(z|x), batch shape [N], event shape [latent_dim]."""
-        return self.posterior(self.encoder(x))
+        return self.posterior(self.encoder(self.seen(x)))
+
+    def seen(self, x: Tensor) -> Tensor:
+        """What the encoder sees of x: 0 in the place of a missing coordinate."""
+        return torch.where(x.isnan(), 0.0, x) if self.allows_missing else x
 
 
 def require_event_shape(x: Tensor, event_shape: tuple[int, ...]) -> None:
     """Raise ModelError unless x is [N, *event_shape]."""
+    if x.dim() and not len(x):
+        raise DataError(f"site 'x': data are empty: shape {list(x.shape)}")
     if tuple(x.shape[1:]) != event_shape or x.dim() == 0:
         raise ModelError(
             f"site 'x': expected data of shape [N, {', '.join(map(str, event_shape))}], got {list(x.shape)}"

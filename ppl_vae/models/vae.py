@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError
 from ppl_vae.models.likelihoods import LIKELIHOODS, Likelihood
 from ppl_vae.models.likelihoods import likelihood as make_likelihood
@@ -33,12 +34,13 @@ class VAE(nn.Module):
     Args:
         event_shape: the shape of one datum, for instance (1, 28, 28).
         latent_dim: the number of latent dimensions L.
-        network: "mlp", "conv", "conv-tiny", an architecture from ``ppl_vae.networks``, or a pair of
+        network: "mlp", "linear", "conv", "conv-tiny", an architecture from ``ppl_vae.networks``, or a pair of
             nn.Modules: an encoder [B, *event_shape] -> [B, H] and a decoder [B, L] -> [B, P * event_shape].
-        likelihood: "bernoulli", "bernoulli-relaxed", "continuous-bernoulli", "gaussian" or a Likelihood.
-        prior: "standard", "diagonal", "mixture", "vamp", or a module whose forward gives p(z).
-        posterior: "diagonal", "full-covariance", "low-rank", or a module whose forward turns features into
-            q(z|x).
+        likelihood: "bernoulli", "bernoulli-relaxed", "continuous-bernoulli", "gaussian", "student-t", "poisson",
+            "negative-binomial", "categorical", "discretised-logistic", "missing-pixels" or a Likelihood.
+        prior: "standard", "diagonal", "mixture", "vamp", "flow", or a module whose forward gives p(z).
+        posterior: "diagonal", "full-covariance", "low-rank", "flow", "mixture", or a module whose forward
+            turns features into q(z|x).
         seed: of the initial weights; None takes torch's current stream.
 
     Raises:
@@ -75,7 +77,7 @@ class VAE(nn.Module):
             if build is not None:
                 build(*sizes, self.latent_dim)
         self.model = GenerativeProgram(prior, decoder, likelihood, self.event_shape)
-        self.guide = GuideProgram(encoder, posterior, self.event_shape)
+        self.guide = GuideProgram(encoder, posterior, self.event_shape, likelihood.allows_missing)
         attach: Callable[..., None] | None = getattr(prior, "attach", None)
         if attach is not None:
             attach(self.guide, self.event_shape)
@@ -101,7 +103,7 @@ class VAE(nn.Module):
         start: Callable[[Tensor], None] | None = getattr(self.model.prior, "initialise", None)
         if start is not None:
             with seeded(seed, data.device):
-                start(data)
+                start(self.guide.seen(data))
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """q(z|x) for data [N, *event_shape]: batch shape [N], event shape [latent_dim]."""
@@ -177,6 +179,6 @@ def _checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _checked_dimension(latent_dim: int) -> int:
-    if not isinstance(latent_dim, int) or latent_dim < 1:
-        raise ModelError(f"latent_dim must be an integer of at least 1, got {latent_dim!r}")
-    return latent_dim
+    if whole("latent_dim", latent_dim) is None:
+        raise ModelError("latent_dim must be an integer of at least 1, got None")
+    return int(latent_dim)

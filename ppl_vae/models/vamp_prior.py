@@ -11,7 +11,7 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.models.parts import at_least_one
+from ppl_vae.checks import whole
 from ppl_vae.models.programs import GuideProgram
 
 
@@ -28,7 +28,7 @@ class VampPrior(nn.Module):
 
     def __init__(self, num_components: int = 500) -> None:
         super().__init__()
-        self.num_components = at_least_one("num_components", num_components)
+        self.num_components = whole("num_components", num_components)
 
     def attach(self, guide: GuideProgram, event_shape: tuple[int, ...]) -> None:
         """Give the prior its guide, whose parameters stay the guide's own."""

@@ -11,6 +11,7 @@ from ppl_vae.plots.interpolation import plot_interpolations
 from ppl_vae.plots.latent_scatter import plot_latent_scatter
 from ppl_vae.plots.learning_curves import plot_learning_curves
 from ppl_vae.plots.manifold import plot_manifold
+from ppl_vae.plots.rate_distortion import plot_rate_distortion
 from ppl_vae.plots.reconstructions import plot_reconstructions
 from ppl_vae.plots.samples import plot_samples
 from ppl_vae.plots.traversals import plot_traversals
@@ -24,6 +25,7 @@ __all__ = [
     "plot_latent_scatter",
     "plot_learning_curves",
     "plot_manifold",
+    "plot_rate_distortion",
     "plot_reconstructions",
     "plot_samples",
     "plot_snr",

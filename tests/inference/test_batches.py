@@ -173,8 +173,3 @@ def test_a_batch_of_another_shape_is_named():
 def test_an_empty_loader_is_refused():
     with pytest.raises(DataError, match="empty"):
         train(small_vae(), DataLoader(TensorDataset(torch.zeros(0, D)), batch_size=4))
-
-
-def test_steps_of_an_epoch_are_known_where_the_data_are():
-    assert training_data(small_data(), None, BATCH, 0).steps(BATCH) == 4
-    assert training_data([small_data()] * 3, None, BATCH, 0).steps(BATCH) == 3

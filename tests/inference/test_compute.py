@@ -11,7 +11,13 @@ def test_auto_is_cuda_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert compute.resolve_device("auto") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert compute.resolve_device("auto").type == "cuda"
+    with pytest.raises(ModelError, match="'cuda:3' was asked for, but there are 1"):
+        compute.resolve_device("cuda:3")
+    for name in ("meta", "mps"):
+        with pytest.raises(ModelError, match=f"device '{name}' is not supported"):
+            compute.resolve_device(name)
 
 
 def test_a_device_may_be_a_name_or_a_device():

@@ -1,13 +1,15 @@
 """Laws over the table of estimators: a new estimator adds a row to VALUES, and is covered."""
 
+import copy
 import math
+import pickle
 
 import pytest
 import torch
 
 import ppl_vae as pv
 from ppl_vae import inference as inf
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import DataError, ModelError
 from tests.inference.oracles import (
     assert_mean,
     elbo,
@@ -195,3 +197,53 @@ def test_an_objective_takes_a_name_or_an_estimator_and_nothing_else():
     assert isinstance(inf.Beta("iwae", 2.0).estimator, inf.ImportanceWeighted)
     with pytest.raises(ModelError, match=r"elbo must be a name or an objective of ppl_vae.inference, got int"):
         inf.Beta(3, 2.0)
+
+
+@pytest.mark.parametrize("name", inf.list_estimators())
+def test_an_estimator_can_be_pickled_and_copied(name):
+    estimator = inf.get_elbo(name)
+    for twin in (pickle.loads(pickle.dumps(estimator)), copy.deepcopy(estimator)):
+        assert repr(twin) == repr(estimator)
+        assert twin.num_draws == estimator.num_draws
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (inf.Thermodynamic(5, 3, 0.1), inf.Thermodynamic(5, 3, 0.5)),
+        (inf.ScoreFunction(2, "running", 0.9), inf.ScoreFunction(2, "running", 0.5)),
+        (inf.GumbelSoftmax(1), inf.GumbelSoftmax(10)),
+        (inf.Renyi(4, 0.5), inf.Renyi(4, 0.2)),
+        (inf.CUBO(4, 2.0), inf.CUBO(4, 1.0)),
+        (inf.CIWAE(4, 0.5), inf.CIWAE(4, 0.2)),
+    ],
+)
+def test_every_option_is_told_so_that_no_other_run_is_resumed(one, other):
+    assert repr(one) != repr(other)
+
+
+def test_evaluating_a_loss_leaves_the_running_baseline():
+    vae, estimator = pv.VAE((3,), 2, likelihood="gaussian"), inf.ScoreFunction(2, baseline="running")
+    x = torch.randn(5, 3)
+    estimator.loss_and_grads(vae.model, vae.guide, x)
+    before = estimator.average.clone()
+    estimator.loss(vae.model, vae.guide, x)
+    assert torch.equal(estimator.average, before)
+    estimator.loss_and_grads(vae.model, vae.guide, x)
+    assert not torch.equal(estimator.average, before)
+
+
+def test_data_of_other_types_are_taken_as_the_models_own():
+    vae = pv.VAE((3,), 2, likelihood="bernoulli")
+    x = torch.randint(0, 2, (4, 3))
+    for given in (x, x.double(), x.bool(), x.numpy()):
+        assert inf.AnalyticKL().per_datum(vae.model, vae.guide, given).shape == (4,)
+        assert inf.trace_terms(vae.model, vae.guide, given).log_weight.shape == (1, 4)
+    with pytest.raises(DataError, match="data are empty"):
+        inf.AnalyticKL().per_datum(vae.model, vae.guide, x[:0])
+
+
+def test_a_relaxation_needs_something_to_relax():
+    vae = pv.VAE((3,), 2, likelihood="gaussian")
+    with pytest.raises(ModelError, match="gumbel-softmax needs a OneHotCategorical site"):
+        inf.GumbelSoftmax().per_datum(vae.model, vae.guide, torch.randn(4, 3))

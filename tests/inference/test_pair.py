@@ -608,3 +608,24 @@ def test_an_auxiliary_site_of_the_guide_is_allowed_where_it_is_marked():
     torch.testing.assert_close(terms.log_guide, expected_guide)
     with pytest.raises(ModelError, match="site 'u' is auxiliary: it has no prior"):
         terms.kl("u")
+
+
+@pytest.mark.parametrize("side", ["model", "guide"])
+def test_a_mask_on_one_side_only_is_refused(side):
+    mask = torch.tensor([True, False, True])
+
+    def program(masked, observe):
+        def run(x):
+            with pyro.plate("data", len(x)):
+                prior = dist.Normal(x.new_zeros(2), 1.0).to_event(1)
+                with poutine.mask(mask=mask if masked else torch.ones(3, dtype=torch.bool)):
+                    z = pyro.sample("z", prior)
+                if observe:
+                    pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+        return run
+
+    model, guide = program(side == "model", True), program(side == "guide", False)
+    with pytest.raises(ModelError, match="site 'z' is masked otherwise in the guide than in the model"):
+        inf.trace_terms(model, guide, X)
+    inf.trace_terms(program(True, True), program(True, False), X)

@@ -32,7 +32,7 @@ def recorded(**options):
 
 
 def test_defaults_are_the_documented_ones():
-    assert resolve(object(), {}) == Settings("analytic-kl", 50, 128, 1e-3, None, None, None, None, None)
+    assert resolve(object(), {}) == Settings("analytic-kl", 50, None, 1e-3, None, None, None, None, None)
 
 
 def test_the_users_argument_goes_before_the_recipes_before_the_default():

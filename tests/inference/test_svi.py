@@ -431,3 +431,63 @@ def test_an_out_dir_that_is_a_file_is_refused(tmp_path):
 
 def test_a_batch_as_large_as_the_data_is_fine():
     assert list(train(small_vae(), small_data(), batch_size=N, epochs=2).history["step"]) == [1, 2]
+
+
+def test_without_a_batch_size_few_data_are_one_batch():
+    result = train(small_vae(), small_data(), batch_size=None)
+    assert result.manifest["settings"]["batch_size"] == 50
+    assert result.history["step"].tolist() == [1, 2, 3]
+    many = train(small_vae(), small_data(300), batch_size=None, epochs=1)
+    assert many.manifest["settings"]["batch_size"] == 128
+    with pytest.raises(DataError, match="batch_size 51 is larger than the 50 data"):
+        train(small_vae(), small_data(), batch_size=51)
+
+
+def test_a_saved_model_is_no_run_to_resume(tmp_path):
+    small_vae(seed=7).save(tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(CheckpointError, match=r"holds a model \(weights\.safetensors\) but no checkpoint"):
+        train(small_vae(), small_data(), out_dir=tmp_path, resume=True)
+    assert files(tmp_path) == before
+
+
+def test_every_batch_of_the_users_own_is_judged():
+    binary, grey = small_dataset("dynamic").test.x, small_dataset("dynamic").train.x
+    with pytest.raises(DataError, match="bernoulli"):
+        train(small_vae(likelihood="bernoulli"), [binary, grey])
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_values_of_a_dataset_that_are_not_finite_are_refused(split):
+    dataset = small_dataset()
+    getattr(dataset, split).x[5, 2] = math.nan
+    with pytest.raises(DataError, match=r"NaN or infinite values, the first at index \[5, 2\]"):
+        train(small_vae(), dataset)
+
+
+def test_values_that_cannot_be_binarised_in_every_batch_are_refused():
+    dataset = small_dataset("dynamic")
+    dataset.train.x[30, 0] = 2.0
+    with pytest.raises(DataError, match=r"values outside \[0, 1\]"):
+        train(small_vae(likelihood="bernoulli"), dataset)
+
+
+def test_an_objective_starts_anew_in_every_run():
+    objective = inf.ScoreFunction(2, baseline="running")
+    require_same(train(small_vae(), small_data(), elbo=objective), train(small_vae(), small_data(), elbo=objective))
+
+
+def test_an_error_leaves_the_model_in_evaluation_mode():
+    vae = small_vae()
+    with pytest.raises(ConvergenceError):
+        train(vae, small_data(), elbo=BreaksAt(2))
+    assert not any(module.training for module in vae.modules())
+
+
+@pytest.mark.parametrize("objective", [inf.MMD("analytic-kl"), inf.DIP("analytic-kl")])
+def test_a_last_batch_that_is_too_small_is_told_before_training(objective):
+    vae = small_vae()
+    before = weight_bytes(vae)
+    with pytest.raises(ModelError, match="needs batches of at least 2 data, but with batch_size 7 one batch has 1"):
+        train(vae, small_data(), elbo=objective, batch_size=7)
+    assert weight_bytes(vae) == before

@@ -149,7 +149,7 @@ def test_a_bad_kind_of_gradient_is_refused_with_the_known_ones():
 
 @pytest.mark.parametrize("particles", [0, -2])
 def test_no_particles_are_refused(particles):
-    with pytest.raises(ModelError, match=f"num_particles must be at least 1, got {particles}"):
+    with pytest.raises(ModelError, match=f"num_particles must be an integer of at least 1, got {particles}"):
         trace(particles)
 
 

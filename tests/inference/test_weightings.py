@@ -2,8 +2,10 @@
 
 import math
 
+import pyro
 import pytest
 import torch
+from pyro import distributions as dist
 
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
@@ -135,8 +137,8 @@ def test_the_root_corresponds_to_no_beta():
         (lambda: inf.Capacity("iwae", 1.0, 0.0), "Capacity needs a bound that is a log likelihood minus a KL"),
         (lambda: inf.FreeBits("monte-carlo-kl", 0.1), "FreeBits needs closed-form KLs"),
         (lambda: inf.FreeBits("analytic-kl", -0.1), "floor must be at least 0"),
-        (lambda: inf.FreeBits("analytic-kl", 0.1, 0), "group_size at least 1"),
-        (lambda: inf.ReconstructionError("analytic-kl", 0.0), "factor positive"),
+        (lambda: inf.FreeBits("analytic-kl", 0.1, 0), "group_size must be an integer of at least 1"),
+        (lambda: inf.ReconstructionError("analytic-kl", 0.0), "factor must be positive"),
         (lambda: inf.ReconstructionError("analytic-kl", 1.0, "mae"), "'mse' or 'rmse'"),
     ],
 )
@@ -160,3 +162,70 @@ def test_a_manifest_can_tell_them_from_others(objective):
     assert type(objective).__name__ in words
     assert " at 0x" not in words
     assert any(part in words for part in ("cyclical(steps=8", "linear(steps=5", "floor=0.25", "factor=10.0"))
+
+
+def test_a_scalar_site_has_one_coordinate():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.7))
+
+    x = torch.linspace(-1, 2, 4)
+    terms = inf.trace_terms(model, guide, x, num_particles=2)
+    expected = 0.5 * (0.7**2 + (x / 2) ** 2 - 1) - math.log(0.7)
+    torch.testing.assert_close(terms.coordinate_kl("z"), expected.expand(2, 4))
+    free = inf.FreeBits("analytic-kl", 0.0).forward(terms)
+    torch.testing.assert_close(free, inf.AnalyticKL().forward(terms))
+
+
+@pytest.mark.parametrize("outer", [lambda e: inf.Beta(e, 4.0), lambda e: inf.Annealed(e, schedules.linear(3))])
+@pytest.mark.parametrize(
+    "inner",
+    [inf.TotalCorrelation("monte-carlo-kl", 10), inf.MMD("analytic-kl"), inf.Capacity("analytic-kl", 1.0, 2.0)],
+)
+def test_a_weight_that_would_not_reach_the_kl_is_refused(outer, inner):
+    with pytest.raises(ModelError, match=f"{type(inner).__name__} has a weighting of the KL of its own"):
+        outer(inner)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda e: inf.Capacity(e, 1.0, 2.0),
+        lambda e: inf.FreeBits(e, 0.1),
+        lambda e: inf.TotalCorrelation(e, 10),
+        lambda e: inf.MMD(e),
+        lambda e: inf.ReconstructionError(e, 1.0),
+    ],
+)
+def test_an_objective_with_its_own_kl_takes_no_weighted_one(make):
+    with pytest.raises(ModelError, match="Beta is none"):
+        make(inf.Beta("analytic-kl", 4.0))
+
+
+def test_weights_multiply_where_they_are_passed_on():
+    terms = traced(inf.AnalyticKL())[1]
+    twice = inf.Beta(inf.Annealed("analytic-kl", schedules.linear(10)), 4.0)
+    torch.testing.assert_close(twice.forward(terms, torch.tensor(5)), inf.Beta("analytic-kl", 2.0).forward(terms))
+    plain, weighted = inf.DIP("analytic-kl"), inf.Beta(inf.DIP("analytic-kl"), 3.0)
+    torch.testing.assert_close(weighted.forward(terms) - plain.forward(terms), 2 * terms.kl().mean())
+
+
+def test_a_weighted_bound_has_a_value_per_datum():
+    lg, x = off_optimum()
+    terms = traced(inf.AnalyticKL())[1]
+    value = inf.Beta("analytic-kl", 4.0).bound(terms)
+    torch.testing.assert_close(value, terms.log_likelihood.mean(0) - 4 * terms.kl().mean(0))
+    assert inf.Beta("iwae", 4.0).per_datum(lg.model, lg.guide, x).shape == (len(x),)
+    with pytest.raises(ModelError, match="DIP has no value per datum"):
+        inf.Beta(inf.DIP("analytic-kl"), 2.0).per_datum(lg.model, lg.guide, x)
+
+
+@pytest.mark.parametrize("value", ["abc", None, True, math.nan, math.inf, -0.1])
+def test_beta_is_a_number_of_at_least_zero(value):
+    with pytest.raises(ModelError, match="beta must be"):
+        inf.Beta("analytic-kl", value)

@@ -15,7 +15,20 @@ LIKELIHOODS = {
     "gaussian-fixed": {"name": "gaussian", "sigma": 0.3},
     "gaussian-learned": {"name": "gaussian", "sigma": "learned", "initial_sigma": 0.5},
     "gaussian-per-pixel": {"name": "gaussian", "sigma": "per-pixel"},
+    "gaussian-optimal": {"name": "gaussian", "sigma": "optimal"},
+    "student-t": {"name": "student-t", "df": 4.0, "sigma": "learned", "initial_sigma": 0.5},
+    "student-t-per-pixel": {"name": "student-t", "df": 2.5, "sigma": "per-pixel"},
+    "poisson": "poisson",
+    "negative-binomial": {"name": "negative-binomial", "initial_dispersion": 2.5},
+    "categorical": {"name": "categorical", "levels": 5},
+    "discretised-logistic": {"name": "discretised-logistic", "levels": 5},
+    "missing-gaussian": {"name": "missing-pixels", "of": {"name": "gaussian", "sigma": 0.3}},
+    "missing-bernoulli": {"name": "missing-pixels", "of": "bernoulli"},
+    "missing-optimal": {"name": "missing-pixels", "of": {"name": "gaussian", "sigma": "optimal"}},
 }
+BINARY = ("bernoulli", "missing-bernoulli")
+COUNTS = ("poisson", "negative-binomial")
+GREY_LEVELS = ("categorical", "discretised-logistic")
 POSTERIORS = {
     "log-variance": "diagonal",
     "log-scale": {"name": "diagonal", "scale": "log-scale"},
@@ -23,12 +36,18 @@ POSTERIORS = {
     "softplus-variance": {"name": "diagonal", "scale": "softplus-variance"},
     "full-covariance": "full-covariance",
     "low-rank": {"name": "low-rank", "rank": 2},
+    "iaf": {"name": "flow", "kind": "iaf", "hidden": 8},
+    "spline": {"name": "flow", "kind": "spline", "hidden": 8},
+    "mixture": {"name": "mixture", "num_components": 3},
 }
+GAUSSIAN = ("log-variance", "log-scale", "softplus", "softplus-variance", "full-covariance", "low-rank")
 PRIORS = {
     "standard": "standard",
     "diagonal": "diagonal",
     "mixture": {"name": "mixture", "num_components": 3},
     "vamp": {"name": "vamp", "num_components": 4},
+    "flow": {"name": "flow", "hidden": 8},
+    "coupling-flow": {"name": "flow", "kind": "coupling", "hidden": 8},
 }
 NETWORKS = {
     "mlp": ((2, 3), MLP((8,))),
@@ -37,6 +56,20 @@ NETWORKS = {
     "conv-tiny": ((1, 3, 3), "conv-tiny"),
 }
 LATENT_DIM = 3
+
+
+def legal(likelihood, x):
+    """Numbers of [0, 1], turned into data that a likelihood of the table has a density for."""
+    if likelihood in BINARY:
+        x = x.round()
+    if likelihood in COUNTS:
+        x = (7 * x).floor()
+    if likelihood in GREY_LEVELS:
+        x = (4 * x).round() / 4
+    if likelihood.startswith("missing"):
+        x = x.clone()
+        x[..., 0] = float("nan")
+    return x
 
 
 @dataclass(frozen=True)
@@ -54,7 +87,7 @@ class Row:
     @property
     def closed_form_kl(self):
         """Whether the posterior's KL to the prior is known in closed form."""
-        return self.prior in ("standard", "diagonal")
+        return self.prior in ("standard", "diagonal") and self.posterior in GAUSSIAN
 
     @property
     def event_shape(self):
@@ -73,9 +106,10 @@ class Row:
         )
 
     def data(self, n=4, seed=0):
-        """Data [n, *event_shape] that every likelihood of the row has a density for."""
-        x = torch.rand(n, *self.event_shape, generator=torch.Generator().manual_seed(seed))
-        return x.round() if self.likelihood == "bernoulli" else x
+        """Data [n, *event_shape] that the likelihood of the row has a density for."""
+        return legal(
+            self.likelihood, torch.rand(n, *self.event_shape, generator=torch.Generator().manual_seed(seed))
+        )
 
 
 # Every value of every axis stands in some row.
@@ -90,6 +124,8 @@ ROWS = [
     Row("gaussian-learned", "log-scale", "conv-tiny"),
     *(Row("bernoulli", "log-variance", "mlp", prior) for prior in PRIORS if prior != "standard"),
     Row("gaussian-fixed", "low-rank", "conv", "vamp"),
+    Row("bernoulli", "iaf", "mlp", "flow"),
+    Row("bernoulli", "mixture", "mlp", "vamp"),
 ]
 
 

@@ -204,8 +204,19 @@ def test_save_and_load_keep_every_bit(guide, dtype, tmp_path):
     assert torch.equal(loaded.log_evidence(x), lg.log_evidence(x))
 
 
+class OwnPosterior(pv.models.DiagonalPosterior):
+    """A part that only its author can make again."""
+
+
+def test_a_guide_of_ours_comes_back(tmp_path):
+    model = linear_gaussian(0, guide=pv.models.DiagonalPosterior("softplus"))
+    model.save(tmp_path)
+    x = torch.randn(3, *model.event_shape, dtype=torch.float64)
+    assert torch.equal(pv.load(tmp_path).elbo(x), model.elbo(x))
+
+
 def test_load_asks_for_a_guide_of_the_users_own(tmp_path):
-    linear_gaussian(0, guide=pv.models.DiagonalPosterior()).save(tmp_path)
+    linear_gaussian(0, guide=OwnPosterior()).save(tmp_path)
     with pytest.raises(ModelError, match=r"'guide' was a module of your own.*guide=\.\.\."):
         pv.load(tmp_path)
 

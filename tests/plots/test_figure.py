@@ -15,7 +15,10 @@ from matplotlib.text import Text
 from PIL import Image
 
 from ppl_vae import plots
+from tests.inference.comparisons import made_table
 from tests.plots.pictures import images
+from tests.plots.test_estimators import along
+from tests.plots.test_rate_distortion import compared
 
 HISTORY = pd.DataFrame(
     {
@@ -34,6 +37,11 @@ FIGURES = {
     "manifold": lambda **kw: plots.plot_manifold(images(3, 3), **kw),
     "interpolations": lambda **kw: plots.plot_interpolations(images(3, 2), **kw),
     "traversals": lambda **kw: plots.plot_traversals(images(2, 3), [-1, 0, 1], **kw),
+    "estimator_cost": lambda **kw: plots.plot_estimator_cost(made_table(), **kw),
+    "estimator_values": lambda **kw: plots.plot_estimator_values(made_table(), **kw),
+    "snr": lambda **kw: plots.plot_snr(along("num_particles", (1, 4, 16)), **kw),
+    "gradient_variance": lambda **kw: plots.plot_gradient_variance(along("epoch", (1, 5)), **kw),
+    "rate_distortion": lambda **kw: plots.plot_rate_distortion(compared(), **kw),
     "latent_arithmetic": lambda **kw: plots.plot_latent_arithmetic(images(2, 3), [-1, 0, 1], "bold", **kw),
 }
 

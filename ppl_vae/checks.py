@@ -1,0 +1,53 @@
+"""Numbers that a user gives, judged once at the door."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+from ppl_vae.errors import ModelError
+
+
+def whole(name: str, value: Any, least: int | None = 1) -> Any:
+    """An integer of any type as an int; None stays.
+
+    Raises:
+        ModelError: it is none, or below ``least``.
+
+    >>> whole("epochs", 3)
+    3
+    """
+    if value is None:
+        return None
+    bound = "" if least is None else f" of at least {least}"
+    if isinstance(value, bool) or not isinstance(value, Integral) or (least is not None and value < least):
+        raise ModelError(f"{name} must be an integer{bound}, got {value!r}")
+    return int(value)
+
+
+def real(name: str, value: Any, least: float = -math.inf) -> float:
+    """A finite number of any type as a float.
+
+    Raises:
+        ModelError: it is none, or below ``least``.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ModelError(f"{name} must be a number, got {value!r}")
+    if not least <= float(value) < math.inf:
+        bound = "finite" if least == -math.inf else f"at least {least:g} and finite"
+        raise ModelError(f"{name} must be {bound}, got {value!r}")
+    return float(value)
+
+
+def positive(name: str, value: Any) -> float:
+    """A positive finite number of any type as a float.
+
+    Raises:
+        ModelError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ModelError(f"{name} must be a number, got {value!r}")
+    if not 0 < float(value) < math.inf:
+        raise ModelError(f"{name} must be positive and finite, got {value!r}")
+    return float(value)

@@ -1,0 +1,94 @@
+"""Likelihoods of counts 0, 1, 2, ...: Poisson and negative binomial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from torch import Tensor, nn
+
+from ppl_vae.checks import whole
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.models.likelihood import Likelihood, check_finite
+
+
+class PoissonLikelihood(Likelihood):
+    """P(x|z) = exp(-rate) rate^x / x!, the features are log rates: expected counts."""
+
+    name = "poisson"
+
+    def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
+        """P(x|z) of counts."""
+        return dist.Poisson(features.squeeze(-1 - event_dim).exp()).to_event(event_dim)
+
+    def check(self, x: Tensor) -> None:
+        """Counts only."""
+        _check_counts(self.name, x)
+
+
+class NegativeBinomialLikelihood(Likelihood):
+    """Counts with mean mu and variance mu + mu^2 / r: a Poisson whose rate is Gamma-distributed.
+
+        P(x|z) = Gamma(x + r) / (Gamma(r) x!) (r / (r + mu))^r (mu / (r + mu))^x
+
+    The features are log mu. The dispersion r does not depend on z; it is learned, as in models of gene counts
+    (Lopez et al. 2018; Grønbech et al. 2020), and with r to infinity the Poisson comes back.
+
+    Args:
+        dispersion_shape: of the learned log r, which broadcasts to the event shape: () is one r for all
+            coordinates, the event shape one r for each.
+        initial_dispersion: where r starts.
+    """
+
+    name = "negative-binomial"
+
+    def __init__(self, dispersion_shape: Sequence[int] = (), initial_dispersion: float = 1.0) -> None:
+        super().__init__()
+        if not (initial_dispersion > 0 and math.isfinite(initial_dispersion)):
+            raise ModelError(f"initial_dispersion must be a positive number, got {initial_dispersion}")
+        self.dispersion_shape = tuple(whole("dispersion_shape", n) for n in dispersion_shape)
+        self.initial_dispersion = float(initial_dispersion)
+        start = torch.full(self.dispersion_shape, math.log(self.initial_dispersion))
+        self.log_dispersion = nn.Parameter(start)
+
+    def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
+        """P(x|z) of counts."""
+        log_mean = features.squeeze(-1 - event_dim)
+        shape = log_mean.shape[log_mean.dim() - event_dim :]
+        if _broadcast(self.dispersion_shape, shape) != shape:
+            raise ModelError(
+                f"likelihood {self.name!r}: dispersion_shape {self.dispersion_shape} does not broadcast to the "
+                f"event shape {tuple(shape)}"
+            )
+        logits = log_mean - self.log_dispersion
+        return dist.NegativeBinomial(self.log_dispersion.exp(), logits=logits).to_event(event_dim)
+
+    def check(self, x: Tensor) -> None:
+        """Counts only."""
+        _check_counts(self.name, x)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The name and options that make this likelihood again."""
+        return {
+            "name": self.name,
+            "dispersion_shape": list(self.dispersion_shape),
+            "initial_dispersion": self.initial_dispersion,
+        }
+
+
+def _broadcast(*shapes: tuple[int, ...]) -> torch.Size | None:
+    try:
+        return torch.broadcast_shapes(*shapes)
+    except RuntimeError:
+        return None
+
+
+def _check_counts(name: str, x: Tensor) -> None:
+    check_finite(name, x)
+    bad = ((x < 0) | (x != x.round())).sum().item()
+    if bad:
+        raise DataError(f"likelihood {name!r} needs counts 0, 1, 2, ..., but {bad} of {x.numel()} values are none")

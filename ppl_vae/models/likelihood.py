@@ -1,0 +1,72 @@
+r"""What a likelihood p(x|z) is: a module that turns a decoder's features into a distribution over data.
+
+The features have the shape [*batch, P, *event_shape], where P = ``num_parameters`` is how many numbers the
+likelihood needs for each coordinate of x; the distribution has that batch shape and event shape. A
+likelihood also knows which data have a density under it (``check``): grey-scale pixels under a Bernoulli do
+not, and are refused unless the relaxed one is asked for by name.
+
+A likelihood may have one more method, ``adapt(features, x, event_dim)``: the distribution where it is
+conditioned on x, for a parameter whose best value given x is known in closed form.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from torch import Tensor, nn
+
+from ppl_vae.errors import DataError
+
+
+class Likelihood(nn.Module, ABC):
+    """p(x|z) from decoder features.
+
+    Attributes:
+        name: its name in configurations and manifests.
+        num_parameters: how many features each coordinate of x takes.
+        is_density: False where ``log_prob`` is no log likelihood of the data (the relaxed Bernoulli).
+        allows_missing: True where NaN in x stands for a missing coordinate.
+    """
+
+    name: str
+    num_parameters: int = 1
+    is_density: bool = True
+    allows_missing: bool = False
+
+    @abstractmethod
+    def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
+        """[*batch, P, *event_shape] -> p(x|z), batch shape [*batch], ``event_dim`` event dimensions."""
+
+    @abstractmethod
+    def check(self, x: Tensor) -> None:
+        """Raise DataError if some value of x is outside the support."""
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """The name and options that make this likelihood again; None where a part is the user's own."""
+        return {"name": self.name}
+
+
+def conditioned(part: Likelihood, features: Tensor, x: Tensor, event_dim: int) -> dist.TorchDistribution:
+    """p(x|z) where the program is conditioned on x [N, *event_shape]: adapted to it, if the part can be."""
+    adapt: Callable[..., dist.TorchDistribution] | None = getattr(part, "adapt", None)
+    return part(features, event_dim) if adapt is None else adapt(features, x, event_dim)
+
+
+def check_finite(name: str, x: Tensor) -> None:
+    """Raise DataError unless every value is a number."""
+    bad = (~torch.isfinite(x)).sum().item()
+    if bad:
+        raise DataError(f"likelihood {name!r}: {bad} of {x.numel()} values are NaN or infinite")
+
+
+def check_unit_interval(name: str, x: Tensor) -> None:
+    """Raise DataError unless every value is in [0, 1]."""
+    check_finite(name, x)
+    low, high = x.min().item(), x.max().item()
+    if low < 0 or high > 1:
+        raise DataError(f"likelihood {name!r} needs data in [0, 1], found values from {low:g} to {high:g}")

@@ -1,0 +1,280 @@
+r"""Recipes side by side: the same data, the same seeds, the same plain ELBO, whatever each was trained with.
+
+    ELBO = - rate - distortion,   rate = E_x KL(q(z|x) || p(z)),   distortion = - E_x E_q log p(x|z)
+
+(Alemi et al. 2018). All are means over the test split, in nats per datum.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+import xarray as xr
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ppl_vae.data import Dataset
+from ppl_vae.errors import DataError, ModelError, PplVaeError
+from ppl_vae.inference import evaluate, fit
+from ppl_vae.inference.evaluation import CHUNK_NUMBERS, evaluation_mode
+from ppl_vae.inference.importance_weighted import log_mean_exp
+from ppl_vae.inference.placement import beside
+from ppl_vae.inference.settings import whole
+from ppl_vae.inference.terms import check_data, run_terms
+from ppl_vae.models import VAE
+from ppl_vae.randomness import seeded
+from ppl_vae.recipes import RECIPES, Recipe, make, option_names
+from ppl_vae.registration import unregistered
+
+ACTIVE_THRESHOLD = 0.01
+# The evidence draws from a stream of its own, none of training's or the ELBO's under the same seed.
+EVIDENCE_STREAM = 5 << 40
+DESCRIPTIONS = {
+    "elbo": "plain ELBO, whatever the objective was",
+    "elbo_stderr": "standard error of elbo, over data and draws",
+    "rate": "KL(q(z|x) || p(z))",
+    "distortion": "minus the expected log likelihood",
+    "log_evidence": "importance bound, a stochastic lower bound on log p(x)",
+    "log_evidence_stderr": "standard error of log_evidence, over data and draws",
+    "log_evidence_draw_stderr": "Monte-Carlo error of log_evidence on these data, by the delta method",
+    "active_units": "latent dimensions with Var_x E_q[z_u] above active_threshold",
+    "epochs": "passes over the training data that were run",
+    "seconds": "training, the evaluations of its history included",
+}
+NOT_NATS = {"active_units": "1", "epochs": "1", "seconds": "s"}
+
+Entry = str | tuple[str, str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Contestant:
+    """A point of the comparison: how it is called, and how it is made."""
+
+    label: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, data: Dataset, seed: int) -> Recipe:
+        """Afresh for every seed, so that no weight or running average is handed on."""
+        options = copy.deepcopy(dict(self.options))
+        if self.name in RECIPES and "num_data" in option_names(self.name)["objective"]:
+            options.setdefault("num_data", len(data.train))
+        return make(self.name, data.event_shape, data=data.train.x, seed=seed, **options)
+
+
+def compare_recipes(
+    recipes: Sequence[Entry] | Mapping[str, tuple[str, Mapping[str, Any]]],
+    data: Dataset,
+    seeds: Sequence[int] = (0, 1, 2),
+    *,
+    epochs: int | None = None,
+    num_particles: int = 16,
+    evidence_draws: int = 100,
+    active_threshold: float = ACTIVE_THRESHOLD,
+    out_dir: str | Path | None = None,
+    progress: bool = True,
+    **fit_options: Any,
+) -> xr.Dataset:
+    """Train every recipe with every seed and judge each on the test split.
+
+    Args:
+        recipes: names, or (label, name, options) with options of ``make``, or a mapping from a label to
+            (name, options). A recipe that needs num_data is given the size of the training split.
+        data: has the two splits; the test split is used for judging only.
+        seeds: each is that of the weights, the batches and the draws of a run.
+        epochs: of every recipe; None leaves each its own.
+        num_particles: draws per datum for the ELBO.
+        evidence_draws: importance draws per datum for log p(x), in memory-bounded chunks.
+        active_threshold: the variance of a dimension's posterior means above which it counts as active.
+        out_dir: a folder for the runs, each in LABEL/seed-SEED.
+        progress: show a bar, one step a run.
+        **fit_options: of ``fit``, for every recipe: batch_size, lr, validation, patience, device, ...
+
+    Returns:
+        A Dataset over "recipe" and "seed" of the numbers that each variable's ``description`` explains:
+        elbo, rate, distortion, log_evidence, active_units, epochs, seconds and standard errors. Means and
+        spreads over seeds are ``table.mean("seed")`` and ``table.std("seed", ddof=1)``. The coordinates "name"
+        and "likelihood" belong to the recipes; the attributes say on which data the numbers stand.
+
+    Raises:
+        ModelError: a recipe, an option or a setting is refused; the label is named.
+        DataError: data that are no Dataset, or that a recipe's likelihood has no density for.
+        ConvergenceError: a run met a number that is not finite.
+    """
+    contestants = _contestants(recipes)
+    _check(data, seeds, num_particles, evidence_draws)
+    likelihoods = [_rehearse(contestant, data) for contestant in contestants]
+    judge = _Judge(num_particles, evidence_draws, active_threshold)
+    rows: list[list[dict[str, float]]] = []
+    with tqdm(total=len(contestants) * len(seeds), unit="run", disable=not progress) as bar:
+        for contestant in contestants:
+            rows.append([])
+            for seed in seeds:
+                bar.set_postfix_str(f"{contestant.label}, seed {seed}")
+                folder = None if out_dir is None else Path(out_dir) / contestant.label / f"seed-{seed}"
+                settings = {**fit_options, "epochs": epochs, "seed": seed, "out_dir": folder}
+                rows[-1].append(_run(contestant, data, settings, judge))
+                bar.update()
+    attributes = {
+        "data": data.name,
+        "binarization": data.binarization,
+        "num_data": len(data.test),
+        "num_particles": num_particles,
+        "evidence_draws": evidence_draws,
+        "active_threshold": active_threshold,
+    }
+    return _table(contestants, likelihoods, seeds, rows, attributes)
+
+
+def _contestants(recipes: Any) -> list[_Contestant]:
+    entries = recipes
+    if isinstance(recipes, Mapping):
+        entries = [(label, *(entry if isinstance(entry, tuple) else (entry,))) for label, entry in recipes.items()]
+    if isinstance(entries, str) or not entries:
+        raise ModelError(f"recipes: expected at least one name or (label, name, options), got {recipes!r}")
+    found: dict[str, _Contestant] = {}
+    for entry in entries:
+        contestant = _contestant(entry)
+        if contestant.label in found:
+            raise ModelError(f"recipe {contestant.label!r} is asked for twice: give each a label of its own")
+        found[contestant.label] = contestant
+    return list(found.values())
+
+
+def _contestant(entry: Any) -> _Contestant:
+    if isinstance(entry, str):
+        return _Contestant(entry, entry)
+    if not (isinstance(entry, tuple) and len(entry) == 3 and isinstance(entry[2], Mapping)):
+        raise ModelError(f"recipes: expected a name or (label, name, options), got {entry!r}")
+    if "seed" in entry[2]:
+        raise ModelError(f"recipe {entry[0]!r}: seed is not an option here; seeds= gives every recipe the same")
+    return _Contestant(*entry)
+
+
+def _check(data: Any, seeds: Sequence[int], num_particles: int, evidence_draws: int) -> None:
+    if not isinstance(data, Dataset):
+        raise DataError(f"data: expected a Dataset with a train and a test split, got {type(data).__name__}")
+    if len(data.test) < 2:
+        raise DataError(f"data {data.name!r}: expected at least 2 test data, found {len(data.test)}")
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ModelError(f"seeds: expected distinct integers, at least one, got {seeds!r}")
+    whole("num_particles", num_particles)
+    whole("evidence_draws", evidence_draws, least=2)
+
+
+def _rehearse(contestant: _Contestant, data: Dataset) -> str:
+    """Refuse now what would be refused after hours of training; the name of the likelihood."""
+    try:
+        vae = contestant.make(data, 0).vae
+        check_data(vae.model, data.test.x)
+    except PplVaeError as error:
+        raise type(error)(f"recipe {contestant.label!r}: {error}") from error
+    return vae.model.likelihood.name
+
+
+def _run(contestant: _Contestant, data: Dataset, settings: dict[str, Any], judge: _Judge) -> dict[str, float]:
+    """Train once and judge."""
+    seed = settings["seed"]
+    try:
+        result = fit(contestant.make(data, seed), data, progress=False, **settings)
+        cost = {"epochs": float(result.epochs_run), "seconds": float(result.history["seconds"].sum())}
+        return judge(result.model, data.test.x, seed) | cost
+    except PplVaeError as error:
+        raise type(error)(f"recipe {contestant.label!r}, seed {seed}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """How a trained model is judged, the same for all."""
+
+    num_particles: int
+    evidence_draws: int
+    active_threshold: float
+
+    @torch.no_grad()
+    def __call__(self, vae: VAE, x: Tensor, seed: int) -> dict[str, float]:
+        """All numbers but what it cost, means over x."""
+        found = evaluate(vae, x, num_particles=self.num_particles, seed=seed).summary()
+        data = beside(vae.model, x)
+        with (
+            seeded(seed + EVIDENCE_STREAM, data.device),
+            unregistered(),
+            pyro.validation_enabled(False),
+            evaluation_mode(vae),
+        ):
+            evidence, variance = importance_bound(vae, data, self.evidence_draws)
+            spread = code_variance(vae, data, self.evidence_draws)
+        return {
+            "elbo": found["elbo"],
+            "elbo_stderr": found["elbo_stderr"],
+            "rate": found["kl"],
+            "distortion": -found["log_likelihood"],
+            "log_evidence": evidence.mean().item(),
+            "log_evidence_stderr": evidence.std().item() / math.sqrt(len(data)),
+            "log_evidence_draw_stderr": math.sqrt(variance.sum().item()) / len(data),
+            "active_units": float((spread > self.active_threshold).sum()),
+        }
+
+
+def importance_bound(vae: VAE, x: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+    """log (1/S) sum_s w_s of every datum, and its variance over draws by the delta method: [N] each."""
+    data_chunk = max(1, CHUNK_NUMBERS // (draws * x[0].numel()))
+    draw_chunk = max(1, min(draws, CHUNK_NUMBERS // x[0].numel()))
+    sizes = [min(draw_chunk, draws - start) for start in range(0, draws, draw_chunk)]
+    bounds, variances = [], []
+    for batch in x.split(data_chunk):
+        runs = (run_terms(vae.model, vae.guide, (batch,), {}, size) for size in sizes)
+        log_weight = torch.cat([run.log_weight.double() for run in runs])
+        bound = log_mean_exp(log_weight)
+        bounds.append(bound)
+        variances.append((log_weight - bound).exp().var(0) / draws)
+    return torch.cat(bounds), torch.cat(variances)
+
+
+def code_variance(vae: VAE, x: Tensor, draws: int) -> Tensor:
+    """Var_x E_q[z_u] of every latent dimension (Burda et al. 2016, sec. 5.2): [L].
+
+    Where q has no mean in closed form it is that of draws, and what their noise adds is taken off.
+    """
+    means, noise = [], []
+    for batch in x.split(max(1, CHUNK_NUMBERS // (draws * vae.latent_dim))):
+        q = vae.encode(batch)
+        try:
+            mean, extra = q.mean, q.mean.new_zeros(q.mean.shape)
+        except NotImplementedError:
+            codes = q.sample((draws,))
+            mean, extra = codes.mean(0), codes.var(0) / draws
+        means.append(mean)
+        noise.append(extra)
+    return torch.cat(means).var(0) - torch.cat(noise).mean(0)
+
+
+def _table(
+    contestants: list[_Contestant],
+    likelihoods: list[str],
+    seeds: Sequence[int],
+    rows: list[list[dict[str, float]]],
+    attributes: dict[str, Any],
+) -> xr.Dataset:
+    variables = {
+        name: (
+            ("recipe", "seed"),
+            [[row[name] for row in per_seed] for per_seed in rows],
+            {"description": description, "units": NOT_NATS.get(name, "nats per datum")},
+        )
+        for name, description in DESCRIPTIONS.items()
+    }
+    coordinates = {
+        "recipe": [contestant.label for contestant in contestants],
+        "seed": list(seeds),
+        "name": ("recipe", [contestant.name for contestant in contestants]),
+        "likelihood": ("recipe", likelihoods),
+    }
+    return xr.Dataset(variables, coordinates, attributes)

@@ -1,0 +1,197 @@
+"""``compare_recipes``: each number against another road to it, refusals by label, no run touches another."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import ppl_vae as pv
+from ppl_vae.data import Dataset
+from ppl_vae.data.dataset import Split
+from ppl_vae.errors import ConvergenceError, DataError, ModelError
+from ppl_vae.inference import evaluate
+from ppl_vae.recipe_comparison import DESCRIPTIONS, code_variance, importance_bound
+from tests.scenarios import draw_data, linear_gaussian
+
+SMALL = {"latent_dim": 2, "network": {"name": "mlp", "hidden": (8,)}}
+RECIPES = [
+    ("plain", "vae", SMALL),
+    ("beta = 16", "beta-vae", {**SMALL, "beta": 16.0}),
+    ("tc", "beta-tc-vae", SMALL),
+    ("vamp", "vamp-vae", {**SMALL, "prior": {"name": "vamp", "num_components": 5}}),
+]
+
+
+def small_data(n=60, held_out=40):
+    """Binary data [n, 6] whose columns depend on one bit."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(size):
+        bit = torch.rand(size, 1, generator=generator).round()
+        return torch.bernoulli(0.1 + 0.8 * bit.expand(-1, 6), generator=generator)
+
+    return Dataset("bits", Split(draw(n)), Split(draw(held_out)), binarization="threshold")
+
+
+def compare(recipes=RECIPES, data=None, **options):
+    settings = {"seeds": (0, 1), "epochs": 2, "batch_size": 20, "evidence_draws": 20}
+    data = small_data() if data is None else data
+    return pv.compare_recipes(recipes, data, progress=False, device="cpu", **{**settings, **options})
+
+
+@pytest.fixture(scope="module")
+def table():
+    return compare()
+
+
+def test_the_table_has_a_row_a_recipe_and_a_column_a_seed(table):
+    assert list(table["recipe"].values) == [label for label, *_ in RECIPES]
+    assert list(table["seed"].values) == [0, 1]
+    assert list(table["name"].values) == ["vae", "beta-vae", "beta-tc-vae", "vamp-vae"]
+    assert set(table["likelihood"].values) == {"bernoulli"}
+    assert set(table.data_vars) == set(DESCRIPTIONS)
+    for variable in table.data_vars.values():
+        assert variable.dims == ("recipe", "seed")
+        assert variable.attrs["description"]
+        assert np.isfinite(variable).all()
+
+
+def test_the_attributes_say_on_which_data_and_with_how_many_draws(table):
+    expected = {"data": "bits", "binarization": "threshold", "num_data": 40, "evidence_draws": 20}
+    expected |= {"num_particles": 16, "active_threshold": 0.01}
+    assert {name: table.attrs[name] for name in expected} == expected
+
+
+def test_the_elbo_is_minus_rate_and_distortion_whatever_was_trained(table):
+    np.testing.assert_allclose(table["elbo"], -table["rate"] - table["distortion"], rtol=1e-5)
+    assert (table["seconds"] > 0).all()
+    assert (table["epochs"] == 2).all()
+    slack = 4 * (table["elbo_stderr"] + table["log_evidence_draw_stderr"])
+    assert (table["log_evidence"] > table["elbo"] - slack).all()
+
+
+def test_means_and_spreads_over_seeds_keep_what_belongs_to_the_recipes(table):
+    mean, spread = table.mean("seed"), table.std("seed", ddof=1)
+    assert mean["elbo"].dims == spread["elbo"].dims == ("recipe",)
+    assert list(mean["likelihood"].values) == ["bernoulli"] * 4
+    assert (spread["elbo"] > 0).all()
+
+
+def test_the_numbers_are_those_of_a_run_by_hand(table):
+    data = small_data()
+    recipe = pv.make("beta-vae", (6,), seed=1, beta=16.0, **SMALL)
+    pv.fit(recipe, data, epochs=2, batch_size=20, seed=1, device="cpu", progress=False)
+    by_hand = evaluate(recipe.vae, data.test.x, num_particles=16, seed=1).summary()
+    row = table.sel(recipe="beta = 16", seed=1)
+    assert row["elbo"].item() == by_hand["elbo"]
+    assert row["rate"].item() == by_hand["kl"]
+    active = (recipe.vae.encode(data.test.x).mean.var(0) > 0.01).sum()
+    assert row["active_units"].item() == active
+
+
+def test_a_run_depends_on_its_own_seed_alone_and_leaves_torch_as_it_was(table):
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    alone = compare(RECIPES[1:2], seeds=(1,))
+    assert torch.equal(torch.get_rng_state(), state)
+    for name in ("elbo", "rate", "log_evidence", "active_units"):
+        assert alone[name].item() == table[name].sel(recipe="beta = 16", seed=1).item()
+
+
+def test_names_and_a_mapping_mean_the_same():
+    by_mapping = compare({"plain": ("vae", SMALL)}, seeds=(0,))
+    assert by_mapping["elbo"].item() == compare(RECIPES[:1], seeds=(0,))["elbo"].item()
+    assert compare(["vae"], seeds=(3,), epochs=1)["recipe"].item() == "vae"
+
+
+def test_an_objective_given_as_an_object_is_not_shared_by_runs():
+    own = pv.inference.RLOO(2)
+    before = {name: value.clone() for name, value in own.state_dict().items()}
+    compare([("own", "vae", {**SMALL, "elbo": own})])
+    assert all(torch.equal(value, before[name]) for name, value in own.state_dict().items())
+
+
+def test_runs_are_written_by_label_and_seed(tmp_path):
+    compare(RECIPES[:1], out_dir=tmp_path)
+    assert all(any((tmp_path / "plain" / f"seed-{seed}").iterdir()) for seed in (0, 1))
+
+
+def test_the_importance_bound_is_exact_at_the_exact_posterior():
+    lg = linear_gaussian(guide="exact")
+    x = draw_data(lg, 9)
+    with torch.no_grad():
+        bound, variance = importance_bound(lg, x, 7)
+        torch.testing.assert_close(bound, lg.log_evidence(x))
+    assert variance.max() < 1e-20
+
+
+def test_the_importance_bound_agrees_with_the_closed_form_within_its_own_error(monkeypatch):
+    """Also when data and draws are cut into chunks: 9 data of 5 numbers, 4000 draws."""
+    monkeypatch.setattr("ppl_vae.recipe_comparison.CHUNK_NUMBERS", 5000)
+    lg = linear_gaussian(seed=1)
+    x = draw_data(lg, 9)
+    with torch.no_grad():
+        bound, variance = importance_bound(lg, x, 4000)
+        off = (bound - lg.log_evidence(x)) / variance.sqrt()
+    assert off.abs().max() < 4.5
+    assert variance.sqrt().max() < 0.1
+
+
+def test_code_variance_without_a_mean_in_closed_form_takes_the_noise_of_draws_off():
+    lg = linear_gaussian()
+    x = draw_data(lg, 400)
+
+    class NoMean:
+        def __init__(self, q):
+            self.q = q
+
+        mean = property(lambda self: (_ for _ in ()).throw(NotImplementedError))
+
+        def sample(self, shape):
+            return self.q.sample(shape)
+
+    class Wrapped:
+        latent_dim = 3
+
+        def encode(self, batch):
+            return NoMean(lg.encode(batch))
+
+    with torch.no_grad():
+        exact, estimated = code_variance(lg, x, 5), code_variance(Wrapped(), x, 5)
+    torch.testing.assert_close(estimated, exact, rtol=0.1, atol=0.02)
+    assert math.isclose(exact[0].item(), lg.encode(x).mean.var(0)[0].item())
+
+
+@pytest.mark.parametrize(
+    ("recipes", "message"),
+    [
+        ([], "expected at least one name"),
+        ("vae", "expected at least one name"),
+        ({"a": "vae"}, r"expected a name or \(label, name, options\), got \('a', 'vae'\)"),
+        (["vae", "vae"], "recipe 'vae' is asked for twice"),
+        ([("a", "vea", {})], "recipe 'a': unknown recipe 'vea'; did you mean 'vae'"),
+        ([("a", "beta-vae", {"betta": 2.0})], "recipe 'a': recipe 'beta-vae': unknown option 'betta'"),
+        ([("a", "vae", {"seed": 2})], "recipe 'a': seed is not an option here"),
+    ],
+)
+def test_recipes_that_cannot_be_meant_are_refused_by_label(recipes, message):
+    with pytest.raises(ModelError, match=message):
+        compare(recipes)
+
+
+def test_other_refusals():
+    with pytest.raises(DataError, match="expected a Dataset with a train and a test split, got Tensor"):
+        compare(data=torch.zeros(4, 6))
+    grey = Dataset("grey", Split(torch.rand(5, 6)), Split(torch.rand(5, 6)))
+    with pytest.raises(DataError, match=r"recipe 'plain': likelihood 'bernoulli' needs binary data"):
+        compare(data=grey)
+    with pytest.raises(ModelError, match="seeds: expected distinct integers"):
+        compare(seeds=(1, 1))
+    with pytest.raises(ModelError, match="evidence_draws must be an integer of at least 2, got 1"):
+        compare(evidence_draws=1)
+
+
+def test_a_run_that_breaks_names_its_recipe_and_seed():
+    with pytest.raises(ConvergenceError, match="recipe 'plain', seed 0: "):
+        compare(RECIPES[:1], lr=1e30, epochs=5)
