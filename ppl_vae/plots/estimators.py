@@ -165,7 +165,7 @@ def plot_snr(tables: xr.Dataset, title: str | None = None) -> Figure:
         axes.set_yscale("log")
         _plain_ticks(axes.yaxis)
         axes.xaxis.set_major_locator(FixedLocator(particles.tolist()))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(_plain))
         axes.xaxis.set_minor_locator(NullLocator())
         _draw_slopes(axes, particles)
     _finish_grid(panels, r"particles $K$", "signal-to-noise ratio")
@@ -244,12 +244,16 @@ def _finish_grid(panels: list[Axes], x_label: str, y_label: str) -> None:
             axes.tick_params(labelbottom=True)
 
 
+def _plain(value: float, _: int | None) -> str:
+    return f"{value:g}"
+
+
 def _plain_ticks(axis: Axis) -> None:
     """Plain numbers on a logarithmic axis, at 1, 2, 5 where it is short."""
     low, high = axis.get_view_interval()
     short = high < 200 * low
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if short else (1,), numticks=9))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(_plain))
     axis.set_minor_formatter(NullFormatter())
 
 

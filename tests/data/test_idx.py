@@ -39,7 +39,7 @@ def test_gzip_is_seen_by_content_not_by_name(tmp_path: Path) -> None:
         (b"\0\0\x08\x01\0\0\0\x05abc", r"expected 5 bytes, found the end after 3 \(truncated\)"),
         (b"\0\0\x08\x01\0\0\0\x03abcd", "further bytes after the content"),
         (b"\0\0\x08\x02\0\0\0\x03\0\0\0\0", r"empty shape \(3, 0\)"),
-        (b"\0\0\x08\x01\xff\xff\xff\xffabc", "claims|too short"),
+        (b"\0\0\x08\x01\xff\xff\xff\xffabc", "claim|too short"),
     ],
 )
 @pytest.mark.parametrize("zipped", [False, True])
