@@ -28,6 +28,7 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/mnist_published.py
+	$(BIN)/python benchmarks/mnist_recipes.py
 
 clean:
 	rm -rf .venv runs
