@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +15,13 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions.util import detach
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.stopped import stopped_guide
 from ppl_vae.registration import unregistered
 
 # A site of a Pyro trace. Pyro's own type has optional fields that every sample site does have.
@@ -109,7 +108,7 @@ def run_pair(
             guide_sites, model_latent, observed = _sort(guide_trace, model_trace, gradient)
             stopped = {}
             if gradient == "path":
-                stopped = _stopped_guide(guide, guide_sites, guide_trace, draws, args, kwargs)
+                stopped = stopped_guide(guide, guide_sites, guide_trace, draws, args, kwargs)
     nodes = {**guide_sites, **model_latent, **observed}
     num_data, data_scale = _data_plate(nodes)
     scales = _scales(guide_sites, model_latent, nodes)
@@ -208,64 +207,6 @@ def _sample_nodes(trace: poutine.Trace) -> dict[str, Node]:
         and not poutine.util.site_is_subsample(node)
         and not (node["infer"] or {}).get("_deterministic")
     }
-
-
-def _stopped_guide(
-    guide: Program,
-    sites: dict[str, Node],
-    trace: poutine.Trace,
-    draws: dict[str, Tensor],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Every site's q with the guide's parameters stopped but the dependence on earlier draws kept."""
-    if len(sites) == 1:
-        return {name: detach(node["fn"]) for name, node in sites.items()}
-    leaves = leaves_of([node["fn"].log_prob(draws[name]) for name, node in sites.items()])
-    with _stopped(leaves), poutine.block():
-        replayed = poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*args, **kwargs)
-    return {name: StoppedDensity(replayed.nodes[name]["fn"], leaves) for name in sites}
-
-
-@dataclass(frozen=True)
-class StoppedDensity:
-    """A distribution that may hold some leaves as they are, for which they are constants."""
-
-    q: Any
-    leaves: list[Tensor]
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Its density."""
-        with _stopped(self.leaves):
-            return self.q.log_prob(value)
-
-
-def leaves_of(tensors: list[Tensor]) -> list[Tensor]:
-    """Every parameter that tensors depend on, wherever it is kept: in a module, in the store, in a closure."""
-    seen, found, stack = set(), [], [tensor.grad_fn for tensor in tensors]
-    while stack:
-        step = stack.pop()
-        if step is not None and step not in seen:
-            seen.add(step)
-            stack.extend(parent for parent, _ in step.next_functions)
-            if hasattr(step, "variable"):
-                found.append(step.variable)
-    return found
-
-
-@contextlib.contextmanager
-def _stopped(leaves: list[Tensor]) -> Iterator[None]:
-    """Run a program for which some leaves are constants."""
-    try:
-        for leaf in leaves:
-            leaf.requires_grad_(False)
-        with warnings.catch_warnings():
-            # pyro.module remarks on every parameter that takes no gradient.
-            warnings.filterwarnings("ignore", message=".*was not registered in the param store")
-            yield
-    finally:
-        for leaf in leaves:
-            leaf.requires_grad_(True)
 
 
 def _data_plate(nodes: dict[str, Node]) -> tuple[int, float]:

@@ -26,8 +26,9 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.pair import StoppedDensity, run_pair
+from ppl_vae.inference.pair import run_pair
 from ppl_vae.inference.placement import beside
+from ppl_vae.inference.stopped import StoppedDensity
 from ppl_vae.kl import coordinate_kl, kl_divergence
 
 Gradient = Literal["total", "path", "score"]

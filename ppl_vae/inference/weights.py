@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.evaluation import evaluation_mode
 from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.pair import Program, leaves_of, owner
+from ppl_vae.inference.pair import Program, owner
+from ppl_vae.inference.stopped import leaves_of
 from ppl_vae.registration import unregistered
 
 
