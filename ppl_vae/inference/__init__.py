@@ -4,11 +4,11 @@ from ppl_vae.inference import schedules
 from ppl_vae.inference.aggregate_posterior import DIP, MMD, TotalCorrelation
 from ppl_vae.inference.comparison import compare_estimators
 from ppl_vae.inference.discrete import Enumeration, GumbelSoftmax
-from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, Estimator, MonteCarloKL, StickingTheLanding
+from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.estimators import get_elbo, list_estimators
 from ppl_vae.inference.evaluation import Evaluation, evaluate
 from ppl_vae.inference.importance_weighted import CIWAE, MIWAE, PIWAE, DReG, ImportanceWeighted, Renyi
-from ppl_vae.inference.objective import Objective
+from ppl_vae.inference.objective import Estimator, Objective
 from ppl_vae.inference.objectives import Annealed, Beta, Capacity, FreeBits, ReconstructionError
 from ppl_vae.inference.particles import compare_over_particles
 from ppl_vae.inference.score_function import RLOO, VIMCO, ScoreFunction

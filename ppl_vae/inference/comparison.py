@@ -23,9 +23,10 @@ from tqdm.auto import tqdm
 
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.discrete import Enumeration
-from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, Estimator, MonteCarloKL, StickingTheLanding
+from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.estimators import get_elbo, list_estimators
 from ppl_vae.inference.evaluation import evaluation_mode
+from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.reference import Reference, reference

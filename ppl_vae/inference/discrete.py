@@ -15,7 +15,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.elbo import Estimator
+from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.pair import HANDLED
 from ppl_vae.inference.terms import Terms
 

@@ -8,62 +8,10 @@ unbiased, for the value and for the gradient, with any number of particles.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Any
-
 from torch import Tensor
 
-from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.pair import Program
-from ppl_vae.inference.terms import Gradient, Terms, admit
-
-
-class Estimator(Objective):
-    """An estimator of a bound on log p(x), per datum.
-
-    A subclass states the bound; where the bound's own derivative is not the gradient estimate, it states a
-    ``surrogate`` whose derivative is.
-
-    Args:
-        num_particles: K draws per datum.
-    """
-
-    passes_kl_weight = True
-    # Whether the bound is a mean log likelihood minus ``kl``, so that an objective may weight the two apart.
-    separates_kl = False
-
-    @abstractmethod
-    def bound(self, terms: Terms) -> Tensor:
-        """The estimate of the bound: [N], nats per datum, higher is better."""
-
-    def surrogate(self, terms: Terms) -> Tensor | None:
-        """[N], differentiated in place of ``bound``; None where the bound is differentiated itself."""
-        return None
-
-    def kl(self, terms: Terms) -> Tensor:
-        """This estimator's reading of the KL term, times kl_weight: [K, N], nats."""
-        return terms.kl_weight * (terms.log_guide - terms.log_prior)
-
-    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Minus the mean of the bound over the batch, nats per datum, with the surrogate's gradient."""
-        bound, surrogate = self.bound(terms), self.surrogate(terms)
-        if surrogate is not None:
-            bound = surrogate + (bound - surrogate).detach()
-        return -bound.mean()
-
-    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """The bound for every datum: [N], nats, higher is better. Gradients flow.
-
-        Raises:
-            ModelError: the pair is refused; the site is named.
-            DataError: the model's likelihood has no density for some value of x.
-        """
-        return self.bound(self.run(model, guide, admit(model, x), *args, **kwargs))
-
-    @property
-    def estimator(self) -> Estimator:
-        """Itself: an estimator is an objective that weights nothing."""
-        return self
+from ppl_vae.inference.objective import Estimator
+from ppl_vae.inference.terms import Gradient, Terms
 
 
 class MonteCarloKL(Estimator):

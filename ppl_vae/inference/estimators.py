@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, Estimator, MonteCarloKL, StickingTheLanding
+from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.importance_weighted import CIWAE, MIWAE, PIWAE, DReG, ImportanceWeighted, Renyi
-from ppl_vae.inference.objective import Objective
+from ppl_vae.inference.objective import Estimator, Objective
 from ppl_vae.inference.score_function import RLOO, VIMCO, ScoreFunction
 from ppl_vae.inference.thermodynamic import Thermodynamic
 from ppl_vae.inference.upper_bounds import CUBO

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ppl_vae.checks import real, whole
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.elbo import Estimator
 from ppl_vae.inference.gradients import scale_at_draws, split_surrogate
+from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.terms import Gradient, Terms
 
 

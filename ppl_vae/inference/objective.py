@@ -2,14 +2,15 @@
 
 An objective is an nn.Module with ``forward(terms, step) -> loss``, minus the mean over the batch in nats per
 datum. It may own parameters. Called with a model and a guide it becomes a module whose value is, as in
-Pyro, minus the SUM over the data (times N / B under a subsampled plate).
+Pyro, minus the SUM over the data (times N / B under a subsampled plate). An estimator is the objective that
+weights nothing: it states a bound per datum.
 """
 
 from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyro
 import torch
@@ -20,10 +21,7 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair import Program, owner
-from ppl_vae.inference.terms import Gradient, Terms, check_data, run_terms
-
-if TYPE_CHECKING:
-    from ppl_vae.inference.elbo import Estimator
+from ppl_vae.inference.terms import Gradient, Terms, admit, check_data, run_terms
 
 
 class Loss(ELBOModule):
@@ -133,3 +131,51 @@ class Objective(pyro.infer.ELBO, nn.Module):
             return
         check_data(model, args[0])
         self._judged.add(judged)
+
+
+class Estimator(Objective):
+    """An estimator of a bound on log p(x), per datum.
+
+    A subclass states the bound; where the bound's own derivative is not the gradient estimate, it states a
+    ``surrogate`` whose derivative is.
+
+    Args:
+        num_particles: K draws per datum.
+    """
+
+    passes_kl_weight = True
+    # Whether the bound is a mean log likelihood minus ``kl``, so that an objective may weight the two apart.
+    separates_kl = False
+
+    @abstractmethod
+    def bound(self, terms: Terms) -> Tensor:
+        """The estimate of the bound: [N], nats per datum, higher is better."""
+
+    def surrogate(self, terms: Terms) -> Tensor | None:
+        """[N], differentiated in place of ``bound``; None where the bound is differentiated itself."""
+        return None
+
+    def kl(self, terms: Terms) -> Tensor:
+        """This estimator's reading of the KL term, times kl_weight: [K, N], nats."""
+        return terms.kl_weight * (terms.log_guide - terms.log_prior)
+
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """Minus the mean of the bound over the batch, nats per datum, with the surrogate's gradient."""
+        bound, surrogate = self.bound(terms), self.surrogate(terms)
+        if surrogate is not None:
+            bound = surrogate + (bound - surrogate).detach()
+        return -bound.mean()
+
+    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """The bound for every datum: [N], nats, higher is better. Gradients flow.
+
+        Raises:
+            ModelError: the pair is refused; the site is named.
+            DataError: the model's likelihood has no density for some value of x.
+        """
+        return self.bound(self.run(model, guide, admit(model, x), *args, **kwargs))
+
+    @property
+    def estimator(self) -> Estimator:
+        """Itself: an estimator is an objective that weights nothing."""
+        return self

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ppl_vae.checks import positive, real, whole
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.elbo import AnalyticKL, Estimator
+from ppl_vae.inference.elbo import AnalyticKL
 from ppl_vae.inference.estimators import as_objective
-from ppl_vae.inference.objective import Objective
+from ppl_vae.inference.objective import Estimator, Objective
 from ppl_vae.inference.pair import Program
 from ppl_vae.inference.schedules import Schedule, at, describe
 from ppl_vae.inference.terms import Terms, admit

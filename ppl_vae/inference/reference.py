@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.elbo import AnalyticKL, Estimator, MonteCarloKL
+from ppl_vae.inference.elbo import AnalyticKL, MonteCarloKL
 from ppl_vae.inference.importance_weighted import log_mean_exp
+from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.pair import Program
 from ppl_vae.inference.repeats import ACTIVATIONS_PER_OUTPUT, repeat
 from ppl_vae.inference.score_function import RLOO

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.elbo import Estimator
 from ppl_vae.inference.noise import GivenNoise, noise_shapes
+from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.pair import Program
 from ppl_vae.inference.terms import Terms, run_terms
 from ppl_vae.inference.weights import Weights

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.inference.elbo import Estimator
 from ppl_vae.inference.importance_weighted import log_mean_exp
+from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.terms import Gradient, Terms
 
 

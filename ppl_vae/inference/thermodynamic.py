@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.elbo import Estimator
+from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.score_function import score_surrogate
 from ppl_vae.inference.terms import Gradient, Terms
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.elbo import Estimator
 from ppl_vae.inference.gradients import split_surrogate
 from ppl_vae.inference.importance_weighted import log_mean_exp
+from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.terms import Terms
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ppl_vae.inference.elbo import Estimator
 from ppl_vae.inference.importance_weighted import log_mean_exp
+from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.score_function import score_surrogate
 from ppl_vae.inference.terms import Gradient, Terms
 
