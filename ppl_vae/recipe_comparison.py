@@ -20,14 +20,13 @@ import xarray as xr
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ppl_vae.checks import whole
 from ppl_vae.data import Dataset
 from ppl_vae.errors import DataError, ModelError, PplVaeError
-from ppl_vae.inference import evaluate, fit
+from ppl_vae.inference import evaluate, evidence, fit
 from ppl_vae.inference.evaluation import CHUNK_NUMBERS, evaluation_mode
-from ppl_vae.inference.importance_weighted import log_mean_exp
 from ppl_vae.inference.placement import beside
-from ppl_vae.inference.settings import whole
-from ppl_vae.inference.terms import check_data, run_terms
+from ppl_vae.inference.terms import check_data
 from ppl_vae.models import VAE
 from ppl_vae.randomness import seeded
 from ppl_vae.recipes import RECIPES, Recipe, make, option_names
@@ -209,32 +208,27 @@ class _Judge:
             pyro.validation_enabled(False),
             evaluation_mode(vae),
         ):
-            evidence, variance = importance_bound(vae, data, self.evidence_draws)
+            bound, variance = importance_bound(vae, data, self.evidence_draws)
             spread = code_variance(vae, data, self.evidence_draws)
         return {
             "elbo": found["elbo"],
             "elbo_stderr": found["elbo_stderr"],
             "rate": found["kl"],
             "distortion": -found["log_likelihood"],
-            "log_evidence": evidence.mean().item(),
-            "log_evidence_stderr": evidence.std().item() / math.sqrt(len(data)),
+            "log_evidence": bound.mean().item(),
+            "log_evidence_stderr": bound.std().item() / math.sqrt(len(data)),
             "log_evidence_draw_stderr": math.sqrt(variance.sum().item()) / len(data),
             "active_units": float((spread > self.active_threshold).sum()),
         }
 
 
 def importance_bound(vae: VAE, x: Tensor, draws: int) -> tuple[Tensor, Tensor]:
-    """log (1/S) sum_s w_s of every datum, and its variance over draws by the delta method: [N] each."""
+    """The importance bound of every datum and its variance over draws: [N] each, in memory-bounded chunks."""
     data_chunk = max(1, CHUNK_NUMBERS // (draws * x[0].numel()))
     draw_chunk = max(1, min(draws, CHUNK_NUMBERS // x[0].numel()))
     sizes = [min(draw_chunk, draws - start) for start in range(0, draws, draw_chunk)]
-    bounds, variances = [], []
-    for batch in x.split(data_chunk):
-        runs = (run_terms(vae.model, vae.guide, (batch,), {}, size) for size in sizes)
-        log_weight = torch.cat([run.log_weight.double() for run in runs])
-        bound = log_mean_exp(log_weight)
-        bounds.append(bound)
-        variances.append((log_weight - bound).exp().var(0) / draws)
+    found = [evidence.importance_bound(vae.model, vae.guide, batch, sizes) for batch in x.split(data_chunk)]
+    bounds, variances = zip(*found, strict=True)
     return torch.cat(bounds), torch.cat(variances)
 
 

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.elbo import AnalyticKL, MonteCarloKL
-from ppl_vae.inference.importance_weighted import log_mean_exp
+from ppl_vae.inference.evidence import importance_bound
 from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.pair import Program
 from ppl_vae.inference.repeats import ACTIVATIONS_PER_OUTPUT, repeat
 from ppl_vae.inference.score_function import RLOO
-from ppl_vae.inference.terms import run_terms
 from ppl_vae.inference.weights import Weights
 from ppl_vae.randomness import seeded
 
@@ -107,11 +106,9 @@ def _reference_estimator(model: Program, guide: Program, x: Tensor, seed: int) -
 
 @torch.no_grad()
 def _importance_bound(model: Program, guide: Program, x: Tensor, memory_limit: int) -> tuple[float, float]:
-    """Mean over data of log (1/S) sum_s w_s, and its Monte-Carlo standard error by the delta method."""
+    """The mean of the importance bound over data, and its Monte-Carlo standard error."""
     per_draw = x.element_size() * ACTIVATIONS_PER_OUTPUT * x.numel()
     draws = max(1, min(EVIDENCE_DRAWS, memory_limit // per_draw))
     chunks = [draws] * (EVIDENCE_DRAWS // draws) + [EVIDENCE_DRAWS % draws] * (EVIDENCE_DRAWS % draws > 0)
-    log_weight = torch.cat([run_terms(model, guide, (x,), {}, k).log_weight.double() for k in chunks])
-    relative = (log_weight - log_weight.logsumexp(0) + math.log(len(log_weight))).exp()
-    variance = relative.var(0) / len(log_weight)
-    return log_mean_exp(log_weight).mean().item(), math.sqrt(variance.sum().item()) / x.shape[0]
+    bound, variance = importance_bound(model, guide, x, chunks)
+    return bound.mean().item(), math.sqrt(variance.sum().item()) / x.shape[0]
