@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,19 +70,13 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0) -> Eva
     if x.dim() == 0 or len(x) == 0:
         raise DataError(f"data are empty: shape {list(x.shape)}")
     check_data(model, x)
-    with (
-        seeded(seed + EVALUATION_STREAM, x.device),
-        unregistered(),
-        pyro.validation_enabled(False),
-        evaluation_mode(model, guide),
-    ):
+    with evaluating(model, guide, seed=seed + EVALUATION_STREAM, device=x.device):
         return _in_chunks(model, guide, x, num_particles)
 
 
 def _in_chunks(model: Program, guide: Program, x: Tensor, num_particles: int) -> Evaluation:
-    chunk = max(1, CHUNK_NUMBERS // (num_particles * max(1, x[0].numel())))
     closed_form, rows = True, []
-    for batch in x.split(chunk):
+    for batch in x.split(data_per_chunk(x, num_particles)):
         terms = run_terms(model, guide, (batch,), {}, num_particles)
         kl, closed_form = closed_form_or_monte_carlo(terms)
         rows.append(torch.stack([terms.log_likelihood.mean(0), kl.mean(0)]))
@@ -94,6 +90,26 @@ def closed_form_or_monte_carlo(terms: Terms) -> tuple[Tensor, bool]:
         return terms.kl(), True
     except ModelError:
         return terms.log_guide - terms.log_prior, False
+
+
+def data_per_chunk(x: Tensor, num_particles: int, numbers: int | None = None) -> int:
+    """How many data of x [N, *event_shape] a pass takes with K particles each: at most ``numbers`` numbers."""
+    return max(1, (numbers or CHUNK_NUMBERS) // (num_particles * max(1, x[0].numel())))
+
+
+@contextlib.contextmanager
+def evaluating(*programs: Program, seed: int, device: torch.device) -> Iterator[None]:
+    """Run a pair that is not to change: a stream of its own at ``seed``, evaluation mode, nothing registered.
+
+    Whether gradients are recorded is left to the caller.
+    """
+    with (
+        seeded(seed, device),
+        unregistered(),
+        pyro.validation_enabled(False),
+        evaluation_mode(*programs),
+    ):
+        yield
 
 
 class evaluation_mode:  # noqa: N801  (a context manager, named as torch's own no_grad)

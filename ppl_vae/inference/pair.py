@@ -115,6 +115,26 @@ def run_pair(
     return PairRun(guide_sites, draws, model_latent, observed, stopped, scales, num_data, data_scale)
 
 
+def run_model(
+    model: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
+) -> tuple[dict[str, Node], dict[str, Node], dict[str, Any], int]:
+    """Run the model alone, with ``values`` setting its latent sites.
+
+    Returns:
+        The trace nodes of the latent and of the observed sites, every site's own scale, and N.
+
+    Raises:
+        ModelError: the model is refused; the site is named.
+    """
+    registration = contextlib.nullcontext() if am_i_wrapped() else unregistered()
+    with registration, _plates_named(), values, _particles(num_particles):
+        trace = poutine.trace(model).get_trace(*args)
+    nodes = _sample_nodes(trace)
+    latent, observed = _split_observed(nodes)
+    num_data, _ = _data_plate(nodes)
+    return latent, observed, {name: _own_scale(node) for name, node in nodes.items()}, num_data
+
+
 def _particles(number: int) -> contextlib.AbstractContextManager[Any]:
     return pyro.plate(PARTICLES, number, dim=-2) if number > 1 else contextlib.nullcontext()
 
@@ -174,9 +194,8 @@ def _trace_guide(
 
 def _sort(guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str) -> tuple[dict[str, Node], ...]:
     """Latent sites of the guide, latent sites of the model, observed sites; or a refusal."""
-    in_guide, in_model = _sample_nodes(guide_trace), _sample_nodes(model_trace)
-    latent = {name: node for name, node in in_model.items() if not node["is_observed"]}
-    observed = {name: node for name, node in in_model.items() if node["is_observed"]}
+    in_guide = _sample_nodes(guide_trace)
+    latent, observed = _split_observed(_sample_nodes(model_trace))
     for name, node in in_guide.items():
         if name in observed:
             raise ModelError(f"site {name!r} is sampled in the guide but observed in the model")
@@ -193,9 +212,15 @@ def _sort(guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str)
     for name in latent:
         if name not in in_guide:
             raise ModelError(f"site {name!r} is latent in the model but missing from the guide")
+    return in_guide, latent, observed
+
+
+def _split_observed(nodes: dict[str, Node]) -> tuple[dict[str, Node], dict[str, Node]]:
+    latent = {name: node for name, node in nodes.items() if not node["is_observed"]}
+    observed = {name: node for name, node in nodes.items() if node["is_observed"]}
     if not observed:
         raise ModelError("the model observes nothing: no site has obs=")
-    return in_guide, latent, observed
+    return latent, observed
 
 
 def _sample_nodes(trace: poutine.Trace) -> dict[str, Node]:

@@ -1,0 +1,132 @@
+"""The programs at given points, and the model on its own: what HMC, annealing and calibration stand on.
+
+log p(z, x) = log p(z) + log p(x|z)    at z that somebody else chose
+log q(z|x)                             at the same z
+z, x ~ p(z, x)                         data simulated from the model
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair import HANDLED, Program, run_model
+from ppl_vae.inference.terms import Observation, Terms, per_datum, run_terms
+
+
+@dataclass(frozen=True)
+class Joint:
+    """The model's densities at given latent values.
+
+    Attributes:
+        log_prior: log p(z_nk), summed over sites: [K, N], nats.
+        log_likelihood: log p(x_n | z_nk), summed over observed sites: [K, N], nats.
+        priors: p of every latent site, in the model's order.
+        observations: the observed sites by name.
+    """
+
+    log_prior: Tensor
+    log_likelihood: Tensor
+    priors: Mapping[str, dist.TorchDistribution]
+    observations: Mapping[str, Observation]
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Data from the model: the latent values [N, *event] by site, and x [N, *event_shape]."""
+
+    values: Mapping[str, Tensor]
+    x: Tensor
+
+
+class _Given(Messenger):
+    """Every latent site at a given value [K, N, *event] ([N, *event] where K is 1)."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = {name: value[0] if len(value) == 1 else value for name, value in values.items()}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"] or msg["name"] not in self.values:
+            return
+        msg["value"] = self.values[msg["name"]]
+        msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
+        msg["done"] = True
+
+
+def log_joint(model: Program, x: Any, values: Mapping[str, Tensor]) -> Joint:
+    """log p(z) and log p(x|z) at given z, without a run of the guide. Gradients flow to z.
+
+    Args:
+        model: a Pyro program, called as model(x).
+        x: the data, N of them.
+        values: of every latent site, [K, N, *event].
+
+    Raises:
+        ModelError: a latent site has no value; it is named.
+    """
+    num_particles = len(next(iter(values.values())))
+    latent, observed, scales, num_data = run_model(model, (x,), num_particles, _Given(values))
+    for name in latent:
+        if name not in values:
+            raise ModelError(f"site {name!r} of the model was given no value; sites given: {list(values)}")
+    shape = torch.Size((num_particles, num_data))
+
+    def total(nodes: Mapping[str, Any]) -> Tensor:
+        densities = [
+            per_datum(name, node["fn"].log_prob(node["value"]), shape, scales[name], node["mask"])
+            for name, node in nodes.items()
+        ]
+        return sum(densities[1:], start=densities[0])
+
+    return Joint(
+        total(latent),
+        total(observed),
+        {name: node["fn"] for name, node in latent.items()},
+        {name: Observation(node["value"], node["fn"]) for name, node in observed.items()},
+    )
+
+
+def terms_at(model: Program, guide: Program, x: Any, values: Mapping[str, Tensor]) -> Terms:
+    """The Terms of a pair at given latent values instead of the guide's own draws.
+
+    Args:
+        model: a Pyro program, called as model(x).
+        guide: its guide.
+        x: the data, N of them.
+        values: of every latent site, [K, N, *event].
+
+    Raises:
+        ModelError: the pair is refused, or its guide has a density at its own draws alone; the site is named.
+    """
+    num_particles = len(next(iter(values.values())))
+    return run_terms(model, guide, (x,), {}, num_particles, draw_handler=_Given(values))
+
+
+@torch.no_grad()
+def simulate(model: Program, x: Any) -> Simulated:
+    """z, x ~ p(z, x), as many as there are data in ``x``, whose values are not looked at.
+
+    Raises:
+        ModelError: the model observes more than one site, so that a draw of x is no argument for it; or
+            its likelihood cannot be drawn from.
+    """
+    trace = poutine.trace(poutine.uncondition(model)).get_trace(x)
+    latent: dict[str, Tensor] = {}
+    replicated: dict[str, Tensor] = {}
+    for name, node in trace.nodes.items():
+        if node["type"] != "sample" or poutine.util.site_is_subsample(node):
+            continue
+        (replicated if (node["infer"] or {}).get("was_observed") else latent)[name] = node["value"]
+    if len(replicated) != 1:
+        raise ModelError(f"simulated data need one observed site, and the model has {list(replicated)}")
+    (drawn,) = replicated.values()
+    return Simulated(latent, drawn)
