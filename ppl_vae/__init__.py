@@ -10,7 +10,7 @@
 
 from importlib.metadata import version
 
-from ppl_vae import data, errors, inference, kl, models, networks, plots
+from ppl_vae import data, diagnostics, errors, inference, kl, models, networks, plots
 from ppl_vae.data import list_datasets, load_dataset
 from ppl_vae.inference import compare_estimators, evaluate, fit
 from ppl_vae.models import VAE, LinearGaussianVAE, load
@@ -26,6 +26,7 @@ __all__ = [
     "compare_estimators",
     "compare_recipes",
     "data",
+    "diagnostics",
     "errors",
     "evaluate",
     "fit",

@@ -122,7 +122,8 @@ def simulate(model: Program, x: Any) -> Simulated:
     trace = poutine.trace(poutine.uncondition(model)).get_trace(x)
     latent: dict[str, Tensor] = {}
     replicated: dict[str, Tensor] = {}
-    for name, node in trace.nodes.items():
+    nodes: dict[str, Any] = trace.nodes
+    for name, node in nodes.items():
         if node["type"] != "sample" or poutine.util.site_is_subsample(node):
             continue
         (replicated if (node["infer"] or {}).get("was_observed") else latent)[name] = node["value"]

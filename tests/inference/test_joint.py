@@ -57,7 +57,7 @@ def test_gradient_reaches_the_latents(workbench):
 
 
 def test_terms_at_are_those_of_the_exact_posterior(workbench):
-    lg, weight, bias, x, z = workbench
+    _, weight, bias, x, z = workbench
     exact = pv.LinearGaussianVAE(weight, bias, 0.7, guide="exact")
     exact.reset_guide()
     terms = terms_at(exact.model, exact.guide, x, {"z": z})
