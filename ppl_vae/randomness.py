@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
-from ppl_vae.checks import whole
+from ppl_vae.checks import integer, whole
 from ppl_vae.errors import ModelError
 
 
@@ -42,3 +43,19 @@ def reseed(seed: int, device: torch.device) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
+
+
+def derived_seed(seed: int, *path: int) -> int:
+    """A seed of 32 bits for the stream that ``path`` names under ``seed``.
+
+    Torch's generator of the CPU looks at the lowest 32 bits of a seed alone, so that a stream cannot be told
+    from another by an offset above them.
+
+    Raises:
+        ModelError: ``seed`` is no integer.
+
+    >>> derived_seed(0, 1) != derived_seed(0, 2) != derived_seed(1, 2)
+    True
+    """
+    words = [integer("seed", seed, least=None) & (2**64 - 1), *path]
+    return int(np.random.SeedSequence(words).generate_state(1)[0])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ppl_vae.randomness import reseed, seeded
+from ppl_vae.randomness import derived_seed, reseed, seeded
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**40 + 3])
@@ -67,3 +67,25 @@ def test_the_device_stream_is_left_as_it_was_found():
     with seeded(5, "cuda"):
         assert torch.equal(torch.randn(3, device="cuda"), first)
     assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_derived_seeds_are_apart_in_the_bits_that_torch_looks_at():
+    """Torch's generator of the CPU takes a seed modulo 2^32: an offset of 2^40 would change nothing."""
+    paths = [(seed, stream, part) for seed in (0, 1, -1, 2**40) for stream in (8, 9) for part in (0, 1)]
+    seeds = [derived_seed(*path) for path in paths]
+    assert len(set(seeds)) == len(paths)
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert seeds == [derived_seed(*path) for path in paths]
+
+
+def test_streams_under_one_seed_are_different_streams():
+    """Torch's CPU generator reads 32 bits of a seed: an offset above them would give the same draws again."""
+    draws = {
+        tuple(torch.rand(3, generator=torch.Generator().manual_seed(s)).tolist())
+        for s in [3, *(derived_seed(3, stream) for stream in range(60)), derived_seed(4, 0), derived_seed(3, 0, 1)]
+    }
+    assert len(draws) == 63
+
+
+def test_a_negative_seed_has_streams_too():
+    assert derived_seed(-1, 2) != derived_seed(1, 2)
