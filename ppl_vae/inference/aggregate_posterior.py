@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ppl_vae.checks import positive, real, whole
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.objectives import Weighting
@@ -49,8 +50,10 @@ class TotalCorrelation(Weighting):
         self.require_separate_kl()
         if sampling not in ("weighted", "stratified"):
             raise ModelError(f"sampling must be 'weighted' or 'stratified', got {sampling!r}")
-        self.num_data = num_data
-        self.alpha, self.beta, self.gamma = alpha, beta, gamma
+        self.num_data = whole("num_data", num_data, least=2)
+        self.alpha, self.beta, self.gamma = (
+            real(name, weight, least=0) for name, weight in (("alpha", alpha), ("beta", beta), ("gamma", gamma))
+        )
         self.sampling = sampling
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
@@ -137,7 +140,13 @@ class MMD(Weighting):
     ) -> None:
         super().__init__(elbo)
         self.require_separate_kl()
-        self.alpha, self.scale, self.length = alpha, scale, length
+        self.alpha, self.scale = real("alpha", alpha), real("scale", scale, least=0)
+        self.length = None if length is None else positive("length", length)
+        if self.alpha > 1 or self.alpha + self.scale < 1:
+            raise ModelError(
+                f"MMD needs alpha of at most 1 and alpha + scale of at least 1, got {alpha} and {scale}: "
+                "else it would reward a divergence"
+            )
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Nats per datum, plus the weighted MMD^2."""
@@ -196,14 +205,19 @@ class DIP(Weighting):
         super().__init__(elbo)
         if kind not in ("i", "ii"):
             raise ModelError(f"kind must be 'i' or 'ii', got {kind!r}")
-        self.kind, self.off_diagonal, self.diagonal = kind, off_diagonal, diagonal
+        self.kind = kind
+        self.off_diagonal, self.diagonal = (
+            real(name, weight, least=0) for name, weight in (("off_diagonal", off_diagonal), ("diagonal", diagonal))
+        )
         self.passes_kl_weight = self.weighted.passes_kl_weight
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Nats per datum, plus the penalty."""
         site = _only_site(terms)
         loc, scale = (t.expand(site.value.shape)[0] for t in diagonal_loc_scale(site.q))
-        covariance = loc.mT.cov()
+        # Not Tensor.cov, which compares values on the host.
+        centred = loc - loc.mean(0)
+        covariance = centred.mT @ centred / (len(loc) - 1)
         if self.kind == "ii":
             covariance = covariance + scale.square().mean(0).diag()
         diagonal = covariance.diagonal()

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ppl_vae.data import Dataset, binarize
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.randomness import derived_seed
 
-# Streams of random numbers besides the training stream, told apart by an offset on the user's seed.
-SPLIT_STREAM, BINARIZATION_STREAM, ORDER_STREAM = 1 << 40, 2 << 40, 3 << 40
+# Streams of random numbers besides the training stream, told apart by a number under the user's seed.
+SPLIT_STREAM, BINARIZATION_STREAM, ORDER_STREAM = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,18 @@ class TrainingData:
             raise DataError("data are empty: there is not one batch")
         return first
 
-    def epoch(self, epoch: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    def epoch(self, epoch: int, batch_size: int, seed: int) -> Iterable[Tensor]:
         """The batches of one epoch, every datum once, in an order that depends on (seed, epoch) alone."""
         if self.x is None:
-            yield from self._own_batches()
-            return
-        generator = torch.Generator().manual_seed(seed + ORDER_STREAM + (epoch << 20))
+            return self._own_batches()
+        generator = torch.Generator().manual_seed(derived_seed(seed, ORDER_STREAM, epoch))
         order = torch.randperm(len(self.x), generator=generator).to(self.x.device)
-        for indices in order.split(batch_size):
-            batch = self.x.index_select(0, indices)
-            yield batch.bernoulli() if self.dynamic else batch
+        return IndexedBatches(self, self.x, order.split(batch_size))
+
+    def batch(self, x: Tensor, indices: Tensor) -> Tensor:
+        """Those data of x [B, *event_shape], binarised if that is to be."""
+        batch = x.index_select(0, indices)
+        return batch.bernoulli() if self.dynamic else batch
 
     def _own_batches(self) -> Iterator[Tensor]:
         for batch in self.batches or ():
@@ -72,6 +75,24 @@ class TrainingData:
         """The same on a device, as floats of a dtype."""
         move = {n: t.to(device, dtype) for n in ("x", "validation", "test") if (t := getattr(self, n)) is not None}
         return replace(self, **move, place=(device, dtype))
+
+
+@dataclass(frozen=True)
+class IndexedBatches:
+    """The batches of one epoch of resident data.
+
+    Attributes:
+        data: what they are taken from.
+        x: its data, [N, *event_shape].
+        indices: which data make each batch.
+    """
+
+    data: TrainingData
+    x: Tensor
+    indices: tuple[Tensor, ...]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self.data.batch(self.x, indices) for indices in self.indices)
 
 
 def training_data(
@@ -126,12 +147,12 @@ def _with_validation(data: TrainingData, validation: Any, seed: int, allows_miss
 def _split(data: TrainingData, fraction: float, seed: int) -> TrainingData:
     if data.x is None or not 0 < fraction < 1:
         raise ModelError(f"validation={fraction} needs a fraction between 0 and 1 and data in one tensor")
-    order = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(seed + SPLIT_STREAM))
+    order = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(derived_seed(seed, SPLIT_STREAM)))
     size = max(1, round(fraction * len(data.x)))
     held_out = data.x[order[:size]]
     if data.dynamic:
         held_out = binarize(
-            held_out, "stochastic", generator=torch.Generator().manual_seed(seed + BINARIZATION_STREAM)
+            held_out, "stochastic", generator=torch.Generator().manual_seed(derived_seed(seed, BINARIZATION_STREAM))
         )
     name = f"a random {fraction:g} of the training data ({size}), seed {seed}"
     return replace(data, x=data.x[order[size:]], validation=held_out, validation_name=name)

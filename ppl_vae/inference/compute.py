@@ -37,16 +37,25 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return resolved
 
 
-def threads_for(run_once: Callable[[], Any]) -> int:
-    """One thread for a small step, all of torch's for a large one.
+def step_flops(run_once: Callable[[], Any]) -> int:
+    """Floating-point operations in the matrix products of a training step.
 
     Args:
-        run_once: the forward pass of one training step.
+        run_once: its forward pass.
     """
     with FlopCounterMode(display=False) as counter:
         run_once()
     # A backward pass costs about twice the forward one.
-    return 1 if 3 * counter.get_total_flops() < SINGLE_THREAD_FLOPS else torch.get_num_threads()
+    return 3 * int(counter.get_total_flops())
+
+
+def threads_for(flops: int) -> int:
+    """One thread for a small step, all of torch's for a large one.
+
+    Args:
+        flops: of the step, as ``step_flops`` counts them.
+    """
+    return 1 if flops < SINGLE_THREAD_FLOPS else torch.get_num_threads()
 
 
 @contextlib.contextmanager

@@ -73,4 +73,5 @@ def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
     data = {k: v for k, v in manifest["data"].items() if k != "source"}
     # Through JSON, as the stored one went, so that tuples and lists compare alike.
     parts = {"model": manifest["model"], "data": data, "seed": manifest["seed"], **settings}
+    parts["precision"] = manifest.get("precision", "float32")
     return json.loads(json.dumps(parts))

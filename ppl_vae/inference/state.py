@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ppl_vae.inference.checkpoint import random_state, restore_random_state
 from ppl_vae.inference.selection import Selection
+from ppl_vae.inference.training import laid_out_as
 from ppl_vae.inference.weights import Weights
 
 
@@ -55,6 +57,10 @@ class TrainingState:
         """
         self.weights.restore(tree["weights"])
         self.optimizer.load_state_dict(tree["optimizer"])
+        for leaf, kept in self.optimizer.state.items():
+            for name, value in kept.items():
+                if isinstance(value, Tensor) and value.shape == leaf.shape:
+                    kept[name] = laid_out_as(leaf, value)
         best = tree["selection"]
         self.selection.score, self.selection.epoch, self.selection.weights = (
             best["score"],

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyro
 import torch
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ConvergenceError, ModelError
 from ppl_vae.inference import compute
-from ppl_vae.inference.batches import TrainingData, training_data
-from ppl_vae.inference.evaluation import evaluate, evaluation_mode
-from ppl_vae.inference.manifest import describe_data, describe_device, describe_pair, require_same_run, versions
+from ppl_vae.inference.batches import IndexedBatches
+from ppl_vae.inference.evaluation import evaluate
+from ppl_vae.inference.manifest import require_same_run
 from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.pair import Program, owner, split_pair
-from ppl_vae.inference.placement import own_dtype
+from ppl_vae.inference.pair import Program
+from ppl_vae.inference.preparation import Run, isolated, prepare
 from ppl_vae.inference.progress import Progress
 from ppl_vae.inference.run_folder import RunFolder
 from ppl_vae.inference.schedules import Schedule
 from ppl_vae.inference.selection import Selection
-from ppl_vae.inference.settings import Optimizer, Settings, resolve
+from ppl_vae.inference.settings import Optimizer, resolve
 from ppl_vae.inference.state import TrainingState
+from ppl_vae.inference.step_choice import captured, choose
 from ppl_vae.inference.terms import check_data
-from ppl_vae.inference.training import Stepper, run_epoch
-from ppl_vae.inference.weights import collect_weights, require_own_parameters
-from ppl_vae.randomness import reseed, seeded
-from ppl_vae.registration import unregistered
+from ppl_vae.inference.training import Stepper, Steps, run_epoch
+from ppl_vae.inference.weights import collect_weights
+from ppl_vae.randomness import derived_seed, reseed
 
-DEFAULT_VALIDATION_FRACTION = 0.1
-DEFAULT_BATCH_SIZE = 128
 SECONDS_BETWEEN_CHECKPOINTS = 1.0
+# The initial weights were drawn from the seed itself.
+TRAINING_STREAM = 13
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,7 @@ def fit(
     patience: int | None = None,
     device: str | torch.device = "auto",
     compile: bool | str = "auto",
+    precision: str = "float32",
     num_threads: int | None = None,
     seed: int = 0,
     out_dir: str | Path | None = None,
@@ -103,7 +102,12 @@ def fit(
             weights stay. A seeded 10% where ``patience`` is set.
         patience: stop after this many epochs without a better validation ELBO.
         device: "auto" takes CUDA where there is one; the model stays there.
-        compile: "auto" and False run steps eagerly; True is refused as long as there is no compiled step.
+        compile: True takes the steps in machine code (``inference.capture``), eagerly and with a warning where
+            that cannot be; False runs the programs at every step; "auto" does what pays by a stated rule
+            (``inference.step_choice``). The manifest says which it was and why, and a resumed run keeps to it.
+        precision: "bf16" runs the two programs under torch.autocast, on CUDA only; weights, losses and Adam stay in
+            float32. Where float32 products may be rounded to TF32, ``torch.set_float32_matmul_precision("high")``
+            before the call allows it; nothing here changes that switch.
         num_threads: of the CPU; by default one for small steps and torch's own number for large ones.
         seed: of batches, draws and the split. Torch's global generators are left as they were.
         out_dir: a folder for checkpoints and results.
@@ -116,102 +120,43 @@ def fit(
         ConvergenceError: a number stopped being finite; the weights go back to the last good epoch.
         CheckpointError: ``out_dir`` holds another run, or could not be written.
     """
-    if compile not in ("auto", False):
-        raise ModelError(f"compile={compile!r}: there is no compiled step yet; 'auto' and False run eagerly")
+    if compile not in ("auto", True, False):
+        raise ModelError(f"compile must be True, False or 'auto', got {compile!r}")
     given = {
         "elbo": elbo, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
         "schedule": schedule, "max_grad_norm": max_grad_norm, "validation": validation, "patience": patience,
     }  # fmt: skip
     seed, num_threads = whole("seed", seed, least=None), whole("num_threads", num_threads)
-    run = _prepare(getattr(vae, "vae", vae), data, resolve(vae, given), compute.resolve_device(device), seed)
+    on = compute.resolve_device(device)
+    run = prepare(getattr(vae, "vae", vae), data, resolve(vae, given), on, seed, precision)
     folder = RunFolder(None if out_dir is None else Path(out_dir))
     stored = folder.open(resume)
     if stored is not None:
         require_same_run(stored["manifest"], run.manifest, folder.path)
         num_threads = num_threads or stored["manifest"]["num_threads"]
-    run.manifest["num_threads"] = num_threads or compute.threads_for(run.forward_once)
-    with _isolated(seed, run.device), compute.threads(run.manifest["num_threads"]):
+    flops = compute.step_flops(run.forward_once)
+    run.manifest["num_threads"] = num_threads or compute.threads_for(flops)
+    with isolated(seed, run.device), compute.threads(run.manifest["num_threads"]):
         state, stepper = _start(run)
         if stored is not None:
             state.restore(stored["state"])
+            compile = stored["manifest"]["compile"] if compile == "auto" else compile
+        steps = _captured(run, state, stepper, compile, flops)
+        if stored is not None and run.manifest["compile"] == stored["manifest"]["compile"]:
+            run.manifest["compile_reason"] = stored["manifest"].get("compile_reason", "")
         with Progress(run.total(state.epoch), progress) as bar:
-            _train(run, state, stepper, folder, bar)
+            if run.manifest["compile"] != "eager":
+                bar.say(f"steps are {run.manifest['compile']}: {run.manifest['compile_reason']}")
+            _train(run, state, steps, folder, bar)
         return _finish(run, state, folder)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What does not change while a run goes on."""
-
-    pair: Any
-    model: Program
-    guide: Program
-    data: TrainingData
-    settings: Settings
-    batch_size: int
-    objective: Objective
-    device: torch.device
-    seed: int
-    manifest: dict[str, Any]
-
-    def forward_once(self) -> None:
-        """One step's forward pass, without a trace in any generator."""
-        with _isolated(self.seed, self.device), evaluation_mode(self.model, self.guide):
-            batch = next(self.data.epoch(1, self.batch_size, self.seed))
-            self.objective.run(self.model, self.guide, batch)
-
-    def total(self, epochs_done: int) -> int | None:
-        """How many data are still to be stepped over."""
-        return None if self.data.x is None else len(self.data.x) * (self.settings.epochs - epochs_done)
-
-
-def _prepare(pair: Any, data: Any, settings: Settings, device: torch.device, seed: int) -> _Run:
-    """Sort out and judge everything the user gave, before anything is written or trained."""
-    model, guide = split_pair(pair)
-    if settings.patience is not None and settings.validation is None:
-        settings = replace(settings, validation=DEFAULT_VALIDATION_FRACTION)
-    allows_missing = getattr(model, "allows_missing", False)
-    found = training_data(data, settings.validation, settings.batch_size, seed, allows_missing)
-    limit = DEFAULT_BATCH_SIZE if found.x is None else len(found.x)
-    batch_size = settings.batch_size or min(DEFAULT_BATCH_SIZE, limit)
-    settings = replace(settings, batch_size=batch_size)
-    _require_batches(found, batch_size, settings.objective)
-    objective = settings.objective
-    modules = [m for m in (owner(model), owner(guide), objective) if m is not None]
-    for module in modules:
-        module.to(device)
-    require_own_parameters(modules)
-    found = found.to(device, own_dtype(model, guide, data))
-    # A loader of the user's may draw its order from the global stream even to give one example.
-    with seeded(seed, device):
-        x = found.x if found.x is not None and not found.dynamic else found.example()
-    for part in (x, found.validation, found.test):
-        check_data(model, part)
-    manifest = {
-        "model": describe_pair(pair),
-        "data": describe_data(data, found),
-        "settings": settings.describe(),
-        "seed": seed,
-        "compile": "eager",
-        "device": describe_device(device),
-        "versions": versions(),
-    }
-    return _Run(pair, model, guide, found, settings, batch_size, objective, device, seed, manifest)
-
-
-@contextlib.contextmanager
-def _isolated(seed: int, device: torch.device) -> Iterator[None]:
-    """A fork of torch's generators, no trace of our own models in the parameter store, no checks in the steps."""
-    with seeded(seed, device), unregistered(), pyro.validation_enabled(False):
-        yield
-
-
-def _start(run: _Run) -> tuple[TrainingState, Stepper]:
+def _start(run: Run) -> tuple[TrainingState, Stepper]:
     run.objective.reset()
     weights = collect_weights(run.model, run.guide, run.objective, run.data.example(run.batch_size))
     parameters = weights.parameters()
     optimizer = run.settings.make_optimizer(parameters)
-    reseed(run.seed, run.device)
+    reseed(derived_seed(run.seed, TRAINING_STREAM), run.device)
     state = TrainingState(weights, optimizer, Selection(run.settings.patience), run.device)
     stepper = Stepper(
         run.model,
@@ -222,17 +167,31 @@ def _start(run: _Run) -> tuple[TrainingState, Stepper]:
         [group["lr"] for group in optimizer.param_groups],
         run.settings.schedule,
         run.settings.max_grad_norm,
+        torch.bfloat16 if run.precision == "bf16" else None,
     )
     return state, stepper
 
 
-def _train(run: _Run, state: TrainingState, stepper: Stepper, folder: RunFolder, bar: Progress) -> None:
+def _captured(run: Run, state: TrainingState, eager: Stepper, compile: bool | str, flops: int) -> Steps:
+    """The steps as they are to be taken; the manifest says how, and why."""
+    batches = run.data.epoch(1, run.batch_size, run.seed)
+    total = None
+    if isinstance(batches, IndexedBatches):
+        total = len(batches.indices) * (run.settings.epochs - state.epoch)
+    choice = choose(compile, total, flops)
+    state.weights.train()
+    steps, choice = captured(choice, eager, state.weights.buffers(), batches, compile is True)
+    run.manifest.update(compile=choice.mode, compile_reason=choice.reason, steps_per_call=choice.times)
+    return steps
+
+
+def _train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: Progress) -> None:
     written_at = time.monotonic()
     while state.epoch < run.settings.epochs and not state.selection.exhausted(state.epoch):
         # Where nothing is written, the weights alone will do.
         before = state.tree() if folder.path is not None else {"weights": state.weights.state()}
         try:
-            row = _epoch(run, state, stepper, bar)
+            row = _epoch(run, state, steps, bar)
         except ConvergenceError as error:
             state.weights.restore(before["weights"])
             _rest(run, state)
@@ -249,14 +208,14 @@ def _train(run: _Run, state: TrainingState, stepper: Stepper, folder: RunFolder,
     folder.checkpoint({"state": state.tree(), "manifest": run.manifest})
 
 
-def _epoch(run: _Run, state: TrainingState, stepper: Stepper, bar: Progress) -> dict[str, float]:
+def _epoch(run: Run, state: TrainingState, steps: Steps, bar: Progress) -> dict[str, float]:
     """Train one epoch and evaluate."""
     started, epoch = time.perf_counter(), state.epoch + 1
     state.weights.train()
     batches = run.data.epoch(epoch, run.batch_size, run.seed)
     if run.data.x is None and not state.rows:
         batches = _judged(run.model, batches)
-    next_step, means = run_epoch(stepper, batches, epoch, state.step, bar.advance)
+    next_step, means = run_epoch(steps, batches, epoch, state.step, bar.advance)
     row = {"epoch": epoch, "step": next_step, **means}
     for split in ("validation", "test"):
         x = getattr(run.data, split)
@@ -269,24 +228,14 @@ def _epoch(run: _Run, state: TrainingState, stepper: Stepper, bar: Progress) -> 
     return row | {"seconds": time.perf_counter() - started}
 
 
-def _judged(model: Program, batches: Iterator[Tensor]) -> Iterator[Tensor]:
+def _judged(model: Program, batches: Iterable[Tensor]) -> Iterator[Tensor]:
     """A user's own batches, each judged by its values the first time it passes."""
     for batch in batches:
         check_data(model, batch)
         yield batch
 
 
-def _require_batches(data: TrainingData, batch_size: int, objective: Objective) -> None:
-    """Refuse an objective on batches that would be too small for it, before the first of them is met."""
-    smallest = batch_size if data.x is None else min(len(data.x) % batch_size or batch_size, batch_size)
-    if smallest < objective.least_batch:
-        raise ModelError(
-            f"{type(objective).__name__} needs batches of at least {objective.least_batch} data, but with "
-            f"batch_size {batch_size} one batch has {smallest}; choose another batch_size"
-        )
-
-
-def _rest(run: _Run, state: TrainingState) -> None:
+def _rest(run: Run, state: TrainingState) -> None:
     """Leave the pair in evaluation mode."""
     state.weights.train(False)
     if isinstance(run.pair, nn.Module):
@@ -294,7 +243,7 @@ def _rest(run: _Run, state: TrainingState) -> None:
         run.pair.eval()
 
 
-def _finish(run: _Run, state: TrainingState, folder: RunFolder) -> FitResult:
+def _finish(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:
     """Put the chosen weights in place and write what the run leaves behind."""
     best_epoch = state.epoch
     if state.selection.epoch:

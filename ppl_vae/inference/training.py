@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,9 +20,20 @@ from ppl_vae.inference.schedules import Schedule
 STEP_TERMS = ("loss", "log_likelihood", "kl")
 
 
+class Steps(Protocol):
+    """What takes the steps of an epoch: eagerly, or as they were captured (``inference.capture``)."""
+
+    @property
+    def parameters(self) -> Sequence[Tensor]:
+        """Every trainable leaf."""
+
+    def epoch(self, batches: Iterable[Tensor], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
+        """Take a step on every batch: the sizes of one or more, and their STEP_TERMS [S, 3]."""
+
+
 @dataclass(frozen=True)
 class Stepper:
-    """Takes one optimiser step on a batch.
+    """Takes one optimiser step on a batch, eagerly.
 
     Attributes:
         model: the generative program.
@@ -31,6 +44,7 @@ class Stepper:
         lr: the learning rates of its groups before the schedule.
         schedule: multiplies them; None leaves them.
         max_grad_norm: the gradient's global norm is clipped to it; None does not.
+        half: the dtype that products are taken in under torch.autocast; None takes them as the weights are.
     """
 
     model: Program
@@ -41,30 +55,58 @@ class Stepper:
     lr: list[float]
     schedule: Schedule | None = None
     max_grad_norm: float | None = None
+    half: torch.dtype | None = None
 
     def __call__(self, batch: Tensor, step: int) -> Tensor:
         """Take step number ``step`` (from 0) on [B, *event_shape]; its STEP_TERMS [3]."""
         # Filled on the device: a copy from the host would wait for it.
-        now = torch.full((), step, device=batch.device)
-        terms = self.objective.run(self.model, self.guide, batch)
-        loss = self.objective.forward(terms, now)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        row, *gradients = self.gradients(batch, torch.full((), step, device=batch.device))
+        self.descend(gradients, step)
+        return row
+
+    def epoch(self, batches: Iterable[Tensor], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
+        """Take a step on every batch, one by one."""
+        for step, batch in enumerate(batches, start=first_step):
+            yield [len(batch)], self(batch, step).unsqueeze(0)
+
+    def gradients(self, batch: Tensor, step: Tensor) -> tuple[Tensor, ...]:
+        """STEP_TERMS [3] and the loss's gradient by every parameter; None for one that it does not depend on."""
+        # Without its cache, which would outlive the step that is captured.
+        with (
+            contextlib.nullcontext()
+            if self.half is None
+            else torch.autocast(batch.device.type, self.half, cache_enabled=False)
+        ):
+            terms = self.objective.run(self.model, self.guide, batch)
+        loss = self.objective.forward(terms, step)
+        gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        with torch.no_grad():
+            return torch.stack([loss, *self.objective.estimator.record(terms)]), *gradients
+
+    def descend(self, gradients: Sequence[Tensor | None], step: int) -> None:
+        """Clip the gradient and let the optimiser take step number ``step`` with it."""
+        for leaf, gradient in zip(self.parameters, gradients, strict=True):
+            leaf.grad = gradient if gradient is None else laid_out_as(leaf, gradient)
         if self.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
         if self.schedule is not None:
-            self._set_learning_rate(float(self.schedule(torch.tensor(step))))
+            factor = self.rate_factor(step)
+            for group, lr in zip(self.optimizer.param_groups, self.lr, strict=True):
+                group["lr"] = factor * lr
         self.optimizer.step()
-        with torch.no_grad():
-            return torch.stack([loss, terms.log_likelihood.mean(), self.objective.estimator.kl(terms).mean()])
 
-    def _set_learning_rate(self, factor: float) -> None:
-        for group, lr in zip(self.optimizer.param_groups, self.lr, strict=True):
-            group["lr"] = factor * lr
+    def rate_factor(self, step: int) -> float:
+        """What the schedule multiplies the learning rates with at a step."""
+        return 1.0 if self.schedule is None else float(self.schedule(torch.tensor(step)))
+
+
+def laid_out_as(leaf: Tensor, value: Tensor) -> Tensor:
+    """A tensor of a leaf's shape in the leaf's memory layout, on which fused optimisers rely without a check."""
+    return value if value.stride() == leaf.stride() else torch.empty_like(leaf).copy_(value)
 
 
 def run_epoch(
-    stepper: Stepper,
+    steps: Steps,
     batches: Iterable[Tensor],
     epoch: int,
     first_step: int,
@@ -73,11 +115,11 @@ def run_epoch(
     """Train on every batch once.
 
     Args:
-        stepper: takes the steps.
+        steps: takes the steps.
         batches: of this epoch.
         epoch: its number, for an error.
         first_step: the number of its first step.
-        report: called after each step with the batch's size and its loss.
+        report: called after every step, or every few, with how many data it took and its loss.
 
     Returns:
         The number of the next step, and the epoch's means over data of STEP_TERMS and the ELBO.
@@ -87,21 +129,20 @@ def run_epoch(
     """
     sizes: list[int] = []
     rows: list[Tensor] = []
-    for batch in batches:
-        row = stepper(batch, first_step + len(rows))
-        sizes.append(len(batch))
-        rows.append(row)
-        report(len(batch), row[0])
-    table = torch.stack(rows).double().cpu()
-    _require_finite(table, stepper, epoch, first_step)
+    for taken, terms in steps.epoch(batches, first_step):
+        sizes += taken
+        rows.append(terms)
+        report(sum(taken), terms[-1, 0])
+    table = torch.cat(rows).double().cpu()
+    _require_finite(table, steps, epoch, first_step)
     weight = torch.tensor(sizes, dtype=torch.float64)
     loss, log_likelihood, kl = (weight @ table / weight.sum()).tolist()
     elbo = log_likelihood - kl
     means = {"loss": loss, "train_elbo": elbo, "train_log_likelihood": log_likelihood, "train_kl": kl}
-    return first_step + len(rows), means
+    return first_step + len(sizes), means
 
 
-def _require_finite(table: Tensor, stepper: Stepper, epoch: int, first_step: int) -> None:
+def _require_finite(table: Tensor, steps: Steps, epoch: int, first_step: int) -> None:
     broken = (~torch.isfinite(table)).any(1).nonzero().flatten()
     if len(broken):
         index = int(broken[0])
@@ -109,6 +150,6 @@ def _require_finite(table: Tensor, stepper: Stepper, epoch: int, first_step: int
             f"{name} = {value:g}" for name, value in zip(STEP_TERMS, table[index].tolist(), strict=True)
         )
         raise ConvergenceError(f"the loss is not finite at epoch {epoch}, step {first_step + index}: {terms}")
-    if not all(math.isfinite(p.sum().item()) for p in stepper.parameters):
+    if not all(math.isfinite(p.sum().item()) for p in steps.parameters):
         step = first_step + len(table) - 1
         raise ConvergenceError(f"a weight is not finite after epoch {epoch}, step {step}, though the loss was")

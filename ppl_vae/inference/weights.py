@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,11 @@ class Weights:
         } | {f"store.{name}": leaf for name, leaf in self.store.items()}
         first = {id(leaf): name for name, leaf in reversed(leaves.items())}
         return {name: leaf for name, leaf in leaves.items() if leaf.requires_grad and first[id(leaf)] == name}
+
+    def buffers(self) -> list[Tensor]:
+        """Every buffer once, also those that ``state`` leaves out."""
+        found = [buffer for module in self.modules.values() for buffer in module.buffers()]
+        return list({id(buffer): buffer for buffer in found}.values())
 
     def train(self, mode: bool = True) -> None:
         """Put every module into training or evaluation mode."""
@@ -96,8 +102,12 @@ def collect_weights(model: Program, guide: Program, objective: Objective, x: Ten
         {name: leaf for name, leaf in store.items() if id(leaf) not in own},
     )
     known = {id(leaf) for leaf in weights.parameters()}
-    densities = terms.log_likelihood + terms.log_prior + terms.log_guide
-    hidden = [leaf for leaf in leaves_of([densities]) if id(leaf) not in known]
+    densities = [terms.log_likelihood]
+    for name in ("log_prior", "log_guide"):
+        # An autoencoder has neither: its point of a code stands in the likelihood.
+        with contextlib.suppress(ModelError):
+            densities.append(getattr(terms, name))
+    hidden = [leaf for leaf in leaves_of(densities) if id(leaf) not in known]
     if hidden:
         raise ModelError(
             f"a parameter of shape {list(hidden[0].shape)} takes part in the densities, but no pyro.module or "

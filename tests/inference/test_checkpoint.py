@@ -216,7 +216,7 @@ def test_resume_without_a_folder_starts_afresh():
     require_same(train(small_vae(), small_data(), resume=True), train(small_vae(), small_data()))
 
 
-@pytest.mark.parametrize("options", [{}, {"validation": 0.2, "patience": 1, "lr": 0.5, "epochs": 40}])
+@pytest.mark.parametrize("options", [{}, {"validation": 0.2, "patience": 1, "lr": 0.2, "epochs": 40}])
 def test_a_finished_run_returns_at_once_with_the_same_result(options, tmp_path):
     first = trained_in(tmp_path, **options)
     before = files(tmp_path)

@@ -42,8 +42,8 @@ def product(size):
 def test_threads_are_chosen_by_the_size_of_a_step(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     # A product of two [n, n] matrices is 2 n^3 operations, and a step about three such passes.
-    assert compute.threads_for(product(250)) == 1
-    assert compute.threads_for(product(260)) == 7
+    assert compute.threads_for(compute.step_flops(product(250))) == 1
+    assert compute.threads_for(compute.step_flops(product(260))) == 7
 
 
 def test_threads_come_back_after_an_error():

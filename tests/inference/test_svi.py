@@ -342,7 +342,7 @@ def test_a_run_that_breaks_in_its_first_epoch_leaves_the_folder_free(tmp_path):
         ({"elbo": torch.nn.Linear(1, 1)}, ModelError, "elbo must be a name or an objective"),
         ({"elbo": pyro.infer.Trace_ELBO()}, ModelError, "elbo must be a name or an objective"),
         ({"device": "gpu0"}, ModelError, "device 'gpu0' is unknown"),
-        ({"compile": True}, ModelError, "compile=True: there is no compiled step yet"),
+        ({"compile": "fast"}, ModelError, "compile must be True, False or 'auto', got 'fast'"),
         ({"num_threads": -2}, ModelError, "num_threads must be an integer of at least 1, got -2"),
         ({"num_threads": 0}, ModelError, "num_threads must be an integer of at least 1, got 0"),
         ({"seed": "one"}, ModelError, "seed must be an integer, got 'one'"),

@@ -1,0 +1,128 @@
+"""What does not change while a run goes on: sorted out and judged before anything is written or trained."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyro
+import torch
+from torch import nn
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.batches import TrainingData, training_data
+from ppl_vae.inference.evaluation import evaluation_mode
+from ppl_vae.inference.manifest import describe_data, describe_device, describe_pair, versions
+from ppl_vae.inference.objective import Objective
+from ppl_vae.inference.pair import Program, owner, split_pair
+from ppl_vae.inference.placement import own_dtype
+from ppl_vae.inference.settings import Settings
+from ppl_vae.inference.terms import check_data
+from ppl_vae.inference.weights import require_own_parameters
+from ppl_vae.randomness import seeded
+from ppl_vae.registration import unregistered
+
+DEFAULT_VALIDATION_FRACTION = 0.1
+DEFAULT_BATCH_SIZE = 128
+
+
+@dataclass(frozen=True)
+class Run:
+    """What does not change while a run goes on."""
+
+    pair: Any
+    model: Program
+    guide: Program
+    data: TrainingData
+    settings: Settings
+    batch_size: int
+    objective: Objective
+    device: torch.device
+    seed: int
+    precision: str
+    manifest: dict[str, Any]
+
+    def forward_once(self) -> None:
+        """One step's forward pass, without a trace in any generator."""
+        with isolated(self.seed, self.device), evaluation_mode(self.model, self.guide):
+            batch = next(iter(self.data.epoch(1, self.batch_size, self.seed)))
+            self.objective.run(self.model, self.guide, batch)
+
+    def total(self, epochs_done: int) -> int | None:
+        """How many data are still to be stepped over."""
+        return None if self.data.x is None else len(self.data.x) * (self.settings.epochs - epochs_done)
+
+
+def prepare(
+    pair: Any, data: Any, settings: Settings, device: torch.device, seed: int, precision: str = "float32"
+) -> Run:
+    """Sort out and judge everything the user gave.
+
+    Raises:
+        ModelError: the pair or a setting cannot be used.
+        DataError: the data cannot.
+    """
+    _require_precision(precision, device)
+    model, guide = split_pair(pair)
+    if settings.patience is not None and settings.validation is None:
+        settings = replace(settings, validation=DEFAULT_VALIDATION_FRACTION)
+    allows_missing = getattr(model, "allows_missing", False)
+    found = training_data(data, settings.validation, settings.batch_size, seed, allows_missing)
+    limit = DEFAULT_BATCH_SIZE if found.x is None else len(found.x)
+    batch_size = settings.batch_size or min(DEFAULT_BATCH_SIZE, limit)
+    settings = replace(settings, batch_size=batch_size)
+    _require_batches(found, batch_size, settings.objective)
+    objective = settings.objective
+    modules = [m for m in (owner(model), owner(guide), objective) if m is not None]
+    for module in modules:
+        _place(module, device)
+    require_own_parameters(modules)
+    found = found.to(device, own_dtype(model, guide, data))
+    # A loader of the user's may draw its order from the global stream even to give one example.
+    with seeded(seed, device):
+        x = found.x if found.x is not None and not found.dynamic else found.example()
+    for part in (x, found.validation, found.test):
+        check_data(model, part)
+    manifest = {
+        "model": describe_pair(pair),
+        "data": describe_data(data, found),
+        "settings": settings.describe(),
+        "seed": seed,
+        "precision": precision,
+        "device": describe_device(device),
+        "versions": versions(),
+    }
+    return Run(pair, model, guide, found, settings, batch_size, objective, device, seed, precision, manifest)
+
+
+@contextlib.contextmanager
+def isolated(seed: int, device: torch.device) -> Iterator[None]:
+    """A fork of torch's generators, no trace of our own models in the parameter store, no checks in the steps."""
+    with seeded(seed, device), unregistered(), pyro.validation_enabled(False):
+        yield
+
+
+def _require_batches(data: TrainingData, batch_size: int, objective: Objective) -> None:
+    """Refuse an objective on batches that would be too small for it, before the first of them is met."""
+    smallest = batch_size if data.x is None else min(len(data.x) % batch_size or batch_size, batch_size)
+    if smallest < objective.least_batch:
+        raise ModelError(
+            f"{type(objective).__name__} needs batches of at least {objective.least_batch} data, but with "
+            f"batch_size {batch_size} one batch has {smallest}; choose another batch_size"
+        )
+
+
+def _require_precision(precision: str, device: torch.device) -> None:
+    if precision not in ("float32", "bf16"):
+        raise ModelError(f"precision must be 'float32' or 'bf16', got {precision!r}")
+    if precision == "bf16" and device.type != "cuda":
+        raise ModelError(f"precision 'bf16' is for CUDA devices; on {device.type} train in 'float32'")
+
+
+def _place(module: nn.Module, device: torch.device) -> None:
+    """Move a module; convolutions are faster where weights, and so the images they make, are channels-last."""
+    module.to(device)
+    if any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in module.modules()):
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
