@@ -16,14 +16,14 @@ from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair import Program, owner, split_pair
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.terms import Terms, check_data, run_terms
-from ppl_vae.randomness import seeded
+from ppl_vae.randomness import derived_seed, seeded
 from ppl_vae.registration import unregistered
 
 # Numbers per chunk: K particles of a batch times the coordinates of a datum. It is fixed, not measured,
 # because the draws, and so the last digits of the result, depend on where the chunks are cut.
 CHUNK_NUMBERS = 1 << 21
 # An evaluation draws from a stream of its own, none of training's under the same seed.
-EVALUATION_STREAM = 4 << 40
+EVALUATION_STREAM = 4
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Evaluation:
     """ELBO and its two terms, per datum: [N], nats.
 
     The KL is in closed form where there is one, else by Monte Carlo on the same draws; ``closed_form`` says.
+    Where ``is_bound`` is False there is no ELBO: the prior is improper, as an autoencoder's is, the KL is 0 by
+    convention and ``elbo`` is the reconstruction log likelihood. ``score`` says which of the two it is.
     """
 
     elbo: Tensor
@@ -38,6 +40,12 @@ class Evaluation:
     kl: Tensor
     closed_form: bool
     num_particles: int
+    is_bound: bool = True
+
+    @property
+    def score(self) -> str:
+        """What ``elbo`` is, in words."""
+        return "ELBO" if self.is_bound else "reconstruction log likelihood"
 
     def summary(self) -> dict[str, float]:
         """Means over the data, and the standard error of the mean ELBO over data and draws."""
@@ -70,18 +78,19 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0) -> Eva
     if x.dim() == 0 or len(x) == 0:
         raise DataError(f"data are empty: shape {list(x.shape)}")
     check_data(model, x)
-    with evaluating(model, guide, seed=seed + EVALUATION_STREAM, device=x.device):
+    with evaluating(model, guide, seed=derived_seed(seed, EVALUATION_STREAM), device=x.device):
         return _in_chunks(model, guide, x, num_particles)
 
 
 def _in_chunks(model: Program, guide: Program, x: Tensor, num_particles: int) -> Evaluation:
-    closed_form, rows = True, []
+    closed_form, is_bound, rows = True, True, []
     for batch in x.split(data_per_chunk(x, num_particles)):
         terms = run_terms(model, guide, (batch,), {}, num_particles)
         kl, closed_form = closed_form_or_monte_carlo(terms)
+        is_bound = terms.is_bound
         rows.append(torch.stack([terms.log_likelihood.mean(0), kl.mean(0)]))
     log_likelihood, kl = torch.cat(rows, dim=1)
-    return Evaluation(log_likelihood - kl, log_likelihood, kl, closed_form, num_particles)
+    return Evaluation(log_likelihood - kl, log_likelihood, kl, closed_form, num_particles, is_bound)
 
 
 def closed_form_or_monte_carlo(terms: Terms) -> tuple[Tensor, bool]:

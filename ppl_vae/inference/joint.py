@@ -18,7 +18,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.pair import HANDLED, Program, run_model
+from ppl_vae.inference.pair import HANDLED, Program, run_model, run_program
 from ppl_vae.inference.terms import Observation, Terms, per_datum, run_terms
 
 
@@ -111,15 +111,48 @@ def terms_at(model: Program, guide: Program, x: Any, values: Mapping[str, Tensor
     return run_terms(model, guide, (x,), {}, num_particles, draw_handler=_Given(values))
 
 
+def log_guide(guide: Program, x: Any, values: Mapping[str, Tensor]) -> Tensor:
+    """log q(z|x) at given z, without a run of the model: [K, N], nats.
+
+    Args:
+        guide: a Pyro program, called as guide(x).
+        x: the data, N of them.
+        values: of every latent site, [K, N, *event].
+
+    Raises:
+        NotImplementedError: a site's density is known at its own draws alone; it is named.
+    """
+    num_particles = len(next(iter(values.values())))
+    nodes, scales, num_data = run_program(guide, (x,), num_particles, _Given(values))
+    shape = torch.Size((num_particles, num_data))
+    total = torch.zeros((), device=next(iter(values.values())).device)
+    for name, node in nodes.items():
+        try:
+            density = node["fn"].log_prob(node["value"])
+        except (KeyError, NotImplementedError):
+            raise NotImplementedError(
+                f"site {name!r}: {type(node['fn']).__name__} has no inverse, so its density is known at its own "
+                "draws alone"
+            ) from None
+        total = total + per_datum(name, density, shape, scales[name], node["mask"])
+    return total
+
+
 @torch.no_grad()
 def simulate(model: Program, x: Any) -> Simulated:
     """z, x ~ p(z, x), as many as there are data in ``x``, whose values are not looked at.
 
     Raises:
         ModelError: the model observes more than one site, so that a draw of x is no argument for it; or
-            its likelihood cannot be drawn from.
+            its likelihood cannot be drawn from; or it refuses data of this shape.
     """
-    trace = poutine.trace(poutine.uncondition(model)).get_trace(x)
+    try:
+        trace = poutine.trace(poutine.uncondition(model)).get_trace(x)
+    except NotImplementedError as error:
+        raise ModelError("the model cannot be drawn from: one of its distributions has no sample method") from error
+    except ModelError as error:
+        # Pyro appends the shapes of its trace, line by line, to whatever a program raises.
+        raise ModelError(str(error).partition("\n")[0]) from error
     latent: dict[str, Tensor] = {}
     replicated: dict[str, Tensor] = {}
     nodes: dict[str, Any] = trace.nodes

@@ -34,7 +34,7 @@ class GivenNoise(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if msg["is_observed"] or msg["name"] not in self.noise:
             return
-        msg["value"] = _transform(msg["fn"], self.noise[msg["name"]])
+        msg["value"] = transform(msg["fn"], self.noise[msg["name"]])
         msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
         msg["done"] = True
 
@@ -48,12 +48,13 @@ def noise_shapes(model: Program, guide: Program, x: Any, num_particles: int) -> 
     with torch.no_grad():
         terms = run_terms(model, guide, (x,), {}, num_particles)
     for name, site in terms.sites.items():
-        if not _is_gaussian(site.q):
+        if not is_gaussian(site.q):
             raise ModelError(f"site {name!r} is no Gaussian: its noise cannot be given from outside")
     return {name: tuple(site.draw.shape) for name, site in terms.sites.items()}
 
 
-def _is_gaussian(q: dist.TorchDistribution) -> bool:
+def is_gaussian(q: dist.TorchDistribution) -> bool:
+    """Whether draws of q are an affine function of standard-normal noise of the event's shape."""
     if isinstance(q, dist.MultivariateNormal):
         return True
     try:
@@ -63,7 +64,8 @@ def _is_gaussian(q: dist.TorchDistribution) -> bool:
     return True
 
 
-def _transform(q: dist.TorchDistribution, noise: Tensor) -> Tensor:
+def transform(q: dist.TorchDistribution, noise: Tensor) -> Tensor:
+    """The draw of a Gaussian q that noise [*batch, *event] stands for."""
     if isinstance(q, dist.MultivariateNormal):
         return q.loc + (q.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
     loc, scale = diagonal_loc_scale(q)

@@ -126,13 +126,22 @@ def run_model(
     Raises:
         ModelError: the model is refused; the site is named.
     """
+    nodes, scales, num_data = run_program(model, args, num_particles, values)
+    latent, observed = _split_observed(nodes)
+    _require_observed(observed)
+    return latent, observed, scales, num_data
+
+
+def run_program(
+    program: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
+) -> tuple[dict[str, Node], dict[str, Any], int]:
+    """Run one program alone: the trace nodes of its sample sites, every site's own scale, and N."""
     registration = contextlib.nullcontext() if am_i_wrapped() else unregistered()
     with registration, _plates_named(), values, _particles(num_particles):
-        trace = poutine.trace(model).get_trace(*args)
+        trace = poutine.trace(program).get_trace(*args)
     nodes = _sample_nodes(trace)
-    latent, observed = _split_observed(nodes)
     num_data, _ = _data_plate(nodes)
-    return latent, observed, {name: _own_scale(node) for name, node in nodes.items()}, num_data
+    return nodes, {name: _own_scale(node) for name, node in nodes.items()}, num_data
 
 
 def _particles(number: int) -> contextlib.AbstractContextManager[Any]:
@@ -212,15 +221,19 @@ def _sort(guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str)
     for name in latent:
         if name not in in_guide:
             raise ModelError(f"site {name!r} is latent in the model but missing from the guide")
+    _require_observed(observed)
     return in_guide, latent, observed
 
 
 def _split_observed(nodes: dict[str, Node]) -> tuple[dict[str, Node], dict[str, Node]]:
     latent = {name: node for name, node in nodes.items() if not node["is_observed"]}
     observed = {name: node for name, node in nodes.items() if node["is_observed"]}
+    return latent, observed
+
+
+def _require_observed(observed: dict[str, Node]) -> None:
     if not observed:
         raise ModelError("the model observes nothing: no site has obs=")
-    return latent, observed
 
 
 def _sample_nodes(trace: poutine.Trace) -> dict[str, Node]:

@@ -15,16 +15,16 @@ from ppl_vae.inference.elbo import AnalyticKL, MonteCarloKL
 from ppl_vae.inference.evidence import importance_bound
 from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.pair import Program
-from ppl_vae.inference.repeats import ACTIVATIONS_PER_OUTPUT, repeat
+from ppl_vae.inference.repeats import repeat
 from ppl_vae.inference.score_function import RLOO
 from ppl_vae.inference.weights import Weights
-from ppl_vae.randomness import seeded
+from ppl_vae.randomness import derived_seed, seeded
 
 # Draws per datum of a long average's repeat, and of the importance bound that stands for log p(x).
 REFERENCE_PARTICLES = 8
 EVIDENCE_DRAWS = 5000
 # The long average has a stream of its own: on the estimators' noise their errors would look too small.
-REFERENCE_STREAM = 5 << 40
+REFERENCE_STREAM = 5
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,11 @@ def reference(
         advance(repeats)
         return _closed_form(pair, weights, x)
     estimator = _reference_estimator(model, guide, x, seed)
-    with seeded(seed + REFERENCE_STREAM, x.device):
+    with seeded(derived_seed(seed, REFERENCE_STREAM), x.device):
         found = repeat(model, guide, estimator, weights, x, repeats, memory_limit, advance)
-        evidence = _importance_bound(model, guide, x, memory_limit)
     draws = found.values.mean(1)
+    bound, stderr = importance_bound(model, guide, x, EVIDENCE_DRAWS, seed, memory_limit)
+    evidence = (bound.mean().item(), stderr.square().sum().sqrt().item() / len(x))
     return Reference(
         (draws.mean().item(), draws.std().item() / math.sqrt(repeats)),
         f"average of {repeats} repeats of {estimator!r}",
@@ -102,13 +103,3 @@ def _reference_estimator(model: Program, guide: Program, x: Tensor, seed: int) -
         except ModelError as error:
             reason = str(error)
     raise ModelError(reason)
-
-
-@torch.no_grad()
-def _importance_bound(model: Program, guide: Program, x: Tensor, memory_limit: int) -> tuple[float, float]:
-    """The mean of the importance bound over data, and its Monte-Carlo standard error."""
-    per_draw = x.element_size() * ACTIVATIONS_PER_OUTPUT * x.numel()
-    draws = max(1, min(EVIDENCE_DRAWS, memory_limit // per_draw))
-    chunks = [draws] * (EVIDENCE_DRAWS // draws) + [EVIDENCE_DRAWS % draws] * (EVIDENCE_DRAWS % draws > 0)
-    bound, variance = importance_bound(model, guide, x, chunks)
-    return bound.mean().item(), math.sqrt(variance.sum().item()) / x.shape[0]

@@ -21,14 +21,14 @@ from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.pair import Program
 from ppl_vae.inference.terms import Terms, run_terms
 from ppl_vae.inference.weights import Weights
-from ppl_vae.randomness import seeded
+from ppl_vae.randomness import derived_seed, seeded
 
 # What the activations of a step take, in numbers per number of a decoded batch; only a size for chunks.
 ACTIVATIONS_PER_OUTPUT = 12
 # How far one vectorised repeat may be from the plain one, relative to a tensor's largest coordinate; and to the
 # largest of all tensors, because a gradient that is zero but for rounding agrees with nothing.
 TRUSTED, ROUNDING = 1e-3, 1e-5
-PROBE_STREAM = 7 << 40
+PROBE_STREAM = 7
 
 Chunk = tuple[Tensor, dict[str, Tensor]]
 
@@ -122,7 +122,7 @@ def _trusted_shapes(
     """
     if weights.store or estimator.draw_handler is not None:
         return None
-    with seeded(PROBE_STREAM, x.device):
+    with seeded(derived_seed(0, PROBE_STREAM), x.device):
         try:
             shapes = noise_shapes(model, guide, x, estimator.num_draws)
         except ModelError:

@@ -9,7 +9,8 @@ from pyro import distributions as dist
 
 import ppl_vae as pv
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.joint import log_joint, simulate, terms_at
+from ppl_vae.inference.joint import log_guide, log_joint, simulate, terms_at
+from ppl_vae.models.posteriors import FlowPosterior
 
 K, N = 3, 5
 
@@ -94,3 +95,24 @@ def test_simulation_needs_one_observed_site():
 
     with pytest.raises(ModelError, match=r"one observed site.*\['a', 'b'\]"):
         simulate(model, torch.zeros(3))
+
+
+def test_the_guide_alone_gives_the_density_that_a_run_of_the_pair_gives(workbench):
+    lg, _, _, x, z = workbench
+    alone = log_guide(lg.guide, x, {"z": z})
+    assert alone.shape == (K, N)
+    torch.testing.assert_close(alone, lg.encode(x).log_prob(z))
+    torch.testing.assert_close(alone, terms_at(lg.model, lg.guide, x, {"z": z}).log_guide)
+
+
+def test_a_guide_without_an_inverse_has_no_density_elsewhere():
+    vae = pv.VAE((4,), 2, posterior=FlowPosterior("planar"), likelihood="gaussian")
+    with pytest.raises(NotImplementedError, match=r"site 'z'.*no inverse"):
+        log_guide(vae.guide, torch.zeros(N, 4), {"z": torch.zeros(K, N, 2)})
+
+
+def test_a_model_that_refuses_the_shape_says_so_in_one_line():
+    """Pyro appends a table of its trace to what a program raises."""
+    vae = pv.VAE((4,), 2, likelihood="gaussian")
+    with pytest.raises(ModelError, match=r"expected data of shape \[N, 4\], got \[3, 5\]$"):
+        simulate(vae.model, torch.zeros(3, 5))

@@ -1,0 +1,162 @@
+"""Importance weights of every datum of a data set, in passes that keep to a memory limit.
+
+    log w_ns = log p(x_n | z_ns) + log p(z_ns) - log q(z_ns | x_n),    z_ns ~ q(z | x_n),   s = 1..S
+
+Log evidence, k-hat and resampling all read them from here. Gaussian guides draw from a table of noise
+(``inference.tiled_noise``), so that their weights do not depend on where the passes are cut but for rounding;
+other guides draw from one stream, whose order does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.checks import integer
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.evaluation import evaluating
+from ppl_vae.inference.importance_weighted import log_mean_exp
+from ppl_vae.inference.pair import Program, split_pair
+from ppl_vae.inference.placement import beside
+from ppl_vae.inference.terms import Terms, check_data, run_terms
+from ppl_vae.inference.tiled_noise import TILE_DATA, TILE_PARTICLES, TiledNoise
+from ppl_vae.randomness import derived_seed
+
+# What the activations of a pass take, in numbers per number of the decoded batch.
+ACTIVATIONS_PER_OUTPUT = 12
+MEMORY_LIMIT = 1 << 26
+
+
+@dataclass(frozen=True)
+class WeightBlock:
+    """The weights of n neighbouring data.
+
+    Attributes:
+        first: the index of the first of them.
+        log_weight: log w [S, n] in float64, nats.
+        magnitude: mean over draws of |log p(x|z)| + |log p(z)| + |log q(z|x)|: [n], the scale of rounding.
+        eps: the precision that the pair computed in.
+        values: the draws [S, n, *event] by latent site; empty unless asked for.
+    """
+
+    first: int
+    log_weight: Tensor
+    magnitude: Tensor
+    eps: float
+    values: Mapping[str, Tensor]
+
+
+def prepare(pair: Any, x: Any) -> tuple[Program, Program, Tensor]:
+    """The two programs, and data that the model has judged, where its parameters are.
+
+    Raises:
+        ModelError: it is no pair, or the data have another event shape.
+        DataError: x is empty, or some value is outside the likelihood's support.
+    """
+    model, guide = split_pair(pair)
+    data = beside(model, x, guide)
+    if data.dim() == 0 or len(data) == 0:
+        raise DataError(f"data are empty: shape {list(data.shape)}")
+    check_data(model, data)
+    return model, guide, data
+
+
+def weight_blocks(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    num_samples: int,
+    seed: int,
+    memory_limit: int = MEMORY_LIMIT,
+    keep_values: bool = False,
+) -> Iterator[WeightBlock]:
+    """The weights of x, block by block, without gradients.
+
+    Args:
+        model: the generative program.
+        guide: its guide.
+        x: [N, *event_shape].
+        num_samples: S draws a datum.
+        seed: of the draws; torch's generators are left as they were.
+        memory_limit: bytes that the activations of a pass may take, roughly; at least 64 draws of one datum.
+        keep_values: whether blocks hold the draws.
+
+    Raises:
+        ModelError: the pair is refused, the site is named; or a datum has a weight of NaN or +inf, or none
+            above zero: it is named.
+    """
+    data, draws = pass_size(x, num_samples, memory_limit)
+    for first in range(0, len(x), data):
+        batch = x[first : first + data]
+        passes = []
+        # Entered anew for every block: a generator would else leave its state in the caller's hands.
+        with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, first), device=x.device):
+            for start in range(0, num_samples, draws):
+                size = min(draws, num_samples - start)
+                noise = TiledNoise(seed, start, first, size, len(batch))
+                terms = run_terms(model, guide, (batch,), {}, size, draw_handler=noise)
+                passes.append(_one_pass(terms, keep_values))
+        yield _joined(first, passes, num_samples)
+
+
+def pass_size(x: Tensor, num_samples: int, memory_limit: int = MEMORY_LIMIT) -> tuple[int, int]:
+    """How many data, and how many draws of each, a pass takes; multiples of the noise's tiles where they fit."""
+    coordinates = max(1, x[0].numel())
+    numbers = max(
+        TILE_PARTICLES * coordinates,
+        integer("memory_limit", memory_limit) // (x.element_size() * ACTIVATIONS_PER_OUTPUT),
+    )
+    data = max(TILE_DATA, numbers // (num_samples * coordinates) // TILE_DATA * TILE_DATA)
+    data = max(1, min(data, numbers // coordinates, len(x)))
+    draws = max(1, min(num_samples, numbers // (data * coordinates)))
+    return data, max(draws - draws % TILE_PARTICLES, 1) if TILE_PARTICLES < draws < num_samples else draws
+
+
+@dataclass(frozen=True)
+class _Pass:
+    log_weight: Tensor
+    magnitude: Tensor
+    eps: float
+    values: Mapping[str, Tensor]
+
+
+def _one_pass(terms: Terms, keep_values: bool) -> _Pass:
+    magnitude = terms.log_likelihood.abs() + terms.log_prior.abs() + terms.log_guide.abs()
+    return _Pass(
+        terms.log_weight.double(),
+        magnitude.double().sum(0),
+        torch.finfo(terms.log_likelihood.dtype).eps,
+        {name: site.value for name, site in terms.sites.items()} if keep_values else {},
+    )
+
+
+def _joined(first: int, passes: list[_Pass], num_samples: int) -> WeightBlock:
+    log_weight = torch.cat([p.log_weight for p in passes])
+    require_weights(log_weight, first)
+    magnitude = torch.stack([p.magnitude for p in passes]).sum(0) / num_samples
+    values = {name: torch.cat([p.values[name] for p in passes]) for name in passes[0].values}
+    return WeightBlock(first, log_weight, magnitude, passes[0].eps, values)
+
+
+def require_weights(log_weight: Tensor, first: int) -> None:
+    """Refuse log w [S, n] of the data from ``first`` on that have no finite mean weight above zero.
+
+    Raises:
+        ModelError: a weight of a datum is NaN or +inf, or all are zero; the datum is named.
+    """
+    broken = (~log_weight.amax(0).isfinite()).nonzero()
+    if len(broken):
+        raise ModelError(
+            f"datum {first + int(broken[0])}: an importance weight is NaN or infinite, or all are zero"
+        )
+
+
+def delta_stderr(log_weight: Tensor) -> Tensor:
+    """The standard error of log_mean_exp by the delta method, from log w [S, n]: [n]."""
+    relative = (log_weight - log_mean_exp(log_weight)).exp()
+    return relative.std(0) / math.sqrt(len(log_weight))

@@ -1,0 +1,59 @@
+"""The gradient that HMC climbs, recorded once as a list of tensor operations and replayed.
+
+A run of a Pyro program costs a millisecond before a number is computed, and a chain needs thousands of them at
+points that differ in nothing but their values. The recording is compared with the program at another point
+before it is trusted; a program that cannot be recorded, or comes out otherwise, runs as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+Path = Callable[[Tensor], tuple[Tensor, Tensor]]
+Evaluated = tuple[Tensor, Tensor, Tensor]
+
+
+class Slope:
+    """log f_0(u), log r(u) and d/du [log f_0(u) + beta log r(u)] of a path.
+
+    Args:
+        path: u [C, N, D] -> log f_0, log r, [C, N] each.
+        record: whether to record; else every call runs the program.
+    """
+
+    def __init__(self, path: Path, record: bool = True) -> None:
+        self.path, self.record = path, record
+        self._recorded: dict[torch.Size, Callable[[Tensor, Tensor], Evaluated]] = {}
+
+    def __call__(self, position: Tensor, beta: float) -> Evaluated:
+        """[C, N], [C, N] and [C, N, D]; no graph is kept."""
+        position = position.contiguous()  # a recording holds for the strides that it has seen
+        run = self._recorded.get(position.shape)
+        if run is None:
+            run = self._recorded[position.shape] = self._record(position) if self.record else self._run
+        return run(position, position.new_tensor(beta))
+
+    def _run(self, position: Tensor, beta: Tensor) -> Evaluated:
+        with torch.enable_grad():
+            leaf = position.detach().requires_grad_()
+            log_start, log_ratio = self.path(leaf)
+            (gradient,) = torch.autograd.grad((log_start + beta * log_ratio).sum(), leaf)
+        return log_start.detach(), log_ratio.detach(), gradient
+
+    def _record(self, position: Tensor) -> Callable[[Tensor, Tensor], Evaluated]:
+        beta = position.new_tensor(0.5)
+        try:
+            recorded = make_fx(lambda u, b: self._run(u, b))(position, beta)
+            recorded.graph.eliminate_dead_code()
+            recorded.recompile()
+            elsewhere, other = 0.9 * position.flip(0) + 0.01, beta / 2
+            with torch.no_grad():
+                pairs = zip(recorded(elsewhere, other), self._run(elsewhere, other), strict=True)
+                trusted = all(torch.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True) for a, b in pairs)
+        except Exception:  # Whatever the recorder cannot follow, the program itself can do.
+            return self._run
+        return torch.no_grad()(recorded) if trusted else self._run
