@@ -48,7 +48,7 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
         return _diagonal_kl(q, p)
     if (_is_full(q) and _is_gaussian(p)) or (_is_full(p) and _is_gaussian(q)):
         return _full_kl(q, p)
-    return torch_kl_divergence(q, p)
+    return _torch_kl(q, p)
 
 
 def coordinate_kl(q: Distribution, p: Distribution) -> Tensor:
@@ -60,6 +60,14 @@ def coordinate_kl(q: Distribution, p: Distribution) -> Tensor:
     (loc0, scale0), (loc1, scale1) = diagonal_loc_scale(q), diagonal_loc_scale(p)
     variance_ratio = (scale0 / scale1).square()
     return 0.5 * (variance_ratio + ((loc0 - loc1) / scale1).square() - 1 - variance_ratio.log())
+
+
+def _torch_kl(q: Distribution, p: Distribution) -> Tensor:
+    # Torch's divergence of Bernoullis does not broadcast one batch against another.
+    if q.batch_shape != p.batch_shape:
+        shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+        q, p = q.expand(shape), p.expand(shape)
+    return torch_kl_divergence(q, p)
 
 
 def _diagonal_kl(q: Distribution, p: Distribution) -> Tensor:

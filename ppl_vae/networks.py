@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from ppl_vae.checks import whole
+from ppl_vae.corruption import corruption
 from ppl_vae.errors import ModelError, unknown_name
 
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
@@ -178,11 +179,41 @@ class ConvTiny:
         return channels
 
 
+@dataclass(frozen=True)
+class Denoising:
+    """Another architecture whose encoder sees a corrupted x while it trains, as denoising autoencoders do.
+
+    Args:
+        of: the architecture, its name, or its name and options.
+        noise: "masking", "gaussian" or "salt-and-pepper"; see ``ppl_vae.corruption``.
+        level: the share of corrupted coordinates, or the standard deviation of the Gaussian noise.
+    """
+
+    of: Any = "mlp"
+    noise: str = "masking"
+    level: float = 0.3
+
+    def __post_init__(self) -> None:
+        corruption(self.noise, self.level)
+        chosen = architecture(self.of)
+        # As plain values where they can be, for a configuration.
+        object.__setattr__(self, "of", architecture_config(chosen) or chosen)
+
+    def encoder(self, event_shape: tuple[int, ...]) -> nn.Module:
+        """[B, *event_shape] -> [B, H], with noise before it in training mode."""
+        return nn.Sequential(corruption(self.noise, self.level), architecture(self.of).encoder(event_shape))
+
+    def decoder(self, latent_dim: int, event_shape: tuple[int, ...], num_parameters: int) -> nn.Module:
+        """That of the other architecture."""
+        return architecture(self.of).decoder(latent_dim, event_shape, num_parameters)
+
+
 ARCHITECTURES: Mapping[str, Callable[..., Architecture]] = {
     "mlp": MLP,
     "linear": Linear,
     "conv": Conv,
     "conv-tiny": ConvTiny,
+    "denoising": Denoising,
 }
 
 

@@ -8,13 +8,11 @@ r"""Recipes side by side: the same data, the same seeds, the same plain ELBO, wh
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyro
 import torch
 import xarray as xr
 from torch import Tensor
@@ -23,18 +21,17 @@ from tqdm.auto import tqdm
 from ppl_vae.checks import whole
 from ppl_vae.data import Dataset
 from ppl_vae.errors import DataError, ModelError, PplVaeError
-from ppl_vae.inference import evaluate, evidence, fit
-from ppl_vae.inference.evaluation import CHUNK_NUMBERS, evaluation_mode
+from ppl_vae.inference import evaluate, fit, log_evidence
+from ppl_vae.inference.active_units import ACTIVE_THRESHOLD, code_variance
+from ppl_vae.inference.evaluation import evaluating
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.terms import check_data
 from ppl_vae.models import VAE
-from ppl_vae.randomness import seeded
+from ppl_vae.randomness import derived_seed
 from ppl_vae.recipes import RECIPES, Recipe, make, option_names
-from ppl_vae.registration import unregistered
 
-ACTIVE_THRESHOLD = 0.01
-# The evidence draws from a stream of its own, none of training's or the ELBO's under the same seed.
-EVIDENCE_STREAM = 5 << 40
+# Codes are drawn from a stream of their own, none of training's or the ELBO's under the same seed.
+CODE_STREAM = 6
 DESCRIPTIONS = {
     "elbo": "plain ELBO, whatever the objective was",
     "elbo_stderr": "standard error of elbo, over data and draws",
@@ -173,6 +170,8 @@ def _rehearse(contestant: _Contestant, data: Dataset) -> str:
     try:
         vae = contestant.make(data, 0).vae
         check_data(vae.model, data.test.x)
+        # Two data show whether there is an evidence to judge by: an autoencoder has none.
+        log_evidence(vae, data.test.x[:2], num_samples=2)
     except PplVaeError as error:
         raise type(error)(f"recipe {contestant.label!r}: {error}") from error
     return vae.model.likelihood.name
@@ -202,52 +201,19 @@ class _Judge:
         """All numbers but what it cost, means over x."""
         found = evaluate(vae, x, num_particles=self.num_particles, seed=seed).summary()
         data = beside(vae.model, x)
-        with (
-            seeded(seed + EVIDENCE_STREAM, data.device),
-            unregistered(),
-            pyro.validation_enabled(False),
-            evaluation_mode(vae),
-        ):
-            bound, variance = importance_bound(vae, data, self.evidence_draws)
-            spread = code_variance(vae, data, self.evidence_draws)
+        with evaluating(vae, seed=derived_seed(seed, CODE_STREAM), device=data.device):
+            spread = code_variance(vae.model, vae.guide, data, self.evidence_draws)
+        evidence = log_evidence(vae, data, num_samples=self.evidence_draws, seed=seed)
         return {
             "elbo": found["elbo"],
             "elbo_stderr": found["elbo_stderr"],
             "rate": found["kl"],
             "distortion": -found["log_likelihood"],
-            "log_evidence": bound.mean().item(),
-            "log_evidence_stderr": bound.std().item() / math.sqrt(len(data)),
-            "log_evidence_draw_stderr": math.sqrt(variance.sum().item()) / len(data),
+            "log_evidence": evidence.mean,
+            "log_evidence_stderr": evidence.data_stderr,
+            "log_evidence_draw_stderr": evidence.stderr,
             "active_units": float((spread > self.active_threshold).sum()),
         }
-
-
-def importance_bound(vae: VAE, x: Tensor, draws: int) -> tuple[Tensor, Tensor]:
-    """The importance bound of every datum and its variance over draws: [N] each, in memory-bounded chunks."""
-    data_chunk = max(1, CHUNK_NUMBERS // (draws * x[0].numel()))
-    draw_chunk = max(1, min(draws, CHUNK_NUMBERS // x[0].numel()))
-    sizes = [min(draw_chunk, draws - start) for start in range(0, draws, draw_chunk)]
-    found = [evidence.importance_bound(vae.model, vae.guide, batch, sizes) for batch in x.split(data_chunk)]
-    bounds, variances = zip(*found, strict=True)
-    return torch.cat(bounds), torch.cat(variances)
-
-
-def code_variance(vae: VAE, x: Tensor, draws: int) -> Tensor:
-    """Var_x E_q[z_u] of every latent dimension (Burda et al. 2016, sec. 5.2): [L].
-
-    Where q has no mean in closed form it is that of draws, and what their noise adds is taken off.
-    """
-    means, noise = [], []
-    for batch in x.split(max(1, CHUNK_NUMBERS // (draws * vae.latent_dim))):
-        q = vae.encode(batch)
-        try:
-            mean, extra = q.mean, q.mean.new_zeros(q.mean.shape)
-        except NotImplementedError:
-            codes = q.sample((draws,))
-            mean, extra = codes.mean(0), codes.var(0) / draws
-        means.append(mean)
-        noise.append(extra)
-    return torch.cat(means).var(0) - torch.cat(noise).mean(0)
 
 
 def _table(

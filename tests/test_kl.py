@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 from torch.distributions import (
+    Bernoulli,
     Independent,
     LowRankMultivariateNormal,
     MultivariateNormal,
@@ -249,3 +250,12 @@ def in_float32(d):
     if isinstance(d, MultivariateNormal):
         return MultivariateNormal(d.loc.float(), scale_tril=d.scale_tril.float())
     return Independent(Normal(d.mean.float(), d.stddev.float()), 1)
+
+
+def test_bernoullis_of_other_batches_are_broadcast():
+    """Torch's own divergence indexes one with the other's mask."""
+    q, p = Bernoulli(torch.tensor([[0.2, 0.7, 1.0]])), Bernoulli(torch.tensor([[0.5], [0.1]]))
+    written_out = torch.special.xlogy(q.probs, q.probs / p.probs) + torch.special.xlogy(
+        1 - q.probs, (1 - q.probs) / (1 - p.probs)
+    )
+    torch.testing.assert_close(kl_divergence(q, p), written_out)

@@ -1,7 +1,5 @@
 """``compare_recipes``: each number against another road to it, refusals by label, no run touches another."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -11,8 +9,7 @@ from ppl_vae.data import Dataset
 from ppl_vae.data.dataset import Split
 from ppl_vae.errors import ConvergenceError, DataError, ModelError
 from ppl_vae.inference import evaluate
-from ppl_vae.recipe_comparison import DESCRIPTIONS, code_variance, importance_bound
-from tests.scenarios import draw_data, linear_gaussian
+from ppl_vae.recipe_comparison import DESCRIPTIONS
 
 SMALL = {"latent_dim": 2, "network": {"name": "mlp", "hidden": (8,)}}
 RECIPES = [
@@ -115,52 +112,6 @@ def test_an_objective_given_as_an_object_is_not_shared_by_runs():
 def test_runs_are_written_by_label_and_seed(tmp_path):
     compare(RECIPES[:1], out_dir=tmp_path)
     assert all(any((tmp_path / "plain" / f"seed-{seed}").iterdir()) for seed in (0, 1))
-
-
-def test_the_importance_bound_is_exact_at_the_exact_posterior():
-    lg = linear_gaussian(guide="exact")
-    x = draw_data(lg, 9)
-    with torch.no_grad():
-        bound, variance = importance_bound(lg, x, 7)
-        torch.testing.assert_close(bound, lg.log_evidence(x))
-    assert variance.max() < 1e-20
-
-
-def test_the_importance_bound_agrees_with_the_closed_form_within_its_own_error(monkeypatch):
-    """Also when data and draws are cut into chunks: 9 data of 5 numbers, 4000 draws."""
-    monkeypatch.setattr("ppl_vae.recipe_comparison.CHUNK_NUMBERS", 5000)
-    lg = linear_gaussian(seed=1)
-    x = draw_data(lg, 9)
-    with torch.no_grad():
-        bound, variance = importance_bound(lg, x, 4000)
-        off = (bound - lg.log_evidence(x)) / variance.sqrt()
-    assert off.abs().max() < 4.5
-    assert variance.sqrt().max() < 0.1
-
-
-def test_code_variance_without_a_mean_in_closed_form_takes_the_noise_of_draws_off():
-    lg = linear_gaussian()
-    x = draw_data(lg, 400)
-
-    class NoMean:
-        def __init__(self, q):
-            self.q = q
-
-        mean = property(lambda self: (_ for _ in ()).throw(NotImplementedError))
-
-        def sample(self, shape):
-            return self.q.sample(shape)
-
-    class Wrapped:
-        latent_dim = 3
-
-        def encode(self, batch):
-            return NoMean(lg.encode(batch))
-
-    with torch.no_grad():
-        exact, estimated = code_variance(lg, x, 5), code_variance(Wrapped(), x, 5)
-    torch.testing.assert_close(estimated, exact, rtol=0.1, atol=0.02)
-    assert math.isclose(exact[0].item(), lg.encode(x).mean.var(0)[0].item())
 
 
 @pytest.mark.parametrize(

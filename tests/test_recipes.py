@@ -48,7 +48,7 @@ def test_each_row_cites_its_source_and_has_settings_that_fit_knows(name):
     assert row.summary
     assert row.paper
     Settings(**row.settings)
-    assert row.parts.keys() <= inspect.signature(pv.VAE).parameters.keys()
+    assert row.parts.keys() <= inspect.signature(row.program).parameters.keys()
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -2,15 +2,20 @@
 
 from ppl_vae.inference import schedules
 from ppl_vae.inference.aggregate_posterior import DIP, MMD, TotalCorrelation
+from ppl_vae.inference.bidirectional import EvidenceBracket, bidirectional_evidence
 from ppl_vae.inference.comparison import compare_estimators
+from ppl_vae.inference.density_ratio import DensityRatio
 from ppl_vae.inference.discrete import Enumeration, GumbelSoftmax
 from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.estimators import get_elbo, list_estimators
 from ppl_vae.inference.evaluation import Evaluation, evaluate
+from ppl_vae.inference.evidence import Evidence, log_evidence
+from ppl_vae.inference.evidence_over_draws import evidence_curve
 from ppl_vae.inference.importance_weighted import CIWAE, MIWAE, PIWAE, DReG, ImportanceWeighted, Renyi
 from ppl_vae.inference.objective import Estimator, Objective
 from ppl_vae.inference.objectives import Annealed, Beta, Capacity, FreeBits, ReconstructionError
 from ppl_vae.inference.particles import compare_over_particles
+from ppl_vae.inference.reconstruction import ReconstructionLikelihood, SparseActivations
 from ppl_vae.inference.score_function import RLOO, VIMCO, ScoreFunction
 from ppl_vae.inference.svi import FitResult, fit
 from ppl_vae.inference.terms import Site, Terms, trace_terms
@@ -33,10 +38,13 @@ __all__ = [
     "Beta",
     "Capacity",
     "DReG",
+    "DensityRatio",
     "EntropyAnalytic",
     "Enumeration",
     "Estimator",
     "Evaluation",
+    "Evidence",
+    "EvidenceBracket",
     "FitResult",
     "FreeBits",
     "GumbelSoftmax",
@@ -44,21 +52,26 @@ __all__ = [
     "MonteCarloKL",
     "Objective",
     "ReconstructionError",
+    "ReconstructionLikelihood",
     "Renyi",
     "ScoreFunction",
     "Site",
+    "SparseActivations",
     "StickingTheLanding",
     "Terms",
     "Thermodynamic",
     "TotalCorrelation",
     "WakeSleep",
+    "bidirectional_evidence",
     "check_estimators",
     "compare_estimators",
     "compare_over_particles",
     "evaluate",
+    "evidence_curve",
     "fit",
     "get_elbo",
     "list_estimators",
+    "log_evidence",
     "schedules",
     "trace_terms",
 ]

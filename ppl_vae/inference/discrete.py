@@ -7,6 +7,7 @@ relaxation     y = softmax((logits + Gumbel noise) / temperature)
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -21,13 +22,14 @@ from ppl_vae.inference.terms import Terms
 
 
 class Enumeration(Estimator):
-    """The ELBO with one categorical site summed out: no noise from it, in the value or in the gradient.
+    """The ELBO with one discrete site summed out: no noise from it, in the value or in the gradient.
 
-    The site must be the first that the guide draws; other sites are drawn once for each category. Twin:
-    ``pyro.infer.TraceEnum_ELBO`` with the site marked infer={"enumerate": "parallel"} in the guide.
+    The site must be the first that the guide draws; other sites are drawn once for each category. It may be several
+    independent variables under one ``.to_event()``: the sum is over all their combinations. Twin, for a single
+    variable: ``pyro.infer.TraceEnum_ELBO`` with the site marked infer={"enumerate": "parallel"} in the guide.
 
     Args:
-        num_categories: the size of the site's support (2 for a Bernoulli).
+        num_categories: the size of the site's support (2 for a Bernoulli, C^M for M variables of C categories).
     """
 
     def __init__(self, num_categories: int) -> None:
@@ -36,13 +38,21 @@ class Enumeration(Estimator):
 
     def bound(self, terms: Terms) -> Tensor:
         """[N], nats."""
+        return (self._probability(terms) * terms.log_weight).sum(0)
+
+    def record(self, terms: Terms) -> tuple[Tensor, Tensor]:
+        """The two terms of the ELBO, every category by its probability: its plain mean would weigh all alike."""
+        weight = self._probability(terms) / terms.log_likelihood.shape[1]
+        return (weight * terms.log_likelihood).sum(), (weight * self.kl(terms)).sum()
+
+    def _probability(self, terms: Terms) -> Tensor:
+        """q(y = c | x), c in the place of the draws: [C, N]."""
         first, *others = terms.sites.values()
-        if not first.q.has_enumerate_support or any(s.q.has_enumerate_support for s in others):
+        if not is_discrete(first.q) or any(is_discrete(s.q) for s in others):
             raise ModelError(
                 f"enumeration needs one discrete site, drawn first; the guide draws {list(terms.sites)}"
             )
-        probability = first.q.log_prob(first.draw).exp()
-        return (probability * terms.log_weight).sum(0)
+        return first.q.log_prob(first.draw).exp()
 
     def extra_repr(self) -> str:
         """For manifests."""
@@ -73,7 +83,7 @@ class GumbelSoftmax(Estimator):
 
     def bound(self, terms: Terms) -> Tensor:
         """[N], nats."""
-        if not any(site.q.has_enumerate_support for site in terms.sites.values()):
+        if not any(is_discrete(site.q) for site in terms.sites.values()):
             raise ModelError(f"gumbel-softmax needs a OneHotCategorical site; the guide draws {list(terms.sites)}")
         return (terms.log_likelihood - terms.kl()).mean(0)
 
@@ -87,18 +97,46 @@ class GumbelSoftmax(Estimator):
         return f"num_particles={self.num_particles}, {options}"
 
 
+def variable(q: Any) -> Any:
+    """The distribution of a single variable under ``.to_event()``."""
+    while isinstance(q, torch.distributions.Independent):
+        q = q.base_dist
+    return q
+
+
+def is_discrete(q: Any) -> bool:
+    """Whether q has finitely many values that can be listed."""
+    return bool(getattr(variable(q), "has_enumerate_support", False))
+
+
+def num_configurations(q: Any) -> int:
+    """The size of the support of one datum: of a single variable, to the power of their number."""
+    single = variable(q)
+    number = math.prod(q.event_shape) // math.prod(single.event_shape)
+    return int(len(single.enumerate_support(expand=False)) ** number)
+
+
+def configurations(q: Any) -> Tensor:
+    """Every value of one datum, the last variable fastest: [S, *event]."""
+    single = variable(q)
+    values = single.enumerate_support(expand=False).reshape(-1, *single.event_shape)
+    number = math.prod(q.event_shape) // math.prod(single.event_shape)
+    choices = torch.arange(len(values), device=values.device)
+    index = torch.cartesian_prod(*[choices] * number).reshape(-1, number)
+    return values[index].reshape(-1, *q.event_shape)
+
+
 class _Enumerate(Messenger):
     """Give particle k the k-th element of a discrete site's support."""
 
     def _pyro_sample(self, msg: Any) -> None:
         q = msg["fn"]
-        if msg["is_observed"] or not getattr(q, "has_enumerate_support", False):
+        if msg["is_observed"] or not is_discrete(q):
             return
-        support = q.enumerate_support(expand=False)
-        categories, batch = len(support), tuple(q.batch_shape)
+        categories, batch = num_configurations(q), tuple(q.batch_shape)
         if batch[0] != categories or len(batch) != 2:
             raise ModelError(f"site {msg['name']!r} has {categories} categories, not num_categories = {batch[0]}")
-        msg["value"] = support.reshape(categories, 1, *q.event_shape).expand(*batch, *q.event_shape)
+        msg["value"] = configurations(q).unsqueeze(1).expand(*batch, *q.event_shape)
         msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
         msg["done"] = True
 
@@ -112,9 +150,9 @@ class _Relax(Messenger):
         self.straight_through = straight_through
 
     def _pyro_sample(self, msg: Any) -> None:
-        q = msg["fn"]
-        if msg["is_observed"] or not getattr(q, "has_enumerate_support", False):
+        if msg["is_observed"] or not is_discrete(msg["fn"]):
             return
+        q = variable(msg["fn"])
         if not isinstance(q, dist.OneHotCategorical):
             raise ModelError(
                 f"site {msg['name']!r}: only a OneHotCategorical can be relaxed, not {type(q).__name__}"

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pyro
@@ -48,6 +50,8 @@ class Objective(pyro.infer.ELBO, nn.Module):
     passes_kl_weight = False
     # The fewest data in a batch that it is defined for.
     least_batch = 1
+    # What the optimiser shall do otherwise for the objective's own parameters than for the pair's.
+    optimizer_options: Mapping[str, Any] = MappingProxyType({})
     # What draws some of the guide's sites in a way of its own, such as enumerating them.
     draw_handler: Messenger | None = None
 
@@ -158,6 +162,10 @@ class Estimator(Objective):
     def kl(self, terms: Terms) -> Tensor:
         """This estimator's reading of the KL term, times kl_weight: [K, N], nats."""
         return terms.kl_weight * (terms.log_guide - terms.log_prior)
+
+    def record(self, terms: Terms) -> tuple[Tensor, Tensor]:
+        """The two terms of the ELBO for a history, means over draws and data: log likelihood and KL, nats."""
+        return terms.log_likelihood.mean(), self.kl(terms).mean()
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the mean of the bound over the batch, nats per datum, with the surrogate's gradient."""

@@ -17,6 +17,9 @@ from typing import ParamSpec
 import torch
 from torch import Tensor
 
+from ppl_vae.checks import positive, real, whole
+from ppl_vae.errors import ModelError
+
 P = ParamSpec("P")
 
 Schedule = Callable[[Tensor], Tensor]
@@ -57,18 +60,21 @@ def linear(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
     >>> linear(10)(torch.tensor(5))
     tensor(0.5000)
     """
+    positive("steps", steps), real("start", start), real("end", end)
     return lambda step: start + (end - start) * (step / steps).clamp(0.0, 1.0)
 
 
 @_described
 def cosine(steps: int, end: float = 0.0) -> Schedule:
     """From 1 to ``end`` along half a cosine over ``steps`` steps, then constant (Loshchilov & Hutter 2017)."""
+    positive("steps", steps), real("end", end)
     return lambda step: end + (1 - end) * 0.5 * (1 + torch.cos(math.pi * (step / steps).clamp(0.0, 1.0)))
 
 
 @_described
 def exponential(rate: float, steps: int) -> Schedule:
     """``rate`` to the power step / steps."""
+    positive("rate", rate), positive("steps", steps)
     return lambda step: torch.as_tensor(rate) ** (step / steps)
 
 
@@ -81,6 +87,9 @@ def cyclical(steps: int, cycles: int = 4, ramp: float = 0.5) -> Schedule:
     >>> [round(float(cyclical(8, cycles=2)(torch.tensor(s))), 2) for s in range(9)]
     [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0]
     """
+    positive("steps", steps), whole("cycles", cycles)
+    if not positive("ramp", ramp) <= 1:
+        raise ModelError(f"ramp must be a share of a cycle, above 0 and at most 1, got {ramp!r}")
 
     def weight(step: Tensor) -> Tensor:
         position = torch.remainder(step * cycles / steps, 1.0)
@@ -92,6 +101,7 @@ def cyclical(steps: int, cycles: int = 4, ramp: float = 0.5) -> Schedule:
 @_described
 def sigmoid(steps: int, sharpness: float = 10.0) -> Schedule:
     """A logistic rise around ``steps`` / 2, rescaled so that it is exactly 0 at 0 and 1 from ``steps`` on."""
+    positive("steps", steps), positive("sharpness", sharpness)
     low, high = (1 / (1 + math.exp(s * sharpness / 2)) for s in (1, -1))
 
     def weight(step: Tensor) -> Tensor:

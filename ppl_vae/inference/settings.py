@@ -56,12 +56,21 @@ class Settings:
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         """The optimiser over the parameters: Adam in one fused kernel, unless the user brought another."""
         if self.optimizer is None:
-            return torch.optim.Adam(parameters, lr=self.lr, fused=True)
+            return torch.optim.Adam(self._groups(parameters), lr=self.lr, fused=True)
         options = {"lr": self.lr} if _takes_rate(self.optimizer) else {}
         made = self.optimizer(parameters, **options)
         if not isinstance(made, torch.optim.Optimizer):
             raise ModelError(f"optimizer must make a torch.optim.Optimizer, got {type(made).__name__}")
         return made
+
+    def _groups(self, parameters: list[Tensor]) -> list[Any]:
+        """The parameters, those of the objective in a group of its own if it wants them treated otherwise."""
+        objective = self.objective
+        if not objective.optimizer_options:
+            return parameters
+        own = {id(parameter) for parameter in objective.parameters()}
+        theirs, ours = ([p for p in parameters if (id(p) in own) is mine] for mine in (False, True))
+        return [{"params": theirs}, {"params": ours, **objective.optimizer_options}]
 
     def describe(self) -> dict[str, Any]:
         """As plain values, for a manifest."""

@@ -28,6 +28,7 @@ from torch import Tensor
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair import run_pair
 from ppl_vae.inference.placement import beside
+from ppl_vae.inference.point_mass import is_flat, is_point, log_prior, require_density
 from ppl_vae.inference.stopped import StoppedDensity
 from ppl_vae.kl import coordinate_kl, kl_divergence
 
@@ -96,13 +97,21 @@ class Terms:
 
     @cached_property
     def log_prior(self) -> Tensor:
-        """log p(z_nk), summed over sites: [K, N], nats."""
-        sites = [self._per_datum(s, s.p.log_prob(s.value)) for s in self.sites.values() if s.p is not None]
-        return self._total(sites)
+        """log p(z_nk), summed over sites: [K, N], nats.
+
+        Raises:
+            ModelError: a site's prior is improper; the site is named.
+        """
+        shared = [s for s in self.sites.values() if s.p is not None]
+        return self._total([self._per_datum(s, log_prior(s.name, s.p, s.value)) for s in shared])
 
     @cached_property
     def log_guide(self) -> Tensor:
-        """log q(z_nk | x_n), summed over sites: [K, N], nats. Under gradient="path" its parameters are stopped."""
+        """log q(z_nk | x_n), summed over sites: [K, N], nats. Under gradient="path" its parameters are stopped.
+
+        Raises:
+            ModelError: a site's guide is a point mass or has no density elsewhere; the site is named.
+        """
         return self._total([self._per_datum(s, _log_guide(s)) for s in self.sites.values()])
 
     @cached_property
@@ -113,6 +122,11 @@ class Terms:
             ModelError: a site's distribution has no closed-form entropy; the site is named.
         """
         return self._total([self._per_datum(s, _entropy(s)) for s in self.sites.values()])
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether log p(x|z) - KL is an ELBO: under an improper prior there is no log p(x) for it to bound."""
+        return not any(is_flat(s.p) for s in self.sites.values())
 
     @property
     def log_weight(self) -> Tensor:
@@ -157,6 +171,10 @@ class Terms:
             raise ModelError(
                 f"site {site.name!r} is auxiliary: it has no prior, so no closed-form KL; use MonteCarloKL"
             )
+        if is_point(site.q) and is_flat(site.p):
+            # Neither side has a density to compare: what is left of the bound is the reconstruction alone.
+            return torch.zeros_like(self.log_likelihood)
+        require_density(site.name, site.q, site.p)
         try:
             return self._per_datum(site, kl_divergence(site.q, site.p))
         except NotImplementedError:
@@ -180,6 +198,7 @@ class Terms:
 
 
 def _log_guide(site: Site) -> Tensor:
+    require_density(site.name, site.q, site.p)
     # Under "path" the derivative through the draws is reweighted together with the model's, so the density
     # is taken at the value that the model reads; else at the guide's own draw.
     try:

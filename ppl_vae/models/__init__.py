@@ -1,7 +1,13 @@
 """Pyro programs and the parts they are made of."""
 
+from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
+from ppl_vae.models.categorical_vae import CategoricalVAE
 from ppl_vae.models.flow_posterior import FlowPosterior
 from ppl_vae.models.flow_prior import FlowPrior
+from ppl_vae.models.gaussian_mixture_vae import GaussianMixtureVAE
+from ppl_vae.models.hierarchical_vae import HierarchicalVAE
+from ppl_vae.models.joint_vae import JointVAE
+from ppl_vae.models.ladder_vae import LadderVAE
 from ppl_vae.models.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -20,7 +26,9 @@ from ppl_vae.models.load import load
 from ppl_vae.models.mixture_posterior import MixturePosterior
 from ppl_vae.models.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
 from ppl_vae.models.priors import DiagonalNormalPrior, MixturePrior, StandardNormalPrior
+from ppl_vae.models.program_pair import ProgramPair
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram
+from ppl_vae.models.semi_amortised_posterior import SemiAmortisedPosterior
 from ppl_vae.models.two_stage import with_post_hoc_prior
 from ppl_vae.models.vae import VAE
 from ppl_vae.models.vamp_prior import VampPrior
@@ -29,16 +37,22 @@ __all__ = [
     "VAE",
     "BernoulliLikelihood",
     "CategoricalLikelihood",
+    "CategoricalVAE",
     "ContinuousBernoulliLikelihood",
     "DiagonalNormalPrior",
     "DiagonalPosterior",
     "DiscretisedLogisticLikelihood",
+    "FlatPrior",
     "FlowPosterior",
     "FlowPrior",
     "FullCovariancePosterior",
     "GaussianLikelihood",
+    "GaussianMixtureVAE",
     "GenerativeProgram",
     "GuideProgram",
+    "HierarchicalVAE",
+    "JointVAE",
+    "LadderVAE",
     "Likelihood",
     "LinearGaussianVAE",
     "LowRankPosterior",
@@ -46,8 +60,11 @@ __all__ = [
     "MixturePosterior",
     "MixturePrior",
     "NegativeBinomialLikelihood",
+    "PointPosterior",
     "PoissonLikelihood",
+    "ProgramPair",
     "RelaxedBernoulliLikelihood",
+    "SemiAmortisedPosterior",
     "StandardNormalPrior",
     "StudentTLikelihood",
     "VampPrior",

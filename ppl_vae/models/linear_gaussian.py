@@ -27,7 +27,6 @@ from ppl_vae.kl import kl_divergence
 from ppl_vae.models.parts import own_config
 from ppl_vae.models.posteriors import POSTERIORS
 from ppl_vae.models.posteriors import posterior as make_posterior
-from ppl_vae.models.programs import require_event_shape
 from ppl_vae.models.real_likelihoods import GaussianLikelihood
 from ppl_vae.models.vae import VAE
 
@@ -161,11 +160,6 @@ class LinearGaussianVAE(VAE):
     def _likelihood(self) -> GaussianLikelihood:
         return cast(GaussianLikelihood, self.model.likelihood)
 
-    def _judged(self, x: ArrayLike | Tensor) -> Tensor:
-        data = self._to_own(x)
-        require_event_shape(data, self.event_shape)
-        return data
-
     def reset_guide(self) -> None:
         """Compute a closed-form guide anew from the present W, b and sigma; another module is left alone."""
         if isinstance(self.guide.posterior, LinearGaussianPosterior):
@@ -173,7 +167,7 @@ class LinearGaussianVAE(VAE):
 
     def log_evidence(self, x: ArrayLike | Tensor) -> Tensor:
         """log p(x) exactly, per datum: [N], nats."""
-        residual = self._judged(x) - self.bias
+        residual = self.own_data(x) - self.bias
         precision = _precision(self.weight, self.sigma)
         h = residual @ self.weight / self.sigma.square()
         explained = (h * torch.linalg.solve(precision, h.mT).mT).sum(-1)
@@ -183,7 +177,7 @@ class LinearGaussianVAE(VAE):
 
     def posterior(self, x: ArrayLike | Tensor) -> dist.MultivariateNormal:
         """p(z|x) exactly: batch shape [N], event shape [L]."""
-        residual = self._judged(x) - self.bias
+        residual = self.own_data(x) - self.bias
         precision = _precision(self.weight, self.sigma)
         h = residual @ self.weight / self.sigma.square()
         return dist.MultivariateNormal(torch.linalg.solve(precision, h.mT).mT, precision_matrix=precision)
@@ -191,7 +185,7 @@ class LinearGaussianVAE(VAE):
     def elbo(self, x: ArrayLike | Tensor) -> Tensor:
         """The ELBO of the present guide exactly, per datum: [N], nats."""
         q = self.encode(x)
-        residual = self._to_own(x) - self.bias - q.mean @ self.weight.mT
+        residual = self.to_own(x) - self.bias - q.mean @ self.weight.mT
         spread = (_covariance(q) * (self.weight.mT @ self.weight)).sum((-2, -1))
         variance = self.sigma.square()
         log_likelihood = -0.5 * (

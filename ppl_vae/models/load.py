@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ppl_vae.errors import CheckpointError, ModelError
 from ppl_vae.files import read_tensors
+from ppl_vae.models.categorical_vae import CategoricalVAE
+from ppl_vae.models.gaussian_mixture_vae import GaussianMixtureVAE
+from ppl_vae.models.hierarchical_vae import HierarchicalVAE
+from ppl_vae.models.joint_vae import JointVAE
+from ppl_vae.models.ladder_vae import LadderVAE
 from ppl_vae.models.linear_gaussian import LinearGaussianVAE
 from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_config, restore
+from ppl_vae.models.program_pair import ProgramPair
 from ppl_vae.models.vae import VAE
+
+# What builds the kind of model that a configuration names.
+KINDS: Mapping[str, Callable[..., ProgramPair]] = {
+    "vae": VAE,
+    "linear-gaussian": LinearGaussianVAE.from_config,
+    "hierarchical": HierarchicalVAE,
+    "ladder": LadderVAE,
+    "categorical": CategoricalVAE,
+    "joint": JointVAE,
+    "gaussian-mixture": GaussianMixtureVAE,
+}
 
 # What a user may bring as a module; in a configuration it is null.
 OWN_PARTS = ("network", "likelihood", "prior", "posterior", "guide")
 
 
-def load(path: str | Path, **parts: Any) -> VAE:
-    """Load what ``save`` wrote, or the model of a run folder, on the CPU.
+def load(path: str | Path, **parts: Any) -> Any:
+    """Load what ``save`` wrote, or the model of a run folder, on the CPU and in evaluation mode.
 
     Args:
         path: the folder with config.json and weights.safetensors.
@@ -34,10 +52,11 @@ def load(path: str | Path, **parts: Any) -> VAE:
     # A model that was turned to another precision comes back in it.
     model.to(dtype=next((t.dtype for t in state.values() if t.is_floating_point()), None))
     restore(model, state, folder / WEIGHTS)
-    return model
+    # As fit leaves it: an encoder with noise of its own must not add it to what it is asked.
+    return model.eval()
 
 
-def _build(folder: Path, config: dict[str, Any]) -> VAE:
+def _build(folder: Path, config: dict[str, Any]) -> ProgramPair:
     kind, options = config["model"], {key: value for key, value in config.items() if key != "model"}
     missing = [name for name in OWN_PARTS if name in options and options[name] is None]
     if missing:
@@ -46,10 +65,8 @@ def _build(folder: Path, config: dict[str, Any]) -> VAE:
             f"give it again: pv.load({str(folder)!r}, {missing[0]}=...)"
         )
     try:
-        if kind == "linear-gaussian":
-            return LinearGaussianVAE.from_config(**options)
-        if kind == "vae":
-            return VAE(**options)
+        if kind in KINDS:
+            return KINDS[kind](**options)
     except ModelError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from error
     except (TypeError, KeyError) as error:

@@ -16,9 +16,11 @@ from torch.nn.functional import softplus
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.models.autoencoder import PointPosterior
 from ppl_vae.models.flow_posterior import FlowPosterior
 from ppl_vae.models.mixture_posterior import MixturePosterior
 from ppl_vae.models.parts import from_spec
+from ppl_vae.models.semi_amortised_posterior import SemiAmortisedPosterior
 
 # From an unconstrained head h to a standard deviation.
 SCALES: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -122,7 +124,15 @@ class LowRankPosterior(nn.Module):
 
 POSTERIORS: Mapping[str, Callable[..., nn.Module]] = {
     kind.name: kind
-    for kind in (DiagonalPosterior, FullCovariancePosterior, LowRankPosterior, FlowPosterior, MixturePosterior)
+    for kind in (
+        DiagonalPosterior,
+        FullCovariancePosterior,
+        LowRankPosterior,
+        FlowPosterior,
+        MixturePosterior,
+        SemiAmortisedPosterior,
+        PointPosterior,
+    )
 }
 
 

@@ -10,6 +10,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
+from ppl_vae.models.autoencoder import FlatPrior
 from ppl_vae.models.flow_prior import FlowPrior
 from ppl_vae.models.parts import from_spec
 from ppl_vae.models.vamp_prior import VampPrior
@@ -91,7 +92,8 @@ class MixturePrior(nn.Module):
 
 
 PRIORS: Mapping[str, Callable[..., nn.Module]] = {
-    kind.name: kind for kind in (StandardNormalPrior, DiagonalNormalPrior, MixturePrior, VampPrior, FlowPrior)
+    kind.name: kind
+    for kind in (StandardNormalPrior, DiagonalNormalPrior, MixturePrior, VampPrior, FlowPrior, FlatPrior)
 }
 
 

@@ -10,6 +10,8 @@ left of the plate are folded into the batch before a network sees them.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import pyro
 import torch
@@ -21,25 +23,25 @@ from ppl_vae.models.likelihood import Likelihood, conditioned
 from ppl_vae.registration import InstanceName, register
 
 
-class GenerativeProgram(nn.Module):
-    """p(z) p(x|z): the prior, the decoder and the likelihood.
+class LatentVariableProgram(nn.Module, ABC):
+    """latents ~ p(latents), x ~ p(x | decoder(latents)): a subclass states its latent sites.
 
     Args:
-        prior: forward gives p(z), event shape [latent_dim].
         decoder: [B, latent_dim] -> [B, P * prod(event_shape)] in any trailing shape.
         likelihood: features [*batch, P, *event_shape] -> p(x|z).
         event_shape: the shape of one datum.
     """
 
-    def __init__(
-        self, prior: nn.Module, decoder: nn.Module, likelihood: Likelihood, event_shape: tuple[int, ...]
-    ) -> None:
+    def __init__(self, decoder: nn.Module, likelihood: Likelihood, event_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.prior = prior
         self.decoder = decoder
         self.likelihood = likelihood
         self.event_shape = event_shape
         self._name = InstanceName("model")
+
+    @abstractmethod
+    def latents(self) -> Tensor:
+        """The latent sites, inside the data plate; what the decoder reads of them [*batch, code_dim]."""
 
     def forward(self, x: Tensor | None = None, size: int | None = None) -> Tensor:
         """The program. Conditioned on x [N, *event_shape], or a draw of ``size`` data from the prior predictive.
@@ -54,7 +56,7 @@ class GenerativeProgram(nn.Module):
             raise ModelError("model needs data x, or size= to draw from the prior predictive")
         register(self._name, self)
         with pyro.plate("data", size):
-            z = pyro.sample("z", self.prior())
+            z = self.latents()
             if x is None:
                 return pyro.sample("x", self.decode(z))
             p = conditioned(self.likelihood, self._features(z), x, len(self.event_shape))
@@ -91,7 +93,63 @@ class GenerativeProgram(nn.Module):
         self.likelihood.check(x)
 
 
-class GuideProgram(nn.Module):
+class GenerativeProgram(LatentVariableProgram):
+    """p(z) p(x|z): the prior, the decoder and the likelihood.
+
+    Args:
+        prior: forward gives p(z), event shape [latent_dim].
+        decoder: [B, latent_dim] -> [B, P * prod(event_shape)] in any trailing shape.
+        likelihood: features [*batch, P, *event_shape] -> p(x|z).
+        event_shape: the shape of one datum.
+    """
+
+    def __init__(
+        self, prior: nn.Module, decoder: nn.Module, likelihood: Likelihood, event_shape: tuple[int, ...]
+    ) -> None:
+        super().__init__(decoder, likelihood, event_shape)
+        self.prior = prior
+
+    def latents(self) -> Tensor:
+        """z ~ p(z): [*batch, latent_dim]."""
+        return pyro.sample("z", self.prior())
+
+
+class Recognition(nn.Module):
+    """The encoder, with which every guide begins, and what it sees of x.
+
+    Args:
+        encoder: [N, *event_shape] -> features [N, H].
+        event_shape: the shape of one datum.
+        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
+    """
+
+    def __init__(self, encoder: nn.Module, event_shape: tuple[int, ...], allows_missing: bool = False) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.event_shape = event_shape
+        self.allows_missing = allows_missing
+        self._name = InstanceName("guide")
+
+    def begin(self, x: Tensor) -> int:
+        """The size of the data plate; shows the parameters to the Pyro handlers that are listening.
+
+        Raises:
+            ModelError: x has another event shape.
+        """
+        require_event_shape(x, self.event_shape)
+        register(self._name, self)
+        return len(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        """x [N, *event_shape] -> [N, H]."""
+        return self.encoder(self.seen(x))
+
+    def seen(self, x: Tensor) -> Tensor:
+        """What the encoder sees of x: 0 in the place of a missing coordinate."""
+        return torch.where(x.isnan(), 0.0, x) if self.allows_missing else x
+
+
+class GuideProgram(Recognition):
     """q(z|x): the encoder and the posterior.
 
     Args:
@@ -108,27 +166,23 @@ class GuideProgram(nn.Module):
         event_shape: tuple[int, ...],
         allows_missing: bool = False,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder, event_shape, allows_missing)
         self.posterior = posterior
-        self.event_shape = event_shape
-        self.allows_missing = allows_missing
-        self._name = InstanceName("guide")
 
     def forward(self, x: Tensor) -> Tensor:
         """The program: z [N, latent_dim] drawn from q(z|x)."""
-        require_event_shape(x, self.event_shape)
-        register(self._name, self)
-        with pyro.plate("data", len(x)):
+        with pyro.plate("data", self.begin(x)):
             return pyro.sample("z", self.encode(x))
 
     def encode(self, x: Tensor) -> dist.TorchDistribution:
         """x [N, *event_shape] -> q(z|x), batch shape [N], event shape [latent_dim]."""
-        return self.posterior(self.encoder(self.seen(x)))
+        q = self.amortised(x)
+        refine: Callable[..., dist.TorchDistribution] | None = getattr(self.posterior, "refine", None)
+        return q if refine is None else refine(q, x)
 
-    def seen(self, x: Tensor) -> Tensor:
-        """What the encoder sees of x: 0 in the place of a missing coordinate."""
-        return torch.where(x.isnan(), 0.0, x) if self.allows_missing else x
+    def amortised(self, x: Tensor) -> dist.TorchDistribution:
+        """What the encoder alone says of q(z|x), before a posterior that can refines it."""
+        return self.posterior(self.features(x))
 
 
 def require_event_shape(x: Tensor, event_shape: tuple[int, ...]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,24 +10,20 @@ from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError
 from ppl_vae.models.likelihoods import LIKELIHOODS, Likelihood
 from ppl_vae.models.likelihoods import likelihood as make_likelihood
 from ppl_vae.models.parts import own_config
-from ppl_vae.models.persistence import write_model
 from ppl_vae.models.posteriors import POSTERIORS
 from ppl_vae.models.posteriors import posterior as make_posterior
 from ppl_vae.models.priors import PRIORS
 from ppl_vae.models.priors import prior as make_prior
-from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_features, require_event_shape
-from ppl_vae.networks import Architecture, architecture, architecture_config
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_shape, checked_size, network_config, networks
+from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_features
 from ppl_vae.randomness import seeded
 
-Network = str | Architecture | tuple[nn.Module, nn.Module] | dict[str, Any]
 
-
-class VAE(nn.Module):
+class VAE(ProgramPair):
     """A generative ``model`` and an amortised ``guide``, both Pyro programs with sites "z" and "x".
 
     Args:
@@ -38,14 +33,17 @@ class VAE(nn.Module):
             nn.Modules: an encoder [B, *event_shape] -> [B, H] and a decoder [B, L] -> [B, P * event_shape].
         likelihood: "bernoulli", "bernoulli-relaxed", "continuous-bernoulli", "gaussian", "student-t", "poisson",
             "negative-binomial", "categorical", "discretised-logistic", "missing-pixels" or a Likelihood.
-        prior: "standard", "diagonal", "mixture", "vamp", "flow", or a module whose forward gives p(z).
-        posterior: "diagonal", "full-covariance", "low-rank", "flow", "mixture", or a module whose forward
-            turns features into q(z|x).
+        prior: "standard", "diagonal", "mixture", "vamp", "flow", "flat", or a module whose forward gives p(z).
+        posterior: "diagonal", "full-covariance", "low-rank", "flow", "mixture", "semi-amortised", "point", or a
+            module whose forward turns features into q(z|x).
         seed: of the initial weights; None takes torch's current stream.
 
     Raises:
         ModelError: an unknown name, a dimension below one, or parts that do not fit together.
     """
+
+    model: GenerativeProgram
+    guide: GuideProgram
 
     def __init__(
         self,
@@ -58,39 +56,34 @@ class VAE(nn.Module):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = _checked_shape(event_shape)
-        self.latent_dim = _checked_dimension(latent_dim)
+        self.event_shape = checked_shape(event_shape)
+        self.latent_dim = checked_size("latent_dim", latent_dim)
         parts = make_likelihood(likelihood), make_prior(prior), make_posterior(posterior)
         with seeded(seed):
             self._assemble(network, *parts)
         self.config = self._config(network, *parts)
 
     def _assemble(self, network: Network, likelihood: Likelihood, prior: nn.Module, posterior: nn.Module) -> None:
-        if isinstance(network, tuple):
-            encoder, decoder = _checked_pair(network)
-        else:
-            chosen = architecture(network)
-            encoder = chosen.encoder(self.event_shape)
-            decoder = chosen.decoder(self.latent_dim, self.event_shape, likelihood.num_parameters)
+        encoder, decoder = networks(network, self.event_shape, self.latent_dim, likelihood)
         for part, sizes in ((prior, ()), (posterior, (num_features(encoder, self.event_shape),))):
             build: Callable[..., None] | None = getattr(part, "build", None)
             if build is not None:
                 build(*sizes, self.latent_dim)
         self.model = GenerativeProgram(prior, decoder, likelihood, self.event_shape)
         self.guide = GuideProgram(encoder, posterior, self.event_shape, likelihood.allows_missing)
-        attach: Callable[..., None] | None = getattr(prior, "attach", None)
-        if attach is not None:
-            attach(self.guide, self.event_shape)
+        for part, attached in ((prior, (self.guide, self.event_shape)), (posterior, (self.model,))):
+            attach: Callable[..., None] | None = getattr(part, "attach", None)
+            if attach is not None:
+                attach(*attached)
 
     def _config(self, network: Network, *parts: nn.Module) -> dict[str, Any]:
-        own = None if isinstance(network, tuple) else architecture_config(architecture(network))
         tables = LIKELIHOODS, PRIORS, POSTERIORS
         likelihood, prior, posterior = (own_config(part, table) for part, table in zip(parts, tables, strict=True))
         return {
             "model": "vae",
             "event_shape": list(self.event_shape),
             "latent_dim": self.latent_dim,
-            "network": own,
+            "network": network_config(network),
             "likelihood": likelihood,
             "prior": prior,
             "posterior": posterior,
@@ -98,8 +91,7 @@ class VAE(nn.Module):
 
     def initialise(self, x: ArrayLike | Tensor, seed: int = 0) -> None:
         """Let the parts that can start from data [N, *event_shape] do so: the pseudo-inputs of a VampPrior."""
-        data = self._to_own(x)
-        require_event_shape(data, self.event_shape)
+        data = self.own_data(x)
         start: Callable[[Tensor], None] | None = getattr(self.model.prior, "initialise", None)
         if start is not None:
             with seeded(seed, data.device):
@@ -107,13 +99,11 @@ class VAE(nn.Module):
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """q(z|x) for data [N, *event_shape]: batch shape [N], event shape [latent_dim]."""
-        data = self._to_own(x)
-        require_event_shape(data, self.event_shape)
-        return self.guide.encode(data)
+        return self.guide.encode(self.own_data(x))
 
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
         """p(x|z) for codes [*batch, latent_dim]: batch shape [*batch], event_shape as the data's."""
-        codes = self._to_own(z)
+        codes = self.to_own(z)
         if codes.dim() < 2 or codes.shape[-1] != self.latent_dim:
             raise ModelError(f"site 'z': expected codes of shape [N, {self.latent_dim}], got {list(codes.shape)}")
         return self.model.decode(codes)
@@ -122,15 +112,6 @@ class VAE(nn.Module):
     def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
         """The mean of p(x|z) at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x).mean).mean
-
-    @torch.no_grad()
-    def sample(self, n: int, with_noise: bool = False) -> Tensor:
-        """The mean of p(x|z) at n prior draws [n, *event_shape]; ``with_noise`` draws x itself.
-
-        Draws come from torch's global generator.
-        """
-        likelihood = self.decode(self.model.prior().sample((n,)))
-        return likelihood.sample() if with_noise else likelihood.mean
 
     @torch.no_grad()
     def interpolate(self, x1: ArrayLike | Tensor, x2: ArrayLike | Tensor, steps: int = 8) -> Tensor:
@@ -150,35 +131,3 @@ class VAE(nn.Module):
         groups["encoder body"] = [p for p in self.guide.parameters() if id(p) not in taken]
         groups["decoder"] = list(self.model.parameters())
         return {name: group for name, group in groups.items() if group}
-
-    def save(self, path: str | Path) -> None:
-        """Write config.json and weights.safetensors into a folder; each file is replaced whole.
-
-        Raises:
-            CheckpointError: a file could not be written.
-        """
-        write_model(Path(path), self.config, self.state_dict())
-
-    def _to_own(self, x: ArrayLike | Tensor) -> Tensor:
-        like = next(self.parameters())
-        return torch.as_tensor(x, dtype=like.dtype, device=like.device)
-
-
-def _checked_pair(network: tuple[Any, ...]) -> tuple[nn.Module, nn.Module]:
-    if len(network) != 2 or not all(isinstance(half, nn.Module) for half in network):
-        found = ", ".join(type(half).__name__ for half in network)
-        raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got ({found})")
-    return network
-
-
-def _checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
-    shape = tuple(event_shape) if isinstance(event_shape, Iterable) else ()
-    if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
-        raise ModelError(f"event_shape must be positive integers such as (1, 28, 28), got {event_shape!r}")
-    return shape
-
-
-def _checked_dimension(latent_dim: int) -> int:
-    if whole("latent_dim", latent_dim) is None:
-        raise ModelError("latent_dim must be an integer of at least 1, got None")
-    return int(latent_dim)

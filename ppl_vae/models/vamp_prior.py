@@ -46,7 +46,7 @@ class VampPrior(nn.Module):
     def forward(self) -> dist.TorchDistribution:
         """p(z), batch shape (), event shape [latent_dim]."""
         (guide,) = self._guide
-        components = guide.encode(self.pseudo_inputs)
+        components = guide.amortised(self.pseudo_inputs)
         weights = dist.Categorical(logits=components.mean.new_zeros(self.num_components))
         return dist.MixtureSameFamily(weights, components)
 

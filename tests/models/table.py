@@ -39,8 +39,19 @@ POSTERIORS = {
     "iaf": {"name": "flow", "kind": "iaf", "hidden": 8},
     "spline": {"name": "flow", "kind": "spline", "hidden": 8},
     "mixture": {"name": "mixture", "num_components": 3},
+    "semi-amortised": {"name": "semi-amortised", "num_steps": 2},
+    "semi-amortised-plain": {"name": "semi-amortised", "steps": "plain", "second_order": False},
 }
-GAUSSIAN = ("log-variance", "log-scale", "softplus", "softplus-variance", "full-covariance", "low-rank")
+GAUSSIAN = (
+    "log-variance",
+    "log-scale",
+    "softplus",
+    "softplus-variance",
+    "full-covariance",
+    "low-rank",
+    "semi-amortised",
+    "semi-amortised-plain",
+)
 PRIORS = {
     "standard": "standard",
     "diagonal": "diagonal",
@@ -126,6 +137,8 @@ ROWS = [
     Row("gaussian-fixed", "low-rank", "conv", "vamp"),
     Row("bernoulli", "iaf", "mlp", "flow"),
     Row("bernoulli", "mixture", "mlp", "vamp"),
+    Row("missing-bernoulli", "semi-amortised", "mlp", "vamp"),
+    Row("gaussian-optimal", "semi-amortised", "conv"),
 ]
 
 

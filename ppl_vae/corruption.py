@@ -1,0 +1,79 @@
+"""Noise that an encoder sees x through while it trains: x itself in evaluation mode, as dropout does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.checks import real
+from ppl_vae.errors import ModelError, unknown_name
+
+
+class MaskingNoise(nn.Module):
+    """A share of the coordinates is set to 0 (Vincent et al. 2008)."""
+
+    def __init__(self, level: float) -> None:
+        super().__init__()
+        self.level = _share(level)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X [B, *event_shape], corrupted in training mode."""
+        return torch.where(torch.rand_like(x) < self.level, 0.0, x) if self.training else x
+
+
+class SaltAndPepperNoise(nn.Module):
+    """A share of the coordinates is set to 0 or 1, with equal chances (Vincent et al. 2010)."""
+
+    def __init__(self, level: float) -> None:
+        super().__init__()
+        self.level = _share(level)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X [B, *event_shape], corrupted in training mode."""
+        if not self.training:
+            return x
+        extreme = (torch.rand_like(x) < 0.5).to(x)
+        return torch.where(torch.rand_like(x) < self.level, extreme, x)
+
+
+class GaussianNoise(nn.Module):
+    """Gaussian noise of one standard deviation is added (Vincent et al. 2010)."""
+
+    def __init__(self, level: float) -> None:
+        super().__init__()
+        self.level = real("level", level, least=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X [B, *event_shape], corrupted in training mode."""
+        return x + self.level * torch.randn_like(x) if self.training else x
+
+
+CORRUPTIONS: Mapping[str, Callable[[float], nn.Module]] = {
+    "masking": MaskingNoise,
+    "salt-and-pepper": SaltAndPepperNoise,
+    "gaussian": GaussianNoise,
+}
+
+
+def corruption(noise: str, level: float) -> nn.Module:
+    """The noise of that name.
+
+    Args:
+        noise: "masking", "salt-and-pepper" or "gaussian".
+        level: the share of corrupted coordinates, or the standard deviation of the Gaussian noise.
+
+    Raises:
+        ModelError: the name is unknown, or the level cannot be meant.
+    """
+    if noise not in CORRUPTIONS:
+        raise ModelError(unknown_name("noise", noise, CORRUPTIONS))
+    return CORRUPTIONS[noise](level)
+
+
+def _share(level: float) -> float:
+    share = real("level", level, least=0)
+    if share > 1:
+        raise ModelError(f"level must be a share between 0 and 1, got {level!r}")
+    return share

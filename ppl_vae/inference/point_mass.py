@@ -1,0 +1,55 @@
+"""What an autoencoder is made of and an ELBO is not: guides that are a point, priors that are flat.
+
+Pyro takes the log density of a point mass on a continuous latent for 0 and that of a flat prior too, so that a sum
+of terms comes out finite and means nothing as a bound. Here both are refused by the site's name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyro import distributions as dist
+from torch import Tensor
+from torch.distributions import Independent
+
+from ppl_vae.errors import ModelError
+
+
+def is_point(q: Any) -> bool:
+    """Whether a distribution is a point mass."""
+    while isinstance(q, Independent):
+        q = q.base_dist
+    return isinstance(q, dist.Delta)
+
+
+def is_flat(p: Any) -> bool:
+    """Whether a distribution is improper and flat."""
+    return isinstance(p, dist.ImproperUniform)
+
+
+def require_density(site: str, q: Any, p: Any) -> None:
+    """Refuse a guide that is a point mass on a continuous latent; on a discrete one, or an auxiliary, it may be.
+
+    Raises:
+        ModelError: the site is named.
+    """
+    if is_point(q) and p is not None and not p.support.is_discrete:
+        raise ModelError(
+            f"site {site!r}: the guide is a point mass, which has no density, so there is no ELBO and no evidence; "
+            "use ReconstructionLikelihood"
+        )
+
+
+def log_prior(site: str, p: Any, value: Tensor) -> Tensor:
+    """log p(z) of a prior that is one.
+
+    Raises:
+        ModelError: it is flat; the site is named.
+    """
+    if is_flat(p):
+        raise ModelError(
+            f"site {site!r}: the prior is improper, so there is no p(x), no ELBO and no evidence; "
+            "use ReconstructionLikelihood"
+        )
+    density: Tensor = p.log_prob(value)
+    return density

@@ -1,0 +1,84 @@
+r"""The parts that turn a VAE into a deterministic autoencoder: a flat prior and a guide that is a point.
+
+    model:  z ~ flat on R^L (improper),   x ~ p(x | decoder(z))
+    guide:  z = f(encoder(x))                                          q(z|x) is a point mass
+
+What is maximised is log p(x | z = f(x)), the reconstruction log likelihood (``inf.ReconstructionLikelihood``). With
+this prior there is no p(x), and a point mass has no density, so there is no ELBO and no evidence: the estimators
+that need them refuse the pair by name. Nothing can be drawn from it either: ``models.with_post_hoc_prior`` fits a
+prior to the codes (Ghosh et al. 2020). Its kin are other choices of the same parts:
+
+    denoising    network "denoising": the encoder sees a corrupted x (Vincent et al. 2008); under a Gaussian
+                 guide it is the denoising VAE (Im et al. 2017)
+    sparse       ``inf.SparseActivations`` on codes that are sigmoids (Ng 2011)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from ppl_vae.distributions import Flat
+from ppl_vae.errors import ModelError, unknown_name
+
+CODES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda h: h,
+    "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
+}
+
+
+class FlatPrior(nn.Module):
+    """The improper prior that is the same everywhere: every code is as good as another."""
+
+    name = "flat"
+
+    def build(self, latent_dim: int) -> None:
+        """Fix the dimension of z."""
+        self.latent_dim = latent_dim
+
+    def forward(self) -> dist.TorchDistribution:
+        """Batch shape (), event shape [latent_dim]; it cannot be drawn from."""
+        return Flat(constraints.real_vector, torch.Size(), torch.Size((self.latent_dim,)))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The name and options that make this prior again."""
+        return {"name": self.name}
+
+
+class PointPosterior(nn.Module):
+    """q(z|x) all at one point z = f(x).
+
+    Args:
+        code: what the code is made of the last layer's h: "linear" (h itself), "sigmoid" or "relu".
+
+    Raises:
+        ModelError: an unknown kind of code.
+    """
+
+    name = "point"
+
+    def __init__(self, code: str = "linear") -> None:
+        super().__init__()
+        if code not in CODES:
+            raise ModelError(unknown_name("code", code, CODES))
+        self.code = code
+
+    def build(self, num_features: int, latent_dim: int) -> None:
+        """Make the last layer."""
+        self.loc_head = nn.Linear(num_features, latent_dim)
+
+    def forward(self, features: Tensor) -> dist.TorchDistribution:
+        """[*batch, H] -> a point mass, batch shape [*batch], event shape [latent_dim]."""
+        return dist.Delta(CODES[self.code](self.loc_head(features)), event_dim=1)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The name and options that make this posterior again."""
+        return {"name": self.name, "code": self.code}

@@ -1,0 +1,48 @@
+"""Categories as users give them and as decoders read them: integers, or one-hot vectors."""
+
+from __future__ import annotations
+
+from pyro import distributions as dist
+from torch import Tensor, nn
+
+from ppl_vae.errors import ModelError
+
+
+def likeliest(q: dist.TorchDistribution) -> Tensor:
+    """The likeliest category of q(y|x): [N], integers."""
+    return q.mean.argmax(-1)
+
+
+def one_hot(y: Tensor, num_categories: int, like: Tensor) -> Tensor:
+    """Categories beside codes ``like`` [*batch, L], in their precision: [*batch, C].
+
+    Args:
+        y: integers [*batch], or one-hot (or relaxed) vectors [*batch, C].
+        num_categories: C.
+        like: the codes.
+
+    Raises:
+        ModelError: another shape, or an integer outside 0, ..., C - 1.
+    """
+    batch = like.shape[:-1]
+    if tuple(y.shape) == (*batch, num_categories):
+        return y.to(like)
+    if y.is_floating_point() or y.shape != batch:
+        raise ModelError(
+            f"site 'y': expected integers of shape {list(batch)} or one-hot vectors of shape "
+            f"{[*batch, num_categories]}, got {y.dtype} of shape {list(y.shape)}"
+        )
+    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < num_categories:
+        raise ModelError(f"site 'y': expected categories 0, ..., {num_categories - 1}, got {y.unique().tolist()}")
+    return nn.functional.one_hot(y.long(), num_categories).to(like)
+
+
+def checked_code(z: Tensor, latent_dim: int) -> Tensor:
+    """Codes [*batch, L].
+
+    Raises:
+        ModelError: they have another size.
+    """
+    if z.dim() < 2 or z.shape[-1] != latent_dim:
+        raise ModelError(f"site 'z': expected codes of shape [N, {latent_dim}], got {list(z.shape)}")
+    return z

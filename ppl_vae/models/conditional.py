@@ -1,0 +1,46 @@
+"""p(b|a) for one latent given another: a network on a, and a family of distributions on its features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyro import distributions as dist
+from torch import Tensor, nn
+
+from ppl_vae.errors import ModelError
+from ppl_vae.models.programs import num_features
+
+
+class Conditional(nn.Module):
+    """One arrow of a plate diagram, from a latent to a latent.
+
+    Args:
+        network: [B, D_a] -> features [B, H].
+        family: features -> distribution with event shape [D_b]; a Posterior whose ``build`` was not called yet.
+        from_dim: D_a.
+        to_dim: D_b.
+    """
+
+    def __init__(self, network: nn.Module, family: nn.Module, from_dim: int, to_dim: int) -> None:
+        super().__init__()
+        self.network = network
+        self.family = built(family, num_features(network, (from_dim,)), to_dim)
+
+    def forward(self, a: Tensor) -> dist.TorchDistribution:
+        """A [*batch, D_a] -> p(b|a), batch shape [*batch], event shape [D_b]."""
+        return self.family(self.network(a.flatten(0, -2)).unflatten(0, a.shape[:-1]))
+
+
+def built(family: nn.Module, num_features: int, dim: int) -> nn.Module:
+    """A family of distributions with its heads made.
+
+    Raises:
+        ModelError: it needs the whole model beside it, as a semi-amortised posterior does.
+    """
+    if hasattr(family, "attach"):
+        name = getattr(family, "name", type(family).__name__)
+        raise ModelError(f"posterior {name!r} needs a model with one latent site; it cannot be a part of several")
+    build: Callable[[int, int], None] | None = getattr(family, "build", None)
+    if build is not None:
+        build(num_features, dim)
+    return family

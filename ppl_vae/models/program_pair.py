@@ -1,0 +1,130 @@
+"""What every pair of programs of ours can do: take arrays, draw from its generative program, be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from numpy.typing import ArrayLike
+from pyro import poutine
+from torch import Tensor, nn
+
+from ppl_vae.checks import whole
+from ppl_vae.errors import ModelError
+from ppl_vae.models.likelihood import Likelihood
+from ppl_vae.models.likelihoods import LIKELIHOODS
+from ppl_vae.models.parts import own_config
+from ppl_vae.models.persistence import write_model
+from ppl_vae.models.programs import LatentVariableProgram, Recognition, require_event_shape
+from ppl_vae.networks import Architecture, architecture, architecture_config
+
+Network = str | Architecture | tuple[nn.Module, nn.Module] | dict[str, Any]
+
+
+class ProgramPair(nn.Module):
+    """A generative ``model`` and a ``guide``, both Pyro programs, with one observed site "x".
+
+    Attributes:
+        model: the generative program.
+        guide: its guide.
+        event_shape: the shape of one datum.
+        config: what ``load`` builds the pair from again.
+    """
+
+    model: LatentVariableProgram
+    guide: Recognition
+    event_shape: tuple[int, ...]
+    config: dict[str, Any]
+
+    def to_own(self, values: ArrayLike | Tensor) -> Tensor:
+        """Values as a tensor of the parameters' precision on their device."""
+        like = next(self.parameters())
+        return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+
+    def own_data(self, x: ArrayLike | Tensor) -> Tensor:
+        """Data [N, *event_shape] as such a tensor.
+
+        Raises:
+            ModelError: x has another event shape.
+            DataError: x is empty.
+        """
+        data = self.to_own(x)
+        require_event_shape(data, self.event_shape)
+        return data
+
+    @torch.no_grad()
+    def sample(self, n: int, with_noise: bool = False) -> Tensor:
+        """The mean of p(x|z) at n prior draws [n, *event_shape]; ``with_noise`` draws x itself.
+
+        Draws come from torch's global generator.
+        """
+        if whole("n", n) is None:
+            raise ModelError("n must be an integer of at least 1, got None")
+        with poutine.block(), pyro.plate("data", n):
+            likelihood = self.model.decode(self.model.latents())
+        return likelihood.sample() if with_noise else likelihood.mean
+
+    def save(self, path: str | Path) -> None:
+        """Write config.json and weights.safetensors into a folder; each file is replaced whole.
+
+        Raises:
+            CheckpointError: a file could not be written.
+        """
+        write_model(Path(path), self.config, self.state_dict())
+
+
+def networks(
+    network: Network, event_shape: tuple[int, ...], code_dim: int, likelihood: Likelihood
+) -> tuple[nn.Module, nn.Module]:
+    """The encoder of x and the decoder of codes [B, code_dim] that ``network`` stands for.
+
+    Raises:
+        ModelError: the name is unknown, or a tuple is no pair of nn.Modules.
+    """
+    if isinstance(network, tuple):
+        return _checked_pair(network)
+    chosen = architecture(network)
+    return chosen.encoder(event_shape), chosen.decoder(code_dim, event_shape, likelihood.num_parameters)
+
+
+def network_config(network: Network) -> dict[str, Any] | None:
+    """What makes the network again; None for a user's own."""
+    return None if isinstance(network, tuple) else architecture_config(architecture(network))
+
+
+def likelihood_config(likelihood: Likelihood) -> dict[str, Any] | None:
+    """What makes the likelihood again; None for a user's own."""
+    return own_config(likelihood, LIKELIHOODS)
+
+
+def checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one datum, as a tuple of positive integers.
+
+    Raises:
+        ModelError: it is none.
+    """
+    shape = tuple(event_shape) if isinstance(event_shape, Iterable) else ()
+    if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
+        raise ModelError(f"event_shape must be positive integers such as (1, 28, 28), got {event_shape!r}")
+    return shape
+
+
+def checked_size(name: str, value: Any) -> int:
+    """A size of at least 1.
+
+    Raises:
+        ModelError: it is none, or missing.
+    """
+    if whole(name, value) is None:
+        raise ModelError(f"{name} must be an integer of at least 1, got None")
+    return int(value)
+
+
+def _checked_pair(network: tuple[Any, ...]) -> tuple[nn.Module, nn.Module]:
+    if len(network) != 2 or not all(isinstance(half, nn.Module) for half in network):
+        found = ", ".join(type(half).__name__ for half in network)
+        raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got ({found})")
+    return network

@@ -1,0 +1,86 @@
+"""Recipes that are a choice of generative model and guide: networks, likelihoods, priors, posteriors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import torch
+
+from ppl_vae.inference import AnalyticKL, MonteCarloKL
+from ppl_vae.recipes.recipe import Row
+
+# Keras's Adam: its epsilon is ten times torch's.
+KERAS_ADAM = functools.partial(torch.optim.Adam, eps=1e-7, fused=True)
+
+GENERATIVE_MODELS: Mapping[str, Row] = {
+    "vae": Row(
+        "Gaussian guide and prior, one hidden layer of 400 units, closed-form KL",
+        "Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014",
+        {"latent_dim": 20},
+    ),
+    "conv-vae": Row(
+        "two strided convolutions and their transposes, 2-d latent space",
+        "Chollet, Keras examples: convolutional VAE",
+        {"latent_dim": 2, "network": "conv", "likelihood": "bernoulli-relaxed"},
+        settings={"epochs": 30, "batch_size": 32, "optimizer": KERAS_ADAM, "patience": 2},
+    ),
+    "tiny-conv-vae": Row(
+        "2x2 convolutions for 3x3 images, variance by softplus, 25 decoder draws per encoder pass",
+        "a three-by-three VAE written out in NumPy",
+        {
+            "latent_dim": 2,
+            "network": "conv-tiny",
+            "likelihood": {"name": "gaussian", "sigma": 0.3},
+            "posterior": {"name": "diagonal", "scale": "softplus-variance"},
+        },
+        elbo=functools.partial(AnalyticKL, num_particles=25),
+        settings={"epochs": 4000, "batch_size": 4, "lr": 5e-3},
+    ),
+    "ppca": Row(
+        "probabilistic PCA: one affine map and Gaussian noise, learned by SVI",
+        "Tipping & Bishop 1999; Lucas et al. 2019",
+        {"latent_dim": 2, "network": "linear", "likelihood": {"name": "gaussian", "sigma": "learned"}},
+        settings={"lr": 1e-2},
+    ),
+    "sigma-vae": Row(
+        "a Gaussian likelihood whose one standard deviation is the optimal one of every batch",
+        "Rybkin, Daniilidis & Levine 2021",
+        {"latent_dim": 20, "likelihood": {"name": "gaussian", "sigma": "optimal"}},
+    ),
+    "iaf-vae": Row(
+        "a guide by inverse autoregressive flow",
+        "Kingma et al. 2016",
+        {"latent_dim": 20, "posterior": {"name": "flow", "kind": "iaf"}},
+        elbo=MonteCarloKL,
+    ),
+    "flow-prior-vae": Row(
+        "an autoregressive flow as the prior",
+        "Chen et al. 2017; Papamakarios, Pavlakou & Murray 2017",
+        {"latent_dim": 16, "prior": {"name": "flow", "kind": "autoregressive"}},
+        elbo=MonteCarloKL,
+    ),
+    "full-covariance-vae": Row(
+        "a guide whose Gaussian has a full covariance matrix",
+        "Kingma & Welling 2014, appendix B; Opper & Archambeau 2009",
+        {"latent_dim": 20, "posterior": "full-covariance"},
+    ),
+    "continuous-bernoulli-vae": Row(
+        "grey pixels under a normalised likelihood on [0, 1]",
+        "Loaiza-Ganem & Cunningham 2019",
+        {"latent_dim": 20, "likelihood": "continuous-bernoulli"},
+    ),
+    "mog-prior-vae": Row(
+        "a mixture of Gaussians as the prior, learned",
+        "Dilokthanakul et al. 2016; Tomczak & Welling 2018",
+        {"latent_dim": 20, "prior": "mixture"},
+        elbo=MonteCarloKL,
+    ),
+    "vamp-vae": Row(
+        "a mixture of the guide's posteriors at learned pseudo-inputs as the prior",
+        "Tomczak & Welling 2018",
+        {"latent_dim": 40, "prior": "vamp"},
+        elbo=MonteCarloKL,
+        settings={"lr": 5e-4, "batch_size": 100},
+    ),
+}

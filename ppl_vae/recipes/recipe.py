@@ -1,0 +1,41 @@
+"""What a recipe is: a row of the table, and what ``make`` makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ppl_vae.inference import AnalyticKL, Objective
+from ppl_vae.models import VAE, ProgramPair
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model, the objective that trains it, and the settings of its paper; ``pv.fit(recipe, data)`` uses all."""
+
+    name: str
+    vae: Any
+    elbo: Objective
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe of the table.
+
+    Attributes:
+        summary: what it is, in one line.
+        paper: where it comes from.
+        parts: arguments of the program.
+        elbo: makes the objective from its options; from the model too, if it has a parameter ``vae``.
+        settings: arguments of fit.
+        program: makes the pair of programs, from an event shape and its parts.
+    """
+
+    summary: str
+    paper: str
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    elbo: Callable[..., Objective] = AnalyticKL
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    program: Callable[..., ProgramPair] = VAE

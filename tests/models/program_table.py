@@ -1,0 +1,106 @@
+"""One row a program with latents of its own; every law of tests/models/test_program_laws.py is a test over it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from ppl_vae import inference as inf
+from ppl_vae import models
+from ppl_vae.networks import MLP
+
+SHAPE = (1, 3, 4)
+SMALL = {"network": MLP((8,)), "likelihood": "bernoulli"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """How to make it, its latent sites in the order of each program, and what trains it."""
+
+    name: str
+    make: Callable[..., models.ProgramPair]
+    guide_sites: tuple[str, ...]
+    model_sites: tuple[str, ...]
+    objectives: dict = field(default_factory=dict)
+
+    def __str__(self):
+        return self.name
+
+    def pair(self, seed=0, **options):
+        return self.make(SHAPE, seed=seed, **{**SMALL, **options})
+
+
+def made(kind, **options):
+    return lambda shape, **more: kind(shape, **{**options, **more})
+
+
+REPARAMETERISED = {"monte-carlo-kl": inf.MonteCarloKL(2), "sticking-the-landing": inf.StickingTheLanding(2)}
+
+
+def discrete(configurations):
+    return {
+        "enumeration": inf.Enumeration(configurations),
+        "gumbel-softmax": inf.GumbelSoftmax(2),
+        "rloo": inf.RLOO(3),
+        "vimco": inf.VIMCO(3),
+    }
+
+
+PROGRAMS = [
+    Program("hierarchical-1", made(models.HierarchicalVAE, latent_dims=(3,)), ("z1",), ("z1",), REPARAMETERISED),
+    Program(
+        "hierarchical-3",
+        made(models.HierarchicalVAE, latent_dims=(4, 3, 2), hidden=(5,)),
+        ("z1", "z2", "z3"),
+        ("z3", "z2", "z1"),
+        REPARAMETERISED,
+    ),
+    Program(
+        "hierarchical-full",
+        made(models.HierarchicalVAE, latent_dims=(3, 2), hidden=(5,), posterior="full-covariance"),
+        ("z1", "z2"),
+        ("z2", "z1"),
+        REPARAMETERISED,
+    ),
+    Program(
+        "ladder-2",
+        made(models.LadderVAE, latent_dims=(3, 2), hidden=(5,)),
+        ("z2", "z1"),
+        ("z2", "z1"),
+        {**REPARAMETERISED, "analytic-kl": inf.AnalyticKL(2)},
+    ),
+    Program(
+        "ladder-3",
+        made(models.LadderVAE, latent_dims=(4, 3, 2), hidden=(5,)),
+        ("z3", "z2", "z1"),
+        ("z3", "z2", "z1"),
+        {**REPARAMETERISED, "analytic-kl": inf.AnalyticKL(2), "iwae": inf.ImportanceWeighted(3)},
+    ),
+    Program(
+        "categorical",
+        made(models.CategoricalVAE, num_variables=2, num_categories=3),
+        ("y",),
+        ("y",),
+        discrete(9),
+    ),
+    Program("joint", made(models.JointVAE, latent_dim=2, num_categories=4), ("y", "z"), ("y", "z"), discrete(4)),
+    Program(
+        "joint-full",
+        made(models.JointVAE, latent_dim=2, num_categories=4, posterior="full-covariance"),
+        ("y", "z"),
+        ("y", "z"),
+        discrete(4),
+    ),
+    Program(
+        "gaussian-mixture",
+        made(models.GaussianMixtureVAE, latent_dim=2, num_categories=4, hidden=(5,)),
+        ("y", "z"),
+        ("y", "z"),
+        discrete(4),
+    ),
+]
+
+
+def data(n=4, seed=0):
+    """Binary data [n, *SHAPE]."""
+    return torch.rand(n, *SHAPE, generator=torch.Generator().manual_seed(seed)).round()
