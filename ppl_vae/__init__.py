@@ -12,7 +12,8 @@ from importlib.metadata import version
 
 from ppl_vae import data, diagnostics, errors, inference, kl, models, networks, plots
 from ppl_vae.data import list_datasets, load_dataset
-from ppl_vae.inference import compare_estimators, evaluate, fit
+from ppl_vae.diagnostics import diagnose
+from ppl_vae.inference import Evidence, compare_estimators, evaluate, fit, log_evidence
 from ppl_vae.models import VAE, LinearGaussianVAE, load
 from ppl_vae.recipe_comparison import compare_recipes
 from ppl_vae.recipes import Recipe, list_recipes, make
@@ -21,11 +22,13 @@ __version__ = version("ppl_vae")
 
 __all__ = [
     "VAE",
+    "Evidence",
     "LinearGaussianVAE",
     "Recipe",
     "compare_estimators",
     "compare_recipes",
     "data",
+    "diagnose",
     "diagnostics",
     "errors",
     "evaluate",
@@ -36,6 +39,7 @@ __all__ = [
     "list_recipes",
     "load",
     "load_dataset",
+    "log_evidence",
     "make",
     "models",
     "networks",

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import typer
 
 from ppl_vae.cli.compare import compare
+from ppl_vae.cli.compare_recipes import compare_recipes
+from ppl_vae.cli.diagnose import diagnose
 from ppl_vae.cli.evaluate import evaluate
 from ppl_vae.cli.listings import datasets, recipes
 from ppl_vae.cli.plot import plot
@@ -45,6 +47,14 @@ for _command, _examples in (
             "ppl-vae compare vae --data digits --estimators analytic-kl,sticking-the-landing,iwae,dreg",
         ),
     ),
+    (
+        compare_recipes,
+        (
+            "ppl-vae compare-recipes vae iwae iaf-vae --data digits --epochs 50",
+            "ppl-vae compare-recipes vae beta-vae:beta=0.25 beta-vae:beta=16 --data mnist --seeds 5",
+        ),
+    ),
+    (diagnose, ("ppl-vae diagnose runs/digits", "ppl-vae diagnose runs/mnist --data mnist --out report.html")),
     (sample, ("ppl-vae sample runs/digits --n 100", "ppl-vae sample runs/digits --with-noise --out draws.npz")),
     (
         plot,

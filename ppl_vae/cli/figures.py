@@ -18,6 +18,7 @@ from ppl_vae.cli.run import Run
 from ppl_vae.cli.source import split_data
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.files import write_atomically
+from ppl_vae.models import VAE
 from ppl_vae.models.arithmetic import attribute_vector, decode_along
 from ppl_vae.models.latent_grid import latent_grid
 from ppl_vae.plots.image_grid import as_images
@@ -135,23 +136,30 @@ KINDS: Mapping[str, Callable[[Run, Wishes], Figure]] = {
     "traversals": traversals,
     "arithmetic": arithmetic,
 }
+OF_ONE_CODE = ("latent", "manifold", "interpolations", "traversals", "arithmetic")
 Kind = StrEnum("Kind", [(name.upper().replace("-", "_"), name) for name in KINDS])  # type: ignore[misc]
 
 
 def usual_kinds(run: Run, wishes: Wishes) -> list[str]:
     """The kinds that this run's model and data allow."""
     kinds = ["learning-curves"]
+    one_code = isinstance(run.vae, VAE)
+    plane = one_code and run.vae.latent_dim == 2
     if _are_images(run.dataset.test.x[:1]):
-        kinds += ["reconstructions", "samples", "interpolations", "traversals"]
-        kinds += ["manifold"] if run.vae.latent_dim == 2 else []
-        kinds += ["arithmetic"] if wishes.attribute is not None else []
-    return kinds + (["latent"] if run.vae.latent_dim == 2 else [])
+        # An autoencoder's flat prior cannot be drawn from.
+        kinds += ["reconstructions"] + (["samples"] if run.vae.config.get("prior") != {"name": "flat"} else [])
+        kinds += ["interpolations", "traversals"] if one_code else []
+        kinds += ["manifold"] if plane else []
+        kinds += ["arithmetic"] if one_code and wishes.attribute is not None else []
+    return kinds + (["latent"] if plane else [])
 
 
 def draw(run: Run, folder: Path, kinds: Sequence[str], wishes: Wishes) -> list[Path]:
     """Draw figures into the folder of a run and say where they are."""
     written = []
     for kind in kinds:
+        if kind in OF_ONE_CODE and not isinstance(run.vae, VAE):
+            raise ModelError(f"figure {kind!r} needs a model with one code z; this is a {type(run.vae).__name__}")
         path = folder / FIGURES / f"{kind}.png"
         save_figure(KINDS[kind](run, wishes), path)
         written.append(path)

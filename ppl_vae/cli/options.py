@@ -79,7 +79,7 @@ Posterior = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="diagonal or full-covariance; options as JSON.",
+        help="diagonal, full-covariance, low-rank, flow, mixture or semi-amortised; options as JSON.",
         show_default=False,
         rich_help_panel=MODEL,
     ),

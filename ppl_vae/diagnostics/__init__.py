@@ -1,5 +1,53 @@
 """What a fitted posterior is worth: run_... gives numbers, check_... a verdict in words, plots draw them."""
 
+from ppl_vae.diagnostics.calibration import check_calibration, run_calibration
+from ppl_vae.diagnostics.collapse import check_collapse, run_collapse
+from ppl_vae.diagnostics.collapse_history import collapse_history
+from ppl_vae.diagnostics.coverage import check_coverage, run_coverage
+from ppl_vae.diagnostics.diagnose import diagnose
+from ppl_vae.diagnostics.diagnosis import Diagnosis, run_diagnosis
+from ppl_vae.diagnostics.evidence_agreement import check_evidence, run_evidence
+from ppl_vae.diagnostics.gaps import check_gaps, run_gaps
+from ppl_vae.diagnostics.importance import check_importance, run_importance
+from ppl_vae.diagnostics.khat_groups import khat_table
+from ppl_vae.diagnostics.latent_holes import LatentHoles, check_latent_holes, run_latent_holes
+from ppl_vae.diagnostics.predictive import check_predictive, run_predictive
+from ppl_vae.diagnostics.reference_posterior import check_reference, run_reference
+from ppl_vae.diagnostics.resampling import resample_posterior
+from ppl_vae.diagnostics.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
+from ppl_vae.diagnostics.topics import FULL, QUICK, Effort
 from ppl_vae.diagnostics.verdict import Verdict
 
-__all__ = ["Verdict"]
+__all__ = [
+    "FULL",
+    "QUICK",
+    "Diagnosis",
+    "Effort",
+    "LatentHoles",
+    "SimulatedPosteriors",
+    "Verdict",
+    "check_calibration",
+    "check_collapse",
+    "check_coverage",
+    "check_evidence",
+    "check_gaps",
+    "check_importance",
+    "check_latent_holes",
+    "check_predictive",
+    "check_reference",
+    "collapse_history",
+    "diagnose",
+    "khat_table",
+    "resample_posterior",
+    "run_calibration",
+    "run_collapse",
+    "run_coverage",
+    "run_diagnosis",
+    "run_evidence",
+    "run_gaps",
+    "run_importance",
+    "run_latent_holes",
+    "run_predictive",
+    "run_reference",
+    "simulate_posteriors",
+]

@@ -17,8 +17,15 @@ from PIL import Image
 from ppl_vae import plots
 from tests.inference.comparisons import made_table
 from tests.plots.pictures import images
+from tests.plots.test_calibration import made_calibration
+from tests.plots.test_coverage import made_coverage
 from tests.plots.test_estimators import along
+from tests.plots.test_evidence import made_curve
+from tests.plots.test_gaps import split_gaps
+from tests.plots.test_khat import made_khat
+from tests.plots.test_predictive import made_predictive
 from tests.plots.test_rate_distortion import compared
+from tests.plots.test_reference_posterior import two_sets
 
 HISTORY = pd.DataFrame(
     {
@@ -30,9 +37,13 @@ HISTORY = pd.DataFrame(
     }
 )
 FIGURES = {
+    "calibration": lambda **kw: plots.plot_calibration(made_calibration(), **kw),
+    "coverage": lambda **kw: plots.plot_coverage(made_coverage(), **kw),
+    "predictive": lambda **kw: plots.plot_predictive(made_predictive(), **kw),
     "learning_curves": lambda **kw: plots.plot_learning_curves(HISTORY, **kw),
     "reconstructions": lambda **kw: plots.plot_reconstructions(images(3), images(3), **kw),
     "samples": lambda **kw: plots.plot_samples(images(5), **kw),
+    "latent_kl": lambda **kw: plots.plot_latent_kl({"vae": [2.0, 0.5, 0.0], "beta = 4": [0.001, 0.0]}, **kw),
     "latent_scatter": lambda **kw: plots.plot_latent_scatter(np.eye(3), np.arange(3), **kw),
     "manifold": lambda **kw: plots.plot_manifold(images(3, 3), **kw),
     "interpolations": lambda **kw: plots.plot_interpolations(images(3, 2), **kw),
@@ -42,6 +53,12 @@ FIGURES = {
     "snr": lambda **kw: plots.plot_snr(along("num_particles", (1, 4, 16)), **kw),
     "gradient_variance": lambda **kw: plots.plot_gradient_variance(along("epoch", (1, 5)), **kw),
     "rate_distortion": lambda **kw: plots.plot_rate_distortion(compared(), **kw),
+    "gaps": lambda **kw: plots.plot_gaps(split_gaps(), **kw),
+    "reference": lambda **kw: plots.plot_reference(two_sets(), **kw),
+    "khat": lambda **kw: plots.plot_khat(made_khat(), **kw),
+    "worst_data": lambda **kw: plots.plot_worst_data(images(40), made_khat(40), **kw),
+    "evidence_curve": lambda **kw: plots.plot_evidence_curve(made_curve(), -3.0, **kw),
+    "latent_holes": lambda **kw: plots.plot_latent_holes({"VAE": images(20), "real": images(20)}, **kw),
     "latent_arithmetic": lambda **kw: plots.plot_latent_arithmetic(images(2, 3), [-1, 0, 1], "bold", **kw),
 }
 

@@ -1,0 +1,170 @@
+"""``ppl-vae compare-recipes``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import xarray as xr
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ppl_vae import plots
+from ppl_vae.cli import options as opt
+from ppl_vae.cli.figures import FIGURES, save_figure
+from ppl_vae.cli.source import DataSource, Policy, choose_binarization
+from ppl_vae.cli.values import parse_pairs, parse_validation
+from ppl_vae.data import Dataset
+from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.files import write_atomically
+from ppl_vae.recipe_comparison import Entry
+from ppl_vae.recipe_comparison import compare_recipes as compare
+from ppl_vae.recipes import RECIPES, make, option_names
+
+TABLE, ROWS, PLANE = "recipes.nc", "recipes.csv", "rate-distortion.png"
+COLUMNS = {
+    "ELBO": ("elbo", 2), "rate": ("rate", 2), "distortion": ("distortion", 2), "log p(x) ≥": ("log_evidence", 2),
+    "active": ("active_units", 1), "s": ("seconds", 1),
+}  # fmt: skip
+
+
+def compare_recipes(
+    recipes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE[:KEY=VALUE,...]...",
+            help="What to train, with options where they shall differ from the recipe's: vae beta-vae:beta=16.",
+        ),
+    ],
+    data: opt.Data = "digits",
+    binarize: opt.Binarize = Policy.AUTO,
+    root: opt.Root = None,
+    data_option: opt.DataOption = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How many, from 0: of weights, batches and draws.", rich_help_panel=opt.RUN)
+    ] = 3,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes over the data, for all.", show_default="each recipe's own", rich_help_panel=opt.TRAINING
+        ),
+    ] = None,
+    batch_size: opt.BatchSize = None,
+    lr: opt.LearningRate = None,
+    validation: opt.Validation = None,
+    patience: opt.Patience = None,
+    num_particles: Annotated[int, typer.Option(min=1, help="Draws per test datum for the ELBO.")] = 16,
+    evidence_draws: Annotated[
+        int, typer.Option(min=2, help="Draws per test datum for the bound on log p(x).")
+    ] = 100,
+    device: opt.Device = "auto",
+    num_threads: opt.NumThreads = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where to write.", show_default="runs/recipes-DATA", rich_help_panel=opt.RUN
+        ),
+    ] = None,
+) -> None:
+    """Train several recipes with several seeds and judge them by the same plain ELBO on the test split.
+
+    The table is printed, means and standard deviations over the seeds; recipes.nc (netCDF, for
+    xarray.open_dataset), recipes.csv (a row a run) and the rate-distortion plane are written.
+    """
+    entries = [_entry(text) for text in recipes]
+    dataset = _load(DataSource(data, binarize, root, parse_pairs("--data-option", data_option or [])), entries)
+    given: dict[str, Any] = {
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "validation": parse_validation(validation),
+        "patience": patience, "num_threads": num_threads,
+    }  # fmt: skip
+    table = compare(
+        entries, dataset, range(seeds), num_particles=num_particles, evidence_draws=evidence_draws, device=device,
+        progress=sys.stderr.isatty(), **{name: value for name, value in given.items() if value is not None},
+    )  # fmt: skip
+    folder = out or Path("runs") / f"recipes-{Path(data).stem}"
+    written, note = _write(table, folder)
+    console = Console()
+    console.print(_view(table))
+    if note:
+        console.print(f"no rate-distortion plane: {note}\n", markup=False, highlight=False)
+    console.print(*written, sep="\n", soft_wrap=True, markup=False, highlight=False)
+
+
+def _entry(text: str) -> Entry:
+    """A recipe as it was typed, which is also its label.
+
+    >>> _entry("beta-vae:beta=16,latent_dim=10")
+    ('beta-vae:beta=16,latent_dim=10', 'beta-vae', {'beta': 16, 'latent_dim': 10})
+    >>> _entry('vae:network={"name": "mlp", "hidden": [8, 8]},lr=0.01')[2]
+    {'network': {'name': 'mlp', 'hidden': [8, 8]}, 'lr': 0.01}
+    """
+    name, _, options = text.partition(":")
+    # A comma ends an option only where another KEY= follows: JSON has commas of its own.
+    return text, name, parse_pairs(text, re.split(r",(?=\s*[\w-]+=)", options)) if options else {}
+
+
+def _load(source: DataSource, entries: list[Any]) -> Dataset:
+    """The data under the one binarisation that all recipes take.
+
+    Raises:
+        ModelError: a recipe or an option is unknown, or the recipes take differently binarised data.
+    """
+    for _, name, _ in entries:
+        # Before the data, which may be gigabytes to download.
+        if name not in RECIPES:
+            raise ModelError(unknown_name("recipe", name, RECIPES))
+    if source.binarize != Policy.AUTO:
+        return source.load()
+    dataset = replace(source, binarize="none").load()
+    found: dict[str, str] = {}
+    for label, name, options in entries:
+        needed = {"num_data": len(dataset.train)} if "num_data" in option_names(name)["objective"] else {}
+        vae = make(name, dataset.event_shape, **{**needed, **options}).vae
+        found.setdefault(choose_binarization(Policy.AUTO, dataset, vae), label)
+    if len(found) > 1:
+        kinds = ", ".join(f"{kind} ({label})" for kind, label in found.items())
+        raise ModelError(f"the recipes take data of several binarisations: {kinds}; choose one with --binarize")
+    (binarization,) = found
+    return dataset if binarization == "none" else replace(source, binarize=binarization).load()
+
+
+def _write(table: xr.Dataset, folder: Path) -> tuple[list[Path], str]:
+    """The numbers and the plane; or why there is none."""
+    # scipy's engine writes netCDF 3 and is there with scikit-learn.
+    write_atomically(folder / TABLE, bytes(table.to_netcdf(engine="scipy")))
+    write_atomically(folder / ROWS, table.to_dataframe().to_csv().encode())
+    written = [folder / TABLE, folder / ROWS]
+    likelihoods = sorted({str(name) for name in table["likelihood"].to_numpy()})
+    if len(likelihoods) > 1:
+        return written, f"distortions under {', '.join(likelihoods)} do not compare"
+    save_figure(plots.plot_rate_distortion(table), folder / FIGURES / PLANE)
+    return [*written, folder / FIGURES / PLANE], ""
+
+
+def _view(table: xr.Dataset) -> Table:
+    about, several = table.attrs, table.sizes["seed"] > 1
+    view = Table(
+        *("recipe", *COLUMNS),
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        title=f"{about['num_data']} test data of {about['data']} (binarisation {about['binarization']}); "
+        "nats per datum" + (f"; mean ± sd of {table.sizes['seed']} seeds" if several else ""),
+    )
+    # Where the terminal is narrow a name is folded, and never a number.
+    view.columns[0].overflow = "fold"
+    for column in view.columns[1:]:
+        column.no_wrap = True
+    mean, spread = table.mean("seed"), table.std("seed", ddof=1)
+    for label in table["recipe"].to_numpy():
+        cells = [
+            f"{float(mean[name].sel(recipe=label)):.{digits}f}"
+            + (f"±{float(spread[name].sel(recipe=label)):.{digits}f}" if several else "")
+            for name, digits in COLUMNS.values()
+        ]
+        view.add_row(str(label), *cells)
+    return view

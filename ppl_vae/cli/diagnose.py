@@ -1,0 +1,74 @@
+"""``ppl-vae diagnose``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ppl_vae.cli import options as opt
+from ppl_vae.cli.facts import describe
+from ppl_vae.cli.run import load_model
+from ppl_vae.cli.source import SplitName, find_source, split_data
+from ppl_vae.diagnostics import FULL, QUICK, Diagnosis, run_diagnosis
+from ppl_vae.report import write_report
+from ppl_vae.report.html import NAMES, figure_text
+
+REPORT = "report.html"
+COLOURS = {"good": "green", "doubtful": "yellow", "bad": "red", "unknown": "dim"}
+
+
+def diagnose(
+    folder: opt.Folder,
+    data: opt.OtherData = None,
+    root: opt.Root = None,
+    split: Annotated[
+        SplitName, typer.Option(help="Which half of the data.", rich_help_panel=opt.DATA)
+    ] = SplitName.TEST,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write the report.", show_default="DIR/report.html")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer data and draws: a first look in seconds.")] = False,
+    seed: opt.Seed = 0,
+) -> None:
+    """Diagnose the posterior of a trained run and write ONE self-contained report.html.
+
+    k-hat, evidence, calibration, coverage, active units, predictive checks, gaps and a NUTS reference are run on
+    a random subset of the data, in about four minutes at most; each gets a verdict and what to try next.
+    """
+    vae = load_model(folder)
+    dataset = find_source(folder, data, root).load()
+    # Read before the work is done, so that a damaged manifest costs no minutes.
+    subject = describe(folder, vae, dataset, split, quick, seed)
+    console = Console()
+    train = split_data(dataset, SplitName.TRAIN) if split == SplitName.TEST else None
+    with console.status("") as status:
+        diagnosis = run_diagnosis(
+            vae,
+            split_data(dataset, split),
+            train,
+            labels=(dataset.test if split == SplitName.TEST else dataset.train).y,
+            effort=QUICK if quick else FULL,
+            seed=seed,
+            on_topic=lambda title: status.update(f"{title} ..."),
+        )
+    path = out or folder / REPORT
+    write_report(diagnosis, subject, path)
+    console.print(_table(diagnosis, f"{folder}: {dataset.name}, {split} split ({len(diagnosis.x)} data)"))
+    console.print(path, soft_wrap=True, markup=False, highlight=False)
+
+
+def _table(diagnosis: Diagnosis, title: str) -> Table:
+    """A line a verdict: the figure with its standard error, and what to try next; else the words."""
+    view = Table("diagnostic", "figure", "verdict", "what to try next", box=box.SIMPLE, title=title)
+    view.columns[0].no_wrap = True
+    for verdict in diagnosis.verdicts:
+        level = Text(NAMES[verdict.level], style=COLOURS[verdict.level])
+        why = verdict.words if verdict.level == "unknown" and not verdict.advice else verdict.advice
+        view.add_row(Text(verdict.diagnostic), Text(figure_text(verdict)), level, Text(why))
+    return view

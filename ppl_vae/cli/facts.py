@@ -1,0 +1,103 @@
+"""What a run is, in the rows of a report: from its configuration, its data and its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ppl_vae.data import Dataset, fingerprint
+from ppl_vae.errors import CheckpointError
+from ppl_vae.files import read_json
+from ppl_vae.inference.manifest import versions
+from ppl_vae.inference.run_folder import MANIFEST
+from ppl_vae.models import VAE
+from ppl_vae.report import Subject
+
+Rows = list[tuple[str, str]]
+NO_DENSITY = (
+    "The likelihood of this model is no density: its value is a reconstruction score, the ELBO is no bound on "
+    "log p(x), and no figure below that is in nats can be compared with another model's."
+)
+
+
+def describe(folder: Path, vae: VAE, dataset: Dataset, split: str, quick: bool, seed: int) -> Subject:
+    """The subject of a report.
+
+    Raises:
+        CheckpointError: the run's manifest is damaged.
+    """
+    manifest = _manifest(folder)
+    facts = {
+        "Model": _model(vae),
+        "Data": _data(dataset, split),
+        "Training": _training(manifest, dataset),
+        "Versions": list(versions().items()),
+    }
+    given = {" --split train": split == "train", " --quick": quick, f" --seed {seed}": seed}
+    options = "".join(option for option, used in given.items() if used)
+    return Subject(
+        name=folder.resolve().name,
+        model=f"{vae.config.get('model', 'model')} with {vae.latent_dim} latent dimensions and likelihood "
+        f"{vae.model.likelihood.name}",
+        data=f"{dataset.name}, {split} split",
+        facts={heading: rows for heading, rows in facts.items() if rows},
+        warning="" if vae.model.likelihood.is_density else NO_DENSITY,
+        command=f"ppl-vae diagnose {folder.resolve().name} --data {dataset.name}{options}",
+    )
+
+
+def _manifest(folder: Path) -> Mapping[str, Any]:
+    path = folder / MANIFEST
+    if not path.exists():
+        return {}
+    manifest = read_json(path)
+    if not isinstance(manifest, dict):
+        raise CheckpointError(f"{path}: not the manifest of a run")
+    return manifest
+
+
+def _model(vae: VAE) -> Rows:
+    parts = {name: _text(value) for name, value in vae.config.items() if name != "model"}
+    own = {name: value or "the user's own" for name, value in parts.items()}
+    return [("name", str(vae.config.get("model", type(vae).__name__))), *((_spaced(k), v) for k, v in own.items())]
+
+
+def _data(dataset: Dataset, split: str) -> Rows:
+    half = dataset.test if split == "test" else dataset.train
+    rows = [
+        ("name", dataset.name),
+        ("source", dataset.source),
+        ("split", f"{split}, {len(half):,} data of shape {' x '.join(map(str, dataset.event_shape))}"),
+        ("binarisation", dataset.binarization),
+        ("SHA-256", fingerprint(half.x)),
+    ]
+    return [*rows, *(("note", note) for note in dataset.notes)]
+
+
+def _training(manifest: Mapping[str, Any], dataset: Dataset) -> Rows:
+    if not manifest:
+        return []
+    data, settings = manifest.get("data", {}), manifest.get("settings", {})
+    rows = [(_spaced(name), _text(value)) for name, value in settings.items() if value is not None]
+    rows += [("epochs run", _text(manifest.get("epochs_run"))), ("seed", _text(manifest.get("seed")))]
+    rows += [("chosen by validation on", _text(data.get("validation")))]
+    rows += [("device", _text(manifest.get("device"))), ("graph", _text(manifest.get("compile")))]
+    if data.get("name", dataset.name) != dataset.name:
+        rows.insert(0, ("trained on", _text(data["name"])))
+    return rows
+
+
+def _text(value: Any) -> str:
+    """A value of JSON as a person writes it."""
+    if isinstance(value, Mapping):
+        name = value.get("name", "")
+        options = ", ".join(f"{_spaced(k)} {_text(v)}" for k, v in value.items() if k != "name" and v is not None)
+        return f"{name} ({options})" if name and options else name or options
+    if isinstance(value, list | tuple):
+        return " x ".join(map(_text, value))
+    return "" if value is None else str(value)
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")

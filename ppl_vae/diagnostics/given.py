@@ -1,0 +1,24 @@
+"""What a diagnostic is given, judged once at the door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ppl_vae.errors import DataError
+from ppl_vae.inference.log_weights import prepare
+from ppl_vae.inference.pair import Program
+
+
+def admitted(pair: Any, x: Any, least: int = 1) -> tuple[Program, Program, Tensor]:
+    """The two programs of a pair, and at least so many data where the pair's parameters are.
+
+    Raises:
+        ModelError: it is no pair, or the data have another event shape.
+        DataError: there are fewer than ``least`` data, or the likelihood has no density for some value.
+    """
+    model, guide, data = prepare(pair, x)
+    if len(data) < least:
+        raise DataError(f"data: expected at least {least}, found shape {list(data.shape)}")
+    return model, guide, data

@@ -1,0 +1,142 @@
+r"""Holes in a latent space: do points drawn there decode to something like the data?
+
+    confidence    max_c p(c | image) under a classifier of real data that the model has never met
+    distance      sqrt(mean over pixels of (image - nearest real image)^2)
+
+The same numbers of held-out real images say what can be expected: a draw is in a hole if it is less certain, or
+further off, than 95 of 100 real images. Neither number alone will do: a classifier may be sure of what is no digit,
+and a blurred mean is near to every image. An autoencoder leaves holes between its codes; a VAE's KL closes them to
+the prior, as far as it goes (Ghosh et al. 2020; Dai & Wipf 2019).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.errors import DataError
+
+# How many of 100 real images lie beyond each of the two limits.
+BEYOND = 0.05
+CHUNK = 512
+ERRORS = 4.0
+
+Classifier = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class LatentHoles:
+    """What decoded draws look like beside real data.
+
+    Attributes:
+        confidence: of the classifier in its likeliest class, for every draw: [n].
+        distance: of every draw to the nearest real image, root mean square over pixels: [n].
+        real_confidence: the same of held-out real images: [m].
+        real_distance: the same of held-out real images: [m].
+    """
+
+    confidence: Tensor
+    distance: Tensor
+    real_confidence: Tensor
+    real_distance: Tensor
+
+    @property
+    def in_hole(self) -> Tensor:
+        """Which draws are less certain, or further off, than 95 of 100 real images: [n], bool."""
+        return self._beyond(self.confidence, self.distance)
+
+    @property
+    def real_in_hole(self) -> Tensor:
+        """Which held-out real images are: [m], bool; between 5 and 10 of 100 by construction."""
+        return self._beyond(self.real_confidence, self.real_distance)
+
+    def _beyond(self, confidence: Tensor, distance: Tensor) -> Tensor:
+        uncertain = confidence < self.real_confidence.quantile(BEYOND)
+        return uncertain | (distance > self.real_distance.quantile(1 - BEYOND))
+
+    def summary(self) -> dict[str, float]:
+        """Means over the draws with their standard errors, and those of real images."""
+        found: dict[str, float] = {}
+        for name, values in (
+            ("confidence", self.confidence),
+            ("distance", self.distance),
+            ("in_hole", self.in_hole.to(self.confidence)),
+        ):
+            found |= {name: values.mean().item(), f"{name}_stderr": _stderr(values)}
+        return found | {
+            "real_confidence": self.real_confidence.mean().item(),
+            "real_distance": self.real_distance.mean().item(),
+            "real_in_hole": self.real_in_hole.float().mean().item(),
+        }
+
+
+@torch.no_grad()
+def run_latent_holes(images: Tensor, train: Tensor, held_out: Tensor, classifier: Classifier) -> LatentHoles:
+    """Judge decoded draws.
+
+    Args:
+        images: means of p(x|z) at draws of a latent space [n, *event_shape].
+        train: the real images that distances are taken to [N, *event_shape].
+        held_out: real images that neither the model nor the classifier was trained on [m, *event_shape].
+        classifier: images -> class probabilities [n, C]; trained on real images.
+
+    Raises:
+        DataError: images of another shape, or a classifier that gives no probabilities.
+    """
+    for name, x in (("images", images), ("held_out", held_out)):
+        if x.shape[1:] != train.shape[1:] or not len(x):
+            raise DataError(f"{name}: expected shape {['N', *train.shape[1:]]}, got {list(x.shape)}")
+    return LatentHoles(
+        confidence(images, classifier),
+        nearest_distance(images, train),
+        confidence(held_out, classifier),
+        nearest_distance(held_out, train),
+    )
+
+
+def confidence(images: Tensor, classifier: Classifier) -> Tensor:
+    """max_c p(c | image): [n].
+
+    Raises:
+        DataError: the classifier gives no probabilities [n, C].
+    """
+    probabilities = torch.as_tensor(classifier(images))
+    fits = probabilities.dim() == 2 and len(probabilities) == len(images)
+    if not fits or (probabilities.sum(-1) - 1).abs().max() > 1e-3 or probabilities.min() < 0:
+        raise DataError(
+            f"classifier: expected probabilities of shape [{len(images)}, C], got {list(probabilities.shape)}"
+        )
+    return probabilities.amax(-1)
+
+
+def nearest_distance(images: Tensor, real: Tensor) -> Tensor:
+    """The root mean square distance over pixels to the nearest real image: [n]."""
+    flat = real.flatten(1)
+    chunks = [torch.cdist(batch, flat).amin(1) for batch in images.flatten(1).split(CHUNK)]
+    return torch.cat(chunks) / math.sqrt(flat.shape[1])
+
+
+def check_latent_holes(holes: LatentHoles) -> Verdict:
+    """The share of draws that fall into holes, against that of real images, at 4 standard errors."""
+    shares, real = holes.in_hole.double(), holes.real_in_hole.double()
+    excess, error = (shares.mean() - real.mean()).item(), math.hypot(_stderr(shares), _stderr(real))
+    many = excess > ERRORS * error
+    level: Level = "good" if not many else "bad" if shares.mean() > 0.5 else "doubtful"
+    words = (
+        f"{shares.mean():.0%} of the draws decode to images that a classifier is less sure of, or that lie further "
+        f"from the data, than {1 - BEYOND:.0%} of real ones; {real.mean():.0%} of real images do."
+    )
+    advice = "Fit a prior to the codes (models.with_post_hoc_prior) or learn it (prior='vamp')." if many else ""
+    threshold = f"the share among real images, {ERRORS:g} standard errors"
+    return Verdict(
+        "holes in the latent space", level, shares.mean().item(), _stderr(shares), "", threshold, words, advice
+    )
+
+
+def _stderr(values: Tensor) -> float:
+    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan

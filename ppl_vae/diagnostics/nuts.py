@@ -1,0 +1,117 @@
+r"""Pyro's No-U-Turn sampler (Hoffman & Gelman 2014) on p(z | x_n) of ONE datum, the decoder fixed.
+
+    U(u) = - log p(x_n, z(u)) - log |dz/du|,   u the unconstrained latents
+
+A batch of data would be one chain in all their dimensions with one step size, so data and chains run one after
+the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pyro.infer import NUTS
+from torch import Tensor
+from torch.distributions import Transform, biject_to
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.joint import log_joint
+from ppl_vae.inference.pair import Program, owner
+from ppl_vae.inference.terms import Terms, run_terms
+
+# Up to so many unconstrained dimensions the mass matrix is a full one, under which correlated latents mix well.
+FULL_MASS = 20
+
+
+@contextlib.contextmanager
+def frozen(*programs: Program) -> Iterator[None]:
+    """Parameters of the pair's modules as constants inside: a gradient by the latents is all that is asked for."""
+    owners = [module for module in map(owner, programs) if module is not None]
+    free = [parameter for module in owners for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        for parameter in free:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in free:
+            parameter.requires_grad_(True)
+
+
+class DatumPosterior:
+    """The posterior of one datum, to be drawn from.
+
+    Args:
+        model: the generative program.
+        guide: its guide.
+        x: [1, *event_shape].
+
+    Raises:
+        ModelError: a latent site is discrete; it is named.
+    """
+
+    def __init__(self, model: Program, guide: Program, x: Tensor) -> None:
+        self.model, self.guide, self.x = model, guide, x
+        with torch.no_grad():
+            self.joint = log_joint(model, x, self._values(run_terms(model, guide, (x,))))
+        self.maps: dict[str, Transform] = {name: self._map(name, p) for name, p in self.joint.priors.items()}
+
+    def chains(self, num_samples: int, warmup: int, num_chains: int) -> tuple[dict[str, Any], int]:
+        """Draws [chain, draw, *event] by site, and how many transitions diverged."""
+        found = [self._chain(self._start(chain), num_samples, warmup) for chain in range(num_chains)]
+        draws = {name: np.stack([each[name] for each, _ in found]) for name in self.maps}
+        return draws, sum(diverged for _, diverged in found)
+
+    @torch.no_grad()
+    def of_guide(self, num_draws: int) -> dict[str, Any]:
+        """As many draws of the guide [draw, *event] by site."""
+        values = self._values(run_terms(self.model, self.guide, (self.x,), {}, num_draws))
+        return {name: values[name][:, 0].cpu().double().numpy() for name in self.maps}
+
+    def potential(self, position: Mapping[str, Tensor]) -> Tensor:
+        """U at the unconstrained latents of the datum."""
+        values, log_volume = {}, torch.zeros((), dtype=self.x.dtype, device=self.x.device)
+        for name, u in position.items():
+            z = self.maps[name](u)
+            log_volume = log_volume + self.maps[name].log_abs_det_jacobian(u, z).sum()
+            values[name] = z[None, None]
+        joint = log_joint(self.model, self.x, values)
+        return -(joint.log_prior + joint.log_likelihood).sum() - log_volume
+
+    def _chain(self, start: dict[str, Tensor], num_samples: int, warmup: int) -> tuple[dict[str, Any], int]:
+        size = sum(u.numel() for u in start.values())
+        kernel = NUTS(potential_fn=self.potential, full_mass=size <= FULL_MASS)
+        kernel.initial_params = start
+        kernel.setup(warmup)
+        position, kept = start, []
+        for step in range(warmup + num_samples):
+            position = kernel.sample(position)
+            if step >= warmup:
+                kept.append(position)
+        with torch.no_grad():
+            draws = {
+                name: self.maps[name](torch.stack([each[name] for each in kept])).cpu().double().numpy()
+                for name in self.maps
+            }
+        return draws, len(kernel.diagnostics()["divergences"])
+
+    @torch.no_grad()
+    def _start(self, chain: int) -> dict[str, Tensor]:
+        """Unconstrained latents of a draw: from the guide for the first chain, from the prior for the others."""
+        values = self._values(run_terms(self.model, self.guide, (self.x,)))
+        if chain:
+            priors = log_joint(self.model, self.x, values).priors
+            values = {name: p.expand((1, 1)).sample() for name, p in priors.items()}
+        return {name: to_z.inv(values[name][0, 0]).clone() for name, to_z in self.maps.items()}
+
+    def _map(self, name: str, p: Any) -> Transform:
+        if p.support.is_discrete:
+            raise ModelError(f"site {name!r} is discrete ({type(p).__name__}): NUTS needs continuous latents")
+        return biject_to(p.support)
+
+    @staticmethod
+    def _values(terms: Terms) -> dict[str, Tensor]:
+        return {name: site.value for name, site in terms.sites.items() if site.p is not None}

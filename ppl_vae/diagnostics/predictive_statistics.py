@@ -1,0 +1,96 @@
+"""What predictive checks look at where the user names nothing: numbers of a datum or of a data set.
+
+A statistic is a function of data [N, *event_shape] that returns a number for each datum [N], whose mean over the
+data is then compared, or one number for the data set. NaN is a missing coordinate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.errors import ModelError
+
+Statistic = Callable[[Tensor], Any]
+
+
+def default_statistics(x: Tensor) -> dict[str, Statistic]:
+    """Statistics that say something about data [N, *event_shape].
+
+    The mean of a datum, its standard deviation (of several coordinates), the spread of sums over the data (of
+    several data) and the share of zeros (where some coordinates are 0 and not all are 0 or 1).
+    """
+    chosen: dict[str, Statistic] = {"mean": _mean}
+    if x[0].numel() > 1:
+        chosen["standard deviation"] = _standard_deviation
+    if len(x) > 1:
+        chosen["spread of sums"] = _spread_of_sums
+    zeros = x == 0
+    if zeros.any() and not bool((zeros | (x == 1) | x.isnan()).all()):
+        chosen["share of zeros"] = _share_of_zeros
+    return chosen
+
+
+def _mean(x: Tensor) -> Tensor:
+    values, number = _observed(x)
+    return values.sum(1, dtype=torch.float64) / number
+
+
+def _standard_deviation(x: Tensor) -> Tensor:
+    mean = _mean(x)[:, None].to(x.dtype)
+    squares, number = _observed((x.reshape(len(x), -1) - mean).square())
+    return (squares.sum(1, dtype=torch.float64) / number).sqrt()
+
+
+def _spread_of_sums(x: Tensor) -> Tensor:
+    return _observed(x)[0].sum(1, dtype=torch.float64).std()
+
+
+def _share_of_zeros(x: Tensor) -> Tensor:
+    return (x.reshape(len(x), -1) == 0).sum(1) / _observed(x)[1]
+
+
+def _observed(x: Tensor) -> tuple[Tensor, Tensor | int]:
+    """The coordinates [N, D] with 0 where one is missing, and how many each datum has: [N], or D for all."""
+    flat = x.reshape(len(x), -1)
+    missing = flat.isnan()
+    if not missing.any():
+        return flat, flat.shape[1]
+    return torch.where(missing, 0.0, flat), (~missing).sum(1)
+
+
+def named_statistics(statistics: Mapping[str, Statistic]) -> dict[str, Statistic]:
+    """A user's statistics.
+
+    Raises:
+        ModelError: they are no mapping, there is none, or one is no function; it is named.
+    """
+    if not isinstance(statistics, Mapping) or not statistics:
+        raise ModelError(f"statistics: expected functions by name, at least one, got {statistics!r}")
+    for name, statistic in statistics.items():
+        if not callable(statistic):
+            raise ModelError(f"statistic {name!r}: expected a function of the data, got {statistic!r}")
+    return dict(statistics)
+
+
+def evaluated(statistics: Mapping[str, Statistic], x: Tensor) -> dict[str, Tensor]:
+    """Every statistic of a data set: [N] or [], float64 in main memory.
+
+    Raises:
+        ModelError: a statistic has another shape, or is not finite; it is named.
+    """
+    found = {}
+    for name, statistic in statistics.items():
+        value = torch.as_tensor(statistic(x)).detach().double().cpu()
+        if value.shape not in ((), (len(x),)):
+            raise ModelError(
+                f"statistic {name!r}: expected a number for each of {len(x)} data or one for all, "
+                f"got shape {list(value.shape)}"
+            )
+        if not value.isfinite().all():
+            raise ModelError(f"statistic {name!r}: expected finite numbers, found some that are NaN or infinite")
+        found[name] = value
+    return found

@@ -1,0 +1,105 @@
+"""What predictive checks say in words: whether the model makes such data, and which statistic tells if it does not.
+
+R replicates bound a p-value by 2 / (R + 1). Where the data lie beyond all of them, the tail is that of Student's t
+around the replicates, whose statistics of whole data sets are close to normal: for a normal statistic,
+(T - mean) / (sd sqrt(1 + 1 / R)) has a t distribution with R - 1 degrees of freedom.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+
+from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.errors import DataError, ModelError
+
+POPULATION, LOCAL = "population", "local"
+DOUBTFUL, BAD = 0.05, 0.01
+SOURCE = {
+    POPULATION: "population (prior predictive) replicates, Box 1980",
+    LOCAL: "local (posterior predictive) replicates, Gelman, Meng & Stern 1996",
+}
+
+ADVICE = {
+    POPULATION: "Compare the aggregate posterior with the prior, and the likelihood's noise with the data's.",
+    LOCAL: "Look at the data with the smallest datum_p_value, and at the likelihood's noise.",
+}
+OPTIMISTIC = (
+    "Local replicates come from the posterior of the very datum that they are compared with, an optimistic check: "
+)
+
+
+def check_predictive(predictive: xr.Dataset, kind: str = POPULATION) -> Verdict:
+    """One verdict on one kind of replicates of ``run_predictive``.
+
+    The figure is the smallest p-value times the number of statistics (Bonferroni), without a standard error where
+    it comes from the t distribution.
+
+    Args:
+        predictive: the numbers.
+        kind: "population", whether the model makes such data, or "local", whether it makes each datum again.
+
+    Raises:
+        DataError: the numbers are none of ``run_predictive``.
+        ModelError: the kind is unknown.
+    """
+    if not {"observed", "replicated", "p_value", "p_value_stderr"} <= set(predictive.data_vars):
+        raise DataError(f"predictive: expected what run_predictive returns, found {list(predictive.data_vars)}")
+    if kind not in SOURCE:
+        raise ModelError(f"kind must be {POPULATION!r} or {LOCAL!r}, got {kind!r}")
+    chosen = predictive.sel(kind=kind)
+    p_values, beyond = _judged(chosen)
+    count, worst = len(p_values), int(p_values.argmin())
+    combined = min(1.0, count * float(p_values[worst]))
+    level: Level = "good" if combined > DOUBTFUL else "doubtful" if combined > BAD else "bad"
+    return Verdict(
+        diagnostic="Population predictive check" if kind == POPULATION else "Local predictive check",
+        level=level,
+        value=combined,
+        stderr=math.nan if beyond[worst] else count * float(chosen["p_value_stderr"][worst]),
+        unit="(smallest p)",
+        threshold=f"p > {DOUBTFUL:g} good, p <= {BAD:g} bad, Bonferroni over {count} statistics: {SOURCE[kind]}",
+        words=_words(chosen, kind, level, p_values * count <= DOUBTFUL),
+        advice="" if level == "good" else ADVICE[kind],
+    )
+
+
+def _judged(chosen: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The p-value of every statistic, and where the data lie beyond all replicates: [statistic] each."""
+    p_values, draws = chosen["p_value"].to_numpy(), chosen["replicated"].to_numpy()
+    number = draws.shape[-1]
+    beyond = p_values <= 2 / (number + 1)
+    if number < 2:
+        return p_values, np.zeros_like(beyond)
+    spread = draws.std(-1, ddof=1) * math.sqrt(1 + 1 / number)
+    distance = abs(chosen["observed"].to_numpy() - draws.mean(-1))
+    score = np.divide(distance, spread, out=np.full_like(distance, np.inf), where=spread > 0)
+    tail = 2 * stats.t.sf(score, number - 1)
+    return np.where(beyond, np.minimum(p_values, tail), p_values), beyond
+
+
+def _words(chosen: xr.Dataset, kind: str, level: Level, off: NDArray[np.bool_]) -> str:
+    made = "drawn from p(z) p(x|z)" if kind == POPULATION else "drawn again from each datum's q(z|x)"
+    if level == "good":
+        said = (
+            f"All {chosen.sizes['statistic']} statistics of the {chosen.attrs['num_data']} data lie among those of "
+            f"{chosen.sizes['draw']} data sets {made}."
+        )
+    else:
+        cases = "; ".join(_case(chosen.isel(statistic=index)) for index in np.flatnonzero(off))
+        said = f"Data sets {made} differ from the data: {cases}."
+    if kind == POPULATION:
+        return said
+    return f"{said} {OPTIMISTIC}{'passing proves little.' if level == 'good' else 'failing it weighs the more.'}"
+
+
+def _case(of: xr.Dataset) -> str:
+    draws = of["replicated"].to_numpy()
+    return (
+        f"{of['statistic'].item()} {float(of['observed']):.4g} in the data, "
+        f"{draws.mean():.4g} ± {draws.std():.2g} in replicates"
+    )

@@ -1,0 +1,75 @@
+"""Where the ELBO loses its nats: the family's and the encoder's part of the gap, on average and datum by datum."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ppl_vae.errors import DataError
+from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, new_sheet, style_axes
+
+PARTS = (
+    ("approximation_gap", BLUE, "family (approximation)"),
+    ("amortisation_gap", VERMILION, "encoder (amortisation)"),
+)
+
+
+def plot_gaps(table: xr.Dataset, title: str | None = None) -> Figure:
+    """Draw the two parts of the mean gap as a bar a split, and of every test datum as a point.
+
+    Whiskers are two standard errors of each part. Below the line in the second panel the family costs more than the
+    encoder.
+
+    Args:
+        table: of ``diagnostics.run_gaps``.
+        title: above the panels.
+
+    Raises:
+        DataError: the table is another one.
+    """
+    needed = [*(f"mean_{name}" for name, *_ in PARTS), *(name for name, *_ in PARTS)]
+    if any(name not in table for name in needed):
+        raise DataError(f"table: expected what run_gaps returns; missing {[n for n in needed if n not in table]}")
+    figure = new_sheet(7.0, 3.2 + 0.25 * (title is not None), title)
+    bars, points = figure.subplots(1, 2)
+    for axes in (bars, points):
+        style_axes(axes)
+    _draw_bars(bars, table)
+    _draw_data(points, *(table[name].to_numpy() for name, *_ in PARTS))
+    figure.legend(
+        *bars.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=TICK_SIZE,
+        labelcolor=INK,
+    )  # fmt: skip
+    return figure
+
+
+def _draw_bars(axes: Axes, table: xr.Dataset) -> None:
+    splits = [str(name) for name in table["split"].to_numpy()]
+    left = np.zeros(len(splits))
+    for name, colour, label in PARTS:
+        value = table[f"mean_{name}"].to_numpy()
+        axes.barh(splits, value, 0.5, left=left, color=colour, label=label, zorder=2)
+        error = 2 * table[f"mean_{name}_stderr"].to_numpy()
+        axes.errorbar(
+            left + value, splits, xerr=error, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.5, zorder=3
+        )
+        left = left + value
+    axes.grid(visible=False, axis="y")
+    axes.set_ylim(len(splits) - 0.5, -0.5)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_xlabel(r"$\log p(x) - $ELBO, nats per datum", fontsize=LABEL_SIZE, color=INK)
+
+
+def _draw_data(axes: Axes, family: NDArray[np.float64], encoder: NDArray[np.float64]) -> None:
+    size = float(np.clip(6000 / len(family), 4, 22))
+    axes.scatter(family, encoder, s=size, color=INK, alpha=0.5, linewidths=0, zorder=3)
+    top = 1.06 * max(family.max(), encoder.max(), 1e-12)
+    axes.plot([0, top], [0, top], color=REFERENCE, linestyle=(0, (4, 2)), linewidth=0.9, zorder=1)
+    low = min(0.0, family.min(), encoder.min()) - 0.03 * top
+    axes.set_xlim(low, top)
+    axes.set_ylim(low, top)
+    axes.set_xlabel("approximation gap of a datum, nats", fontsize=LABEL_SIZE, color=INK)
+    axes.set_ylabel("amortisation gap, nats", fontsize=LABEL_SIZE, color=INK)

@@ -1,0 +1,104 @@
+"""k-hat of every datum with its thresholds, and the data it is worst on."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ppl_vae.errors import DataError
+from ppl_vae.plots.arrays import Array, to_numpy
+from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, new_sheet, style_axes
+from ppl_vae.plots.image_grid import as_images, draw_grid, grid_size, wrap
+
+GOOD_KHAT = 0.5
+BOX = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.8}
+
+
+def plot_khat(ds: xr.Dataset, title: str | None = None) -> Figure:
+    """Draw k-hat datum by datum with the thresholds, and its histogram beside.
+
+    Args:
+        ds: of ``diagnostics.run_importance``. Data whose weights are constant, or allow no fit, have no point;
+            their number is written above.
+        title: above the panels.
+    """
+    khat, exact = _khat(ds)
+    figure = new_sheet(6.5, 2.9 + 0.25 * (title is not None), title)
+    points, histogram = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+    finite, limit = np.isfinite(khat), float(ds.attrs["threshold"])
+    for axes in (points, histogram):
+        style_axes(axes)
+        for level in (GOOD_KHAT, limit):
+            axes.axhline(level, color=REFERENCE, linewidth=1.0, linestyle="--", zorder=1)
+    above = finite & (khat > limit)
+    for chosen, colour in ((finite & ~above, BLUE), (above, VERMILION)):
+        points.scatter(np.flatnonzero(chosen), khat[chosen], s=6, color=colour, linewidth=0, alpha=0.7, zorder=2)
+    _draw_histogram(histogram, khat[finite], limit)
+    points.set_xlim(-0.02 * len(khat) - 0.5, 1.02 * len(khat) - 0.5)
+    points.set_xlabel("datum", fontsize=LABEL_SIZE, color=INK)
+    points.set_ylabel(r"Pareto $\hat{k}$", fontsize=LABEL_SIZE, color=INK)
+    histogram.set_xlabel("data", fontsize=LABEL_SIZE, color=INK)
+    points.set_title(_counts(khat, exact, int(above.sum()), limit), fontsize=TICK_SIZE, color=INK, loc="left")
+    return figure
+
+
+def _draw_histogram(axes: Axes, khat: NDArray[np.float64], limit: float) -> None:
+    if not len(khat):
+        return
+    # The threshold is an edge, so that no bar has two colours.
+    width = max(float(np.ptp(khat)) / 30, 0.02)
+    below, beyond = (math.ceil(max(0.0, side) / width) + 1 for side in (limit - khat.min(), khat.max() - limit))
+    edges = limit + width * np.arange(-below, beyond + 1)
+    counts, _ = np.histogram(khat, edges)
+    colours = [BLUE if edge < limit - width / 2 else VERMILION for edge in edges[:-1]]
+    axes.barh(edges[:-1], counts, height=width, align="edge", color=colours, linewidth=0, zorder=2)
+
+
+def _counts(khat: NDArray[np.float64], exact: NDArray[np.bool_], above: int, limit: float) -> str:
+    parts = [f"{above} of {len(khat)} data above {limit:.2f}"]
+    unfit = int((~np.isfinite(khat) & ~exact).sum())
+    parts += [f"{int(exact.sum())} exact"] if exact.any() else []
+    parts += [f"{unfit} without a fit"] if unfit else []
+    return ", ".join(parts)
+
+
+def plot_worst_data(x: Array, ds: xr.Dataset, count: int = 16, title: str | None = None) -> Figure:
+    """Draw the data with the largest k-hat, worst first, each with its k-hat.
+
+    Args:
+        x: the images that ``ds`` is of, [N, *event].
+        ds: of ``diagnostics.run_importance``.
+        count: how many at most; data without a finite k-hat are left out.
+        title: above the images.
+    """
+    khat, _ = _khat(ds)
+    images = to_numpy(x)
+    if len(images) != len(khat):
+        raise DataError(f"images: expected {len(khat)}, one for each datum of the table, found {len(images)}")
+    order = np.argsort(np.where(np.isfinite(khat), -khat, np.inf), kind="stable")
+    worst = order[: min(count, int(np.isfinite(khat).sum()))]
+    if not len(worst):
+        raise DataError("table: no datum has a finite k-hat, so that none is worst")
+    columns = min(8, len(worst))
+    grid = wrap(as_images(images[worst]), columns)
+    width, height = grid_size(grid.shape[0], columns, grid.shape[2:4])
+    figure = new_sheet(width + 0.1, height + 0.1 + 0.2 * (title is not None), title)
+    axes = figure.subplots()
+    draw_grid(axes, grid)
+    for place, datum in enumerate(worst):
+        axes.text(
+            place % columns - 0.44, place // columns + 0.42, f"{khat[datum]:.2f}", fontsize=TICK_SIZE - 2,
+            color=INK, ha="left", va="bottom", bbox=BOX,
+        )  # fmt: skip
+    return figure
+
+
+def _khat(ds: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    if "khat" not in ds or "exact" not in ds or "threshold" not in ds.attrs:
+        raise DataError("table: expected a Dataset of run_importance, with khat, exact and a threshold")
+    return ds["khat"].to_numpy(), ds["exact"].to_numpy().astype(bool)

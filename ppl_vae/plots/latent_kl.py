@@ -1,0 +1,98 @@
+"""Posterior collapse: how many nats every latent dimension of several runs holds, the fullest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from ppl_vae.errors import DataError
+from ppl_vae.plots.arrays import Array, check_finite, to_numpy
+from ppl_vae.plots.figure import CLASS_COLOURS, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, new_sheet, style_axes
+from ppl_vae.plots.labels import number_labels
+
+MARKERS = ("o", "s", "^", "D", "v")
+# Nothing is to be seen further down than this part of the threshold.
+LOWEST_PART = 0.01
+
+
+def plot_latent_kl(
+    kl: Mapping[str, Array | Any], threshold: float = 0.01, unit: str = "nats per datum", title: str | None = None
+) -> Figure:
+    """Draw KL(q(z_u|x) || p(z_u)) over latent dimensions in falling order, a curve a run, on a logarithmic axis.
+
+    The legend says how many dimensions of each run are above the threshold. What is smaller than a hundredth of
+    the threshold stands on the lower edge.
+
+    Args:
+        kl: the mean over data of every latent dimension [L] by the name of the run, as ``run_collapse(...)["kl"]``
+            gives it; L may differ.
+        threshold: below it a dimension counts as collapsed.
+        unit: of the numbers.
+        title: above the panel.
+
+    Raises:
+        DataError: no run, or one whose numbers are not a row of finite ones; the run is named.
+    """
+    rows = _checked(kl, threshold)
+    figure = new_sheet(5.2, 3.6 + 0.25 * (title is not None), title)
+    axes = figure.subplots()
+    style_axes(axes)
+    axes.set_yscale("log")
+    lowest = LOWEST_PART * threshold
+    longest = max(len(row) for row in rows.values())
+    axes.axhspan(lowest, threshold, color="#f2f2f2", zorder=0)
+    axes.axhline(threshold, color=REFERENCE, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+    for index, (name, row) in enumerate(rows.items()):
+        _draw_run(axes, index, f"{name}: {(row > threshold).sum()} of {len(row)}", np.maximum(row, lowest))
+    (text,) = number_labels([threshold])
+    # Curves fall to the right, so this corner is the emptiest.
+    axes.annotate(
+        f"collapsed: below {text}", (0, lowest), (4, 3), xycoords=("axes fraction", "data"),
+        textcoords="offset points", va="bottom", fontsize=TICK_SIZE, color=INK,
+    )  # fmt: skip
+    axes.set_xlim(0.5 - 0.02 * longest, longest + 0.5 + 0.02 * longest)
+    axes.set_ylim(0.8 * lowest, 1.6 * max(threshold, *(row.max() for row in rows.values())))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axes.set_xlabel("latent dimension, in order of its KL", fontsize=LABEL_SIZE, color=INK)
+    axes.set_ylabel(rf"KL$(q(z_u \mid x) \,\|\, p(z_u))$, {unit}", fontsize=LABEL_SIZE, color=INK)
+    figure.legend(
+        loc="outside lower center", ncols=2, frameon=False, fontsize=TICK_SIZE, labelcolor=INK,
+        title="active dimensions", title_fontproperties={"size": TICK_SIZE},
+    ).get_title().set_color(INK)  # fmt: skip
+    return figure
+
+
+def _checked(kl: Mapping[str, Any], threshold: float) -> dict[str, NDArray[np.float64]]:
+    if not isinstance(kl, Mapping) or not kl:
+        raise DataError(f"kl: expected the numbers of at least one run by its name, got {type(kl).__name__}")
+    if not 0 < threshold < np.inf:
+        raise DataError(f"threshold: expected a positive number, got {threshold!r}")
+    rows = {}
+    for name, values in kl.items():
+        row = np.asarray(to_numpy(values), dtype=np.float64)
+        if row.ndim != 1 or not len(row):
+            raise DataError(f"kl of {name!r}: expected one number a latent dimension [L], found shape {row.shape}")
+        check_finite(f"kl of {name!r}", row)
+        rows[str(name)] = np.sort(row)[::-1]
+    return rows
+
+
+def _draw_run(axes: Axes, index: int, label: str, row: NDArray[np.float64]) -> None:
+    colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
+    axes.plot(
+        np.arange(1, len(row) + 1),
+        row,
+        color=colour,
+        linewidth=1.1,
+        marker=MARKERS[index % len(MARKERS)],
+        markersize=3.6,
+        label=label,
+        zorder=3,
+        clip_on=False,
+    )

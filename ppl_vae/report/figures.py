@@ -1,0 +1,145 @@
+"""The figures of a diagnosis, and how one is put into a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from ppl_vae.diagnostics import Diagnosis
+from ppl_vae.errors import DataError
+from ppl_vae.plots import (
+    plot_calibration,
+    plot_coverage,
+    plot_gaps,
+    plot_khat,
+    plot_latent_kl,
+    plot_predictive,
+    plot_reference,
+    plot_worst_data,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 160
+# A screen's inch, as style sheets count it.
+PIXELS_PER_INCH = 96
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as a page holds it.
+
+    Attributes:
+        source: the PNG as a data URI.
+        width: in pixels of a page, at the size that its text is meant for.
+        caption: one or two sentences.
+    """
+
+    source: str
+    width: int
+    caption: str
+
+
+Drawn = Iterator[tuple["Figure", str]]
+
+
+def embed(figure: Figure, caption: str) -> Picture:
+    """A figure as a PNG inside the page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Picture(source, round(figure.get_figwidth() * PIXELS_PER_INCH), caption)
+
+
+def _importance(table: xr.Dataset, diagnosis: Diagnosis) -> Drawn:
+    yield (
+        plot_khat(table),
+        f"k-hat of {table.sizes['datum']} data from {table.attrs['num_samples']} draws each. Dashed lines are 0.5, "
+        f"below which the weights have a variance, and the threshold {table.attrs['threshold']:.2f}.",
+    )
+    try:
+        worst = plot_worst_data(diagnosis.x, table)
+    except DataError:
+        return
+    yield worst, "The data with the largest k-hat, worst first, each with its k-hat."
+
+
+def _calibration(table: xr.Dataset, diagnosis: Diagnosis) -> Drawn:
+    count = table.sizes["simulation"]
+    yield (
+        plot_calibration(table),
+        f"Ranks of {count} simulated truths among {diagnosis.effort.num_draws} draws from q, less uniform. The "
+        "band holds all curves with probability 0.95 if q is the posterior.",
+    )
+
+
+def _coverage(table: xr.Dataset, diagnosis: Diagnosis) -> Drawn:
+    yield (
+        plot_coverage(table),
+        f"Share of {table.sizes['simulation']} simulated truths inside the credible regions of q. The band "
+        "holds all curves with probability 0.95 if q is the posterior.",
+    )
+
+
+def _collapse(table: xr.Dataset, diagnosis: Diagnosis) -> Drawn:
+    if bool(table["kl"].isnull().any()):
+        return
+    yield (
+        plot_latent_kl({"q(z|x)": table["kl"].to_numpy()}),
+        f"KL of q to the prior by latent dimension, in falling order, a mean over {len(diagnosis.x)} data.",
+    )
+
+
+def _predictive(table: xr.Dataset, diagnosis: Diagnosis) -> Drawn:
+    yield (
+        plot_predictive(table),
+        f"Statistics of {table.sizes['draw']} replicated data sets of {len(diagnosis.x)} data each; the line is "
+        "the real data's.",
+    )
+
+
+def _gaps(table: xr.Dataset, diagnosis: Diagnosis) -> Drawn:
+    yield (
+        plot_gaps(table),
+        f"The gap between log p(x) and the ELBO of {table.sizes['datum']} test data. Whiskers are two "
+        "standard errors.",
+    )
+
+
+def _reference(table: xr.Dataset, diagnosis: Diagnosis) -> Drawn:
+    c2st = table["c2st"].fillna(-1.0).to_numpy()
+    worst = int(c2st.argmax())
+    yield (
+        plot_reference(table, worst),
+        f"Draws of NUTS and of q for the datum, of {table.sizes['datum']}, that tells them apart best "
+        f"(C2ST {c2st[worst]:.2f}).",
+    )
+
+
+DRAWERS: Mapping[str, Callable[[xr.Dataset, Diagnosis], Drawn]] = {
+    "importance": _importance,
+    "calibration": _calibration,
+    "coverage": _coverage,
+    "collapse": _collapse,
+    "predictive": _predictive,
+    "gaps": _gaps,
+    "reference": _reference,
+}
+
+
+def pictures(topic: str, diagnosis: Diagnosis) -> list[Picture]:
+    """The pictures of a topic; none where it was not run, or has none."""
+    numbers, draw = diagnosis.findings[topic].numbers, DRAWERS.get(topic)
+    if numbers is None or draw is None:
+        return []
+    try:
+        return [embed(figure, caption) for figure, caption in draw(numbers, diagnosis)]
+    except DataError:
+        # Numbers that no axis holds, such as the KL of a dimension that is infinite; the table still has them.
+        return []

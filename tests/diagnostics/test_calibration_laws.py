@@ -1,0 +1,45 @@
+"""Calibration, coverage and predictive checks run on every point of the table of models."""
+
+import pytest
+
+from ppl_vae.diagnostics.calibration import check_calibration, run_calibration
+from ppl_vae.diagnostics.coverage import check_coverage, run_coverage
+from ppl_vae.diagnostics.predictive import check_predictive, run_predictive
+from ppl_vae.diagnostics.simulated_posteriors import simulate_posteriors
+from ppl_vae.errors import DataError
+from tests.models.table import LATENT_DIM, ROWS
+
+SIZE, DRAWS = 12, 5
+DRAWABLE = [row for row in ROWS if row.likelihood != "bernoulli-relaxed"]
+
+
+@pytest.mark.parametrize("row", DRAWABLE, ids=str)
+def test_every_model_is_simulated_ranked_and_covered(row):
+    found = simulate_posteriors(row.vae(), row.data(), SIZE, DRAWS)
+    assert found.x.shape == (SIZE, *row.event_shape)
+    assert not found.x.isnan().any()
+    for weighted in (False, True):
+        table = run_calibration(found, importance_weighted=weighted)
+        assert table["pit"].shape == (SIZE, LATENT_DIM + 2)
+        assert ((table["pit"] >= 0) & (table["pit"] <= 1)).all()
+        assert ((table["ranks"] >= 0) & (table["ranks"] <= DRAWS)).all()
+        assert str(check_calibration(table))
+    coverage = run_coverage(found)
+    assert coverage["region"].to_numpy()[-2:].tolist() == ["highest density", "TARP"]
+    assert str(check_coverage(coverage))
+
+
+@pytest.mark.parametrize("row", DRAWABLE, ids=str)
+def test_every_model_is_checked_by_its_replicates(row):
+    table = run_predictive(row.vae(), row.data(), num_draws=4)
+    assert table["replicated"].notnull().all()
+    assert ((table["p_value"] >= 0.4) & (table["p_value"] <= 1)).all()
+    assert all(str(check_predictive(table, kind)) for kind in ("population", "local"))
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row not in DRAWABLE], ids=str)
+def test_grey_data_of_the_relaxed_bernoulli_are_refused(row):
+    with pytest.raises(DataError, match="data that the model can draw"):
+        simulate_posteriors(row.vae(), row.data(), SIZE, DRAWS)
+    with pytest.raises(DataError, match="data that the model can draw"):
+        run_predictive(row.vae(), row.data(), num_draws=4)
