@@ -1,7 +1,8 @@
 # Needs Python 3.11 or later, pip and make; everything else is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest
+# One process a core: the tensors of the tests are tiny, so each computes on one thread.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: demo test test-all lint bench clean
 
@@ -26,7 +27,13 @@ lint: .venv/installed
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
 	touch $@
 
-bench: .venv/installed
+# The peers that the speed benchmark measures itself against.
+.venv/bench: .venv/installed
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[bench]"
+	touch $@
+
+bench: .venv/bench
+	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/mnist_published.py
 	$(BIN)/python benchmarks/mnist_recipes.py
 
