@@ -209,7 +209,7 @@ def test_a_flow_prior_raises_the_elbo_on_two_moons(kind, elbo_of_moons):
 # Posteriors -----------------------------------------------------------------------------------------
 
 
-def with_trained_guide(posterior, n=40, steps=400):
+def with_trained_guide(posterior, n=40, steps=600):
     """A linear-Gaussian model held fixed under a trained guide, and data.
 
     The means start right, and the covariance the same for all data, so that few steps are enough.
