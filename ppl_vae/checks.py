@@ -26,6 +26,22 @@ def whole(name: str, value: Any, least: int | None = 1) -> Any:
     return int(value)
 
 
+def integer(name: str, value: Any, least: int | None = 1) -> int:
+    """An integer that must be there, of any type, as an int.
+
+    Raises:
+        ModelError: it is none, or below ``least``.
+
+    >>> integer("num_samples", 3)
+    3
+    """
+    if value is None:
+        bound = "" if least is None else f" of at least {least}"
+        raise ModelError(f"{name} must be an integer{bound}, got None")
+    found: int = whole(name, value, least)
+    return found
+
+
 def real(name: str, value: Any, least: float = -math.inf) -> float:
     """A finite number of any type as a float.
 

@@ -1,4 +1,4 @@
-r"""Distributions that Pyro and torch lack: over grey levels, and over data of which some coordinates are missing.
+r"""Distributions that Pyro and torch lack: over grey levels, over data with missing coordinates, and the flat one.
 
 Grey levels are floats x = k / (levels - 1) in [0, 1], k = 0, ..., levels - 1. Their log probabilities are log
 masses (nats), so they sum to one over the levels.
@@ -13,6 +13,8 @@ from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
+
+from ppl_vae.errors import ModelError
 
 
 class GreyLevels(constraints.Constraint):
@@ -30,6 +32,29 @@ class GreyLevels(constraints.Constraint):
         """Which values are levels."""
         k = value * (self.levels - 1)
         return (k >= -1e-3) & (k <= self.levels - 1 + 1e-3) & ((k - k.round()).abs() < 1e-3)
+
+
+class Flat(dist.ImproperUniform):
+    """The improper distribution on R^d whose density is 1 everywhere; nothing can be drawn from it.
+
+    Args:
+        event_dim: d.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """0 at every value [*batch, d], where the value is and in its precision."""
+        return value.new_zeros(value.shape[: value.dim() - self.event_dim])
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """There is none.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(
+            "the prior is flat over all codes, and nothing can be drawn from it: an autoencoder is no generative "
+            "model. Give it a prior first: models.with_post_hoc_prior"
+        )
 
 
 class GreyCategorical(dist.TorchDistribution):

@@ -18,7 +18,7 @@ import xarray as xr
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ppl_vae.checks import whole
+from ppl_vae.checks import real, whole
 from ppl_vae.data import Dataset
 from ppl_vae.errors import DataError, ModelError, PplVaeError
 from ppl_vae.inference import evaluate, fit, log_evidence
@@ -60,7 +60,7 @@ class _Contestant:
     def make(self, data: Dataset, seed: int) -> Recipe:
         """Afresh for every seed, so that no weight or running average is handed on."""
         options = copy.deepcopy(dict(self.options))
-        if self.name in RECIPES and "num_data" in option_names(self.name)["objective"]:
+        if self.name in RECIPES and "elbo" not in options and "num_data" in option_names(self.name)["objective"]:
             options.setdefault("num_data", len(data.train))
         return make(self.name, data.event_shape, data=data.train.x, seed=seed, **options)
 
@@ -106,6 +106,10 @@ def compare_recipes(
     """
     contestants = _contestants(recipes)
     _check(data, seeds, num_particles, evidence_draws)
+    real("active_threshold", active_threshold)
+    for label in (contestant.label for contestant in contestants if out_dir is not None):
+        if Path(label).name != label:
+            raise ModelError(f"recipe {label!r}: the label names the folder of its runs, so no path will do")
     likelihoods = [_rehearse(contestant, data) for contestant in contestants]
     judge = _Judge(num_particles, evidence_draws, active_threshold)
     rows: list[list[dict[str, float]]] = []
@@ -133,7 +137,7 @@ def _contestants(recipes: Any) -> list[_Contestant]:
     entries = recipes
     if isinstance(recipes, Mapping):
         entries = [(label, *(entry if isinstance(entry, tuple) else (entry,))) for label, entry in recipes.items()]
-    if isinstance(entries, str) or not entries:
+    if isinstance(entries, str) or not isinstance(entries, Sequence) or not entries:
         raise ModelError(f"recipes: expected at least one name or (label, name, options), got {recipes!r}")
     found: dict[str, _Contestant] = {}
     for entry in entries:
@@ -159,7 +163,7 @@ def _check(data: Any, seeds: Sequence[int], num_particles: int, evidence_draws: 
         raise DataError(f"data: expected a Dataset with a train and a test split, got {type(data).__name__}")
     if len(data.test) < 2:
         raise DataError(f"data {data.name!r}: expected at least 2 test data, found {len(data.test)}")
-    if not seeds or len(set(seeds)) != len(seeds):
+    if not isinstance(seeds, Sequence) or not seeds or len(set(seeds)) != len(seeds):
         raise ModelError(f"seeds: expected distinct integers, at least one, got {seeds!r}")
     whole("num_particles", num_particles)
     whole("evidence_draws", evidence_draws, least=2)

@@ -111,6 +111,13 @@ def test_options_reach_the_recipe(tmp_path):
     assert "2.5" in manifest["settings"]["elbo"]
 
 
+def test_a_recipe_that_needs_the_number_of_data_is_told_it_unless_its_objective_is_replaced(tmp_path):
+    for folder, options in ((tmp_path / "own", ()), (tmp_path / "other", ("--elbo", "analytic-kl"))):
+        assert call("train", "beta-tc-vae", *TRAIN[2:], "--no-figures", *options, "--out", folder) == 0
+    settings = json.loads((tmp_path / "own" / "manifest.json").read_text())["settings"]
+    assert "num_data=1617" in settings["elbo"]
+
+
 def test_train_tells_what_it_did(tmp_path, capsys):
     args = [arg for arg in TRAIN if arg != "--quiet"]
     assert call(*args, "--no-figures", "--out", tmp_path) == 0

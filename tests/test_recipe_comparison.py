@@ -109,6 +109,11 @@ def test_an_objective_given_as_an_object_is_not_shared_by_runs():
     assert all(torch.equal(value, before[name]) for name, value in own.state_dict().items())
 
 
+def test_a_replaced_objective_is_not_given_the_number_of_data(table):
+    replaced = compare([("tc", "beta-tc-vae", {**SMALL, "elbo": "analytic-kl"})], seeds=(0,))
+    assert replaced["elbo"].item() != table["elbo"].sel(recipe="tc", seed=0).item()
+
+
 def test_runs_are_written_by_label_and_seed(tmp_path):
     compare(RECIPES[:1], out_dir=tmp_path)
     assert all(any((tmp_path / "plain" / f"seed-{seed}").iterdir()) for seed in (0, 1))
@@ -119,6 +124,7 @@ def test_runs_are_written_by_label_and_seed(tmp_path):
     [
         ([], "expected at least one name"),
         ("vae", "expected at least one name"),
+        (3, "expected at least one name"),
         ({"a": "vae"}, r"expected a name or \(label, name, options\), got \('a', 'vae'\)"),
         (["vae", "vae"], "recipe 'vae' is asked for twice"),
         ([("a", "vea", {})], "recipe 'a': unknown recipe 'vea'; did you mean 'vae'"),
@@ -139,8 +145,21 @@ def test_other_refusals():
         compare(data=grey)
     with pytest.raises(ModelError, match="seeds: expected distinct integers"):
         compare(seeds=(1, 1))
+    with pytest.raises(ModelError, match="seeds: expected distinct integers, at least one, got 3"):
+        compare(seeds=3)
+    with pytest.raises(ModelError, match="active_threshold must be a number, got 'x'"):
+        compare(active_threshold="x")
+    with pytest.raises(ModelError, match="the label names the folder of its runs"):
+        compare([("../x", "vae", SMALL)], out_dir="runs")
     with pytest.raises(ModelError, match="evidence_draws must be an integer of at least 2, got 1"):
         compare(evidence_draws=1)
+
+
+def test_a_recipe_without_an_evidence_is_refused_before_any_training(tmp_path):
+    recipes = [RECIPES[0], ("points", "autoencoder", SMALL)]
+    with pytest.raises(ModelError, match="recipe 'points': site 'z': the prior is improper"):
+        compare(recipes, out_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_breaks_names_its_recipe_and_seed():

@@ -264,6 +264,7 @@ ELSEWHERE = {"tiny-conv-vae"}
 OPTIONS = {
     # Schedules that fit into the run, and a capacity that 64 pixels can use.
     "cyclical-vae": {"steps": 45 * 4},
+    "ladder-vae": {"steps": 45 * 4},
     "annealed-beta-vae": {"steps": 45 * 4, "capacity": 5.0},
     "vamp-vae": {"prior": {"name": "vamp", "num_components": 30}},
     # The paper's rate is for a million steps, its discriminator for a GPU.
@@ -276,13 +277,14 @@ OPTIONS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in pv.list_recipes() if name not in ELSEWHERE])
 def test_four_epochs_on_the_digits_beat_no_training_by_ten_nats(name, digits):
-    """On held-out plain ELBO. An untrained Bernoulli model has 64 log 2 = 44 nats of distortion alone."""
+    """On held-out plain ELBO, in under a minute. Untrained, a Bernoulli has 64 log 2 = 44 nats of distortion."""
     options = OPTIONS.get(name, {})
     if "num_data" in pv.recipes.option_names(name)["objective"]:
         options = {**options, "num_data": len(digits.train)}
     recipe = made(name, digits, **{"batch_size": 32, **options})
     ds = digits if recipe.vae.model.likelihood.name == "bernoulli" else pv.load_dataset("digits")
     before = inf.evaluate(recipe.vae, ds.test.x, num_particles=4).summary()["elbo"]
-    train(recipe, ds, 4)
+    result = train(recipe, ds, 4)
+    assert result.history["seconds"].sum() < 60
     after = inf.evaluate(recipe.vae, ds.test.x, num_particles=4).summary()["elbo"]
     assert after > before + 10.0

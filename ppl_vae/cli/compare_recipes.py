@@ -123,7 +123,8 @@ def _load(source: DataSource, entries: list[Any]) -> Dataset:
     dataset = replace(source, binarize="none").load()
     found: dict[str, str] = {}
     for label, name, options in entries:
-        needed = {"num_data": len(dataset.train)} if "num_data" in option_names(name)["objective"] else {}
+        wanting = "elbo" not in options and "num_data" in option_names(name)["objective"]
+        needed = {"num_data": len(dataset.train)} if wanting else {}
         vae = make(name, dataset.event_shape, **{**needed, **options}).vae
         found.setdefault(choose_binarization(Policy.AUTO, dataset, vae), label)
     if len(found) > 1:

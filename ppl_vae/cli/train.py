@@ -20,7 +20,7 @@ from ppl_vae.data import Dataset
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference import FitResult, fit
 from ppl_vae.inference.checkpoint import CHECKPOINT
-from ppl_vae.recipes import RECIPES, Recipe, make
+from ppl_vae.recipes import RECIPES, Recipe, make, option_names
 
 # Draws per datum of the final evaluation; its seed is fixed, so that runs are compared on the same draws.
 FINAL_PARTICLES, FINAL_SEED = 10, 0
@@ -93,6 +93,8 @@ def _prepare(
     if asked == Policy.AUTO:
         source = replace(source, binarize="none")
     dataset = source.load()
+    if "num_data" in option_names(name)["objective"] and "elbo" not in options:
+        options = {"num_data": len(dataset.train), **options}
     recipe = make(name, dataset.event_shape, data=dataset.train.x, **options)
     chosen = choose_binarization(asked, dataset, recipe.vae)
     if chosen != source.binarize:

@@ -17,6 +17,8 @@ from ppl_vae.inference.pair import Program
 
 # Numbers in one block of log q(z_k | x_m): draws times data times latent dimensions.
 BLOCK_NUMBERS = 1 << 21
+# Data in one block: they are encoded anew for every block of draws, and fewer data leave room for more draws.
+MOST_ENCODED = 256
 # Pairs of a draw and a datum that the aggregate posterior is worth.
 MOST_PAIRS = 20_000_000
 
@@ -28,7 +30,7 @@ def log_aggregate(guide: Program, x: Tensor, values: dict[str, Tensor]) -> Tenso
     flat = {name: value[:used].flatten(0, 1) for name, value in values.items()}
     numbers = sum(value[0].numel() for value in flat.values())
     parts: list[Tensor] = []
-    for batch in x.split(min(data_per_chunk(x, 1), max(1, BLOCK_NUMBERS // numbers))):
+    for batch in x.split(min(data_per_chunk(x, 1), MOST_ENCODED, max(1, BLOCK_NUMBERS // numbers))):
         rows = max(1, BLOCK_NUMBERS // (numbers * len(batch)))
         try:
             parts.append(torch.cat([_row_totals(guide, batch, chunk) for chunk in _split(flat, rows)]))

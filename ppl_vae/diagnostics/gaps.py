@@ -170,7 +170,8 @@ def check_gaps(table: xr.Dataset) -> list[Verdict]:
         gap = float(table["generalisation_gap"]), float(table["generalisation_gap_stderr"])
         lost, error = (float(table[f"elbo_generalisation_gap{suffix}"]) for suffix in ("", "_stderr"))
         words = (
-            f"On unseen data the encoder costs {gap[0]:.2f} nats more; the ELBO is {lost:.2f} ± {error:.2g} lower."
+            f"On unseen data the encoder costs {gap[0]:z.2f} nats more; "
+            f"the ELBO is {lost:z.2f} ± {error:.2g} lower."
         )
         advice = "More data, early stopping by a validation split, or a smaller encoder."
         verdicts.append(_judge("Generalisation gap", gap, words, advice))
@@ -184,7 +185,7 @@ def _mean(table: xr.Dataset, name: str) -> tuple[float, float]:
 
 def _dominance(approximation: tuple[float, float], amortisation: tuple[float, float]) -> str:
     (family, family_error), (encoder, encoder_error) = approximation, amortisation
-    total = f"Of a gap of {family + encoder:.2f} nats the family costs {family:.2f}, the encoder {encoder:.2f}"
+    total = f"Of a gap of {family + encoder:z.2f} nats the family costs {family:z.2f}, the encoder {encoder:z.2f}"
     if family + encoder <= GOOD:
         return f"{total}; the posterior is close."
     if abs(family - encoder) <= 2 * math.hypot(family_error, encoder_error):

@@ -164,16 +164,16 @@ def check_reference(table: xr.Dataset) -> Verdict:
     value = float(kept["c2st"].mean())
     error = math.sqrt(float((kept["c2st_stderr"] ** 2).sum())) / len(kept["datum"])
     level: Level = "bad" if value - 2 * error > BAD else "good" if value - 2 * error <= GOOD else "doubtful"
-    words = _described(kept, value) + (f"{unsettled}; they are left out." if unsettled else "")
+    words = _described(kept, level) + (f"{unsettled}; they are left out." if unsettled else "")
     better = "Look at the pair plot of the worst datum; then at the gaps, which tell the family from the encoder."
     return Verdict(
         "C2ST against NUTS", level, value, error, "", threshold, words, "" if level == "good" else better
     )
 
 
-def _described(kept: xr.Dataset, value: float) -> str:
+def _described(kept: xr.Dataset, level: Level) -> str:
     means, covariances = (float(kept[f"{name}_difference"].mean()) for name in ("mean", "covariance"))
-    verb = "can hardly be told" if value <= GOOD else "can be told"
+    verb = "can hardly be told" if level == "good" else "can be told"
     diverged = int(kept["divergences"].sum())
     said = (
         f"On {kept.sizes['datum']} data the guide's draws {verb} from the posterior's: means differ by up to "

@@ -61,6 +61,29 @@ def test_the_table_is_printed_with_the_spread_over_seeds(tmp_path, capsys):
     assert str(tmp_path / "recipes.nc") in printed
 
 
+def test_numbers_are_whole_on_a_narrow_terminal_and_json_keeps_its_commas(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    label = 'vae:network={"name":"mlp","hidden":[8,9]},latent_dim=2'
+    assert call("compare-recipes", label, *QUICK, "--seeds", 2, "--out", tmp_path) == 0
+    printed, table = capsys.readouterr().out, read(tmp_path)
+    for name in ("elbo", "rate", "distortion", "log_evidence"):
+        mean, spread = float(table[name].mean()), float(table[name].std(ddof=1))
+        assert f"{mean:.2f}±{spread:.2f}" in printed
+    ds = pv.load_dataset("digits", binarize="dynamic")
+    options = {"network": {"name": "mlp", "hidden": [8, 9]}, "latent_dim": 2}
+    expected = pv.compare_recipes(
+        {label: ("vae", options)},
+        ds,
+        (0, 1),
+        epochs=1,
+        num_particles=2,
+        evidence_draws=5,
+        device="cpu",
+        progress=False,
+    )
+    np.testing.assert_allclose(table["elbo"], expected["elbo"], rtol=1e-6)
+
+
 def test_several_likelihoods_get_no_plane_and_are_told_why(tmp_path, capsys):
     grey = ("continuous-bernoulli-vae", 'vae:likelihood="bernoulli-relaxed"')
     assert call("compare-recipes", *grey, *QUICK, "--seeds", 1, "--out", tmp_path) == 0

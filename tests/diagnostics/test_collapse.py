@@ -192,6 +192,9 @@ def test_chunks_change_no_more_than_the_draws(lg, data, monkeypatch):
     monkeypatch.setattr("ppl_vae.diagnostics.aggregate_density.BLOCK_NUMBERS", 300)
     blocks = run_collapse(lg, x)
     assert np.allclose(blocks["mutual_information"], before["mutual_information"])
+    monkeypatch.setattr("ppl_vae.diagnostics.aggregate_density.MOST_ENCODED", 7)
+    encoded = run_collapse(lg, x)
+    assert np.allclose(encoded["mutual_information"], before["mutual_information"])
     monkeypatch.setattr("ppl_vae.inference.evaluation.CHUNK_NUMBERS", 500)
     assert np.allclose(run_collapse(lg, x)["posterior_mean_variance"], before["posterior_mean_variance"])
 

@@ -218,3 +218,29 @@ def test_gradients_reach_guide_and_model(objective):
     gradients = torch.autograd.grad(loss, list(lg.parameters()))
     assert all(g.isfinite().all() and g.abs().sum() > 0 for g in gradients)
     assert isinstance(objective.estimator, inf.AnalyticKL)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: inf.TotalCorrelation("analytic-kl", 1), "num_data must be an integer of at least 2, got 1"),
+        (lambda: inf.TotalCorrelation("analytic-kl", 2.5), "num_data must be an integer"),
+        (lambda: inf.TotalCorrelation("analytic-kl", 9, beta=-1), "beta must be at least 0 and finite, got -1"),
+        (lambda: inf.TotalCorrelation("analytic-kl", 9, alpha="x"), "alpha must be a number, got 'x'"),
+        (lambda: inf.MMD("analytic-kl", alpha=math.nan), "alpha must be finite, got nan"),
+        (
+            lambda: inf.MMD("analytic-kl", alpha=1.5),
+            "alpha of at most 1 and alpha .* at least 1, got 1.5",
+        ),
+        (
+            lambda: inf.MMD("analytic-kl", scale=0.5),
+            "alpha of at most 1 and alpha .* at least 1, got 0.0",
+        ),
+        (lambda: inf.MMD("analytic-kl", length=0), "length must be positive and finite, got 0"),
+        (lambda: inf.DIP("analytic-kl", off_diagonal=-1), "off_diagonal must be at least 0 and finite, got -1"),
+        (lambda: inf.DIP("analytic-kl", diagonal="a"), "diagonal must be a number, got 'a'"),
+    ],
+)
+def test_weights_that_cannot_be_meant_are_refused(make, message):
+    with pytest.raises(ModelError, match=message):
+        make()

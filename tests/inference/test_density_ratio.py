@@ -2,6 +2,7 @@
 
 import math
 
+import pyro
 import pytest
 import torch
 from torch import nn
@@ -181,6 +182,26 @@ def test_a_second_run_starts_with_a_discriminator_of_its_own_and_a_resumed_one_g
     require_same(parts, whole)
 
 
+def test_stock_svi_trains_the_pair_and_the_discriminator_also_after_a_new_start():
+    """On the cross entropy: one step of SGD moves each parameter of the discriminator against that gradient."""
+    vae, x = small_vae(), small_data()
+    objective = inf.DensityRatio("analytic-kl", gamma=5.0, **SMALL)
+    svi = pyro.infer.SVI(vae.model, vae.guide, pyro.optim.SGD({"lr": 1e-4}), loss=objective)
+    for _ in range(2):
+        objective.reset()
+        with torch.no_grad():
+            objective.run(vae.model, vae.guide, x)
+        own = list(objective.parameters())
+        before, state = [p.detach().clone() for p in own], torch.get_rng_state()
+        loss = objective(vae.model, vae.guide)(x)
+        gradients = torch.autograd.grad(loss, own)
+        torch.set_rng_state(state)
+        svi.step(x)
+        for parameter, start, gradient in zip(objective.parameters(), before, gradients, strict=True):
+            assert gradient.abs().max() > 0
+            torch.testing.assert_close(parameter.detach(), start - 1e-4 * gradient)
+
+
 def test_refusals():
     with pytest.raises(ModelError, match="DensityRatio needs reparameterised draws, which ScoreFunction does"):
         inf.DensityRatio("score-function")
@@ -188,6 +209,8 @@ def test_refusals():
         inf.DensityRatio("analytic-kl", gamma=-1.0)
     with pytest.raises(ModelError, match="hidden must be an integer of at least 1, got 0"):
         inf.DensityRatio("analytic-kl", hidden=(8, 0))
+    with pytest.raises(ModelError, match="hidden must be a sequence of layers' sizes"):
+        inf.DensityRatio("analytic-kl", hidden=8)
     with pytest.raises(ModelError, match="DensityRatio has a weighting of the KL of its own"):
         inf.Beta(inf.DensityRatio("analytic-kl"), 2.0)
     lg, x = off_optimum(n=3)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from ppl_vae.errors import ModelError
 from ppl_vae.inference import schedules
 from tests.inference.small_runs import STEPS, small_data, small_vae, train
 
@@ -79,3 +80,24 @@ def test_a_factor_of_zero_stops_training():
     end = train(small_vae(), small_data(), schedule=lambda step: 0.0).model
     for a, b in zip(start.parameters(), end.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: schedules.linear(0), "steps must be positive and finite, got 0"),
+        (lambda: schedules.linear(5, end=math.nan), "end must be finite, got nan"),
+        (lambda: schedules.cosine(-1), "steps must be positive and finite, got -1"),
+        (lambda: schedules.exponential(0.0, 5), "rate must be positive and finite, got 0"),
+        (lambda: schedules.cyclical(8, cycles=0), "cycles must be an integer of at least 1, got 0"),
+        (lambda: schedules.cyclical(8, ramp=0), "ramp must be positive and finite, got 0"),
+        (
+            lambda: schedules.cyclical(8, ramp=2.0),
+            "ramp must be a share .* at most 1, got 2.0",
+        ),
+        (lambda: schedules.sigmoid("a"), "steps must be a number, got 'a'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(make, message):
+    with pytest.raises(ModelError, match=message):
+        make()
