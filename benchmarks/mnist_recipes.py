@@ -4,8 +4,9 @@
 
 Dynamic binarisation under a Bernoulli; the test split was binarised once, its seed stands with the results.
 For equal wall-clock one trial epoch of each recipe is timed, without its evaluation, and as many epochs are run
-as fill the seconds; both are recorded. The results go to benchmarks/results/mnist_recipes.json with the machine's
-description, the plane to benchmarks/results/mnist_rate_distortion.png. --results writes them elsewhere.
+as fill the seconds; both are recorded. These runs are compiled. The results go to
+benchmarks/results/mnist_recipes.json with the machine's description, the plane to
+benchmarks/results/mnist_rate_distortion.png. --results writes them elsewhere.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def equal_time(ds: pv.data.Dataset, options: argparse.Namespace) -> dict:
         epoch_seconds = trial_epoch(name, parts, ds, options.threads)
         epochs = max(1, round(options.seconds / epoch_seconds))
         held_out = replace(ds, test=Split(ds.test.x[: options.evidence_data]))
-        table = compare([(label, name, parts)], held_out, options, epochs=epochs, evidence_draws=500)
+        table = compare([(label, name, parts)], held_out, options, epochs=epochs, evidence_draws=500, compile=True)
         measured |= {
             label: {
                 **rows(table)[label],
@@ -67,7 +68,7 @@ def trial_epoch(name: str, parts: dict, ds: pv.data.Dataset, threads: int) -> fl
     """Seconds of the faster of two epochs; of its evaluation a handful of data is left."""
     small = replace(ds, test=Split(ds.test.x[:16]))
     recipe = pv.make(name, ds.event_shape, **parts)
-    result = pv.fit(recipe, small, epochs=2, device="cpu", num_threads=threads, progress=False)
+    result = pv.fit(recipe, small, epochs=2, device="cpu", num_threads=threads, compile=True, progress=False)
     return float(result.history["seconds"].min())
 
 

@@ -118,6 +118,15 @@ def test_a_recipe_that_needs_the_number_of_data_is_told_it_unless_its_objective_
     assert "num_data=1617" in settings["elbo"]
 
 
+def test_the_way_of_taking_steps_can_be_chosen(tmp_path):
+    for choice in ("no", "auto"):
+        out = tmp_path / choice
+        call("train", "vae", "--data", "digits", "--epochs", 1, "--compile", choice, "--out", out, "--no-figures")
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert manifest["compile"] == "eager"
+        assert ("too few" in manifest["compile_reason"]) == (choice == "auto")
+
+
 def test_train_tells_what_it_did(tmp_path, capsys):
     args = [arg for arg in TRAIN if arg != "--quiet"]
     assert call(*args, "--no-figures", "--out", tmp_path) == 0

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ppl_vae.cli.source import Policy
+
+
+class CompileChoice(StrEnum):
+    """How the steps are taken."""
+
+    AUTO = "auto"
+    YES = "yes"
+    NO = "no"
+
+    @property
+    def setting(self) -> bool | str:
+        """As ``fit`` takes it."""
+        return "auto" if self is CompileChoice.AUTO else self is CompileChoice.YES
+
 
 DATA, RUN = "Data", "Run"
 MODEL, TRAINING = "Model (default: the recipe's)", "Training (default: the recipe's, else as shown)"
@@ -60,8 +75,9 @@ Likelihood = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="bernoulli, bernoulli-relaxed (grey data; its value is no log likelihood), continuous-bernoulli or "
-        'gaussian; with options as JSON: \'{"name": "gaussian", "sigma": 0.1}\'.',
+        help="bernoulli, bernoulli-relaxed (grey data; its value is no log likelihood), continuous-bernoulli, "
+        "gaussian, student-t, poisson, negative-binomial, categorical, discretised-logistic or missing-pixels; "
+        'with options as JSON: \'{"name": "gaussian", "sigma": 0.1}\'.',
         show_default=False,
         rich_help_panel=MODEL,
     ),
@@ -70,7 +86,7 @@ Network = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="mlp, conv or conv-tiny; options as JSON.",
+        help="mlp, linear, conv, conv-tiny or denoising; options as JSON.",
         show_default=False,
         rich_help_panel=MODEL,
     ),
@@ -151,6 +167,14 @@ RunSeed = Annotated[
 ]
 Device = Annotated[
     str, typer.Option(help="auto takes CUDA where there is one; else cpu, cuda, cuda:1.", rich_help_panel=RUN)
+]
+Compile = Annotated[
+    CompileChoice,
+    typer.Option(
+        "--compile",
+        help="Take the steps in machine code: yes, no, or auto, where it pays by a stated rule.",
+        rich_help_panel=RUN,
+    ),
 ]
 NumThreads = Annotated[
     int | None,

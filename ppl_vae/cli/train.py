@@ -49,6 +49,7 @@ def train(
     resume: opt.Resume = False,
     seed: opt.RunSeed = 0,
     device: opt.Device = "auto",
+    compile_: opt.Compile = opt.CompileChoice.AUTO,
     num_threads: opt.NumThreads = None,
     no_figures: opt.NoFigures = False,
     quiet: opt.Quiet = False,
@@ -74,8 +75,8 @@ def train(
     source, dataset, made = _prepare(recipe, source, options, console)
     folder = out or Path("runs") / f"{recipe}-{Path(data).stem}"
     result = _fit(
-        made, dataset, folder, seed=seed, device=device, num_threads=num_threads, resume=resume,
-        progress=not quiet and sys.stderr.isatty(),
+        made, dataset, folder, seed=seed, device=device, compile=compile_.setting, num_threads=num_threads,
+        resume=resume, progress=not quiet and sys.stderr.isatty(),
     )  # fmt: skip
     source.write(folder)
     figures = _finish(recipe, result, dataset, folder, console, draw_figures=not no_figures)
