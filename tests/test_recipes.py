@@ -8,7 +8,7 @@ import torch
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.settings import Settings
+from ppl_vae.inference.training.settings import Settings
 from ppl_vae.recipes import RECIPES, option_names
 
 EVENT_SHAPES = {"tiny-conv-vae": (1, 3, 3), "conv-vae": (1, 8, 8)}

@@ -14,7 +14,7 @@ import pytest
 
 import ppl_vae as pv
 from ppl_vae.errors import CheckpointError, ModelError
-from ppl_vae.inference.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 
 SECONDS_OF_PATIENCE = 120
 BATCH = 64
@@ -78,7 +78,7 @@ KILLED_AT_A_STEP = f"""
     import os, signal, sys
     import ppl_vae as pv
     from ppl_vae.inference import svi
-    from ppl_vae.inference.training import Stepper
+    from ppl_vae.inference.training.steps import Stepper
 
     folder, last = sys.argv[1], int(sys.argv[2])
     take_step = Stepper.__call__
@@ -144,7 +144,7 @@ def test_a_kill_between_writing_and_renaming_keeps_the_old_checkpoint(tmp_path):
     program = f"""
         import os, signal
         from pathlib import Path
-        from ppl_vae.inference.checkpoint import write_checkpoint
+        from ppl_vae.inference.training.checkpoint import write_checkpoint
         Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         write_checkpoint(Path({str(tmp_path / CHECKPOINT)!r}), {{"epoch": 2}})
     """

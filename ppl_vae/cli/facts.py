@@ -9,8 +9,8 @@ from typing import Any
 from ppl_vae.data import Dataset, fingerprint
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json
-from ppl_vae.inference.manifest import versions
-from ppl_vae.inference.run_folder import MANIFEST
+from ppl_vae.inference.training.manifest import versions
+from ppl_vae.inference.training.run_folder import MANIFEST
 from ppl_vae.models import VAE
 from ppl_vae.report import Subject
 

@@ -11,7 +11,7 @@ import pandas as pd
 from ppl_vae.data import Dataset
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json
-from ppl_vae.inference.run_folder import HISTORY, MANIFEST
+from ppl_vae.inference.training.run_folder import HISTORY, MANIFEST
 from ppl_vae.models import VAE, load
 
 

@@ -19,7 +19,7 @@ from ppl_vae.cli.values import parse_pairs, parse_validation, parse_value
 from ppl_vae.data import Dataset
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference import FitResult, fit
-from ppl_vae.inference.checkpoint import CHECKPOINT
+from ppl_vae.inference.training.checkpoint import CHECKPOINT
 from ppl_vae.recipes import RECIPES, Recipe, make, option_names
 
 # Draws per datum of the final evaluation; its seed is fixed, so that runs are compared on the same draws.

@@ -2,7 +2,7 @@
 
 from ppl_vae.inference import schedules
 from ppl_vae.inference.aggregate_posterior import DIP, MMD, TotalCorrelation
-from ppl_vae.inference.bidirectional import EvidenceBracket, bidirectional_evidence
+from ppl_vae.inference.annealing.bidirectional import EvidenceBracket, bidirectional_evidence
 from ppl_vae.inference.comparison import compare_estimators
 from ppl_vae.inference.density_ratio import DensityRatio
 from ppl_vae.inference.discrete import Enumeration, GumbelSoftmax
@@ -12,16 +12,16 @@ from ppl_vae.inference.evaluation import Evaluation, evaluate
 from ppl_vae.inference.evidence import Evidence, log_evidence
 from ppl_vae.inference.evidence_over_draws import evidence_curve
 from ppl_vae.inference.importance_weighted import CIWAE, MIWAE, PIWAE, DReG, ImportanceWeighted, Renyi
+from ppl_vae.inference.laboratory.particles import compare_over_particles
+from ppl_vae.inference.laboratory.verdict import check_estimators
 from ppl_vae.inference.objective import Estimator, Objective
 from ppl_vae.inference.objectives import Annealed, Beta, Capacity, FreeBits, ReconstructionError
-from ppl_vae.inference.particles import compare_over_particles
 from ppl_vae.inference.reconstruction import ReconstructionLikelihood, SparseActivations
 from ppl_vae.inference.score_function import RLOO, VIMCO, ScoreFunction
 from ppl_vae.inference.svi import FitResult, fit
 from ppl_vae.inference.terms import Site, Terms, trace_terms
 from ppl_vae.inference.thermodynamic import Thermodynamic
 from ppl_vae.inference.upper_bounds import CUBO
-from ppl_vae.inference.verdict import check_estimators
 from ppl_vae.inference.wake_sleep import WakeSleep
 
 __all__ = [

@@ -6,7 +6,7 @@ Three ways to take the same step, told apart by their cost:
     traced     the tensor operations of the programs and of their gradient are replayed one by one: the same
                kernels on the same random numbers, bit for bit the eager step, without Pyro's handlers
     compiled   the whole step (batch, binarisation, forward, backward, clipping, Adam) is one call of machine code;
-               on a GPU several steps are one replay of a CUDA graph (``inference.cuda_graphs``)
+               on a GPU several steps are one replay of a CUDA graph (``inference.captured.cuda_graphs``)
 
 A step can be captured if its tensor work is static in shape and depends on no tensor's value. A smaller last batch
 is traced, not compiled: a second compilation would cost seconds to save a millisecond an epoch.
@@ -22,11 +22,11 @@ import pyro
 import torch
 from torch import Tensor
 
-from ppl_vae.inference.batches import IndexedBatches, TrainingData
-from ppl_vae.inference.captured_adam import CapturedAdam
-from ppl_vae.inference.inductor import compiled
-from ppl_vae.inference.step_graph import StepGraph, trace
-from ppl_vae.inference.training import Stepper
+from ppl_vae.inference.captured.adam import CapturedAdam
+from ppl_vae.inference.captured.inductor import compiled
+from ppl_vae.inference.captured.step_graph import StepGraph, trace
+from ppl_vae.inference.training.batches import IndexedBatches, TrainingData
+from ppl_vae.inference.training.steps import Stepper
 
 Gradients = Callable[[Tensor, Tensor], Sequence[Tensor]]
 

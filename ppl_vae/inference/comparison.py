@@ -26,14 +26,14 @@ from ppl_vae.inference.discrete import Enumeration
 from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.estimators import get_elbo, list_estimators
 from ppl_vae.inference.evaluation import evaluation_mode
+from ppl_vae.inference.laboratory.reference import Reference, reference
+from ppl_vae.inference.laboratory.repeats import GradientMoments, Repeated, repeat
 from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.inference.placement import beside
-from ppl_vae.inference.reference import Reference, reference
-from ppl_vae.inference.repeats import GradientMoments, Repeated, repeat
 from ppl_vae.inference.score_function import RLOO, ScoreFunction
 from ppl_vae.inference.terms import check_data
-from ppl_vae.inference.weights import Weights, collect_weights
+from ppl_vae.inference.training.weights import Weights, collect_weights
 from ppl_vae.randomness import seeded
 from ppl_vae.registration import unregistered
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.inference.annealed import annealed_evidence
+from ppl_vae.inference.annealing.annealed import annealed_evidence
 from ppl_vae.inference.importance_weighted import log_mean_exp
 from ppl_vae.inference.log_weights import MEMORY_LIMIT, delta_stderr, prepare, weight_blocks
 from ppl_vae.inference.pair import Program, split_pair

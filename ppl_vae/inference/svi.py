@@ -15,23 +15,23 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ConvergenceError, ModelError
-from ppl_vae.inference import compute
-from ppl_vae.inference.batches import IndexedBatches
+from ppl_vae.inference.captured.step_choice import captured, choose
 from ppl_vae.inference.evaluation import evaluate
-from ppl_vae.inference.manifest import require_same_run
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program
-from ppl_vae.inference.preparation import Run, isolated, prepare
-from ppl_vae.inference.progress import Progress
-from ppl_vae.inference.run_folder import RunFolder
 from ppl_vae.inference.schedules import Schedule
-from ppl_vae.inference.selection import Selection
-from ppl_vae.inference.settings import Optimizer, resolve
-from ppl_vae.inference.state import TrainingState
-from ppl_vae.inference.step_choice import captured, choose
 from ppl_vae.inference.terms import check_data
-from ppl_vae.inference.training import Stepper, Steps, run_epoch
-from ppl_vae.inference.weights import collect_weights
+from ppl_vae.inference.training import compute
+from ppl_vae.inference.training.batches import IndexedBatches
+from ppl_vae.inference.training.manifest import require_same_run
+from ppl_vae.inference.training.preparation import Run, isolated, prepare
+from ppl_vae.inference.training.progress import Progress
+from ppl_vae.inference.training.run_folder import RunFolder
+from ppl_vae.inference.training.selection import Selection
+from ppl_vae.inference.training.settings import Optimizer, resolve
+from ppl_vae.inference.training.state import TrainingState
+from ppl_vae.inference.training.steps import Stepper, Steps, run_epoch
+from ppl_vae.inference.training.weights import collect_weights
 from ppl_vae.randomness import derived_seed, reseed
 
 SECONDS_BETWEEN_CHECKPOINTS = 1.0
@@ -104,7 +104,7 @@ def fit(
         device: "auto" takes CUDA where there is one; the model stays there.
         compile: True takes the steps in machine code (``inference.capture``), eagerly and with a warning where
             that cannot be; False runs the programs at every step; "auto" does what pays by a stated rule
-            (``inference.step_choice``). The manifest says which it was and why, and a resumed run keeps to it.
+            (``inference.captured.step_choice``). The manifest says which it was and why, and a resumed run keeps to it.
         precision: "bf16" runs the two programs under torch.autocast, on CUDA only; weights, losses and Adam stay in
             float32. Where float32 products may be rounded to TF32, ``torch.set_float32_matmul_precision("high")``
             before the call allows it; nothing here changes that switch.

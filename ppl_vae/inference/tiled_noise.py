@@ -14,7 +14,7 @@ from pyro import distributions as dist
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ppl_vae.inference.noise import is_gaussian, transform
+from ppl_vae.inference.laboratory.noise import is_gaussian, transform
 from ppl_vae.inference.pair import HANDLED
 from ppl_vae.randomness import derived_seed
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference import Objective, get_elbo
-from ppl_vae.inference.settings import Settings
+from ppl_vae.inference.training.settings import Settings
 from ppl_vae.models import VAE, ProgramPair
 from ppl_vae.recipes.autoencoders import AUTOENCODERS
 from ppl_vae.recipes.bounds import BOUNDS

@@ -9,13 +9,14 @@ from pyro import distributions as dist
 
 import ppl_vae as pv
 from ppl_vae import inference as inf
-from ppl_vae.inference import inductor, schedules, step_choice
-from ppl_vae.inference.batches import training_data
+from ppl_vae.inference import schedules
 from ppl_vae.inference.capture import TracedStepper, clipped, undone
-from ppl_vae.inference.captured_adam import captured_adam
-from ppl_vae.inference.step_choice import Choice, choose
-from ppl_vae.inference.training import Stepper
-from ppl_vae.inference.weights import collect_weights
+from ppl_vae.inference.captured import inductor, step_choice
+from ppl_vae.inference.captured.adam import captured_adam
+from ppl_vae.inference.captured.step_choice import Choice, choose
+from ppl_vae.inference.training.batches import training_data
+from ppl_vae.inference.training.steps import Stepper
+from ppl_vae.inference.training.weights import collect_weights
 from ppl_vae.registration import unregistered
 from tests.inference.small_runs import BATCH, require_same, small_data, small_dataset, small_vae, train
 

@@ -12,7 +12,7 @@ from torch import nn
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.inference import repeats as repeats_module
+from ppl_vae.inference.laboratory import repeats as repeats_module
 from tests.inference.comparisons import ELBO_NAMES, CategoricalPair, compare, off_optimum, parameters_apart
 from tests.inference.test_user_pairs import PyroGuide, conjugate_data, conjugate_model, store_guide
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppl_vae.inference.batches import IndexedBatches
 from ppl_vae.inference.capture import CompiledStepper, TracedStepper, compiled_stepper, undone
-from ppl_vae.inference.captured_adam import captured_adam
-from ppl_vae.inference.cuda_graphs import cuda_graph_stepper
-from ppl_vae.inference.inductor import missing_compiler
-from ppl_vae.inference.training import Stepper, Steps
+from ppl_vae.inference.captured.adam import captured_adam
+from ppl_vae.inference.captured.cuda_graphs import cuda_graph_stepper
+from ppl_vae.inference.captured.inductor import missing_compiler
+from ppl_vae.inference.training.batches import IndexedBatches
+from ppl_vae.inference.training.steps import Stepper, Steps
 
 MODES = ("eager", "traced", "compiled")
 

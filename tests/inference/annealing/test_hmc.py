@@ -8,11 +8,11 @@ import torch
 from pyro import distributions as dist
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.annealed import sigmoid_schedule
-from ppl_vae.inference.hmc import HMC, pilot, state_at, trajectory
-from ppl_vae.inference.slope import Slope
-from ppl_vae.inference.unconstrained import LatentPath
-from tests.inference.annealing import ExactPath
+from ppl_vae.inference.annealing.annealed import sigmoid_schedule
+from ppl_vae.inference.annealing.hmc import HMC, pilot, state_at, trajectory
+from ppl_vae.inference.annealing.slope import Slope
+from ppl_vae.inference.annealing.unconstrained import LatentPath
+from tests.inference.annealing.exact_path import ExactPath
 from tests.inference.oracles import assert_jointly
 from tests.scenarios import all_binary, binary_mlp, draw_data, linear_gaussian
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ppl_vae.inference.batches import IndexedBatches
 from ppl_vae.inference.capture import CompiledStepper, TracedStepper, undone, whole_step
-from ppl_vae.inference.captured_adam import CapturedAdam
-from ppl_vae.inference.inductor import compiled
-from ppl_vae.inference.step_graph import StepGraph, trace
+from ppl_vae.inference.captured.adam import CapturedAdam
+from ppl_vae.inference.captured.inductor import compiled
+from ppl_vae.inference.captured.step_graph import StepGraph, trace
+from ppl_vae.inference.training.batches import IndexedBatches
 
 STEPS_A_REPLAY = 8
 # Kernels are loaded, and libraries make their workspaces, at the first calls; none of that may be recorded.

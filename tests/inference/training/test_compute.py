@@ -3,7 +3,7 @@ import torch
 
 import ppl_vae as pv
 from ppl_vae.errors import ModelError
-from ppl_vae.inference import compute
+from ppl_vae.inference.training import compute
 from tests.inference.small_runs import small_data, small_vae, train
 
 

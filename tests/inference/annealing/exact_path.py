@@ -8,7 +8,7 @@ import math
 
 import torch
 
-from ppl_vae.inference.hmc import state_at
+from ppl_vae.inference.annealing.hmc import state_at
 
 
 class ExactPath:

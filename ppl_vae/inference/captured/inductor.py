@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ppl_vae.inference.step_graph import StepGraph, functional
+from ppl_vae.inference.captured.step_graph import StepGraph, functional
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
-from ppl_vae.inference.selection import Selection
+from ppl_vae.inference.training.selection import Selection
 from tests.inference.small_runs import N, small_data, small_dataset, small_vae, train, weight_bytes
 
 #: Large steps, so that the validation ELBO goes up and down.

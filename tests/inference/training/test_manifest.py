@@ -10,7 +10,7 @@ import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.data import fingerprint
 from ppl_vae.errors import CheckpointError
-from ppl_vae.inference.manifest import require_same_run
+from ppl_vae.inference.training.manifest import require_same_run
 from tests.inference.small_runs import BATCH, small_data, small_dataset, small_vae, train
 
 

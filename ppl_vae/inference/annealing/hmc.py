@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppl_vae.inference.slope import Path, Slope
+from ppl_vae.inference.annealing.slope import Path, Slope
 
 JITTER = 0.2
 # What Wu et al. (2017) aim at.

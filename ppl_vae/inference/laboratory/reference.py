@@ -13,11 +13,11 @@ from torch import Tensor
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.elbo import AnalyticKL, MonteCarloKL
 from ppl_vae.inference.evidence import importance_bound
+from ppl_vae.inference.laboratory.repeats import repeat
 from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.pair import Program
-from ppl_vae.inference.repeats import repeat
 from ppl_vae.inference.score_function import RLOO
-from ppl_vae.inference.weights import Weights
+from ppl_vae.inference.training.weights import Weights
 from ppl_vae.randomness import derived_seed, seeded
 
 # Draws per datum of a long average's repeat, and of the importance bound that stands for log p(x).

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.inference.annealing.hmc import HMC, ChainState, pilot, state_at
+from ppl_vae.inference.annealing.slope import Slope
+from ppl_vae.inference.annealing.unconstrained import LatentPath, Start
 from ppl_vae.inference.evaluation import evaluating
-from ppl_vae.inference.hmc import HMC, ChainState, pilot, state_at
 from ppl_vae.inference.importance_weighted import log_mean_exp
 from ppl_vae.inference.log_weights import ACTIVATIONS_PER_OUTPUT, MEMORY_LIMIT, delta_stderr, require_weights
 from ppl_vae.inference.pair import Program
-from ppl_vae.inference.slope import Slope
-from ppl_vae.inference.unconstrained import LatentPath, Start
 from ppl_vae.randomness import derived_seed
 
 STREAM = 9

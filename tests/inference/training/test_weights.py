@@ -6,7 +6,7 @@ from torch import nn
 
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.weights import collect_weights
+from ppl_vae.inference.training.weights import collect_weights
 from tests.inference.small_runs import D, small_data, small_vae, weight_bytes
 
 

@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.batches import TrainingData, training_data
 from ppl_vae.inference.evaluation import evaluation_mode
-from ppl_vae.inference.manifest import describe_data, describe_device, describe_pair, versions
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program, owner, split_pair
 from ppl_vae.inference.placement import own_dtype
-from ppl_vae.inference.settings import Settings
 from ppl_vae.inference.terms import check_data
-from ppl_vae.inference.weights import require_own_parameters
+from ppl_vae.inference.training.batches import TrainingData, training_data
+from ppl_vae.inference.training.manifest import describe_data, describe_device, describe_pair, versions
+from ppl_vae.inference.training.settings import Settings
+from ppl_vae.inference.training.weights import require_own_parameters
 from ppl_vae.randomness import seeded
 from ppl_vae.registration import unregistered
 

@@ -9,10 +9,10 @@ from pyro import distributions as dist
 
 import ppl_vae as pv
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.annealed import annealed_weights, reverse_weights, sigmoid_schedule
-from ppl_vae.inference.hmc import state_at
-from ppl_vae.inference.unconstrained import LatentPath
-from tests.inference.annealing import ExactPath
+from ppl_vae.inference.annealing.annealed import annealed_weights, reverse_weights, sigmoid_schedule
+from ppl_vae.inference.annealing.hmc import state_at
+from ppl_vae.inference.annealing.unconstrained import LatentPath
+from tests.inference.annealing.exact_path import ExactPath
 from tests.inference.comparisons import CategoricalPair
 from tests.inference.oracles import assert_jointly
 from tests.scenarios import all_binary, binary_mlp, draw_data, linear_gaussian, quadrature_evidence

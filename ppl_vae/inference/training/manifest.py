@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ppl_vae.data import Dataset, fingerprint
 from ppl_vae.errors import CheckpointError
-from ppl_vae.inference.batches import TrainingData
 from ppl_vae.inference.pair import split_pair
 from ppl_vae.inference.schedules import describe
+from ppl_vae.inference.training.batches import TrainingData
 
 
 def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from ppl_vae import inference as inf
-from ppl_vae.inference.repeats import GradientMoments, repeat
-from ppl_vae.inference.weights import collect_weights
+from ppl_vae.inference.laboratory.repeats import GradientMoments, repeat
+from ppl_vae.inference.training.weights import collect_weights
 from ppl_vae.randomness import seeded
 from tests.inference.comparisons import off_optimum
 

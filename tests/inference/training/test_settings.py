@@ -9,7 +9,7 @@ import torch
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.settings import Settings, resolve
+from ppl_vae.inference.training.settings import Settings, resolve
 from tests.inference.small_runs import D, small_data, small_vae, train
 
 

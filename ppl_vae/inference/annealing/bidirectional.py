@@ -20,20 +20,20 @@ import torch
 from torch import Tensor
 
 from ppl_vae.checks import integer
-from ppl_vae.inference.annealed import (
+from ppl_vae.inference.annealing.annealed import (
     annealed_weights,
     chains_per_pass,
     pilot_run,
     reverse_weights,
     sigmoid_schedule,
 )
+from ppl_vae.inference.annealing.hmc import state_at
+from ppl_vae.inference.annealing.unconstrained import LatentPath, Start
 from ppl_vae.inference.evaluation import evaluating
-from ppl_vae.inference.hmc import state_at
 from ppl_vae.inference.importance_weighted import log_mean_exp
 from ppl_vae.inference.joint import simulate
 from ppl_vae.inference.log_weights import MEMORY_LIMIT, delta_stderr, prepare, require_weights
 from ppl_vae.inference.pair import Program
-from ppl_vae.inference.unconstrained import LatentPath, Start
 from ppl_vae.randomness import derived_seed
 
 STREAM = 10

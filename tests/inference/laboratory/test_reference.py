@@ -3,8 +3,8 @@ import torch
 
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.reference import reference
-from ppl_vae.inference.weights import collect_weights
+from ppl_vae.inference.laboratory.reference import reference
+from ppl_vae.inference.training.weights import collect_weights
 from tests.inference.comparisons import CategoricalPair, off_optimum
 from tests.scenarios import binary_mlp, quadrature_elbo, quadrature_evidence
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import write_atomically, write_json, write_tensors
-from ppl_vae.inference.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
-from ppl_vae.inference.weights import Weights
+from ppl_vae.inference.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.weights import Weights
 
 MANIFEST, HISTORY, WEIGHTS = "manifest.json", "history.csv", "weights.safetensors"
 OWN_FILES = (CHECKPOINT, MANIFEST, HISTORY, WEIGHTS, "config.json")

@@ -4,7 +4,7 @@ import torch
 from pyro import distributions as dist
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.noise import GivenNoise, noise_shapes
+from ppl_vae.inference.laboratory.noise import GivenNoise, noise_shapes
 from ppl_vae.inference.terms import run_terms, trace_terms
 from tests.inference.comparisons import CategoricalPair, off_optimum
 

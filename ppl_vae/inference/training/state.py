@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.inference.checkpoint import random_state, restore_random_state
-from ppl_vae.inference.selection import Selection
-from ppl_vae.inference.training import laid_out_as
-from ppl_vae.inference.weights import Weights
+from ppl_vae.inference.training.checkpoint import random_state, restore_random_state
+from ppl_vae.inference.training.selection import Selection
+from ppl_vae.inference.training.steps import laid_out_as
+from ppl_vae.inference.training.weights import Weights
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""What ``capture`` stands on: the graph of a step, its compilers, its optimiser, and when which one pays."""

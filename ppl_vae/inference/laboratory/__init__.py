@@ -1,0 +1,1 @@
+"""What ``comparison`` stands on: repeats under chosen noise, the reference, and the verdict on an estimator."""
