@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process a core: the tensors of the tests are tiny, so each computes on one thread.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench notebooks docs clean
 
 demo: .venv/installed
 	$(BIN)/ppl-vae train vae --data digits --latent-dim 2 --likelihood '{"name": "gaussian", "sigma": "learned"}' \
@@ -37,5 +37,17 @@ bench: .venv/bench
 	$(BIN)/python benchmarks/mnist_published.py
 	$(BIN)/python benchmarks/mnist_recipes.py
 
+# Each in a clean kernel; an error or a warning is a failure.
+notebooks: .venv/installed
+	$(BIN)/python notebooks/execute.py
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[docs]"
+	touch $@
+
+# Strictly, into site/: a broken link, or a docstring that cannot be read, is a failure. Nothing is fetched.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site

@@ -3,15 +3,22 @@
     python benchmarks/khat.py [--data 1000] [--samples 1000 4000] [--rounds 5] [--threads 1] [--device cpu]
 
 On given weights ``diagnostics.pareto.smooth`` runs against a loop of ArviZ 0.23's ``psislw``. End to end
-``run_importance`` runs against a loop that runs the pair and ``psislw`` datum by datum. The rivals take turns, and
-the medians over the rounds are written, with the machine's description, to benchmarks/results/khat.json: of the
-wall clock, and of the CPU time, which a busy machine disturbs less.
+``run_importance`` runs against two loops that run the pair and ``psislw`` datum by datum: one runs the pair by this
+package's ``trace_terms`` without the checks of Pyro's validation, the other, with Pyro's defaults, by its own
+``vectorized_importance_weights``.
+
+Every one of them has to decode all draws of all data. What that alone takes is measured too: a loop's time over it
+is the most that anybody can gain on the loop by batching, and it says for which pairs a factor can be had at all.
+
+The rivals take turns, and the medians over the rounds are written, with the machine's description, to
+benchmarks/results/khat.json: of the wall clock, and of the CPU time, which a busy machine disturbs less.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -25,6 +32,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.infer.importance import vectorized_importance_weights
 
 import ppl_vae as pv
 from ppl_vae.diagnostics.pareto import khat, smooth
@@ -43,8 +51,8 @@ def load_psislw() -> Callable:
     return psislw
 
 
-def in_turns(rivals: dict[str, Callable[[], np.ndarray]], rounds: int) -> tuple[dict[str, Times], float]:
-    """Seconds of every rival in every round, and the largest difference of their k-hats in the last."""
+def in_turns(rivals: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, Times], dict[str, Any]]:
+    """Seconds of every rival in every round, and what each found in the last."""
     times: dict[str, Times] = {name: ([], []) for name in rivals}
     found = {}
     for turn in range(rounds + 1):
@@ -54,18 +62,24 @@ def in_turns(rivals: dict[str, Callable[[], np.ndarray]], rounds: int) -> tuple[
             if turn:  # the first round warms up
                 times[name][0].append(time.perf_counter() - wall)
                 times[name][1].append(time.process_time() - cpu)
-    first, second = found.values()
-    return times, float(np.abs(first - second).max())
+    return times, found
 
 
-def summary(times: dict[str, Times], difference: float | None) -> dict:
+def medians(times: dict[str, Times]) -> dict[str, dict[str, float]]:
+    return {
+        kind: {name: statistics.median(both[index]) for name, both in times.items()}
+        for index, kind in enumerate(("wall", "cpu"))
+    }
+
+
+def summary(times: dict[str, Times]) -> dict:
+    """Seconds of each, and how many times longer than the first the others take."""
     row: dict[str, Any] = {}
-    for index, kind in enumerate(("wall", "cpu")):
-        medians = {name: statistics.median(both[index]) for name, both in times.items()}
-        batched, loop = medians.values()
-        row[f"{kind}_seconds"] = {name: round(value, 4) for name, value in medians.items()}
-        row[f"{kind}_ratio"] = round(loop / batched, 2)
-    return row | ({} if difference is None else {"largest_difference_of_khat": difference})
+    for kind, seconds in medians(times).items():
+        (_, batched), *loops = seconds.items()
+        row[f"{kind}_seconds"] = {name: round(value, 4) for name, value in seconds.items()}
+        row[f"{kind}_ratio"] = {name: round(value / batched, 2) for name, value in loops}
+    return row
 
 
 def given_weights(options: argparse.Namespace, psislw: Callable, num_samples: int) -> dict:
@@ -81,30 +95,59 @@ def given_weights(options: argparse.Namespace, psislw: Callable, num_samples: in
         "k-hat and smoothed weights": lambda: smooth(log_weight).khat.numpy(),
         "k-hat alone": lambda: khat(log_weight).numpy(),
     }
-    return {
-        what: summary(*in_turns({"batched": run, "psislw datum by datum": loop}, options.rounds))
-        for what, run in batched.items()
-    }
+    rows_of_both = {}
+    for what, run in batched.items():
+        times, found = in_turns({"batched": run, "psislw datum by datum": loop}, options.rounds)
+        first, second = found.values()
+        rows_of_both[what] = summary(times) | {"largest_difference_of_khat": float(np.abs(first - second).max())}
+    return rows_of_both
 
 
 def end_to_end(options: argparse.Namespace, psislw: Callable, pair: Any, x: torch.Tensor, samples: int) -> dict:
     x = x.to(options.device)
     model, guide = pair if isinstance(pair, tuple) else (pair.to(options.device).model, pair.guide)
 
-    def loop() -> np.ndarray:
-        khat = []
+    def loop(log_weight: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
         with torch.no_grad():
-            for datum in x.split(1):
-                terms = trace_terms(model, guide, datum, num_particles=samples)
-                khat.append(float(psislw(terms.log_weight[:, 0].double().cpu().numpy())[1]))
-        return np.array(khat)
+            return np.array([float(psislw(log_weight(datum).double().cpu().numpy())[1]) for datum in x.split(1)])
 
+    def by_terms(datum: torch.Tensor) -> torch.Tensor:
+        with pyro.validation_enabled(False):
+            return trace_terms(model, guide, datum, num_particles=samples).log_weight[:, 0]
+
+    def by_pyro(datum: torch.Tensor) -> torch.Tensor:
+        options = {"num_samples": samples, "max_plate_nesting": 1, "normalized": False}
+        return vectorized_importance_weights(model, guide, datum, **options)[0]
+
+    decode = decoding(pair, samples, options)
     rivals = {
         "batched": lambda: pv.diagnostics.run_importance((model, guide), x, samples)["khat"].to_numpy(),
-        "pair and psislw datum by datum": loop,
+        "trace_terms and psislw datum by datum": lambda: loop(by_terms),
+        "Pyro's importance weights and psislw datum by datum": lambda: loop(by_pyro),
     }
+    if decode is not None:
+        rivals["decoding alone"] = decode
     times, _ = in_turns(rivals, options.rounds)
-    return summary(times, None)  # the two draw different noise, so their k-hats differ
+    bound = {}
+    if decode is not None:
+        alone = medians({name: times[name] for name in rivals if name != "batched"})["cpu"]
+        decoding_alone = alone.pop("decoding alone")
+        bound["cpu_ratio_if_only_decoding_took_time"] = {k: round(v / decoding_alone, 2) for k, v in alone.items()}
+    return summary({name: times[name] for name in rivals if name != "decoding alone"}) | bound
+
+
+def decoding(pair: Any, samples: int, options: argparse.Namespace) -> Callable[[], Any] | None:
+    """What decodes as many draws as there are, in passes of a cache's size; None for a pair without a decoder."""
+    if isinstance(pair, tuple):
+        return None
+    codes = torch.randn(16 * samples, pair.latent_dim, device=options.device)
+
+    @torch.no_grad()
+    def decode() -> None:
+        for _ in range(math.ceil(options.data / 16)):
+            pair.model.decoder(codes)
+
+    return decode
 
 
 def model(x: torch.Tensor) -> None:

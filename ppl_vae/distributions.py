@@ -171,6 +171,52 @@ class DiscretisedLogistic(dist.TorchDistribution):
         return DiscretisedLogistic(loc, log_scale, self.levels, self._validate_args)
 
 
+class CompletedCoordinates(dist.TorchDistribution):
+    r"""Independent coordinates, of which some are given: they are as they are, and only the others have a density.
+
+        log p(x_hidden | x_given) = sum over hidden coordinates d of log p_d(x_d)
+
+    A coordinate that is NaN in x is missing and integrated out.
+
+    Args:
+        full: an Independent whose base distribution has one coordinate an event.
+        given: data [*batch, *event], of which the coordinates that are not hidden are read.
+        hidden: which coordinates are not given [*event].
+    """
+
+    arg_constraints = {}  # noqa: RUF012  (torch's protocol)
+
+    def __init__(self, full: dist.Independent, given: Tensor, hidden: Tensor) -> None:
+        self.full = full
+        self.given = given
+        self.hidden = hidden
+        super().__init__(full.batch_shape, full.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """Of the full datum."""
+        return self.full.support
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density of the hidden coordinates, nats."""
+        scored = self.hidden & ~value.isnan()
+        each = self.full.base_dist.log_prob(torch.where(scored, value, 0.0))
+        return torch.where(scored, each, 0.0).sum(dim=tuple(range(-len(self.event_shape), 0)))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Full data: the given coordinates as they are."""
+        return torch.where(self.hidden, self.full.sample(sample_shape), self.given)
+
+    @property
+    def mean(self) -> Tensor:
+        """Of the full datum: the given coordinates as they are."""
+        return torch.where(self.hidden, self.full.mean, self.given)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> CompletedCoordinates:
+        """The same over more data."""
+        return CompletedCoordinates(self.full.expand(batch_shape), self.given, self.hidden)
+
+
 class ObservedCoordinates(dist.TorchDistribution):
     r"""Independent coordinates, of which those that are NaN in x are missing and integrated out.
 

@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 import xarray as xr
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from ppl_vae.checks import real, whole
-from ppl_vae.data import Dataset
+from ppl_vae.data import Dataset, Split
 from ppl_vae.errors import DataError, ModelError, PplVaeError
 from ppl_vae.inference import evaluate, fit, log_evidence
 from ppl_vae.inference.active_units import ACTIVE_THRESHOLD, code_variance
 from ppl_vae.inference.evaluation import evaluating
+from ppl_vae.inference.labels import with_labels
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.terms import check_data
 from ppl_vae.models import VAE
@@ -173,9 +173,10 @@ def _rehearse(contestant: _Contestant, data: Dataset) -> str:
     """Refuse now what would be refused after hours of training; the name of the likelihood."""
     try:
         vae = contestant.make(data, 0).vae
-        check_data(vae.model, data.test.x)
+        check_data(vae.model, data.test.x, data.test.y)
         # Two data show whether there is an evidence to judge by: an autoencoder has none.
-        log_evidence(vae, data.test.x[:2], num_samples=2)
+        few = data.test.x[:2], None if data.test.y is None else data.test.y[:2]
+        log_evidence(vae, few[0], num_samples=2, y=few[1])
     except PplVaeError as error:
         raise type(error)(f"recipe {contestant.label!r}: {error}") from error
     return vae.model.likelihood.name
@@ -187,7 +188,7 @@ def _run(contestant: _Contestant, data: Dataset, settings: dict[str, Any], judge
     try:
         result = fit(contestant.make(data, seed), data, progress=False, **settings)
         cost = {"epochs": float(result.epochs_run), "seconds": float(result.history["seconds"].sum())}
-        return judge(result.model, data.test.x, seed) | cost
+        return judge(result.model, data.test, seed) | cost
     except PplVaeError as error:
         raise type(error)(f"recipe {contestant.label!r}, seed {seed}: {error}") from error
 
@@ -201,13 +202,13 @@ class _Judge:
     active_threshold: float
 
     @torch.no_grad()
-    def __call__(self, vae: VAE, x: Tensor, seed: int) -> dict[str, float]:
-        """All numbers but what it cost, means over x."""
-        found = evaluate(vae, x, num_particles=self.num_particles, seed=seed).summary()
-        data = beside(vae.model, x)
+    def __call__(self, vae: VAE, test: Split, seed: int) -> dict[str, float]:
+        """All numbers but what it cost, means over the data."""
+        found = evaluate(vae, test.x, num_particles=self.num_particles, seed=seed, y=test.y).summary()
+        data, *labels = with_labels(vae.model, beside(vae.model, test.x), test.y)
         with evaluating(vae, seed=derived_seed(seed, CODE_STREAM), device=data.device):
-            spread = code_variance(vae.model, vae.guide, data, self.evidence_draws)
-        evidence = log_evidence(vae, data, num_samples=self.evidence_draws, seed=seed)
+            spread = code_variance(vae.model, vae.guide, data, self.evidence_draws, tuple(labels))
+        evidence = log_evidence(vae, data, num_samples=self.evidence_draws, seed=seed, y=test.y)
         return {
             "elbo": found["elbo"],
             "elbo_stderr": found["elbo_stderr"],

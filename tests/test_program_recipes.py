@@ -15,6 +15,7 @@ RUNS = {
     "categorical-vae": (15, {}),
     "joint-vae": (12, {}),
     "gaussian-mixture-vae": (12, {}),
+    "deep-markov-model": (8, {"steps": 60}),
     "autoencoder": (15, {}),
     "denoising-autoencoder": (15, {}),
     "sparse-autoencoder": (25, {}),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl_vae.data import Dataset, fingerprint
+from ppl_vae.display import in_words, spaced
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json
 from ppl_vae.inference.training.manifest import versions
@@ -58,9 +59,9 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
 
 
 def _model(vae: VAE) -> Rows:
-    parts = {name: _text(value) for name, value in vae.config.items() if name != "model"}
+    parts = {name: in_words(value) for name, value in vae.config.items() if name != "model"}
     own = {name: value or "the user's own" for name, value in parts.items()}
-    return [("name", str(vae.config.get("model", type(vae).__name__))), *((_spaced(k), v) for k, v in own.items())]
+    return [("name", str(vae.config.get("model", type(vae).__name__))), *((spaced(k), v) for k, v in own.items())]
 
 
 def _data(dataset: Dataset, split: str) -> Rows:
@@ -79,25 +80,10 @@ def _training(manifest: Mapping[str, Any], dataset: Dataset) -> Rows:
     if not manifest:
         return []
     data, settings = manifest.get("data", {}), manifest.get("settings", {})
-    rows = [(_spaced(name), _text(value)) for name, value in settings.items() if value is not None]
-    rows += [("epochs run", _text(manifest.get("epochs_run"))), ("seed", _text(manifest.get("seed")))]
-    rows += [("chosen by validation on", _text(data.get("validation")))]
-    rows += [("device", _text(manifest.get("device"))), ("graph", _text(manifest.get("compile")))]
+    rows = [(spaced(name), in_words(value)) for name, value in settings.items() if value is not None]
+    rows += [("epochs run", in_words(manifest.get("epochs_run"))), ("seed", in_words(manifest.get("seed")))]
+    rows += [("chosen by validation on", in_words(data.get("validation")))]
+    rows += [("device", in_words(manifest.get("device"))), ("graph", in_words(manifest.get("compile")))]
     if data.get("name", dataset.name) != dataset.name:
-        rows.insert(0, ("trained on", _text(data["name"])))
+        rows.insert(0, ("trained on", in_words(data["name"])))
     return rows
-
-
-def _text(value: Any) -> str:
-    """A value of JSON as a person writes it."""
-    if isinstance(value, Mapping):
-        name = value.get("name", "")
-        options = ", ".join(f"{_spaced(k)} {_text(v)}" for k, v in value.items() if k != "name" and v is not None)
-        return f"{name} ({options})" if name and options else name or options
-    if isinstance(value, list | tuple):
-        return " x ".join(map(_text, value))
-    return "" if value is None else str(value)
-
-
-def _spaced(name: str) -> str:
-    return name.replace("_", " ")

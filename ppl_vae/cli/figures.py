@@ -18,6 +18,7 @@ from ppl_vae.cli.run import Run
 from ppl_vae.cli.source import split_data
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.files import write_atomically
+from ppl_vae.inference.labels import needs_labels
 from ppl_vae.models import VAE
 from ppl_vae.models.arithmetic import attribute_vector, decode_along
 from ppl_vae.models.latent_grid import latent_grid
@@ -57,8 +58,10 @@ def learning_curves(run: Run, wishes: Wishes) -> Figure:
 
 def reconstructions(run: Run, wishes: Wishes) -> Figure:
     """Test data above their reconstructions."""
-    x = spread(run.dataset.test.x, 24)
-    return plots.plot_reconstructions(x, run.vae.reconstruct(x))
+    test = run.dataset.test
+    x = spread(test.x, 24)
+    labels = [spread(test.y, 24)] if needs_labels(run.vae.model) and test.y is not None else []
+    return plots.plot_reconstructions(x, run.vae.reconstruct(x, *labels))
 
 
 def samples(run: Run, wishes: Wishes) -> Figure:
@@ -146,8 +149,9 @@ def usual_kinds(run: Run, wishes: Wishes) -> list[str]:
     one_code = isinstance(run.vae, VAE)
     plane = one_code and run.vae.latent_dim == 2
     if _are_images(run.dataset.test.x[:1]):
-        # An autoencoder's flat prior cannot be drawn from.
-        kinds += ["reconstructions"] + (["samples"] if run.vae.config.get("prior") != {"name": "flat"} else [])
+        # An autoencoder's flat prior cannot be drawn from, and completions need something to complete.
+        drawable = run.vae.config.get("prior") != {"name": "flat"} and "visible" not in run.vae.config
+        kinds += ["reconstructions"] + (["samples"] if drawable else [])
         kinds += ["interpolations", "traversals"] if one_code else []
         kinds += ["manifold"] if plane else []
         kinds += ["arithmetic"] if one_code and wishes.attribute is not None else []

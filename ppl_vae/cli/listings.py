@@ -20,6 +20,7 @@ DATASETS: Mapping[str, tuple[str, str]] = {
     "fashion-mnist": ("articles of clothing, grey 28x28", "your folder, cache or download"),
     "four-small-images": ("four binary pictures, 3x3", "embedded"),
     "mnist": ("handwritten digits, grey 28x28", "your folder, cache or download"),
+    "piano-rolls": ("polyphonic sequences, binary 16x36, from a theory of harmony", "rendered"),
     "sprites": ("shapes with known factors, binary 64x64", "rendered"),
 }
 

@@ -15,21 +15,25 @@ from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json, write_json
 from ppl_vae.inference import evaluate
 from ppl_vae.models import VAE, BernoulliLikelihood
+from ppl_vae.models.quadrants import HiddenPixels
 
 METRICS = "metrics.json"
 
 
 def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: int) -> dict[str, Any]:
     """The plain ELBO and its terms on a split, with standard errors over data and draws, nats per datum."""
-    x = split_data(dataset, split)
-    evaluation = evaluate(vae, x, num_particles=num_particles, seed=seed)
+    x, y = split_data(dataset, split), (dataset.test if split == SplitName.TEST else dataset.train).y
+    evaluation = evaluate(vae, x, num_particles=num_particles, seed=seed, y=y)
     numbers: dict[str, float] = evaluation.summary()
     for term in ("log_likelihood", "kl"):
         numbers[f"{term}_stderr"] = _stderr(getattr(evaluation, term))
     likelihood = vae.model.likelihood
     # Only a probability mass has bits that could be sent; a density's depend on the units of the pixels.
-    if isinstance(likelihood, BernoulliLikelihood):
-        numbers["bits_per_dim"] = -numbers["elbo"] / (math.log(2) * x[0].numel())
+    scored, dims = likelihood, x[0].numel()
+    if isinstance(likelihood, HiddenPixels):
+        scored, dims = likelihood.likelihood, int(likelihood.hidden.sum())
+    if isinstance(scored, BernoulliLikelihood):
+        numbers["bits_per_dim"] = -numbers["elbo"] / (math.log(2) * dims)
     return {
         **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
         "units": "nats per datum",

@@ -14,6 +14,7 @@ from ppl_vae.data import Dataset, binarize, load_dataset
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json, write_json
 from ppl_vae.models import VAE, BernoulliLikelihood
+from ppl_vae.models.quadrants import HiddenPixels
 
 DATA = "data.json"
 # Of the one draw that stands for dynamically binarised training data wherever they are not trained on.
@@ -88,7 +89,11 @@ def choose_binarization(asked: str, dataset: Dataset, vae: VAE) -> str:
         return str(asked)
     x = dataset.train.x
     grey = bool(((x != 0) & (x != 1)).any())
-    return "dynamic" if grey and isinstance(vae.model.likelihood, BernoulliLikelihood) else "none"
+    # A likelihood of some pixels alone stands on that of all.
+    likelihood = vae.model.likelihood
+    if isinstance(likelihood, HiddenPixels):
+        likelihood = likelihood.likelihood
+    return "dynamic" if grey and isinstance(likelihood, BernoulliLikelihood) else "none"
 
 
 def split_data(dataset: Dataset, split: str) -> torch.Tensor:

@@ -4,5 +4,18 @@ from ppl_vae.data.binarization import binarize
 from ppl_vae.data.catalog import list_datasets, load_dataset
 from ppl_vae.data.dataset import Binarization, Dataset, Split
 from ppl_vae.data.fingerprint import fingerprint
+from ppl_vae.data.hidden_labels import hide_labels, repeat_labelled
+from ppl_vae.data.sequences import pad_sequences
 
-__all__ = ["Binarization", "Dataset", "Split", "binarize", "fingerprint", "list_datasets", "load_dataset"]
+__all__ = [
+    "Binarization",
+    "Dataset",
+    "Split",
+    "binarize",
+    "fingerprint",
+    "hide_labels",
+    "list_datasets",
+    "load_dataset",
+    "pad_sequences",
+    "repeat_labelled",
+]

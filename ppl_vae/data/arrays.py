@@ -2,7 +2,8 @@
 
 An .npz archive holds ``x`` (or a single array of any name), or ``x_train`` and ``x_test``; beside them may
 stand ``y`` and ``factors``, with the same endings. Bytes (uint8) are divided by 255, unless no value is
-above 1; other numbers must lie in [0, 1] already, or ``value_range=None`` takes them as they are.
+above 1; other numbers must lie in [0, 1] already, or ``value_range=None`` takes them as they are. ``lengths`` and a
+``mask``, with the same endings, say what of x was observed (see ``ppl_vae.data.sequences``); the rest becomes NaN.
 """
 
 from __future__ import annotations
@@ -10,30 +11,42 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ppl_vae.data.dataset import Dataset, Split
 from ppl_vae.data.idx import read_idx
 from ppl_vae.data.npy import read_npy
 from ppl_vae.data.npz import npz_names, read_npz
+from ppl_vae.data.sequences import observed
 from ppl_vae.data.split import SPLIT_NOTE, split_in_two
 from ppl_vae.data.tensors import UNIT_RANGE, Arrays, ValueRange, check_bounds, to_split, unit_divisor
 from ppl_vae.errors import DataError
 
-_ROLES = ("x", "y", "factors")
+_ROLES = ("x", "y", "factors", "lengths", "mask")
 
 
-def load_npy(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Dataset:
+def load_npy(
+    path: str | Path,
+    *,
+    value_range: ValueRange = UNIT_RANGE,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+) -> Dataset:
     """One array [N, ...] of data, split 90/10.
 
     Args:
         path: the .npy file.
         value_range: bounds that every value must keep, or None for real-valued data.
+        lengths: how many frames of each sequence of [N, T, D] count, [N].
+        mask: what was observed, [N, T] or of the data's shape.
 
     Raises:
         DataError: a file or values that cannot be used.
     """
     check_bounds(value_range)
-    return _dataset(Path(path), [Arrays(read_npy(path))], value_range)
+    ends, seen = (None if part is None else np.asarray(part) for part in (lengths, mask))
+    x, missing = observed(read_npy(path), ends, seen, path)
+    return _dataset(Path(path), [Arrays(x, missing=missing)], value_range)
 
 
 def load_idx(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Dataset:
@@ -78,12 +91,17 @@ def load_npz(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Datas
 def _read_part(path: Path, names: list[str], ending: str) -> Arrays:
     roles = [role for role in _ROLES if role + ending in names]
     members = read_npz(path, [role + ending for role in roles])
-    return Arrays(**{role: members[role + ending] for role in roles})
+    found = {role: members[role + ending] for role in roles}
+    found["x"], missing = observed(found["x"], found.pop("lengths", None), found.pop("mask", None), path)
+    return Arrays(**found, missing=missing)
 
 
 def _dataset(path: Path, parts: list[Arrays], value_range: ValueRange) -> Dataset:
     divisor = unit_divisor(parts, value_range)
     notes = _notes(parts, divisor)
+    if any(part.missing is not None for part in parts):
+        missing = sum(0 if part.missing is None else int(part.missing.sum()) for part in parts)
+        notes = (*notes, f"{missing} of {sum(part.x.size for part in parts)} values are missing: NaN in x")
     if len(parts) == 2:
         train, test = (to_split(part, path, value_range, divisor) for part in parts)
         _check_alike(path, train, test)

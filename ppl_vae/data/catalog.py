@@ -19,6 +19,7 @@ from ppl_vae.data.dsprites import load_dsprites
 from ppl_vae.data.faces import load_faces
 from ppl_vae.data.image_folder import load_image_folder
 from ppl_vae.data.mnist import load_fashion_mnist, load_mnist
+from ppl_vae.data.piano_rolls import load_piano_rolls
 from ppl_vae.data.small_images import load_small_images
 from ppl_vae.data.sprites import load_sprites
 from ppl_vae.errors import DataError, unknown_name
@@ -31,6 +32,7 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "fashion-mnist": load_fashion_mnist,
     "four-small-images": load_small_images,
     "mnist": load_mnist,
+    "piano-rolls": load_piano_rolls,
     "sprites": load_sprites,
 }
 

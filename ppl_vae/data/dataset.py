@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from ppl_vae.display import card
+
 Binarization = Literal["none", "threshold", "stochastic", "dynamic"]
 
 
@@ -55,3 +57,17 @@ class Dataset:
     def event_shape(self) -> tuple[int, ...]:
         """The shape of one datum, for instance (1, 28, 28)."""
         return tuple(self.train.x.shape[1:])
+
+    def _repr_html_(self) -> str:
+        labels = None if self.train.y is None else f"{len(self.train.y.unique())} classes"
+        facts = {
+            "event shape": self.event_shape,
+            "training data": len(self.train),
+            "test data": len(self.test),
+            "labels": labels,
+            "factors": ", ".join(self.factor_names),
+            "binarisation": self.binarization,
+            "source": self.source,
+            "notes": "; ".join(self.notes),
+        }
+        return card(f"data set {self.name}", facts)

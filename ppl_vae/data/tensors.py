@@ -36,15 +36,17 @@ class Arrays:
         x: data [N, ...].
         y: labels [N] or [N, 1], or None.
         factors: ground-truth factors [N, F], or None.
+        missing: where x was not observed, booleans of its shape, or None; x itself has no NaN there.
     """
 
     x: np.ndarray
     y: np.ndarray | None = None
     factors: np.ndarray | None = None
+    missing: np.ndarray | None = None
 
     def __getitem__(self, index: np.ndarray) -> Arrays:
-        y, factors = (None if part is None else part[index] for part in (self.y, self.factors))
-        return Arrays(self.x[index], y, factors)
+        rest = (None if part is None else part[index] for part in (self.y, self.factors, self.missing))
+        return Arrays(self.x[index], *rest)
 
 
 def unit_divisor(parts: list[Arrays], value_range: ValueRange) -> int:
@@ -71,6 +73,8 @@ def to_split(arrays: Arrays, where: object, value_range: ValueRange = UNIT_RANGE
     """
     x = _floats(_channels_first(arrays.x, where), f"{where}: x").div_(divisor)
     _check_range(x, where, value_range)
+    if arrays.missing is not None:
+        x[torch.from_numpy(_channels_first(arrays.missing, where))] = torch.nan
     y = None if arrays.y is None else _labels(arrays.y, len(x), where)
     factors = None if arrays.factors is None else _factors(arrays.factors, len(x), where)
     return Split(x, y, factors)

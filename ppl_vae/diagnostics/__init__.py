@@ -1,5 +1,7 @@
 """What a fitted posterior is worth: run_... gives numbers, check_... a verdict in words, plots draw them."""
 
+from ppl_vae.diagnostics.arithmetic import check_arithmetic, run_arithmetic
+from ppl_vae.diagnostics.attribute_classifier import AttributeClassifier, fit_attribute_classifier
 from ppl_vae.diagnostics.calibration import check_calibration, run_calibration
 from ppl_vae.diagnostics.collapse import check_collapse, run_collapse
 from ppl_vae.diagnostics.collapse_history import collapse_history
@@ -7,6 +9,7 @@ from ppl_vae.diagnostics.coverage import check_coverage, run_coverage
 from ppl_vae.diagnostics.diagnose import diagnose
 from ppl_vae.diagnostics.diagnosis import Diagnosis, run_diagnosis
 from ppl_vae.diagnostics.evidence_agreement import check_evidence, run_evidence
+from ppl_vae.diagnostics.feature_probe import run_feature_probe
 from ppl_vae.diagnostics.gaps import check_gaps, run_gaps
 from ppl_vae.diagnostics.importance import check_importance, run_importance
 from ppl_vae.diagnostics.khat_groups import khat_table
@@ -21,11 +24,13 @@ from ppl_vae.diagnostics.verdict import Verdict
 __all__ = [
     "FULL",
     "QUICK",
+    "AttributeClassifier",
     "Diagnosis",
     "Effort",
     "LatentHoles",
     "SimulatedPosteriors",
     "Verdict",
+    "check_arithmetic",
     "check_calibration",
     "check_collapse",
     "check_coverage",
@@ -37,13 +42,16 @@ __all__ = [
     "check_reference",
     "collapse_history",
     "diagnose",
+    "fit_attribute_classifier",
     "khat_table",
     "resample_posterior",
+    "run_arithmetic",
     "run_calibration",
     "run_collapse",
     "run_coverage",
     "run_diagnosis",
     "run_evidence",
+    "run_feature_probe",
     "run_gaps",
     "run_importance",
     "run_latent_holes",

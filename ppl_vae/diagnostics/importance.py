@@ -101,13 +101,16 @@ def _judged(block: WeightBlock, keep_weights: bool) -> dict[str, Tensor]:
     largest = log_weight.amax(0)
     # Once exponentiated, everything else is sums: over many data the exponentials are most of the work.
     relative = (log_weight - largest).exp_()
-    error, elbo = torch.std_mean(log_weight, 0)
-    spread, mean = torch.std_mean(relative, 0)
+    elbo, mean = log_weight.mean(0), relative.mean(0)
+    error, spread = (
+        (values - centre).norm(dim=0) / math.sqrt(count - 1)
+        for values, centre in ((log_weight, elbo), (relative, mean))
+    )
     exact = is_exact(block, error)
     found = {
         "khat": torch.where(exact, torch.nan, tail_shape),
         "exact": exact,
-        "ess": (count * mean) ** 2 / relative.square_().sum(0),
+        "ess": count / (1 + (count - 1) / count * (spread / mean).square()),
         "max_weight_share": 1 / (count * mean),
         "log_evidence": largest + mean.log(),
         "log_evidence_stderr": spread / mean / math.sqrt(count),

@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from pyro.infer import NUTS
 from torch import Tensor
-from torch.distributions import Transform, biject_to
+from torch.distributions import Transform
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.annealing.unconstrained import to_support
 from ppl_vae.inference.joint import log_joint
 from ppl_vae.inference.pair import Program, owner
+from ppl_vae.inference.point_mass import is_flat
 from ppl_vae.inference.terms import Terms, run_terms
 
 # Up to so many unconstrained dimensions the mass matrix is a full one, under which correlated latents mix well.
@@ -50,7 +52,8 @@ class DatumPosterior:
         x: [1, *event_shape].
 
     Raises:
-        ModelError: a latent site is discrete; it is named.
+        ModelError: a latent site is discrete or has no transform to the real numbers, or its prior is improper;
+            it is named.
     """
 
     def __init__(self, model: Program, guide: Program, x: Tensor) -> None:
@@ -83,7 +86,24 @@ class DatumPosterior:
 
     def _chain(self, start: dict[str, Tensor], num_samples: int, warmup: int) -> tuple[dict[str, Any], int]:
         size = sum(u.numel() for u in start.values())
-        kernel = NUTS(potential_fn=self.potential, full_mass=size <= FULL_MASS)
+        try:
+            kept, diverged = self._walk(start, num_samples, warmup, full_mass=size <= FULL_MASS)
+        except RuntimeError as error:
+            # A warm-up that stood still has seen no covariance of full rank.
+            if "positive definite" not in str(error):
+                raise
+            kept, diverged = self._walk(start, num_samples, warmup, full_mass=False)
+        with torch.no_grad():
+            draws = {
+                name: self.maps[name](torch.stack([each[name] for each in kept])).cpu().double().numpy()
+                for name in self.maps
+            }
+        return draws, diverged
+
+    def _walk(
+        self, start: dict[str, Tensor], num_samples: int, warmup: int, full_mass: bool
+    ) -> tuple[list[Mapping[str, Tensor]], int]:
+        kernel = NUTS(potential_fn=self.potential, full_mass=full_mass)
         kernel.initial_params = start
         kernel.setup(warmup)
         position, kept = start, []
@@ -91,12 +111,7 @@ class DatumPosterior:
             position = kernel.sample(position)
             if step >= warmup:
                 kept.append(position)
-        with torch.no_grad():
-            draws = {
-                name: self.maps[name](torch.stack([each[name] for each in kept])).cpu().double().numpy()
-                for name in self.maps
-            }
-        return draws, len(kernel.diagnostics()["divergences"])
+        return kept, len(kernel.diagnostics()["divergences"])
 
     @torch.no_grad()
     def _start(self, chain: int) -> dict[str, Tensor]:
@@ -108,9 +123,16 @@ class DatumPosterior:
         return {name: to_z.inv(values[name][0, 0]).clone() for name, to_z in self.maps.items()}
 
     def _map(self, name: str, p: Any) -> Transform:
+        if is_flat(p):
+            raise ModelError(f"site {name!r}: the prior is improper, so that chains have nowhere to start")
         if p.support.is_discrete:
             raise ModelError(f"site {name!r} is discrete ({type(p).__name__}): NUTS needs continuous latents")
-        return biject_to(p.support)
+        try:
+            return to_support(p)
+        except NotImplementedError:
+            raise ModelError(
+                f"site {name!r}: {type(p).__name__} has no known transform to the real numbers, which NUTS needs"
+            ) from None
 
     @staticmethod
     def _values(terms: Terms) -> dict[str, Tensor]:

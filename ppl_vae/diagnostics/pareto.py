@@ -24,6 +24,8 @@ from ppl_vae.errors import DataError
 PRIOR_DRAWS, PRIOR_K = 10, 0.5
 # Fewer tail draws than this make no fit.
 LEAST_TAIL = 5
+# How many factors are multiplied before a logarithm is taken; a power of two.
+FACTORS = 8
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,22 @@ def _quantiles(tail: Tensor, base: Tensor, khat: Tensor, sigma: Tensor) -> Tenso
     return torch.where(khat.isfinite(), (quantile + base).log().clamp_max(0.0), tail)
 
 
+def _mean_log(b: Tensor, excess: Tensor) -> Tensor:
+    """The mean of log(1 - b x) over exceedances x [M, n], for b [n]: [n].
+
+    The logarithm of the product of a few factors costs one logarithm; where a product leaves the numbers' range
+    every factor has its own.
+    """
+    # Exceedances of 0 make up a whole number of groups: their factors are 1.
+    padded = torch.nn.functional.pad(excess, (0, 0, 0, -len(excess) % FACTORS))
+    factors = torch.addcmul(excess.new_ones(()), padded, -b)
+    for _ in range(FACTORS.bit_length() - 1):
+        half = len(factors) // 2
+        factors = factors[:half] * factors[half:]
+    found = factors.log_().sum(0).div_(len(excess))
+    return found if found.isfinite().all() else torch.log1p(-b * excess).mean(0)
+
+
 def generalised_pareto(excess: Tensor) -> tuple[Tensor, Tensor]:
     """Shape and scale of exceedances by Zhang & Stephens (2009), with the prior on the shape.
 
@@ -140,7 +158,7 @@ def generalised_pareto(excess: Tensor) -> tuple[Tensor, Tensor]:
     step = torch.arange(1, grid + 1, dtype=excess.dtype, device=excess.device) - 0.5
     quartile = excess[int(count / 4 + 0.5) - 1]
     b = (1 - torch.sqrt(grid / step)).unsqueeze(1) / (3 * quartile) + 1 / excess[-1]
-    k = torch.stack([torch.log1p(-row * excess).mean(0) for row in b])
+    k = torch.stack([_mean_log(row, excess) for row in b])
     profile = count * (torch.log(-(b / k)) - k - 1)
     weight = profile.softmax(0)
     weight = torch.where(weight >= 10 * torch.finfo(excess.dtype).eps, weight, 0.0)

@@ -115,7 +115,9 @@ def _flat(draws: Mapping[str, Any], batch_dims: int) -> NDArray[np.float64]:
 
 def _convergence(draws: NDArray[np.float64]) -> tuple[float, float]:
     """The largest R-hat and the smallest effective sample size over coordinates of draws [chain, draw, U]."""
-    return float(rhat(draws).max()), float(ess(draws).min())
+    # Chains that have not moved have no variance to divide by: infinite or NaN, which is not settled.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(rhat(draws).max()), float(ess(draws).min())
 
 
 def _distances(guided: NDArray[np.float64], chains: NDArray[np.float64], worth: float) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from ppl_vae.inference import schedules
 from ppl_vae.inference.aggregate_posterior import DIP, MMD, TotalCorrelation
 from ppl_vae.inference.annealing.bidirectional import EvidenceBracket, bidirectional_evidence
+from ppl_vae.inference.classifier_term import ClassifierTerm
 from ppl_vae.inference.comparison import compare_estimators
 from ppl_vae.inference.density_ratio import DensityRatio
 from ppl_vae.inference.discrete import Enumeration, GumbelSoftmax
@@ -12,10 +13,12 @@ from ppl_vae.inference.evaluation import Evaluation, evaluate
 from ppl_vae.inference.evidence import Evidence, log_evidence
 from ppl_vae.inference.evidence_over_draws import evidence_curve
 from ppl_vae.inference.importance_weighted import CIWAE, MIWAE, PIWAE, DReG, ImportanceWeighted, Renyi
+from ppl_vae.inference.joint import Simulated, simulate
 from ppl_vae.inference.laboratory.particles import compare_over_particles
 from ppl_vae.inference.laboratory.verdict import check_estimators
 from ppl_vae.inference.objective import Estimator, Objective
 from ppl_vae.inference.objectives import Annealed, Beta, Capacity, FreeBits, ReconstructionError
+from ppl_vae.inference.quantisation import VectorQuantisation
 from ppl_vae.inference.reconstruction import ReconstructionLikelihood, SparseActivations
 from ppl_vae.inference.score_function import RLOO, VIMCO, ScoreFunction
 from ppl_vae.inference.svi import FitResult, fit
@@ -37,6 +40,7 @@ __all__ = [
     "Annealed",
     "Beta",
     "Capacity",
+    "ClassifierTerm",
     "DReG",
     "DensityRatio",
     "EntropyAnalytic",
@@ -55,12 +59,14 @@ __all__ = [
     "ReconstructionLikelihood",
     "Renyi",
     "ScoreFunction",
+    "Simulated",
     "Site",
     "SparseActivations",
     "StickingTheLanding",
     "Terms",
     "Thermodynamic",
     "TotalCorrelation",
+    "VectorQuantisation",
     "WakeSleep",
     "bidirectional_evidence",
     "check_estimators",
@@ -73,5 +79,6 @@ __all__ = [
     "list_estimators",
     "log_evidence",
     "schedules",
+    "simulate",
     "trace_terms",
 ]

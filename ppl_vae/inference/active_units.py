@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.distributions import TransformedDistribution
 
 from ppl_vae.inference.evaluation import data_per_chunk
+from ppl_vae.inference.labels import Batch
 from ppl_vae.inference.pair import Program
 from ppl_vae.inference.terms import Site, Terms, run_terms
 
 ACTIVE_THRESHOLD = 0.01
 
 
-def code_variance(model: Program, guide: Program, x: Tensor, num_draws: int) -> Tensor:
+def code_variance(model: Program, guide: Program, x: Tensor, num_draws: int, labels: Batch = ()) -> Tensor:
     """Var_x E_q[z_u] of every latent dimension, all sites one after the other: [U].
 
     Args:
@@ -27,11 +28,12 @@ def code_variance(model: Program, guide: Program, x: Tensor, num_draws: int) -> 
         guide: its guide.
         x: [N, *event_shape], N of at least 2.
         num_draws: per datum, at least 2, where the means are not known in closed form.
+        labels: (y,) of a pair that takes them, [N].
     """
-    draws = num_draws if needs_draws(run_terms(model, guide, (x[:1],))) else 1
-    parts = [
-        expected_codes(run_terms(model, guide, (batch,), {}, draws)) for batch in x.split(data_per_chunk(x, draws))
-    ]
+    data = (x, *labels)
+    draws = num_draws if needs_draws(run_terms(model, guide, tuple(part[:1] for part in data))) else 1
+    batches = zip(*(part.split(data_per_chunk(x, draws)) for part in data), strict=True)
+    parts = [expected_codes(run_terms(model, guide, batch, {}, draws)) for batch in batches]
     means, noise = (torch.cat(part) for part in zip(*parts, strict=True))
     return variance_of_means(means, noise)
 

@@ -25,10 +25,13 @@ from torch import Tensor
 from ppl_vae.inference.captured.adam import CapturedAdam
 from ppl_vae.inference.captured.inductor import compiled
 from ppl_vae.inference.captured.step_graph import StepGraph, trace
+from ppl_vae.inference.labels import Batch
 from ppl_vae.inference.training.batches import IndexedBatches, TrainingData
 from ppl_vae.inference.training.steps import Stepper
 
-Gradients = Callable[[Tensor, Tensor], Sequence[Tensor]]
+Gradients = Callable[[Batch, Tensor], Sequence[Tensor]]
+# Compiled steps between two looks at the progress bar.
+STEPS_A_REPORT = 32
 
 
 @contextlib.contextmanager
@@ -54,53 +57,54 @@ class TracedStepper:
         eager: the step that is captured.
         buffers: what a step may change besides the parameters: buffers of the pair and of the objective.
         compiles: whether the graph is compiled.
-        replays: of the loss and its gradient, by the shape of the batch.
+        replays: of the loss and its gradient, by the shapes of the batch.
     """
 
     eager: Stepper
     buffers: list[Tensor]
     compiles: bool = False
-    replays: dict[torch.Size, Gradients] = field(default_factory=dict)
+    replays: dict[tuple[torch.Size, ...], Gradients] = field(default_factory=dict)
 
     @property
     def parameters(self) -> list[Tensor]:
         """Every trainable leaf."""
         return self.eager.parameters
 
-    def trained(self, batch: Tensor) -> list[Tensor]:
+    def trained(self, batch: Batch) -> list[Tensor]:
         """The leaves that get a gradient."""
         with undone([*self.parameters, *self.buffers]):
-            _, *gradients = self.eager.gradients(batch, torch.full((), 0, device=batch.device))
+            _, *gradients = self.eager.gradients(batch, torch.full((), 0, device=batch[0].device))
         return [leaf for leaf, g in zip(self.parameters, gradients, strict=True) if g is not None]
 
-    def __call__(self, batch: Tensor, step: int) -> Tensor:
-        """Take step number ``step`` (from 0) on [B, *event_shape]; its STEP_TERMS [3]."""
+    def __call__(self, batch: Batch, step: int) -> Tensor:
+        """Take step number ``step`` (from 0) on x [B, *event_shape], and its labels if any; its STEP_TERMS [3]."""
         try:
             replay = self.replay_for(batch)
         except Exception:
             # Batches of one size could be captured and those of another cannot: the programs take them.
-            replay = self.replays[batch.shape] = self.eager.gradients
-        row, *gradients = replay(batch, torch.full((), step, device=batch.device))
+            replay = self.replays[_shapes(batch)] = self.eager.gradients
+        row, *gradients = replay(batch, torch.full((), step, device=batch[0].device))
         self.eager.descend(gradients, step)
         return row
 
-    def replay_for(self, batch: Tensor) -> Gradients:
-        """The replay for batches of this shape; captured the first time."""
-        if batch.shape not in self.replays:
+    def replay_for(self, batch: Batch) -> Gradients:
+        """The replay for batches of these shapes; captured the first time."""
+        shapes = _shapes(batch)
+        if shapes not in self.replays:
             graph = self._trace(batch)
-            self.replays[batch.shape] = compiled_gradients(graph) if self.compiles else graph
-        return self.replays[batch.shape]
+            self.replays[shapes] = compiled_gradients(graph) if self.compiles else traced_gradients(graph)
+        return self.replays[shapes]
 
-    def epoch(self, batches: Iterable[Tensor], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
+    def epoch(self, batches: Iterable[Batch], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
         """Take a step on every batch, one by one."""
         for step, batch in enumerate(batches, start=first_step):
-            yield [len(batch)], self(batch, step).unsqueeze(0)
+            yield [len(batch[0])], self(batch, step).unsqueeze(0)
 
-    def _trace(self, batch: Tensor) -> StepGraph:
-        given = [batch, torch.full((), 0, device=batch.device)]
-        kept = [*self.parameters, *self.buffers]
+    def _trace(self, batch: Batch) -> StepGraph:
+        given = [*batch, torch.full((), 0, device=batch[0].device)]
+        kept, count = [*self.parameters, *self.buffers], len(batch)
         with undone(kept):
-            return trace(lambda batch, step, *_: self.eager.gradients(batch, step), given, kept)
+            return trace(lambda *inputs: self.eager.gradients(inputs[:count], inputs[count]), given, kept)
 
 
 @dataclass
@@ -111,10 +115,11 @@ class CompiledStepper:
         traced: takes the steps that are left over, such as on a smaller last batch.
         adam: the optimiser.
         step: the step as a function of (x, indices, step, rates), run eagerly.
-        run: the same, captured: rows [S, 3] of S steps from (x, indices [S, B], steps [S], rates [S, numbers]).
+        run: the same, captured: rows [S, 3] of S steps from (x, indices [S, B], steps [S], rates [S, numbers]),
+            S a multiple of ``times``.
         kept: the tensors that it changes.
         batch_size: of its batches.
-        times: S, steps a call.
+        times: steps a replay.
     """
 
     traced: TracedStepper
@@ -130,14 +135,16 @@ class CompiledStepper:
         """Every trainable leaf."""
         return self.traced.parameters
 
-    def take(self, batches: IndexedBatches, calls: int, first_step: int) -> Iterator[tuple[list[int], Tensor]]:
-        """Take the first ``calls`` times ``times`` steps of these batches."""
-        steps, device = calls * self.times, batches.x.device
-        indices = torch.stack(batches.indices[:steps]).split(self.times)
-        numbers = torch.arange(first_step, first_step + steps, device=device).split(self.times)
-        rates = self.rates(first_step, steps).to(device).split(self.times)
-        for given in zip(indices, numbers, rates, strict=True):
-            yield [self.batch_size] * self.times, self.run(batches.x, *given)
+    def take(self, batches: IndexedBatches, steps: int, first_step: int) -> Iterator[tuple[list[int], Tensor]]:
+        """Take the first ``steps`` steps of these batches, a multiple of ``times``."""
+        device = batches.x.device
+        indices = torch.stack(batches.indices[:steps])
+        numbers = torch.arange(first_step, first_step + steps, device=device)
+        rates = self.rates(first_step, steps).to(device)
+        at_once = self.times * max(1, STEPS_A_REPORT // self.times)
+        for given in zip(*(part.split(at_once) for part in (indices, numbers, rates)), strict=True):
+            rows = self.run(batches.x, *given)
+            yield [self.batch_size] * len(rows), rows
 
     def rates(self, first_step: int, steps: int) -> Tensor:
         """What the optimiser reads in these steps: [S, numbers]."""
@@ -145,13 +152,13 @@ class CompiledStepper:
         factors = [eager.rate_factor(step) for step in range(first_step, first_step + steps)]
         return self.adam.rates(factors, eager.lr).to(self.parameters[0].dtype)
 
-    def epoch(self, batches: Iterable[Tensor], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
+    def epoch(self, batches: Iterable[Batch], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
         """Take a step on every batch."""
         assert isinstance(batches, IndexedBatches)
-        calls = sum(len(indices) == self.batch_size for indices in batches.indices) // self.times
-        taken = calls * self.times
-        if calls:
-            yield from self.take(batches, calls, first_step)
+        whole = sum(len(indices) == self.batch_size for indices in batches.indices)
+        taken = whole - whole % self.times
+        if taken:
+            yield from self.take(batches, taken, first_step)
         self.adam.advance(taken)
         rest = IndexedBatches(batches.data, batches.x, batches.indices[taken:])
         yield from self.traced.epoch(rest, first_step + taken)
@@ -181,9 +188,8 @@ def compiled_stepper(traced: TracedStepper, adam: CapturedAdam, batches: Indexed
     code = compiled(graph)
 
     @torch.no_grad()
-    def run(x: Tensor, indices: Tensor, steps: Tensor, rates: Tensor) -> Tensor:
-        (row,) = code([x, indices[0], steps[0], rates[0], *graph.kept])
-        return row.unsqueeze(0)
+    def run(x: Tensor, *each: Tensor) -> Tensor:
+        return torch.stack([code([x, *given, *graph.kept])[0] for given in zip(*each, strict=True)])
 
     return CompiledStepper(traced, adam, step, run, kept, len(indices))
 
@@ -197,12 +203,21 @@ def clipped(gradients: Sequence[Tensor], max_norm: float | None) -> list[Tensor]
     return [gradient * factor for gradient in gradients]
 
 
+def traced_gradients(graph: StepGraph) -> Gradients:
+    """The graph of the loss and its gradient, operation by operation."""
+    return lambda batch, step: graph(*batch, step)
+
+
 def compiled_gradients(graph: StepGraph) -> Gradients:
     """The graph of the loss and its gradient as machine code."""
     code = compiled(graph)
 
     @torch.no_grad()
-    def replay(batch: Tensor, step: Tensor) -> Sequence[Tensor]:
-        return code([batch, step, *graph.kept])
+    def replay(batch: Batch, step: Tensor) -> Sequence[Tensor]:
+        return code([*batch, step, *graph.kept])
 
     return replay
+
+
+def _shapes(batch: Batch) -> tuple[torch.Size, ...]:
+    return tuple(part.shape for part in batch)

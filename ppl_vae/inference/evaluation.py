@@ -12,7 +12,9 @@ import pyro
 import torch
 from torch import Tensor
 
+from ppl_vae.display import card, with_error
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.labels import Batch, with_labels
 from ppl_vae.inference.pair import Program, owner, split_pair
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.terms import Terms, check_data, run_terms
@@ -56,9 +58,20 @@ class Evaluation:
             "kl": self.kl.mean().item(),
         }
 
+    def _repr_html_(self) -> str:
+        found = self.summary()
+        facts = {
+            self.score: with_error(found["elbo"], found["elbo_stderr"], "nats per datum"),
+            "log likelihood": f"{found['log_likelihood']:.3f}",
+            "KL": f"{found['kl']:.3f}, {'in closed form' if self.closed_form else 'by Monte Carlo'}",
+            "data": len(self.elbo),
+            "draws a datum": self.num_particles,
+        }
+        return card("evaluation", facts)
+
 
 @torch.no_grad()
-def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0) -> Evaluation:
+def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0, y: Any = None) -> Evaluation:
     """Evaluate the plain ELBO of every datum.
 
     Args:
@@ -66,10 +79,11 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0) -> Eva
         x: [N, *event_shape].
         num_particles: K draws per datum; the terms are means over them.
         seed: of the draws; torch's global generators are left as they were.
+        y: class labels [N], of a pair that takes them; others do not look at them.
 
     Raises:
-        ModelError: the pair is refused; the site is named.
-        DataError: x is empty, or the model's likelihood has no density for some value of it.
+        ModelError: the pair is refused, the site is named; or it takes labels and there are none.
+        DataError: x is empty, or the model's likelihood has no density for some value of it, or y does not fit.
     """
     model, guide = split_pair(pair)
     if num_particles < 1:
@@ -77,15 +91,17 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0) -> Eva
     x = beside(model, x, guide)
     if x.dim() == 0 or len(x) == 0:
         raise DataError(f"data are empty: shape {list(x.shape)}")
-    check_data(model, x)
+    data = with_labels(model, x, y)
+    check_data(model, *data)
     with evaluating(model, guide, seed=derived_seed(seed, EVALUATION_STREAM), device=x.device):
-        return _in_chunks(model, guide, x, num_particles)
+        return _in_chunks(model, guide, data, num_particles)
 
 
-def _in_chunks(model: Program, guide: Program, x: Tensor, num_particles: int) -> Evaluation:
+def _in_chunks(model: Program, guide: Program, data: Batch, num_particles: int) -> Evaluation:
     closed_form, is_bound, rows = True, True, []
-    for batch in x.split(data_per_chunk(x, num_particles)):
-        terms = run_terms(model, guide, (batch,), {}, num_particles)
+    size = data_per_chunk(data[0], num_particles)
+    for batch in zip(*(part.split(size) for part in data), strict=True):
+        terms = run_terms(model, guide, batch, {}, num_particles)
         kl, closed_form = closed_form_or_monte_carlo(terms)
         is_bound = terms.is_bound
         rows.append(torch.stack([terms.log_likelihood.mean(0), kl.mean(0)]))

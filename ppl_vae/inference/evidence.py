@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.display import card, with_error
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.annealing.annealed import annealed_evidence
 from ppl_vae.inference.importance_weighted import log_mean_exp
+from ppl_vae.inference.labels import Batch, with_labels
 from ppl_vae.inference.log_weights import MEMORY_LIMIT, delta_stderr, prepare, weight_blocks
 from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.randomness import derived_seed
@@ -64,6 +66,18 @@ class Evidence:
         count = len(self.per_datum)
         return self.per_datum.std().item() / math.sqrt(count) if count > 1 else math.nan
 
+    def _repr_html_(self) -> str:
+        facts = {
+            "mean": with_error(self.mean, self.stderr, "nats per datum, the error of the draws"),
+            "over data": with_error(self.mean, self.data_stderr, "nats per datum, the error of draws and data"),
+            "data": len(self.per_datum),
+            "lowest, highest": f"{self.per_datum.min().item():.3f}, {self.per_datum.max().item():.3f} nats",
+            "largest error of a datum": f"{self.per_datum_stderr.max().item():.3g} nats",
+            "method": self.method,
+            "draws a datum": self.num_samples or None,
+        }
+        return card("evidence log p(x)", facts)
+
 
 def log_evidence(
     pair: Any,
@@ -73,9 +87,10 @@ def log_evidence(
     *,
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
+    y: Any = None,
     **annealing: Any,
 ) -> Evidence:
-    """Estimate log p(x) of every datum.
+    """Estimate log p(x) of every datum; log p(x|y) or log p(x, y), as it says, of a pair that takes labels.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
@@ -87,6 +102,7 @@ def log_evidence(
         seed: of the draws; torch's global generators are left as they were.
         memory_limit: bytes that the activations of a pass may take, roughly. Under Gaussian guides the
             importance bound does not depend on it but for rounding.
+        y: class labels [N], of a pair that takes them; others do not look at them.
         **annealing: for "ais" alone: ``num_temperatures``, ``start``, ``num_leapfrog`` of ``annealed_evidence``.
 
     Raises:
@@ -106,15 +122,18 @@ def log_evidence(
     if annealing and method != "ais":
         raise ModelError(f"method {method!r} takes no {', '.join(sorted(annealing))}")
     if method == "exact":
-        return _exact(pair, x)
-    model, guide, data = prepare(pair, x)
+        return _exact(pair, x, y)
+    model, guide, data = prepare(pair, x, y)
+    labels = with_labels(model, data, y)[1:]
     if method == "ais":
         chains = CHAINS if num_samples is None else integer("num_samples", num_samples, least=2)
-        found = annealed_evidence(model, guide, data, chains, seed=seed, memory_limit=memory_limit, **annealing)
+        found = annealed_evidence(
+            model, guide, data, chains, seed=seed, memory_limit=memory_limit, labels=labels, **annealing
+        )
         return Evidence(*found, method, chains)
     draws = IMPORTANCE_DRAWS if num_samples is None else integer("num_samples", num_samples, least=2)
     estimate = jackknife if method == "jackknife" else log_mean_exp
-    bound, stderr = importance_bound(model, guide, data, draws, seed, memory_limit, estimate)
+    bound, stderr = importance_bound(model, guide, data, draws, seed, memory_limit, estimate, labels)
     return Evidence(bound, stderr, method, draws)
 
 
@@ -126,6 +145,7 @@ def importance_bound(
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
     estimate: Any = log_mean_exp,
+    labels: Batch = (),
 ) -> tuple[Tensor, Tensor]:
     """The importance bound of data that are where the pair is, and its standard error: [N] each, nats.
 
@@ -137,10 +157,12 @@ def importance_bound(
         seed: of the draws.
         memory_limit: bytes of a pass.
         estimate: [S, n] -> [n]; ``jackknife`` takes the first order of the bias off.
+        labels: (y,) of a pair that takes them, [N].
     """
+    stream = derived_seed(seed, STREAM)
     found = [
         (estimate(block.log_weight), delta_stderr(block.log_weight))
-        for block in weight_blocks(model, guide, x, num_samples, derived_seed(seed, STREAM), memory_limit)
+        for block in weight_blocks(model, guide, x, num_samples, stream, memory_limit, labels=labels)
     ]
     bounds, errors = zip(*found, strict=True)
     return torch.cat(bounds), torch.cat(errors)
@@ -160,11 +182,11 @@ def jackknife(log_weight: Tensor) -> Tensor:
     return log_mean_exp(log_weight) - (count - 1) * shift
 
 
-def _exact(pair: Any, x: Any) -> Evidence:
+def _exact(pair: Any, x: Any, y: Any) -> Evidence:
     split_pair(pair)
     if not callable(getattr(pair, "log_evidence", None)):
         raise ModelError(f"{type(pair).__name__} has no log_evidence(x): its evidence is not known exactly")
-    _, _, data = prepare(pair, x)
+    model, _, data = prepare(pair, x, y)
     with torch.no_grad():
-        exact = pair.log_evidence(data).double()
+        exact = pair.log_evidence(*with_labels(model, data, y)).double()
     return Evidence(exact, torch.zeros_like(exact), "exact", 0)

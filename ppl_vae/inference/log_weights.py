@@ -9,6 +9,7 @@ other guides draw from one stream, whose order does.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from ppl_vae.checks import integer
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evaluation import evaluating
 from ppl_vae.inference.importance_weighted import log_mean_exp
+from ppl_vae.inference.labels import Batch
 from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.terms import Terms, check_data, run_terms
@@ -30,6 +32,8 @@ from ppl_vae.randomness import derived_seed
 # What the activations of a pass take, in numbers per number of the decoded batch.
 ACTIVATIONS_PER_OUTPUT = 12
 MEMORY_LIMIT = 1 << 26
+# Of the weights of a block, and of what is made of them at once.
+BYTES_PER_WEIGHT = 64
 
 
 @dataclass(frozen=True)
@@ -51,18 +55,18 @@ class WeightBlock:
     values: Mapping[str, Tensor]
 
 
-def prepare(pair: Any, x: Any) -> tuple[Program, Program, Tensor]:
+def prepare(pair: Any, x: Any, y: Any = None) -> tuple[Program, Program, Tensor]:
     """The two programs, and data that the model has judged, where its parameters are.
 
     Raises:
-        ModelError: it is no pair, or the data have another event shape.
-        DataError: x is empty, or some value is outside the likelihood's support.
+        ModelError: it is no pair, or the data have another event shape; or it takes labels and there are none.
+        DataError: x is empty, or some value is outside the likelihood's support, or y does not fit.
     """
     model, guide = split_pair(pair)
     data = beside(model, x, guide)
     if data.dim() == 0 or len(data) == 0:
         raise DataError(f"data are empty: shape {list(data.shape)}")
-    check_data(model, data)
+    check_data(model, data, y)
     return model, guide, data
 
 
@@ -74,6 +78,7 @@ def weight_blocks(
     seed: int,
     memory_limit: int = MEMORY_LIMIT,
     keep_values: bool = False,
+    labels: Batch = (),
 ) -> Iterator[WeightBlock]:
     """The weights of x, block by block, without gradients.
 
@@ -85,23 +90,27 @@ def weight_blocks(
         seed: of the draws; torch's generators are left as they were.
         memory_limit: bytes that the activations of a pass may take, roughly; at least 64 draws of one datum.
         keep_values: whether blocks hold the draws.
+        labels: (y,) of a pair that takes them, [N].
 
     Raises:
         ModelError: the pair is refused, the site is named; or a datum has a weight of NaN or +inf, or none
             above zero: it is named.
     """
     data, draws = pass_size(x, num_samples, memory_limit)
-    for first in range(0, len(x), data):
-        batch = x[first : first + data]
-        passes = []
+    # Many columns are judged together; where draws are kept they are what takes room.
+    columns = 1 if keep_values else memory_limit // (BYTES_PER_WEIGHT * num_samples * data)
+    size = data * max(1, columns)
+    for first in range(0, len(x), size):
+        block = _Block(num_samples, len(x[first : first + size]), x.device, keep_values)
         # Entered anew for every block: a generator would else leave its state in the caller's hands.
         with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, first), device=x.device):
-            for start in range(0, num_samples, draws):
-                size = min(draws, num_samples - start)
-                noise = TiledNoise(seed, start, first, size, len(batch))
-                terms = run_terms(model, guide, (batch,), {}, size, draw_handler=noise)
-                passes.append(_one_pass(terms, keep_values))
-        yield _joined(first, passes, num_samples)
+            for datum, draw in itertools.product(range(0, block.num_data, data), range(0, num_samples, draws)):
+                given = slice(first + datum, first + min(datum + data, block.num_data))
+                batch = tuple(part[given] for part in (x, *labels))
+                count = min(draws, num_samples - draw)
+                noise = TiledNoise(seed, draw, given.start, count, len(batch[0]))
+                block.add(draw, datum, run_terms(model, guide, batch, {}, count, draw_handler=noise))
+        yield block.finished(first)
 
 
 def pass_size(x: Tensor, num_samples: int, memory_limit: int = MEMORY_LIMIT) -> tuple[int, int]:
@@ -117,30 +126,32 @@ def pass_size(x: Tensor, num_samples: int, memory_limit: int = MEMORY_LIMIT) -> 
     return data, max(draws - draws % TILE_PARTICLES, 1) if TILE_PARTICLES < draws < num_samples else draws
 
 
-@dataclass(frozen=True)
-class _Pass:
-    log_weight: Tensor
-    magnitude: Tensor
-    eps: float
-    values: Mapping[str, Tensor]
+class _Block:
+    """The weights of some neighbouring data, while they are being computed."""
 
+    def __init__(self, num_samples: int, num_data: int, device: torch.device, keep_values: bool) -> None:
+        self.num_data, self.keep_values = num_data, keep_values
+        self.log_weight = torch.empty(num_samples, num_data, dtype=torch.float64, device=device)
+        self.magnitude = torch.zeros(num_data, dtype=torch.float64, device=device)
+        self.eps = 0.0
+        self.values: list[dict[str, Tensor]] = []
 
-def _one_pass(terms: Terms, keep_values: bool) -> _Pass:
-    magnitude = terms.log_likelihood.abs() + terms.log_prior.abs() + terms.log_guide.abs()
-    return _Pass(
-        terms.log_weight.double(),
-        magnitude.double().sum(0),
-        torch.finfo(terms.log_likelihood.dtype).eps,
-        {name: site.value for name, site in terms.sites.items()} if keep_values else {},
-    )
+    def add(self, draw: int, datum: int, terms: Terms) -> None:
+        """The terms of a pass [K, n] whose first draw and datum these are."""
+        count, size = terms.log_likelihood.shape
+        self.log_weight[draw : draw + count, datum : datum + size] = terms.log_weight
+        magnitude = terms.log_likelihood.abs().add_(terms.log_prior.abs()).add_(terms.log_guide.abs())
+        self.magnitude[datum : datum + size] += magnitude.sum(0, dtype=torch.float64)
+        self.eps = torch.finfo(terms.log_likelihood.dtype).eps
+        if self.keep_values:
+            self.values.append({name: site.value for name, site in terms.sites.items()})
 
-
-def _joined(first: int, passes: list[_Pass], num_samples: int) -> WeightBlock:
-    log_weight = torch.cat([p.log_weight for p in passes])
-    require_weights(log_weight, first)
-    magnitude = torch.stack([p.magnitude for p in passes]).sum(0) / num_samples
-    values = {name: torch.cat([p.values[name] for p in passes]) for name in passes[0].values}
-    return WeightBlock(first, log_weight, magnitude, passes[0].eps, values)
+    def finished(self, first: int) -> WeightBlock:
+        """All of them; ``first`` is the index of the first datum."""
+        require_weights(self.log_weight, first)
+        names = self.values[0] if self.values else {}
+        values = {name: torch.cat([each[name] for each in self.values]) for name in names}
+        return WeightBlock(first, self.log_weight, self.magnitude / len(self.log_weight), self.eps, values)
 
 
 def require_weights(log_weight: Tensor, first: int) -> None:

@@ -109,7 +109,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Minus the sum over the data: a scalar with gradients. The first batch of a pair is judged by value."""
-        self._judge_once(model, args)
+        self._judge_once(model, args, kwargs)
         terms = self.run(model, guide, *args, **kwargs)
         return self.forward(terms) * (terms.log_likelihood.shape[1] * terms.data_scale)
 
@@ -129,11 +129,11 @@ class Objective(pyro.infer.ELBO, nn.Module):
         # Pyro's base class asks for it; ours works on Terms and never calls it.
         return get_importance_trace("flat", 1, model, guide, args, kwargs)
 
-    def _judge_once(self, model: Program, args: tuple[Any, ...]) -> None:
+    def _judge_once(self, model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         judged = owner(model)
         if judged is None or judged in self._judged or not args:
             return
-        check_data(model, args[0])
+        check_data(model, *args, **kwargs)
         self._judged.add(judged)
 
 
@@ -181,7 +181,7 @@ class Estimator(Objective):
             ModelError: the pair is refused; the site is named.
             DataError: the model's likelihood has no density for some value of x.
         """
-        return self.bound(self.run(model, guide, admit(model, x), *args, **kwargs))
+        return self.bound(self.run(model, guide, admit(model, x, *args, **kwargs), *args, **kwargs))
 
     @property
     def estimator(self) -> Estimator:

@@ -99,7 +99,7 @@ class KLWeighting(Weighting, ABC):
             ModelError: the pair is refused, or what is weighted has no value per datum.
             DataError: the model's likelihood has no density for some value of x.
         """
-        return self.bound(self.run(model, guide, admit(model, x), *args, **kwargs))
+        return self.bound(self.run(model, guide, admit(model, x, *args, **kwargs), *args, **kwargs))
 
 
 class Beta(KLWeighting):

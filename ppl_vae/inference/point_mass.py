@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.densities import log_density
 
 
 def is_point(q: Any) -> bool:
@@ -51,5 +52,4 @@ def log_prior(site: str, p: Any, value: Tensor) -> Tensor:
             f"site {site!r}: the prior is improper, so there is no p(x), no ELBO and no evidence; "
             "use ReconstructionLikelihood"
         )
-    density: Tensor = p.log_prob(value)
-    return density
+    return log_density(p, value)

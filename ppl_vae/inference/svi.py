@@ -14,15 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
+from ppl_vae.display import card
 from ppl_vae.errors import ConvergenceError, ModelError
 from ppl_vae.inference.captured.step_choice import captured, choose
 from ppl_vae.inference.evaluation import evaluate
+from ppl_vae.inference.labels import Batch
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program
 from ppl_vae.inference.schedules import Schedule
 from ppl_vae.inference.terms import check_data
 from ppl_vae.inference.training import compute
 from ppl_vae.inference.training.batches import IndexedBatches
+from ppl_vae.inference.training.facts import fit_facts
 from ppl_vae.inference.training.manifest import require_same_run
 from ppl_vae.inference.training.preparation import Run, isolated, prepare
 from ppl_vae.inference.training.progress import Progress
@@ -61,6 +64,9 @@ class FitResult:
     manifest: dict[str, Any]
     out_dir: Path | None
 
+    def _repr_html_(self) -> str:
+        return card("fit", *fit_facts(self.history, self.manifest, self.model, self.out_dir))
+
 
 def fit(
     vae: Any,
@@ -87,7 +93,8 @@ def fit(
 
     Args:
         vae: a VAE, a Recipe, any object with ``.model`` and ``.guide``, or a tuple of two Pyro programs.
-        data: a Dataset, a tensor or array [N, *event_shape], or a re-iterable of batches.
+        data: a Dataset, a tensor or array [N, *event_shape], or a re-iterable of batches. A pair that takes labels
+            (``inference.labels``) needs them too: in the Dataset, in a Split, as a tuple (x, y), or in every batch.
         elbo: an estimator's name or an objective. Here and below, an argument that is not given is taken
             from the recipe, and without one it is "analytic-kl".
         epochs: passes over the data (50).
@@ -97,14 +104,14 @@ def fit(
         optimizer: a callable on the list of parameters (Adam); a class, or a partial of one, gets ``lr=`` too.
         schedule: a function of the optimiser step that multiplies the learning rate.
         max_grad_norm: the gradient's global norm is clipped to it.
-        validation: a fraction of the training data, a tensor, or "test" to choose by the test split, which
-            the manifest then says. It alone chooses the best weights and stops early; without it the last
-            weights stay. A seeded 10% where ``patience`` is set.
+        validation: a fraction of the training data, a tensor (with labels as above), or "test" to choose by the
+            test split, which the manifest then says. It alone chooses the best weights and stops early; without it
+            the last weights stay. A seeded 10% where ``patience`` is set.
         patience: stop after this many epochs without a better validation ELBO.
         device: "auto" takes CUDA where there is one; the model stays there.
         compile: True takes the steps in machine code (``inference.capture``), eagerly and with a warning where
             that cannot be; False runs the programs at every step; "auto" does what pays by a stated rule
-            (``inference.captured.step_choice``). The manifest says which it was and why, and a resumed run keeps to it.
+            (``inference.captured.step_choice``). The manifest says which it was and why; a resumed run keeps to it.
         precision: "bf16" runs the two programs under torch.autocast, on CUDA only; weights, losses and Adam stay in
             float32. Where float32 products may be rounded to TF32, ``torch.set_float32_matmul_precision("high")``
             before the call allows it; nothing here changes that switch.
@@ -115,8 +122,9 @@ def fit(
         progress: show a progress bar.
 
     Raises:
-        DataError: data that are empty, not finite, outside the likelihood's support, or fewer than a batch.
-        ModelError: the pair or a setting cannot be used; the site or setting is named.
+        DataError: data that are empty, not finite, outside the likelihood's support, or fewer than a batch; or
+            labels that do not fit.
+        ModelError: the pair or a setting cannot be used, the site or setting is named; or labels are missing.
         ConvergenceError: a number stopped being finite; the weights go back to the last good epoch.
         CheckpointError: ``out_dir`` holds another run, or could not be written.
     """
@@ -153,7 +161,7 @@ def fit(
 
 def _start(run: Run) -> tuple[TrainingState, Stepper]:
     run.objective.reset()
-    weights = collect_weights(run.model, run.guide, run.objective, run.data.example(run.batch_size))
+    weights = collect_weights(run.model, run.guide, run.objective, *run.data.example(run.batch_size))
     parameters = weights.parameters()
     optimizer = run.settings.make_optimizer(parameters)
     reseed(derived_seed(run.seed, TRAINING_STREAM), run.device)
@@ -218,9 +226,10 @@ def _epoch(run: Run, state: TrainingState, steps: Steps, bar: Progress) -> dict[
     next_step, means = run_epoch(steps, batches, epoch, state.step, bar.advance)
     row = {"epoch": epoch, "step": next_step, **means}
     for split in ("validation", "test"):
-        x = getattr(run.data, split)
-        if x is not None:
-            summary = evaluate(run.pair, x, seed=run.seed).summary()
+        held_out = getattr(run.data, split)
+        if held_out is not None:
+            x, *labels = held_out
+            summary = evaluate(run.pair, x, seed=run.seed, y=labels[0] if labels else None).summary()
             row |= {f"{split}_{term}": summary[term] for term in ("elbo", "log_likelihood", "kl")}
             if not math.isfinite(summary["elbo"]):
                 raise ConvergenceError(f"the {split} ELBO is not finite after epoch {epoch}: {summary['elbo']:g}")
@@ -228,10 +237,10 @@ def _epoch(run: Run, state: TrainingState, steps: Steps, bar: Progress) -> dict[
     return row | {"seconds": time.perf_counter() - started}
 
 
-def _judged(model: Program, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+def _judged(model: Program, batches: Iterable[Batch]) -> Iterator[Batch]:
     """A user's own batches, each judged by its values the first time it passes."""
     for batch in batches:
-        check_data(model, batch)
+        check_data(model, *batch)
         yield batch
 
 

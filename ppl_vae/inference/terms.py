@@ -26,6 +26,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.densities import log_density
+from ppl_vae.inference.labels import check_labels
 from ppl_vae.inference.pair import run_pair
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.point_mass import is_flat, is_point, log_prior, require_density
@@ -203,7 +205,7 @@ def _log_guide(site: Site) -> Tensor:
     # is taken at the value that the model reads; else at the guide's own draw.
     try:
         if site.q_stopped is None:
-            return site.q.log_prob(site.draw)
+            return log_density(site.q, site.draw)
         return site.q_stopped.log_prob(site.value)
     except (KeyError, NotImplementedError):
         raise ModelError(
@@ -273,27 +275,37 @@ def trace_terms(
     """
     if gradient not in get_args(Gradient):
         raise ModelError(f"gradient must be one of {', '.join(get_args(Gradient))}, got {gradient!r}")
-    return run_terms(model, guide, (admit(model, x), *args), kwargs, num_particles, gradient)
+    return run_terms(model, guide, (admit(model, x, *args, **kwargs), *args), kwargs, num_particles, gradient)
 
 
-def check_data(model: Any, x: Any) -> None:
-    """Let a model that knows its data's support judge their values, once before work begins."""
+def check_data(model: Any, x: Any, y: Any = None, *_: Any, **__: Any) -> None:
+    """Let a model that knows its data's support judge their values, and its labels', once before work begins.
+
+    Further arguments of its programs are not looked at.
+    """
     judge = getattr(model, "check_data", None)
     if judge is not None and isinstance(x, Tensor):
         judge(x)
+    check_labels(model, x, y)
 
 
-def admit(model: Any, x: Any) -> Any:
+def admit(model: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Data that a model with a ``check_data`` has judged, where its parameters are; a user's own pass as they are.
 
+    Args:
+        model: the generative program.
+        x: the data.
+        *args: further arguments of the programs; labels are judged with the data.
+        **kwargs: likewise.
+
     Raises:
-        ModelError: x has another event shape.
+        ModelError: x has another event shape, or labels are missing.
         DataError: x is empty, or some value is outside the likelihood's support.
     """
     if not hasattr(model, "check_data"):
         return x
     data = beside(model, x)
-    check_data(model, data)
+    check_data(model, data, *args, **kwargs)
     return data
 
 
@@ -327,7 +339,7 @@ def run_terms(
             mask=q_node["mask"],
         )
     observed = [
-        per_datum(name, node["fn"].log_prob(node["value"]), shape, run.scales[name], node["mask"])
+        per_datum(name, log_density(node["fn"], node["value"]), shape, run.scales[name], node["mask"])
         for name, node in run.observed.items()
     ]
     log_likelihood = sum(observed[1:], start=observed[0])

@@ -60,11 +60,12 @@ def table(seed: int, first: tuple[int, int], shape: tuple[int, int], q: dist.Tor
     (k, n), event = first, q.event_shape
     rows = range(k // TILE_PARTICLES, (k + shape[0] - 1) // TILE_PARTICLES + 1)
     columns = range(n // TILE_DATA, (n + shape[1] - 1) // TILE_DATA + 1)
-    noise = like.new_empty(len(rows), len(columns), TILE_PARTICLES, TILE_DATA, *event)
-    for i, row in enumerate(rows):
-        for j, column in enumerate(columns):
+    noise = like.new_empty(len(rows) * TILE_PARTICLES, len(columns) * TILE_DATA, *event)
+    tile = like.new_empty(TILE_PARTICLES, TILE_DATA, *event)
+    tops = noise.split(TILE_PARTICLES)
+    for row, top in zip(rows, tops, strict=True):
+        for column, part in zip(columns, top.split(TILE_DATA, 1), strict=True):
             generator.manual_seed((seed + column * PARTICLE_TILES + row) & 0xFFFFFFFF)
-            noise[i, j].normal_(generator=generator)
-    whole = noise.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+            part.copy_(tile.normal_(generator=generator))
     k, n = k - rows[0] * TILE_PARTICLES, n - columns[0] * TILE_DATA
-    return whole[k : k + shape[0], n : n + shape[1]]
+    return noise[k : k + shape[0], n : n + shape[1]]

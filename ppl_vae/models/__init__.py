@@ -2,6 +2,12 @@
 
 from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
 from ppl_vae.models.categorical_vae import CategoricalVAE
+from ppl_vae.models.code_prior import AutoregressiveCodes, UniformCodes
+from ppl_vae.models.codebook import Codebook, perplexity
+from ppl_vae.models.completion_baseline import CompletionBaseline
+from ppl_vae.models.completion_vae import CompletionVAE
+from ppl_vae.models.conditional_vae import ConditionalVAE
+from ppl_vae.models.deep_markov_model import DeepMarkovModel
 from ppl_vae.models.flow_posterior import FlowPosterior
 from ppl_vae.models.flow_prior import FlowPrior
 from ppl_vae.models.gaussian_mixture_vae import GaussianMixtureVAE
@@ -24,21 +30,31 @@ from ppl_vae.models.likelihoods import (
 from ppl_vae.models.linear_gaussian import LinearGaussianVAE
 from ppl_vae.models.load import load
 from ppl_vae.models.mixture_posterior import MixturePosterior
+from ppl_vae.models.observed_category import PartlyObservedCategory
 from ppl_vae.models.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
 from ppl_vae.models.priors import DiagonalNormalPrior, MixturePrior, StandardNormalPrior
 from ppl_vae.models.program_pair import ProgramPair
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram
 from ppl_vae.models.semi_amortised_posterior import SemiAmortisedPosterior
+from ppl_vae.models.semi_supervised_vae import SemiSupervisedVAE
 from ppl_vae.models.two_stage import with_post_hoc_prior
 from ppl_vae.models.vae import VAE
 from ppl_vae.models.vamp_prior import VampPrior
+from ppl_vae.models.vq_vae import VQVAE
 
 __all__ = [
     "VAE",
+    "VQVAE",
+    "AutoregressiveCodes",
     "BernoulliLikelihood",
     "CategoricalLikelihood",
     "CategoricalVAE",
+    "Codebook",
+    "CompletionBaseline",
+    "CompletionVAE",
+    "ConditionalVAE",
     "ContinuousBernoulliLikelihood",
+    "DeepMarkovModel",
     "DiagonalNormalPrior",
     "DiagonalPosterior",
     "DiscretisedLogisticLikelihood",
@@ -60,14 +76,18 @@ __all__ = [
     "MixturePosterior",
     "MixturePrior",
     "NegativeBinomialLikelihood",
+    "PartlyObservedCategory",
     "PointPosterior",
     "PoissonLikelihood",
     "ProgramPair",
     "RelaxedBernoulliLikelihood",
     "SemiAmortisedPosterior",
+    "SemiSupervisedVAE",
     "StandardNormalPrior",
     "StudentTLikelihood",
+    "UniformCodes",
     "VampPrior",
     "load",
+    "perplexity",
     "with_post_hoc_prior",
 ]

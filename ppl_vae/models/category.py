@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
@@ -35,6 +36,25 @@ def one_hot(y: Tensor, num_categories: int, like: Tensor) -> Tensor:
     if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < num_categories:
         raise ModelError(f"site 'y': expected categories 0, ..., {num_categories - 1}, got {y.unique().tolist()}")
     return nn.functional.one_hot(y.long(), num_categories).to(like)
+
+
+def indicator(y: Tensor, num_categories: int, like: Tensor) -> Tensor:
+    """Judged labels as one-hot vectors in the precision of ``like``, all zero for a missing one (-1): [*y, C].
+
+    No value is looked at, so that a training step can be captured, as it cannot with torch's own ``one_hot``.
+    """
+    return (y.unsqueeze(-1) == torch.arange(num_categories, device=y.device)).to(like.dtype)
+
+
+def required_labels(y: Tensor, size: int) -> Tensor:
+    """Labels [size], of which no value is looked at.
+
+    Raises:
+        ModelError: y has another shape, or is not of integers.
+    """
+    if y.shape != (size,) or y.is_floating_point():
+        raise ModelError(f"site 'x': expected labels y, integers of shape [{size}], got {y.dtype} {list(y.shape)}")
+    return y
 
 
 def checked_code(z: Tensor, latent_dim: int) -> Tensor:

@@ -9,6 +9,10 @@ from typing import Any
 from ppl_vae.errors import CheckpointError, ModelError
 from ppl_vae.files import read_tensors
 from ppl_vae.models.categorical_vae import CategoricalVAE
+from ppl_vae.models.completion_baseline import CompletionBaseline
+from ppl_vae.models.completion_vae import CompletionVAE
+from ppl_vae.models.conditional_vae import ConditionalVAE
+from ppl_vae.models.deep_markov_model import DeepMarkovModel
 from ppl_vae.models.gaussian_mixture_vae import GaussianMixtureVAE
 from ppl_vae.models.hierarchical_vae import HierarchicalVAE
 from ppl_vae.models.joint_vae import JointVAE
@@ -16,7 +20,9 @@ from ppl_vae.models.ladder_vae import LadderVAE
 from ppl_vae.models.linear_gaussian import LinearGaussianVAE
 from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_config, restore
 from ppl_vae.models.program_pair import ProgramPair
+from ppl_vae.models.semi_supervised_vae import SemiSupervisedVAE
 from ppl_vae.models.vae import VAE
+from ppl_vae.models.vq_vae import VQVAE
 
 # What builds the kind of model that a configuration names.
 KINDS: Mapping[str, Callable[..., ProgramPair]] = {
@@ -26,11 +32,17 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
     "ladder": LadderVAE,
     "categorical": CategoricalVAE,
     "joint": JointVAE,
+    "conditional": ConditionalVAE,
+    "completion": CompletionVAE,
+    "completion-baseline": CompletionBaseline,
     "gaussian-mixture": GaussianMixtureVAE,
+    "vector-quantised": VQVAE,
+    "semi-supervised": SemiSupervisedVAE,
+    "deep-markov": DeepMarkovModel,
 }
 
 # What a user may bring as a module; in a configuration it is null.
-OWN_PARTS = ("network", "likelihood", "prior", "posterior", "guide")
+OWN_PARTS = ("network", "likelihood", "prior", "posterior", "guide", "baseline")
 
 
 def load(path: str | Path, **parts: Any) -> Any:

@@ -13,6 +13,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
+from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
 from ppl_vae.models.likelihood import Likelihood
 from ppl_vae.models.likelihoods import LIKELIHOODS
@@ -74,6 +75,18 @@ class ProgramPair(nn.Module):
             CheckpointError: a file could not be written.
         """
         write_model(Path(path), self.config, self.state_dict())
+
+    def facts(self) -> dict[str, Any]:
+        """What the pair is, by label: its parts, its size, where its parameters are."""
+        parts = {spaced(name): value for name, value in self.config.items() if name != "model"}
+        own = {name: "the user's own" if value is None else value for name, value in parts.items()}
+        like = next(self.parameters())
+        sizes = (sum(p.numel() for p in half.parameters()) for half in (self.model, self.guide))
+        size = "{:,} of the model, {:,} of the guide".format(*sizes)
+        return {**own, "parameters": size, "on": f"{like.device}, {str(like.dtype).removeprefix('torch.')}"}
+
+    def _repr_html_(self) -> str:
+        return card(type(self).__name__, self.facts())
 
 
 def networks(

@@ -49,6 +49,10 @@ class LatentVariableProgram(nn.Module, ABC):
         Raises:
             ModelError: neither x nor size is given, or x has another event shape.
         """
+        return self.run(self.latents, x, size)
+
+    def run(self, latents: Callable[[], Tensor], x: Tensor | None, size: int | None) -> Tensor:
+        """The program with latent sites of the caller's choice, such as those given a condition."""
         if x is not None:
             require_event_shape(x, self.event_shape)
             size = len(x)
@@ -56,7 +60,7 @@ class LatentVariableProgram(nn.Module, ABC):
             raise ModelError("model needs data x, or size= to draw from the prior predictive")
         register(self._name, self)
         with pyro.plate("data", size):
-            z = self.latents()
+            z = latents()
             if x is None:
                 return pyro.sample("x", self.decode(z))
             p = conditioned(self.likelihood, self._features(z), x, len(self.event_shape))

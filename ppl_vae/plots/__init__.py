@@ -1,6 +1,7 @@
 """Matplotlib figures of results: they take numbers, return a Figure, and compute nothing."""
 
 from ppl_vae.plots.arithmetic import plot_latent_arithmetic
+from ppl_vae.plots.attribute_changes import plot_attribute_changes
 from ppl_vae.plots.calibration import plot_calibration
 from ppl_vae.plots.coverage import plot_coverage
 from ppl_vae.plots.estimators import (
@@ -10,7 +11,9 @@ from ppl_vae.plots.estimators import (
     plot_snr,
 )
 from ppl_vae.plots.evidence import plot_evidence_curve
+from ppl_vae.plots.gains import plot_gains
 from ppl_vae.plots.gaps import plot_gaps
+from ppl_vae.plots.image_rows import plot_image_rows
 from ppl_vae.plots.interpolation import plot_interpolations
 from ppl_vae.plots.khat import plot_khat, plot_worst_data
 from ppl_vae.plots.latent_holes import plot_latent_holes
@@ -26,13 +29,16 @@ from ppl_vae.plots.samples import plot_samples
 from ppl_vae.plots.traversals import plot_traversals
 
 __all__ = [
+    "plot_attribute_changes",
     "plot_calibration",
     "plot_coverage",
     "plot_estimator_cost",
     "plot_estimator_values",
     "plot_evidence_curve",
+    "plot_gains",
     "plot_gaps",
     "plot_gradient_variance",
+    "plot_image_rows",
     "plot_interpolations",
     "plot_khat",
     "plot_latent_arithmetic",

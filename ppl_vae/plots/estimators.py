@@ -59,6 +59,9 @@ def plot_estimator_cost(table: xr.Dataset, title: str | None = None) -> Figure:
     _finish_grid(panels, "milliseconds per value and gradient", "gradient variance (trace)")
     for axes in panels:
         _plain_ticks(axes.xaxis)
+        low, high = axes.get_ylim()
+        if high < 10 * low:
+            _plain_ticks(axes.yaxis)
     _cost_legend(figure, of_elbo)
     figure.draw_without_rendering()
     for axes, group in zip(panels, table["group"].to_numpy(), strict=True):

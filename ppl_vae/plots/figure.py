@@ -61,4 +61,4 @@ def style_axes(axes: Axes) -> None:
 def style_ticks(axes: Axes) -> None:
     """Short thin ticks with small labels."""
     axes.tick_params(labelsize=TICK_SIZE, length=3, width=0.6, color=INK, labelcolor=INK)
-    axes.tick_params(which="minor", color=INK, labelcolor=INK)
+    axes.tick_params(which="minor", labelsize=TICK_SIZE, color=INK, labelcolor=INK)

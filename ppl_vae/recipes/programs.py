@@ -6,14 +6,37 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from ppl_vae.inference import Annealed, Enumeration, GumbelSoftmax, MonteCarloKL, Objective, get_elbo, schedules
-from ppl_vae.models import CategoricalVAE, GaussianMixtureVAE, HierarchicalVAE, JointVAE, LadderVAE
+from ppl_vae.inference import (
+    Annealed,
+    ClassifierTerm,
+    Enumeration,
+    GumbelSoftmax,
+    MonteCarloKL,
+    Objective,
+    VectorQuantisation,
+    get_elbo,
+    schedules,
+)
+from ppl_vae.models import (
+    VQVAE,
+    CategoricalVAE,
+    CompletionVAE,
+    ConditionalVAE,
+    DeepMarkovModel,
+    GaussianMixtureVAE,
+    HierarchicalVAE,
+    JointVAE,
+    LadderVAE,
+    SemiSupervisedVAE,
+)
 from ppl_vae.recipes.recipe import Row
 
 
-def warmed_up(estimator: str = "analytic-kl", num_particles: int = 1, steps: int = 5000) -> Annealed:
-    """The KL weight rises linearly from 0 to 1 over ``steps`` steps, so that no level is dropped at once."""
-    return Annealed(get_elbo(estimator, num_particles=num_particles), schedules.linear(steps))
+def warmed_up(
+    estimator: str = "analytic-kl", num_particles: int = 1, steps: int = 5000, first_weight: float = 0.0
+) -> Annealed:
+    """The KL weight rises linearly from ``first_weight`` to 1 in ``steps`` steps: no level is dropped at once."""
+    return Annealed(get_elbo(estimator, num_particles=num_particles), schedules.linear(steps, first_weight))
 
 
 def discrete_objective(
@@ -26,6 +49,20 @@ def discrete_objective(
         return GumbelSoftmax(num_particles, temperature)
     return get_elbo(estimator, num_particles=num_particles)
 
+
+def with_classifier(
+    vae: Any, alpha: float = 1.0, estimator: str = "enumeration", num_particles: int = 1, temperature: float = 0.5
+) -> ClassifierTerm:
+    """What trains a discrete site, and alpha times the cross entropy of q(y|x) with the labels that are known."""
+    return ClassifierTerm(discrete_objective(vae, estimator, num_particles, temperature), alpha)
+
+
+def straight_through(commitment: float = 0.25) -> VectorQuantisation:
+    """The bound by the straight-through gradient, and the commitment."""
+    return VectorQuantisation(commitment=commitment)
+
+
+RELU = {"name": "mlp", "hidden": (400,), "activation": "relu"}
 
 PROGRAMS: Mapping[str, Row] = {
     "hierarchical-vae": Row(
@@ -56,11 +93,45 @@ PROGRAMS: Mapping[str, Row] = {
         elbo=discrete_objective,
         program=JointVAE,
     ),
+    "semi-supervised-vae": Row(
+        "classes from few labels: the label is summed out where it is missing, and a classifier is trained along",
+        "Kingma, Mohamed, Rezende & Welling 2014",
+        {"latent_dim": 50, "num_classes": 10, "network": {"name": "mlp", "hidden": (500,)}, "hidden": (500,)},
+        elbo=with_classifier,
+        program=SemiSupervisedVAE,
+    ),
+    "conditional-vae": Row(
+        "p(x|y) of a known class: the code is what varies within it",
+        "Kingma, Mohamed, Rezende & Welling 2014; Sohn, Lee & Yan 2015",
+        {"latent_dim": 8, "num_classes": 10, "network": RELU},
+        program=ConditionalVAE,
+    ),
+    "completion-vae": Row(
+        "p(hidden quadrants | seen ones) of an image: a baseline network, and a code for which completion it is",
+        "Sohn, Lee & Yan 2015",
+        {"latent_dim": 8, "visible": 1, "network": RELU},
+        program=CompletionVAE,
+    ),
     "gaussian-mixture-vae": Row(
         "clustering: the component of a Gaussian mixture is a latent, summed out",
         "Dilokthanakul et al. 2016; Jiang et al. 2017",
         {"latent_dim": 8, "num_categories": 10},
         elbo=discrete_objective,
         program=GaussianMixtureVAE,
+    ),
+    "deep-markov-model": Row(
+        "sequences: a chain of Gaussian latents with a gated transition, smoothed by an RNN that reads backwards",
+        "Krishnan, Shalit & Sontag 2017",
+        {"latent_dim": 16, "network": {"name": "mlp", "hidden": (64,), "activation": "relu"}},
+        elbo=functools.partial(warmed_up, steps=1000, first_weight=0.2),
+        settings={"max_grad_norm": 10.0},
+        program=DeepMarkovModel,
+    ),
+    "vq-vae": Row(
+        "discrete codes: the nearest of a codebook in every cell, and a prior over them learned cell by cell",
+        "van den Oord, Vinyals & Kavukcuoglu 2017",
+        {"num_cells": 4, "num_codes": 32, "code_dim": 32, "codebook": {"learning": "ema", "decay": 0.95}},
+        elbo=straight_through,
+        program=VQVAE,
     ),
 }

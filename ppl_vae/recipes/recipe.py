@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ppl_vae.display import card
 from ppl_vae.inference import AnalyticKL, Objective
 from ppl_vae.models import VAE, ProgramPair
 
@@ -18,6 +19,10 @@ class Recipe:
     vae: Any
     elbo: Objective
     settings: Mapping[str, Any]
+
+    def _repr_html_(self) -> str:
+        objective = {"objective": " ".join(repr(self.elbo).split()), "settings": self.settings}
+        return card(f"recipe {self.name}", {"model": type(self.vae).__name__, **self.vae.facts(), **objective})
 
 
 @dataclass(frozen=True)

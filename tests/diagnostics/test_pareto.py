@@ -41,6 +41,13 @@ def test_equals_arviz_on_light_and_bounded_tails():
     assert (found.khat < 0).any()
 
 
+def test_equals_arviz_where_products_of_factors_leave_the_range():
+    """Weights over hundreds of orders of magnitude: the mean of logarithms is taken factor by factor."""
+    excess = normal(1000).mul(60).sort(0).values[-95:].sub(normal(1000).mul(60).amax(0)).exp()
+    assert (excess[-1] / excess[23]).max() > 1e100
+    assert_as_arviz(normal(1000) * 60)
+
+
 def test_equals_arviz_with_ties_few_distinct_values_and_zeros():
     ties = (normal(1000) * 2).round() / 2
     assert_as_arviz(ties, sort=True)

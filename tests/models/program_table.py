@@ -15,16 +15,25 @@ SMALL = {"network": MLP((8,)), "likelihood": "bernoulli"}
 
 @dataclass(frozen=True)
 class Program:
-    """How to make it, its latent sites in the order of each program, and what trains it."""
+    """How to make it, its latent sites in the order of each program, and what trains it.
+
+    ``num_classes`` is that of one that takes labels; ``completes`` one that draws nothing without data.
+    """
 
     name: str
     make: Callable[..., models.ProgramPair]
     guide_sites: tuple[str, ...]
     model_sites: tuple[str, ...]
     objectives: dict = field(default_factory=dict)
+    num_classes: int = 0
+    completes: bool = False
 
     def __str__(self):
         return self.name
+
+    def labels(self, x):
+        """(y,) of data, or nothing for a program that takes none."""
+        return (torch.arange(len(x)) % self.num_classes,) if self.num_classes else ()
 
     def pair(self, seed=0, **options):
         return self.make(SHAPE, seed=seed, **{**SMALL, **options})
@@ -35,6 +44,8 @@ def made(kind, **options):
 
 
 REPARAMETERISED = {"monte-carlo-kl": inf.MonteCarloKL(2), "sticking-the-landing": inf.StickingTheLanding(2)}
+
+ANALYTIC = {**REPARAMETERISED, "analytic-kl": inf.AnalyticKL(2), "iwae": inf.ImportanceWeighted(3)}
 
 
 def discrete(configurations):
@@ -83,6 +94,13 @@ PROGRAMS = [
         ("y",),
         discrete(9),
     ),
+    Program(
+        "vector-quantised",
+        made(models.VQVAE, num_cells=3, num_codes=4, code_dim=2),
+        ("z",),
+        ("z",),
+        {"analytic-kl": inf.AnalyticKL(), "monte-carlo-kl": inf.MonteCarloKL(2)},
+    ),
     Program("joint", made(models.JointVAE, latent_dim=2, num_categories=4), ("y", "z"), ("y", "z"), discrete(4)),
     Program(
         "joint-full",
@@ -92,11 +110,49 @@ PROGRAMS = [
         discrete(4),
     ),
     Program(
+        "semi-supervised",
+        made(models.SemiSupervisedVAE, latent_dim=2, num_classes=4, hidden=(5,)),
+        ("y", "z"),
+        ("y", "z"),
+        discrete(4),
+    ),
+    Program(
+        "conditional",
+        made(models.ConditionalVAE, latent_dim=2, num_classes=3, hidden=(5,)),
+        ("z",),
+        ("z",),
+        ANALYTIC,
+        num_classes=3,
+    ),
+    Program(
+        "conditional-prior",
+        made(models.ConditionalVAE, latent_dim=2, num_classes=3, hidden=(5,), prior="conditional"),
+        ("z",),
+        ("z",),
+        ANALYTIC,
+        num_classes=3,
+    ),
+    Program(
+        "completion",
+        made(models.CompletionVAE, latent_dim=2, visible=2, baseline=MLP((6,))),
+        ("z",),
+        ("z",),
+        ANALYTIC,
+        completes=True,
+    ),
+    Program(
         "gaussian-mixture",
         made(models.GaussianMixtureVAE, latent_dim=2, num_categories=4, hidden=(5,)),
         ("y", "z"),
         ("y", "z"),
         discrete(4),
+    ),
+    Program(
+        "deep-markov",
+        made(models.DeepMarkovModel, latent_dim=4, hidden=5, transition_hidden=6),
+        ("z1", "z2", "z3"),
+        ("z1", "z2", "z3"),
+        {**REPARAMETERISED, "analytic-kl": inf.AnalyticKL(2), "iwae": inf.ImportanceWeighted(3)},
     ),
 ]
 

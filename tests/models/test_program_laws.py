@@ -11,9 +11,11 @@ from pyro import poutine
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.labels import at_labels
 from tests.models.program_table import PROGRAMS, SHAPE, data
 
 every_program = pytest.mark.parametrize("program", PROGRAMS, ids=str)
+every_drawable = pytest.mark.parametrize("program", [p for p in PROGRAMS if not p.completes], ids=str)
 every_objective = pytest.mark.parametrize(
     ("program", "name"),
     [(program, name) for program in PROGRAMS for name in program.objectives],
@@ -24,10 +26,10 @@ every_objective = pytest.mark.parametrize(
 @every_objective
 def test_every_parameter_receives_a_gradient_from_a_finite_bound(program, name):
     pair, x = program.pair(), data()
-    bound = program.objectives[name].per_datum(pair.model, pair.guide, x)
+    bound = program.objectives[name].per_datum(pair.model, pair.guide, x, *program.labels(x))
     assert bound.shape == (4,)
     assert torch.isfinite(bound).all()
-    program.objectives[name](pair.model, pair.guide)(x).backward()
+    program.objectives[name](pair.model, pair.guide)(x, *program.labels(x)).backward()
     for parameter_name, parameter in pair.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert torch.isfinite(parameter.grad).all(), parameter_name
@@ -40,15 +42,15 @@ def test_the_value_equals_stock_pyro_on_the_same_draws(program):
     pair, x, losses = program.pair(), data(), []
     for elbo in (inf.MonteCarloKL(), pyro.infer.Trace_ELBO()):
         torch.manual_seed(3)
-        losses.append(elbo.loss(pair.model, pair.guide, x))
+        losses.append(elbo.loss(pair.model, pair.guide, x, *program.labels(x)))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 @every_program
 def test_sites_stand_in_one_plate_in_the_declared_order(program):
     pair, x = program.pair(), data()
-    guide = poutine.trace(pair.guide).get_trace(x)
-    model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(x)
+    guide = poutine.trace(pair.guide).get_trace(x, *program.labels(x))
+    model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(x, *program.labels(x))
     assert guide.stochastic_nodes == ["data", *program.guide_sites]
     assert model.stochastic_nodes == ["data", *program.model_sites]
     assert model.observation_nodes == ["x"]
@@ -62,16 +64,18 @@ def test_sites_stand_in_one_plate_in_the_declared_order(program):
 def test_a_datum_and_a_particle_are_each_for_itself(program):
     """The joint density of three particles of four data, and that of one particle of one datum alone."""
     pair, x = program.pair().double(), data().double()
-    terms = inf.trace_terms(pair.model, pair.guide, x, num_particles=3, gradient="score")
+    labels = program.labels(x)
+    terms = inf.trace_terms(pair.model, pair.guide, x, *labels, num_particles=3, gradient="score")
     values = {name: site.value[1:2, 2:3] for name, site in terms.sites.items()}
-    alone = inf.joint.log_joint(pair.model, x[2:3], values)
+    model, guide = (at_labels(half, tuple(y[2:3] for y in labels)) for half in (pair.model, pair.guide))
+    alone = inf.joint.log_joint(model, x[2:3], values)
     torch.testing.assert_close(alone.log_prior[0, 0], terms.log_prior[1, 2])
     torch.testing.assert_close(alone.log_likelihood[0, 0], terms.log_likelihood[1, 2])
-    guide_alone = inf.joint.terms_at(pair.model, pair.guide, x[2:3], values).log_guide
+    guide_alone = inf.joint.terms_at(model, guide, x[2:3], values).log_guide
     torch.testing.assert_close(guide_alone[0, 0], terms.log_guide[1, 2])
 
 
-@every_program
+@every_drawable
 def test_draws_are_data_of_the_likelihood_and_samples_their_means(program):
     pair = program.pair()
     x = pair.model(size=16)
@@ -92,12 +96,18 @@ def test_draws_are_data_of_the_likelihood_and_samples_their_means(program):
 @every_program
 def test_reconstructions_are_means_of_the_likelihood(program):
     pair, x = program.pair(), data()
-    found = pair.reconstruct(x)
+    labels = program.labels(x)
+    found = pair.reconstruct(x, *labels)
     assert found.shape == x.shape
     assert not found.requires_grad
-    assert 0 < found.min() < found.max() < 1
-    assert torch.equal(pair.reconstruct(x), found)
-    torch.testing.assert_close(pair.reconstruct(x[2:3]), found[2:3])
+    if program.completes:
+        seen = ~pair.model.likelihood.hidden
+        assert torch.equal(found[:, seen], x[:, seen])
+        assert not torch.equal(found, x)
+    else:
+        assert 0 < found.min() < found.max() < 1
+    assert torch.equal(pair.reconstruct(x, *labels), found)
+    torch.testing.assert_close(pair.reconstruct(x[2:3], *(y[2:3] for y in labels)), found[2:3])
 
 
 @every_program
@@ -111,8 +121,8 @@ def test_save_and_load_give_the_same_numbers_bit_for_bit(program, tmp_path):
     loaded = pv.load(tmp_path / "model")
     assert type(loaded) is type(pair)
     assert loaded.config == pair.config
-    assert torch.equal(loaded.reconstruct(x), pair.reconstruct(x))
-    assert torch.equal(pv.evaluate(loaded, x, seed=2).elbo, pv.evaluate(pair, x, seed=2).elbo)
+    assert torch.equal(loaded.reconstruct(x, *program.labels(x)), pair.reconstruct(x, *program.labels(x)))
+    assert torch.equal(elbo_of(program, loaded, x, seed=2), elbo_of(program, pair, x, seed=2))
 
 
 @every_program
@@ -128,11 +138,13 @@ def test_a_seed_gives_the_same_weights_and_leaves_the_generator_alone(program):
 @every_program
 def test_nothing_is_left_in_the_store_and_stock_pyro_sees_every_parameter_once(program):
     pair, x = program.pair(), data()
-    pair.model(x), pair.guide(x), pair.sample(2), pv.evaluate(pair, x)
+    pair.model(x, *program.labels(x)), pair.guide(x, *program.labels(x)), elbo_of(program, pair, x)
+    if not program.completes:
+        pair.sample(2)
     assert len(pyro.get_param_store()) == 0
     found = list(pyro.infer.Trace_ELBO()(pair.model, pair.guide).parameters())
     assert {id(p) for p in found} == {id(p) for p in pair.parameters()}
-    assert len(registered_names(pair, x)) == len(list(pair.parameters()))
+    assert len(registered_names(program, pair, x)) == len(list(pair.parameters()))
 
 
 @every_program
@@ -140,48 +152,54 @@ def test_nothing_is_left_in_the_store_and_stock_pyro_sees_every_parameter_once(p
 def test_copies_have_numbers_and_a_registration_of_their_own(program, twin):
     pair, x = program.pair(), data()
     other = twin(pair)
-    assert torch.equal(other.reconstruct(x), pair.reconstruct(x))
-    assert registered_names(pair, x).isdisjoint(registered_names(other, x))
-    before = pv.evaluate(pair, x).elbo
+    assert torch.equal(other.reconstruct(x, *program.labels(x)), pair.reconstruct(x, *program.labels(x)))
+    assert registered_names(program, pair, x).isdisjoint(registered_names(program, other, x))
+    before = elbo_of(program, pair, x)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.zero_()
-    assert torch.equal(pv.evaluate(pair, x).elbo, before)
-    assert not torch.equal(pv.evaluate(other, x).elbo, before)
+    assert torch.equal(elbo_of(program, pair, x), before)
+    assert not torch.equal(elbo_of(program, other, x), before)
 
 
 @every_program
 def test_data_of_another_kind_are_refused(program):
     pair = program.pair()
     with pytest.raises(ModelError, match=r"site 'x': expected data of shape \[N, 1, 3, 4\], got \[4, 12\]"):
-        pair.reconstruct(data().flatten(1))
+        pair.reconstruct(data().flatten(1), *program.labels(data()))
     with pytest.raises(DataError, match="likelihood 'bernoulli'"):
-        pv.evaluate(pair, data() * 0.5)
+        elbo_of(program, pair, data() * 0.5)
     with pytest.raises(DataError, match="empty"):
-        pv.evaluate(pair, data()[:0])
+        elbo_of(program, pair, data()[:0])
     with pytest.raises(ModelError, match="model needs data x, or size="):
         pair.model()
 
 
-@every_program
+@every_drawable
 def test_missing_pixels_are_left_out_of_the_likelihood(program):
     """With NaN for a pixel the log likelihood is that of the others, at the same draws."""
     pair = program.pair(likelihood={"name": "missing-pixels", "of": "bernoulli"}).double()
     x = data().double()
     holes = x.clone()
     holes[:, 0, 1, 2] = float("nan")
-    terms = inf.trace_terms(pair.model, pair.guide, holes, gradient="score")
+    labels = program.labels(x)
+    terms = inf.trace_terms(pair.model, pair.guide, holes, *labels, gradient="score")
+    model = at_labels(pair.model, labels)
     values = {name: site.value for name, site in terms.sites.items()}
-    whole, rest = (inf.joint.log_joint(pair.model, given, values).log_likelihood for given in (x, holes))
+    whole, rest = (inf.joint.log_joint(model, given, values).log_likelihood for given in (x, holes))
     flipped = x.clone()
     flipped[:, 0, 1, 2] = 1 - x[:, 0, 1, 2]
-    other = inf.joint.log_joint(pair.model, flipped, values).log_likelihood
+    other = inf.joint.log_joint(model, flipped, values).log_likelihood
     torch.testing.assert_close((whole - rest).exp() + (other - rest).exp(), torch.ones(1, 4, dtype=torch.float64))
 
 
-def registered_names(pair, x):
+def elbo_of(program, pair, x, seed=0):
+    return pv.evaluate(pair, x, seed=seed, y=next(iter(program.labels(x)), None)).elbo
+
+
+def registered_names(program, pair, x):
     """Under which names the parameters appear to a Pyro handler."""
     names = set()
-    for program in (pair.model, pair.guide):
-        names |= set(poutine.trace(program).get_trace(x).param_nodes)
+    for half in (pair.model, pair.guide):
+        names |= set(poutine.trace(half).get_trace(x, *program.labels(x)).param_nodes)
     return names

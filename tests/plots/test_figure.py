@@ -53,6 +53,7 @@ FIGURES = {
     "snr": lambda **kw: plots.plot_snr(along("num_particles", (1, 4, 16)), **kw),
     "gradient_variance": lambda **kw: plots.plot_gradient_variance(along("epoch", (1, 5)), **kw),
     "rate_distortion": lambda **kw: plots.plot_rate_distortion(compared(), **kw),
+    "gains": lambda **kw: plots.plot_gains({"flow": (0.4, 0.1)}, **kw),
     "gaps": lambda **kw: plots.plot_gaps(split_gaps(), **kw),
     "reference": lambda **kw: plots.plot_reference(two_sets(), **kw),
     "khat": lambda **kw: plots.plot_khat(made_khat(), **kw),

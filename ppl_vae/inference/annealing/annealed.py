@@ -21,6 +21,7 @@ from ppl_vae.inference.annealing.slope import Slope
 from ppl_vae.inference.annealing.unconstrained import LatentPath, Start
 from ppl_vae.inference.evaluation import evaluating
 from ppl_vae.inference.importance_weighted import log_mean_exp
+from ppl_vae.inference.labels import Batch, at_labels
 from ppl_vae.inference.log_weights import ACTIVATIONS_PER_OUTPUT, MEMORY_LIMIT, delta_stderr, require_weights
 from ppl_vae.inference.pair import Program
 from ppl_vae.randomness import derived_seed
@@ -81,6 +82,7 @@ def annealed_evidence(
     num_leapfrog: int = 10,
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
+    labels: Batch = (),
 ) -> tuple[Tensor, Tensor]:
     """log p(x) by annealed importance sampling with HMC, and its standard error: [N] each, nats.
 
@@ -94,6 +96,7 @@ def annealed_evidence(
         num_leapfrog: leapfrog steps of a trajectory.
         seed: of all draws; torch's global generators are left as they were.
         memory_limit: bytes that the activations of a pass may take, roughly.
+        labels: (y,) of a pair that takes them, [N].
 
     Raises:
         ModelError: a latent site is discrete or has no density where the path needs one; it is named. Or a
@@ -105,7 +108,8 @@ def annealed_evidence(
     for first in range(0, len(x), size):
         batch = x[first : first + size]
         with evaluating(model, guide, seed=derived_seed(seed, STREAM, first), device=x.device):
-            path = LatentPath(model, guide, batch, start)
+            given = tuple(part[first : first + size] for part in labels)
+            path = LatentPath(at_labels(model, given), at_labels(guide, given), batch, start)
             hmc = pilot_run(path, betas, num_chains, num_leapfrog)
             log_weight = annealed_weights(state_at(path, path.draw(num_chains)), betas, hmc)
         require_weights(log_weight, first)

@@ -18,6 +18,7 @@ from pyro.distributions.transforms import Transform
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import biject_to
+from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.joint import log_joint, terms_at
@@ -34,6 +35,18 @@ class _Coordinates:
     transform: Transform
     event_shape: torch.Size
     size: int
+
+
+def to_support(p: dist.TorchDistribution) -> Transform:
+    """The bijection from R^d to where p lives; of a mixture, to where its components live.
+
+    Raises:
+        NotImplementedError: torch knows none.
+    """
+    support: Any = p.support
+    if isinstance(support, MixtureSameFamilyConstraint):
+        support = support.base_constraint
+    return biject_to(support)
 
 
 class LatentPath:
@@ -140,7 +153,7 @@ def _coordinates(name: str, p: dist.TorchDistribution) -> _Coordinates:
     try:
         if p.support is None:
             raise NotImplementedError
-        transform = None if p.support.is_discrete else biject_to(p.support)
+        transform = None if p.support.is_discrete else to_support(p)
     except NotImplementedError:
         raise ModelError(f"site {name!r}: {type(p).__name__} has no known transform to the real numbers") from None
     if transform is None:
@@ -152,7 +165,7 @@ def _coordinates(name: str, p: dist.TorchDistribution) -> _Coordinates:
 def _require_fixed_supports(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
     """Both runs must map the same numbers alike, or a support depends on what another site has drawn."""
     for name, node in first.items():
-        one, two = (biject_to(run["fn"].support) for run in (node, second[name]))
+        one, two = (to_support(run["fn"]) for run in (node, second[name]))
         free = torch.zeros_like(one.inv(node["value"]))
         a, b = one(free), two(free.expand(2, *free.shape))
         if not torch.allclose(a.expand_as(b), b):

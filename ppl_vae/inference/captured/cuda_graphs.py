@@ -40,11 +40,14 @@ def cuda_graph_stepper(traced: TracedStepper, adam: CapturedAdam, batches: Index
 
         replay, rows = _recorded(all_steps, device)
 
-    def run(x: Tensor, indices: Tensor, steps: Tensor, rates: Tensor) -> Tensor:
-        for buffer, value in zip(given, (indices, steps, rates), strict=True):
-            buffer.copy_(value)
-        replay()
-        return rows.clone()
+    def run(x: Tensor, *each: Tensor) -> Tensor:
+        taken = []
+        for values in zip(*(part.split(times) for part in each), strict=True):
+            for buffer, value in zip(given, values, strict=True):
+                buffer.copy_(value)
+            replay()
+            taken.append(rows.clone())
+        return torch.cat(taken)
 
     return CompiledStepper(traced, adam, step, run, kept, len(first), times)
 

@@ -20,6 +20,7 @@ from ppl_vae.inference.capture import CompiledStepper, TracedStepper, compiled_s
 from ppl_vae.inference.captured.adam import captured_adam
 from ppl_vae.inference.captured.cuda_graphs import cuda_graph_stepper
 from ppl_vae.inference.captured.inductor import missing_compiler
+from ppl_vae.inference.labels import Batch
 from ppl_vae.inference.training.batches import IndexedBatches
 from ppl_vae.inference.training.steps import Stepper, Steps
 
@@ -72,7 +73,7 @@ def choose(compile: bool | str, total_steps: int | None, flops: int) -> Choice:
 
 
 def captured(
-    choice: Choice, eager: Stepper, buffers: list[Tensor], batches: Iterable[Tensor], insists: bool
+    choice: Choice, eager: Stepper, buffers: list[Tensor], batches: Iterable[Batch], insists: bool
 ) -> tuple[Steps, Choice]:
     """The steps of the chosen mode, or of the next best one that this pair allows, and which it is.
 
@@ -91,7 +92,7 @@ def captured(
 
 
 def _captured(
-    choice: Choice, eager: Stepper, buffers: list[Tensor], batches: Iterable[Tensor], insists: bool
+    choice: Choice, eager: Stepper, buffers: list[Tensor], batches: Iterable[Batch], insists: bool
 ) -> tuple[Steps, Choice]:
     traced = TracedStepper(eager, buffers)
     if not isinstance(batches, IndexedBatches):
@@ -128,7 +129,7 @@ def _require_agreement(captured: TracedStepper, batches: IndexedBatches) -> None
     """Refuse a graph that gives other numbers than the programs do, on two batches and steps of the same draws."""
     eager = captured.eager
     for step, (_, batch) in enumerate(zip(range(2), batches, strict=False)):
-        now = torch.full((), step, device=batch.device)
+        now = torch.full((), step, device=batches.x.device)
         found = []
         for way in (eager.gradients, captured.replay_for(batch)):
             with undone([*eager.parameters, *captured.buffers]):
@@ -140,8 +141,7 @@ def _require_agreement(captured: TracedStepper, batches: IndexedBatches) -> None
 def _require_same_terms(steps: CompiledStepper, batches: IndexedBatches) -> None:
     """Refuse machine code whose terms, before and after an update, are others than the programs' own."""
     whole = [indices for indices in batches.indices if len(indices) == steps.batch_size]
-    calls = 2 if steps.times == 1 and len(whole) > 1 else 1
-    count = calls * steps.times
+    count = min(2, len(whole)) if steps.times == 1 else steps.times
     with undone(steps.kept):
         rates = steps.rates(0, count).to(batches.x.device)
         expected = [
@@ -150,7 +150,7 @@ def _require_same_terms(steps: CompiledStepper, batches: IndexedBatches) -> None
         ]
         buffers = [buffer.clone() for buffer in steps.traced.buffers]
     with undone(steps.kept):
-        found = [rows for _, rows in steps.take(batches, calls, 0)]
+        found = [rows for _, rows in steps.take(batches, count, 0)]
         for ours, theirs in zip(steps.traced.buffers, buffers, strict=True):
             _require_close(ours, theirs)
     _require_close(torch.cat(found), torch.stack(expected))

@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
-aten = torch.ops.aten
+from ppl_vae.inference.captured.rewrites import rewrite
 
 
 @dataclass(frozen=True)
@@ -94,37 +94,6 @@ def functional(graph: StepGraph, decompositions: Any) -> tuple[fx.GraphModule, F
         pure = torch.func.functionalize(lambda *inputs: graph.program(*inputs))
         program = make_fx(pure, decomposition_table=decompositions)(*fakes)
     program.graph.set_codegen(fx.graph.CodeGen())
-    _part_biases(program.graph)
-    _draw_at_once(program.graph)
-    program.graph.eliminate_dead_code()
+    rewrite(program.graph)
     program.recompile()
     return program, mode
-
-
-def _draw_at_once(graph: fx.Graph) -> None:
-    """Draw standard normals in one operation, not into a copy of an empty tensor."""
-    for node in [node for node in graph.nodes if node.target is aten.normal_functional.default]:
-        like = node.args[0]
-        if (
-            node.args[1:] in ((), (0.0, 1.0))
-            and like.target is aten.empty.memory_format
-            and like.meta["val"].is_contiguous()
-        ):
-            options = {"dtype": like.meta["val"].dtype, "device": like.meta["val"].device, "pin_memory": False}
-            with graph.inserting_before(node):
-                drawn = graph.call_function(aten.randn.default, (list(node.meta["val"].shape),), options)
-            drawn.meta["val"] = node.meta["val"]
-            node.replace_all_uses_with(drawn)
-            graph.erase_node(node)
-
-
-def _part_biases(graph: fx.Graph) -> None:
-    """Add a bias after its product, where it fuses with the activation, and is not copied for the product first."""
-    for node in [node for node in graph.nodes if node.target is aten.addmm.default and not node.kwargs]:
-        bias, left, right = node.args
-        with graph.inserting_before(node):
-            product = graph.call_function(aten.mm.default, (left, right))
-            total = graph.call_function(aten.add.Tensor, (product, bias))
-        product.meta["val"] = total.meta["val"] = node.meta["val"]
-        node.replace_all_uses_with(total)
-        graph.erase_node(node)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppl_vae.data import Dataset, binarize
+from ppl_vae.data import Dataset, Split, binarize
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.labels import Batch, arguments, takes_labels
 from ppl_vae.randomness import derived_seed
 
 # Streams of random numbers besides the training stream, told apart by a number under the user's seed.
@@ -23,37 +24,46 @@ class TrainingData:
     """What a run is trained, validated and tested on.
 
     Attributes:
-        x: [N, *event_shape], or None where the user's own ``batches`` are iterated.
+        train: x [N, *event_shape], and y [N] where the programs take labels; None where the user's own ``batches``
+            are iterated.
         batches: the user's own batches, iterated anew in every epoch.
         dynamic: whether x is grey and drawn to 0/1 in every batch.
-        validation: what chooses the best weights, if anything does.
+        validation: what chooses the best weights, if anything does: x, or x and y.
         validation_name: in words, for the manifest.
-        test: evaluated every epoch, chooses nothing.
+        test: evaluated every epoch, chooses nothing: x, or x and y.
         place: device and dtype of the user's own batches; None leaves them.
+        labelled: whether the programs take labels.
     """
 
-    x: Tensor | None
+    train: Batch | None
     batches: Iterable[Any] | None = None
     dynamic: bool = False
-    validation: Tensor | None = None
+    validation: Batch | None = None
     validation_name: str = "none"
-    test: Tensor | None = None
+    test: Batch | None = None
     place: tuple[torch.device, torch.dtype] | None = None
+    labelled: bool = False
 
-    def example(self, size: int = 2) -> Tensor:
+    @property
+    def x(self) -> Tensor | None:
+        """[N, *event_shape], or None where the user's own ``batches`` are iterated."""
+        return None if self.train is None else self.train[0]
+
+    def example(self, size: int = 2) -> Batch:
         """``size`` data, as the model sees them in training; without a draw from any stream.
 
         Raises:
             DataError: there is not one batch.
         """
-        if self.x is not None:
-            return self.x[:size].round() if self.dynamic else self.x[:size]
+        if self.train is not None:
+            x, *labels = (part[:size] for part in self.train)
+            return x.round() if self.dynamic else x, *labels
         first = next(self._own_batches(), None)
         if first is None:
             raise DataError("data are empty: there is not one batch")
         return first
 
-    def epoch(self, epoch: int, batch_size: int, seed: int) -> Iterable[Tensor]:
+    def epoch(self, epoch: int, batch_size: int, seed: int) -> Iterable[Batch]:
         """The batches of one epoch, every datum once, in an order that depends on (seed, epoch) alone."""
         if self.x is None:
             return self._own_batches()
@@ -61,20 +71,26 @@ class TrainingData:
         order = torch.randperm(len(self.x), generator=generator).to(self.x.device)
         return IndexedBatches(self, self.x, order.split(batch_size))
 
-    def batch(self, x: Tensor, indices: Tensor) -> Tensor:
-        """Those data of x [B, *event_shape], binarised if that is to be."""
-        batch = x.index_select(0, indices)
-        return batch.bernoulli() if self.dynamic else batch
+    def batch(self, x: Tensor, indices: Tensor) -> Batch:
+        """Those data of x [B, *event_shape], binarised if that is to be, and their labels."""
+        batch, labels = x.index_select(0, indices), (self.train or ())[1:]
+        chosen = [part.index_select(0, indices) for part in labels]
+        return batch.bernoulli() if self.dynamic else batch, *chosen
 
-    def _own_batches(self) -> Iterator[Tensor]:
+    def _own_batches(self) -> Iterator[Batch]:
         for batch in self.batches or ():
-            x = _tensor(batch[0] if isinstance(batch, tuple | list) else batch)
-            yield x if self.place is None else x.to(*self.place)
+            given, *more = batch if isinstance(batch, tuple | list) else (batch,)
+            x = _tensor(given) if self.place is None else _tensor(given).to(*self.place)
+            yield arguments(self.labelled, x, more[0] if more else None, "a batch")
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TrainingData:
         """The same on a device, as floats of a dtype."""
-        move = {n: t.to(device, dtype) for n in ("x", "validation", "test") if (t := getattr(self, n)) is not None}
-        return replace(self, **move, place=(device, dtype))
+
+        def moved(part: Batch | None) -> Batch | None:
+            return None if part is None else (part[0].to(device, dtype), *(y.to(device) for y in part[1:]))
+
+        train, validation, test = (moved(part) for part in (self.train, self.validation, self.test))
+        return replace(self, train=train, validation=validation, test=test, place=(device, dtype))
 
 
 @dataclass(frozen=True)
@@ -91,47 +107,51 @@ class IndexedBatches:
     x: Tensor
     indices: tuple[Tensor, ...]
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Batch]:
         return (self.data.batch(self.x, indices) for indices in self.indices)
 
 
-def training_data(
-    data: Any, validation: Any, batch_size: int | None, seed: int, allows_missing: bool = False
-) -> TrainingData:
+def training_data(data: Any, validation: Any, batch_size: int | None, seed: int, model: Any = None) -> TrainingData:
     """Sort out what the user gave to ``fit``.
 
     Args:
-        data: a Dataset, a tensor or array [N, *event_shape], or an iterable of batches.
-        validation: None, a fraction of the training data, a tensor or array, or "test".
+        data: a Dataset, a Split, a tensor or array [N, *event_shape], a tuple (x, y) of two such for programs that
+            take labels, or an iterable of batches.
+        validation: None, a fraction of the training data, data in one piece as above, or "test".
         batch_size: checked against the number of data, where one is given.
         seed: of the split.
-        allows_missing: whether NaN stands for a missing coordinate.
+        model: the generative program, which says whether the pair takes labels, and whether NaN in x stands for a
+            missing coordinate; None does neither.
 
     Raises:
-        DataError: empty data, fewer data than a batch, or values that are not finite.
-        ModelError: ``validation`` is none of the above, or asks for what ``data`` does not have.
+        DataError: empty data, fewer data than a batch, values that are not finite, or labels that do not fit.
+        ModelError: ``validation`` is none of the above, or asks for what ``data`` does not have; or labels are
+            needed and there are none.
     """
+    pieces = _Pieces(takes_labels(model), getattr(model, "allows_missing", False))
     if isinstance(data, Dataset):
-        dynamic = data.binarization == "dynamic"
-        train, test = (_finite(split.x, allows_missing) for split in (data.train, data.test))
-        if dynamic and not ((train >= 0) & (train <= 1)).all():
-            raise DataError(f"data set {data.name!r}: values outside [0, 1] cannot be binarised in every batch")
-        found = TrainingData(train, dynamic=dynamic, test=test)
-    elif isinstance(data, Tensor | np.ndarray):
-        found = TrainingData(_finite(_tensor(data), allows_missing))
+        dynamic, name = data.binarization == "dynamic", f"data set {data.name!r}"
+        train, test = (
+            pieces(part, f"{name}, {half} split") for part, half in ((data.train, "train"), (data.test, "test"))
+        )
+        if dynamic and not ((train[0] >= 0) & (train[0] <= 1)).all():
+            raise DataError(f"{name}: values outside [0, 1] cannot be binarised in every batch")
+        found = TrainingData(train, dynamic=dynamic, test=test, labelled=pieces.labelled)
+    elif pieces.is_one(data):
+        found = TrainingData(pieces(data, "the training data"), labelled=pieces.labelled)
     elif isinstance(data, Iterable) and not isinstance(data, Iterator | str):
-        found = TrainingData(None, batches=data)
+        found = TrainingData(None, batches=data, labelled=pieces.labelled)
     else:
         raise DataError(
             f"data must be a Dataset, a tensor, an array or a re-iterable of batches, got {type(data).__name__}"
         )
-    found = _with_validation(found, validation, seed, allows_missing)
+    found = _with_validation(found, validation, seed, pieces)
     if found.x is not None and batch_size is not None and len(found.x) < batch_size:
         raise DataError(f"batch_size {batch_size} is larger than the {len(found.x)} data there are to train on")
     return found
 
 
-def _with_validation(data: TrainingData, validation: Any, seed: int, allows_missing: bool) -> TrainingData:
+def _with_validation(data: TrainingData, validation: Any, seed: int, pieces: _Pieces) -> TrainingData:
     if validation is None:
         return data
     if isinstance(validation, str):
@@ -140,22 +160,49 @@ def _with_validation(data: TrainingData, validation: Any, seed: int, allows_miss
         return replace(data, validation=data.test, validation_name="test")
     if isinstance(validation, float | int):
         return _split(data, validation, seed)
-    held_out = _finite(_tensor(validation), allows_missing)
-    return replace(data, validation=held_out, validation_name=f"{len(held_out)} given data")
+    held_out = pieces(validation, "the validation data")
+    return replace(data, validation=held_out, validation_name=f"{len(held_out[0])} given data")
 
 
 def _split(data: TrainingData, fraction: float, seed: int) -> TrainingData:
-    if data.x is None or not 0 < fraction < 1:
+    if data.train is None or not 0 < fraction < 1:
         raise ModelError(f"validation={fraction} needs a fraction between 0 and 1 and data in one tensor")
-    order = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(derived_seed(seed, SPLIT_STREAM)))
-    size = max(1, round(fraction * len(data.x)))
-    held_out = data.x[order[:size]]
+    count = len(data.train[0])
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(seed, SPLIT_STREAM)))
+    size = max(1, round(fraction * count))
+    held_out, *labels = (part[order[:size]] for part in data.train)
     if data.dynamic:
         held_out = binarize(
             held_out, "stochastic", generator=torch.Generator().manual_seed(derived_seed(seed, BINARIZATION_STREAM))
         )
     name = f"a random {fraction:g} of the training data ({size}), seed {seed}"
-    return replace(data, x=data.x[order[size:]], validation=held_out, validation_name=name)
+    rest = tuple(part[order[size:]] for part in data.train)
+    return replace(data, train=rest, validation=(held_out, *labels), validation_name=name)
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """What programs are given of data in one piece.
+
+    Attributes:
+        labelled: whether they take labels.
+        allows_missing: whether NaN stands for a missing coordinate.
+    """
+
+    labelled: bool
+    allows_missing: bool
+
+    def is_one(self, data: Any) -> bool:
+        """Whether it is data in one piece, and no iterable of batches."""
+        both = self.labelled and isinstance(data, tuple) and len(data) == 2
+        return isinstance(data, Split | Tensor | np.ndarray) or (both and not isinstance(data[0], tuple | list))
+
+    def __call__(self, data: Any, where: str) -> Batch:
+        """A Split, a tuple (x, y), or x alone as x, or x and y."""
+        if isinstance(data, Split):
+            data = data.x, data.y
+        x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
+        return arguments(self.labelled, _finite(_tensor(x), self.allows_missing), y, where)
 
 
 def _finite(x: Tensor, allows_missing: bool) -> Tensor:

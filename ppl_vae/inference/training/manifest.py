@@ -9,7 +9,6 @@ from importlib import metadata
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ppl_vae.data import Dataset, fingerprint
 from ppl_vae.errors import CheckpointError
@@ -24,11 +23,9 @@ def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
     if isinstance(data, Dataset):
         described |= {"name": data.name, "binarization": data.binarization, "source": data.source}
         described |= {"notes": list(data.notes)}
-    for split in ("x", "validation", "test"):
-        tensor = getattr(found, split)
-        if isinstance(tensor, Tensor):
-            label = "train" if split == "x" else split
-            described |= {f"{label}_size": len(tensor), f"{label}_sha256": fingerprint(tensor)}
+    for split in ("train", "validation", "test"):
+        for tensor, of in zip(getattr(found, split) or (), ("", "labels_"), strict=False):
+            described |= {f"{split}_size": len(tensor), f"{split}_{of}sha256": fingerprint(tensor)}
     return described
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.evaluation import evaluation_mode
+from ppl_vae.inference.labels import check_labels
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program, owner, split_pair
 from ppl_vae.inference.placement import own_dtype
@@ -48,7 +49,7 @@ class Run:
         """One step's forward pass, without a trace in any generator."""
         with isolated(self.seed, self.device), evaluation_mode(self.model, self.guide):
             batch = next(iter(self.data.epoch(1, self.batch_size, self.seed)))
-            self.objective.run(self.model, self.guide, batch)
+            self.objective.run(self.model, self.guide, *batch)
 
     def total(self, epochs_done: int) -> int | None:
         """How many data are still to be stepped over."""
@@ -68,8 +69,7 @@ def prepare(
     model, guide = split_pair(pair)
     if settings.patience is not None and settings.validation is None:
         settings = replace(settings, validation=DEFAULT_VALIDATION_FRACTION)
-    allows_missing = getattr(model, "allows_missing", False)
-    found = training_data(data, settings.validation, settings.batch_size, seed, allows_missing)
+    found = training_data(data, settings.validation, settings.batch_size, seed, model)
     limit = DEFAULT_BATCH_SIZE if found.x is None else len(found.x)
     batch_size = settings.batch_size or min(DEFAULT_BATCH_SIZE, limit)
     settings = replace(settings, batch_size=batch_size)
@@ -82,9 +82,12 @@ def prepare(
     found = found.to(device, own_dtype(model, guide, data))
     # A loader of the user's may draw its order from the global stream even to give one example.
     with seeded(seed, device):
-        x = found.x if found.x is not None and not found.dynamic else found.example()
-    for part in (x, found.validation, found.test):
-        check_data(model, part)
+        train = found.example() if found.train is None or found.dynamic else found.train
+    if found.train is not None:
+        check_labels(model, *found.train)
+    for part in (train, found.validation, found.test):
+        if part is not None:
+            check_data(model, *part)
     manifest = {
         "model": describe_pair(pair),
         "data": describe_data(data, found),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ConvergenceError
+from ppl_vae.inference.labels import Batch
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program
 from ppl_vae.inference.schedules import Schedule
@@ -27,7 +28,7 @@ class Steps(Protocol):
     def parameters(self) -> Sequence[Tensor]:
         """Every trainable leaf."""
 
-    def epoch(self, batches: Iterable[Tensor], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
+    def epoch(self, batches: Iterable[Batch], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
         """Take a step on every batch: the sizes of one or more, and their STEP_TERMS [S, 3]."""
 
 
@@ -57,27 +58,27 @@ class Stepper:
     max_grad_norm: float | None = None
     half: torch.dtype | None = None
 
-    def __call__(self, batch: Tensor, step: int) -> Tensor:
-        """Take step number ``step`` (from 0) on [B, *event_shape]; its STEP_TERMS [3]."""
+    def __call__(self, batch: Batch, step: int) -> Tensor:
+        """Take step number ``step`` (from 0) on x [B, *event_shape], and its labels if any; its STEP_TERMS [3]."""
         # Filled on the device: a copy from the host would wait for it.
-        row, *gradients = self.gradients(batch, torch.full((), step, device=batch.device))
+        row, *gradients = self.gradients(batch, torch.full((), step, device=batch[0].device))
         self.descend(gradients, step)
         return row
 
-    def epoch(self, batches: Iterable[Tensor], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
+    def epoch(self, batches: Iterable[Batch], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
         """Take a step on every batch, one by one."""
         for step, batch in enumerate(batches, start=first_step):
-            yield [len(batch)], self(batch, step).unsqueeze(0)
+            yield [len(batch[0])], self(batch, step).unsqueeze(0)
 
-    def gradients(self, batch: Tensor, step: Tensor) -> tuple[Tensor, ...]:
+    def gradients(self, batch: Batch, step: Tensor) -> tuple[Tensor, ...]:
         """STEP_TERMS [3] and the loss's gradient by every parameter; None for one that it does not depend on."""
         # Without its cache, which would outlive the step that is captured.
         with (
             contextlib.nullcontext()
             if self.half is None
-            else torch.autocast(batch.device.type, self.half, cache_enabled=False)
+            else torch.autocast(batch[0].device.type, self.half, cache_enabled=False)
         ):
-            terms = self.objective.run(self.model, self.guide, batch)
+            terms = self.objective.run(self.model, self.guide, *batch)
         loss = self.objective.forward(terms, step)
         gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
         with torch.no_grad():
@@ -107,7 +108,7 @@ def laid_out_as(leaf: Tensor, value: Tensor) -> Tensor:
 
 def run_epoch(
     steps: Steps,
-    batches: Iterable[Tensor],
+    batches: Iterable[Batch],
     epoch: int,
     first_step: int,
     report: Callable[[int, Tensor], None],
@@ -150,6 +151,7 @@ def _require_finite(table: Tensor, steps: Steps, epoch: int, first_step: int) ->
             f"{name} = {value:g}" for name, value in zip(STEP_TERMS, table[index].tolist(), strict=True)
         )
         raise ConvergenceError(f"the loss is not finite at epoch {epoch}, step {first_step + index}: {terms}")
-    if not all(math.isfinite(p.sum().item()) for p in steps.parameters):
+    total = torch.stack([leaf.detach().sum(dtype=torch.float64) for leaf in steps.parameters]).sum()
+    if not math.isfinite(total.item()):
         step = first_step + len(table) - 1
         raise ConvergenceError(f"a weight is not finite after epoch {epoch}, step {step}, though the loss was")

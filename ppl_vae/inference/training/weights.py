@@ -84,8 +84,8 @@ class Weights:
         return named | {f"store.{name}": leaf for name, leaf in self.store.items()}
 
 
-def collect_weights(model: Program, guide: Program, objective: Objective, x: Tensor) -> Weights:
-    """Find the trainable numbers; the pair is run once on x so that its pyro.param sites come to be.
+def collect_weights(model: Program, guide: Program, objective: Objective, *batch: Tensor) -> Weights:
+    """Find the trainable numbers; the pair is run once on a batch so that its pyro.param sites come to be.
 
     Raises:
         ModelError: a pyro.module's name is taken in the parameter store by other tensors, so that training
@@ -94,7 +94,7 @@ def collect_weights(model: Program, guide: Program, objective: Objective, x: Ten
     """
     modules = {"model": owner(model), "guide": owner(guide), "objective": objective}
     with unregistered(), evaluation_mode(model, guide), poutine.trace(param_only=True) as capture:
-        terms = objective.run(model, guide, x)
+        terms = objective.run(model, guide, *batch)
     store = {name: _leaf(name, node) for name, node in capture.trace.nodes.items() if node["type"] == "param"}
     own = {id(p) for module in modules.values() if module is not None for p in module.parameters()}
     weights = Weights(

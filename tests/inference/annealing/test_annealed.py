@@ -32,6 +32,16 @@ def annealing(request):
     return lg, x, path, exact, exact.transition(path, CHAINS, generator), generator
 
 
+@pytest.mark.parametrize("prior", ["mixture", "vamp", "flow"])
+def test_a_prior_over_the_real_numbers_needs_no_transform(prior):
+    vae = pv.VAE((4,), 2, likelihood="gaussian", prior=prior, seed=0)
+    path = LatentPath(vae.model, vae.guide, torch.randn(3, 4, generator=torch.Generator().manual_seed(0)))
+    position = path.draw(5)
+    values, log_jacobian = path.unpack(position)
+    assert torch.equal(values["z"], position)
+    assert not log_jacobian.any()
+
+
 def test_the_schedule_is_wu_et_als():
     betas = sigmoid_schedule(1000)
     raw = [1 / (1 + math.exp(-4 * (2 * t / 1000 - 1))) for t in (0, 250, 1000)]

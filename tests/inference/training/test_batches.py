@@ -22,7 +22,7 @@ class Watching(inf.AnalyticKL):
 
 
 def epochs_of(data, count=2, seed=0, batch_size=BATCH):
-    return [list(data.epoch(epoch, batch_size, seed)) for epoch in range(1, count + 1)]
+    return [[x for (x,) in data.epoch(epoch, batch_size, seed)] for epoch in range(1, count + 1)]
 
 
 def test_an_epoch_has_every_datum_once():
@@ -50,7 +50,7 @@ def test_dynamic_binarisation_draws_anew_in_every_batch_and_leaves_the_data_grey
     orders = [torch.randperm(N) for _ in range(2)]
     draws = []
     for epoch, _ in enumerate(orders, start=1):
-        batches = list(data.epoch(epoch, N, 0))
+        batches = [x for (x,) in data.epoch(epoch, N, 0)]
         draws.append(batches[0])
         assert set(batches[0].unique().tolist()) == {0.0, 1.0}
     # The same data in another order: sorting the column sums would hide a draw that is only permuted.
@@ -66,7 +66,7 @@ def test_dynamic_draws_have_the_grey_values_as_their_means():
     torch.manual_seed(0)
     sums, epochs = torch.zeros(D), 400
     for epoch in range(1, epochs + 1):
-        for batch in data.epoch(epoch, N, 0):
+        for (batch,) in data.epoch(epoch, N, 0):
             sums += batch.sum(0)
     grey = dataset.train.x
     z = (sums / epochs - grey.sum(0)) / ((grey * (1 - grey)).sum(0) / epochs).sqrt()
@@ -76,17 +76,17 @@ def test_dynamic_draws_have_the_grey_values_as_their_means():
 def test_the_split_is_seeded_disjoint_and_complete():
     x = torch.arange(N, dtype=torch.float32)[:, None]
     parts = [training_data(x, 0.2, BATCH, seed) for seed in (0, 0, 1)]
-    assert [(len(p.x), len(p.validation)) for p in parts] == [(40, 10)] * 3
-    assert torch.equal(torch.cat([parts[0].x, parts[0].validation]).sort(0).values, x)
-    assert torch.equal(parts[0].validation, parts[1].validation)
-    assert not torch.equal(parts[0].validation, parts[2].validation)
+    assert [(len(p.x), len(p.validation[0])) for p in parts] == [(40, 10)] * 3
+    assert torch.equal(torch.cat([parts[0].x, *parts[0].validation]).sort(0).values, x)
+    assert torch.equal(parts[0].validation[0], parts[1].validation[0])
+    assert not torch.equal(parts[0].validation[0], parts[2].validation[0])
 
 
 def test_validation_of_dynamic_data_is_drawn_once_to_zeros_and_ones():
     dataset = small_dataset("dynamic")
     first, second = (training_data(dataset, 0.2, BATCH, 0) for _ in range(2))
-    assert set(first.validation.unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(first.validation, second.validation)
+    assert set(first.validation[0].unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(first.validation[0], second.validation[0])
     assert "seed 0" in first.validation_name
 
 
@@ -96,7 +96,7 @@ def test_validation_on_test_only_by_name():
     assert training_data(dataset, 0.2, BATCH, 0).validation_name != "test"
     by_name = training_data(dataset, "test", BATCH, 0)
     assert by_name.validation_name == "test"
-    assert torch.equal(by_name.validation, dataset.test.x)
+    assert torch.equal(by_name.validation[0], dataset.test.x)
     assert len(by_name.x) == N
 
 

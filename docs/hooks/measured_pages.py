@@ -1,0 +1,158 @@
+"""A page of every record in benchmarks/results: what was measured, by the script's own words, and the numbers."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pages import RESULTS, ROOT, add_copy, add_page, add_section, plain, result, table
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+
+# These have pages elsewhere.
+SHOWN_ELSEWHERE = {"digits_recipes", "first_page"}
+MOST_ROWS, MOST_NUMBERS, MOST_COLUMNS = 40, 40, 12
+
+
+def records() -> list[str]:
+    """The names of what was measured."""
+    return [path.stem for path in sorted(RESULTS.glob("*.json")) if path.stem not in SHOWN_ELSEWHERE]
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the pages into the navigation."""
+    pages = [{spoken(name): f"measured/{name}.md"} for name in records()]
+    add_section(config, "Measured", ["measured/index.md", *pages])
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Write the pages, and bring the figures."""
+    lines = [f"- [{spoken(name)}]({name}.md): {headline(name)}" for name in records()]
+    intro = (
+        "# Measured\n\nEach record lies in `benchmarks/results/` with the machine it was made on, and is made "
+        "again by its script in `benchmarks/`. Times are of shared machines: ratios measured side by side mean "
+        "more than seconds.\n\n"
+    )
+    add_page(files, config, "measured/index.md", intro + "\n".join(lines) + "\n")
+    figures = sorted(RESULTS.glob("*.png"))
+    for figure in figures:
+        add_copy(files, config, f"measured/{figure.name}", figure)
+    for name in records():
+        own = [figure.name for figure in figures if belongs(figure.stem, name)]
+        add_page(files, config, f"measured/{name}.md", page(name, own))
+    return files
+
+
+def belongs(figure: str, name: str) -> bool:
+    """Whether a figure is of this record and of no other with a name that fits better."""
+    fitting = [other for other in records() if figure.startswith(other)]
+    if fitting:
+        return max(fitting, key=len) == name
+    return name in source(name) and f"{figure}.png" in source(name)
+
+
+def source(name: str) -> str:
+    """The script that makes a record; empty where it is gone."""
+    path = ROOT / "benchmarks" / f"{name}.py"
+    return path.read_text() if path.exists() else ""
+
+
+def words(name: str) -> str:
+    """The script's own words."""
+    return (ast.get_docstring(ast.parse(source(name))) or "").strip()
+
+
+def headline(name: str) -> str:
+    """Their first line."""
+    return plain(words(name).partition("\n")[0]) or "a record"
+
+
+def spoken(name: str) -> str:
+    """A record's name as a title."""
+    return name.replace("_", " ").replace("mnist", "MNIST").replace("gpu", "GPU").replace("khat", "k-hat")
+
+
+def page(name: str, figures: list[str]) -> str:
+    """One record."""
+    title = spoken(name)
+    head = [f"# {title[0].upper() + title[1:]}\n", words(name) + "\n"]
+    pictures = [f"![{Path(figure).stem.replace('_', ' ')}]({figure})\n" for figure in figures]
+    return "\n".join([*head, *pictures, rendered(result(name), 2)])
+
+
+def rendered(value: Any, level: int) -> str:
+    """A record as tables: what is flat first, what is nested under headings."""
+    if not isinstance(value, Mapping):
+        return plain_value(value) + "\n"
+    if is_table(value):
+        return as_table(value)
+    if is_columns(value):
+        return from_columns(value)
+    flat = {key: item for key, item in value.items() if is_flat(item)}
+    nested = {key: item for key, item in value.items() if not is_flat(item)}
+    rows = [(plain(spoken(str(key))), plain_value(item)) for key, item in flat.items()]
+    text = [table(("key", "value"), rows, "ll")] if rows else []
+    for key, item in nested.items():
+        heading = f"{'#' * level} {plain(spoken(str(key)))}" if level < 6 else f"**{plain(spoken(str(key)))}**"
+        text += [heading + "\n", rendered(item, level + 1)]
+    return "\n".join(text)
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether it is one number or word."""
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def is_flat(value: Any) -> bool:
+    """Whether it fits into one cell."""
+    return is_scalar(value) or (isinstance(value, list) and all(map(is_scalar, value)))
+
+
+def is_table(value: Mapping[str, Any]) -> bool:
+    """Whether it is several rows with columns in common."""
+    rows = list(value.values())
+    if len(rows) < 2 or not all(
+        isinstance(row, Mapping) and row and all(map(is_scalar, row.values())) for row in rows
+    ):
+        return False
+    columns = {key for row in rows for key in row}
+    return len(columns) <= MOST_COLUMNS and all(len(columns & row.keys()) * 2 > len(columns) for row in rows)
+
+
+def is_columns(value: Mapping[str, Any]) -> bool:
+    """Whether it is a few lists of equal length, such as a history by epoch."""
+    lists = list(value.values())
+    return len(lists) > 1 and all(
+        isinstance(item, list) and all(map(is_scalar, item)) and 1 < len(item) == len(lists[0]) <= MOST_ROWS
+        for item in lists
+    )
+
+
+def as_table(value: Mapping[str, Any]) -> str:
+    """A row a key."""
+    columns = list(dict.fromkeys(key for row in value.values() for key in row))
+    rows = [(plain(key), *(plain_value(row.get(column)) for column in columns)) for key, row in value.items()]
+    words_in = any(isinstance(row.get(columns[-1]), str) for row in value.values())
+    align = "l" + "r" * (len(columns) - 1) + ("l" if words_in else "r")
+    return table(("", *(plain(spoken(column)) for column in columns)), rows, align)
+
+
+def from_columns(value: Mapping[str, Any]) -> str:
+    """A column a key."""
+    rows = [tuple(map(plain_value, row)) for row in zip(*value.values(), strict=True)]
+    return table([plain(spoken(key)) for key in value], rows, "r" * len(value))
+
+
+def plain_value(value: Any) -> str:
+    """A cell."""
+    if isinstance(value, list):
+        shown = ", ".join(map(plain_value, value[:MOST_NUMBERS]))
+        return shown + (f", ... ({len(value)} in all)" if len(value) > MOST_NUMBERS else "")
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: ""}[value]
+    return f"{value:.5g}" if isinstance(value, float) else plain(value)

@@ -1,0 +1,98 @@
+"""Labels taken away from most of the data: what semi-supervised learning is tried on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppl_vae.data.dataset import Dataset, Split
+from ppl_vae.errors import DataError
+
+MISSING = -1
+
+
+@overload
+def hide_labels(data: Dataset, num_labelled: int, seed: int = 0) -> Dataset: ...
+
+
+@overload
+def hide_labels(data: Split, num_labelled: int, seed: int = 0) -> Split: ...
+
+
+def hide_labels(data: Dataset | Split, num_labelled: int, seed: int = 0) -> Dataset | Split:
+    """The same data with the labels of few: equally many of every class, drawn at random; the others become -1.
+
+    Of a data set it is the training labels; those of the test split stay, to be judged by.
+
+    Args:
+        data: with labels 0, 1, ...; what is -1 already stays hidden.
+        num_labelled: how many labels stay, over all classes.
+        seed: which they are.
+
+    Raises:
+        DataError: there are no labels, ``num_labelled`` is no multiple of the number of classes, or a class has
+            fewer data than its share.
+
+    >>> y = torch.tensor([0, 0, 0, 1, 1, 1])
+    >>> hide_labels(Split(torch.zeros(6, 2), y), 2).y.tolist()
+    [-1, -1, 0, -1, 1, -1]
+    """
+    if isinstance(data, Dataset):
+        note = f"{num_labelled} of {len(data.train)} training labels are known, as many of every class, seed {seed}"
+        return replace(data, train=hide_labels(data.train, num_labelled, seed), notes=(*data.notes, note))
+    if data.y is None:
+        raise DataError("hide_labels: expected data with labels, found none")
+    return replace(data, y=_hidden(data.y, num_labelled, seed))
+
+
+@overload
+def repeat_labelled(data: Dataset, times: int) -> Dataset: ...
+
+
+@overload
+def repeat_labelled(data: Split, times: int) -> Split: ...
+
+
+def repeat_labelled(data: Dataset | Split, times: int) -> Dataset | Split:
+    """The same data with every labelled training datum ``times`` times, so that few labels are in many batches.
+
+    Bounds and cross entropies of labelled data then weigh that much more.
+
+    Args:
+        data: with labels, -1 where one is missing.
+        times: at least 1.
+
+    Raises:
+        DataError: there are no labels, or ``times`` is no whole number above 0.
+
+    >>> repeat_labelled(Split(torch.zeros(3, 2), torch.tensor([-1, 1, -1])), 3).y.tolist()
+    [-1, 1, -1, 1, 1]
+    """
+    if isinstance(data, Dataset):
+        note = f"every labelled training datum stands {times} times in the data"
+        return replace(data, train=repeat_labelled(data.train, times), notes=(*data.notes, note))
+    if data.y is None:
+        raise DataError("repeat_labelled: expected data with labels, found none")
+    if not isinstance(times, int) or isinstance(times, bool) or times < 1:
+        raise DataError(f"times: expected a whole number above 0, found {times!r}")
+    again = (data.y != MISSING).nonzero().squeeze(1).repeat(times - 1)
+    index = torch.cat([torch.arange(len(data)), again])
+    return Split(data.x[index], data.y[index], None if data.factors is None else data.factors[index])
+
+
+def _hidden(y: Tensor, num_labelled: int, seed: int) -> Tensor:
+    classes = y[y != MISSING].unique().tolist()
+    whole = isinstance(num_labelled, int) and not isinstance(num_labelled, bool)
+    if not whole or num_labelled < 1 or not classes or num_labelled % len(classes):
+        raise DataError(f"num_labelled: expected a multiple of the {len(classes)} classes, found {num_labelled!r}")
+    share, generator, left = num_labelled // len(classes), np.random.default_rng(seed), torch.full_like(y, MISSING)
+    for c in classes:
+        members = (y == c).nonzero().squeeze(1)
+        if len(members) < share:
+            raise DataError(f"num_labelled: class {c} has {len(members)} data, its share would be {share}")
+        left[members[torch.from_numpy(generator.permutation(len(members))[:share])]] = c
+    return left

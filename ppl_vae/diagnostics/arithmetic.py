@@ -1,0 +1,152 @@
+r"""Latent arithmetic before a judge: how much of the attribute has moved, and how much of the others.
+
+    x(alpha) = E[x | z + alpha v],       v the direction of one attribute in latent space
+
+A classifier of real images, which the model has never met, says of every x(alpha) which attributes it shows. What
+has changed is held against its own verdict on x(0), the plain reconstruction, so that neither the decoder's blur
+nor an attribute that a reconstruction has lost counts as a move. A direction is as good as the moved attribute's
+share is large and the others' are small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.errors import DataError
+
+ENOUGH, SPARED = 0.9, 0.1
+
+Judge = Callable[[Tensor], Tensor]
+
+
+@torch.no_grad()
+def run_arithmetic(
+    images: Tensor,
+    alphas: Tensor | Sequence[float],
+    classifier: Judge,
+    attributes: Sequence[str],
+    moved: str,
+) -> xr.Dataset:
+    """What a classifier sees along a direction.
+
+    Args:
+        images: decoded z + alpha v of data without the attribute, [N, steps, *event_shape].
+        alphas: the weights [steps]; one of them is 0.
+        classifier: images [n, *event_shape] -> the probability of every attribute [n, A].
+        attributes: their names, [A].
+        moved: the one whose direction v is.
+
+    Returns:
+        A Dataset over "alpha" and "attribute": ``probability``, its mean over data; ``changed``, the share of data
+        that are judged otherwise than at alpha = 0; both with their standard errors over data (of a share
+        after one datum of either kind is added: Laplace's rule, so that a share of 1 has an error too). ``others``
+        over "alpha" is the mean of ``changed`` over the attributes that were to stay.
+
+    Raises:
+        DataError: shapes or names that do not fit, no alpha of 0, or a classifier that gives no probabilities.
+    """
+    weights = np.asarray(alphas, dtype=np.float64)
+    _check(images, weights, attributes, moved)
+    judged = torch.stack([_judged(classifier, step, len(attributes)) for step in images.unbind(1)])  # [steps, N, A]
+    shows = judged > 0.5
+    changed = (shows != shows[int(np.flatnonzero(weights == 0)[0])]).double()
+    # Where all data agree their spread is 0, but the error of the share is not: one datum of either kind is added.
+    share = (changed.sum(1) + 1) / (len(images) + 2)
+    spread = (share * (1 - share)).sqrt()
+    variables = {
+        **_with_error("probability", judged, judged.std(1), "mean probability under the classifier"),
+        **_with_error("changed", changed, spread, "share of data judged otherwise than at alpha = 0"),
+    }
+    table = xr.Dataset(
+        variables,
+        {"alpha": weights, "attribute": list(attributes)},
+        {"moved": moved, "num_data": len(images)},
+    )
+    table["others"] = table["changed"].drop_sel(attribute=moved).mean("attribute")
+    return table
+
+
+def _with_error(name: str, values: Tensor, spread: Tensor, description: str) -> dict[str, Any]:
+    """Mean over data of values [steps, N, A] whose standard deviation is ``spread`` [steps, A], with its error."""
+    dims = ("alpha", "attribute")
+    error = spread / values.shape[1] ** 0.5
+    return {
+        name: (dims, values.mean(1).numpy(), {"description": description}),
+        f"{name}_stderr": (dims, error.numpy(), {"description": "over data"}),
+    }
+
+
+def _judged(classifier: Judge, images: Tensor, count: int) -> Tensor:
+    probabilities = torch.as_tensor(classifier(images)).double()
+    fits = tuple(probabilities.shape) == (len(images), count)
+    if not fits or not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise DataError(
+            f"classifier: expected probabilities [{len(images)}, {count}], got shape {list(probabilities.shape)}"
+        )
+    return probabilities
+
+
+def _check(images: Tensor, weights: NDArray[np.float64], attributes: Sequence[str], moved: str) -> None:
+    if images.dim() < 3 or len(images) < 2 or weights.shape != (images.shape[1],):
+        raise DataError(
+            "images: expected [N, steps, *event_shape] with N of at least 2 and one alpha a step, "
+            f"found {list(images.shape)} and {list(weights.shape)}"
+        )
+    if not (weights == 0).any():
+        raise DataError(f"alphas: expected one that is 0, the plain reconstruction, found {weights.tolist()}")
+    if moved not in attributes or len(attributes) < 2:
+        raise DataError(f"moved: expected one of at least two attributes {list(attributes)}, found {moved!r}")
+
+
+def check_arithmetic(table: xr.Dataset, alpha: float = 1.0) -> Verdict:
+    """Whether the attribute moved, and the others stayed.
+
+    Args:
+        table: of ``run_arithmetic``.
+        alpha: the step that is judged: 1 is the whole vector between the two means.
+
+    Returns:
+        "good" where the attribute moved in 90 of 100 data and no other in more than 10; "bad" where it moved in
+        fewer than half, or another moved as often; "doubtful" between.
+
+    Raises:
+        DataError: the numbers are none of ``run_arithmetic``, or there is no such alpha.
+    """
+    if not {"changed", "changed_stderr"} <= set(table.data_vars) or "moved" not in table.attrs:
+        raise DataError(f"table: expected what run_arithmetic returns, found {list(table.data_vars)}")
+    if alpha not in table["alpha"].to_numpy():
+        raise DataError(f"alpha: expected one of {table['alpha'].to_numpy().tolist()}, found {alpha}")
+    row, moved = table.sel(alpha=alpha), table.attrs["moved"]
+    share = float(row["changed"].sel(attribute=moved))
+    others = row["changed"].drop_sel(attribute=moved)
+    worst = str(others["attribute"].item(int(others.to_numpy().argmax())))
+    highest = float(others.max())
+    level: Level = "doubtful"
+    if share >= ENOUGH and highest <= SPARED:
+        level = "good"
+    elif share < 0.5 or highest >= share:
+        level = "bad"
+    advice = {
+        "good": "",
+        "doubtful": "Try another alpha, a code with more dimensions, or the mean over more data.",
+        "bad": "The code may not hold the attribute, or hold it tangled with others: look at the classifier's "
+        "accuracy on plain reconstructions, and at the attributes' correlation in the data.",
+    }[level]
+    return Verdict(
+        diagnostic=f"Latent arithmetic on {moved!r}",
+        level=level,
+        value=share,
+        stderr=float(row["changed_stderr"].sel(attribute=moved)),
+        threshold=f"at least {ENOUGH:.0%} of the data moved, at most {SPARED:.0%} in any other attribute",
+        words=f"At alpha = {alpha:g} a held-out classifier sees {moved!r} changed in {share:.0%} of the data; the "
+        f"other attributes in {float(others.mean()):.0%} on average, most often {worst!r} in {highest:.0%}.",
+        advice=advice,
+    )

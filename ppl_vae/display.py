@@ -1,0 +1,100 @@
+"""Compact HTML summaries of objects, for the notebooks that show them.
+
+A card is a heading, a list of facts and perhaps a curve. Everything that comes from outside is escaped. Colours are
+those of the page around it, so that a card reads on light and on dark; there is no script and no style sheet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+FRAME = (
+    "display:inline-block;max-width:44em;padding:.6em 1em;border:1px solid rgba(128,128,128,.45);"
+    "border-radius:6px;color:inherit;font-size:.95em;line-height:1.4"
+)
+GRID = "display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.1em 1.2em;margin:.4em 0 0"
+LABEL = "margin:0;opacity:.7;font-weight:normal"
+VALUE = "margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums"
+WIDTH, HEIGHT, MARGIN = 220, 44, 3
+
+
+def card(heading: str, facts: Mapping[str, Any], curve: Sequence[float] = (), curve_name: str = "") -> str:
+    """The HTML of a summary.
+
+    Args:
+        heading: what the object is.
+        facts: values by their labels, written by ``in_words``; None and empty ones are left out.
+        curve: numbers to draw as a line, from left to right; those that are not finite are left out.
+        curve_name: what the curve is.
+    """
+    written = {label: in_words(value) for label, value in facts.items()}
+    rows = "".join(
+        f'<dt style="{LABEL}">{escape(label)}</dt><dd style="{VALUE}">{escape(text)}</dd>'
+        for label, text in written.items()
+        if text
+    )
+    picture = _line(curve, curve_name)
+    return (
+        f'<div style="{FRAME}"><strong>{escape(heading)}</strong>'
+        f'<dl style="{GRID}">{rows}{picture}</dl></div>'
+    )  # fmt: skip
+
+
+def in_words(value: Any) -> str:
+    """A value as a person writes it, those of a JSON configuration among them.
+
+    >>> in_words({"name": "mlp", "hidden": [200, 100], "activation": "relu"})
+    'mlp (hidden 200 x 100, activation relu)'
+    >>> in_words(134165), in_words(-21.25), in_words(None)
+    ('134,165', '-21.25', '')
+    """
+    if isinstance(value, Mapping):
+        name = value.get("name", "")
+        options = ", ".join(f"{spaced(k)} {in_words(v)}" for k, v in value.items() if k != "name" and v is not None)
+        return f"{name} ({options})" if name and options else str(name or options)
+    if isinstance(value, list | tuple):
+        return " x ".join(map(in_words, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else str(value)
+
+
+def spaced(name: str) -> str:
+    """A name of Python's as words."""
+    return str(name).replace("_", " ")
+
+
+def with_error(value: float, stderr: float, unit: str = "") -> str:
+    """A value to the second digit of its standard error, where it has one.
+
+    >>> with_error(-20.12345, 0.0123, "nats")
+    '-20.123 ± 0.012 nats'
+    >>> with_error(-20.12345, float("nan"))
+    '-20.123'
+    """
+    if not 0 < stderr < math.inf:
+        return f"{value:.3f} {unit}".strip()
+    digits = min(6, max(0, 1 - math.floor(math.log10(stderr))))
+    return f"{value:.{digits}f} ± {stderr:.{digits}f} {unit}".strip()
+
+
+def _line(curve: Sequence[float], name: str) -> str:
+    """A row of the list with the curve as SVG; nothing for fewer than two points."""
+    curve = curve[:: -max(1, len(curve) // WIDTH)][::-1]
+    points = [(index, float(value)) for index, value in enumerate(curve) if math.isfinite(value)]
+    if len(points) < 2:
+        return ""
+    low, high = min(value for _, value in points), max(value for _, value in points)
+    across, up = (WIDTH - 2 * MARGIN) / (len(curve) - 1), (HEIGHT - 2 * MARGIN) / ((high - low) or 1.0)
+    path = " ".join(f"{MARGIN + across * i:.1f},{HEIGHT - MARGIN - up * (value - low):.1f}" for i, value in points)
+    label = f"{name}, from {points[0][1]:.6g} to {points[-1][1]:.6g}"
+    return (
+        f'<dt style="{LABEL}">{escape(name)}</dt><dd style="{VALUE}">'
+        f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{escape(label)}">'
+        f'<polyline points="{path}" fill="none" stroke="currentColor" stroke-width="1.5"/></svg></dd>'
+    )

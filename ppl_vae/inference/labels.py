@@ -1,0 +1,92 @@
+"""Class labels beside the data: which pairs take them, and what they must look like.
+
+A generative program with the attribute ``takes_labels = True`` is called as model(x, y), and so is its guide; y
+is int64 [N], -1 where a label is missing. Two more attributes say what y may be, where the program has them:
+``num_classes``, and ``allows_missing_labels``. Other pairs never see the labels of their data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.errors import DataError, ModelError
+
+MISSING = -1
+# What both programs are called with: (x,), or (x, y).
+Batch = tuple[Tensor, ...]
+
+
+def takes_labels(model: Any) -> bool:
+    """Whether the two programs are called as model(x, y) and guide(x, y)."""
+    return bool(getattr(model, "takes_labels", False))
+
+
+def needs_labels(model: Any) -> bool:
+    """Whether they take labels of which none may be missing."""
+    return takes_labels(model) and not getattr(model, "allows_missing_labels", False)
+
+
+def arguments(labelled: bool, x: Tensor, y: Any, where: str = "the data") -> Batch:
+    """What the programs are called with: x beside its labels where they take them, x alone where they do not.
+
+    Args:
+        labelled: whether they take labels.
+        x: [N, *event_shape].
+        y: [N], integers of any type, or None.
+        where: what x is, for an error.
+
+    Raises:
+        ModelError: labels are needed and there are none.
+        DataError: they are no integers, or not as many as the data.
+    """
+    if not labelled:
+        return (x,)
+    if y is None:
+        raise ModelError(
+            f"this model takes labels: expected y, integers [N], beside x, but {where} came without any"
+        )
+    try:
+        # An array is copied: it may be read-only.
+        labels = y.detach() if isinstance(y, Tensor) else torch.tensor(y)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"y of {where}: expected integers [N], found {type(y).__name__}") from None
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise DataError(f"y of {where}: expected integers [N], found {labels.dtype}")
+    if tuple(labels.shape) != (len(x),):
+        raise DataError(f"y of {where}: expected one label for each of {len(x)} data, found {list(labels.shape)}")
+    return x, labels.to(x.device, torch.int64)
+
+
+def with_labels(model: Any, x: Tensor, y: Any) -> Batch:
+    """``arguments`` outside training, where a model that allows missing labels may be asked about x alone."""
+    return (x,) if y is None and not needs_labels(model) else arguments(takes_labels(model), x, y)
+
+
+def at_labels(program: Callable[..., Any], labels: Batch) -> Callable[..., Any]:
+    """A program as a function of x alone, at labels (y,); itself where there are none."""
+    return (lambda x: program(x, *labels)) if labels else program
+
+
+def check_labels(model: Any, x: Tensor, y: Any = None) -> None:
+    """Judge labels by their values, once before work begins; of a model that takes none, nothing is judged.
+
+    Raises:
+        ModelError: the model needs labels and there are none.
+        DataError: a label is no class of the model, or is missing where none may be.
+    """
+    if not takes_labels(model) or (y is None and not needs_labels(model)):
+        return
+    _, labels = arguments(True, x, y)
+    num_classes = getattr(model, "num_classes", None)
+    low = labels.min().item() if len(labels) else 0
+    if low == MISSING and needs_labels(model):
+        missing = int((labels == MISSING).sum())
+        raise DataError(f"y: {missing} of {len(labels)} labels are missing (-1), and this model needs them all")
+    high = labels.max().item() if len(labels) else 0
+    if low < MISSING or (num_classes is not None and high >= num_classes):
+        bound = "0 or above" if num_classes is None else f"0, ..., {num_classes - 1}"
+        raise DataError(f"y: expected labels {bound}, found values from {low} to {high}")

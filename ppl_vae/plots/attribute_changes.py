@@ -1,0 +1,57 @@
+"""Latent arithmetic before a judge: in what share of the data each attribute changes along a direction."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ppl_vae.errors import DataError
+from ppl_vae.plots.figure import (
+    CLASS_COLOURS,
+    INK,
+    LABEL_SIZE,
+    REFERENCE,
+    TICK_SIZE,
+    VERMILION,
+    new_sheet,
+    style_axes,
+)
+
+MARKERS = ("s", "^", "D", "v", "P", "X")
+
+
+def plot_attribute_changes(table: xr.Dataset, title: str | None = None) -> Figure:
+    """Draw the changed share of every attribute over alpha, with bars of one standard error.
+
+    Args:
+        table: of ``diagnostics.run_arithmetic``.
+        title: above the panel.
+
+    Raises:
+        DataError: the table is another one.
+    """
+    if not {"changed", "changed_stderr"} <= set(table.data_vars) or "moved" not in table.attrs:
+        raise DataError(f"table: expected what run_arithmetic returns, found {list(table.data_vars)}")
+    figure = new_sheet(5.2, 3.4 + 0.25 * (title is not None), title)
+    axes = figure.subplots()
+    style_axes(axes)
+    moved, order = table.attrs["moved"], np.argsort(table["alpha"].to_numpy())
+    names = [str(name) for name in table["attribute"].to_numpy()]
+    others = [name for name in names if name != moved]
+    alpha = table["alpha"].to_numpy()[order]
+    for name in [*others, moved]:
+        curve = table.sel(attribute=name).isel(alpha=order)
+        index = -1 if name == moved else others.index(name)
+        axes.errorbar(
+            alpha, curve["changed"].to_numpy(), yerr=curve["changed_stderr"].to_numpy(), label=name,
+            color=VERMILION if name == moved else CLASS_COLOURS[(index + 2) % len(CLASS_COLOURS)],
+            marker="o" if name == moved else MARKERS[index % len(MARKERS)],
+            markersize=4, linewidth=1.6 if name == moved else 1.0, elinewidth=0.8, capsize=1.5,
+        )  # fmt: skip
+    axes.axvline(0.0, color=REFERENCE, linewidth=0.8, zorder=1)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlabel(rf"$\alpha$ in $z + \alpha v$, $v$: {moved}", fontsize=LABEL_SIZE, color=INK)
+    axes.set_ylabel("share judged otherwise", fontsize=LABEL_SIZE, color=INK)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=TICK_SIZE, labelcolor=INK)
+    return figure

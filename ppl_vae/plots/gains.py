@@ -1,0 +1,55 @@
+"""What each change buys: differences from a baseline, in nats, with their standard errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ppl_vae.errors import DataError
+from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, new_sheet, style_axes
+
+
+def plot_gains(
+    gains: Mapping[str, tuple[float, float]], label: str = "gain, nats per datum", title: str | None = None
+) -> Figure:
+    """Draw a point a change with whiskers of two standard errors, from top to bottom as given.
+
+    A change whose whiskers stay right of 0 is blue, one whose whiskers stay left of it vermilion, any other grey.
+
+    Args:
+        gains: a difference from the baseline and its standard error, by name; the error may be 0.
+        label: of the axis: what is gained, on which data, over which baseline.
+        title: above the panel.
+
+    Raises:
+        DataError: there is no gain, or one is not two finite numbers, the second at least 0.
+    """
+    table = np.array([_checked(name, gain) for name, gain in gains.items()])
+    if not len(table):
+        raise DataError("gains: expected at least one, found none")
+    value, error = table.T
+    figure = new_sheet(6.0, 0.9 + 0.32 * len(table) + 0.25 * (title is not None), title)
+    axes = figure.add_subplot()
+    style_axes(axes)
+    rows = np.arange(len(table))
+    colours = np.where(value > 2 * error, BLUE, np.where(value < -2 * error, VERMILION, REFERENCE))
+    axes.axvline(0.0, color=INK, linewidth=0.8, zorder=1)
+    for row, x, stderr, colour in zip(rows, value, error, colours, strict=True):
+        axes.errorbar(x, row, xerr=2 * stderr, fmt="o", color=str(colour), markersize=5, capsize=2.5, zorder=2)
+    axes.set_yticks(rows, list(gains), fontsize=TICK_SIZE, color=INK)
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(f"{label} (whiskers: 2 standard errors)", fontsize=LABEL_SIZE, color=INK)
+    return figure
+
+
+def _checked(name: str, gain: tuple[float, float]) -> tuple[float, float]:
+    try:
+        value, error = map(float, gain)
+    except (TypeError, ValueError):
+        raise DataError(f"gains[{name!r}]: expected a difference and its standard error, found {gain!r}") from None
+    if not (np.isfinite(value) and np.isfinite(error) and error >= 0):
+        raise DataError(f"gains[{name!r}]: expected two finite numbers, an error of at least 0, found {gain!r}")
+    return value, error

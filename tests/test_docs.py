@@ -1,0 +1,145 @@
+"""What the documentation makes of records: every recipe has a page, numbers come from files, nothing is markup."""
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import ppl_vae as pv
+from ppl_vae.recipes import RECIPES
+
+HOOKS = Path(__file__).parents[1] / "docs" / "hooks"
+HOSTILE = "<script>alert(1)</script> | `x` [y](z) **b**"
+RUN = {
+    "summary": "a model", "paper": "A 2020", "call": '"vae", ds.event_shape', "data": "digits",
+    "binarization": "dynamic", "num_data": 180, "likelihood": "bernoulli",
+    "objective": "AnalyticKL(num_particles=1)", "objective_class": "ppl_vae.inference.elbo.AnalyticKL",
+    "model_class": "ppl_vae.models.vae.VAE",
+    "facts": {"latent dim": "20"}, "seed": 0, "elbo": -23.456, "elbo_stderr": 0.012, "log_likelihood": -20.0,
+    "kl": 3.456, "score": "ELBO", "closed_form": True, "log_evidence": -23.1, "log_evidence_stderr": 0.1,
+    "epochs_run": 50, "best_epoch": 50, "steps": 650, "seconds": 3.5, "compile": "eager",
+    "settings": {"elbo": "AnalyticKL(num_particles=1)", "lr": 0.001}, "reconstructions": "r.png",
+    "no_samples": HOSTILE,
+}  # fmt: skip
+# One that Markdown would take for HTML.
+BARE_TAG = re.compile(r"(?<!\\)<script")
+ON = {"torch": "2", "python": "3", "machine": "x86_64", "threads": 1, "particles": 16, "draws": 100}
+
+
+@pytest.fixture
+def hook(monkeypatch):
+    """Imports a hook as the site's builder does, and forgets it afterwards."""
+    monkeypatch.syspath_prepend(str(HOOKS))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if name in {path.stem for path in HOOKS.glob("*.py")}:
+            del sys.modules[name]
+
+
+def test_every_recipe_stands_in_one_family(hook):
+    placed = [name for names in hook("recipe_pages").families().values() for name in names]
+    assert sorted(placed) == sorted(pv.list_recipes())
+
+
+def test_a_recipe_without_a_run_says_so_and_how_to_get_one(hook):
+    page = hook("recipe_pages").page("vae", None, {})
+    assert "No run is recorded" in page
+    assert "digits_recipes.py vae" in page
+
+
+def test_a_recipe_that_could_not_run_says_why(hook):
+    page = hook("recipe_pages").page("vae", {"no_run": "expected labels, found none"}, ON)
+    assert "It could not run: expected labels, found none" in page
+
+
+def test_a_page_has_the_numbers_of_its_run(hook):
+    page = hook("recipe_pages").page("vae", RUN, ON)
+    assert "-23.456 ± 0.012" in page
+    assert "3.456" in page
+    assert "distortion, -E log p(x\\|z) | 20.000" in page
+    assert 'pv.make("vae", ds.event_shape)' in page
+    assert 'binarize="dynamic"' in page
+    assert RECIPES["vae"].paper.split(";")[0] in page
+
+
+def test_an_autoencoder_has_no_elbo_on_its_page(hook):
+    run = RUN | {"score": "reconstruction log likelihood", "kl": 0.0}
+    page = hook("recipe_pages").page("autoencoder", run, ON)
+    assert "| ELBO |" not in page
+    assert "rate, KL" not in page
+    assert hook("recipe_pages").scores(run)[1] == "has none"
+
+
+def test_reasons_and_names_are_text(hook):
+    page = hook("recipe_pages").page("vae", RUN, ON)
+    assert not BARE_TAG.search(page)
+    assert "\\<script\\>" in page
+
+
+def test_a_record_becomes_tables(hook):
+    rendered = hook("measured_pages").rendered
+    text = rendered(
+        {"seconds": 1.25, "runs": {"a": {"x": 1.0}, "b": {"x": 2.5}}, "by": {"e": [1, 2], "y": [3, 4]}}, 2
+    )
+    assert "| seconds | 1.25 |" in text
+    assert "| b | 2.5 |" in text
+    assert "## runs" in text
+    assert "| 2 | 4 |" in text
+    assert not BARE_TAG.search(rendered({HOSTILE: HOSTILE}, 2))
+
+
+def test_every_record_of_the_repository_can_be_shown(hook):
+    pages = hook("measured_pages")
+    for name in pages.records():
+        assert pages.page(name, []).startswith("# ")
+        assert pages.words(name), f"benchmarks/{name}.py says nothing of itself"
+
+
+def test_numbers_in_prose_are_keys_of_records():
+    pattern = re.compile(r"\[\[([\w-]+)\.([^\]|]+?)\s*(?:\|\s*([^\]]*))?\]\]")
+    index = (HOOKS.parent / "index.md").read_text()
+    record = json.loads((HOOKS.parents[1] / "benchmarks" / "results" / "first_page.json").read_text())
+    found = pattern.findall(index)
+    assert len(found) >= 5
+    assert all(name == "first_page" and key in record for name, key, _ in found)
+
+
+def test_a_notebook_becomes_a_page_with_its_outputs(hook):
+    notebooks = hook("notebook_pages")
+    cell = {
+        "cell_type": "code",
+        "source": ["print('```')"],
+        "outputs": [
+            {"output_type": "stream", "name": "stdout", "text": ["one\n"]},
+            {"output_type": "display_data", "data": {"image/png": "aGk=", "text/plain": ["<Figure>"]}},
+            {"output_type": "execute_result", "data": {"text/html": ["<b>bold</b>"], "text/plain": ["bold"]}},
+        ],
+    }
+    notebook = {"cells": [{"cell_type": "markdown", "source": ["# What?\n", "See [that](02_b.ipynb)."]}, cell]}
+    figures = {}
+    page = notebooks.page("01_a", notebook, figures)
+    assert notebooks.title("01_a", notebook) == "What?"
+    assert "](02_b.md)" in page
+    assert "````python" in page
+    assert "```text\none\n```" in page
+    assert figures == {"figures/01_a-1-1.png": b"hi"}
+    assert "<Figure>" not in page
+    (mark,) = re.findall(r'<div data-output="[^"]+"></div>', page)
+    assert "<b>bold</b>" in notebooks.on_page_content(mark)
+
+
+def test_the_guides_name_every_estimator_and_diagnostic(hook):
+    tables = hook("guide_tables")
+    assert all(f"`{name}`" in tables.estimators() for name in pv.inference.list_estimators())
+    assert tables.diagnostics().count("**It cannot prove**") == len(tables.EXPLANATIONS)
+
+
+def test_the_first_page_shows_a_script_that_is_python_and_short():
+    source = (HOOKS.parent / "first_steps.py").read_text()
+    compile(source, "first_steps.py", "exec")
+    assert len([line for line in source.splitlines() if line]) <= 11
+    assert 'docs/first_steps.py"' in (HOOKS.parent / "index.md").read_text()
