@@ -39,13 +39,18 @@ def describe(folder: Path, vae: VAE, dataset: Dataset, split: str, quick: bool, 
     options = "".join(option for option, used in given.items() if used)
     return Subject(
         name=folder.resolve().name,
-        model=f"{vae.config.get('model', 'model')} with {vae.latent_dim} latent dimensions and likelihood "
-        f"{vae.model.likelihood.name}",
+        model=f"{vae.config.get('model', 'model')} with {_latent(vae)}likelihood {vae.model.likelihood.name}",
         data=f"{dataset.name}, {split} split",
         facts={heading: rows for heading, rows in facts.items() if rows},
         warning="" if vae.model.likelihood.is_density else NO_DENSITY,
         command=f"ppl-vae diagnose {folder.resolve().name} --data {dataset.name}{options}",
     )
+
+
+def _latent(vae: Any) -> str:
+    """Of a model whose latent is one vector; others are told by their name."""
+    dim = getattr(vae, "latent_dim", None)
+    return "" if dim is None else f"{dim} latent dimensions and "
 
 
 def _manifest(folder: Path) -> Mapping[str, Any]:

@@ -82,10 +82,8 @@ def latent(run: Run, wishes: Wishes) -> Figure:
 
 def manifold(run: Run, wishes: Wishes) -> Figure:
     """A grid of codes of a latent plane, decoded."""
-    if run.vae.latent_dim != 2:
-        raise ModelError(
-            f"figure 'manifold' needs a latent space of 2 dimensions, the model's has {run.vae.latent_dim}"
-        )
+    if getattr(run.vae, "latent_dim", None) != 2:
+        raise ModelError("figure 'manifold' needs a latent space of 2 dimensions, the model has another")
     extent = None if wishes.extent is None else (wishes.extent, wishes.extent)
     # As many tiles as an image has pixels, within reason: small images need large tiles to be read.
     side = min(max(run.vae.event_shape[-1], LEAST_TILES), MOST_TILES)

@@ -39,7 +39,7 @@ def hide_labels(data: Dataset | Split, num_labelled: int, seed: int = 0) -> Data
 
     >>> y = torch.tensor([0, 0, 0, 1, 1, 1])
     >>> hide_labels(Split(torch.zeros(6, 2), y), 2).y.tolist()
-    [-1, -1, 0, -1, 1, -1]
+    [-1, -1, 0, -1, -1, 1]
     """
     if isinstance(data, Dataset):
         note = f"{num_labelled} of {len(data.train)} training labels are known, as many of every class, seed {seed}"

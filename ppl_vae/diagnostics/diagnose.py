@@ -40,6 +40,7 @@ from ppl_vae.errors import DataError
 from ppl_vae.inference.evaluation import evaluating
 from ppl_vae.inference.log_weights import pass_size
 from ppl_vae.inference.pair import Program, run_model
+from ppl_vae.inference.point_mass import is_point
 from ppl_vae.inference.terms import Terms, run_terms
 from ppl_vae.randomness import derived_seed
 
@@ -112,7 +113,7 @@ class _Store:
         self.log_likelihood, self.log_weight = np.empty((2, 1, plan.num_samples, plan.num_data))
         self.magnitude = np.zeros(plan.num_data)
         self.per_datum = {name: np.empty(plan.num_data) for name in ("khat", "exact", "ess")}
-        self.eps = 0.0
+        self.eps, self.is_point = 0.0, False
 
     def fill(self, model: Program, guide: Program, batch: Tensor, first: int, draws: int) -> None:
         """Everything of a batch whose first datum is the ``first`` of all, ``draws`` at a time."""
@@ -141,14 +142,18 @@ class _Store:
         magnitude = terms.log_likelihood.abs() + terms.log_prior.abs() + terms.log_guide.abs()
         self.magnitude[data] += magnitude.double().sum(0).cpu().numpy() / self.plan.num_samples
         self.eps = torch.finfo(terms.log_likelihood.dtype).eps
+        self.is_point = any(is_point(site.q) for site in terms.sites.values())
 
     def _judge(self, data: slice) -> None:
         """What the weights of a batch are worth."""
         log_weight = self.log_weight[0, :, data]
         weight = np.exp(log_weight - log_weight.max(0))
         exact = log_weight.std(0) < ROUNDING * self.eps * self.magnitude[data]
+        if self.is_point:
+            # Weights of one value are equal under any posterior.
+            exact[:] = False
         khat = np.full(exact.shape, np.nan)
-        if len(log_weight) >= LEAST_SAMPLES:
+        if not self.is_point and len(log_weight) >= LEAST_SAMPLES:
             khat = np.where(exact, np.nan, smooth(torch.from_numpy(log_weight)).khat.numpy())
         self.per_datum["ess"][data] = weight.sum(0) ** 2 / (weight**2).sum(0)
         self.per_datum["khat"][data], self.per_datum["exact"][data] = khat, exact

@@ -25,7 +25,10 @@ from ppl_vae.checks import integer
 from ppl_vae.diagnostics.pareto import khat, smooth, threshold
 from ppl_vae.diagnostics.verdict import Level, Verdict
 from ppl_vae.errors import DataError
+from ppl_vae.inference.evaluation import evaluating
 from ppl_vae.inference.log_weights import MEMORY_LIMIT, WeightBlock, prepare, weight_blocks
+from ppl_vae.inference.point_mass import require_spread
+from ppl_vae.inference.terms import run_terms
 from ppl_vae.randomness import derived_seed
 
 STREAM = 11
@@ -73,11 +76,14 @@ def run_importance(
         ``keep_weights`` over "sample" too. Attributes: num_samples, seed, dtype of the pair, threshold.
 
     Raises:
-        ModelError: the pair or an argument is refused; or a weight is not finite: the datum is named.
+        ModelError: the pair or an argument is refused; or the guide has one value only, the site is named; or a
+            weight is not finite, the datum is named.
         DataError: x is empty, or the model's likelihood has no density for some value of it.
     """
     integer("num_samples", num_samples, least=LEAST_SAMPLES)
     model, guide, data = prepare(pair, x)
+    with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
+        require_spread(run_terms(model, guide, (data[:1],), {}, 1).sites)
     blocks = weight_blocks(model, guide, data, num_samples, derived_seed(seed, STREAM), memory_limit)
     columns = [_judged(block, keep_weights) for block in blocks]
     variables = {}

@@ -6,6 +6,7 @@ of terms comes out finite and means nothing as a bound. Here both are refused by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pyro import distributions as dist
@@ -17,15 +18,32 @@ from ppl_vae.inference.densities import log_density
 
 
 def is_point(q: Any) -> bool:
-    """Whether a distribution is a point mass."""
+    """Whether a distribution is a point mass: a Delta, or one that says so by an attribute ``is_point``."""
     while isinstance(q, Independent):
         q = q.base_dist
-    return isinstance(q, dist.Delta)
+    return isinstance(q, dist.Delta) or bool(getattr(q, "is_point", False))
 
 
 def is_flat(p: Any) -> bool:
     """Whether a distribution is improper and flat."""
     return isinstance(p, dist.ImproperUniform)
+
+
+def require_spread(sites: Mapping[str, Any]) -> None:
+    """Refuse guides of one value: their draws are all alike, and so are the weights, whatever the posterior is.
+
+    Args:
+        sites: of Terms, by name.
+
+    Raises:
+        ModelError: the first such site is named.
+    """
+    for name, site in sites.items():
+        if is_point(site.q) and not is_point(site.p):
+            raise ModelError(
+                f"site {name!r}: the guide has one value only, so that equal weights say nothing about the "
+                "posterior; weigh draws of a guide with more of them, such as VQVAE.softened()"
+            )
 
 
 def require_density(site: str, q: Any, p: Any) -> None:

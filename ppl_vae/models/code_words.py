@@ -85,8 +85,10 @@ class NearestCode(dist.TorchDistribution):
     Attributes:
         indices: the nearest codes k [*batch, M], before broadcasting.
         code: e_k [*batch, M, D]; depends on the codes where they are parameters.
+        is_point: what ``inference.point_mass`` asks.
     """
 
+    is_point = True
     arg_constraints = {}  # noqa: RUF012  (torch's protocol)
     has_rsample = True
 

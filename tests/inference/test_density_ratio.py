@@ -11,6 +11,7 @@ import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.density_ratio import permute_coordinates
+from ppl_vae.inference.training.settings import Settings
 from tests.inference.comparisons import off_optimum
 from tests.inference.small_runs import N, require_same, small_data, small_vae, train
 
@@ -161,7 +162,7 @@ def test_the_cross_entropy_of_a_discriminator_that_knows_nothing_is_log_two():
 
 
 def test_its_parameters_are_trained_with_the_papers_betas_and_are_the_only_ones():
-    settings = inf.settings.Settings(elbo=inf.DensityRatio("analytic-kl", **SMALL), lr=3e-4)
+    settings = Settings(elbo=inf.DensityRatio("analytic-kl", **SMALL), lr=3e-4)
     vae, x = small_vae(), small_data()
     settings.objective.run(vae.model, vae.guide, x)
     parameters = [*vae.parameters(), *settings.objective.parameters()]

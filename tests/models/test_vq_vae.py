@@ -194,3 +194,11 @@ def test_a_prior_of_the_users_own():
 def test_what_cannot_be_meant_is_refused(make, message):
     with pytest.raises(ModelError, match=message):
         make()
+
+
+def test_equal_weights_of_a_guide_of_one_value_are_not_taken_for_the_posterior():
+    vae = pv.make("vq-vae", (1, 8, 8), seed=0).vae
+    x = torch.rand(6, 1, 8, 8).round()
+    with pytest.raises(ModelError, match="the guide has one value only"):
+        pv.diagnostics.run_importance(vae, x, num_samples=25)
+    assert not pv.diagnose(vae, x, num_samples=30)["sample_stats"]["exact"].any()

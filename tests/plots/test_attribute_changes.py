@@ -8,8 +8,7 @@ from ppl_vae.plots import plot_attribute_changes
 from ppl_vae.plots.figure import VERMILION
 
 
-@pytest.fixture
-def table():
+def made_changes():
     changed = np.array([[0.9, 0.1], [0.0, 0.0], [0.4, 0.2]])
     return xr.Dataset(
         {
@@ -19,6 +18,11 @@ def table():
         {"alpha": [1.0, 0.0, -1.0], "attribute": ["hat", "blond"]},
         {"moved": "hat", "num_data": 10},
     )
+
+
+@pytest.fixture
+def table():
+    return made_changes()
 
 
 def test_a_curve_an_attribute_over_rising_alpha(table):

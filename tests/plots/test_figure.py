@@ -17,6 +17,7 @@ from PIL import Image
 from ppl_vae import plots
 from tests.inference.comparisons import made_table
 from tests.plots.pictures import images
+from tests.plots.test_attribute_changes import made_changes
 from tests.plots.test_calibration import made_calibration
 from tests.plots.test_coverage import made_coverage
 from tests.plots.test_estimators import along
@@ -60,6 +61,8 @@ FIGURES = {
     "worst_data": lambda **kw: plots.plot_worst_data(images(40), made_khat(40), **kw),
     "evidence_curve": lambda **kw: plots.plot_evidence_curve(made_curve(), -3.0, **kw),
     "latent_holes": lambda **kw: plots.plot_latent_holes({"VAE": images(20), "real": images(20)}, **kw),
+    "image_rows": lambda **kw: plots.plot_image_rows({"input": images(4), "output": images(4)}, **kw),
+    "attribute_changes": lambda **kw: plots.plot_attribute_changes(made_changes(), **kw),
     "latent_arithmetic": lambda **kw: plots.plot_latent_arithmetic(images(2, 3), [-1, 0, 1], "bold", **kw),
 }
 
