@@ -83,7 +83,7 @@ def run_importance(
     integer("num_samples", num_samples, least=LEAST_SAMPLES)
     model, guide, data = prepare(pair, x)
     with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
-        require_spread(run_terms(model, guide, (data[:1],), {}, 1).sites)
+        require_spread(run_terms(model, guide, (data[:1],), {}, 1, "score").sites)
     blocks = weight_blocks(model, guide, data, num_samples, derived_seed(seed, STREAM), memory_limit)
     columns = [_judged(block, keep_weights) for block in blocks]
     variables = {}
