@@ -3,9 +3,9 @@
     python benchmarks/khat.py [--data 1000] [--samples 1000 4000] [--rounds 5] [--threads 1] [--device cpu]
 
 On given weights ``diagnostics.pareto.smooth`` runs against a loop of ArviZ 0.23's ``psislw``. End to end
-``run_importance`` runs against two loops that run the pair and ``psislw`` datum by datum: one runs the pair by this
-package's ``trace_terms`` without the checks of Pyro's validation, the other, with Pyro's defaults, by its own
-``vectorized_importance_weights``.
+``run_importance`` runs against loops that run the pair and ``psislw`` datum by datum: the pair once by Pyro's own
+``vectorized_importance_weights`` and once by this package's ``trace_terms``, each with Pyro's validation on, as it
+is after ``import pyro`` and as a user has it, and off, as ``run_importance`` has it.
 
 Every one of them has to decode all draws of all data. What that alone takes is measured too: a loop's time over it
 is the most that anybody can gain on the loop by batching, and it says for which pairs a factor can be had at all.
@@ -25,6 +25,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,24 +108,24 @@ def end_to_end(options: argparse.Namespace, psislw: Callable, pair: Any, x: torc
     x = x.to(options.device)
     model, guide = pair if isinstance(pair, tuple) else (pair.to(options.device).model, pair.guide)
 
-    def loop(log_weight: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-        with torch.no_grad():
-            return np.array([float(psislw(log_weight(datum).double().cpu().numpy())[1]) for datum in x.split(1)])
-
     def by_terms(datum: torch.Tensor) -> torch.Tensor:
-        with pyro.validation_enabled(False):
-            return trace_terms(model, guide, datum, num_particles=samples).log_weight[:, 0]
+        return trace_terms(model, guide, datum, num_particles=samples).log_weight[:, 0]
 
     def by_pyro(datum: torch.Tensor) -> torch.Tensor:
-        options = {"num_samples": samples, "max_plate_nesting": 1, "normalized": False}
-        return vectorized_importance_weights(model, guide, datum, **options)[0]
+        kinds = {"num_samples": samples, "max_plate_nesting": 1, "normalized": False}
+        return vectorized_importance_weights(model, guide, datum, **kinds)[0]
+
+    def loop(log_weight: Callable[[torch.Tensor], torch.Tensor], validated: bool) -> np.ndarray:
+        with torch.no_grad(), pyro.validation_enabled(validated):
+            return np.array([float(psislw(log_weight(datum).double().cpu().numpy())[1]) for datum in x.split(1)])
 
     decode = decoding(pair, samples, options)
-    rivals = {
-        "batched": lambda: pv.diagnostics.run_importance((model, guide), x, samples)["khat"].to_numpy(),
-        "trace_terms and psislw datum by datum": lambda: loop(by_terms),
-        "Pyro's importance weights and psislw datum by datum": lambda: loop(by_pyro),
-    }
+    rivals = {"batched": lambda: pv.diagnostics.run_importance((model, guide), x, samples)["khat"].to_numpy()}
+    for who, log_weight in {"Pyro's importance weights": by_pyro, "trace_terms": by_terms}.items():
+        for validation in ("on", "off"):
+            rivals[f"{who} and psislw datum by datum, validation {validation}"] = partial(
+                loop, log_weight, validation == "on"
+            )
     if decode is not None:
         rivals["decoding alone"] = decode
     times, _ = in_turns(rivals, options.rounds)

@@ -7,7 +7,7 @@ images. 2000 codes each are drawn and decoded to means: from N(0, I), and for th
 holds there, also from the Gaussian of its codes (their mean and covariance) and from a mixture of 10 Gaussians
 fitted to them afterwards. A classifier trained on real grey images (its held-out accuracy is recorded) gives the
 confidence; distances are to the nearest training image. The row "VAE, codes of other images" is what it can
-can do at all. Numbers go to benchmarks/results/latent_holes.json, the figure beside them as latent_holes_DATA.png.
+do at all. Numbers go to benchmarks/results/latent_holes.json, the figure beside them as latent_holes_DATA.png.
 """
 
 from __future__ import annotations

@@ -212,6 +212,11 @@ class CompletedCoordinates(dist.TorchDistribution):
         """Of the full datum: the given coordinates as they are."""
         return torch.where(self.hidden, self.full.mean, self.given)
 
+    @property
+    def variance(self) -> Tensor:
+        """Of the full datum: 0 of the given coordinates."""
+        return torch.where(self.hidden, self.full.variance, 0.0)
+
     def expand(self, batch_shape: Any, _instance: Any = None) -> CompletedCoordinates:
         """The same over more data."""
         return CompletedCoordinates(self.full.expand(batch_shape), self.given, self.hidden)

@@ -23,7 +23,7 @@ from ppl_vae.errors import DataError, ModelError, PplVaeError
 from ppl_vae.inference import evaluate, fit, log_evidence
 from ppl_vae.inference.active_units import ACTIVE_THRESHOLD, code_variance
 from ppl_vae.inference.evaluation import evaluating
-from ppl_vae.inference.labels import with_labels
+from ppl_vae.inference.labels import needed_labels, with_labels
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.terms import check_data
 from ppl_vae.models import VAE
@@ -37,7 +37,7 @@ DESCRIPTIONS = {
     "elbo_stderr": "standard error of elbo, over data and draws",
     "rate": "KL(q(z|x) || p(z))",
     "distortion": "minus the expected log likelihood",
-    "log_evidence": "importance bound, a stochastic lower bound on log p(x)",
+    "log_evidence": "importance bound, a stochastic lower bound on log p(x); on log p(x|y) where labels are needed",
     "log_evidence_stderr": "standard error of log_evidence, over data and draws",
     "log_evidence_draw_stderr": "Monte-Carlo error of log_evidence on these data, by the delta method",
     "active_units": "latent dimensions with Var_x E_q[z_u] above active_threshold",
@@ -204,11 +204,13 @@ class _Judge:
     @torch.no_grad()
     def __call__(self, vae: VAE, test: Split, seed: int) -> dict[str, float]:
         """All numbers but what it cost, means over the data."""
-        found = evaluate(vae, test.x, num_particles=self.num_particles, seed=seed, y=test.y).summary()
-        data, *labels = with_labels(vae.model, beside(vae.model, test.x), test.y)
+        # Where labels may be missing they are left out: others' numbers are of log p(x), not of log p(x, y).
+        y = needed_labels(vae.model, test.y)
+        found = evaluate(vae, test.x, num_particles=self.num_particles, seed=seed, y=y).summary()
+        data, *labels = with_labels(vae.model, beside(vae.model, test.x), y)
         with evaluating(vae, seed=derived_seed(seed, CODE_STREAM), device=data.device):
             spread = code_variance(vae.model, vae.guide, data, self.evidence_draws, tuple(labels))
-        evidence = log_evidence(vae, data, num_samples=self.evidence_draws, seed=seed, y=test.y)
+        evidence = log_evidence(vae, data, num_samples=self.evidence_draws, seed=seed, y=y)
         return {
             "elbo": found["elbo"],
             "elbo_stderr": found["elbo_stderr"],

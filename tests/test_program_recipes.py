@@ -48,8 +48,12 @@ def trained(digits):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_each_recipe_beats_itself_untrained_on_held_out_digits(name, trained):
-    """By more than 15 nats per datum of its own declared score: the ELBO, or the reconstruction log likelihood."""
-    before, after, _ = trained(name)
+    """By more than 15 nats per datum of its own declared score: the ELBO, or the reconstruction log likelihood.
+
+    In less than a minute; on a free core it takes a few seconds.
+    """
+    before, after, result = trained(name)
+    assert result.history["seconds"].sum() < 60
     assert after.score == ("reconstruction log likelihood" if name in AUTOENCODERS else "ELBO")
     assert after.elbo.mean() > before.elbo.mean() + 15
 

@@ -165,3 +165,17 @@ def test_a_recipe_without_an_evidence_is_refused_before_any_training(tmp_path):
 def test_a_run_that_breaks_names_its_recipe_and_seed():
     with pytest.raises(ConvergenceError, match="recipe 'plain', seed 0: "):
         compare(RECIPES[:1], lr=1e30, epochs=5)
+
+
+def test_a_recipe_that_allows_missing_labels_is_judged_without_them():
+    """Its numbers are of log p(x), as the other recipes' are: no label of the test split has a say in them."""
+    plain = small_data()
+    y = torch.arange(40) % 2
+
+    def labelled(test_y):
+        return Dataset("bits", Split(plain.train.x, torch.arange(60) % 2), Split(plain.test.x, test_y))
+
+    entry = [("m2", "semi-supervised-vae", {**SMALL, "num_classes": 2, "hidden": (8,)})]
+    found = [compare(entry, labelled(test_y), seeds=(0,), epochs=1).drop_vars("seconds") for test_y in (y, 1 - y)]
+    assert found[0].equals(found[1])
+    assert found[0]["elbo"].item() <= found[0]["log_evidence"].item()

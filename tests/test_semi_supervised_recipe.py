@@ -1,13 +1,17 @@
 """The point of the semi-supervised VAE, on the digits: with 100 labels it beats a classifier on the same labels.
 
-Grey digits under a Gaussian likelihood, so that nobody has less to see than the other. The classifier is the same
+Grey digits under a Gaussian likelihood, so that nobody has less to see than the other. The rivals are the same
 encoder with the same layer on it, from the same initial weights, trained by Adam on the 100 labelled images until
-it makes no mistake on them; beside it a logistic regression.
+it makes no mistake on them, and a logistic regression; M2 is compared with the better of the two on each draw of
+labels. All are judged on 500 held-out digits. The settings were chosen with other draws of labels, by the training
+digits without labels: no held-out one was looked at.
 """
 
 import dataclasses
+import math
 import time
 
+import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -15,17 +19,14 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae import inference as inf
-from ppl_vae.data import hide_labels, repeat_labelled
+from ppl_vae.data import Split, hide_labels, repeat_labelled
 
-PARTS = {
-    "latent_dim": 20,
-    "network": {"name": "mlp", "hidden": (256, 128), "activation": "relu"},
-    "hidden": (64,),
-    "likelihood": {"name": "gaussian", "sigma": 0.2},
-    "alpha": 2.0,
-}
-# Labels are six in a hundred; repeated four times they are a fifth of every batch.
+PARTS = {"likelihood": {"name": "gaussian", "sigma": 0.25}}
+BATCH_SIZE, HELD_OUT = 64, 500
+# Labels are eight in a hundred; repeated four times they are a quarter of every batch.
 REPEATED = 4
+# With the labelled data alone. Whoever starts with all of them lets the classes be claimed before they are known.
+FIRST_STEPS = 200
 
 
 def made(seed):
@@ -37,60 +38,71 @@ def accuracy(vae, split):
     return (vae.classify(split.x).logits.argmax(-1) == split.y).float().mean().item()
 
 
+def labelled(ds, seed):
+    few = hide_labels(ds.train, 100, seed)
+    return Split(ds.train.x[few.y != -1], ds.train.y[few.y != -1])
+
+
 def semi_supervised(ds, seed, epochs):
-    """The recipe, trained, and the seconds of the processor that it took."""
+    """The recipe, trained on the labelled data and then on all, and the seconds of the processor that it took."""
     recipe = made(seed)
-    few = repeat_labelled(hide_labels(ds, 100, seed), REPEATED)
-    options = {"batch_size": 64, "lr": 5e-3, "device": "cpu", "progress": False, "seed": seed}
+    few = repeat_labelled(hide_labels(ds.train, 100, seed), REPEATED)
+    falling = inf.schedules.cosine(epochs * math.ceil(len(few) / BATCH_SIZE))
+    options = {"device": "cpu", "progress": False, "seed": seed}
     started = time.process_time()
-    pv.fit(recipe, few, epochs=epochs, **options)
+    pv.fit(recipe, labelled(ds, seed), epochs=FIRST_STEPS, batch_size=100, **options)
+    pv.fit(recipe, few, epochs=epochs, batch_size=BATCH_SIZE, schedule=falling, **options)
     return recipe, time.process_time() - started
 
 
-def labelled(ds, seed):
-    few = hide_labels(ds.train, 100, seed)
-    return ds.train.x[few.y != -1], ds.train.y[few.y != -1]
-
-
 def classifiers(ds, seed):
-    """Test accuracies of the two classifiers on the labelled data alone."""
-    x, y = labelled(ds, seed)
+    """Held-out accuracies of the two classifiers on the labelled data alone."""
+    known = labelled(ds, seed)
+    x, y = known.x, known.y
     vae = made(seed).vae
     optimizer = torch.optim.Adam(vae.guide.parameters(), lr=1e-3)
     for _ in range(300):
         optimizer.zero_grad()
         nn.functional.cross_entropy(vae.classify(x).logits, y).backward()
         optimizer.step()
-    assert accuracy(vae, pv.data.Split(x, y)) == 1
+    assert accuracy(vae, known) == 1
     linear = LogisticRegression(max_iter=5000).fit(x.flatten(1), y)
     return {"network": accuracy(vae, ds.test), "linear": linear.score(ds.test.x.flatten(1), ds.test.y)}
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return pv.load_dataset("digits")
+    """1297 to train on, 500 held out; the data set's own test digits, by which much was tried, are trained on."""
+    ds = pv.load_dataset("digits")
+    order = torch.from_numpy(np.random.default_rng(2024).permutation(len(ds.train)))
+    held_out, rest = order[:HELD_OUT], order[HELD_OUT:]
+    train = Split(torch.cat([ds.train.x[rest], ds.test.x]), torch.cat([ds.train.y[rest], ds.test.y]))
+    return dataclasses.replace(ds, train=train, test=Split(ds.train.x[held_out], ds.train.y[held_out]))
 
 
 @pytest.fixture(scope="module")
 def trained(digits):
-    return semi_supervised(digits, seed=0, epochs=20)
+    return semi_supervised(digits, seed=0, epochs=60)
 
 
 def test_a_hundred_labels_and_the_unlabelled_rest_beat_the_hundred_labels(trained, digits):
-    """By more than 3 points of test accuracy over the better of the two, at one seed.
+    """By more than 2 points of accuracy over the better of the two, at one seed.
 
-    Measured: 94.4% against 89.4% of the network and 90.0% of the linear one, on 180 digits.
+    Measured: 95.4% against 90.6% of the network and 91.6% of the linear one; one standard error of each is a point.
     """
     found, rivals = accuracy(trained[0].vae, digits.test), classifiers(digits, seed=0)
     assert min(rivals.values()) > 0.8
-    assert found > max(rivals.values()) + 0.03, (found, rivals)
+    assert found > max(rivals.values()) + 0.02, (found, rivals)
 
 
 def test_it_learns_to_generate_along(trained, digits):
-    """More than 100 nats above itself untrained in the bound on held-out log p(x), within a minute."""
+    """More than 90 nats above itself untrained in the bound on held-out log p(x), within a minute.
+
+    Measured: 12 nats per datum after -101.
+    """
     recipe, seconds = trained
     before = inf.evaluate(made(0).vae, digits.test.x).elbo.mean()
-    assert inf.evaluate(recipe.vae, digits.test.x).elbo.mean() > before + 100
+    assert inf.evaluate(recipe.vae, digits.test.x).elbo.mean() > before + 90
     assert seconds < 60
 
 
@@ -104,9 +116,9 @@ def test_the_class_that_is_asked_for_is_what_is_drawn(trained, digits):
 
 
 def test_an_analogy_is_of_the_class_asked_for_in_the_style_of_the_datum(trained, digits):
-    """Told by the same judge. In its own class a datum is nearest to its own code's image ten times above chance.
+    """Told by the same judge. In its own class a datum is nearest to its own code's image in half of all cases.
 
-    Measured: 35% of sixty data; chance is one in sixty.
+    Measured: 77% of sixty data; chance is one in sixty.
     """
     vae, x, own = trained[0].vae, digits.test.x[:60], digits.test.y[:60]
     analogies = vae.analogies(x, own).flatten(2)
@@ -114,7 +126,7 @@ def test_an_analogy_is_of_the_class_asked_for_in_the_style_of_the_datum(trained,
     y = torch.arange(10).repeat_interleave(60)
     assert judge.score(analogies.flatten(0, 1), y) > 0.9
     distance = torch.cdist(x.flatten(1)[:, None], analogies[own])[:, 0]
-    assert (distance.argmin(1) == torch.arange(60)).float().mean() > 10 / 60
+    assert (distance.argmin(1) == torch.arange(60)).float().mean() > 30 / 60
 
 
 @pytest.mark.parametrize("labels", ["labelled", "unlabelled"])
@@ -124,17 +136,20 @@ def test_data_with_labels_only_or_without_any_train_too(labels, digits):
     ds = dataclasses.replace(digits, train=dataclasses.replace(digits.train, y=y))
     recipe = made(0)
     before = inf.evaluate(recipe.vae, digits.test.x).elbo.mean()
-    pv.fit(recipe, ds, epochs=2, batch_size=64, lr=5e-3, device="cpu", progress=False)
+    pv.fit(recipe, ds, epochs=2, device="cpu", progress=False)
     assert inf.evaluate(recipe.vae, digits.test.x).elbo.mean() > before + 50
 
 
 @pytest.mark.slow
 def test_it_beats_the_classifiers_in_the_mean_over_seeds(digits):
-    """Of labels, weights and batches; by more than 3 points over each of the two."""
+    """Of labels, weights and batches: by more than 2 points over the better of the two, and at every seed.
+
+    Measured: 3.2 points, standard error 0.6 over the five; from 1.2 to 4.6.
+    """
     gains = []
-    for seed in range(3):
-        recipe, _ = semi_supervised(digits, seed, epochs=30)
-        rivals = classifiers(digits, seed)
-        gains.append({name: accuracy(recipe.vae, digits.test) - rival for name, rival in rivals.items()})
-    for name in ("network", "linear"):
-        assert sum(gain[name] for gain in gains) / len(gains) > 0.03, gains
+    for seed in range(5):
+        recipe, seconds = semi_supervised(digits, seed, epochs=160)
+        gains.append(accuracy(recipe.vae, digits.test) - max(classifiers(digits, seed).values()))
+        assert seconds < 60
+    assert min(gains) > 0, gains
+    assert sum(gains) / len(gains) > 0.02, gains

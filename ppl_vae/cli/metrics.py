@@ -14,6 +14,7 @@ from ppl_vae.data import Dataset
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json, write_json
 from ppl_vae.inference import evaluate
+from ppl_vae.inference.labels import needed_labels
 from ppl_vae.models import VAE, BernoulliLikelihood
 from ppl_vae.models.quadrants import HiddenPixels
 
@@ -23,7 +24,7 @@ METRICS = "metrics.json"
 def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: int) -> dict[str, Any]:
     """The plain ELBO and its terms on a split, with standard errors over data and draws, nats per datum."""
     x, y = split_data(dataset, split), (dataset.test if split == SplitName.TEST else dataset.train).y
-    evaluation = evaluate(vae, x, num_particles=num_particles, seed=seed, y=y)
+    evaluation = evaluate(vae, x, num_particles=num_particles, seed=seed, y=needed_labels(vae.model, y))
     numbers: dict[str, float] = evaluation.summary()
     for term in ("log_likelihood", "kl"):
         numbers[f"{term}_stderr"] = _stderr(getattr(evaluation, term))

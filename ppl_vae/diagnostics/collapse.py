@@ -88,6 +88,8 @@ class _Pass:
     """What one run of the pair says of its data; joined over runs along the data."""
 
     def __init__(self, terms: Terms) -> None:
+        if not terms.sites:
+            raise ModelError("the model has no latent site: there is nothing that could collapse")
         self.values = {name: site.value for name, site in terms.sites.items()}
         self.owner = [name for name, site in terms.sites.items() for _ in range(site.value[0, 0].numel())]
         self.means, self.noise = expected_codes(terms)
@@ -204,7 +206,9 @@ def check_collapse(table: xr.Dataset) -> Verdict:
     information = float(table["mutual_information"])
     if not math.isnan(information):
         error, most = float(table["mutual_information_stderr"]), float(table["log_num_data"])
-        words += f" The code tells {information:.2f} ± {error:.2g} nats about which datum it is of"
+        # Rounded first: a little below zero is no -0.00.
+        told = round(information, 3) + 0.0
+        words += f" The code tells {told:.3f} ± {error:.3f} nats about which datum it is of"
         words += f" (at most log N = {most:.2f})." if information < 0.9 * most else ", all that N data can show."
     advice = {
         "good": "",

@@ -25,18 +25,24 @@ MMD_DRAWS = 500
 
 
 def mean_difference(a: Draws, b: Draws) -> float:
-    """|E a - E b| in standard deviations of b, the largest over coordinates."""
+    """|E a - E b| in standard deviations of b, the largest over coordinates; inf or NaN where b stands still."""
     _check(a, b)
-    return float((np.abs(a.mean(0) - b.mean(0)) / b.std(0, ddof=1)).max())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float((np.abs(a.mean(0) - b.mean(0)) / b.std(0, ddof=1)).max())
 
 
 def covariance_difference(a: Draws, b: Draws) -> float:
     """|Cov a - Cov b| in the Frobenius norm, both in the coordinates in which Cov b is the identity.
 
-    0 where the covariances agree; an excess of b's variance by half in one direction is 0.5.
+    0 where the covariances agree; an excess of b's variance by half in one direction is 0.5. NaN where b has too
+    few draws for a covariance of full rank, or stands still.
     """
     _check(a, b)
-    scaled = np.linalg.solve(np.linalg.cholesky(_covariance(b)), a.T - a.T.mean(1, keepdims=True))
+    try:
+        root = np.linalg.cholesky(_covariance(b))
+    except np.linalg.LinAlgError:
+        return math.nan
+    scaled = np.linalg.solve(root, a.T - a.T.mean(1, keepdims=True))
     return float(np.linalg.norm(_covariance(scaled.T) - np.eye(a.shape[1])))
 
 
@@ -83,7 +89,8 @@ def classifier_accuracy(a: Draws, b: Draws, folds: int = 5, seed: int = 0) -> tu
     if size < 2 * folds:
         raise DataError(f"draws: expected at least {2 * folds} of each for {folds} folds, found {size}")
     features = np.concatenate([a[:size], b[:size]])
-    features = (features - b.mean(0)) / b.std(0, ddof=1)
+    scale = b.std(0, ddof=1)
+    features = (features - b.mean(0)) / np.where(scale > 0, scale, 1.0)
     labels = np.repeat([0, 1], size)
     width = max(20, 5 * a.shape[1])
     network = MLPClassifier(

@@ -23,7 +23,11 @@ def require_drawable(terms: Terms, x: Tensor) -> None:
         support = _support(observation.p)
         if support is None or not support.is_discrete:
             continue
-        values = x if not x.isnan().any() else x.where(~x.isnan(), observation.p.sample()[0])
+        values = x
+        if x.isnan().any():
+            # One draw fills the holes of all data, of which the terms may hold a few alone.
+            drawn = observation.p.sample().reshape(-1, *observation.p.event_shape)[0]
+            values = x.where(~x.isnan(), drawn)
         if not bool(support.check(values).all()):
             base = getattr(observation.p, "base_dist", observation.p)
             raise DataError(

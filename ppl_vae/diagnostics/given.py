@@ -6,19 +6,34 @@ from typing import Any
 
 from torch import Tensor
 
-from ppl_vae.errors import DataError
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.labels import needs_labels
 from ppl_vae.inference.log_weights import prepare
-from ppl_vae.inference.pair import Program
+from ppl_vae.inference.pair import Program, split_pair
 
 
 def admitted(pair: Any, x: Any, least: int = 1) -> tuple[Program, Program, Tensor]:
     """The two programs of a pair, and at least so many data where the pair's parameters are.
 
     Raises:
-        ModelError: it is no pair, or the data have another event shape.
+        ModelError: it is no pair, or one that needs labels; or the data have another event shape.
         DataError: there are fewer than ``least`` data, or the likelihood has no density for some value.
     """
+    require_unlabelled(split_pair(pair)[0])
     model, guide, data = prepare(pair, x)
     if len(data) < least:
         raise DataError(f"data: expected at least {least}, found shape {list(data.shape)}")
     return model, guide, data
+
+
+def require_unlabelled(model: Program) -> None:
+    """Refuse a model that needs labels beside x.
+
+    Raises:
+        ModelError: it does.
+    """
+    if needs_labels(model):
+        raise ModelError(
+            "this model needs labels beside x, which diagnostics do not take: give them a pair of programs of x "
+            "alone, such as the model and the guide at the label of one class"
+        )

@@ -22,11 +22,12 @@ import xarray as xr
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.pareto import khat, smooth, threshold
 from ppl_vae.diagnostics.verdict import Level, Verdict
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evaluation import evaluating
-from ppl_vae.inference.log_weights import MEMORY_LIMIT, WeightBlock, prepare, weight_blocks
+from ppl_vae.inference.log_weights import MEMORY_LIMIT, WeightBlock, weight_blocks
 from ppl_vae.inference.point_mass import require_spread
 from ppl_vae.inference.terms import run_terms
 from ppl_vae.randomness import derived_seed
@@ -81,7 +82,7 @@ def run_importance(
         DataError: x is empty, or the model's likelihood has no density for some value of it.
     """
     integer("num_samples", num_samples, least=LEAST_SAMPLES)
-    model, guide, data = prepare(pair, x)
+    model, guide, data = admitted(pair, x)
     with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
         require_spread(run_terms(model, guide, (data[:1],), {}, 1, "score").sites)
     blocks = weight_blocks(model, guide, data, num_samples, derived_seed(seed, STREAM), memory_limit)
@@ -149,7 +150,7 @@ def check_importance(ds: xr.Dataset) -> Verdict:
         "Pareto k-hat",
         _level(share),
         share,
-        math.sqrt(share * (1 - share) / count) if count else math.nan,
+        _share_stderr(share, count) if count else math.nan,
         "of the data above its threshold",
         f"k-hat at most min(1 - 1/log10 S, 0.7) = {limit:.2f} (Vehtari et al. 2024); good where at most "
         f"{GOOD_SHARE:.0%} of the data are above it, bad above {DOUBTFUL_SHARE:.0%} (this package's own)",
@@ -164,6 +165,12 @@ def khat_of(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, float]:
     if missing or "threshold" not in ds.attrs:
         raise DataError(f"table: expected what run_importance returns; missing {', '.join(missing) or 'threshold'}")
     return ds["khat"].to_numpy(), ds["exact"].to_numpy().astype(bool), float(ds.attrs["threshold"])
+
+
+def _share_stderr(share: float, count: int) -> float:
+    """Of a share of ``count`` data; at 0 and 1 no spread shows, and Laplace's rule of succession stands in."""
+    chance = share if 0 < share < 1 else (share * count + 1) / (count + 2)
+    return math.sqrt(chance * (1 - chance) / count)
 
 
 def _level(share: float) -> Level:

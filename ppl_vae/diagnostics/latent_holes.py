@@ -86,11 +86,14 @@ def run_latent_holes(images: Tensor, train: Tensor, held_out: Tensor, classifier
         classifier: images -> class probabilities [n, C]; trained on real images.
 
     Raises:
-        DataError: images of another shape, or a classifier that gives no probabilities.
+        DataError: images of another shape, none, or with values that are not finite; or a classifier that gives no
+            probabilities.
     """
-    for name, x in (("images", images), ("held_out", held_out)):
+    for name, x in (("train", train), ("images", images), ("held_out", held_out)):
         if x.shape[1:] != train.shape[1:] or not len(x):
             raise DataError(f"{name}: expected shape {['N', *train.shape[1:]]}, got {list(x.shape)}")
+        if not x.isfinite().all():
+            raise DataError(f"{name}: {int((~x.isfinite()).sum())} of {x.numel()} values are NaN or infinite")
     return LatentHoles(
         confidence(images, classifier),
         nearest_distance(images, train),
@@ -107,7 +110,7 @@ def confidence(images: Tensor, classifier: Classifier) -> Tensor:
     """
     probabilities = torch.as_tensor(classifier(images))
     fits = probabilities.dim() == 2 and len(probabilities) == len(images)
-    if not fits or (probabilities.sum(-1) - 1).abs().max() > 1e-3 or probabilities.min() < 0:
+    if not fits or not ((probabilities.sum(-1) - 1).abs().max() <= 1e-3 and probabilities.min() >= 0):
         raise DataError(
             f"classifier: expected probabilities of shape [{len(images)}, C], got {list(probabilities.shape)}"
         )
@@ -122,11 +125,16 @@ def nearest_distance(images: Tensor, real: Tensor) -> Tensor:
 
 
 def check_latent_holes(holes: LatentHoles) -> Verdict:
-    """The share of draws that fall into holes, against that of real images, at 4 standard errors."""
+    """The share of draws that fall into holes, against that of real images, at 4 standard errors.
+
+    A single draw, or a single real image, has no standard error, and the verdict is "unknown".
+    """
     shares, real = holes.in_hole.double(), holes.real_in_hole.double()
     excess, error = (shares.mean() - real.mean()).item(), math.hypot(_stderr(shares), _stderr(real))
     many = excess > ERRORS * error
     level: Level = "good" if not many else "bad" if shares.mean() > 0.5 else "doubtful"
+    if math.isnan(error):
+        level = "unknown"
     words = (
         f"{shares.mean():.0%} of the draws decode to images that a classifier is less sure of, or that lie further "
         f"from the data, than {1 - BEYOND:.0%} of real ones; {real.mean():.0%} of real images do."

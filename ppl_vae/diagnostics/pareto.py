@@ -26,6 +26,7 @@ PRIOR_DRAWS, PRIOR_K = 10, 0.5
 LEAST_TAIL = 5
 # How many factors are multiplied before a logarithm is taken; a power of two.
 FACTORS = 8
+DRAWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -69,37 +70,40 @@ def smooth(log_weight: Tensor, relative_efficiency: float = 1.0) -> Smoothed:
     Raises:
         DataError: another shape, too few draws, or a weight that is NaN or +inf, or none above zero.
     """
-    _check(log_weight)
-    weights = log_weight.double() - log_weight.amax(0).double()
+    weights = log_weight.double() - _largest(log_weight).double()
     found = torch.full_like(weights[0], torch.inf)
-    for columns, where, tail, cutoff in _tails(weights, relative_efficiency):
+    for columns, where, tail, cutoff in _tails(log_weight, relative_efficiency):
         base = cutoff.exp()
         shape, scale = generalised_pareto(tail.exp() - base)
         found[columns] = shape
         weights[where, columns] = _quantiles(tail, base, shape, scale)
-    # None is above 0 and one is near it: nothing overflows.
-    return Smoothed(weights.sub_(weights.exp().sum(0).log_()), found)
+    # None is above 0 and one is near it: nothing overflows. A few draws at a time, since memory that is touched for
+    # the first time costs more than the exponentials.
+    total = torch.zeros_like(found)
+    for some in weights.split(DRAWS_AT_ONCE):
+        total += some.exp().sum(0)
+    return Smoothed(weights.sub_(total.log_()), found)
 
 
 def khat(log_weight: Tensor, relative_efficiency: float = 1.0) -> Tensor:
     """The shape k of every datum alone [N]: what ``smooth`` finds, without the smoothing."""
-    _check(log_weight)
-    weights = log_weight.double() - log_weight.amax(0).double()
-    found = torch.full_like(weights[0], torch.inf)
-    for columns, _, tail, cutoff in _tails(weights, relative_efficiency):
+    _largest(log_weight)
+    found = torch.full_like(log_weight[0], torch.inf, dtype=torch.float64)
+    for columns, _, tail, cutoff in _tails(log_weight, relative_efficiency):
         found[columns], _ = generalised_pareto(tail.exp() - cutoff.exp())
     return found
 
 
-def _tails(weights: Tensor, relative_efficiency: float) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Data whose tails are equally long, together.
+def _tails(log_weight: Tensor, relative_efficiency: float) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Data whose tails are equally long, together; their log weights less the largest of a datum.
 
     Yields:
         Which data they are [n], where their tails stand among the draws [M, n], the tails in increasing order
         [M, n], and the log weight that they stand above [n].
     """
-    length = tail_length(len(weights), relative_efficiency)
-    top, index = weights.topk(length + 1, dim=0)
+    length = tail_length(len(log_weight), relative_efficiency)
+    top, index = log_weight.topk(length + 1, dim=0)
+    top = top.double() - top[0].double()
     cutoff = top[-1].clamp_min(math.log(torch.finfo(torch.float64).tiny))
     sizes = (top[:-1] > cutoff).sum(0)
     for size in sizes.unique().tolist():
@@ -108,13 +112,15 @@ def _tails(weights: Tensor, relative_efficiency: float) -> Iterator[tuple[Tensor
             yield columns, index[:size, columns].flip(0), top[:size, columns].flip(0), cutoff[columns]
 
 
-def _check(log_weight: Tensor) -> None:
+def _largest(log_weight: Tensor) -> Tensor:
+    """The largest log weight of every datum [N], once it is known that there is one."""
     if log_weight.dim() != 2 or len(log_weight) < 21 or not log_weight.shape[1]:
         raise DataError(f"log weights: expected [S, N] with S of at least 21, found {list(log_weight.shape)}")
     largest = log_weight.amax(0)
     if not largest.isfinite().all():
         datum = int((~largest.isfinite()).nonzero()[0])
         raise DataError(f"log weights of datum {datum}: expected finite numbers or -inf, not all of them -inf")
+    return largest
 
 
 def _quantiles(tail: Tensor, base: Tensor, khat: Tensor, sigma: Tensor) -> Tensor:

@@ -28,14 +28,13 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.drawable import require_drawable
+from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.predictive_statistics import Statistic, default_statistics, evaluated, named_statistics
 from ppl_vae.diagnostics.predictive_verdict import LOCAL, POPULATION, check_predictive
-from ppl_vae.errors import DataError
 from ppl_vae.inference.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.joint import simulate
-from ppl_vae.inference.pair import Program, split_pair
-from ppl_vae.inference.placement import beside
-from ppl_vae.inference.terms import check_data, run_terms
+from ppl_vae.inference.pair import Program
+from ppl_vae.inference.terms import run_terms
 from ppl_vae.randomness import derived_seed
 
 __all__ = ["LOCAL", "POPULATION", "Statistic", "check_predictive", "run_predictive"]
@@ -72,12 +71,8 @@ def run_predictive(
         ModelError: the pair or a statistic is refused; the site or the statistic is named.
         DataError: x is empty, or holds values that the model could never draw, such as grey ones under a Bernoulli.
     """
-    model, guide = split_pair(pair)
     integer("num_draws", num_draws)
-    x = beside(model, x, guide)
-    if x.dim() == 0 or len(x) == 0:
-        raise DataError(f"data are empty: shape {list(x.shape)}")
-    check_data(model, x)
+    model, guide, x = admitted(pair, x)
     with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, PREDICTIVE_STREAM), device=x.device):
         _require_drawable(model, guide, x)
         chosen = default_statistics(x) if statistics is None else named_statistics(statistics)

@@ -34,7 +34,7 @@ GOOD, BAD = 0.6, 0.69
 MOST_COMPARED = 1000
 DISTANCES = {
     "mean_difference": "largest difference of means, in posterior standard deviations",
-    "covariance_difference": "of the covariances, Frobenius norm in whitened coordinates",
+    "covariance_difference": "of the covariances, Frobenius norm in whitened coordinates; NaN for too few draws",
     "gaussian_w2": "2-Wasserstein distance of the Gaussians with these moments",
     "sliced_wasserstein": "sliced 2-Wasserstein distance",
     "c2st": "cross-validated accuracy of a classifier, 0.5 where they cannot be told apart",
@@ -178,7 +178,12 @@ def _described(kept: xr.Dataset, level: Level) -> str:
     verb = "can hardly be told" if level == "good" else "can be told"
     diverged = int(kept["divergences"].sum())
     said = (
-        f"On {kept.sizes['datum']} data the guide's draws {verb} from the posterior's: means differ by up to "
-        f"{means:.2f} sd on average, covariances by {covariances:.2f}."
+        f"On {_data(kept.sizes['datum'])} the guide's draws {verb} from the posterior's: means differ by up to "
+        f"{means:.2f} sd on average"
     )
+    said += "." if math.isnan(covariances) else f", covariances by {covariances:.2f}."
     return said + (f" {diverged} transitions diverged." if diverged else "")
+
+
+def _data(count: int) -> str:
+    return "1 datum" if count == 1 else f"{count} data"

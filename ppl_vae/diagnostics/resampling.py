@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance import LEAST_SAMPLES
 from ppl_vae.diagnostics.pareto import smooth
-from ppl_vae.inference.log_weights import MEMORY_LIMIT, WeightBlock, prepare, weight_blocks
+from ppl_vae.inference.log_weights import MEMORY_LIMIT, WeightBlock, weight_blocks
 from ppl_vae.randomness import derived_seed, seeded
 
 STREAM = 12
@@ -46,7 +47,7 @@ def resample_posterior(
     """
     integer("num_draws", num_draws)
     integer("num_samples", num_samples, least=LEAST_SAMPLES)
-    model, guide, data = prepare(pair, x)
+    model, guide, data = admitted(pair, x)
     source = derived_seed(seed, STREAM)
     found: dict[str, list[Tensor]] = {}
     for block in weight_blocks(model, guide, data, num_samples, source, memory_limit, keep_values=True):

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.drawable import require_drawable
+from ppl_vae.diagnostics.given import require_unlabelled
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.joint import simulate
@@ -128,6 +129,7 @@ def simulate_posteriors(
         DataError: x is empty, or holds values that the model could never draw.
     """
     model, guide = split_pair(pair)
+    require_unlabelled(model)
     size, num_draws = integer("num_simulations", num_simulations, least=2), integer("num_draws", num_draws)
     like = _rows(model, guide, x, size)
     per_pass = data_per_chunk(like, 1 + num_draws)

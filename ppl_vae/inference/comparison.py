@@ -26,6 +26,7 @@ from ppl_vae.inference.discrete import Enumeration
 from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.estimators import get_elbo, list_estimators
 from ppl_vae.inference.evaluation import evaluation_mode
+from ppl_vae.inference.labels import needs_labels
 from ppl_vae.inference.laboratory.reference import Reference, reference
 from ppl_vae.inference.laboratory.repeats import GradientMoments, Repeated, repeat
 from ppl_vae.inference.objective import Estimator
@@ -92,10 +93,12 @@ def compare_estimators(
         guide's. The attributes say what the references are.
 
     Raises:
-        ModelError: the pair, or an estimator asked for by name on this pair, is refused.
+        ModelError: the pair, or an estimator asked for by name on this pair, is refused; or it needs labels.
         DataError: the model's likelihood has no density for some value of x.
     """
     model, guide = split_pair(pair)
+    if needs_labels(model):
+        raise ModelError("this model needs labels beside x, which a comparison of estimators does not take")
     data = beside(model, torch.as_tensor(x))
     check_data(model, data)
     if not isinstance(repeats, int) or repeats < 2:

@@ -34,7 +34,7 @@ class Enumeration(Estimator):
 
     def __init__(self, num_categories: int) -> None:
         super().__init__(num_categories)
-        self.draw_handler = _Enumerate()
+        self.draw_handler = _Enumerate(num_categories)
 
     def bound(self, terms: Terms) -> Tensor:
         """[N], nats."""
@@ -129,14 +129,20 @@ def configurations(q: Any) -> Tensor:
 class _Enumerate(Messenger):
     """Give particle k the k-th element of a discrete site's support."""
 
+    def __init__(self, num_categories: int) -> None:
+        super().__init__()
+        self.num_categories = num_categories
+
     def _pyro_sample(self, msg: Any) -> None:
         q = msg["fn"]
         if msg["is_observed"] or not is_discrete(q):
             return
-        categories, batch = num_configurations(q), tuple(q.batch_shape)
-        if batch[0] != categories or len(batch) != 2:
-            raise ModelError(f"site {msg['name']!r} has {categories} categories, not num_categories = {batch[0]}")
-        msg["value"] = configurations(q).unsqueeze(1).expand(*batch, *q.event_shape)
+        categories, asked = num_configurations(q), self.num_categories
+        if categories != asked:
+            raise ModelError(f"site {msg['name']!r} has {categories} categories, not num_categories = {asked}")
+        # One category is one particle, which has no dimension of its own.
+        values = configurations(q) if categories == 1 else configurations(q).unsqueeze(1)
+        msg["value"] = values.expand(*q.batch_shape, *q.event_shape)
         msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
         msg["done"] = True
 

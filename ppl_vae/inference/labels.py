@@ -30,6 +30,11 @@ def needs_labels(model: Any) -> bool:
     return takes_labels(model) and not getattr(model, "allows_missing_labels", False)
 
 
+def needed_labels(model: Any, y: Any) -> Any:
+    """y for a pair that cannot do without; None for others, whose numbers are then of x alone: log p(x)."""
+    return y if needs_labels(model) else None
+
+
 def arguments(labelled: bool, x: Tensor, y: Any, where: str = "the data") -> Batch:
     """What the programs are called with: x beside its labels where they take them, x alone where they do not.
 

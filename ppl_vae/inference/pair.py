@@ -20,7 +20,7 @@ from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import ModelError, PplVaeError
 from ppl_vae.inference.stopped import stopped_guide
 from ppl_vae.registration import unregistered
 
@@ -150,9 +150,15 @@ def _particles(number: int) -> contextlib.AbstractContextManager[Any]:
 
 @contextlib.contextmanager
 def _plates_named() -> Iterator[None]:
-    """Pyro's own complaints about plates as refusals of one line."""
+    """Refusals, and Pyro's own complaints about plates, in one line."""
     try:
         yield
+    except PplVaeError as error:
+        # Pyro appends the shapes of its trace, line by line, to whatever a program raises.
+        words, trace, _ = str(error).partition("\nTrace Shapes")
+        if not trace:
+            raise
+        raise type(error)(words) from error
     except ValueError as error:
         complaint = str(error).partition("\n")[0]
         if "Shape mismatch inside plate" in complaint:

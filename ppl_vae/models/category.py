@@ -33,8 +33,7 @@ def one_hot(y: Tensor, num_categories: int, like: Tensor) -> Tensor:
             f"site 'y': expected integers of shape {list(batch)} or one-hot vectors of shape "
             f"{[*batch, num_categories]}, got {y.dtype} of shape {list(y.shape)}"
         )
-    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < num_categories:
-        raise ModelError(f"site 'y': expected categories 0, ..., {num_categories - 1}, got {y.unique().tolist()}")
+    _require_range(y, num_categories)
     return nn.functional.one_hot(y.long(), num_categories).to(like)
 
 
@@ -55,6 +54,33 @@ def required_labels(y: Tensor, size: int) -> Tensor:
     if y.shape != (size,) or y.is_floating_point():
         raise ModelError(f"site 'x': expected labels y, integers of shape [{size}], got {y.dtype} {list(y.shape)}")
     return y
+
+
+def known_labels(y: Tensor, size: int, num_categories: int) -> Tensor:
+    """Labels [size], of which none may be missing.
+
+    Raises:
+        ModelError: another shape, no integers, or an integer outside 0, ..., C - 1.
+    """
+    labels = required_labels(y, size)
+    _require_range(labels, num_categories)
+    return labels
+
+
+def one_for_each(y: Tensor, size: int) -> Tensor:
+    """Categories of ``size`` draws: [size], from one for all or from as many.
+
+    Raises:
+        ModelError: another shape.
+    """
+    if y.shape not in ((), (1,), (size,)):
+        raise ModelError(f"site 'y': expected one category for all or {size} of them, got shape {list(y.shape)}")
+    return y.expand(size)
+
+
+def _require_range(y: Tensor, num_categories: int) -> None:
+    if y.numel() and not 0 <= int(y.min()) <= int(y.max()) < num_categories:
+        raise ModelError(f"site 'y': expected categories 0, ..., {num_categories - 1}, got {y.unique().tolist()}")
 
 
 def checked_code(z: Tensor, latent_dim: int) -> Tensor:

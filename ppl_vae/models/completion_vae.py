@@ -167,6 +167,11 @@ class CompletionVAE(ProgramPair):
         self.latent_dim = checked_size("latent_dim", latent_dim)
         observed, family = make_likelihood(likelihood), make_posterior(posterior)
         hidden_pixels = HiddenPixels(observed, hidden_quadrants(shape, visible))
+        if isinstance(network, tuple):
+            raise ModelError(
+                "network: expected a name or an architecture, of which the encoder, the decoder and the condition "
+                "are made, got a tuple of modules"
+            )
         chosen = architecture(network)
         with seeded(seed):
             encoder, decoder = networks(chosen, shape, self.latent_dim, observed)
@@ -198,7 +203,12 @@ class CompletionVAE(ProgramPair):
 
     def decode(self, z: ArrayLike | Tensor, x: ArrayLike | Tensor) -> CompletedCoordinates:
         """p(x_hidden | z, c) of codes [*batch, N, L] and images [N, *event_shape], as a distribution of images."""
-        return self.model.complete(checked_code(self.to_own(z), self.latent_dim), self.own_data(x))
+        codes, data = checked_code(self.to_own(z), self.latent_dim), self.own_data(x)
+        if codes.shape[-2] != len(data):
+            raise ModelError(
+                f"site 'z': expected codes [..., {len(data)}, L] of {len(data)} images, got {list(codes.shape)}"
+            )
+        return self.model.complete(codes, data)
 
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:

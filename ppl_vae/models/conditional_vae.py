@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.models.category import checked_code, indicator, one_hot, required_labels
+from ppl_vae.models.category import checked_code, indicator, known_labels, one_for_each, one_hot, required_labels
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.likelihoods import Likelihood
 from ppl_vae.models.likelihoods import likelihood as make_likelihood
@@ -85,7 +85,8 @@ class ConditionalProgram(LatentVariableProgram):
             if x is not None:
                 raise ModelError(f"site 'x': p(x|y) needs labels y of shape [{len(x)}], integers, beside x")
             return super().forward(None, size)
-        labels = required_labels(y, len(y) if x is None else len(x))
+        # A draw is no training step, in which no value may be looked at.
+        labels = known_labels(y, len(y), self.num_classes) if x is None else required_labels(y, len(x))
         code = indicator(labels, self.num_classes, self.logits)
         return self.run(functools.partial(self.latents_of, code), x, len(labels))
 
@@ -212,7 +213,7 @@ class ConditionalVAE(ProgramPair):
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """q(z|x, y) for data [N, *event_shape] and their classes [N]: batch shape [N], event shape [L]."""
         data = self.own_data(x)
-        labels = required_labels(torch.as_tensor(y, device=data.device), len(data))
+        labels = known_labels(torch.as_tensor(y, device=data.device), len(data), self.num_classes)
         return self.guide.encode(data, labels)
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
@@ -239,7 +240,7 @@ class ConditionalVAE(ProgramPair):
         """
         if y is None:
             return super().sample(n, with_noise)
-        labels = torch.as_tensor(y, device=self.model.logits.device).expand(integer("n", n))
+        labels = one_for_each(torch.as_tensor(y, device=self.model.logits.device), integer("n", n))
         code = one_hot(labels, self.num_classes, self.model.logits.expand(n, -1))
         with pyro.poutine.block(), pyro.plate("data", n):
             likelihood = self.model.decode(self.model.latents_of(code))

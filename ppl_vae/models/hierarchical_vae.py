@@ -143,6 +143,11 @@ class HierarchicalVAE(ProgramPair):
         self.event_shape = checked_shape(event_shape)
         self.latent_dims = checked_levels(latent_dims)
         observed = make_likelihood(likelihood)
+        if isinstance(posterior, nn.Module):
+            raise ModelError(
+                f"posterior: expected a name or a configuration, of which every level makes one of its own, got a "
+                f"{type(posterior).__name__}"
+            )
         own_posterior = own_config(make_posterior(posterior), POSTERIORS)
         with seeded(seed):
             self._assemble(network, hidden, observed, posterior)

@@ -92,7 +92,8 @@ def _collapse(table: xr.Dataset, diagnosis: Diagnosis) -> Drawn:
         return
     yield (
         plot_latent_kl({"q(z|x)": table["kl"].to_numpy()}),
-        f"KL of q to the prior by latent dimension, in falling order, a mean over {len(diagnosis.x)} data.",
+        f"KL of q to the prior by latent dimension, in falling order, a mean over {len(diagnosis.x)} data. "
+        "Counted here are those whose KL is above the dashed line, in the verdict those whose mean moves with x.",
     )
 
 

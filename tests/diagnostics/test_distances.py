@@ -134,3 +134,15 @@ def test_what_are_no_draws_is_refused(a, message):
 def test_too_few_draws_for_a_classifier_are_refused():
     with pytest.raises(DataError, match="at least 10 of each for 5 folds, found 5"):
         distances.classifier_accuracy(np.zeros((5, 2)), np.ones((5, 2)))
+
+
+def test_a_reference_without_a_covariance_of_full_rank():
+    """Fewer draws than coordinates, and draws that are all alike: no whitened coordinates, and no failure."""
+    generator = np.random.default_rng(0)
+    a, few = generator.standard_normal((40, 60)), generator.standard_normal((40, 60))
+    still = np.zeros((40, 60))
+    for b in (few, still):
+        assert np.isnan(distances.covariance_difference(a, b))
+        assert 0 <= distances.classifier_accuracy(a, b)[0] <= 1
+    assert distances.mean_difference(a, few) < 3
+    assert distances.mean_difference(a, still) == np.inf

@@ -166,7 +166,9 @@ def test_the_verdict_goes_by_the_share_above_the_threshold(above, level):
     verdict = check_importance(ds)
     assert verdict.level == level
     assert verdict.value == pytest.approx(above / 100)
-    assert verdict.stderr == pytest.approx(math.sqrt(above / 100 * (1 - above / 100) / 100))
+    # None of 100 is no proof of none at all: Laplace's rule has 1 / 102.
+    chance = above / 100 if above else 1 / 102
+    assert verdict.stderr == pytest.approx(math.sqrt(chance * (1 - chance) / 100))
     assert f"{above} of 100 data are above 0.67" in verdict.words
     assert bool(verdict.advice) == (level != "good")
 

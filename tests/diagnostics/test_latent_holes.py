@@ -77,6 +77,25 @@ def test_what_is_no_image_or_no_classifier_is_refused():
         run_latent_holes(train, train, train, lambda images: images.flatten(1).mean(1))
     with pytest.raises(DataError, match="classifier: expected probabilities"):
         run_latent_holes(train, train, train, lambda images: 3 * brightness(images))
+    with pytest.raises(DataError, match=r"train: expected shape .*, got \[0, 1, 2, 2\]"):
+        run_latent_holes(train, train[:0], train, brightness)
+
+
+def test_what_is_no_number_is_in_no_hole_and_is_refused():
+    """NaN is below no limit and above none: it would count as no hole."""
+    train, broken = constant(0.0, 1.0), constant(0.5, math.nan)
+    with pytest.raises(DataError, match="images: 4 of 8 values are NaN or infinite"):
+        run_latent_holes(broken, train, train, brightness)
+    with pytest.raises(DataError, match="classifier: expected probabilities"):
+        run_latent_holes(train, train, train, lambda images: brightness(images) * math.nan)
+
+
+def test_one_draw_bears_out_no_verdict():
+    """It lies in a hole, but one draw has no standard error."""
+    held_out = constant(*[0.02] * 50, *[0.98] * 50)
+    found = run_latent_holes(constant(0.5), constant(0.0, 1.0), held_out, brightness)
+    assert found.in_hole.tolist() == [True]
+    assert check_latent_holes(found).level == "unknown"
 
 
 @pytest.fixture(scope="module")

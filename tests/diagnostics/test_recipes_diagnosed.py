@@ -29,6 +29,12 @@ EFFORT = Effort(
 )
 WITHOUT_CHAINS = ["importance", "calibration", "coverage", "collapse", "predictive", "gaps"]
 EVENT_SHAPES = {"tiny-conv-vae": (1, 3, 3)}
+# One of every kind of program, prior and guide; all others are slow together.
+KINDS = (
+    "autoencoder", "categorical-vae", "conditional-vae", "deep-markov-model", "hierarchical-vae", "iaf-vae",
+    "semi-supervised-vae", "vae", "vamp-vae", "vq-vae",
+)  # fmt: skip
+RECIPES = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in pv.list_recipes()]
 NEEDED = {"beta-tc-vae": {"num_data": 100}}
 
 
@@ -74,12 +80,16 @@ def assert_numbers_or_a_reason(name, topics):
             assert not any(raw in verdict.words for raw in ("Constraint", "Trace Shapes", "positive definite"))
 
 
-@pytest.mark.parametrize("name", pv.list_recipes())
+def test_kinds_are_recipes():
+    assert set(KINDS) <= set(pv.list_recipes())
+
+
+@pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_diagnosed_or_says_why_not(name):
     assert_numbers_or_a_reason(name, WITHOUT_CHAINS)
 
 
-@pytest.mark.parametrize("name", pv.list_recipes())
+@pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_becomes_an_arviz_object_or_is_refused_by_name(name):
     vae, x, _ = untrained(name)
     idata, refusal = attempt(lambda: pv.diagnose(vae, x[:8], num_samples=30, num_predictive=3))

@@ -83,6 +83,8 @@ def test_it_has_no_evidence_and_nothing_to_draw_from():
     vae = autoencoder()
     with pytest.raises(ModelError, match="site 'z': the prior is improper"):
         pv.log_evidence(vae, binary(), num_samples=5)
+    with pytest.raises(ModelError, match=r"with_post_hoc_prior$"):
+        pv.log_evidence(vae, binary(), "ais", num_samples=2, num_temperatures=5)
     for draw in (lambda: vae.sample(3), lambda: vae.model(size=3)):
         with pytest.raises(ModelError, match=r"an autoencoder is no generative model\. Give it a prior first"):
             draw()

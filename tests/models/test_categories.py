@@ -207,9 +207,28 @@ def test_enumeration_names_the_number_it_needs():
     vae = small(CategoricalVAE)
     with pytest.raises(ModelError, match="site 'y' has 9 categories, not num_categories = 3"):
         inf.Enumeration(3).per_datum(vae.model, vae.guide, binary())
+    with pytest.raises(ModelError, match=r"has 9 categories, not num_categories = 1$"):
+        inf.Enumeration(1).per_datum(vae.model, vae.guide, binary())
     large = CategoricalVAE(SHAPE, 20, 10, network=NETWORK)
     with pytest.raises(ModelError, match=f"site 'y' has {10**20} categories, not num_categories = 10"):
         inf.Enumeration(10).per_datum(large.model, large.guide, binary().float())
+
+
+def test_one_category_is_a_sum_of_one_term():
+    """A joint VAE of one category has q(y|x) = p(y) = 1: its bound is the code's alone, by quadrature."""
+    vae, x = JointVAE(SHAPE, 1, num_categories=1, network=NETWORK).double(), binary()
+    features = vae.guide.encoder(x)
+    loc, sd = vae.guide.posterior.loc_head(features)[:, 0], (0.5 * vae.guide.posterior.scale_head(features)).exp()
+
+    def inner(z, log_guide):
+        code = torch.stack([torch.ones_like(z), z], -1)
+        logits = vae.model.decoder(code.flatten(0, 1)).unflatten(0, z.shape)
+        return log_bernoulli(logits, x[:, None]) + log_normal(z, torch.zeros(()), torch.ones(())) - log_guide
+
+    wanted = over_codes(inner, loc, sd[:, 0]).detach()
+    found = inf.Enumeration(vae.num_configurations).per_datum(vae.model, vae.guide, x.repeat(500, 1)).detach()
+    for n in range(len(x)):
+        assert_mean(found[n :: len(x)], wanted[n].item())
 
 
 def test_the_mixtures_component_and_code_add_up_to_the_mixture_prior():

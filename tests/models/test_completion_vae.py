@@ -129,6 +129,17 @@ def test_prior_and_completions_read_the_seen_pixels_alone_and_keep_them():
     assert torch.equal(pair.sample(5, x=x), one)
 
 
+def test_moments_of_a_completion_are_those_of_its_draws():
+    """Of the hidden pixels within 5 standard errors of 4000 draws; the seen ones do not vary."""
+    pair, x = linear_gaussian(2)
+    p = pair.decode(torch.zeros(6, L, dtype=torch.float64), x)
+    draws, hidden = p.sample((4000,)), pair.model.likelihood.hidden
+    assert (p.variance[:, ~hidden] == 0).all()
+    torch.testing.assert_close(p.variance[:, hidden], torch.full_like(p.variance[:, hidden], SIGMA**2))
+    assert (draws.var(0) - p.variance).abs().max() < 5 * SIGMA**2 * math.sqrt(2 / 4000)
+    assert (draws.mean(0) - p.mean).abs().max() < 5 * SIGMA / math.sqrt(4000)
+
+
 def test_the_baseline_is_a_model_whose_elbo_is_its_log_likelihood():
     """Against a sum over hidden pixels of log N; trained by fit, and no draw changes anything."""
     likelihood = {"name": "gaussian", "sigma": SIGMA}
@@ -148,6 +159,19 @@ def test_the_baseline_is_a_model_whose_elbo_is_its_log_likelihood():
     assert result.history["train_kl"].abs().max() == 0
     found = pair.reconstruct(x)
     assert torch.equal(found[:, ~hidden], x[:, ~hidden])
+
+
+def test_a_model_without_a_latent_site_is_compared_and_has_nothing_to_collapse():
+    """Every draw is the same: no variance, no bias, and the evidence is the ELBO."""
+    pair, x = pv.models.CompletionBaseline(SHAPE, 2, MLP((8,))), images()
+    names = ["analytic-kl", "monte-carlo-kl", "iwae"]
+    table = pv.compare_estimators(pair, x, names, repeats=3, progress=False)
+    exact = pv.evaluate(pair, x).elbo.mean().item()
+    assert table["value"].values == pytest.approx([exact] * 3, rel=1e-5)
+    assert table["value_variance"].values == pytest.approx([0] * 3, abs=1e-8)
+    assert table.attrs["evidence"] == pytest.approx(exact, rel=1e-5)
+    with pytest.raises(ModelError, match="the model has no latent site"):
+        pv.diagnostics.run_collapse(pair, x)
 
 
 def test_models_of_a_trained_baseline_and_of_their_own_modules_come_back(tmp_path):
@@ -187,6 +211,10 @@ def test_a_missing_mask_image_or_pixel_is_refused_by_name():
         pair.sample(3)
     with pytest.raises(ModelError, match="expected 3 images to complete, got 5"):
         pair.sample(3, x=images())
+    with pytest.raises(ModelError, match=r"expected codes \[..., 5, L\] of 5 images, got \[3, 2\]"):
+        pair.decode(torch.zeros(3, L), images())
+    with pytest.raises(ModelError, match="the encoder, the decoder and the condition are made, got a tuple"):
+        pv.models.CompletionVAE(SHAPE, L, network=(torch.nn.Flatten(), torch.nn.Linear(L, 16)))
     holes[0, 0, 0, 0] = float("nan")
     with pytest.raises(DataError, match="NaN"):
         pv.fit(pair, holes, progress=False)

@@ -139,5 +139,12 @@ def test_missing_and_impossible_labels_are_refused_by_name():
         pv.evaluate(pair, x, y=y - 1 + (y > 0).long() + (torch.arange(4) > 2).long())
     with pytest.raises(ModelError, match=r"expected categories 0, \.\.\., 2"):
         pair.sample(2, y=[0, 3])
+    with pytest.raises(ModelError, match=r"expected one category for all or 3 of them, got shape \[2\]"):
+        pair.sample(3, y=[0, 1])
+    for impossible in (-1, 3):
+        with pytest.raises(ModelError, match=r"expected categories 0, \.\.\., 2, got "):
+            pair.encode(x, torch.full((4,), impossible))
+        with pytest.raises(ModelError, match=r"expected categories 0, \.\.\., 2, got "):
+            pair.model(y=torch.full((4,), impossible))
     with pytest.raises(ModelError, match="unknown prior 'flat'"):
         small(prior="flat")

@@ -242,6 +242,12 @@ def test_a_family_that_needs_the_whole_model_is_refused():
         HierarchicalVAE((4,), (2, 3)).decode(torch.zeros(3, 5))
 
 
+def test_one_module_for_the_conditionals_of_all_levels_is_refused():
+    """Levels of one size would share its heads without a word."""
+    with pytest.raises(ModelError, match="every level makes one of its own, got a DiagonalPosterior"):
+        HierarchicalVAE((4,), (2, 2), posterior=DiagonalPosterior())
+
+
 def clusters(n, seed):
     """Five round clusters of standard deviation 0.3 on a circle of radius 4: [n, 2]."""
     generator = torch.Generator().manual_seed(seed)

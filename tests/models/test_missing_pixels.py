@@ -94,6 +94,20 @@ def test_fit_trains_on_holes_and_validates_on_them(prior):
     pv.fit(vae, x, epochs=1, validation=x[:10], **options)
 
 
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_binary_data_with_holes_are_diagnosed(n):
+    """However many they are; replicates are whole, and what is observed keeps its holes."""
+    x = torch.rand(n, D, generator=torch.Generator().manual_seed(0)).round()
+    x[0, 1] = torch.nan
+    vae = pv.VAE((D,), L, likelihood={"name": "missing-pixels", "of": "bernoulli"})
+    found = pv.diagnose(vae, x, num_samples=30, num_predictive=3)
+    replicated = torch.from_numpy(found["posterior_predictive"]["x"].to_numpy())
+    assert replicated.shape == (1, 3, n, D)
+    assert set(replicated.unique().tolist()) <= {0.0, 1.0}
+    observed = torch.from_numpy(found["observed_data"]["x"].to_numpy())
+    assert torch.equal(observed.isnan(), x.isnan())
+
+
 def test_other_models_and_other_values_are_still_refused():
     x = holed().float()
     with pytest.raises(DataError, match="NaN or infinite values, the first at index"):

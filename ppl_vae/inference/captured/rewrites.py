@@ -23,6 +23,7 @@ def rewrite(graph: fx.Graph) -> None:
     part_biases(graph)
     draw_at_once(graph)
     merge_sums(graph)
+    graph.eliminate_dead_code()
     merge_products(graph, shared=0)
     merge_products(graph, shared=1)
     graph.eliminate_dead_code()
@@ -68,8 +69,9 @@ def merge_products(graph: fx.Graph, shared: int) -> None:
     for node in graph.nodes:
         if node.target is aten.mm.default:
             groups[_operand(node, shared)].append(node)
-    for operand, products in groups.items():
-        others = [_operand(node, 1 - shared) for node in products]
+    for products in groups.values():
+        # Read anew: an operand may be a product that was merged with others meanwhile.
+        operand, others = _operand(products[0], shared), [_operand(node, 1 - shared) for node in products]
         if len(products) > 1 and _size(others) <= LARGEST_COPY and _ready_before_use([operand, *others], products):
             _merge(graph, products, operand, others, shared)
 
@@ -78,6 +80,8 @@ def merge_sums(graph: fx.Graph) -> None:
     """The sum of two small products, a c + b d, as one: [a b] [c; d]."""
     for node in [node for node in graph.nodes if node.target is aten.add.Tensor and not node.kwargs]:
         if any(not _is_product_for_one(part) for part in node.args) or node.args[0] is node.args[1]:
+            continue
+        if any(part.meta["val"].shape != node.meta["val"].shape for part in node.args):
             continue
         left, right = ([_operand(part, side) for part in node.args] for side in (0, 1))
         if _size([*left, *right]) > LARGEST_COPY:
@@ -106,7 +110,7 @@ def _merge(
 
 def _side_by_side(graph: fx.Graph, nodes: Sequence[fx.Node], dim: int) -> fx.Node:
     """The matrices joined along a dimension; transposed ones are joined before they are transposed."""
-    if all(node.target is aten.permute.default for node in nodes):
+    if all(map(_is_transpose, nodes)):
         inner = _side_by_side(graph, [_operand(node, 0) for node in nodes], 1 - dim)
         return _after_all(graph, aten.permute.default, (inner, [1, 0]))
     return _after_all(graph, aten.cat.default, (list(nodes), dim))
@@ -130,13 +134,15 @@ def _after_all(graph: fx.Graph, target: Callable[..., torch.Tensor], args: tuple
 
 
 def _ready_before_use(operands: Sequence[fx.Node], products: Sequence[fx.Node]) -> bool:
-    """Whether all operands are there before the first of the products is read."""
+    """Whether all operands, the shared one first, are there before the first of the products is read."""
     place = _order(products[0].graph)
-    sources = [_operand(node, 0) if node.target is aten.permute.default else node for node in operands]
-    ready = max(place[node] for node in sources)
+    (shared, *others), joined_inside = operands, all(map(_is_transpose, operands[1:]))
+    sources = [_operand(node, 0) for node in others] if joined_inside else others
+    ready = max(place[node] for node in [shared, *sources])
     views = {product: _transposed(product) for product in products}
     readers = {user for product in products for node in (product, *views[product]) for user in node.users}
-    return all(place[reader] > ready for reader in readers.difference(*views.values()))
+    waits = any(source in products for source in sources)
+    return not waits and all(place[reader] > ready for reader in readers.difference(*views.values()))
 
 
 def _transposed(node: fx.Node) -> list[fx.Node]:
@@ -146,6 +152,10 @@ def _transposed(node: fx.Node) -> list[fx.Node]:
         if user.target is aten.permute.default:
             found += [user, *_transposed(user)]
     return found
+
+
+def _is_transpose(node: fx.Node) -> bool:
+    return node.target is aten.permute.default and node.args[1] in ([1, 0], [-1, -2], [1, -2], [-1, 0])
 
 
 def _operand(node: fx.Node, index: int) -> fx.Node:

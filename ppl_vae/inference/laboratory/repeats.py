@@ -127,6 +127,9 @@ def _trusted_shapes(
             shapes = noise_shapes(model, guide, x, estimator.num_draws)
         except ModelError:
             return None
+        if not shapes:
+            # Without latent sites there is no noise to take many of.
+            return None
         noise = _draw_noise(shapes, x, 1)
         try:
             ((value, gradients),) = _differentiate(model, guide, estimator, weights, x, [noise])

@@ -1,0 +1,29 @@
+"""What ``ppl-vae train`` and ``evaluate`` write into metrics.json: numbers of the data that they name."""
+
+import torch
+
+import ppl_vae as pv
+from ppl_vae.cli.metrics import measure
+from ppl_vae.data import Dataset, Split
+
+
+def labelled(y):
+    x = torch.rand(12, 1, 3, 4, generator=torch.Generator().manual_seed(0)).round()
+    return Dataset("bits", Split(x, y), Split(x, y), binarization="threshold")
+
+
+def test_where_labels_may_be_missing_the_elbo_and_its_bits_are_of_the_pixels_alone():
+    """Of log p(x), as other models' are; a known label would cost -log p(y) more."""
+    vae = pv.models.SemiSupervisedVAE((1, 3, 4), 2, 3, network={"name": "mlp", "hidden": (6,)}, hidden=(6,))
+    data = labelled(torch.arange(12) % 3)
+    found = measure(vae, data, "test", num_particles=5, seed=1)
+    wanted = pv.evaluate(vae, data.test.x, num_particles=5, seed=1).elbo.mean().item()
+    assert found["elbo"] == wanted
+    assert found["bits_per_dim"] == -wanted / (torch.tensor(2.0).double().log().item() * 12)
+
+
+def test_where_labels_are_needed_they_are_given():
+    vae = pv.models.ConditionalVAE((1, 3, 4), 2, 3, network={"name": "mlp", "hidden": (6,)}, hidden=(6,))
+    data = labelled(torch.arange(12) % 3)
+    found = measure(vae, data, "test", num_particles=5, seed=1)
+    assert found["elbo"] == pv.evaluate(vae, data.test.x, num_particles=5, seed=1, y=data.test.y).elbo.mean().item()

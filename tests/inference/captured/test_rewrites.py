@@ -1,0 +1,110 @@
+"""Rewrites of a step's graph change how it is computed and not what: the rewritten graph against the function."""
+
+import pytest
+import torch
+from torch._inductor.decomposition import select_decomp_table
+
+from ppl_vae.inference.captured import rewrites
+from ppl_vae.inference.captured.step_graph import functional, trace
+
+aten = torch.ops.aten
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def rewritten(function, *inputs):
+    """The graph of a function after every rewrite."""
+    program, _ = functional(trace(function, inputs, []), select_decomp_table())
+    program.graph.lint()
+    return program
+
+
+def count(program, target):
+    return sum(node.target is target for node in program.graph.nodes)
+
+
+X, V, W, SQUARE = normal(7, 3), normal(3, 4, seed=1), normal(3, 4, seed=2), normal(3, 3, seed=3)
+NARROW, WIDE, ROW = normal(3, 1, seed=4), normal(3, 5, seed=5), normal(1, 3, seed=6)
+
+# What is computed, and how many products are left of it.
+FUNCTIONS = {
+    "two heads": (lambda x, v, w: (x @ v).tanh() + (x @ w).exp(), (X, V, W), 1),
+    "their gradient": (lambda x, t, v, w: (t @ (x @ v).tanh(), t @ (x @ w).exp()), (X, X.mT, V, W), 2),
+    "a sum of products": (lambda x, y, v, w: x @ v + y @ w, (X, X + 1, V, W), 1),
+    "layers with a bias": (lambda x, v, b: torch.addmm(b, x, v).tanh(), (X, V, normal(4)), 1),
+    "products of products": (
+        lambda x, v, w, a, b: ((x @ v) @ a, (x @ v + 0) @ b, (x @ w).exp()),
+        (X, V, W, normal(4, 2, seed=7), normal(4, 3, seed=8)),
+        None,
+    ),
+    "a product that stands in two groups": (
+        lambda x, v, w, a, b: (lambda h: ((h @ a).tanh(), (h @ b).tanh(), (x @ w).tanh()))(x @ v),
+        (X, V, W, normal(4, 2, seed=7), normal(4, 3, seed=8)),
+        2,
+    ),
+    "a sum that broadcasts columns": (lambda x, n, w: x @ n + x.cos() @ w, (X, NARROW, WIDE), 2),
+    "a sum that broadcasts rows": (lambda r, x, v, w: r @ v + x @ w, (ROW, X, V, W), 2),
+    "a transpose that comes after a reader": (
+        lambda x, s, v: (lambda h: (h.sum(), x @ s.mT))((x @ v).tanh()),
+        (X, SQUARE, V),
+        2,
+    ),
+    "a permutation that moves nothing": (
+        lambda x, s: (x @ s.permute(0, 1), x @ s.sin().permute(0, 1)),
+        (X, SQUARE),
+        1,
+    ),
+    "a permutation beside a transpose": (lambda x, s: (x @ s.permute(0, 1), x @ s.sin().mT), (X, SQUARE), 1),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_rewritten_graph_computes_what_the_function_does(name):
+    function, inputs, products = FUNCTIONS[name]
+    program = rewritten(function, *inputs)
+    wanted, found = function(*inputs), program(*inputs)
+    for ours, theirs in zip(*(v if isinstance(v, tuple | list) else (v,) for v in (found, wanted)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    if products is not None:
+        assert count(program, aten.mm.default) == products
+    assert count(program, aten.addmm.default) == 0
+
+
+def test_draws_are_the_programs_own_and_in_their_order():
+    """Normals through an empty tensor, through a tensor of the program's, and uniforms between them."""
+
+    def draws(x):
+        first = torch.empty(20, 3).normal_()
+        second = torch.rand(5)
+        third = torch.empty(4, 4).normal_(2.0, 3.0)
+        return first + x, second, third, torch.randn(2, 2)
+
+    x = torch.zeros(20, 3)
+    program, found = rewritten(draws, x), []
+    for way in (draws, program):
+        torch.manual_seed(3)
+        found.append([*way(x), torch.rand(1)])
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours, theirs)
+    assert count(program, aten.normal_functional.default) < 3
+
+
+def heads(h, loc, log_scale, g_loc, g_scale):
+    """Forward and backward of two linear heads on the same features, as autograd writes them down."""
+    forward = h @ loc.mT + (h @ log_scale.mT).exp()
+    by_weights = (g_loc.mT @ h).mT.mT, (2 * g_scale).mT @ h
+    return forward, *by_weights, g_loc @ loc + (2 * g_scale) @ log_scale
+
+
+HEADS = normal(6, 5), normal(3, 5, seed=1), normal(3, 5, seed=2), normal(6, 3, seed=3), normal(6, 3, seed=4)
+
+
+def test_two_heads_become_one_product_each_way():
+    assert count(rewritten(heads, *HEADS), aten.mm.default) == 3
+
+
+def test_large_operands_are_not_copied_for_one_call_less(monkeypatch):
+    monkeypatch.setattr(rewrites, "LARGEST_COPY", 29)
+    assert count(rewritten(heads, *HEADS), aten.mm.default) == 6
