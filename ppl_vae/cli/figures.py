@@ -82,8 +82,10 @@ def latent(run: Run, wishes: Wishes) -> Figure:
 
 def manifold(run: Run, wishes: Wishes) -> Figure:
     """A grid of codes of a latent plane, decoded."""
-    if getattr(run.vae, "latent_dim", None) != 2:
-        raise ModelError("figure 'manifold' needs a latent space of 2 dimensions, the model has another")
+    latent_dim = getattr(run.vae, "latent_dim", None)
+    if latent_dim != 2:
+        has = "is not one plane" if latent_dim is None else f"has {latent_dim}"
+        raise ModelError(f"figure 'manifold' needs a latent space of 2 dimensions, the model's {has}")
     extent = None if wishes.extent is None else (wishes.extent, wishes.extent)
     # As many tiles as an image has pixels, within reason: small images need large tiles to be read.
     side = min(max(run.vae.event_shape[-1], LEAST_TILES), MOST_TILES)
