@@ -16,6 +16,7 @@ from rich.console import Console
 from . import figures, footprint, growth, report, steady
 from .contender import Contender, Task
 from .contenders import CAPTURED, EAGER
+from .core_distance import core_distance
 from .machine import machine
 from .torch_vae import initial_weights
 from .workloads import Workload, load_images
@@ -52,6 +53,7 @@ class Benchmark:
         self.workloads = {n: w for n, w in workloads.items() if n in (options.workload or workloads)}
         self.contenders = {n: c for n, c in contenders.items() if n in (options.contender or contenders)}
         self.path = options.results / f"{name}.json"
+        self.distance = core_distance() if device == "cpu" and options.threads == 2 else None
         self.console = Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
 
     def steady(self) -> dict[str, Any]:
@@ -64,7 +66,8 @@ class Benchmark:
             began = time.perf_counter()
             judged = name in DRAWS_JUDGED
             say = self.saying(name)
-            result = steady.measure(task, self.contenders.values(), self.options.rounds, judged, say)
+            who = self.contenders.values()
+            result = steady.measure(task, who, self.options.rounds, judged, say, self.distance)
             found[name] = described | result | {"total_seconds": round(time.perf_counter() - began, 1)}
             report.show_steady(self.console, name, found[name])
         title = f"Medians and quartiles of {self.options.rounds} interleaved rounds; {self.where()}"

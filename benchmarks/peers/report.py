@@ -24,7 +24,15 @@ def save(path: Path, part: str, found: dict[str, Any]) -> dict[str, Any]:
 def show_steady(console: Console, workload: str, result: dict[str, Any]) -> None:
     """One workload: rate with quartiles, and how many times as fast the captured steps are."""
     table = Table(title=f"{workload}: {result['data']}, batch {result['batch']}", title_justify="left")
-    for heading in ("", "images/s", "quartiles", "captured over this [95%]", "part of peak", "threads"):
+    for heading in (
+        "",
+        "images/s",
+        "quartiles",
+        "captured over this [95%]",
+        "part of peak",
+        "cores apart",
+        "threads",
+    ):
         table.add_column(heading, justify="left" if not heading else "right")
     parts = result.get("products", {}).get("part_of_peak", {})
     for name, row in result["contenders"].items():
@@ -38,6 +46,7 @@ def show_steady(console: Console, workload: str, result: dict[str, Any]) -> None
             f"{rate['lower']:,.0f} to {rate['upper']:,.0f}",
             "" if times is None else f"{times['median']:.2f} [{times['lower']:.2f}, {times['upper']:.2f}]",
             f"{parts[name]:.0%}" if name in parts else "",
+            f"{row['cores_apart']['images_per_second']['median']:,.0f}" if "cores_apart" in row else "",
             str(row["threads"] or ""),
             style="bold" if name == CAPTURED else None,
         )

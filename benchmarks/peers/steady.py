@@ -11,7 +11,7 @@ import torch
 
 from .contender import Contender, Task, Training, UnavailableError, reason
 from .contenders import CAPTURED, PRODUCTS
-from .interleave import Measured, interleave, turn
+from .interleave import Distance, Measured, interleave, turn
 from .products import Products, operations_per_image
 from .same_work import Judge
 from .spread import quartiles, ratio
@@ -43,7 +43,14 @@ class Entry:
         return getattr(self.training, "threads", self.task.threads)
 
 
-def measure(task: Task, contenders: Iterable[Contender], rounds: int, draws: bool, say=lambda words: None) -> dict:
+def measure(
+    task: Task,
+    contenders: Iterable[Contender],
+    rounds: int,
+    draws: bool,
+    say: Any = lambda words: None,
+    distance: Distance | None = None,
+) -> dict[str, Any]:
     """Everything about one workload, as plain values.
 
     Args:
@@ -52,6 +59,7 @@ def measure(task: Task, contenders: Iterable[Contender], rounds: int, draws: boo
         rounds: how many turns each has.
         draws: whether the randomness of contenders is judged too, where the path of their losses would do.
         say: told what is going on.
+        distance: between the machine's cores, where it is watched.
     """
     # What was compiled for other shapes would fill the compiler's table of recompilations.
     torch.compiler.reset()
@@ -61,7 +69,7 @@ def measure(task: Task, contenders: Iterable[Contender], rounds: int, draws: boo
     if alone is not None:
         turns[PRODUCTS] = turn(alone, task.workload)
     say(f"{rounds} rounds of {len(turns)}")
-    measured = interleave(turns, rounds)
+    measured = interleave(turns, rounds, distance=distance)
     found = {name: tell(entries[name], measured) for name in entries if name in measured.rates}
     absent |= {name: {"label": entries[name].contender.label, "unavailable": why}
                for name, why in measured.failures.items() if name in entries}  # fmt: skip
@@ -137,6 +145,9 @@ def tell(entry: Entry, measured: Measured) -> dict[str, Any]:
         "rounds": [round(rate, 1) for rate in rates],
         "same_work": entry.verdicts,
     }
+    apart = measured.apart[entry.contender.name]
+    if apart:
+        told["cores_apart"] = {"turns": len(apart), "images_per_second": quartiles(apart).rounded()}
     captured = measured.rates.get(CAPTURED)
     if captured is not None and entry.contender.name != CAPTURED:
         told["captured_over_this"] = ratio(captured, rates).rounded()

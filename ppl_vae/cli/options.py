@@ -143,7 +143,8 @@ Validation = Annotated[
 Patience = Annotated[
     int | None,
     typer.Option(
-        help="Stop after this many epochs without a better validation ELBO (on 10% unless --validation says).",
+        help="Stop after this many epochs without a better validation ELBO (on 10% unless --validation says); "
+        "0 never does.",
         show_default=False,
         rich_help_panel=TRAINING,
     ),

@@ -107,7 +107,7 @@ def fit(
         validation: a fraction of the training data, a tensor (with labels as above), or "test" to choose by the
             test split, which the manifest then says. It alone chooses the best weights and stops early; without it
             the last weights stay. A seeded 10% where ``patience`` is set.
-        patience: stop after this many epochs without a better validation ELBO.
+        patience: stop after this many epochs without a better validation ELBO; 0 never does, whatever the recipe says.
         device: "auto" takes CUDA where there is one; the model stays there.
         compile: True takes the steps in machine code (``inference.capture``), eagerly and with a warning where
             that cannot be; False runs the programs at every step; "auto" does what pays by a stated rule

@@ -1,5 +1,6 @@
 """Pyro programs and the parts they are made of."""
 
+from ppl_vae.models.arithmetic import attribute_vector, decode_along
 from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
 from ppl_vae.models.categorical_vae import CategoricalVAE
 from ppl_vae.models.code_prior import AutoregressiveCodes, UniformCodes
@@ -14,6 +15,7 @@ from ppl_vae.models.gaussian_mixture_vae import GaussianMixtureVAE
 from ppl_vae.models.hierarchical_vae import HierarchicalVAE
 from ppl_vae.models.joint_vae import JointVAE
 from ppl_vae.models.ladder_vae import LadderVAE
+from ppl_vae.models.latent_grid import latent_grid
 from ppl_vae.models.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -87,6 +89,9 @@ __all__ = [
     "StudentTLikelihood",
     "UniformCodes",
     "VampPrior",
+    "attribute_vector",
+    "decode_along",
+    "latent_grid",
     "load",
     "perplexity",
     "with_post_hoc_prior",

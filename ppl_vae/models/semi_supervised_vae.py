@@ -26,7 +26,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import integer
-from ppl_vae.models.category import checked_code, likeliest, one_hot, required_labels
+from ppl_vae.models.category import checked_code, likeliest, one_for_each, one_hot, required_labels
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.gaussian_mixture_vae import MixtureGuide
 from ppl_vae.models.joint_vae import JointProgram
@@ -190,7 +190,7 @@ class SemiSupervisedVAE(ProgramPair):
         if y is None:
             return super().sample(n, with_noise)
         z = self.model.prior().expand([integer("n", n)]).sample()
-        likelihood = self.decode(z, torch.as_tensor(y).expand(n))
+        likelihood = self.decode(z, one_for_each(torch.as_tensor(y), n))
         return likelihood.sample() if with_noise else likelihood.mean
 
     @torch.no_grad()

@@ -57,6 +57,21 @@ def test_who_is_far_too_slow_drops_out_with_a_number():
     assert "too slow to be interleaved: 7 images/s" in measured.failures["a"]
 
 
+def test_a_turn_that_met_the_cores_apart_is_taken_again_and_told():
+    distances, rates = iter([50.0, 400.0, 400.0, 50.0, 50.0, 60.0]), iter([1.0, 2.0, 3.0])
+    measured = interleave({"a": lambda: next(rates)}, rounds=1, distance=lambda: next(distances))
+    assert measured.rates == {"a": [3.0]}
+    # Apart when the first turn ended; when the second began, though no longer when it ended.
+    assert measured.apart == {"a": [1.0, 2.0]}
+
+
+def test_a_machine_whose_cores_stay_apart_is_measured_all_the_same():
+    rates = iter(range(5))
+    measured = interleave({"a": lambda: float(next(rates))}, rounds=1, distance=lambda: 400.0)
+    assert measured.rates == {"a": [4.0]}
+    assert measured.apart == {"a": [0.0, 1.0, 2.0, 3.0]}
+
+
 def test_the_first_epoch_of_a_turn_is_not_counted():
     class Training:
         def run(self, epochs):

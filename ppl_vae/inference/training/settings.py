@@ -38,8 +38,10 @@ class Settings:
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience"):
+        for name in ("epochs", "batch_size"):
             object.__setattr__(self, name, whole(name, getattr(self, name)))
+        # 0 is how a user says never, where a recipe has a patience of its own.
+        object.__setattr__(self, "patience", whole("patience", self.patience, least=0) or None)
         for name in ("lr", "max_grad_norm"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else positive(name, value))

@@ -67,6 +67,14 @@ def test_the_best_weights_are_put_back(patience):
     assert weight_bytes(result.model) == weight_bytes(short.model)
 
 
+def test_patience_of_zero_switches_a_recipe_s_own_off():
+    recipe = pv.make("conv-vae", event_shape=(1, 4, 4), latent_dim=1, network="mlp")
+    assert recipe.settings["patience"] == 2
+    result = pv.fit(recipe, small_data().reshape(-1, 1, 4, 4), patience=0, epochs=1, progress=False)
+    assert result.manifest["settings"]["patience"] is None
+    assert "validation_elbo" not in result.history
+
+
 def test_patience_that_does_not_run_out_changes_nothing():
     watched = train(small_vae(), small_data(), validation=0.2, patience=50, epochs=5)
     unwatched = train(small_vae(), small_data(), validation=0.2, epochs=5)
