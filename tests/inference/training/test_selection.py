@@ -68,9 +68,9 @@ def test_the_best_weights_are_put_back(patience):
 
 
 def test_patience_of_zero_switches_a_recipe_s_own_off():
-    recipe = pv.make("conv-vae", event_shape=(1, 4, 4), latent_dim=1, network="mlp")
+    recipe = pv.make("conv-vae", (6,), latent_dim=1, network="mlp")
     assert recipe.settings["patience"] == 2
-    result = pv.fit(recipe, small_data().reshape(-1, 1, 4, 4), patience=0, epochs=1, progress=False)
+    result = pv.fit(recipe, small_data().sigmoid(), patience=0, epochs=1, progress=False)
     assert result.manifest["settings"]["patience"] is None
     assert "validation_elbo" not in result.history
 

@@ -1,0 +1,136 @@
+"""Rewrites of convolutions change how they are computed and not what: the rewritten graph against the function."""
+
+import pytest
+import torch
+from torch._inductor.decomposition import select_decomp_table
+from torch.nn.functional import conv2d, conv_transpose2d
+
+from ppl_vae.inference.captured.step_graph import functional, trace
+
+aten = torch.ops.aten
+FUSED = torch.ops.mkldnn._convolution_pointwise.default
+FUSED_TRANSPOSED = torch.ops.ppl_vae.transposed_convolution_relu.default
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch is built without oneDNN")
+
+
+def normal(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def rewritten(function, *inputs):
+    program, _ = functional(trace(function, inputs, []), select_decomp_table())
+    program.graph.lint()
+    return program
+
+
+def count(program, target):
+    return sum(node.target is target for node in program.graph.nodes)
+
+
+def agree(program, function, *inputs):
+    found, wanted = program(*inputs), function(*inputs)
+    for ours, theirs in zip(*(v if isinstance(v, tuple) else (v,) for v in (found, wanted)), strict=True):
+        assert ours.shape == theirs.shape
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+X, NARROW = normal(5, 6, 7, 8), normal(6, 2, 3, 3, seed=1)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        ((2, 3, 3), {"padding": 1}),
+        ((2, 3, 3), {"padding": 0}),
+        ((1, 2, 5), {"padding": (1, 3)}),
+        ((3, 3, 3), {"padding": (0, 2), "dilation": (2, 1)}),
+        ((1, 1, 1), {}),
+    ],
+)
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_a_transposed_convolution_into_few_channels_is_a_product(layout, kernel, options, with_bias):
+    weight, bias = normal(6, *kernel, seed=1), normal(kernel[0], seed=2)
+    x, weight = X.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
+    given = (x, weight, bias) if with_bias else (x, weight)
+
+    def function(*given):
+        return conv_transpose2d(*given, **options)
+
+    program = rewritten(function, *given)
+    assert (count(program, aten.convolution.default), count(program, aten.mm.default)) == (0, 1)
+    agree(program, function, *given)
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "options"),
+    [
+        (X.double(), NARROW.double(), {"padding": 1}),
+        (X, NARROW, {"padding": 1, "stride": 2}),
+        (X, NARROW, {"padding": (1, 3)}),
+        (X, normal(6, 4, 3, 3, seed=1), {"padding": 1}),
+        (X, normal(6, 1, 3, 3, seed=1), {"padding": 1, "groups": 2}),
+    ],
+)
+def test_other_transposed_convolutions_stay(x, weight, options):
+    program = rewritten(lambda x, w: conv_transpose2d(x, w, **options), x, weight)
+    assert (count(program, aten.convolution.default), count(program, aten.mm.default)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("function", "weight", "target"),
+    [
+        (lambda x, w, b: conv2d(x, w, b, stride=2, padding=1).relu(), normal(4, 6, 3, 3, seed=1), FUSED),
+        (lambda x, w, b: conv2d(x, w, b, dilation=2).relu(), normal(4, 6, 3, 2, seed=1), FUSED),
+        (
+            lambda x, w, b: conv_transpose2d(x, w, b, stride=2, padding=1, output_padding=1).relu(),
+            normal(6, 4, 3, 3, seed=1),
+            FUSED_TRANSPOSED,
+        ),
+        (
+            lambda x, w, b: conv_transpose2d(x, w, b, stride=2).relu(),
+            normal(6, 4, 3, 2, seed=1),
+            FUSED_TRANSPOSED,
+        ),
+    ],
+)
+@pytest.mark.parametrize("last", [True, False])
+def test_a_relu_is_part_of_the_convolution_that_it_follows(function, weight, target, last):
+    given = (channels_last(X), channels_last(weight)) if last else (X, weight)
+    program = rewritten(function, *given, normal(4, seed=2))
+    assert count(program, target) == 1
+    assert count(program, aten.relu.default) == count(program, aten.convolution.default) == 0
+    agree(program, function, *given, normal(4, seed=2))
+
+
+def test_a_convolution_that_is_read_besides_its_relu_stays():
+    def function(x, w):
+        y = conv2d(x, w)
+        return y.relu(), y.exp()
+
+    program = rewritten(function, X, normal(4, 6, 3, 3, seed=1))
+    assert count(program, aten.convolution.default) == count(program, aten.relu.default) == 1
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+def test_gradients_are_the_same_with_the_bias_s_summed_apart(transposed):
+    weight = normal(6, 4, 3, 3, seed=1) if transposed else normal(4, 6, 3, 3, seed=1)
+
+    def gradients(x, weight, bias):
+        x, weight, bias = (tensor.detach().requires_grad_() for tensor in (x, weight, bias))
+        convolution = conv_transpose2d if transposed else conv2d
+        y = convolution(x, weight, bias, stride=2, padding=1).relu().square().sum()
+        return torch.autograd.grad(y, (x, weight, bias))
+
+    given = X, weight, normal(4, seed=2)
+    program = rewritten(gradients, *given)
+    (backward,) = (node for node in program.graph.nodes if node.target is aten.convolution_backward.default)
+    assert backward.args[-1] == [True, True, False]
+    found, wanted = program(*given), gradients(*given)
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
