@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process a core: the tensors of the tests are tiny, so each computes on one thread.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-all lint bench notebooks docs clean
+.PHONY: demo test test-all lint bench notebooks notebooks-check docs clean
 
 demo: .venv/installed
 	$(BIN)/ppl-vae train vae --data digits --latent-dim 2 --likelihood '{"name": "gaussian", "sigma": "learned"}' \
@@ -37,9 +37,13 @@ bench: .venv/bench
 	$(BIN)/python benchmarks/mnist_published.py
 	$(BIN)/python benchmarks/mnist_recipes.py
 
-# Each in a clean kernel; an error or a warning is a failure.
+# Each in a clean kernel, two at a time, and stored; an error, a warning or 180 CPU seconds are a failure.
 notebooks: .venv/installed
 	$(BIN)/python notebooks/execute.py
+
+# The same on copies, by the test suite: nothing is stored.
+notebooks-check: .venv/installed
+	$(BIN)/python -m pytest -n 2 --dist load --maxschedchunk 1 -m notebook --durations=0 tests/test_notebooks.py
 
 .venv/docs: .venv/installed
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[docs]"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def main() -> None:
             "data": ds.name, "binarization": ds.binarization, "num_data": NUM_DATA, "repeats": options.repeats,
             "epochs": options.epochs, "gradient of": "the mean head of the encoder", "torch": torch.__version__,
             "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - started, 1),
+            "load average": round(os.getloadavg()[0], 1),
         },
         "words": inf.check_estimators(table),
         "estimators": rows(table),

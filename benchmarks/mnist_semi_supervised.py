@@ -36,10 +36,10 @@ CLASSIFIER_STEPS = 2000
 
 
 def recipe(ds: pv.data.Dataset, options: argparse.Namespace, seed: int) -> pv.Recipe:
-    """M2 with one hidden layer: x-300, q(y|x) on it, q(z|x, y) by 64 more."""
+    """M2 with one hidden layer: x-300, q(y|x) on it too, q(z|x, y) by 64 more."""
     network = {"name": "mlp", "hidden": (300,), "activation": "relu"}
-    parts = {"latent_dim": options.latent_dim, "network": network, "hidden": (64,), "seed": seed}
-    return pv.make("semi-supervised-vae", ds.event_shape, alpha=options.alpha, **parts)
+    parts = {"latent_dim": options.latent_dim, "network": network, "hidden": (64,), "classifier": "shared"}
+    return pv.make("semi-supervised-vae", ds.event_shape, alpha=options.alpha, seed=seed, **parts)
 
 
 def semi_supervised(ds: pv.data.Dataset, options: argparse.Namespace, seed: int) -> dict:

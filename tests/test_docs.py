@@ -20,7 +20,7 @@ RUN = {
     "model_class": "ppl_vae.models.vae.VAE",
     "facts": {"latent dim": "20"}, "seed": 0, "elbo": -23.456, "elbo_stderr": 0.012, "log_likelihood": -20.0,
     "kl": 3.456, "score": "ELBO", "closed_form": True, "log_evidence": -23.1, "log_evidence_stderr": 0.1,
-    "epochs_run": 50, "best_epoch": 50, "steps": 650, "seconds": 3.5, "compile": "eager",
+    "epochs_run": 50, "best_epoch": 50, "steps": 650, "cpu_seconds": 3.5, "compile": "eager",
     "settings": {"elbo": "AnalyticKL(num_particles=1)", "lr": 0.001}, "reconstructions": "r.png",
     "no_samples": HOSTILE,
 }  # fmt: skip
@@ -59,6 +59,7 @@ def test_a_recipe_that_could_not_run_says_why(hook):
 def test_a_page_has_the_numbers_of_its_run(hook):
     page = hook("recipe_pages").page("vae", RUN, ON)
     assert "-23.456 ± 0.012" in page
+    assert "650 steps, 3.5 CPU seconds" in page
     assert "3.456" in page
     assert "distortion, -E log p(x\\|z) | 20.000" in page
     assert 'pv.make("vae", ds.event_shape)' in page
@@ -66,9 +67,28 @@ def test_a_page_has_the_numbers_of_its_run(hook):
     assert RECIPES["vae"].paper.split(";")[0] in page
 
 
+def test_a_long_call_is_broken_between_its_arguments(hook):
+    in_lines, arguments = hook("recipe_pages").in_lines, '"vae", (1, 8, 8)'
+    assert in_lines(arguments) == arguments
+    assert in_lines('"annealed-beta-vae", ds.event_shape, data=ds.train.x, steps=1300, gamma=10.0') == (
+        '\n    "annealed-beta-vae", ds.event_shape,\n    data=ds.train.x, steps=1300,\n    gamma=10.0,\n'
+    )
+
+
+def test_a_summary_begins_with_a_capital_but_a_density_does_not(hook):
+    sentence = hook("recipe_pages").sentence
+    assert [sentence("p(x|y) of a class"), sentence("a weight")] == ["p(x|y) of a class", "A weight"]
+
+
+def test_samples_say_what_they_were_drawn_for(hook):
+    run = RUN | {"samples": "s.png", "samples_given": ["y"]}
+    assert "at draws of the prior, for one class after another." in hook("recipe_pages").page("vae", run, ON)
+
+
 def test_an_autoencoder_has_no_elbo_on_its_page(hook):
     run = RUN | {"score": "reconstruction log likelihood", "kl": 0.0}
     page = hook("recipe_pages").page("autoencoder", run, ON)
+    assert "ELBO is the plain one" not in page
     assert "| ELBO |" not in page
     assert "rate, KL" not in page
     assert hook("recipe_pages").scores(run)[1] == "has none"
@@ -77,7 +97,7 @@ def test_an_autoencoder_has_no_elbo_on_its_page(hook):
 def test_reasons_and_names_are_text(hook):
     page = hook("recipe_pages").page("vae", RUN, ON)
     assert not BARE_TAG.search(page)
-    assert "\\<script\\>" in page
+    assert "&lt;script\\>" in page
 
 
 def test_a_record_becomes_tables(hook):
@@ -87,9 +107,12 @@ def test_a_record_becomes_tables(hook):
     )
     assert "| seconds | 1.25 |" in text
     assert "| b | 2.5 |" in text
-    assert "## runs" in text
+    assert "## Runs" in text
     assert "| 2 | 4 |" in text
     assert not BARE_TAG.search(rendered({HOSTILE: HOSTILE}, 2))
+    speeds = {"median": 2.0, "lower": 1.5, "upper": 2.5}
+    text = rendered({"a": {"speed": speeds, "seen": ["x", "y"]}, "b": {"speed": speeds, "seen": ["z"]}}, 2)
+    assert "| a | 2 (1.5 to 2.5) | x, y |" in text
 
 
 def test_every_record_of_the_repository_can_be_shown(hook):

@@ -1,5 +1,6 @@
 """The notebooks: stored executed and clean, without code that the library should offer; and they still run."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LIBRARY = re.compile(r"\b(pv|inf)\.|\bppl_vae\b")
+FORMULA_OR_CODE = re.compile(r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`", re.DOTALL)
 LONGEST_CELL = 15
 LARGEST_FILE = 800_000
 SECONDS = 900
@@ -31,6 +33,10 @@ def outputs(notebook):
     return [output for cell in code_cells(notebook) for output in cell.outputs]
 
 
+def write(path, source):
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path)
+
+
 def shows_figure(notebook):
     return any("image/png" in output.get("data", {}) for output in outputs(notebook))
 
@@ -38,7 +44,9 @@ def shows_figure(notebook):
 def run_script(*arguments):
     """notebooks/execute.py, in a process of its own."""
     command = [sys.executable, str(FOLDER / "execute.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    # What the settings name must be there for everyone: no data set of this machine.
+    bare = {name: value for name, value in os.environ.items() if name != "PPL_VAE_DATA"}
+    return subprocess.run(command, env=bare, capture_output=True, text=True, timeout=SECONDS, check=False)
 
 
 def test_there_are_notebooks_and_their_numbers_do_not_clash():
@@ -82,6 +90,14 @@ def test_no_long_cell_does_without_the_library(path):
         assert len(lines) <= LONGEST_CELL or LIBRARY.search(cell.source), cell.source
 
 
+@every_notebook
+def test_prose_types_no_measured_figure(path):
+    """Outside formulas and code a decimal fraction is a result, and a result is printed by a cell."""
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            assert not re.search(r"\d\.\d", FORMULA_OR_CODE.sub("", cell.source)), cell.source
+
+
 @pytest.mark.notebook
 @pytest.mark.timeout(SECONDS)
 @every_notebook
@@ -107,9 +123,41 @@ def test_it_runs_again_from_a_clean_kernel_without_a_warning(path, tmp_path):
 )
 def test_what_breaks_a_notebook_is_found_and_nothing_is_written(source, found, tmp_path):
     path = tmp_path / "broken.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path)
+    write(path, source)
     before = path.read_bytes()
     done = run_script(path)
     assert done.returncode == 1
     assert found in done.stdout
     assert path.read_bytes() == before
+
+
+@pytest.mark.notebook
+def test_two_run_at_a_time_on_one_thread_each_and_are_reported_in_order(tmp_path):
+    """The first ends only when it sees what the second has written."""
+    met = tmp_path / "met"
+    write(tmp_path / "1.ipynb", f"import os, time\nwhile not os.path.exists({str(met)!r}):\n    time.sleep(0.1)")
+    write(tmp_path / "2.ipynb", f"import os\nopen({str(met)!r}, 'w').close()\nprint(os.environ['OMP_NUM_THREADS'])")
+    done = run_script("--jobs", 2, tmp_path / "1.ipynb", tmp_path / "2.ipynb")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["1.ipynb", "2.ipynb", "all"]
+    assert outputs(read(tmp_path / "2.ipynb"))[0].text == "1\n"
+
+
+@pytest.mark.notebook
+def test_a_notebook_that_takes_too_long_is_not_stored(tmp_path):
+    path = tmp_path / "slow.ipynb"
+    write(path, "sum(range(1000))")
+    before = path.read_bytes()
+    code = "import execute, pathlib, sys; execute.CPU_SECONDS_PER_NOTEBOOK = 0"
+    code += "; print(execute.run_once(pathlib.Path(sys.argv[1]), False).fault)"
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=SECONDS, check=True)
+    assert re.fullmatch(r"took \d+ CPU seconds, 0 are granted\n", done.stdout)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.notebook
+def test_no_job_at_all_is_refused(tmp_path):
+    done = run_script("--jobs", 0)
+    assert done.returncode == 2
+    assert "--jobs wants at least 1, got 0" in done.stderr

@@ -268,8 +268,6 @@ OPTIONS = {
     "deep-markov-model": {"steps": 45 * 4},
     "annealed-beta-vae": {"steps": 45 * 4, "capacity": 5.0},
     "vamp-vae": {"prior": {"name": "vamp", "num_components": 30}},
-    # The paper's rate is for a million steps, its discriminator for a GPU.
-    "factor-vae": {"lr": 1e-3, "hidden": (100, 100)},
     # No KL holds its rate: trained for long it leaves the ELBO, which is not its aim, far behind.
     "wae-mmd": {"batch_size": 128},
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 
-from pages import plain, result, table
+from pages import plain, prose, result, table
 
 from ppl_vae.diagnostics.topics import TOPICS
 from ppl_vae.inference.estimators import ESTIMATORS
@@ -24,12 +24,12 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def estimators() -> str:
-    """Name, class, and the first words of its docstring."""
+    """Name, and what its class says of itself first."""
     rows = []
     for name, kind in ESTIMATORS.items():
-        words = " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
-        rows.append((f"`{name}`", f"[`{kind.__name__}`][{kind.__module__}.{kind.__name__}]", plain(words)))
-    return table(("name", "class", "what it is"), rows, "lll")
+        words = prose(inspect.getdoc(kind) or "")
+        rows.append((f"`{name}`", f"[`{kind.__name__}`][{kind.__module__}.{kind.__name__}]: {words}"))
+    return table(("name", "class, and what it is"), rows, "ll")
 
 
 def measured_estimators() -> str:
@@ -44,8 +44,8 @@ def measured_estimators() -> str:
     on = record["on"]
     words = (
         f"{on['num_data']} held-out digits, {on['repeats']} repeats with the same noise, after {on['epochs']} "
-        f"epochs with the closed-form KL; gradients are those of {on['gradient of']}; {on['threads']} thread of a "
-        "shared machine (`python benchmarks/digits_estimators.py`)."
+        f"epochs with the closed-form KL; gradients are those of {on['gradient of']}; milliseconds are those "
+        "of the processor, on one thread (`OMP_NUM_THREADS=1 python benchmarks/digits_estimators.py`)."
     )
     said = f'??? quote "What inf.check_estimators(table) says of it"\n    {plain(record["words"])}\n'
     return "\n".join([words + "\n", table(("", *columns), rows), said])
@@ -72,7 +72,7 @@ def diagnostics() -> str:
         if record is not None and title in record["topics"]:
             found = record["topics"][title]
             verdicts = "\n".join(f"    {plain(verdict)}\n" for verdict in found["verdicts"])
-            text.append(f'??? example "On the digits: {found["seconds"]:g} s"\n{verdicts}')
+            text.append(f'??? example "On the digits: {found["processor seconds"]:g} s"\n{verdicts}')
     return "\n".join(text)
 
 
@@ -81,14 +81,14 @@ def costs() -> str:
     record = result("digits_diagnosis")
     if record is None:
         return "No diagnosis is recorded: run `python benchmarks/digits_diagnosis.py`.\n"
-    rows = [(title, f"{found['seconds']:.1f}") for title, found in record["topics"].items()]
+    rows = [(title, f"{found['processor seconds']:.1f}") for title, found in record["topics"].items()]
     on = record["on"]
     words = (
-        f"Seconds of a diagnosis with full effort, of a small VAE on {on['num_data']} held-out digits, on "
-        f"{on['threads']} thread of a machine with a load average of {on['load average']}; it took "
-        f"{on['processor seconds of it']:.0f} s of processor time in all (`python benchmarks/digits_diagnosis.py`)."
+        f"Processor seconds of a diagnosis with full effort, of a small VAE on {on['num_data']} held-out digits, "
+        f"on {on['threads']} thread; {on['processor seconds of it']:.0f} s in all "
+        "(`python benchmarks/digits_diagnosis.py`)."
     )
-    return "\n".join([words + "\n", table(("topic", "seconds"), rows)])
+    return "\n".join([words + "\n", table(("topic", "processor seconds"), rows)])
 
 
 TABLES: Mapping[str, Callable[[], str]] = {

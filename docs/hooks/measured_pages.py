@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +16,15 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 # These have pages elsewhere.
-SHOWN_ELSEWHERE = {"digits_recipes", "first_page"}
-MOST_ROWS, MOST_NUMBERS, MOST_COLUMNS = 40, 40, 12
+SHOWN_ELSEWHERE = {
+    "digits_recipes": "[digits, by recipe](../recipes/index.md): a page of every recipe",
+    "first_page": "[first page](../index.md): the run that opens these pages",
+}
+MOST_ROWS, MOST_NUMBERS, MOST_COLUMNS, MOST_IN_A_CELL = 40, 40, 12, 12
+# Where they are words, not parts of a name such as analytic-kl.
+ABBREVIATION = re.compile(r"(?<![\w-])(cpu|elbo|gpu|kl)(?![\w-])")
+# Longer ones, in characters, are paragraphs and no cells; lists of sentences are a line each.
+LONGEST_CELL, SENTENCE = 300, 60
 
 
 def records() -> list[str]:
@@ -25,7 +34,7 @@ def records() -> list[str]:
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the pages into the navigation."""
-    pages = [{spoken(name): f"measured/{name}.md"} for name in records()]
+    pages = [{heading(name): f"measured/{name}.md"} for name in records()]
     add_section(config, "Measured", ["measured/index.md", *pages])
     return config
 
@@ -33,6 +42,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Write the pages, and bring the figures."""
     lines = [f"- [{spoken(name)}]({name}.md): {headline(name)}" for name in records()]
+    lines += [f"- {words}" for name, words in SHOWN_ELSEWHERE.items() if result(name) is not None]
     intro = (
         "# Measured\n\nEach record lies in `benchmarks/results/` with the machine it was made on, and is made "
         "again by its script in `benchmarks/`. Times are of shared machines: ratios measured side by side mean "
@@ -74,13 +84,19 @@ def headline(name: str) -> str:
 
 def spoken(name: str) -> str:
     """A record's name as a title."""
-    return name.replace("_", " ").replace("mnist", "MNIST").replace("gpu", "GPU").replace("khat", "k-hat")
+    words = name.replace("_", " ").replace("mnist", "MNIST").replace("khat", "k-hat")
+    return ABBREVIATION.sub(lambda found: found[0].upper(), words)
+
+
+def heading(name: str) -> str:
+    """The same at the head of a page or section; the usual key of the circumstances says what it is."""
+    title = {"on": "measured on"}.get(name, spoken(name))
+    return title if title.startswith("k-hat") else title[:1].upper() + title[1:]
 
 
 def page(name: str, figures: list[str]) -> str:
     """One record."""
-    title = spoken(name)
-    head = [f"# {title[0].upper() + title[1:]}\n", words(name) + "\n"]
+    head = [f"# {heading(name)}\n", words(name) + "\n"]
     pictures = [f"![{Path(figure).stem.replace('_', ' ')}]({figure})\n" for figure in figures]
     return "\n".join([*head, *pictures, rendered(result(name), 2)])
 
@@ -95,11 +111,13 @@ def rendered(value: Any, level: int) -> str:
         return from_columns(value)
     flat = {key: item for key, item in value.items() if is_flat(item)}
     nested = {key: item for key, item in value.items() if not is_flat(item)}
+    long = [key for key, item in flat.items() if isinstance(item, str) and len(item) > LONGEST_CELL]
+    text = [f"**{plain(heading(key))}**: {plain(flat.pop(key))}\n" for key in long]
     rows = [(plain(spoken(str(key))), plain_value(item)) for key, item in flat.items()]
-    text = [table(("key", "value"), rows, "ll")] if rows else []
+    text += [table(("key", "value"), rows, "ll")] if rows else []
     for key, item in nested.items():
-        heading = f"{'#' * level} {plain(spoken(str(key)))}" if level < 6 else f"**{plain(spoken(str(key)))}**"
-        text += [heading + "\n", rendered(item, level + 1)]
+        title = plain(heading(str(key)))
+        text += [f"{'#' * level} {title}\n" if level < 6 else f"**{title}**\n", rendered(item, level + 1)]
     return "\n".join(text)
 
 
@@ -108,17 +126,30 @@ def is_scalar(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
 
 
+def is_interval(value: Any) -> bool:
+    """Whether it is a median between two bounds."""
+    return isinstance(value, Mapping) and value.keys() == {"median", "lower", "upper"}
+
+
 def is_flat(value: Any) -> bool:
     """Whether it fits into one cell."""
-    return is_scalar(value) or (isinstance(value, list) and all(map(is_scalar, value)))
+    return is_scalar(value) or is_interval(value) or (isinstance(value, list) and all(map(is_scalar, value)))
+
+
+def is_cell(value: Any) -> bool:
+    """Whether it fits into one cell of several beside each other."""
+    return is_flat(value) and not (isinstance(value, list) and len(value) > MOST_IN_A_CELL)
 
 
 def is_table(value: Mapping[str, Any]) -> bool:
     """Whether it is several rows with columns in common."""
     rows = list(value.values())
     if len(rows) < 2 or not all(
-        isinstance(row, Mapping) and row and all(map(is_scalar, row.values())) for row in rows
+        isinstance(row, Mapping) and row and all(map(is_cell, row.values())) and not is_interval(row)
+        for row in rows
     ):
+        return False
+    if any(is_columns(row) for row in rows):
         return False
     columns = {key for row in rows for key in row}
     return len(columns) <= MOST_COLUMNS and all(len(columns & row.keys()) * 2 > len(columns) for row in rows)
@@ -137,9 +168,14 @@ def as_table(value: Mapping[str, Any]) -> str:
     """A row a key."""
     columns = list(dict.fromkeys(key for row in value.values() for key in row))
     rows = [(plain(key), *(plain_value(row.get(column)) for column in columns)) for key, row in value.items()]
-    words_in = any(isinstance(row.get(columns[-1]), str) for row in value.values())
-    align = "l" + "r" * (len(columns) - 1) + ("l" if words_in else "r")
+    words = [any(holds_words(row.get(column)) for row in value.values()) for column in columns]
+    align = "l" + "".join("l" if in_words else "r" for in_words in words)
     return table(("", *(plain(spoken(column)) for column in columns)), rows, align)
+
+
+def holds_words(value: Any) -> bool:
+    """Whether it reads from the left."""
+    return isinstance(value, str | list)
 
 
 def from_columns(value: Mapping[str, Any]) -> str:
@@ -151,8 +187,13 @@ def from_columns(value: Mapping[str, Any]) -> str:
 def plain_value(value: Any) -> str:
     """A cell."""
     if isinstance(value, list):
-        shown = ", ".join(map(plain_value, value[:MOST_NUMBERS]))
+        sentences = any(isinstance(item, str) and len(item) > SENTENCE for item in value)
+        shown = ("<br>" if sentences else ", ").join(map(plain_value, value[:MOST_NUMBERS]))
         return shown + (f", ... ({len(value)} in all)" if len(value) > MOST_NUMBERS else "")
+    if is_interval(value):
+        return "{} ({} to {})".format(*(plain_value(value[key]) for key in ("median", "lower", "upper")))
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: ""}[value]
-    return f"{value:.5g}" if isinstance(value, float) else plain(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if 10_000 <= abs(value) < math.inf else f"{value:.5g}"
+    return plain(value)

@@ -20,6 +20,8 @@ TITLE = re.compile(r"^#\s+(.+)$", re.MULTILINE)
 TO_NOTEBOOK = re.compile(r"\]\(([\w-]+)\.ipynb(#[^)]*)?\)")
 # Outputs in HTML pass by Markdown and come back afterwards.
 KEPT: dict[str, str] = {}
+# Characters that a page has room for.
+FULL_LINE = 80
 MARK = re.compile(r'<div data-output="([\w.-]+)"></div>')
 
 
@@ -84,7 +86,7 @@ def page(name: str, notebook: Mapping[str, Any], figures: dict[str, bytes]) -> s
 def shown(output: Mapping[str, Any], place: str, figures: dict[str, bytes]) -> str:
     """One output of a cell, in the richest form that a page can show."""
     if output["output_type"] == "stream":
-        return fenced("".join(output["text"]), "text")
+        return printed("".join(output["text"]))
     data = output.get("data", {})
     for kind, show in KINDS.items():
         if kind in data:
@@ -113,7 +115,14 @@ def prose(content: str, place: str, figures: dict[str, bytes]) -> str:
 
 def text(content: str, place: str, figures: dict[str, bytes]) -> str:
     """Plain text."""
-    return fenced(content, "text")
+    return printed(content)
+
+
+def printed(content: str) -> str:
+    """What a cell printed: sentences are broken where the page ends, columns and figures stay under each other."""
+    lines = content.splitlines()
+    sentences = max(map(len, lines), default=0) > FULL_LINE and not any("  " in line for line in lines)
+    return fenced(content, "{ .text .sentences }" if sentences else "text")
 
 
 def fenced(content: str, language: str) -> str:

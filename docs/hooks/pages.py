@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 # A character that would begin something in Markdown or HTML.
-MARKUP = re.compile(r"([\\`*_{}\[\]<>#|])")
+MARKUP = re.compile(r"([\\`*_{}\[\]>#|])")
 
 
 def add_page(files: Files, config: MkDocsConfig, path: str, content: str | bytes) -> None:
@@ -45,7 +45,18 @@ def result(name: str) -> Any:
 
 def plain(text: object) -> str:
     """Text in which nothing is markup."""
-    return MARKUP.sub(r"\\\1", " ".join(str(text).split()))
+    return escaped(" ".join(str(text).split()))
+
+
+def escaped(text: str) -> str:
+    """The same with its spaces as they are; Markdown knows no escape of the one character."""
+    return MARKUP.sub(r"\\\1", text).replace("<", "&lt;")
+
+
+def prose(docstring: str) -> str:
+    """The first paragraph of a docstring: what stands in back-ticks is code, nothing else is markup."""
+    parts = " ".join(docstring.partition("\n\n")[0].split()).replace("``", "`").split("`")
+    return "".join(f"`{part}`" if index % 2 else escaped(part) for index, part in enumerate(parts))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:

@@ -5,6 +5,7 @@ The pages are written from the ``__all__`` of the packages, so that no public na
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
-from pages import add_page, plain, table
+from pages import add_page, plain, prose, table
 
 import ppl_vae
 from ppl_vae.cli.app import app
@@ -102,6 +103,9 @@ AREAS: Mapping[str, Area] = {
         "Plots", "Each takes numbers, returns a matplotlib `Figure`, and computes nothing.", ("ppl_vae.plots",)
     ),
     "report": Area("Report", "A diagnosis as one HTML file that fetches nothing.", ("ppl_vae.report",)),
+    "distributions": Area(
+        "Distributions", "Only what Pyro and torch lack, one class each.", ("ppl_vae.distributions",)
+    ),
     "networks": Area("Networks", "Encoders and decoders: torch alone.", ("ppl_vae.networks",)),
     "kl": Area("Gaussian KL", "The divergence between Gaussians in closed form.", ("ppl_vae.kl",)),
     "errors": Area(
@@ -138,6 +142,16 @@ def defined(package: str) -> Iterator[tuple[str, str]]:
             yield from ((thing.__name__, own) for own in getattr(thing, "__all__", None) or own_names(thing))
         elif inspect.isclass(thing) or inspect.isfunction(thing):
             yield thing.__module__, name
+        elif home := imported_from(module, name):
+            yield home, name
+
+
+def imported_from(package: ModuleType, name: str) -> str | None:
+    """The module that a package has a constant from: the object itself does not know."""
+    for node in ast.walk(ast.parse(inspect.getsource(package))):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
+            return node.module
+    return None
 
 
 def own_names(module: ModuleType) -> list[str]:
@@ -181,8 +195,7 @@ def contents() -> str:
     rows = []
     for name in ppl_vae.__all__:
         thing = getattr(ppl_vae, name)
-        words = plain((inspect.getdoc(thing) or "").partition("\n\n")[0])
-        rows.append((f"[`pv.{name}`]({target(thing, name)})", words))
+        rows.append((f"[`pv.{name}`]({target(thing, name)})", prose(inspect.getdoc(thing) or "")))
     intro = (
         "# Reference\n\nShapes are in brackets, [K, N, D]; values are nats per datum unless a name says otherwise; "
         "every formula names its source. These names come with `import ppl_vae as pv`; everything else lies in its "

@@ -10,6 +10,7 @@ from torch import Tensor
 from ppl_vae.display import card
 
 Binarization = Literal["none", "threshold", "stochastic", "dynamic"]
+"""How grey levels became 0 and 1; "dynamic" draws them anew in every training batch."""
 
 
 @dataclass(frozen=True)

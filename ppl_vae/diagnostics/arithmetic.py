@@ -1,6 +1,6 @@
 r"""Latent arithmetic before a judge: how much of the attribute has moved, and how much of the others.
 
-    x(alpha) = E[x | z + alpha v],       v the direction of one attribute in latent space
+    x(alpha) = E[x | z + alpha v],       v the direction of one attribute in latent space (Larsen et al. 2016)
 
 A classifier of real images, which the model has never met, says of every x(alpha) which attributes it shows. What
 has changed is held against its own verdict on x(0), the plain reconstruction, so that neither the decoder's blur

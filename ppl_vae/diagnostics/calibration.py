@@ -73,6 +73,13 @@ def run_calibration(
     Raises:
         ModelError: the pair is refused, its model cannot be drawn from, or a quantity is not [K, S] or not finite.
         DataError: x is empty, or holds values that the model could never draw.
+
+    >>> import torch
+    >>> import ppl_vae as pv
+    >>> lg = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0, guide="exact")
+    >>> simulated = pv.diagnostics.simulate_posteriors(lg, (3,), num_simulations=200, num_draws=19)
+    >>> pv.diagnostics.check_calibration(run_calibration(simulated)).level
+    'good'
     """
     posteriors = as_simulated(pair, x, num_simulations, num_draws, seed)
     share = _normalised_weights(posteriors) if importance_weighted else None

@@ -84,6 +84,13 @@ def diagnose(
     Raises:
         ModelError: the pair is refused, or the draws need more memory than allowed.
         DataError: x is empty, the likelihood has no density for some value, or there is not one label a datum.
+
+    >>> import torch
+    >>> import ppl_vae as pv
+    >>> vae = pv.VAE((4,), latent_dim=2, likelihood="gaussian")
+    >>> idata = diagnose(vae, torch.zeros(3, 4), num_samples=10)
+    >>> dict(idata.posterior["z"].sizes)
+    {'chain': 1, 'draw': 10, 'datum': 3, 'latent': 2}
     """
     model, guide, data = admitted(pair, x)
     coordinates = _labels(labels, len(data))

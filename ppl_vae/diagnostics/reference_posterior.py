@@ -149,6 +149,9 @@ def check_reference(table: xr.Dataset) -> Verdict:
         The mean C2ST over the data whose chains have settled: R-hat below 1.01 and more than 400 effective
         draws. "good" if it is not above 0.6 by two standard errors, "bad" if it is above 0.69 by as much;
         "unknown" where no datum's chains have settled.
+
+    Raises:
+        DataError: the table is another.
     """
     if "c2st" not in table or "datum" not in table.dims:
         raise DataError("table: expected what run_reference returns")

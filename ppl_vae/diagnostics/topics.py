@@ -81,6 +81,7 @@ class Effort:
 
 
 FULL = Effort()
+"""What a diagnosis takes where nothing else is asked for."""
 QUICK = Effort(
     num_data=60,
     num_samples=500,
@@ -98,6 +99,7 @@ QUICK = Effort(
     reference_warmup=100,
     reference_chains=2,
 )
+"""A first look in seconds."""
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,13 @@ itself, which are draws of prod_j q(z_j). The best D has exactly this log ratio.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ppl_vae.checks import real, whole
+from ppl_vae.checks import positive, real, whole
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.objectives import Weighting
@@ -39,14 +38,24 @@ class DensityRatio(Weighting):
         elbo: what is penalised, or its name; any with reparameterised draws.
         gamma: the weight of the total correlation, at least 0.
         hidden: the discriminator's layers, of leaky rectifiers; six of 1000 units in the paper.
+        discriminator_lr: its learning rate under ``fit``; the run's own if None.
     """
 
     least_batch = 4
-    # The paper's Adam for the discriminator; the learning rate is the run's.
-    optimizer_options = MappingProxyType({"betas": (0.5, 0.9)})
 
-    def __init__(self, elbo: str | Objective, gamma: float = 35.0, hidden: Sequence[int] = (1000,) * 6) -> None:
+    def __init__(
+        self,
+        elbo: str | Objective,
+        gamma: float = 35.0,
+        hidden: Sequence[int] = (1000,) * 6,
+        discriminator_lr: float | None = None,
+    ) -> None:
         super().__init__(elbo)
+        self.discriminator_lr = None if discriminator_lr is None else positive("discriminator_lr", discriminator_lr)
+        # The paper's Adam for the discriminator.
+        self.optimizer_options: dict[str, Any] = {"betas": (0.5, 0.9)}
+        if self.discriminator_lr is not None:
+            self.optimizer_options["lr"] = self.discriminator_lr
         if self.gradient == "score":
             name = type(self.weighted).__name__
             raise ModelError(f"DensityRatio needs reparameterised draws, which {name} does without")
@@ -89,7 +98,8 @@ class DensityRatio(Weighting):
 
     def extra_repr(self) -> str:
         """For manifests."""
-        return f"gamma={self.gamma}"
+        rate = "" if self.discriminator_lr is None else f", discriminator_lr={self.discriminator_lr}"
+        return f"gamma={self.gamma}{rate}"
 
 
 class Discriminator(nn.Module):

@@ -34,6 +34,16 @@ class AnalyticKL(Estimator):
 
     What ``pyro.infer.TraceMeanField_ELBO`` computes (form B, SGVB-B, of Kingma & Welling 2014), but a site
     without a closed form is refused by name where Pyro falls back to Monte Carlo in silence.
+
+    It goes wherever a ``pyro.infer.ELBO`` goes, and has a value per datum besides:
+
+    >>> import torch
+    >>> import ppl_vae as pv
+    >>> vae, x = pv.VAE((4,), latent_dim=2, likelihood="gaussian"), torch.zeros(5, 4)
+    >>> AnalyticKL(num_particles=3).per_datum(vae.model, vae.guide, x).shape
+    torch.Size([5])
+    >>> loss = AnalyticKL()(vae.model, vae.guide)
+    >>> loss(x).backward()
     """
 
     separates_kl = True

@@ -26,7 +26,7 @@ def evidence_curve(
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
 ) -> xr.Dataset:
-    """The importance bound and its jackknife against the number of draws K.
+    """The importance bound (Burda et al. 2016) and its jackknife (Nowozin 2018) against the number of draws K.
 
     All of max(K) draws are used at every K: they are cut into groups of K, whose estimates are averaged.
 

@@ -107,7 +107,8 @@ def fit(
         validation: a fraction of the training data, a tensor (with labels as above), or "test" to choose by the
             test split, which the manifest then says. It alone chooses the best weights and stops early; without it
             the last weights stay. A seeded 10% where ``patience`` is set.
-        patience: stop after this many epochs without a better validation ELBO; 0 never does, whatever the recipe says.
+        patience: stop after this many epochs without a better validation ELBO; 0 never does, whatever the recipe
+            says.
         device: "auto" takes CUDA where there is one; the model stays there.
         compile: True takes the steps in machine code (``inference.capture``), eagerly and with a warning where
             that cannot be; False runs the programs at every step; "auto" does what pays by a stated rule
@@ -121,12 +122,22 @@ def fit(
         resume: continue the run in ``out_dir``; afresh if there is none.
         progress: show a progress bar.
 
+    Returns:
+        The model, the history (a row an epoch: the objective as "loss", and the plain ELBO with its two terms, nats
+        per datum), which epoch the weights are of, and the manifest.
+
     Raises:
         DataError: data that are empty, not finite, outside the likelihood's support, or fewer than a batch; or
             labels that do not fit.
         ModelError: the pair or a setting cannot be used, the site or setting is named; or labels are missing.
         ConvergenceError: a number stopped being finite; the weights go back to the last good epoch.
         CheckpointError: ``out_dir`` holds another run, or could not be written.
+
+    >>> import ppl_vae as pv
+    >>> vae = pv.VAE((4,), latent_dim=1, likelihood="gaussian")
+    >>> result = fit(vae, torch.randn(64, 4), "monte-carlo-kl", epochs=2, lr=1e-2, progress=False)
+    >>> result.history.columns.tolist()
+    ['epoch', 'step', 'loss', 'train_elbo', 'train_log_likelihood', 'train_kl', 'seconds']
     """
     if compile not in ("auto", True, False):
         raise ModelError(f"compile must be True, False or 'auto', got {compile!r}")

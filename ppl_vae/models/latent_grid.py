@@ -25,6 +25,9 @@ def latent_grid(
     Returns:
         z, [rows, cols, 2].
 
+    Raises:
+        ModelError: fewer than two rows or columns.
+
     >>> latent_grid(3, 2, extent=((-1.0, 1.0), (0.0, 4.0)))[:, :, 1]
     tensor([[4., 4.],
             [2., 2.],

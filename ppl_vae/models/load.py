@@ -42,7 +42,7 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
 }
 
 # What a user may bring as a module; in a configuration it is null.
-OWN_PARTS = ("network", "likelihood", "prior", "posterior", "guide", "baseline")
+OWN_PARTS = ("network", "likelihood", "prior", "posterior", "guide", "baseline", "classifier")
 
 
 def load(path: str | Path, **parts: Any) -> Any:

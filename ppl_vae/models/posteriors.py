@@ -64,7 +64,7 @@ class DiagonalPosterior(nn.Module):
 
 
 class FullCovariancePosterior(nn.Module):
-    """q(z|x) = N(mu(x), L(x) L(x)') with a lower triangular L whose diagonal is a softplus."""
+    """q(z|x) = N(mu(x), L(x) L(x)'), L lower triangular, its diagonal a softplus (Kingma & Welling 2014)."""
 
     name = "full-covariance"
 
@@ -92,7 +92,7 @@ class FullCovariancePosterior(nn.Module):
 
 
 class LowRankPosterior(nn.Module):
-    """q(z|x) = N(mu(x), F(x) F(x)' + diag d(x)) with F of a few columns.
+    """q(z|x) = N(mu(x), F(x) F(x)' + diag d(x)) with F [latent_dim, rank] (Rezende, Mohamed & Wierstra 2014).
 
     Args:
         rank: the number of columns of F.

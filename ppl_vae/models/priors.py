@@ -59,7 +59,7 @@ class DiagonalNormalPrior(nn.Module):
 
 
 class MixturePrior(nn.Module):
-    """p(z) = sum_c w_c N(m_c, diag s_c^2), all learned.
+    """p(z) = sum_c w_c N(m_c, diag s_c^2), all learned (Dilokthanakul et al. 2016).
 
     The means start as draws of N(0, I) and the scales at one, so that the mixture starts near the standard
     normal but its components can tell themselves apart.

@@ -11,7 +11,12 @@ With the label summed out (``inf.Enumeration(vae.num_configurations)``) the boun
 Both programs take labels y [N], integers, -1 where one is missing; without any, all are. Labelled and unlabelled
 data may stand in one batch, in any numbers: every datum is decoded once a class, so that shapes do not depend on
 which labels are known. The labels train q(y|x) by ``inf.ClassifierTerm``. Sites: "y", one-hot with event shape [C],
-and "z". The paper gives q(y|x) and q(z|x, y) networks of their own; here they share the encoder of x.
+and "z". The paper gives q(y|x) and q(z|x, y) networks of their own, as the recipe does; by default they share the
+encoder of x.
+
+What is evaluated with labels is the bound on log p(x, y), not on log p(x): ``pv.evaluate(vae, x, y=y)`` and, where
+the test or validation data have labels, the columns test_elbo and validation_elbo of a history. In train_elbo every
+datum counts with the bound of its own kind. ``pv.evaluate(vae, x)`` bounds log p(x).
 """
 
 from __future__ import annotations
@@ -19,20 +24,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pyro
 import torch
 from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import integer
-from ppl_vae.models.category import checked_code, likeliest, one_for_each, one_hot, required_labels
+from ppl_vae.models.category import checked_code, likeliest, one_for_each, one_hot
 from ppl_vae.models.conditional import Conditional
-from ppl_vae.models.gaussian_mixture_vae import MixtureGuide
-from ppl_vae.models.joint_vae import JointProgram
 from ppl_vae.models.likelihoods import Likelihood
 from ppl_vae.models.likelihoods import likelihood as make_likelihood
-from ppl_vae.models.observed_category import MISSING, PartlyObservedCategory
 from ppl_vae.models.parts import own_config
 from ppl_vae.models.posteriors import POSTERIORS
 from ppl_vae.models.posteriors import posterior as make_posterior
@@ -47,52 +48,16 @@ from ppl_vae.models.program_pair import (
     networks,
 )
 from ppl_vae.models.programs import num_features
+from ppl_vae.models.semi_supervised_programs import (
+    SHARED,
+    Classifier,
+    SemiSupervisedGuide,
+    SemiSupervisedProgram,
+    classifier_config,
+    classifier_network,
+)
 from ppl_vae.networks import MLP
 from ppl_vae.randomness import seeded
-
-
-class SemiSupervisedProgram(JointProgram):
-    """p(y) p(z) p(x|y, z) with p(y) uniform. A known label is in what the guide says of y."""
-
-    takes_labels = True
-    allows_missing_labels = True
-
-    @property
-    def num_classes(self) -> int:
-        """C."""
-        return len(self.logits)
-
-    def forward(self, x: Tensor | None = None, y: Tensor | None = None, size: int | None = None) -> Tensor:  # type: ignore[override]
-        """The program, as JointProgram's; y [N] is for the guide.
-
-        Raises:
-            ModelError: neither x nor size is given, or x or y has another shape.
-        """
-        return super().forward(x, size)
-
-
-class SemiSupervisedGuide(MixtureGuide):
-    """q(y|x) or the known y, and q(z|x, y).
-
-    The classifier is one linear layer on the encoder's features; q(z|x, y) stands on the same features.
-    """
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The program: y, then z.
-
-        Args:
-            x: [N, *event_shape].
-            y: labels [N], integers, -1 where one is missing; None for all.
-
-        Raises:
-            ModelError: x or y has another shape, or y is not of integers.
-        """
-        size = self.begin(x)
-        labels = torch.full((size,), MISSING, device=x.device) if y is None else required_labels(y, size)
-        with pyro.plate("data", size):
-            features = self.features(x)
-            category = pyro.sample("y", PartlyObservedCategory(self.category_head(features), labels))
-            return pyro.sample("z", self.code(features, category))
 
 
 class SemiSupervisedVAE(ProgramPair):
@@ -106,6 +71,8 @@ class SemiSupervisedVAE(ProgramPair):
         hidden: the hidden layers between the encoder's features with y and q(z|x, y).
         likelihood: as of VAE.
         posterior: of z, as of VAE, for one that stands on features alone.
+        classifier: the network below the one linear layer of q(y|x): "shared" for the encoder of q(z|x, y), or one
+            of its own, as ``network`` names an encoder, or an nn.Module [B, *event_shape] -> [B, F].
         seed: of the initial weights; None takes torch's current stream.
 
     Raises:
@@ -124,6 +91,7 @@ class SemiSupervisedVAE(ProgramPair):
         hidden: Sequence[int] = (64,),
         likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
         posterior: str | dict[str, Any] | nn.Module = "diagonal",
+        classifier: Classifier = SHARED,
         seed: int | None = 0,
     ) -> None:
         super().__init__()
@@ -137,7 +105,10 @@ class SemiSupervisedVAE(ProgramPair):
             size = num_features(encoder, shape) + self.num_classes
             conditional = Conditional(MLP(tuple(hidden)).encoder((size,)), family, size, self.latent_dim)
             self.model = SemiSupervisedProgram(self.num_classes, prior, decoder, observed, shape)
-            self.guide = SemiSupervisedGuide(encoder, self.num_classes, conditional, shape, observed.allows_missing)
+            own = classifier_network(classifier, shape)
+            self.guide = SemiSupervisedGuide(
+                encoder, self.num_classes, conditional, shape, observed.allows_missing, own
+            )
         self.config = {
             "model": "semi-supervised",
             "event_shape": list(shape),
@@ -147,6 +118,7 @@ class SemiSupervisedVAE(ProgramPair):
             "hidden": list(hidden),
             "likelihood": likelihood_config(observed),
             "posterior": own_config(family, POSTERIORS),
+            "classifier": classifier_config(classifier),
         }
 
     @property
@@ -156,12 +128,13 @@ class SemiSupervisedVAE(ProgramPair):
 
     def classify(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """q(y|x) for data [N, *event_shape], whatever is known of them: batch shape [N], event shape [C]."""
-        return self.guide.category(self.guide.features(self.own_data(x)))
+        data = self.own_data(x)
+        return dist.OneHotCategorical(logits=self.guide.label_logits(data, self.guide.features(data)))
 
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
         """q(z|x, y) for data [N, *event_shape] and classes (the likeliest): batch shape [N], event shape [L]."""
         features = self.guide.features(self.own_data(x))
-        chosen = likeliest(self.guide.category(features)) if y is None else torch.as_tensor(y)
+        chosen = likeliest(self.classify(x)) if y is None else torch.as_tensor(y)
         return self.guide.code(features, one_hot(chosen.to(features.device), self.num_classes, features))
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:

@@ -27,6 +27,9 @@ def plot_calibration(calibration: xr.Dataset, max_panels: int = 20, title: str |
         calibration: of ``run_calibration``.
         max_panels: where there are more quantities, those with the smallest p-values are drawn, in their order.
         title: above the panels.
+
+    Raises:
+        DataError: the table is another; what it lacks is named.
     """
     missing = [name for name in REQUIRED if name not in calibration]
     if missing or not {"quantity", "fraction"} <= set(calibration.dims):

@@ -27,6 +27,9 @@ def plot_coverage(coverage: xr.Dataset, title: str | None = None) -> Figure:
     Args:
         coverage: of ``run_coverage``.
         title: above the panels.
+
+    Raises:
+        DataError: the table is another; what it lacks is named.
     """
     missing = [name for name in REQUIRED if name not in coverage]
     if missing or not {"region", "nominal"} <= set(coverage.dims):

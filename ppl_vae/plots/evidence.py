@@ -32,6 +32,9 @@ def plot_evidence_curve(curve: xr.Dataset, reference: float | None = None, title
         curve: of ``inference.evidence_curve``.
         reference: log p(x) from elsewhere, as an annealed or exact mean over the same data, nats per datum.
         title: above the panel.
+
+    Raises:
+        DataError: the table is another; what it lacks is named.
     """
     missing = [name for name in CURVES if name not in curve or f"{name}_stderr" not in curve]
     if missing or "num_samples" not in curve.dims:

@@ -33,6 +33,9 @@ def as_images(x: Array, leading: Sequence[str] = ("N",)) -> NDArray[np.float64]:
     Returns:
         [*leading, H, W] for grey and [*leading, H, W, 3] for RGB, in [0, 1].
 
+    Raises:
+        DataError: x holds no images of the kind, the shape is named.
+
     >>> as_images(np.zeros((5, 3, 8, 6))).shape
     (5, 8, 6, 3)
     """

@@ -75,6 +75,9 @@ def plot_worst_data(x: Array, ds: xr.Dataset, count: int = 16, title: str | None
         ds: of ``diagnostics.run_importance``.
         count: how many at most; data without a finite k-hat are left out.
         title: above the images.
+
+    Raises:
+        DataError: the images are not those of the table, or no datum has a finite k-hat.
     """
     khat, _ = _khat(ds)
     images = to_numpy(x)

@@ -33,6 +33,10 @@ def plot_manifold(images: Array, extent: Extent | None = None, title: str | None
         extent: ((z₁ of the first column, z₁ of the last), (z₂ of the bottom row, z₂ of the top row)) of a
             grid with equal steps; None for the midpoints of equal shares of the standard normal.
         title: above the picture.
+
+    Raises:
+        DataError: fewer than two rows or columns, or no images.
+        ModelError: an extent whose ends are not in order.
     """
     grid = as_images(images, ("rows", "cols"))
     rows, cols, height, width = grid.shape[:4]

@@ -28,6 +28,9 @@ def plot_predictive(predictive: xr.Dataset, title: str | None = None) -> Figure:
     Args:
         predictive: of ``run_predictive``.
         title: above the panels.
+
+    Raises:
+        DataError: the table is another; what it lacks is named.
     """
     missing = [name for name in REQUIRED if name not in predictive]
     if missing or not {"kind", "statistic", "draw"} <= set(predictive.dims):

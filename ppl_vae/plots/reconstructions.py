@@ -23,6 +23,9 @@ def plot_reconstructions(x: Array, reconstruction: Array, title: str | None = No
         x: data, [N, *event].
         reconstruction: their reconstructions, [N, *event].
         title: above all bands.
+
+    Raises:
+        DataError: the two differ in shape, or are no images.
     """
     expected, found = to_numpy(x).shape, to_numpy(reconstruction).shape
     if expected != found:

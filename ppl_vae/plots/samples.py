@@ -18,6 +18,10 @@ def plot_samples(x: Array, columns: int | None = None, title: str | None = None)
         x: images, [N, *event].
         columns: images in a row; by default the grid is as square as N allows.
         title: above the grid.
+
+    Raises:
+        DataError: x holds no images.
+        ModelError: columns below one.
     """
     images = as_images(x)
     if columns is not None and columns < 1:

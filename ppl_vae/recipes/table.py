@@ -21,6 +21,7 @@ from ppl_vae.recipes.recipe import Recipe, Row
 from ppl_vae.recipes.weightings import WEIGHTINGS
 
 RECIPES: Mapping[str, Row] = {**GENERATIVE_MODELS, **WEIGHTINGS, **BOUNDS, **PROGRAMS, **AUTOENCODERS}
+"""All recipes by name."""
 
 
 def list_recipes() -> list[str]:
@@ -42,6 +43,13 @@ def make(name: str, event_shape: tuple[int, ...], data: Tensor | None = None, **
 
     Raises:
         ModelError: the recipe or an option is unknown, or an option is missing that the row has no value for.
+
+    >>> recipe = make("beta-vae", (1, 8, 8), latent_dim=4, beta=16.0)
+    >>> recipe.elbo
+    Beta(
+      beta=16.0
+      (weighted): AnalyticKL(num_particles=1)
+    )
     """
     if name not in RECIPES:
         raise ModelError(unknown_name("recipe", name, RECIPES))

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from ppl_vae.diagnostics import Diagnosis
 from ppl_vae.errors import DataError
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 DOTS_PER_INCH = 160
 # A screen's inch, as style sheets count it.
 PIXELS_PER_INCH = 96
+# Latent dimensions of a pair plot.
+MOST_LATENT = 4
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,30 @@ def _gaps(table: xr.Dataset, diagnosis: Diagnosis) -> Drawn:
 def _reference(table: xr.Dataset, diagnosis: Diagnosis) -> Drawn:
     c2st = table["c2st"].fillna(-1.0).to_numpy()
     worst = int(c2st.argmax())
-    yield (
-        plot_reference(table, worst),
-        f"Draws of NUTS and of q for the datum, of {table.sizes['datum']}, that tells them apart best "
-        f"(C2ST {c2st[worst]:.2f}).",
+    apart = distances(table.isel(datum=worst))
+    shown = sorted(np.argsort(-apart, kind="stable")[:MOST_LATENT].tolist())
+    choice = (
+        f" The {len(shown)} of {len(apart)} latent dimensions that differ most." if len(shown) < len(apart) else ""
     )
+    yield (
+        plot_reference(table, worst, shown),
+        f"Draws of NUTS and of q for the datum, of {table.sizes['datum']}, that tells them apart best "
+        f"(C2ST {c2st[worst]:.2f}).{choice}",
+    )
+
+
+def distances(draws: xr.Dataset) -> NDArray[np.float64]:
+    """How far q is from NUTS in every latent dimension of all sites, in means and in log scales [U]."""
+    sites = [str(name) for name in draws.data_vars if f"guide_{name}" in draws]
+    apart = []
+    for site in sites:
+        nuts, guide = draws[site].to_numpy(), draws[f"guide_{site}"].to_numpy()
+        nuts, guide = nuts.reshape(nuts.shape[0] * nuts.shape[1], -1), guide.reshape(len(guide), -1)
+        scale = nuts.std(0)
+        # A guide that is a point is infinitely far.
+        with np.errstate(divide="ignore"):
+            apart.append(np.abs(guide.mean(0) - nuts.mean(0)) / scale + np.abs(np.log(guide.std(0) / scale)))
+    return np.concatenate(apart)
 
 
 DRAWERS: Mapping[str, Callable[[xr.Dataset, Diagnosis], Drawn]] = {

@@ -173,6 +173,22 @@ def test_its_parameters_are_trained_with_the_papers_betas_and_are_the_only_ones(
     assert [id(p) for p in ours["params"]] == [id(p) for p in settings.objective.parameters()]
 
 
+def test_a_rate_of_its_own_moves_the_discriminator_alone_and_no_faster():
+    """Adam's first step is the rate, for every parameter with a gradient."""
+    objective = inf.DensityRatio("analytic-kl", **SMALL, discriminator_lr=1e-6)
+    vae, x = small_vae(), small_data()
+    objective.run(vae.model, vae.guide, x)
+    parameters = [*vae.parameters(), *objective.parameters()]
+    before = [p.detach().clone() for p in parameters]
+    optimizer = Settings(elbo=objective, lr=1e-3).make_optimizer(parameters)
+    objective.forward(objective.run(vae.model, vae.guide, x)).backward()
+    optimizer.step()
+    own = {id(p) for p in objective.parameters()}
+    for p, start in zip(parameters, before, strict=True):
+        rate = 1e-6 if id(p) in own else 1e-3
+        assert (p.detach() - start).abs().max().item() == pytest.approx(rate, rel=0.05)
+
+
 def test_a_second_run_starts_with_a_discriminator_of_its_own_and_a_resumed_one_goes_on(tmp_path):
     objective = inf.DensityRatio("analytic-kl", gamma=5.0, **SMALL)
     whole = train(small_vae(), small_data(), elbo=objective, batch_size=N)
@@ -212,6 +228,8 @@ def test_refusals():
         inf.DensityRatio("analytic-kl", hidden=(8, 0))
     with pytest.raises(ModelError, match="hidden must be a sequence of layers' sizes"):
         inf.DensityRatio("analytic-kl", hidden=8)
+    with pytest.raises(ModelError, match="discriminator_lr must be positive and finite, got 0"):
+        inf.DensityRatio("analytic-kl", discriminator_lr=0)
     with pytest.raises(ModelError, match="DensityRatio has a weighting of the KL of its own"):
         inf.Beta(inf.DensityRatio("analytic-kl"), 2.0)
     lg, x = off_optimum(n=3)

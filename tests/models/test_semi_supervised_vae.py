@@ -22,12 +22,15 @@ LABELS = {
     "labelled": [1, 0, 2, 2],
     "unlabelled": [MISSING] * 4,
 }
+OWN = {"name": "mlp", "hidden": (3,), "activation": "tanh"}
 every_batch = pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
 
 
-def small(seed=0):
+def small(seed=0, **options):
     """In float64, a one-dimensional code, away from the small initial weights."""
-    vae = SemiSupervisedVAE(SHAPE, 1, CLASSES, network=MLP((4,), "tanh"), hidden=(3,), seed=seed).double()
+    vae = SemiSupervisedVAE(
+        SHAPE, 1, CLASSES, network=MLP((4,), "tanh"), hidden=(3,), seed=seed, **options
+    ).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in vae.parameters():
@@ -62,7 +65,8 @@ def joint_bound(vae, x, c, order=40):
 def exact(vae, x, y):
     """-L(x, y) where y is known, -U(x) where it is missing, written out: [N]."""
     each = torch.stack([joint_bound(vae, x, c) for c in range(CLASSES)], -1)
-    log_q = vae.guide.category_head(vae.guide.encoder(x)).log_softmax(-1)
+    below = vae.guide.encoder if vae.guide.classifier is None else vae.guide.classifier
+    log_q = vae.guide.category_head(below(x)).log_softmax(-1)
     unlabelled = (log_q.exp() * (each - log_q)).sum(-1)
     return torch.where(y == MISSING, unlabelled, each.gather(1, y.clamp_min(0)[:, None])[:, 0])
 
@@ -92,6 +96,14 @@ def exact_gradient(value, vae):
 def test_value_and_gradient_are_exact_in_the_mean(labels):
     """Value within 4 standard errors of the sum written out; all gradients jointly, at the suite's rate."""
     vae, x, y, copies = small(), binary(), torch.tensor(labels), 20
+    wanted = copies * exact(vae, x, y).sum()
+    values, gradients = draws(inf.Enumeration(CLASSES), vae, x.repeat(copies, 1), y.repeat(copies))
+    assert_mean(values, wanted.item())
+    assert_gradient(gradients, exact_gradient(wanted, vae), magnitude=wanted.abs().item())
+
+
+def test_so_they_are_with_a_network_of_its_own_for_the_classifier():
+    vae, x, y, copies = small(classifier=OWN), binary(), torch.tensor(LABELS["mixed"]), 20
     wanted = copies * exact(vae, x, y).sum()
     values, gradients = draws(inf.Enumeration(CLASSES), vae, x.repeat(copies, 1), y.repeat(copies))
     assert_mean(values, wanted.item())
@@ -208,6 +220,54 @@ def test_a_classifier_term_needs_a_guide_that_knows_its_labels():
     other = JointVAE(SHAPE, 1, CLASSES, network=MLP((4,))).double()
     with pytest.raises(ModelError, match=r"such as models\.PartlyObservedCategory, got OneHotC"):
         inf.ClassifierTerm(elbo)(other.model, other.guide)(x)
+
+
+def test_a_classifier_of_its_own_leaves_the_encoder_to_the_code():
+    """The cross entropy has no gradient by the encoder, the labelled bound none by the classifier."""
+    vae, x, y = small(classifier=OWN), binary(), torch.tensor(LABELS["labelled"])
+    code, category = vae.guide.encoder[1].weight, vae.guide.classifier[1].weight
+    loss = nn.functional.cross_entropy(vae.classify(x).logits, y)
+    found = torch.autograd.grad(loss, [code, category], materialize_grads=True, allow_unused=True)
+    assert [each.abs().max().item() > 0 for each in found] == [False, True]
+    bound = inf.Enumeration(CLASSES)(vae.model, vae.guide)(x, y)
+    found = torch.autograd.grad(bound, [code, category], materialize_grads=True, allow_unused=True)
+    assert [each.abs().max().item() > 0 for each in found] == [True, False]
+
+
+def test_noise_is_before_the_classifier_alone_and_only_while_it_trains():
+    noisy = {"name": "denoising", "of": OWN, "noise": "gaussian", "level": 0.5}
+    vae, x = small(classifier=noisy), binary()
+    features = vae.guide.features(x)
+    for training in (True, False):
+        vae.train(training)
+        assert torch.equal(vae.guide.features(x), features)
+        assert torch.equal(vae.classify(x).logits, vae.classify(x).logits) != training
+
+
+@pytest.mark.parametrize("classifier", ["shared", OWN, nn.Sequential(nn.Linear(5, 3), nn.Tanh())])
+def test_a_stored_model_classifies_as_before(classifier, tmp_path):
+    vae, x = small(classifier=classifier), binary()
+    vae.save(tmp_path)
+    if isinstance(classifier, nn.Module):
+        with pytest.raises(ModelError, match="'classifier' was a module of your own"):
+            pv.load(tmp_path)
+        again = pv.load(tmp_path, classifier=nn.Sequential(nn.Linear(5, 3), nn.Tanh()))
+    else:
+        again = pv.load(tmp_path)
+    assert torch.equal(again.classify(x).logits, vae.classify(x).logits)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "message"),
+    [
+        ("mpl", "classifier: unknown network 'mpl'"),
+        (3, "classifier: network must be a name"),
+        (None, "classifier: "),
+    ],
+)
+def test_another_classifier_is_refused(classifier, message):
+    with pytest.raises(ModelError, match=message):
+        SemiSupervisedVAE(SHAPE, 1, CLASSES, classifier=classifier)
 
 
 # The label's distribution ---------------------------------------------------------------------------

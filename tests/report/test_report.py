@@ -5,13 +5,16 @@ import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+import xarray as xr
 
 import ppl_vae as pv
 from ppl_vae.diagnostics import Verdict, run_diagnosis
 from ppl_vae.diagnostics.topics import TOPICS
 from ppl_vae.report import Subject, render_report, write_report
 from ppl_vae.report.captions import EXPLANATIONS, REFERENCES
+from ppl_vae.report.figures import distances
 from ppl_vae.report.html import EFFORT_NAMES, figure_text, headline
 from tests.diagnostics.small_effort import SMALL
 
@@ -155,3 +158,14 @@ def test_the_headline_names_the_faults(levels, expected):
 )
 def test_figures_have_the_digits_that_their_error_bears(value, error, expected):
     assert figure_text(Verdict("A", "good", value, error, "nats")) == expected
+
+
+def test_the_pair_plot_shows_the_latent_dimensions_that_differ_most():
+    draws = np.random.default_rng(0).normal(size=(2, 200, 6))
+    guide = draws.reshape(400, 6) + np.array([0.0, 3.0, 0.0, 0.0, 0.0, -2.0])
+    guide[:, 3] *= 5.0
+    sites = {"z": (("chain", "draw", "latent"), draws), "guide_z": (("guide_draw", "latent"), guide)}
+    apart = distances(xr.Dataset(sites))
+    np.testing.assert_allclose(apart[[0, 2, 4]], 0.0, atol=1e-12)
+    np.testing.assert_allclose(apart[1] * draws[..., 1].std(), 3.0)
+    assert set(np.argsort(-apart)[:3]) == {1, 3, 5}

@@ -39,47 +39,7 @@ def agree(program, function, *inputs):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-X, NARROW = normal(5, 6, 7, 8), normal(6, 2, 3, 3, seed=1)
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize(
-    ("kernel", "options"),
-    [
-        ((2, 3, 3), {"padding": 1}),
-        ((2, 3, 3), {"padding": 0}),
-        ((1, 2, 5), {"padding": (1, 3)}),
-        ((3, 3, 3), {"padding": (0, 2), "dilation": (2, 1)}),
-        ((1, 1, 1), {}),
-    ],
-)
-@pytest.mark.parametrize("with_bias", [True, False])
-def test_a_transposed_convolution_into_few_channels_is_a_product(layout, kernel, options, with_bias):
-    weight, bias = normal(6, *kernel, seed=1), normal(kernel[0], seed=2)
-    x, weight = X.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
-    given = (x, weight, bias) if with_bias else (x, weight)
-
-    def function(*given):
-        return conv_transpose2d(*given, **options)
-
-    program = rewritten(function, *given)
-    assert (count(program, aten.convolution.default), count(program, aten.mm.default)) == (0, 1)
-    agree(program, function, *given)
-
-
-@pytest.mark.parametrize(
-    ("x", "weight", "options"),
-    [
-        (X.double(), NARROW.double(), {"padding": 1}),
-        (X, NARROW, {"padding": 1, "stride": 2}),
-        (X, NARROW, {"padding": (1, 3)}),
-        (X, normal(6, 4, 3, 3, seed=1), {"padding": 1}),
-        (X, normal(6, 1, 3, 3, seed=1), {"padding": 1, "groups": 2}),
-    ],
-)
-def test_other_transposed_convolutions_stay(x, weight, options):
-    program = rewritten(lambda x, w: conv_transpose2d(x, w, **options), x, weight)
-    assert (count(program, aten.convolution.default), count(program, aten.mm.default)) == (1, 0)
+X = normal(5, 6, 7, 8)
 
 
 @pytest.mark.parametrize(
