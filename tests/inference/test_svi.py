@@ -337,7 +337,7 @@ def test_a_run_that_breaks_in_its_first_epoch_leaves_the_folder_free(tmp_path):
         ({"lr": math.nan}, ModelError, "lr must be positive"),
         ({"lr": "fast"}, ModelError, "lr must be a number, got 'fast'"),
         ({"max_grad_norm": -1.0}, ModelError, "max_grad_norm must be positive"),
-        ({"patience": 0}, ModelError, "patience must be an integer of at least 1"),
+        ({"patience": -1}, ModelError, "patience must be an integer of at least 0, got -1"),
         ({"elbo": "analytic"}, ModelError, "unknown estimator 'analytic'; did you mean 'analytic-kl'"),
         ({"elbo": torch.nn.Linear(1, 1)}, ModelError, "elbo must be a name or an objective"),
         ({"elbo": pyro.infer.Trace_ELBO()}, ModelError, "elbo must be a name or an objective"),
