@@ -169,7 +169,11 @@ def test_compiled_steps_move_the_codes_as_eager_ones_do():
         fitted(vae, x, epochs=3, compile=compile_)
         found.append(vae.state_dict())
     for name, value in found[0].items():
-        torch.testing.assert_close(value, found[1][name], rtol=1e-3, atol=1e-4)
+        ours, theirs = value, found[1][name]
+        if name.endswith("read.bias"):
+            # No softmax sees the bias of its keys: that gradient is rounding, of which Adam makes whole steps.
+            ours, theirs = (torch.cat([bias.chunk(3)[0], bias.chunk(3)[2]]) for bias in (ours, theirs))
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_the_second_stage_trains_the_prior_alone():
