@@ -52,8 +52,7 @@ def rewrite_convolutions(graph: fx.Graph) -> None:
 
 def part_bias_gradients(graph: fx.Graph) -> None:
     """Sum a bias's gradient in an operation of its own."""
-    for node in _calls(graph, aten.convolution_backward.default):
-        grad, *others, mask = _arguments(node)
+    for node, (grad, *others, mask) in _calls(graph, aten.convolution_backward.default):
         if not mask[2]:
             continue
         with graph.inserting_after(grad):
@@ -67,8 +66,8 @@ def part_bias_gradients(graph: fx.Graph) -> None:
 
 def fuse_activations(graph: fx.Graph) -> None:
     """A convolution and the ReLU that alone reads it, in one pass."""
-    for node in _calls(graph, aten.convolution.default):
-        x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = _arguments(node)
+    for node, arguments in _calls(graph, aten.convolution.default):
+        x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = arguments
         readers = list(node.users)
         if [reader.target for reader in readers] != [aten.relu.default] or weight.meta["val"].dim() != 4:
             continue
@@ -86,14 +85,10 @@ def fuse_activations(graph: fx.Graph) -> None:
         graph.erase_node(node)
 
 
-def _calls(graph: fx.Graph, target: Callable[..., Any]) -> list[fx.Node]:
-    """The calls of an operation on the CPU in single precision."""
+def _calls(graph: fx.Graph, target: Callable[..., Any]) -> list[tuple[fx.Node, tuple[Any, ...]]]:
+    """The calls of an operation on the CPU in single precision, with their arguments."""
 
     def fits(x: Tensor) -> bool:
         return x.device.type == "cpu" and x.dtype is torch.float32
 
-    return [node for node in graph.nodes if node.target is target and fits(_arguments(node)[0].meta["val"])]
-
-
-def _arguments(node: fx.Node) -> tuple[Any, ...]:
-    return node.args
+    return [(node, node.args) for node in graph.nodes if node.target is target and fits(node.args[0].meta["val"])]

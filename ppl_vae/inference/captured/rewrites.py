@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from ppl_vae.inference.captured.convolutions import rewrite_convolutions
+
 aten = torch.ops.aten
 # Operands that are copied side by side for one product in place of two may have so many elements at most: of larger
 # ones the copy costs more than the call of a second product.
@@ -20,6 +22,7 @@ LARGEST_COPY = 1 << 16
 
 def rewrite(graph: fx.Graph) -> None:
     """Every rewrite, in place."""
+    rewrite_convolutions(graph)
     part_biases(graph)
     draw_at_once(graph)
     merge_sums(graph)

@@ -18,7 +18,6 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ppl_vae.inference.captured.convolutions import rewrite_convolutions
 from ppl_vae.inference.captured.rewrites import rewrite
 
 
@@ -95,8 +94,6 @@ def functional(graph: StepGraph, decompositions: Any) -> tuple[fx.GraphModule, F
         pure = torch.func.functionalize(lambda *inputs: graph.program(*inputs))
         program = make_fx(pure, decomposition_table=decompositions)(*fakes)
     program.graph.set_codegen(fx.graph.CodeGen())
-    with torch.no_grad(), mode:
-        rewrite_convolutions(program.graph)
     rewrite(program.graph)
     program.recompile()
     return program, mode

@@ -1,11 +1,13 @@
 """Rewrites of convolutions change how they are computed and not what: the rewritten graph against the function."""
 
+import functools
+
 import pytest
 import torch
-from torch._inductor.decomposition import select_decomp_table
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from ppl_vae.inference.captured.step_graph import functional, trace
+from tests.inference.captured import graphs
+from tests.inference.captured.graphs import count, rewritten
 
 aten = torch.ops.aten
 FUSED = torch.ops.mkldnn._convolution_pointwise.default
@@ -14,22 +16,11 @@ FUSED_TRANSPOSED = torch.ops.ppl_vae.transposed_convolution_relu.default
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch is built without oneDNN")
 
 
-def normal(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+normal = functools.partial(graphs.normal, dtype=torch.float32)
 
 
 def channels_last(x):
     return x.contiguous(memory_format=torch.channels_last)
-
-
-def rewritten(function, *inputs):
-    program, _ = functional(trace(function, inputs, []), select_decomp_table())
-    program.graph.lint()
-    return program
-
-
-def count(program, target):
-    return sum(node.target is target for node in program.graph.nodes)
 
 
 def agree(program, function, *inputs):

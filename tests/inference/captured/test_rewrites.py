@@ -2,27 +2,11 @@
 
 import pytest
 import torch
-from torch._inductor.decomposition import select_decomp_table
 
 from ppl_vae.inference.captured import rewrites
-from ppl_vae.inference.captured.step_graph import functional, trace
+from tests.inference.captured.graphs import count, normal, rewritten
 
 aten = torch.ops.aten
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def rewritten(function, *inputs):
-    """The graph of a function after every rewrite."""
-    program, _ = functional(trace(function, inputs, []), select_decomp_table())
-    program.graph.lint()
-    return program
-
-
-def count(program, target):
-    return sum(node.target is target for node in program.graph.nodes)
 
 
 X, V, W, SQUARE = normal(7, 3), normal(3, 4, seed=1), normal(3, 4, seed=2), normal(3, 3, seed=3)
