@@ -86,9 +86,16 @@ class SemiSupervisedGuide(MixtureGuide):
             category = pyro.sample("y", PartlyObservedCategory(self.label_logits(x, features), labels))
             return pyro.sample("z", self.code(features, category))
 
-    def label_logits(self, x: Tensor, features: Tensor) -> Tensor:
-        """The logits of q(y|x) for x [N, *event_shape] and the encoder's features of it [N, H]: [N, C]."""
-        return self.category_head(features if self.classifier is None else self.classifier(self.seen(x)))
+    def label_logits(self, x: Tensor, features: Tensor | None = None) -> Tensor:
+        """The logits of q(y|x) [N, C].
+
+        Args:
+            x: [N, *event_shape].
+            features: the encoder's of x [N, H], where they are known already.
+        """
+        if self.classifier is not None:
+            return self.category_head(self.classifier(self.seen(x)))
+        return self.category_head(self.features(x) if features is None else features)
 
 
 def classifier_network(classifier: Classifier, event_shape: tuple[int, ...]) -> nn.Module | None:

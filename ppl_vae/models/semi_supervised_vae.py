@@ -128,13 +128,13 @@ class SemiSupervisedVAE(ProgramPair):
 
     def classify(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """q(y|x) for data [N, *event_shape], whatever is known of them: batch shape [N], event shape [C]."""
-        data = self.own_data(x)
-        return dist.OneHotCategorical(logits=self.guide.label_logits(data, self.guide.features(data)))
+        return dist.OneHotCategorical(logits=self.guide.label_logits(self.own_data(x)))
 
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
         """q(z|x, y) for data [N, *event_shape] and classes (the likeliest): batch shape [N], event shape [L]."""
-        features = self.guide.features(self.own_data(x))
-        chosen = likeliest(self.classify(x)) if y is None else torch.as_tensor(y)
+        data = self.own_data(x)
+        features = self.guide.features(data)
+        chosen = self.guide.label_logits(data, features).argmax(-1) if y is None else torch.as_tensor(y)
         return self.guide.code(features, one_hot(chosen.to(features.device), self.num_classes, features))
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
