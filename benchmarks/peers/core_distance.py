@@ -15,12 +15,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+Distance = Callable[[], float]
+
 SOURCE = Path(__file__).with_name("core_distance.c")
 # The two states of a machine lie far on either side.
 NANOSECONDS_APART = 200.0
 
 
-def core_distance() -> Callable[[], float] | None:
+def core_distance() -> Distance | None:
     """What measures the nanoseconds of a round trip; None without a C compiler, or on other than two cores."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
@@ -34,3 +36,8 @@ def core_distance() -> Callable[[], float] | None:
         return None
     command = [str(program), *map(str, cores)]
     return lambda: float(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def are_apart(distance: Distance | None) -> bool:
+    """Whether the two cores are far from each other just now."""
+    return distance is not None and distance() > NANOSECONDS_APART

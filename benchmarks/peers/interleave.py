@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .contender import Training, UnavailableError, reason
-from .core_distance import NANOSECONDS_APART
+from .core_distance import Distance, are_apart
 from .workloads import Workload
 
 Turn = Callable[[], float]
-Distance = Callable[[], float]
 
 # A contender that takes longer would stretch every round: its first number is told, and it drops out.
 SECONDS_A_TURN_AT_MOST = 15.0
@@ -64,36 +64,37 @@ def interleave(
             if name in measured.failures:
                 continue
             try:
-                rate = punctual(turns[name], seconds_at_most, distance, measured.apart[name])
-                measured.rates[name].append(rate)
+                take = functools.partial(punctual, turns[name], seconds_at_most)
+                measured.rates[name].append(undisturbed(take, distance, measured.apart[name]))
             except Exception as error:
                 measured.failures[name] = reason(error)
                 del measured.rates[name]
     return measured
 
 
-def punctual(turn: Turn, seconds_at_most: float, distance: Distance | None, apart: list[float]) -> float:
-    """The turn's rate; those of turns that are taken again are added to ``apart``.
+def undisturbed(turn: Turn, distance: Distance | None, apart: list[float]) -> float:
+    """The rate of a turn with the cores together; those of turns that are taken again are added to ``apart``."""
+    for _ in range(REPEATS_AT_MOST):
+        far = are_apart(distance)
+        rate = turn()
+        if not (far or are_apart(distance)):
+            return rate
+        apart.append(rate)
+    return turn()
+
+
+def punctual(turn: Turn, seconds_at_most: float) -> float:
+    """The turn's rate.
 
     Raises:
         UnavailableError: it took too long.
     """
-    for last in (*[False] * REPEATS_AT_MOST, True):
-        far = are_apart(distance)
-        began = time.perf_counter()
-        rate = turn()
-        seconds = time.perf_counter() - began
-        if seconds > seconds_at_most:
-            raise UnavailableError(f"too slow to be interleaved: {rate:.3g} images/s, {seconds:.0f} s a turn")
-        if last or not (far or are_apart(distance)):
-            break
-        apart.append(rate)
+    began = time.perf_counter()
+    rate = turn()
+    seconds = time.perf_counter() - began
+    if seconds > seconds_at_most:
+        raise UnavailableError(f"too slow to be interleaved: {rate:.3g} images/s, {seconds:.0f} s a turn")
     return rate
-
-
-def are_apart(distance: Distance | None) -> bool:
-    """Whether the two cores are far from each other just now."""
-    return distance is not None and distance() > NANOSECONDS_APART
 
 
 def turn(training: Training, workload: Workload) -> Turn:

@@ -11,7 +11,8 @@ import torch
 
 from .contender import Contender, Task, Training, UnavailableError, reason
 from .contenders import CAPTURED, PRODUCTS
-from .interleave import Distance, Measured, interleave, turn
+from .core_distance import Distance
+from .interleave import Measured, interleave, turn
 from .products import Products, operations_per_image
 from .same_work import Judge
 from .spread import quartiles, ratio
