@@ -7,7 +7,7 @@ in a pass of their own take 0.5, the gradients of biases, summed inside of the b
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -85,10 +85,12 @@ def fuse_activations(graph: fx.Graph) -> None:
         graph.erase_node(node)
 
 
-def _calls(graph: fx.Graph, target: Callable[..., Any]) -> list[tuple[fx.Node, tuple[Any, ...]]]:
-    """The calls of an operation on the CPU in single precision, with their arguments."""
+def _calls(graph: fx.Graph, target: Callable[..., Any]) -> Iterator[tuple[fx.Node, tuple[Any, ...]]]:
+    """The calls of an operation on the CPU in single precision, with their arguments as they are by then."""
 
     def fits(x: Tensor) -> bool:
         return x.device.type == "cpu" and x.dtype is torch.float32
 
-    return [(node, node.args) for node in graph.nodes if node.target is target and fits(node.args[0].meta["val"])]
+    for node in [node for node in graph.nodes if node.target is target]:
+        if fits(node.args[0].meta["val"]):
+            yield node, node.args

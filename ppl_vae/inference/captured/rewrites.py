@@ -5,19 +5,16 @@ The graph is functional: nothing in it changes a tensor in place. Every node's `
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import torch
 from torch import fx
+from torch._inductor import inductor_prims
 
 from ppl_vae.inference.captured.convolutions import rewrite_convolutions
+from ppl_vae.inference.captured.cross_entropy import share_exponentials
+from ppl_vae.inference.captured.nodes import call
+from ppl_vae.inference.captured.products import rewrite_products
 
 aten = torch.ops.aten
-# Operands that are copied side by side for one product in place of two may have so many elements at most: of larger
-# ones the copy costs more than the call of a second product.
-LARGEST_COPY = 1 << 16
 
 
 def rewrite(graph: fx.Graph) -> None:
@@ -25,10 +22,9 @@ def rewrite(graph: fx.Graph) -> None:
     rewrite_convolutions(graph)
     part_biases(graph)
     draw_at_once(graph)
-    merge_sums(graph)
-    graph.eliminate_dead_code()
-    merge_products(graph, shared=0)
-    merge_products(graph, shared=1)
+    gather_once(graph)
+    share_exponentials(graph)
+    rewrite_products(graph)
     graph.eliminate_dead_code()
 
 
@@ -41,10 +37,10 @@ def draw_at_once(graph: fx.Graph) -> None:
             and like.target is aten.empty.memory_format
             and like.meta["val"].is_contiguous()
         ):
-            options = {"dtype": like.meta["val"].dtype, "device": like.meta["val"].device, "pin_memory": False}
+            value = node.meta["val"]
             with graph.inserting_before(node):
-                drawn = graph.call_function(aten.randn.default, (list(node.meta["val"].shape),), options)
-            drawn.meta["val"] = node.meta["val"]
+                options = {"dtype": value.dtype, "device": value.device, "pin_memory": False}
+                drawn = call(graph, aten.randn.default, list(value.shape), **options)
             node.replace_all_uses_with(drawn)
             graph.erase_node(node)
 
@@ -54,126 +50,16 @@ def part_biases(graph: fx.Graph) -> None:
     for node in [node for node in graph.nodes if node.target is aten.addmm.default and not node.kwargs]:
         bias, left, right = node.args
         with graph.inserting_before(node):
-            product = graph.call_function(aten.mm.default, (left, right))
-            total = graph.call_function(aten.add.Tensor, (product, bias))
-        product.meta["val"] = total.meta["val"] = node.meta["val"]
+            total = call(graph, aten.add.Tensor, call(graph, aten.mm.default, left, right), bias)
         node.replace_all_uses_with(total)
         graph.erase_node(node)
 
 
-def merge_products(graph: fx.Graph, shared: int) -> None:
-    """Products of one matrix with several small ones, as the two heads of a posterior make them, as one product.
-
-    Args:
-        graph: of the step.
-        shared: which operand they share, 0 the left or 1 the right one.
-    """
-    groups: dict[fx.Node, list[fx.Node]] = defaultdict(list)
-    for node in graph.nodes:
-        if node.target is aten.mm.default:
-            groups[_operand(node, shared)].append(node)
-    for products in groups.values():
-        # Read anew: an operand may be a product that was merged with others meanwhile.
-        operand, others = _operand(products[0], shared), [_operand(node, 1 - shared) for node in products]
-        if len(products) > 1 and _size(others) <= LARGEST_COPY and _ready_before_use([operand, *others], products):
-            _merge(graph, products, operand, others, shared)
-
-
-def merge_sums(graph: fx.Graph) -> None:
-    """The sum of two small products, a c + b d, as one: [a b] [c; d]."""
-    for node in [node for node in graph.nodes if node.target is aten.add.Tensor and not node.kwargs]:
-        if any(not _is_product_for_one(part) for part in node.args) or node.args[0] is node.args[1]:
+def gather_once(graph: fx.Graph) -> None:
+    """Store the rows of a batch on the CPU, where they would be gathered anew, and by columns, for every reader."""
+    for node in [node for node in graph.nodes if node.target is aten.index.Tensor]:
+        if node.meta["val"].device.type != "cpu":
             continue
-        if any(part.meta["val"].shape != node.meta["val"].shape for part in node.args):
-            continue
-        left, right = ([_operand(part, side) for part in node.args] for side in (0, 1))
-        if _size([*left, *right]) > LARGEST_COPY:
-            continue
-        total = _after_all(graph, aten.mm.default, (_side_by_side(graph, left, 1), _side_by_side(graph, right, 0)))
-        node.replace_all_uses_with(total)
-        graph.erase_node(node)
-
-
-def _merge(
-    graph: fx.Graph, products: Sequence[fx.Node], operand: fx.Node, others: Sequence[fx.Node], shared: int
-) -> None:
-    dim = 1 - shared
-    joined = _side_by_side(graph, others, dim)
-    product = _after_all(graph, aten.mm.default, (joined, operand) if shared else (operand, joined))
-    start = 0
-    for node in products:
-        stop = start + node.meta["val"].shape[dim]
-        part = _after_all(graph, aten.slice.Tensor, (product, dim, start, stop))
-        node.replace_all_uses_with(part)
-        graph.erase_node(node)
-        for view in reversed(_transposed(part)):
-            part.append(view)
-        start = stop
-
-
-def _side_by_side(graph: fx.Graph, nodes: Sequence[fx.Node], dim: int) -> fx.Node:
-    """The matrices joined along a dimension; transposed ones are joined before they are transposed."""
-    if all(map(_is_transpose, nodes)):
-        inner = _side_by_side(graph, [_operand(node, 0) for node in nodes], 1 - dim)
-        return _after_all(graph, aten.permute.default, (inner, [1, 0]))
-    return _after_all(graph, aten.cat.default, (list(nodes), dim))
-
-
-def _after_all(graph: fx.Graph, target: Callable[..., torch.Tensor], args: tuple[Any, ...]) -> fx.Node:
-    """A call as soon as its arguments are there; the same one if there is one already."""
-    given: list[fx.Node] = []
-    fx.node.map_arg(args, given.append)
-    for node in given[0].users:
-        if node.target is target and node.args == args:
-            return node
-    place = _order(graph)
-    last = max(given, key=place.__getitem__)
-    if last.op == "placeholder":
-        last = [node for node in graph.nodes if node.op == "placeholder"][-1]
-    with graph.inserting_after(last):
-        call = graph.call_function(target, args)
-    call.meta["val"] = target(*fx.node.map_arg(args, lambda node: node.meta["val"]))
-    return call
-
-
-def _ready_before_use(operands: Sequence[fx.Node], products: Sequence[fx.Node]) -> bool:
-    """Whether all operands, the shared one first, are there before the first of the products is read."""
-    place = _order(products[0].graph)
-    (shared, *others), joined_inside = operands, all(map(_is_transpose, operands[1:]))
-    sources = [_operand(node, 0) for node in others] if joined_inside else others
-    ready = max(place[node] for node in [shared, *sources])
-    views = {product: _transposed(product) for product in products}
-    readers = {user for product in products for node in (product, *views[product]) for user in node.users}
-    waits = any(source in products for source in sources)
-    return not waits and all(place[reader] > ready for reader in readers.difference(*views.values()))
-
-
-def _transposed(node: fx.Node) -> list[fx.Node]:
-    """Transposes of a node and of those, each after what it is made from."""
-    found: list[fx.Node] = []
-    for user in node.users:
-        if user.target is aten.permute.default:
-            found += [user, *_transposed(user)]
-    return found
-
-
-def _is_transpose(node: fx.Node) -> bool:
-    return node.target is aten.permute.default and node.args[1] in ([1, 0], [-1, -2], [1, -2], [-1, 0])
-
-
-def _operand(node: fx.Node, index: int) -> fx.Node:
-    operand = node.args[index]
-    assert isinstance(operand, fx.Node)
-    return operand
-
-
-def _is_product_for_one(node: object) -> bool:
-    return isinstance(node, fx.Node) and node.target is aten.mm.default and len(node.users) == 1
-
-
-def _size(nodes: Sequence[fx.Node]) -> int:
-    return sum(node.meta["val"].numel() for node in nodes)
-
-
-def _order(graph: fx.Graph) -> dict[fx.Node, int]:
-    return {node: index for index, node in enumerate(graph.nodes)}
+        with graph.inserting_after(node):
+            stored = call(graph, inductor_prims.force_stride_order, node, list(node.meta["val"].stride()))
+        node.replace_all_uses_with(stored, delete_user_cb=lambda user, stored=stored: user is not stored)

@@ -93,7 +93,7 @@ def functional(graph: StepGraph, decompositions: Any) -> tuple[fx.GraphModule, F
     with torch.no_grad(), mode:
         pure = torch.func.functionalize(lambda *inputs: graph.program(*inputs))
         program = make_fx(pure, decomposition_table=decompositions)(*fakes)
-    program.graph.set_codegen(fx.graph.CodeGen())
-    rewrite(program.graph)
+        program.graph.set_codegen(fx.graph.CodeGen())
+        rewrite(program.graph)
     program.recompile()
     return program, mode

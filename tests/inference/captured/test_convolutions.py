@@ -85,3 +85,23 @@ def test_gradients_are_the_same_with_the_bias_s_summed_apart(transposed):
     found, wanted = program(*given), gradients(*given)
     for ours, theirs in zip(found, wanted, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_fused_convolutions_may_follow_each_other():
+    """Encoder and decoder of the published pair's kind, forward and backward."""
+    weights = [
+        normal(8, 6, 3, 3, seed=1),
+        normal(4, 8, 3, 3, seed=2),
+        normal(4, 8, 3, 3, seed=3),
+        normal(8, 6, 3, 3, seed=4),
+    ]
+
+    def gradients(x, *weights):
+        first, second, third, fourth = (weight.detach().requires_grad_() for weight in weights)
+        codes = conv2d(conv2d(x, first, padding=1).relu(), second, padding=1).relu()
+        y = conv_transpose2d(conv_transpose2d(codes, third, padding=1).relu(), fourth, padding=1).relu()
+        return y, *torch.autograd.grad(y.square().mean(), (first, second, third, fourth))
+
+    program = rewritten(gradients, X, *weights)
+    assert count(program, FUSED) == count(program, FUSED_TRANSPOSED) == 2
+    agree(program, gradients, X, *weights)

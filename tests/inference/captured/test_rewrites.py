@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch._inductor import inductor_prims
 
-from ppl_vae.inference.captured import rewrites
+from ppl_vae.inference.captured import products
 from tests.inference.captured.graphs import count, normal, rewritten
 
 aten = torch.ops.aten
@@ -44,15 +45,18 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_rewritten_graph_computes_what_the_function_does(name):
-    function, inputs, products = FUNCTIONS[name]
+def test_the_rewritten_graph_computes_what_the_function_does(name, turned, monkeypatch):
+    if turned:
+        monkeypatch.setattr(products, "SMALLEST_TURNED", 0)
+    function, inputs, left = FUNCTIONS[name]
     program = rewritten(function, *inputs)
     wanted, found = function(*inputs), program(*inputs)
     for ours, theirs in zip(*(v if isinstance(v, tuple | list) else (v,) for v in (found, wanted)), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    if products is not None:
-        assert count(program, aten.mm.default) == products
+    if left is not None:
+        assert count(program, aten.mm.default) == left
     assert count(program, aten.addmm.default) == 0
 
 
@@ -90,5 +94,35 @@ def test_two_heads_become_one_product_each_way():
 
 
 def test_large_operands_are_not_copied_for_one_call_less(monkeypatch):
-    monkeypatch.setattr(rewrites, "LARGEST_COPY", 29)
+    monkeypatch.setattr(products, "LARGEST_COPY", 29)
     assert count(rewritten(heads, *HEADS), aten.mm.default) == 6
+
+
+def test_products_of_a_batch_with_weights_are_turned_and_their_gradients_are_not(monkeypatch):
+    """Rows of what a product gives are what one thread computes: those of the weights, not of the batch."""
+    monkeypatch.setattr(products, "SMALLEST_TURNED", 6 * 5 * 9)
+    x, weight, small, g = normal(6, 5), normal(9, 5, seed=1), normal(4, 5, seed=2), normal(6, 9, seed=3)
+
+    def layer(x, weight, small, g):
+        return (x @ weight.mT).tanh(), (x.cos() @ small.mT).exp(), g.sin().mT @ x
+
+    program = rewritten(layer, x, weight, small, g)
+    shapes = [tuple(node.meta["val"].shape) for node in program.graph.nodes if node.target is aten.mm.default]
+    assert sorted(shapes) == [(6, 4), (9, 5), (9, 6)]
+    for ours, theirs in zip(program(x, weight, small, g), layer(x, weight, small, g), strict=True):
+        assert ours.stride() == theirs.stride()
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_gathered_rows_are_stored_for_all_their_readers():
+    data, order = normal(20, 3), torch.tensor([4, 0, 19, 4])
+
+    def read_twice(data, order):
+        rows = data[order]
+        return rows.exp(), rows @ rows.mT
+
+    program = rewritten(read_twice, data, order)
+    (rows,) = (node for node in program.graph.nodes if node.target is aten.index.Tensor)
+    assert [user.target for user in rows.users] == [inductor_prims.force_stride_order]
+    for ours, theirs in zip(program(data, order), read_twice(data, order), strict=True):
+        assert torch.equal(ours, theirs)
