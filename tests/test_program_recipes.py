@@ -59,11 +59,16 @@ def test_each_recipe_beats_itself_untrained_on_held_out_digits(name, trained):
 
 
 def mutual_information(vae, split):
-    """The NMI of the guide's likeliest category with the class, and with the class shuffled."""
+    """The NMI of the guide's likeliest category with the class, and the largest with the class shuffled 100 times.
+
+    That is not zero: (K - 1)^2 / 2N nats of information are expected of N pairs of K independent categories.
+    """
     with torch.no_grad():
         category = vae.categories(split.x).mean.argmax(-1)
-    shuffled = split.y[torch.randperm(len(split.y), generator=torch.Generator().manual_seed(0))]
-    return [normalized_mutual_info_score(y, category) for y in (split.y, shuffled)]
+    generator = torch.Generator().manual_seed(0)
+    shuffled = (split.y[torch.randperm(len(split.y), generator=generator)] for _ in range(100))
+    found, *by_chance = (normalized_mutual_info_score(y, category) for y in (split.y, *shuffled))
+    return found, max(by_chance)
 
 
 def test_the_autoencoder_reconstructs_best_and_the_vae_pays_for_its_prior(trained, digits):
@@ -118,5 +123,4 @@ def test_categories_find_more_of_the_classes_in_time(name, least, digits):
     recipe = pv.make(name, digits.event_shape)
     pv.fit(recipe, digits, epochs=120, lr=2e-3, device="cpu", progress=False)
     nmi, chance = mutual_information(recipe.vae, digits.test)
-    assert chance < 0.1
-    assert nmi > least
+    assert nmi > least > 2 * chance

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import torch
 from torch import fx
-from torch._inductor import inductor_prims
 
 from ppl_vae.inference.captured.convolutions import rewrite_convolutions
-from ppl_vae.inference.captured.cross_entropy import share_exponentials
-from ppl_vae.inference.captured.nodes import call
+from ppl_vae.inference.captured.cross_entropy import simplify_cross_entropy
+from ppl_vae.inference.captured.nodes import call, stored
 from ppl_vae.inference.captured.products import rewrite_products
 
 aten = torch.ops.aten
@@ -23,7 +22,7 @@ def rewrite(graph: fx.Graph) -> None:
     part_biases(graph)
     draw_at_once(graph)
     gather_once(graph)
-    share_exponentials(graph)
+    simplify_cross_entropy(graph)
     rewrite_products(graph)
     graph.eliminate_dead_code()
 
@@ -56,10 +55,11 @@ def part_biases(graph: fx.Graph) -> None:
 
 
 def gather_once(graph: fx.Graph) -> None:
-    """Store the rows of a batch on the CPU, where they would be gathered anew, and by columns, for every reader."""
+    """Store the rows of a batch on the CPU: the compiler would have each reader gather them anew."""
     for node in [node for node in graph.nodes if node.target is aten.index.Tensor]:
-        if node.meta["val"].device.type != "cpu":
-            continue
-        with graph.inserting_after(node):
-            stored = call(graph, inductor_prims.force_stride_order, node, list(node.meta["val"].stride()))
-        node.replace_all_uses_with(stored, delete_user_cb=lambda user, stored=stored: user is not stored)
+        if node.meta["val"].device.type == "cpu":
+            readers = list(node.users)
+            with graph.inserting_after(node):
+                rows = stored(graph, node, node.meta["val"].stride())
+            for reader in readers:
+                reader.replace_input_with(node, rows)

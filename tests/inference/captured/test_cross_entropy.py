@@ -56,6 +56,9 @@ def test_a_bernoulli_s_log_prob_is_rewritten_too():
         lambda x, y: torch.log(torch.exp(-(-x).clamp_min(0)) + torch.exp(-y - (-x).clamp_min(0))),
         lambda x, y: torch.log(torch.exp(-(-x).clamp_min(1)) + torch.exp(-x - (-x).clamp_min(1))),
         lambda x, y: torch.log(torch.exp(-x) + torch.exp(y - x)),
+        lambda x, y: torch.log(
+            torch.add(torch.exp(-(-x).clamp_min(0)), torch.exp(-x - (-x).clamp_min(0)), alpha=3)
+        ),
         lambda x, y: (x + y).sigmoid() + torch.log(x.abs() + y.abs()),
     ],
 )

@@ -1,8 +1,11 @@
 """Rewrites of a step's graph change how it is computed and not what: the rewritten graph against the function."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
-from torch._inductor import inductor_prims
+from torch._inductor.inductor_prims import force_stride_order
 
 from ppl_vae.inference.captured import products
 from tests.inference.captured.graphs import count, normal, rewritten
@@ -123,6 +126,12 @@ def test_gathered_rows_are_stored_for_all_their_readers():
 
     program = rewritten(read_twice, data, order)
     (rows,) = (node for node in program.graph.nodes if node.target is aten.index.Tensor)
-    assert [user.target for user in rows.users] == [inductor_prims.force_stride_order]
+    assert [user.target for user in rows.users] == [force_stride_order]
     for ours, theirs in zip(program(data, order), read_twice(data, order), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_the_compiler_is_not_loaded_by_who_does_not_compile():
+    check = "import sys, ppl_vae; assert 'torch._inductor' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
