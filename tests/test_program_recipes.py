@@ -123,4 +123,4 @@ def test_categories_find_more_of_the_classes_in_time(name, least, digits):
     recipe = pv.make(name, digits.event_shape)
     pv.fit(recipe, digits, epochs=120, lr=2e-3, device="cpu", progress=False)
     nmi, chance = mutual_information(recipe.vae, digits.test)
-    assert nmi > least > 2 * chance
+    assert nmi > least > chance
