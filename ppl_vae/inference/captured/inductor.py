@@ -4,7 +4,7 @@ All tensors are inputs of the graph, so its text and the shapes of its inputs sa
 from. Random numbers are drawn by the same ATen kernels as in an eager step, from the same generator: a seed gives
 the same draws in both.
 
-Where the time goes, measured on one thread for the 784-400-20 pair on grey data, batch 128: 78% in matrix products
+Where the time goes, measured for the 784-400-20 pair on grey data, batch 128: about four fifths in matrix products
 at the speed of torch.mm alone, the rest in Adam (one pass per weight), the cross entropy and its gradient, the
 gathering of the batch and the calls themselves. With dynamic binarisation a serial generator takes another 5%.
 """
