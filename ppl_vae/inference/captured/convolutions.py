@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ppl_vae.inference.captured.nodes import call
+
 aten = torch.ops.aten
 # torch has the kernel, but takes it to be called with weights in oneDNN's own layout when it works out shapes.
 _library = torch.library.Library("ppl_vae", "DEF")
@@ -56,8 +58,7 @@ def part_bias_gradients(graph: fx.Graph) -> None:
         if not mask[2]:
             continue
         with graph.inserting_after(grad):
-            total = graph.call_function(aten.sum.dim_IntList, (grad, [0, *range(2, grad.meta["val"].dim())]))
-        total.meta["val"] = node.meta["val"][2]
+            total = call(graph, aten.sum.dim_IntList, grad, [0, *range(2, grad.meta["val"].dim())])
         for part in [user for user in node.users if user.target is operator.getitem and user.args[1] == 2]:
             part.replace_all_uses_with(total)
             graph.erase_node(part)
@@ -72,25 +73,23 @@ def fuse_activations(graph: fx.Graph) -> None:
         if [reader.target for reader in readers] != [aten.relu.default] or weight.meta["val"].dim() != 4:
             continue
         if transposed:
-            fused = torch.ops.ppl_vae.transposed_convolution_relu.default
+            kernel = torch.ops.ppl_vae.transposed_convolution_relu.default
             rest = [padding, output_padding, stride, dilation, groups]
         else:
-            fused = torch.ops.mkldnn._convolution_pointwise.default
+            kernel = torch.ops.mkldnn._convolution_pointwise.default
             rest = [padding, stride, dilation, groups, "relu", [], ""]
         with graph.inserting_before(node):
-            call = graph.call_function(fused, (x, weight, bias, *rest))
-        call.meta["val"] = node.meta["val"]
-        readers[0].replace_all_uses_with(call)
+            # Not by ``call``: oneDNN's own shape function may tell another layout than the convolution's.
+            fused = graph.call_function(kernel, (x, weight, bias, *rest))
+        fused.meta["val"] = node.meta["val"]
+        readers[0].replace_all_uses_with(fused)
         graph.erase_node(readers[0])
         graph.erase_node(node)
 
 
 def _calls(graph: fx.Graph, target: Callable[..., Any]) -> Iterator[tuple[fx.Node, tuple[Any, ...]]]:
     """The calls of an operation on the CPU in single precision, with their arguments as they are by then."""
-
-    def fits(x: Tensor) -> bool:
-        return x.device.type == "cpu" and x.dtype is torch.float32
-
     for node in [node for node in graph.nodes if node.target is target]:
-        if fits(node.args[0].meta["val"]):
+        x = node.args[0].meta["val"]
+        if x.device.type == "cpu" and x.dtype is torch.float32:
             yield node, node.args
