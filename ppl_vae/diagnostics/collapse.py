@@ -90,6 +90,12 @@ class _Pass:
     def __init__(self, terms: Terms) -> None:
         if not terms.sites:
             raise ModelError("the model has no latent site: there is nothing that could collapse")
+        for site in terms.sites.values():
+            if site.p is None:
+                raise ModelError(
+                    f"site {site.name!r} is auxiliary: what the guide says of a latent dimension is no distribution "
+                    "of a single site"
+                )
         self.values = {name: site.value for name, site in terms.sites.items()}
         self.owner = [name for name, site in terms.sites.items() for _ in range(site.value[0, 0].numel())]
         self.means, self.noise = expected_codes(terms)

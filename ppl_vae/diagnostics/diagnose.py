@@ -32,7 +32,7 @@ from ppl_vae.diagnostics.draw_groups import (
     observed_dataset,
     weights_dataset,
 )
-from ppl_vae.diagnostics.draw_plan import DrawPlan, plan_draws
+from ppl_vae.diagnostics.draw_plan import USUAL_SAMPLES, DrawPlan, plan_draws
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance import LEAST_SAMPLES, ROUNDING
 from ppl_vae.diagnostics.pareto import smooth
@@ -40,7 +40,6 @@ from ppl_vae.errors import DataError
 from ppl_vae.inference.evaluation import evaluating
 from ppl_vae.inference.log_weights import pass_size
 from ppl_vae.inference.pair import Program, run_model
-from ppl_vae.inference.point_mass import is_point
 from ppl_vae.inference.terms import Terms, run_terms
 from ppl_vae.randomness import derived_seed
 
@@ -95,9 +94,9 @@ def diagnose(
     model, guide, data = admitted(pair, x)
     coordinates = _labels(labels, len(data))
     with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
-        plan = plan_draws(
-            run_terms(model, guide, (data[:2],), {}, 2), data, num_samples, num_predictive, memory_limit
-        )
+        few = data[: pass_size(data, num_samples or USUAL_SAMPLES)[0]]
+        terms = run_terms(model, guide, (few,), {}, 2)
+        plan = plan_draws(terms, data, num_samples, num_predictive, memory_limit)
     store = _Store(plan)
     per_pass, draws = pass_size(data, plan.num_samples)
     for first in range(0, len(data), per_pass):
@@ -141,15 +140,15 @@ class _Store:
         self._judge(data)
 
     def _keep(self, terms: Terms, draws: slice, data: slice) -> None:
-        for name, observation in terms.observations.items():
-            self.observed[name][data] = observation.value.cpu().numpy()
+        for name in self.observed:
+            self.observed[name][data] = terms.observations[name].value.cpu().numpy()
         _put(self.posterior, {name: site.value for name, site in terms.sites.items()}, draws, data)
         self.log_likelihood[0, draws, data] = terms.log_likelihood.double().cpu()
         self.log_weight[0, draws, data] = terms.log_weight.double().cpu()
         magnitude = terms.log_likelihood.abs() + terms.log_prior.abs() + terms.log_guide.abs()
         self.magnitude[data] += magnitude.double().sum(0).cpu().numpy() / self.plan.num_samples
         self.eps = torch.finfo(terms.log_likelihood.dtype).eps
-        self.is_point = any(is_point(site.q) for site in terms.sites.values())
+        self.is_point = any(site.is_point for site in terms.sites.values())
 
     def _judge(self, data: slice) -> None:
         """What the weights of a batch are worth."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from ppl_vae.checks import whole
 from ppl_vae.diagnostics.drawable import require_drawable
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.inference.terms import Terms
+from ppl_vae.inference.terms import Observation, Terms
 
 USUAL_SAMPLES, USUAL_REPLICATES = 1000, 100
 # log p(x|z) and log w, in double precision.
@@ -32,7 +32,7 @@ class DrawPlan:
         num_replicates: P of them also give a replicate of the data; as many are drawn from the prior.
         latent: event shape and dtype of every latent site of the guide.
         prior: the same of the sites that have a prior.
-        observed: the same of the observed sites.
+        observed: the same of the observed sites, without those of ``pyro.factor``, which have no value.
         replicated: the same of their replicates; empty where the model draws no data of their kind.
         why_not: why it draws none.
     """
@@ -70,7 +70,8 @@ def plan_draws(
     replicates, limit = whole("num_predictive", num_replicates), whole("memory_limit", memory_limit)
     latent = {name: _layout(site.value[0, 0]) for name, site in terms.sites.items()}
     prior = {name: latent[name] for name, site in terms.sites.items() if site.p is not None}
-    observed = {name: _layout(observation.value[0]) for name, observation in terms.observations.items()}
+    observations = {name: each for name, each in terms.observations.items() if not each.is_factor}
+    observed = {name: _layout(_batched(each)[0]) for name, each in observations.items()}
     replicated, why_not = _replicated(terms, x)
     per_sample = len(x) * (_bytes(latent) + DENSITY_BYTES)
     per_replicate = len(x) * (_bytes(prior) + _bytes(replicated))
@@ -98,11 +99,17 @@ def _layout(value: Tensor) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return tuple(value.shape), np.dtype(str(value.dtype).removeprefix("torch."))
 
 
+def _batched(observation: Observation) -> Tensor:
+    """The data of a site with a dimension for data, which one constant for all of them lacks."""
+    value = observation.value
+    return value if value.dim() > len(observation.p.event_shape) else value.unsqueeze(0)
+
+
 def _replicated(terms: Terms, x: Tensor) -> tuple[Layout, str]:
     try:
         require_drawable(terms, x)
         with torch.no_grad():
-            drawn = {name: observation.p.sample() for name, observation in terms.observations.items()}
+            drawn = {name: each.p.sample() for name, each in terms.observations.items() if not each.is_factor}
     except DataError as error:
         return {}, str(error)
     except NotImplementedError:

@@ -27,7 +27,7 @@ from ppl_vae.diagnostics.pareto import khat, smooth, threshold
 from ppl_vae.diagnostics.verdict import Level, Verdict
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evaluation import evaluating
-from ppl_vae.inference.log_weights import MEMORY_LIMIT, WeightBlock, weight_blocks
+from ppl_vae.inference.log_weights import MEMORY_LIMIT, WeightBlock, pass_size, weight_blocks
 from ppl_vae.inference.point_mass import require_spread
 from ppl_vae.inference.terms import run_terms
 from ppl_vae.randomness import derived_seed
@@ -93,7 +93,9 @@ def run_importance(
     integer("num_samples", num_samples, least=LEAST_SAMPLES)
     model, guide, data = admitted(pair, x)
     with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
-        require_spread(run_terms(model, guide, (data[:1],), {}, 1, "score").sites)
+        # As many data as a pass of the weights takes: a guide with parameters of each datum cannot run on one.
+        few = data[: pass_size(data, num_samples, memory_limit)[0]]
+        require_spread(run_terms(model, guide, (few,), {}, 1, "score").sites)
     blocks = weight_blocks(model, guide, data, num_samples, derived_seed(seed, STREAM), memory_limit)
     columns = [_judged(block, keep_weights) for block in blocks]
     variables = {}

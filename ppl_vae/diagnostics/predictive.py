@@ -94,7 +94,8 @@ def _population(model: Program, rows: Tensor, number: int) -> Tensor:
 
 
 def _local(model: Program, guide: Program, rows: Tensor, number: int) -> Tensor:
-    (observation,) = run_terms(model, guide, (rows,), {}, number).observations.values()
+    found = run_terms(model, guide, (rows,), {}, number).observations
+    (observation,) = (each for each in found.values() if not each.is_factor)
     return observation.p.sample().reshape(number, *rows.shape)
 
 

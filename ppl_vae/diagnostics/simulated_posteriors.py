@@ -22,6 +22,7 @@ from ppl_vae.diagnostics.drawable import require_drawable
 from ppl_vae.diagnostics.given import require_unlabelled
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.exchangeable import require_exchangeable
 from ppl_vae.inference.joint import simulate
 from ppl_vae.inference.pair import HANDLED, Program, split_pair
 from ppl_vae.inference.placement import beside
@@ -125,7 +126,8 @@ def simulate_posteriors(
     All of it is kept: S (1 + L) latent values of every dimension, and S data.
 
     Raises:
-        ModelError: the pair is refused, or its model cannot be drawn from; the site is named.
+        ModelError: the pair is refused, or its model cannot be drawn from; the site is named. Or its programs mean
+            their own data alone, with parameters or constants of each.
         DataError: x is empty, or holds values that the model could never draw.
     """
     model, guide = split_pair(pair)
@@ -160,6 +162,7 @@ def _rows(model: Program, guide: Program, x: Any, size: int) -> Tensor:
 
 def _one_pass(model: Program, guide: Program, rows: Tensor, num_draws: int, seed: int) -> SimulatedPosteriors:
     truth = simulate(model, rows)
+    require_exchangeable(model, guide, (truth.x,))
     terms = run_terms(model, guide, (truth.x,), {}, 1 + num_draws, draw_handler=_TruthFirst(truth.values))
     require_drawable(terms, rows)
     log_guide, why = _log_guide(terms)

@@ -31,7 +31,8 @@ def code_variance(model: Program, guide: Program, x: Tensor, num_draws: int, lab
         labels: (y,) of a pair that takes them, [N].
     """
     data = (x, *labels)
-    draws = num_draws if needs_draws(run_terms(model, guide, tuple(part[:1] for part in data))) else 1
+    few = data_per_chunk(x, num_draws)
+    draws = num_draws if needs_draws(run_terms(model, guide, tuple(part[:few] for part in data))) else 1
     batches = zip(*(part.split(data_per_chunk(x, draws)) for part in data), strict=True)
     parts = [expected_codes(run_terms(model, guide, batch, {}, draws)) for batch in batches]
     means, noise = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -40,13 +41,13 @@ def code_variance(model: Program, guide: Program, x: Tensor, num_draws: int, lab
 
 def needs_draws(terms: Terms) -> bool:
     """Whether some site's mean is known by draws alone."""
-    return len(terms.sites) > 1 or any(_closed_form_mean(site) is None for site in terms.sites.values())
+    return len(terms.sites) > 1 or any(_closed_form_mean(site) is None for site in _latent(terms))
 
 
 def expected_codes(terms: Terms) -> tuple[Tensor, Tensor]:
     """E_q[z_u | x_n] and the variance of its estimate over draws, all sites one after the other: [N, U] each."""
     means, noise = [], []
-    for site in terms.sites.values():
+    for site in _latent(terms):
         known = _closed_form_mean(site)
         values = coordinates(site.value if known is None else known.expand(site.value.shape))
         alone = len(values) == 1 or (known is not None and len(terms.sites) == 1)
@@ -65,9 +66,14 @@ def variance_of_means(means: Tensor, noise: Tensor) -> Tensor:
     return means.var(0) - noise.mean(0)
 
 
+def _latent(terms: Terms) -> list[Site]:
+    """The sites of the model; what a guide draws besides is no code."""
+    return [site for site in terms.sites.values() if site.p is not None]
+
+
 def _closed_form_mean(site: Site) -> Tensor | None:
     # The mean that a flow states is the image of its base's mean, not an expectation.
-    if isinstance(site.q, TransformedDistribution):
+    if isinstance(site.q, TransformedDistribution) or site.transforms:
         return None
     try:
         return site.q.mean

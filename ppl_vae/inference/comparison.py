@@ -33,6 +33,7 @@ from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.score_function import RLOO, ScoreFunction
+from ppl_vae.inference.scales import require_unscaled
 from ppl_vae.inference.terms import check_data
 from ppl_vae.inference.training.weights import Weights, collect_weights
 from ppl_vae.randomness import seeded
@@ -118,6 +119,7 @@ def compare_estimators(
         first = next(iter(chosen.values()))
         with seeded(seed, data.device):
             weights = collect_weights(model, guide, first, data)
+            require_unscaled(first.run(model, guide, data))
         groups = _group_names(pair, weights, parameters)
         laboratory = _Laboratory(model, guide, data, groups, repeats, seed, memory_limit)
         with tqdm(total=repeats * (len(chosen) + 1), unit="repeat", disable=not progress) as bar:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ppl_vae.display import card, with_error
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.labels import Batch, with_labels
 from ppl_vae.inference.pair import Program, owner, split_pair
 from ppl_vae.inference.placement import beside
@@ -85,7 +86,8 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0, y: Any
         elbo, log_likelihood and kl of every datum [N], in nats; the KL in closed form where there is one.
 
     Raises:
-        ModelError: the pair is refused, the site is named; or it takes labels and there are none.
+        ModelError: the pair is refused, the site is named; or the data are too many for one pass and its programs
+            cannot take them in parts; or it takes labels and there are none.
         DataError: x is empty, or the model's likelihood has no density for some value of it, or y does not fit.
 
     >>> import ppl_vae as pv
@@ -108,6 +110,8 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0, y: Any
 def _in_chunks(model: Program, guide: Program, data: Batch, num_particles: int) -> Evaluation:
     closed_form, is_bound, rows = True, True, []
     size = data_per_chunk(data[0], num_particles)
+    if size < len(data[0]):
+        require_exchangeable(model, guide, tuple(part[: min(size, MOST_DATA)] for part in data))
     for batch in zip(*(part.split(size) for part in data), strict=True):
         terms = run_terms(model, guide, batch, {}, num_particles)
         kl, closed_form = closed_form_or_monte_carlo(terms)

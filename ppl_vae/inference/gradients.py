@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ppl_vae.inference.draws import with_kept
 from ppl_vae.inference.terms import Terms
 
 
@@ -20,10 +21,11 @@ def scale_at_draws(terms: Terms, factor: Tensor) -> None:
     """
     factor = factor.detach()
     for site in terms.sites.values():
-        if site.value.requires_grad:
-            extra = site.value.dim() - factor.dim()
-            weight = factor.reshape(*factor.shape, *(1,) * extra)
-            site.value.register_hook(lambda grad, weight=weight: grad * weight)
+        for value in with_kept(site.value):
+            if value.requires_grad:
+                extra = value.dim() - factor.dim()
+                weight = factor.reshape(*factor.shape, *(1,) * extra)
+                value.register_hook(lambda grad, weight=weight: grad * weight)
 
 
 def split_surrogate(terms: Terms, model_weight: Tensor, guide_weight: Tensor) -> Tensor:

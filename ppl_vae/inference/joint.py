@@ -18,7 +18,10 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.pair import HANDLED, Program, run_model, run_program
+from ppl_vae.inference.draws import require_plain
+from ppl_vae.inference.pair import HANDLED, Program, is_factor, run_model, run_program, sample_nodes
+from ppl_vae.inference.plates import WholePlates, data_plate, one_line_refusals
+from ppl_vae.inference.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.terms import Observation, Terms, per_datum, run_terms
 
 
@@ -47,7 +50,7 @@ class Simulated:
     x: Tensor
 
 
-class _Given(Messenger):
+class Given(Messenger):
     """Every latent site at a given value [K, N, *event] ([N, *event] where K is 1)."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
@@ -74,7 +77,7 @@ def log_joint(model: Program, x: Any, values: Mapping[str, Tensor]) -> Joint:
         ModelError: a latent site has no value; it is named.
     """
     num_particles = len(next(iter(values.values())))
-    latent, observed, scales, num_data = run_model(model, (x,), num_particles, _Given(values))
+    latent, observed, num_data = run_model(model, (x,), num_particles, Given(values))
     for name in latent:
         if name not in values:
             raise ModelError(f"site {name!r} of the model was given no value; sites given: {list(values)}")
@@ -82,7 +85,7 @@ def log_joint(model: Program, x: Any, values: Mapping[str, Tensor]) -> Joint:
 
     def total(nodes: Mapping[str, Any]) -> Tensor:
         densities = [
-            per_datum(name, node["fn"].log_prob(node["value"]), shape, scales[name], node["mask"])
+            per_datum(name, node["fn"].log_prob(node["value"]), shape, mask=node["mask"])
             for name, node in nodes.items()
         ]
         return sum(densities[1:], start=densities[0])
@@ -108,7 +111,11 @@ def terms_at(model: Program, guide: Program, x: Any, values: Mapping[str, Tensor
         ModelError: the pair is refused, or its guide has a density at its own draws alone; the site is named.
     """
     num_particles = len(next(iter(values.values())))
-    return run_terms(model, guide, (x,), {}, num_particles, draw_handler=_Given(values))
+    terms = run_terms(model, guide, (x,), {}, num_particles, draw_handler=Given(values))
+    for name, site in terms.sites.items():
+        if site.p is None:
+            raise ModelError(f"site {name!r} is auxiliary: the guide's density is known at its own draws alone")
+    return terms
 
 
 def log_guide(guide: Program, x: Any, values: Mapping[str, Tensor]) -> Tensor:
@@ -123,7 +130,7 @@ def log_guide(guide: Program, x: Any, values: Mapping[str, Tensor]) -> Tensor:
         NotImplementedError: a site's density is known at its own draws alone; it is named.
     """
     num_particles = len(next(iter(values.values())))
-    nodes, scales, num_data = run_program(guide, (x,), num_particles, _Given(values))
+    nodes, num_data = run_program(guide, (x,), num_particles, Given(values))
     shape = torch.Size((num_particles, num_data))
     total = torch.zeros((), device=next(iter(values.values())).device)
     for name, node in nodes.items():
@@ -134,7 +141,7 @@ def log_guide(guide: Program, x: Any, values: Mapping[str, Tensor]) -> Tensor:
                 f"site {name!r}: {type(node['fn']).__name__} has no inverse, so its density is known at its own "
                 "draws alone"
             ) from None
-        total = total + per_datum(name, density, shape, scales[name], node["mask"])
+        total = total + per_datum(name, density, shape, mask=node["mask"])
     return total
 
 
@@ -143,23 +150,27 @@ def simulate(model: Program, x: Any) -> Simulated:
     """z, x ~ p(z, x), as many as there are data in ``x``, whose values are not looked at.
 
     Raises:
-        ModelError: the model observes more than one site, so that a draw of x is no argument for it; or
+        ModelError: the model has a ``pyro.factor``; or it observes more than one site, so that a draw of x is no argument for it; or
             its likelihood cannot be drawn from; or it refuses data of this shape.
     """
     try:
-        trace = poutine.trace(poutine.uncondition(model)).get_trace(x)
+        with one_line_refusals(), WholePlates(x):
+            trace = poutine.trace(poutine.uncondition(model)).get_trace(x)
     except NotImplementedError as error:
         raise ModelError("the model cannot be drawn from: one of its distributions has no sample method") from error
-    except ModelError as error:
-        # Pyro appends the shapes of its trace, line by line, to whatever a program raises.
-        raise ModelError(str(error).partition("\n")[0]) from error
     latent: dict[str, Tensor] = {}
     replicated: dict[str, Tensor] = {}
-    nodes: dict[str, Any] = trace.nodes
+    nodes = sample_nodes(trace)
     for name, node in nodes.items():
-        if node["type"] != "sample" or poutine.util.site_is_subsample(node):
-            continue
-        (replicated if (node["infer"] or {}).get("was_observed") else latent)[name] = node["value"]
+        if is_factor(node):
+            raise ModelError(f"site {name!r} is a factor: it weighs draws of the model, which cannot be drawn so")
+        observed = (node["infer"] or {}).get("was_observed")
+        if not observed:
+            require_plain(name, node["value"])
+        (replicated if observed else latent)[name] = node["value"]
+    size, _ = data_plate(nodes)
+    require_data_rows(size, x)
+    require_shapes(nodes, 1, size)
     if len(replicated) != 1:
         raise ModelError(f"simulated data need one observed site, and the model has {list(replicated)}")
     (drawn,) = replicated.values()

@@ -21,10 +21,12 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evaluation import evaluating
+from ppl_vae.inference.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.importance_weighted import log_mean_exp
 from ppl_vae.inference.labels import Batch
 from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.inference.placement import beside
+from ppl_vae.inference.supports import require_cover
 from ppl_vae.inference.terms import Terms, check_data, run_terms
 from ppl_vae.inference.tiled_noise import TILE_DATA, TILE_PARTICLES, TiledNoise
 from ppl_vae.randomness import derived_seed
@@ -93,10 +95,14 @@ def weight_blocks(
         labels: (y,) of a pair that takes them, [N].
 
     Raises:
-        ModelError: the pair is refused, the site is named; or a datum has a weight of NaN or +inf, or none
+        ModelError: the pair is refused, or its guide leaves a part of the prior's support out, the site is named; or
+            a datum has a weight of NaN or +inf, or none
             above zero: it is named.
     """
     data, draws = pass_size(x, num_samples, memory_limit)
+    if data < len(x):
+        with evaluating(model, guide, seed=derived_seed(seed, 0), device=x.device):
+            require_exchangeable(model, guide, tuple(part[: min(data, MOST_DATA)] for part in (x, *labels)))
     # Many columns are judged together; where draws are kept they are what takes room.
     columns = 1 if keep_values else memory_limit // (BYTES_PER_WEIGHT * num_samples * data)
     size = data * max(1, columns)
@@ -109,7 +115,10 @@ def weight_blocks(
                 batch = tuple(part[given] for part in (x, *labels))
                 count = min(draws, num_samples - draw)
                 noise = TiledNoise(seed, draw, given.start, count, len(batch[0]))
-                block.add(draw, datum, run_terms(model, guide, batch, {}, count, draw_handler=noise))
+                terms = run_terms(model, guide, batch, {}, count, draw_handler=noise)
+                if draw == 0:
+                    require_cover(terms.sites)
+                block.add(draw, datum, terms)
         yield block.finished(first)
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair import Program, owner
+from ppl_vae.inference.validity import require_densities
 from ppl_vae.inference.terms import Gradient, Terms, admit, check_data, run_terms
 
 
@@ -78,7 +79,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
 
     def run(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """The terms that ``forward`` needs, without a look at the values of the data."""
-        return run_terms(model, guide, args, kwargs, self.num_draws, self.gradient, self.draw_handler)
+        return run_terms(model, guide, args, kwargs, self.num_draws, self.gradient, self.draw_handler, as_loss=True)
 
     @property
     def num_draws(self) -> int:
@@ -109,8 +110,15 @@ class Objective(pyro.infer.ELBO, nn.Module):
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Minus the sum over the data: a scalar with gradients. The first batch of a pair is judged by value."""
-        self._judge_once(model, args, kwargs)
+        # A bound method is made anew at every look; what it is bound to stays.
+        met = owner(model) or getattr(model, "__self__", model)
+        first = met not in self._judged
+        if first and args:
+            check_data(model, *args, **kwargs)
         terms = self.run(model, guide, *args, **kwargs)
+        if first:
+            require_densities(model, guide, args, kwargs, terms)
+            self._judged.add(met)
         return self.forward(terms) * (terms.log_likelihood.shape[1] * terms.data_scale)
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
@@ -128,13 +136,6 @@ class Objective(pyro.infer.ELBO, nn.Module):
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
         # Pyro's base class asks for it; ours works on Terms and never calls it.
         return get_importance_trace("flat", 1, model, guide, args, kwargs)
-
-    def _judge_once(self, model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        judged = owner(model)
-        if judged is None or judged in self._judged or not args:
-            return
-        check_data(model, *args, **kwargs)
-        self._judged.add(judged)
 
 
 class Estimator(Objective):

@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import torch
+from pyro import distributions as dist
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
-from ppl_vae.errors import ModelError, PplVaeError
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.auxiliary import transforms_of
+from ppl_vae.inference.draws import carried
+from ppl_vae.inference.plates import WholePlates, data_plate, one_line_refusals, particles
+from ppl_vae.inference.scales import own_scales
+from ppl_vae.inference.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.stopped import stopped_guide
 from ppl_vae.registration import unregistered
 
 # A site of a Pyro trace. Pyro's own type has optional fields that every sample site does have.
 Node = Any
 Program = Callable[..., Any]
-PARTICLES = "_ppl_vae_particles"
 HANDLED = "_ppl_vae_handled"
 
 
@@ -41,6 +45,7 @@ class PairRun:
         model_sites: trace nodes of the model's latent sites, in its order.
         observed: trace nodes of the model's observed sites.
         stopped: by site, q with the guide's parameters stopped (under gradient="path").
+        transforms: names of the Delta sites that transform an auxiliary draw of the guide.
         scales: by site, the factor from ``poutine.scale`` apart from the data plate's own N / B.
         num_data: N, the size of the data plate in this run.
         data_scale: full size of the data plate over N.
@@ -51,6 +56,7 @@ class PairRun:
     model_sites: dict[str, Node]
     observed: dict[str, Node]
     stopped: dict[str, Any]
+    transforms: frozenset[str]
     scales: dict[str, Any]
     num_data: int
     data_scale: float
@@ -89,97 +95,68 @@ def run_pair(
     num_particles: int,
     gradient: str,
     draw_handler: Messenger | None = None,
+    every_datum: bool = False,
 ) -> PairRun:
     """Run the guide, then the model at the guide's draws.
 
-    A ``draw_handler`` that sets a site's value itself marks it with infer={HANDLED: True}.
+    A ``draw_handler`` that sets a site's value itself marks it with infer={HANDLED: True}. With ``every_datum`` the
+    data plate must be as long as the first argument.
 
     Raises:
         ModelError: the pair is refused; the site is named.
     """
     num_particles = whole("num_particles", num_particles)
+    x = args[0] if every_datum and args else None
     # Where a handler is listening, as SVI's is, our own models show it their parameters.
-    with contextlib.nullcontext() if am_i_wrapped() else unregistered():
+    with contextlib.nullcontext() if am_i_wrapped() else unregistered(), one_line_refusals(), WholePlates(x):
         # Outside the particles' plate, the handler sees a site after the plate has given it its shape.
-        with _plates_named(), draw_handler or contextlib.nullcontext(), _particles(num_particles):
+        with draw_handler or contextlib.nullcontext(), particles(num_particles):
             guide_trace, draws = _trace_guide(guide, args, kwargs, gradient)
-        with _plates_named(), _particles(num_particles):
+        with particles(num_particles):
             model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
             guide_sites, model_latent, observed = _sort(guide_trace, model_trace, gradient)
+            transforms = transforms_of(guide_sites, model_latent)
             stopped = {}
             if gradient == "path":
                 stopped = stopped_guide(guide, guide_sites, guide_trace, draws, args, kwargs)
     nodes = {**guide_sites, **model_latent, **observed}
-    num_data, data_scale = _data_plate(nodes)
-    scales = _scales(guide_sites, model_latent, nodes)
-    return PairRun(guide_sites, draws, model_latent, observed, stopped, scales, num_data, data_scale)
+    num_data, data_scale = data_plate(nodes)
+    require_data_rows(num_data, x)
+    require_shapes(nodes, num_particles, num_data)
+    require_shapes(guide_sites, num_particles, num_data)
+    scales = own_scales(guide_sites, model_latent, nodes)
+    return PairRun(guide_sites, draws, model_latent, observed, stopped, transforms, scales, num_data, data_scale)
 
 
 def run_model(
     model: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
-) -> tuple[dict[str, Node], dict[str, Node], dict[str, Any], int]:
+) -> tuple[dict[str, Node], dict[str, Node], int]:
     """Run the model alone, with ``values`` setting its latent sites.
 
     Returns:
-        The trace nodes of the latent and of the observed sites, every site's own scale, and N.
+        The trace nodes of the latent and of the observed sites, and N.
 
     Raises:
         ModelError: the model is refused; the site is named.
     """
-    nodes, scales, num_data = run_program(model, args, num_particles, values)
+    nodes, num_data = run_program(model, args, num_particles, values)
     latent, observed = _split_observed(nodes)
     _require_observed(observed)
-    return latent, observed, scales, num_data
+    return latent, observed, num_data
 
 
 def run_program(
     program: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
-) -> tuple[dict[str, Node], dict[str, Any], int]:
-    """Run one program alone: the trace nodes of its sample sites, every site's own scale, and N."""
+) -> tuple[dict[str, Node], int]:
+    """Run one program alone: the trace nodes of its sample sites, and N."""
     registration = contextlib.nullcontext() if am_i_wrapped() else unregistered()
-    with registration, _plates_named(), values, _particles(num_particles):
+    with registration, one_line_refusals(), WholePlates(args[0]), values, particles(num_particles):
         trace = poutine.trace(program).get_trace(*args)
-    nodes = _sample_nodes(trace)
-    num_data, _ = _data_plate(nodes)
-    return nodes, {name: _own_scale(node) for name, node in nodes.items()}, num_data
-
-
-def _particles(number: int) -> contextlib.AbstractContextManager[Any]:
-    return pyro.plate(PARTICLES, number, dim=-2) if number > 1 else contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def _plates_named() -> Iterator[None]:
-    """Refusals, and Pyro's own complaints about plates, in one line."""
-    try:
-        yield
-    except PplVaeError as error:
-        # Pyro appends the shapes of its trace, line by line, to whatever a program raises.
-        words, trace, _ = str(error).partition("\nTrace Shapes")
-        if not trace:
-            raise
-        raise type(error)(words) from error
-    except ValueError as error:
-        complaint = str(error).partition("\n")[0]
-        if "Shape mismatch inside plate" in complaint:
-            raise ModelError(f"{complaint}; is an .to_event() missing?") from error
-        if "collide at dim" in complaint:
-            raise ModelError(f"{complaint}; every site needs one data plate at dim -1 and no other") from error
-        raise
-
-
-def _scales(guide_sites: dict[str, Node], latent: dict[str, Node], nodes: dict[str, Node]) -> dict[str, Any]:
-    """Every site's scale apart from its plates'; scale and mask must be the same in guide and model."""
-    scales = {name: _own_scale(node) for name, node in nodes.items()}
-    for name, node in guide_sites.items():
-        if not _same(_own_scale(node), scales[name]):
-            raise ModelError(
-                f"site {name!r} is scaled by {_own_scale(node)} in the guide but by {scales[name]} in the model; "
-                "scale both alike, or leave the scaling out and use an objective such as inf.Beta"
-            )
-        if name in latent and not _same_mask(node["mask"], latent[name]["mask"]):
-            raise ModelError(f"site {name!r} is masked otherwise in the guide than in the model; mask both alike")
-    return scales
+    nodes = sample_nodes(trace)
+    num_data, _ = data_plate(nodes)
+    require_data_rows(num_data, args[0])
+    require_shapes(nodes, num_particles, num_data)
+    return nodes, num_data
 
 
 class _Detached(Messenger):
@@ -187,7 +164,7 @@ class _Detached(Messenger):
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if isinstance(msg["value"], Tensor) and not msg["is_observed"]:
-            msg["value"] = msg["value"].detach()
+            msg["value"] = carried(msg["value"], Tensor.detach)
 
 
 def _trace_guide(
@@ -195,29 +172,38 @@ def _trace_guide(
 ) -> tuple[poutine.Trace, dict[str, Tensor]]:
     with _Detached() if gradient == "score" else contextlib.nullcontext():
         trace = poutine.trace(guide).get_trace(*args, **kwargs)
-    nodes = _sample_nodes(trace)
+    nodes = sample_nodes(trace)
     for name, node in nodes.items():
         if node["is_observed"]:
-            raise ModelError(f"site {name!r} is observed in the guide; observe data in the model")
+            raise ModelError(_observed_in_guide(name, node))
+        if not isinstance(node["value"], Tensor):
+            raise ModelError(f"site {name!r}: expected a draw that is a tensor, got {type(node['value']).__name__}")
     draws = {name: node["value"] for name, node in nodes.items()}
     for node in nodes.values():
         # The model reads an alias. What flows back through the alias is the path derivative of the
         # densities alone, which some estimators reweight; the guide's own chain of draws is not in it.
-        node["value"] = node["value"].view_as(node["value"])
+        node["value"] = carried(node["value"], lambda draw: draw.view_as(draw))
     return trace, draws
+
+
+def _observed_in_guide(name: str, node: Node) -> str:
+    if is_factor(node):
+        return f"site {name!r} is a factor of the guide; state its density as the log_density of a Delta site"
+    return f"site {name!r} is observed in the guide; observe data in the model"
+
+
+def is_factor(node: Node) -> bool:
+    """Whether a site is a ``pyro.factor``: a density without a value."""
+    return isinstance(node["fn"], dist.Unit)
 
 
 def _sort(guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str) -> tuple[dict[str, Node], ...]:
     """Latent sites of the guide, latent sites of the model, observed sites; or a refusal."""
-    in_guide = _sample_nodes(guide_trace)
-    latent, observed = _split_observed(_sample_nodes(model_trace))
+    in_guide = sample_nodes(guide_trace)
+    latent, observed = _split_observed(sample_nodes(model_trace))
     for name, node in in_guide.items():
         if name in observed:
             raise ModelError(f"site {name!r} is sampled in the guide but observed in the model")
-        if name not in latent and not (node["infer"] or {}).get("is_auxiliary"):
-            raise ModelError(
-                f"site {name!r} is in the guide but not in the model (mark it is_auxiliary if that is meant)"
-            )
         exempt = gradient == "score" or not torch.is_grad_enabled() or (node["infer"] or {}).get(HANDLED)
         if not (exempt or node["fn"].has_rsample):
             raise ModelError(
@@ -242,7 +228,7 @@ def _require_observed(observed: dict[str, Node]) -> None:
         raise ModelError("the model observes nothing: no site has obs=")
 
 
-def _sample_nodes(trace: poutine.Trace) -> dict[str, Node]:
+def sample_nodes(trace: poutine.Trace) -> dict[str, Node]:
     """Sample sites, without the bookkeeping of plates and of pyro.deterministic."""
     return {
         name: node
@@ -251,48 +237,3 @@ def _sample_nodes(trace: poutine.Trace) -> dict[str, Node]:
         and not poutine.util.site_is_subsample(node)
         and not (node["infer"] or {}).get("_deterministic")
     }
-
-
-def _data_plate(nodes: dict[str, Node]) -> tuple[int, float]:
-    """Size N and scale (full size over N) of the one plate that every site must stand in."""
-    sizes = {}
-    for name, node in nodes.items():
-        frames = [frame for frame in node["cond_indep_stack"] if frame.name != PARTICLES]
-        sequential = [frame.name for frame in frames if not frame.vectorized]
-        if sequential:
-            raise ModelError(
-                f"site {name!r} stands in the sequential plate {sequential[0]!r}; make the plate vectorised"
-            )
-        if [frame.dim for frame in frames] != [-1]:
-            where = f"plates {[(f.name, f.dim) for f in frames]}" if frames else "no plate"
-            raise ModelError(f"site {name!r} stands in {where}; every site needs one data plate at dim -1")
-        sizes[name] = (frames[0].size, (frames[0].full_size or frames[0].size) / frames[0].size)
-    (first, plate), *rest = sizes.items()
-    for name, other in rest:
-        if other != plate:
-            raise ModelError(
-                f"site {name!r} stands in a data plate of size {other[0]}, site {first!r} in one of {plate[0]}"
-            )
-    return plate
-
-
-def _own_scale(node: Node) -> Any:
-    """The site's scale without what its subsampled plates contribute."""
-    scale = node["scale"]
-    for frame in node["cond_indep_stack"]:
-        if frame.full_size and frame.full_size != frame.size:
-            scale = scale * frame.size / frame.full_size
-    return scale
-
-
-def _same_mask(a: Any, b: Any) -> bool:
-    if a is b:
-        return True
-    a, b = (torch.as_tensor(True if mask is None else mask) for mask in (a, b))
-    return bool((a == b.to(a.device)).all())
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return a is b or torch.equal(torch.as_tensor(a), torch.as_tensor(b))
-    return abs(a - b) <= 1e-9 * max(abs(a), abs(b))

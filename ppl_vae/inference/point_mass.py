@@ -39,7 +39,7 @@ def require_spread(sites: Mapping[str, Any]) -> None:
         ModelError: the first such site is named.
     """
     for name, site in sites.items():
-        if is_point(site.q) and not is_point(site.p):
+        if site.is_point and not is_point(site.p):
             raise ModelError(
                 f"site {name!r}: the guide has one value only, so that equal weights say nothing about the "
                 "posterior; weigh draws of a guide with more of them, such as VQVAE.softened()"

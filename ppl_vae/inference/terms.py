@@ -5,7 +5,8 @@ For data x_1..x_N and K particles z_nk ~ q(z | x_n), and for each latent site it
     log p(x_n | z_nk)    log p(z_nk)    log q(z_nk | x_n)    KL(q || p) of a site where it is closed
     log w_nk = log p(x_n | z_nk) + log p(z_nk) - log q(z_nk | x_n)
 
-All of them are [K, N] and in nats. How the values depend on the guide's parameters is chosen by ``gradient``:
+All of them are [K, N] and in nats. With a ``poutine.scale`` of the user's own the terms of a loss are multiplied by it;
+those that numbers are told from are not (``unscaled``). How the values depend on the guide's parameters is chosen by ``gradient``:
 
     "total"  reparameterised draws, and log q depends on the parameters as well
     "path"   reparameterised draws, log q has its parameters stopped (Roeder, Wu & Duvenaud 2017)
@@ -27,11 +28,14 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.densities import log_density
+from ppl_vae.inference.draws import carried
 from ppl_vae.inference.labels import check_labels
-from ppl_vae.inference.pair import run_pair
+from ppl_vae.inference.pair import PairRun, run_pair
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.point_mass import is_flat, is_point, log_prior, require_density
+from ppl_vae.inference.scales import is_scaled
 from ppl_vae.inference.stopped import StoppedDensity
+from ppl_vae.inference.validity import require_valid
 from ppl_vae.kl import coordinate_kl, kl_divergence
 
 Gradient = Literal["total", "path", "score"]
@@ -52,6 +56,7 @@ class Site:
         q_stopped: q with the guide's parameters stopped, where gradient="path" asked for it.
         scale: what ``poutine.scale`` in the user's programs multiplies the site's log densities with.
         mask: what ``poutine.mask`` leaves of them.
+        transforms: whether q is a Delta that transforms an auxiliary draw and brings the log density of that.
     """
 
     name: str
@@ -62,6 +67,12 @@ class Site:
     q_stopped: dist.TorchDistribution | StoppedDensity | None = None
     scale: Tensor | float = 1.0
     mask: Tensor | bool | None = None
+    transforms: bool = False
+
+    @property
+    def is_point(self) -> bool:
+        """Whether the guide has one value and no density there."""
+        return is_point(self.q) and not self.transforms
 
 
 @dataclass(frozen=True)
@@ -71,10 +82,17 @@ class Observation:
     Attributes:
         value: the data [N, *event].
         p: p(x|z), batch shape broadcastable to [K, N]; its mean may miss the first dimension where K is 1.
+        mask: what ``poutine.mask`` leaves of its densities.
     """
 
     value: Tensor
     p: dist.TorchDistribution
+    mask: Tensor | bool | None = None
+
+    @property
+    def is_factor(self) -> bool:
+        """Whether it is a ``pyro.factor``: a density without a value."""
+        return isinstance(self.p, dist.Unit)
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,7 @@ class Terms:
         log_likelihood: log p(x_n | z_nk), summed over observed sites: [K, N].
         data_scale: N_total / N of a subsampled data plate, else 1. The terms are not multiplied by it.
         kl_weight: what an objective multiplies the divergence from the prior with; 1 in an ELBO.
+        unscaled_log_likelihood: log p(x|z) without the user's own ``poutine.scale``; None where it is the same.
     """
 
     sites: Mapping[str, Site]
@@ -96,6 +115,7 @@ class Terms:
     log_likelihood: Tensor
     data_scale: float = 1.0
     kl_weight: Tensor | float = 1.0
+    unscaled_log_likelihood: Tensor | None = None
 
     @cached_property
     def log_prior(self) -> Tensor:
@@ -105,7 +125,7 @@ class Terms:
             ModelError: a site's prior is improper; the site is named.
         """
         shared = [s for s in self.sites.values() if s.p is not None]
-        return self._total([self._per_datum(s, log_prior(s.name, s.p, s.value)) for s in shared])
+        return self._total([self._per_datum(s, _log_prior(s)) for s in shared])
 
     @cached_property
     def log_guide(self) -> Tensor:
@@ -146,6 +166,8 @@ class Terms:
         """
         if site is not None:
             return self.kl_weight * self._site_kl(self.sites[site])
+        for each in self.sites.values():
+            _require_prior(each)
         self._require_same_order()
         return self.kl_weight * self._total([self._site_kl(s) for s in self.sites.values()])
 
@@ -168,11 +190,16 @@ class Terms:
         """The same terms with the divergence from the prior multiplied by ``kl_weight`` (once more)."""
         return replace(self, kl_weight=self.kl_weight * kl_weight)
 
+    def unscaled(self) -> Terms:
+        """The same terms without what ``poutine.scale`` in the user's programs weighs them by."""
+        if self.unscaled_log_likelihood is None:
+            return self
+        sites = {name: replace(site, scale=1.0) for name, site in self.sites.items()}
+        found = replace(self, sites=sites, log_likelihood=self.unscaled_log_likelihood)
+        return replace(found, unscaled_log_likelihood=None)
+
     def _site_kl(self, site: Site) -> Tensor:
-        if site.p is None:
-            raise ModelError(
-                f"site {site.name!r} is auxiliary: it has no prior, so no closed-form KL; use MonteCarloKL"
-            )
+        _require_prior(site)
         if is_point(site.q) and is_flat(site.p):
             # Neither side has a density to compare: what is left of the bound is the reconstruction alone.
             return torch.zeros_like(self.log_likelihood)
@@ -199,8 +226,25 @@ class Terms:
         return sum(terms, start=torch.zeros_like(self.log_likelihood))
 
 
+def _require_prior(site: Site) -> None:
+    if site.p is None:
+        raise ModelError(
+            f"site {site.name!r} is auxiliary: it has no prior and its transform no closed-form KL; use MonteCarloKL"
+        )
+
+
+def _log_prior(site: Site) -> Tensor:
+    try:
+        return log_prior(site.name, site.p, site.value)
+    except (KeyError, NotImplementedError):
+        raise ModelError(
+            f"site {site.name!r}: the prior {_kind(site.p)} has no inverse, so it has no density at the guide's draws"
+        ) from None
+
+
 def _log_guide(site: Site) -> Tensor:
-    require_density(site.name, site.q, site.p)
+    if not site.transforms:
+        require_density(site.name, site.q, site.p)
     # Under "path" the derivative through the draws is reweighted together with the model's, so the density
     # is taken at the value that the model reads; else at the guide's own draw.
     try:
@@ -286,7 +330,8 @@ def trace_terms(
     """
     if gradient not in get_args(Gradient):
         raise ModelError(f"gradient must be one of {', '.join(get_args(Gradient))}, got {gradient!r}")
-    return run_terms(model, guide, (admit(model, x, *args, **kwargs), *args), kwargs, num_particles, gradient)
+    given = admit(model, x, *args, **kwargs), *args
+    return run_terms(model, guide, given, kwargs, num_particles, gradient, as_loss=True)
 
 
 def check_data(model: Any, x: Any, y: Any = None, *_: Any, **__: Any) -> None:
@@ -328,34 +373,58 @@ def run_terms(
     num_particles: int = 1,
     gradient: Gradient = "total",
     draw_handler: Messenger | None = None,
+    as_loss: bool = False,
 ) -> Terms:
-    """``trace_terms`` without a look at the values of the data: the inside of a training step.
+    """``trace_terms`` for numbers that are told: of the unscaled model, over every datum of the first argument.
 
-    ``draw_handler`` draws some of the guide's sites in a way of its own (see ``inference.discrete``).
+    ``draw_handler`` draws some of the guide's sites in a way of its own (see ``inference.discrete``). ``as_loss`` is the
+    inside of a training step: the user's own scales are left in, a plate may take some of the data, and no value is
+    looked at.
     """
-    run = run_pair(model, guide, args, kwargs or {}, num_particles, gradient, draw_handler)
-    shape = torch.Size((num_particles, run.num_data))
+    run = run_pair(model, guide, args, kwargs or {}, num_particles, gradient, draw_handler, every_datum=not as_loss)
+    terms = _terms(run, num_particles)
+    if as_loss:
+        return terms
+    terms = terms.unscaled()
+    require_valid(model, guide, args, kwargs or {}, terms)
+    return terms
+
+
+def _terms(run: PairRun, num_particles: int) -> Terms:
     sites = {}
     for name, q_node in run.guide_sites.items():
         p_node = run.model_sites.get(name)
         value = q_node["value"]
         sites[name] = Site(
             name=name,
-            value=value if num_particles > 1 else value.unsqueeze(0),
+            value=value if num_particles > 1 else carried(value, lambda draw: draw.unsqueeze(0)),
             draw=run.draws[name],
             q=q_node["fn"],
             p=p_node["fn"] if p_node else None,
             q_stopped=run.stopped.get(name),
             scale=run.scales[name],
             mask=q_node["mask"],
+            transforms=name in run.transforms,
         )
-    observed = [
-        per_datum(name, log_density(node["fn"], node["value"]), shape, run.scales[name], node["mask"])
-        for name, node in run.observed.items()
-    ]
-    log_likelihood = sum(observed[1:], start=observed[0])
-    observations = {name: Observation(node["value"], node["fn"]) for name, node in run.observed.items()}
-    return Terms(sites, tuple(run.model_sites), observations, log_likelihood, run.data_scale)
+    shape = torch.Size((num_particles, run.num_data))
+    densities = {name: log_density(node["fn"], node["value"]) for name, node in run.observed.items()}
+
+    def total(scales: Mapping[str, Any]) -> Tensor:
+        parts = [
+            per_datum(name, density, shape, scales.get(name, 1.0), run.observed[name]["mask"])
+            for name, density in densities.items()
+        ]
+        return sum(parts[1:], start=parts[0])
+
+    scaled = any(is_scaled(scale) for scale in run.scales.values())
+    return Terms(
+        sites,
+        tuple(run.model_sites),
+        {name: Observation(node["value"], node["fn"], node["mask"]) for name, node in run.observed.items()},
+        total(run.scales),
+        run.data_scale,
+        unscaled_log_likelihood=total({}) if scaled else None,
+    )
 
 
 def _kind(distribution: dist.TorchDistribution) -> str:

@@ -21,9 +21,11 @@ from torch.distributions import biject_to
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.inference.draws import require_plain
 from ppl_vae.inference.joint import log_joint, terms_at
 from ppl_vae.inference.pair import Program, run_model
-from ppl_vae.inference.terms import per_datum, run_terms
+from ppl_vae.inference.supports import require_data_in_support
+from ppl_vae.inference.terms import Observation, per_datum, run_terms
 
 Start = Literal["prior", "guide"]
 
@@ -139,9 +141,13 @@ class LatentPath:
 
 
 def _prior_run(model: Program, x: Tensor, num_chains: int) -> dict[str, Any]:
-    latent, _, _, _ = run_model(model, (x,), num_chains, Messenger())
+    latent, observed, _ = run_model(model, (x,), num_chains, Messenger())
     if not latent:
         raise ModelError("the model has no latent site")
+    for name, node in latent.items():
+        require_plain(name, node["value"])
+    if not hasattr(model, "check_data"):
+        require_data_in_support({name: Observation(n["value"], n["fn"], n["mask"]) for name, n in observed.items()})
     return latent
 
 

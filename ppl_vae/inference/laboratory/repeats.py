@@ -136,7 +136,7 @@ def _trusted_shapes(
         except RuntimeError:
             return None
     handler = GivenNoise({name: eps[0] for name, eps in noise.items()})
-    terms = run_terms(model, guide, (x,), {}, estimator.num_draws, estimator.gradient, handler)
+    terms = run_terms(model, guide, (x,), {}, estimator.num_draws, estimator.gradient, handler, as_loss=True)
     plain_value, plain = _plain(estimator, terms, weights)
     pairs = [(value, plain_value), *((g, plain[name]) for name, g in gradients.items())]
     floor = ROUNDING * max(expected.abs().max().item() for _, expected in pairs if expected.numel())
@@ -167,7 +167,7 @@ class _Step(nn.Module):
 
     def forward(self, noise: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         model, guide, estimator, x = self.run
-        terms = run_terms(model, guide, (x,), {}, estimator.num_draws, estimator.gradient, GivenNoise(noise))
+        terms = run_terms(model, guide, (x,), {}, estimator.num_draws, estimator.gradient, GivenNoise(noise), as_loss=True)
         return estimator.forward(terms), estimator.bound(terms)
 
 

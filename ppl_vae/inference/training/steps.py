@@ -82,7 +82,7 @@ class Stepper:
         loss = self.objective.forward(terms, step)
         gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
         with torch.no_grad():
-            return torch.stack([loss, *self.objective.estimator.record(terms)]), *gradients
+            return torch.stack([loss, *self.objective.estimator.record(terms.unscaled())]), *gradients
 
     def descend(self, gradients: Sequence[Tensor | None], step: int) -> None:
         """Clip the gradient and let the optimiser take step number ``step`` with it."""

@@ -17,7 +17,9 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.evaluation import evaluation_mode
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program, owner
+from ppl_vae.inference.site_shapes import require_data_rows
 from ppl_vae.inference.stopped import leaves_of
+from ppl_vae.inference.validity import require_densities
 from ppl_vae.registration import unregistered
 
 
@@ -89,12 +91,14 @@ def collect_weights(model: Program, guide: Program, objective: Objective, *batch
 
     Raises:
         ModelError: a pyro.module's name is taken in the parameter store by other tensors, so that training
-            would move those and not the module's; or a network takes part that neither the pair nor the store
+            would move those and not the module's; or the pair has no densities on this batch; or a network takes part that neither the pair nor the store
             shows; or there is nothing to train.
     """
     modules = {"model": owner(model), "guide": owner(guide), "objective": objective}
     with unregistered(), evaluation_mode(model, guide), poutine.trace(param_only=True) as capture:
         terms = objective.run(model, guide, *batch)
+    require_data_rows(terms.log_likelihood.shape[1], batch[0])
+    require_densities(model, guide, batch, {}, terms)
     store = {name: _leaf(name, node) for name, node in capture.trace.nodes.items() if node["type"] == "param"}
     own = {id(p) for module in modules.values() if module is not None for p in module.parameters()}
     weights = Weights(

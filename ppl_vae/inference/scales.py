@@ -1,0 +1,105 @@
+"""What ``poutine.scale`` and ``poutine.mask`` in a user's programs do to a site.
+
+A scale is a weight of a loss, as in KL annealing, and no part of p or q: a loss is multiplied by it, what is told as an
+ELBO or as log p(x) is not. A mask leaves a site's densities of some data out of everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.errors import ModelError
+
+
+def own_scales(
+    guide_sites: Mapping[str, Any], latent: Mapping[str, Any], nodes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Every site's scale apart from its plates'; scale and mask must be the same in guide and model.
+
+    Raises:
+        ModelError: they are not; the site is named.
+    """
+    scales = {name: own_scale(node) for name, node in nodes.items()}
+    for name, node in guide_sites.items():
+        if not _same(own_scale(node), scales[name]):
+            raise ModelError(
+                f"site {name!r} is scaled by {own_scale(node)} in the guide but by {scales[name]} in the model; "
+                "scale both alike, or leave the scaling out and use an objective such as inf.Beta"
+            )
+        if name in latent and not _same_mask(node["mask"], latent[name]["mask"]):
+            raise ModelError(f"site {name!r} is masked otherwise in the guide than in the model; mask both alike")
+    return scales
+
+
+def own_scale(node: Any) -> Any:
+    """The site's scale without what its subsampled plates contribute."""
+    scale = node["scale"]
+    for frame in node["cond_indep_stack"]:
+        if frame.full_size and frame.full_size != frame.size:
+            scale = scale * frame.size / frame.full_size
+    return scale
+
+
+def is_scaled(scale: Any) -> bool:
+    """Whether a scale is another than 1."""
+    return isinstance(scale, Tensor) or abs(scale - 1.0) > 1e-9
+
+
+def require_unscaled(terms: Any) -> None:
+    """Refuse terms that a ``poutine.scale`` weighs where bounds on log p(x) are compared.
+
+    Raises:
+        ModelError: a site is named.
+    """
+    if terms.unscaled_log_likelihood is not None:
+        scaled = [name for name, site in terms.sites.items() if is_scaled(site.scale)] or list(terms.observations)
+        raise ModelError(
+            f"site {scaled[0]!r} is scaled by poutine.scale: estimators are compared on the bound itself; leave the "
+            "scaling out of the programs and use an objective such as inf.Beta in training"
+        )
+
+
+def require_bound(sites: Mapping[str, Any], observations: Mapping[str, Any], shape: torch.Size) -> None:
+    """Refuse masks that take a latent site's divergence away where the data that it explains are left.
+
+    Args:
+        sites: of Terms, by name.
+        observations: of Terms, by name.
+        shape: [K, N].
+
+    Raises:
+        ModelError: the latent and the observed site are named.
+    """
+    for name, site in sites.items():
+        # Pyro's obs_mask makes a latent site of the missing values, which is masked where they are not missing.
+        counterpart = name.removesuffix("_unobserved") + "_observed"
+        if site.mask is None or counterpart in observations:
+            continue
+        kept = _filled(site.mask, shape)
+        for other, observation in observations.items():
+            if bool((_filled(observation.mask, shape) & ~kept.to(observation.value.device)).any()):
+                raise ModelError(
+                    f"site {name!r} is masked for data whose {other!r} is not: without its divergence from the prior "
+                    "no number is a bound on log p(x); mask both alike"
+                )
+
+
+def _filled(mask: Any, shape: torch.Size) -> Tensor:
+    return torch.as_tensor(True if mask is None else mask).expand(shape)
+
+
+def _same_mask(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    a, b = (torch.as_tensor(True if mask is None else mask) for mask in (a, b))
+    return bool((a == b.to(a.device)).all())
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return a is b or torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+    return abs(a - b) <= 1e-9 * max(abs(a), abs(b))
