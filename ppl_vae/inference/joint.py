@@ -18,6 +18,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
+from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair import HANDLED, Program, run_model, run_program
 from ppl_vae.inference.terms import Observation, Terms, per_datum, run_terms
 
@@ -138,6 +139,7 @@ def log_guide(guide: Program, x: Any, values: Mapping[str, Tensor]) -> Tensor:
     return total
 
 
+@exclusive()
 @torch.no_grad()
 def simulate(model: Program, x: Any) -> Simulated:
     """z, x ~ p(z, x), as many as there are data in ``x``, whose values are not looked at.

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, PplVaeError
+from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.stopped import stopped_guide
 from ppl_vae.registration import unregistered
 
@@ -81,6 +82,7 @@ def owner(program: Program) -> nn.Module | None:
     return bound if isinstance(bound, nn.Module) else None
 
 
+@exclusive()
 def run_pair(
     model: Program,
     guide: Program,
@@ -132,6 +134,7 @@ def run_model(
     return latent, observed, scales, num_data
 
 
+@exclusive()
 def run_program(
     program: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
 ) -> tuple[dict[str, Node], dict[str, Any], int]:

@@ -153,7 +153,9 @@ def test_a_resumed_run_has_the_same_codes_bit_for_bit(learning, tmp_path):
 def test_traced_steps_move_the_codes_as_eager_ones_do_bit_for_bit(learning, monkeypatch):
     x, found = binary(40).float(), []
     for mode in ("eager", "traced"):
-        monkeypatch.setattr("ppl_vae.inference.svi.choose", lambda *_, mode=mode: Choice(mode, "asked for"))
+        monkeypatch.setattr(
+            "ppl_vae.inference.training.loop.choose", lambda *_, mode=mode: Choice(mode, "asked for")
+        )
         vae = float_pair(learning)
         assert fitted(vae, x, epochs=3).manifest["compile"] == mode
         found.append(vae.state_dict())
