@@ -10,11 +10,12 @@ import torch
 
 from ppl_vae.checks import integer, whole
 from ppl_vae.errors import ModelError
+from ppl_vae.exclusive import exclusive
 
 
 @contextlib.contextmanager
 def seeded(seed: int | None, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Draw from a stream that starts at ``seed``, on the CPU and on ``device``, inside.
+    """Draw from a stream that starts at ``seed``, on the CPU and on ``device``, inside; other threads wait.
 
     Args:
         seed: where the stream starts; None draws from the global stream as it is.
@@ -24,12 +25,13 @@ def seeded(seed: int | None, device: torch.device | str = "cpu") -> Iterator[Non
         ModelError: ``seed`` is no integer of 64 bits.
     """
     if whole("seed", seed, least=None) is None:
-        yield
+        with exclusive():
+            yield
         return
     assert seed is not None
     device = torch.device(device)
     cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
+    with exclusive(), torch.random.fork_rng(devices=cuda):
         reseed(seed, device)
         yield
 

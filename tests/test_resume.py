@@ -77,7 +77,7 @@ def killed_and_resumed(ds, tmp_path, kills, seconds):
 KILLED_AT_A_STEP = f"""
     import os, signal, sys
     import ppl_vae as pv
-    from ppl_vae.inference import svi
+    from ppl_vae.inference.training import loop
     from ppl_vae.inference.training.steps import Stepper
 
     folder, last = sys.argv[1], int(sys.argv[2])
@@ -89,7 +89,7 @@ KILLED_AT_A_STEP = f"""
         return take_step(stepper, batch, step)
 
     Stepper.__call__ = step_or_die
-    svi.SECONDS_BETWEEN_CHECKPOINTS = 0
+    loop.SECONDS_BETWEEN_CHECKPOINTS = 0
     ds = pv.load_dataset("digits", binarize="dynamic")
     recipe = pv.make("vae", ds.event_shape, latent_dim=4, batch_size={BATCH}, seed=0)
     pv.fit(recipe, ds, epochs=6, out_dir=folder, resume=True, device="cpu", progress=False)

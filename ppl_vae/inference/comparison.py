@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.discrete import Enumeration
 from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.estimators import get_elbo, list_estimators
@@ -58,6 +59,7 @@ class _Laboratory:
     memory_limit: int
 
 
+@exclusive()
 def compare_estimators(
     pair: Any,
     x: Any,

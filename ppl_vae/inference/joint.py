@@ -18,6 +18,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
+from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.draws import require_plain
 from ppl_vae.inference.pair import HANDLED, Program, is_factor, run_model, run_program, sample_nodes
 from ppl_vae.inference.plates import WholePlates, data_plate, one_line_refusals
@@ -145,6 +146,7 @@ def log_guide(guide: Program, x: Any, values: Mapping[str, Tensor]) -> Tensor:
     return total
 
 
+@exclusive()
 @torch.no_grad()
 def simulate(model: Program, x: Any) -> Simulated:
     """z, x ~ p(z, x), as many as there are data in ``x``, whose values are not looked at.

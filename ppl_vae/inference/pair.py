@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError
+from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.auxiliary import transforms_of
 from ppl_vae.inference.draws import carried
 from ppl_vae.inference.plates import WholePlates, data_plate, one_line_refusals, particles
@@ -87,6 +88,7 @@ def owner(program: Program) -> nn.Module | None:
     return bound if isinstance(bound, nn.Module) else None
 
 
+@exclusive()
 def run_pair(
     model: Program,
     guide: Program,
@@ -145,6 +147,7 @@ def run_model(
     return latent, observed, num_data
 
 
+@exclusive()
 def run_program(
     program: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
 ) -> tuple[dict[str, Node], int]:

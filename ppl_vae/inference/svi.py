@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.checks import whole
 from ppl_vae.display import card
-from ppl_vae.errors import ConvergenceError, ModelError
-from ppl_vae.inference.captured.step_choice import captured, choose
-from ppl_vae.inference.evaluation import evaluate
-from ppl_vae.inference.labels import Batch
+from ppl_vae.errors import ModelError
+from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.pair import Program
 from ppl_vae.inference.schedules import Schedule
-from ppl_vae.inference.terms import check_data
 from ppl_vae.inference.training import compute
-from ppl_vae.inference.training.batches import IndexedBatches
 from ppl_vae.inference.training.facts import fit_facts
+from ppl_vae.inference.training.loop import captured_steps, rest, train
 from ppl_vae.inference.training.manifest import require_same_run
 from ppl_vae.inference.training.preparation import Run, isolated, prepare
 from ppl_vae.inference.training.progress import Progress
@@ -33,11 +26,10 @@ from ppl_vae.inference.training.run_folder import RunFolder
 from ppl_vae.inference.training.selection import Selection
 from ppl_vae.inference.training.settings import Optimizer, resolve
 from ppl_vae.inference.training.state import TrainingState
-from ppl_vae.inference.training.steps import Stepper, Steps, run_epoch
+from ppl_vae.inference.training.steps import Stepper
 from ppl_vae.inference.training.weights import collect_weights
 from ppl_vae.randomness import derived_seed, reseed
 
-SECONDS_BETWEEN_CHECKPOINTS = 1.0
 # The initial weights were drawn from the seed itself.
 TRAINING_STREAM = 13
 
@@ -68,6 +60,7 @@ class FitResult:
         return card("fit", *fit_facts(self.history, self.manifest, self.model, self.out_dir))
 
 
+@exclusive()
 def fit(
     vae: Any,
     data: Any,
@@ -160,14 +153,14 @@ def fit(
         if stored is not None:
             state.restore(stored["state"])
             compile = stored["manifest"]["compile"] if compile == "auto" else compile
-        steps = _captured(run, state, stepper, compile, flops)
+        steps = captured_steps(run, state, stepper, compile, flops)
         if stored is not None and run.manifest["compile"] == stored["manifest"]["compile"]:
             run.manifest["compile_reason"] = stored["manifest"].get("compile_reason", "")
         with Progress(run.total(state.epoch), progress) as bar:
             if run.manifest["compile"] != "eager":
                 bar.say(f"steps are {run.manifest['compile']}: {run.manifest['compile_reason']}")
-            _train(run, state, steps, folder, bar)
-        return _finish(run, state, folder)
+            train(run, state, steps, folder, bar)
+            return _finish(run, state, folder)
 
 
 def _start(run: Run) -> tuple[TrainingState, Stepper]:
@@ -191,85 +184,13 @@ def _start(run: Run) -> tuple[TrainingState, Stepper]:
     return state, stepper
 
 
-def _captured(run: Run, state: TrainingState, eager: Stepper, compile: bool | str, flops: int) -> Steps:
-    """The steps as they are to be taken; the manifest says how, and why."""
-    batches = run.data.epoch(1, run.batch_size, run.seed)
-    total = None
-    if isinstance(batches, IndexedBatches):
-        total = len(batches.indices) * (run.settings.epochs - state.epoch)
-    choice = choose(compile, total, flops)
-    state.weights.train()
-    steps, choice = captured(choice, eager, state.weights.buffers(), batches, compile is True)
-    run.manifest.update(compile=choice.mode, compile_reason=choice.reason, steps_per_call=choice.times)
-    return steps
-
-
-def _train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: Progress) -> None:
-    written_at = time.monotonic()
-    while state.epoch < run.settings.epochs and not state.selection.exhausted(state.epoch):
-        # Where nothing is written, the weights alone will do.
-        before = state.tree() if folder.path is not None else {"weights": state.weights.state()}
-        try:
-            row = _epoch(run, state, steps, bar)
-        except ConvergenceError as error:
-            state.weights.restore(before["weights"])
-            _rest(run, state)
-            if state.epoch:
-                folder.checkpoint({"state": before, "manifest": run.manifest})
-            raise ConvergenceError(f"{error}; the weights are back at the end of epoch {state.epoch}") from None
-        state.rows.append(row)
-        bar.summarise(row)
-        if run.data.validation is not None:
-            state.selection.offer(row["validation_elbo"], state.epoch, state.weights.state)
-        if time.monotonic() - written_at > SECONDS_BETWEEN_CHECKPOINTS:
-            folder.checkpoint({"state": state.tree(), "manifest": run.manifest})
-            written_at = time.monotonic()
-    folder.checkpoint({"state": state.tree(), "manifest": run.manifest})
-
-
-def _epoch(run: Run, state: TrainingState, steps: Steps, bar: Progress) -> dict[str, float]:
-    """Train one epoch and evaluate."""
-    started, epoch = time.perf_counter(), state.epoch + 1
-    state.weights.train()
-    batches = run.data.epoch(epoch, run.batch_size, run.seed)
-    if run.data.x is None and not state.rows:
-        batches = _judged(run.model, batches)
-    next_step, means = run_epoch(steps, batches, epoch, state.step, bar.advance)
-    row = {"epoch": epoch, "step": next_step, **means}
-    for split in ("validation", "test"):
-        held_out = getattr(run.data, split)
-        if held_out is not None:
-            x, *labels = held_out
-            summary = evaluate(run.pair, x, seed=run.seed, y=labels[0] if labels else None).summary()
-            row |= {f"{split}_{term}": summary[term] for term in ("elbo", "log_likelihood", "kl")}
-            if not math.isfinite(summary["elbo"]):
-                raise ConvergenceError(f"the {split} ELBO is not finite after epoch {epoch}: {summary['elbo']:g}")
-    state.epoch, state.step = epoch, next_step
-    return row | {"seconds": time.perf_counter() - started}
-
-
-def _judged(model: Program, batches: Iterable[Batch]) -> Iterator[Batch]:
-    """A user's own batches, each judged by its values the first time it passes."""
-    for batch in batches:
-        check_data(model, *batch)
-        yield batch
-
-
-def _rest(run: Run, state: TrainingState) -> None:
-    """Leave the pair in evaluation mode."""
-    state.weights.train(False)
-    if isinstance(run.pair, nn.Module):
-        # The module that holds the two programs has a mode of its own.
-        run.pair.eval()
-
-
 def _finish(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:
     """Put the chosen weights in place and write what the run leaves behind."""
     best_epoch = state.epoch
     if state.selection.epoch:
         best_epoch = state.selection.epoch
         state.weights.restore(state.selection.weights)
-    _rest(run, state)
+    rest(run, state)
     history = pd.DataFrame(state.rows)
     manifest = run.manifest | {"epochs_run": state.epoch, "best_epoch": best_epoch}
     folder.finish(run.pair, state.weights, history, manifest)

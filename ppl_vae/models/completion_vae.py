@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ppl_vae.checks import integer
 from ppl_vae.distributions import CompletedCoordinates
 from ppl_vae.errors import ModelError
+from ppl_vae.exclusive import exclusive
 from ppl_vae.models.category import checked_code
 from ppl_vae.models.completion_baseline import Baseline, baseline_config, baseline_network
 from ppl_vae.models.conditional import built
@@ -215,6 +216,7 @@ class CompletionVAE(ProgramPair):
         """The seen quadrants as they are, the others as the mean at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x).mean, x).mean
 
+    @exclusive()
     @torch.no_grad()
     def complete(self, x: ArrayLike | Tensor, n: int = 1, with_noise: bool = False) -> Tensor:
         """Completions of images of which the seen quadrants alone are read: [n, N, *event_shape].
@@ -230,6 +232,7 @@ class CompletionVAE(ProgramPair):
         completed = self.decode(z, x)
         return completed.sample() if with_noise else completed.mean
 
+    @exclusive()
     @torch.no_grad()
     def sample(self, n: int, with_noise: bool = False, x: ArrayLike | Tensor | None = None) -> Tensor:
         """One completion each of n images x [n, *event_shape]; see ``complete``.

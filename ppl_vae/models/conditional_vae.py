@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.exclusive import exclusive
 from ppl_vae.models.category import checked_code, indicator, known_labels, one_for_each, one_hot, required_labels
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.likelihoods import Likelihood
@@ -227,6 +228,7 @@ class ConditionalVAE(ProgramPair):
         """The mean of p(x|y, z) at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x, y).mean, y).mean
 
+    @exclusive()
     @torch.no_grad()
     def sample(self, n: int, with_noise: bool = False, y: ArrayLike | Tensor | None = None) -> Tensor:
         """The mean of p(x|y, z) at n draws of z, and of y where it is not given: [n, *event_shape].

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import integer
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.exclusive import exclusive
 from ppl_vae.models.frames import FrameDecoder, Frames
 from ppl_vae.models.gated_transition import GatedTransition
 from ppl_vae.models.likelihoods import Likelihood
@@ -166,6 +167,7 @@ class DeepMarkovModel(ProgramPair):
         """The mean of p(x|z) at the guide's means: [N, *event_shape]; a frame that is missing in x is filled in."""
         return self.decode(self.codes(x)).mean
 
+    @exclusive()
     @torch.no_grad()
     def generate(self, n: int, num_frames: int, with_noise: bool = False) -> Tensor:
         """The mean of p(x|z) at n draws of a chain of any length; ``with_noise`` draws x itself.
@@ -179,6 +181,7 @@ class DeepMarkovModel(ProgramPair):
         p = self.model.emit(self._continued(first, integer("num_frames", num_frames) - 1))
         return p.sample() if with_noise else p.mean
 
+    @exclusive()
     @torch.no_grad()
     def forecast(self, x: ArrayLike | Tensor, num_frames: int, num_draws: int = 100) -> Tensor:
         """The mean of the frames after the last of a sequence, E[x_t+1, ..., x_t+num_frames | x_1:t].

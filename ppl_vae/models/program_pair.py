@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ppl_vae.checks import whole
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
+from ppl_vae.exclusive import exclusive
 from ppl_vae.models.likelihood import Likelihood
 from ppl_vae.models.likelihoods import LIKELIHOODS
 from ppl_vae.models.parts import own_config
@@ -56,6 +57,7 @@ class ProgramPair(nn.Module):
         require_event_shape(data, self.event_shape)
         return data
 
+    @exclusive()
     @torch.no_grad()
     def sample(self, n: int, with_noise: bool = False) -> Tensor:
         """The mean of p(x|z) at n prior draws [n, *event_shape]; ``with_noise`` draws x itself.

@@ -30,6 +30,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import integer
+from ppl_vae.exclusive import exclusive
 from ppl_vae.models.category import checked_code, likeliest, one_for_each, one_hot
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.likelihoods import Likelihood
@@ -149,6 +150,7 @@ class SemiSupervisedVAE(ProgramPair):
         chosen = likeliest(self.classify(x)) if y is None else y
         return self.decode(self.encode(x, chosen).mean, chosen).mean
 
+    @exclusive()
     @torch.no_grad()
     def sample(self, n: int, with_noise: bool = False, y: ArrayLike | Tensor | None = None) -> Tensor:
         """The mean of p(x|y, z) at n draws of z, and of y where it is not given: [n, *event_shape].

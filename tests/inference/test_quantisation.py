@@ -14,6 +14,9 @@ from ppl_vae.networks import MLP
 SHAPE, CELLS, CODES, DIM = (5,), 2, 3, 2
 BETA = 0.4
 
+# What fit asks for a way to take its steps.
+LOOP_CHOICE = "ppl_vae.inference.training.loop.choose"
+
 
 def small(learning="ema", prior="uniform", seed=0):
     codebook = {"learning": learning, "decay": 0.9, "revive_below": 0.0}
@@ -153,7 +156,7 @@ def test_a_resumed_run_has_the_same_codes_bit_for_bit(learning, tmp_path):
 def test_traced_steps_move_the_codes_as_eager_ones_do_bit_for_bit(learning, monkeypatch):
     x, found = binary(40).float(), []
     for mode in ("eager", "traced"):
-        monkeypatch.setattr("ppl_vae.inference.svi.choose", lambda *_, mode=mode: Choice(mode, "asked for"))
+        monkeypatch.setattr(LOOP_CHOICE, lambda *_, mode=mode: Choice(mode, "asked for"))
         vae = float_pair(learning)
         assert fitted(vae, x, epochs=3).manifest["compile"] == mode
         found.append(vae.state_dict())

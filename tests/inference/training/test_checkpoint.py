@@ -12,7 +12,7 @@ import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import CheckpointError, ModelError
 from ppl_vae.files import write_tensors
-from ppl_vae.inference import svi
+from ppl_vae.inference.training import loop
 from ppl_vae.inference.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from ppl_vae.networks import MLP
 from tests.inference.small_runs import (
@@ -342,7 +342,7 @@ def test_the_number_of_threads_is_restored(tmp_path):
 
 
 def test_a_checkpoint_is_written_as_the_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(svi, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     seen = []
 
     class Looking(inf.AnalyticKL):
@@ -357,7 +357,7 @@ def test_a_checkpoint_is_written_as_the_run_goes_on(tmp_path, monkeypatch):
 
 
 def test_a_run_stopped_by_hand_continues_from_its_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(svi, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
 
     class Interrupted(inf.AnalyticKL):
         stop = True

@@ -1,0 +1,114 @@
+"""One call at a time: Pyro's handlers, its parameter store and torch's generators are one for the whole process.
+
+Two Python threads that run programs at once would find each other's handlers on Pyro's stack and draw from each
+other's streams. So whatever uses them waits until the other thread is done. The lock is re-entrant, and a process
+forked while it is held starts with a lock of its own. A user's own Pyro code in another thread does not know the
+lock; two processes share nothing of all this.
+
+Where a call ends in an error or an interrupt, even one that fell between two lines of somebody's clean-up, the
+process's state is put back as the outermost call found it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyro
+import torch
+from pyro.poutine.runtime import _PYRO_STACK
+from torch.nn.modules import module as torch_module
+
+from ppl_vae.registration import _switched_off
+
+SECONDS_UNTIL_SAID = 60.0
+
+
+class _Door:
+    """The lock, and how many calls of the thread that holds it are inside."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.depth = 0
+        self.holder = ""
+
+    def enter(self) -> None:
+        if not self.lock.acquire(timeout=SECONDS_UNTIL_SAID):
+            warnings.warn(
+                f"waiting for a call in thread {self.holder!r}: Pyro and torch's generators serve one thread at a "
+                "time; use processes to run several at once",
+                stacklevel=5,
+            )
+            self.lock.acquire()
+        self.depth += 1
+        self.holder = threading.current_thread().name
+
+    def leave(self) -> None:
+        self.depth -= 1
+        self.lock.release()
+
+
+_door = _Door()
+
+
+def _renew() -> None:
+    """A forked process has one thread, and nobody who would open the door that another thread had shut."""
+    global _door
+    _door = _Door()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+@contextlib.contextmanager
+def exclusive() -> Iterator[None]:
+    """Run alone in this process; as a context manager, or as a decorator ``@exclusive()``.
+
+    A thread that comes second waits, and says so after a minute.
+    """
+    door = _door
+    door.enter()
+    try:
+        put_back = _state() if door.depth == 1 else None
+        try:
+            yield
+        except BaseException:
+            if put_back is not None:
+                put_back()
+            raise
+    finally:
+        door.leave()
+
+
+def _state() -> Callable[[], None]:
+    """What a call may not leave behind; returns what puts it back."""
+    stack, hooks = list(_PYRO_STACK), dict(torch_module._global_forward_pre_hooks)
+    checks = pyro.distributions.is_validation_enabled(), pyro.infer.util.is_validation_enabled()
+    poutine_checks, torch_checks = pyro.poutine.util.is_validation_enabled(), _torch_checks()
+    unseen, gradients, threads = _switched_off.get(), torch.is_grad_enabled(), torch.get_num_threads()
+    generator = torch.get_rng_state()
+
+    def put_back() -> None:
+        _PYRO_STACK[:] = stack
+        torch_module._global_forward_pre_hooks.clear()
+        torch_module._global_forward_pre_hooks.update(hooks)
+        pyro.distributions.enable_validation(checks[0])
+        pyro.infer.util.enable_validation(checks[1])
+        pyro.poutine.util.enable_validation(poutine_checks)
+        torch.distributions.Distribution._validate_args = torch_checks
+        _switched_off.set(unseen)
+        torch.set_grad_enabled(gradients)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        torch.set_rng_state(generator)
+
+    return put_back
+
+
+def _torch_checks() -> Any:
+    return torch.distributions.Distribution._validate_args

@@ -1,0 +1,150 @@
+"""The epochs of a run: steps, evaluations, checkpoints; and what is left when it stops before its end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+
+from ppl_vae.errors import CheckpointError, ConvergenceError
+from ppl_vae.inference.captured.step_choice import captured, choose
+from ppl_vae.inference.evaluation import evaluate
+from ppl_vae.inference.labels import Batch
+from ppl_vae.inference.pair import Program
+from ppl_vae.inference.terms import check_data
+from ppl_vae.inference.training.batches import IndexedBatches
+from ppl_vae.inference.training.interruption import FitInterrupted, Interruptions
+from ppl_vae.inference.training.preparation import Run
+from ppl_vae.inference.training.progress import Progress
+from ppl_vae.inference.training.run_folder import RunFolder
+from ppl_vae.inference.training.state import TrainingState
+from ppl_vae.inference.training.steps import Stepper, Steps, run_epoch
+
+SECONDS_BETWEEN_CHECKPOINTS = 1.0
+
+
+def captured_steps(run: Run, state: TrainingState, eager: Stepper, compile: bool | str, flops: int) -> Steps:
+    """The steps as they are to be taken; the manifest says how, and why."""
+    batches = run.data.epoch(1, run.batch_size, run.seed)
+    total = None
+    if isinstance(batches, IndexedBatches):
+        total = len(batches.indices) * (run.settings.epochs - state.epoch)
+    choice = choose(compile, total, flops)
+    state.weights.train()
+    steps, choice = captured(choice, eager, state.weights.buffers(), batches, compile is True)
+    run.manifest.update(compile=choice.mode, compile_reason=choice.reason, steps_per_call=choice.times)
+    return steps
+
+
+def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: Progress) -> None:
+    """Train until the last epoch, or until patience runs out.
+
+    Whatever ends it before, the pair is left in evaluation mode with the weights of the last whole epoch, and the
+    folder with the checkpoint of that epoch.
+
+    Raises:
+        ConvergenceError: a number stopped being finite.
+        FitInterrupted: by Ctrl-C; it holds the history.
+    """
+    written_at = time.monotonic()
+    with Interruptions(terminate=folder.path is not None) as interruptions:
+        while state.epoch < run.settings.epochs and not state.selection.exhausted(state.epoch):
+            # Where nothing is written, the weights alone will do.
+            before = state.tree() if folder.path is not None else {"weights": state.weights.state()}
+            try:
+                interruptions.deliver()
+                row = _epoch(run, state, steps, bar, interruptions)
+            except BaseException as error:
+                _go_back(run, state, before, folder)
+                if isinstance(error, ConvergenceError):
+                    where = f"the weights are back at the end of epoch {state.epoch}"
+                    raise ConvergenceError(f"{error}; {where}") from None
+                if isinstance(error, KeyboardInterrupt):
+                    raise _interrupted(state, folder) from error
+                raise
+            state.rows.append(row)
+            bar.summarise(row)
+            if run.data.validation is not None:
+                state.selection.offer(row["validation_elbo"], state.epoch, state.weights.state)
+            if time.monotonic() - written_at > SECONDS_BETWEEN_CHECKPOINTS:
+                _write(run, state, folder)
+                written_at = time.monotonic()
+        _write(run, state, folder)
+        # What arrives from here on is delivered when all this is done.
+        rest(run, state)
+
+
+def rest(run: Run, state: TrainingState) -> None:
+    """Leave the pair in evaluation mode."""
+    state.weights.train(False)
+    if isinstance(run.pair, nn.Module):
+        # The module that holds the two programs has a mode of its own.
+        run.pair.eval()
+
+
+def _write(run: Run, state: TrainingState, folder: RunFolder) -> None:
+    try:
+        folder.checkpoint({"state": state.tree(), "manifest": run.manifest})
+    except CheckpointError:
+        rest(run, state)
+        raise
+
+
+def _go_back(run: Run, state: TrainingState, before: dict[str, Any], folder: RunFolder) -> None:
+    """The last whole epoch, in the pair and in the folder."""
+    state.weights.restore(before["weights"])
+    rest(run, state)
+    if state.epoch:
+        folder.checkpoint({"state": before, "manifest": run.manifest})
+
+
+def _interrupted(state: TrainingState, folder: RunFolder) -> FitInterrupted:
+    words = f"training was interrupted in epoch {state.epoch + 1}; the weights are back at the end of epoch {state.epoch}"
+    if folder.path is not None and state.epoch:
+        words += f"; {folder.path} continues with resume=True"
+    return FitInterrupted(words, pd.DataFrame(state.rows))
+
+
+def _epoch(
+    run: Run, state: TrainingState, steps: Steps, bar: Progress, interruptions: Interruptions
+) -> dict[str, float]:
+    """Train one epoch and evaluate."""
+    started, epoch = time.perf_counter(), state.epoch + 1
+    state.weights.train()
+    batches = run.data.epoch(epoch, run.batch_size, run.seed)
+    if run.data.x is None and not state.rows:
+        batches = _judged(run.model, batches)
+
+    def report(size: int, loss: Tensor) -> None:
+        bar.advance(size, loss)
+        interruptions.deliver()
+
+    next_step, means = run_epoch(steps, batches, epoch, state.step, report)
+    row = {"epoch": epoch, "step": next_step, **means, **_evaluations(run, epoch)}
+    state.epoch, state.step = epoch, next_step
+    return row | {"seconds": time.perf_counter() - started}
+
+
+def _evaluations(run: Run, epoch: int) -> dict[str, float]:
+    """The plain ELBO and its terms on the data held out."""
+    row: dict[str, float] = {}
+    for split in ("validation", "test"):
+        held_out = getattr(run.data, split)
+        if held_out is not None:
+            x, *labels = held_out
+            summary = evaluate(run.pair, x, seed=run.seed, y=labels[0] if labels else None).summary()
+            row |= {f"{split}_{term}": summary[term] for term in ("elbo", "log_likelihood", "kl")}
+            if not math.isfinite(summary["elbo"]):
+                raise ConvergenceError(f"the {split} ELBO is not finite after epoch {epoch}: {summary['elbo']:g}")
+    return row
+
+
+def _judged(model: Program, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """A user's own batches, each judged by its values the first time it passes."""
+    for batch in batches:
+        check_data(model, *batch)
+        yield batch
