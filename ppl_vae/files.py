@@ -1,11 +1,20 @@
-"""Files that are either the old one or the new one, never half of each."""
+"""Files that are either the old one or the new one, never half of each, and tensors that are the ones written.
+
+Every safetensors file that is written here holds in its header a SHA-256 of all that it says: names, types,
+shapes, numbers and the other metadata. Files without one, by other programs or of version 0.1.0, are read as
+they are.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+import platform
+import re
+import secrets
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +23,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ppl_vae.errors import CheckpointError
+
+CHECKSUM = "sha256"
+_METADATA, _UNSEALED = "__metadata__", "0" * 64
+# A configuration or a manifest takes kilobytes; more would only take memory.
+MOST_JSON_BYTES = 64 * 2**20
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -33,13 +47,15 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     Raises:
         CheckpointError: a file could not be written; what was there is untouched.
     """
-    # One name for all attempts: what a killed process left half-written, the next one writes over.
-    temporary = {path: path.with_name(f".{path.name}.partial") for path in contents}
+    # A name of this attempt's own: two processes that write the same file must not write into one another.
+    mark = f"{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = {path: path.with_name(f".{path.name}.{mark}.partial") for path in contents}
     path = next(iter(contents))
     try:
         try:
             for path, content in contents.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
+                _clear_left_over(path)
                 with temporary[path].open("wb") as file:
                     file.write(content)
                     file.flush()
@@ -74,9 +90,13 @@ def read_json(path: Path) -> Any:
         CheckpointError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        if path.stat().st_size > MOST_JSON_BYTES:
+            raise ValueError(f"more than {MOST_JSON_BYTES // 2**20} MiB")
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
+    except RecursionError:
+        raise CheckpointError(f"{path}: not a readable JSON file (nested too deep)") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable JSON file ({error})") from error
 
@@ -86,25 +106,92 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], metadata: dict[str, s
     write_atomically(path, tensor_bytes(state, metadata))
 
 
-def tensor_bytes(state: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """Tensors in the safetensors format."""
+def tensor_bytes(state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Tensors in the safetensors format, with their checksum in the header."""
     # A clone each: safetensors refuses tensors that share storage.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    return save(tensors, metadata)
+    content = bytearray(save(tensors, {**(metadata or {}), CHECKSUM: _UNSEALED}))
+    # Quotes inside of metadata are escaped, so that this is the field and no text that looks like it.
+    start = content.index(f'"{CHECKSUM}":"{_UNSEALED}"'.encode()) + len(CHECKSUM) + 4
+    content[start : start + len(_UNSEALED)] = checksum(content).encode()
+    return bytes(content)
+
+
+def checksum(content: bytes | bytearray) -> str:
+    """SHA-256 of what a safetensors file says, whatever its header's blanks and order, without the checksum."""
+    header, payload = _divided(content)
+    header[_METADATA] = {k: v for k, v in header.get(_METADATA, {}).items() if k != CHECKSUM}
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    digest.update(payload)
+    return digest.hexdigest()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file.
 
     Raises:
-        CheckpointError: the file is missing, truncated or corrupt.
+        CheckpointError: the file is missing, truncated or corrupt, or its checksum is of other numbers.
+    """
+    return read_sealed(path)[0]
+
+
+def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, and its metadata with the checksum, where it has one.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or corrupt, or its checksum is of other numbers.
     """
     try:
-        return load(path.read_bytes())
+        content = path.read_bytes()
+        tensors = load(content)
+        metadata = dict(_divided(content)[0].get(_METADATA, {}))
+        intact = CHECKSUM not in metadata or metadata[CHECKSUM] == checksum(content)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+    if not intact:
+        raise CheckpointError(f"{path}: damaged: its checksum (SHA-256) is not that of its content")
+    return tensors, metadata
+
+
+def _divided(content: bytes | bytearray) -> tuple[dict[str, Any], memoryview]:
+    """Header and payload."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), memoryview(content)[end:]
+
+
+_HOST = re.sub(r"\W", "", platform.node())[:40]
+
+
+def left_over(path: Path) -> Iterator[tuple[Path, str]]:
+    """Half-written or not yet renamed files of ``path``, each with the host and process that wrote it."""
+    named = re.compile(rf"\.{re.escape(path.name)}\.(\w*-\d+)-[0-9a-f]+\.partial")
+    for other in path.parent.iterdir():
+        found = named.fullmatch(other.name)
+        if found:
+            yield other, found[1]
+
+
+def _clear_left_over(path: Path) -> None:
+    """Delete what killed processes of this host left half-written."""
+    for other, writer in left_over(path):
+        host, _, process = writer.partition("-")
+        if host == _HOST and not _alive(int(process)):
+            other.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    if os.name != "posix":
+        # Signal 0 would end a process of Windows.
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

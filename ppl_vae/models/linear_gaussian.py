@@ -27,10 +27,13 @@ from ppl_vae.kl import kl_divergence
 from ppl_vae.models.parts import own_config
 from ppl_vae.models.posteriors import POSTERIORS
 from ppl_vae.models.posteriors import posterior as make_posterior
+from ppl_vae.models.program_pair import checked_size
 from ppl_vae.models.real_likelihoods import GaussianLikelihood
 from ppl_vae.models.vae import VAE
 
 Guide = Literal["mean-field", "exact"]
+# In which the closed forms can be solved.
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 class LinearGaussianPosterior(nn.Module):
@@ -138,8 +141,17 @@ class LinearGaussianVAE(VAE):
     def from_config(
         cls, event_shape: list[int], latent_dim: int, dtype: str, guide: Guide | dict[str, Any] | nn.Module
     ) -> LinearGaussianVAE:
-        """The model that a stored configuration describes, before its weights are restored."""
-        size, kind = event_shape[0], getattr(torch, dtype)
+        """The model that a stored configuration describes, before its weights are restored.
+
+        Raises:
+            ModelError: a size or the dtype is none.
+        """
+        if dtype not in PRECISIONS or not isinstance(event_shape, list) or len(event_shape) != 1:
+            raise ModelError(
+                f"expected event_shape [D] and dtype of {', '.join(PRECISIONS)}, got {event_shape!r} and {dtype!r}"
+            )
+        size, kind = checked_size("event_shape", event_shape[0]), PRECISIONS[dtype]
+        latent_dim = checked_size("latent_dim", latent_dim)
         guide = make_posterior(guide) if isinstance(guide, dict) else guide
         return cls(torch.zeros(size, latent_dim, dtype=kind), torch.zeros(size, dtype=kind), 1.0, guide)
 

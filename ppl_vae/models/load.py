@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ppl_vae.errors import CheckpointError, ModelError
-from ppl_vae.files import read_tensors
+from ppl_vae.errors import CheckpointError, ModelError, PplVaeError
 from ppl_vae.models.categorical_vae import CategoricalVAE
 from ppl_vae.models.completion_baseline import CompletionBaseline
 from ppl_vae.models.completion_vae import CompletionVAE
@@ -18,9 +18,10 @@ from ppl_vae.models.hierarchical_vae import HierarchicalVAE
 from ppl_vae.models.joint_vae import JointVAE
 from ppl_vae.models.ladder_vae import LadderVAE
 from ppl_vae.models.linear_gaussian import LinearGaussianVAE
-from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_config, restore
+from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_model, restore
 from ppl_vae.models.program_pair import ProgramPair
 from ppl_vae.models.semi_supervised_vae import SemiSupervisedVAE
+from ppl_vae.models.shapes_only import TooManyTensorsError, require_fit
 from ppl_vae.models.vae import VAE
 from ppl_vae.models.vq_vae import VQVAE
 
@@ -54,22 +55,23 @@ def load(path: str | Path, **parts: Any) -> Any:
             ``network=(encoder, decoder)``, ``prior=``, ``posterior=``, ``likelihood=``.
 
     Raises:
-        CheckpointError: a file is missing or corrupt.
+        CheckpointError: a file is missing or damaged, the two are not of one save, or a weight is not finite.
         ModelError: the weights do not fit, or a part of the user's own is needed and not given.
     """
     folder = Path(path)
-    config = read_config(folder) | parts
-    model = _build(folder, config)
-    state = read_tensors(folder / WEIGHTS)
-    # A model that was turned to another precision comes back in it.
-    model.to(dtype=next((t.dtype for t in state.values() if t.is_floating_point()), None))
-    restore(model, state, folder / WEIGHTS)
+    stored = read_model(folder)
+    require_fit(functools.partial(_build, folder), stored.config, parts, stored.state, folder / WEIGHTS)
+    stored.require_one_save()
+    model = _build(folder, stored.config | parts)
+    restore(model, stored.state, folder / WEIGHTS)
     # As fit leaves it: an encoder with noise of its own must not add it to what it is asked.
     return model.eval()
 
 
 def _build(folder: Path, config: dict[str, Any]) -> ProgramPair:
     kind, options = config["model"], {key: value for key, value in config.items() if key != "model"}
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise CheckpointError(f"{folder / CONFIG}: unknown kind of model {kind!r}")
     missing = [name for name in OWN_PARTS if name in options and options[name] is None]
     if missing:
         raise ModelError(
@@ -77,10 +79,11 @@ def _build(folder: Path, config: dict[str, Any]) -> ProgramPair:
             f"give it again: pv.load({str(folder)!r}, {missing[0]}=...)"
         )
     try:
-        if kind in KINDS:
-            return KINDS[kind](**options)
-    except ModelError as error:
-        raise ModelError(f"{folder / CONFIG}: {error}") from error
-    except (TypeError, KeyError) as error:
+        return KINDS[kind](**options)
+    except (MemoryError, TooManyTensorsError):
+        raise
+    except PplVaeError as error:
+        raise type(error)(f"{folder / CONFIG}: {error}") from error
+    except Exception as error:
+        # Whatever a constructor says to options that no model of ours was ever saved with.
         raise CheckpointError(f"{folder / CONFIG}: not the configuration of a model ({error})") from error
-    raise CheckpointError(f"{folder / CONFIG}: unknown kind of model {kind!r}")

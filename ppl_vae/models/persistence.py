@@ -1,26 +1,118 @@
-"""A model on disk: config.json says how to build it, weights.safetensors holds its numbers. Never pickle."""
+"""A model on disk: config.json says how to build it, weights.safetensors holds its numbers. Never pickle.
+
+The two belong together: the header of the weights repeats the configuration and holds a checksum of both, and
+config.json names that checksum. The weights are renamed first, and with them the model is the new one: where
+a process was killed before the second rename, config.json still waits under its temporary name and the header's
+copy is read. Any other two files are refused. Folders of version 0.1.0 have no checksums and are read as they are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ppl_vae.errors import CheckpointError, ModelError
-from ppl_vae.files import json_bytes, read_json, tensor_bytes, write_together
+from ppl_vae.files import (
+    CHECKSUM,
+    checksum,
+    json_bytes,
+    left_over,
+    read_json,
+    read_sealed,
+    tensor_bytes,
+    write_together,
+)
 
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
+# In config.json: the checksum of the weights that it was saved with.
+OF_WEIGHTS = "weights_sha256"
+# In the header of the weights: the configuration, as JSON.
+OF_CONFIG = "config"
+PRECISIONS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-def write_model(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+@dataclass(frozen=True)
+class Stored:
+    """What a folder holds.
+
+    Attributes:
+        folder: where.
+        config: what config.json says, without the checksum.
+        state: the tensors by name.
+        named: the checksum that config.json names; None in a folder of version 0.1.0.
+        found: that of the weights.
+        saved_config: the header's copy of the configuration.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    state: dict[str, Tensor]
+    named: str | None
+    found: str | None
+    saved_config: Any
+
+    def require_one_save(self) -> None:
+        """Refuse a configuration and weights that were not written together.
+
+        Raises:
+            CheckpointError: their checksums differ, or config.json was changed.
+        """
+        config, weights = self.folder / CONFIG, self.folder / WEIGHTS
+        if self.named != self.found:
+            raise CheckpointError(
+                f"{weights}: not the weights that {CONFIG} was saved with (its {OF_WEIGHTS} names others): one of "
+                "the two was exchanged, or written by another program; put back both files of one save"
+            )
+        if self.found is None:
+            return
+        saved = self.saved_config if isinstance(self.saved_config, dict) else {}
+        for field in [*self.config, *saved]:
+            if self.config.get(field) != saved.get(field):
+                raise CheckpointError(
+                    f"{config}: changed after the model was saved: {field!r} is {self.config.get(field)!r}, "
+                    f"was {saved.get(field)!r}"
+                )
+
+
+def write_model(folder: Path, config: Mapping[str, Any], module: nn.Module) -> None:
     """Write both files; a part that has no configuration of ours is stored as null and asked for on load.
 
     Raises:
+        ModelError: a weight is not finite, so that the model could not be used again; nothing was written.
         CheckpointError: a file could not be written; both that were there are untouched.
     """
-    write_together({folder / WEIGHTS: tensor_bytes(state), folder / CONFIG: json_bytes(dict(config))})
+    state = module.state_dict()
+    broken = not_finite(state, parameter_names(module))
+    if broken:
+        raise ModelError(f"{folder}: the model was not saved: {broken}; what was there is untouched")
+    content = tensor_bytes(state, {OF_CONFIG: json.dumps(config)})
+    described = {**config, OF_WEIGHTS: checksum(content)}
+    write_together({folder / WEIGHTS: content, folder / CONFIG: json_bytes(described)})
+
+
+def read_model(folder: Path) -> Stored:
+    """What ``write_model`` wrote; each file is judged by itself.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+    """
+    config = read_config(folder)
+    state, metadata = read_sealed(folder / WEIGHTS)
+    found = metadata.get(CHECKSUM)
+    try:
+        saved = json.loads(metadata.get(OF_CONFIG, "null"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS}: its header holds no configuration ({error})") from error
+    if found is not None and config.get(OF_WEIGHTS) != found and _killed_while_saving(folder, found):
+        config = {**saved, OF_WEIGHTS: found}
+    named = config.pop(OF_WEIGHTS, None)
+    return Stored(folder, config, state, named, found, saved)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -35,13 +127,43 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def restore(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Copy stored tensors into a module of the same architecture; all of them or none.
+def _killed_while_saving(folder: Path, found: str) -> bool:
+    """Whether the configuration of these weights still waits for its rename."""
+    for waiting, _ in left_over(folder / CONFIG):
+        try:
+            config = read_json(waiting)
+        except CheckpointError:
+            continue
+        if isinstance(config, dict) and config.get(OF_WEIGHTS) == found:
+            return True
+    return False
+
+
+def parameter_names(module: nn.Module) -> set[str]:
+    """The names that parameters have in the state of a module, also where two share one."""
+    return {name for name, _ in module.named_parameters(remove_duplicate=False)}
+
+
+def not_finite(state: Mapping[str, Tensor], parameters: Container[str]) -> str:
+    """The first tensor that no model can be used with, in words; empty where there is none.
+
+    A buffer may hold infinities, as masks and bounds do; a parameter may not.
+    """
+    for name, tensor in state.items():
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            continue
+        broken = ~tensor.isfinite() if name in parameters else tensor.isnan()
+        if broken.any():
+            return f"{name!r} has {int(broken.sum())} of {tensor.numel()} numbers that are not finite"
+    return ""
+
+
+def require_architecture(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that are not those of a module with the state ``own``, by name and shape.
 
     Raises:
-        ModelError: names or shapes differ; the first difference is named and nothing was copied.
+        ModelError: the first difference is named.
     """
-    own = module.state_dict()
     for name in [*own, *state]:
         if name not in state or name not in own:
             side = "the file lacks" if name not in state else "the model has no"
@@ -51,4 +173,36 @@ def restore(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
                 f"{path}: weights of another architecture: {name!r} has shape {list(state[name].shape)}, "
                 f"the model's has {list(own[name].shape)}"
             )
+
+
+def restore(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Copy stored tensors into a module of the same architecture, in their precision; all of them or none.
+
+    Raises:
+        ModelError: names or shapes differ; the first difference is named and nothing was copied.
+        CheckpointError: numbers are of another type, or not finite.
+    """
+    own = module.state_dict()
+    require_architecture(own, state, path)
+    precision = _precision(own, state, path)
+    broken = not_finite(state, parameter_names(module))
+    if broken:
+        raise CheckpointError(f"{path}: {broken}, so that no number of this model would be one")
+    if precision is not None:
+        module.to(dtype=precision)
     module.load_state_dict(dict(state))
+
+
+def _precision(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> torch.dtype | None:
+    """The one precision that all floating tensors must be turned to; None where nothing differs."""
+    differing = [name for name, tensor in state.items() if tensor.dtype != own[name].dtype]
+    if not differing:
+        return None
+    floating = {name for name, tensor in own.items() if tensor.is_floating_point()}
+    target = state[differing[0]].dtype
+    for name, tensor in state.items():
+        expected = target if name in floating and target in PRECISIONS else own[name].dtype
+        if tensor.dtype != expected:
+            kinds = (str(kind).removeprefix("torch.") for kind in (tensor.dtype, expected))
+            raise CheckpointError("{}: {!r} holds numbers of type {}, expected {}".format(path, name, *kinds))
+    return target

@@ -71,12 +71,13 @@ class ProgramPair(nn.Module):
         return likelihood.sample() if with_noise else likelihood.mean
 
     def save(self, path: str | Path) -> None:
-        """Write config.json and weights.safetensors into a folder; each file is replaced whole.
+        """Write config.json and weights.safetensors into a folder: the old model stays, or the new one is there.
 
         Raises:
+            ModelError: a weight is not finite; nothing was written.
             CheckpointError: a file could not be written.
         """
-        write_model(Path(path), self.config, self.state_dict())
+        write_model(Path(path), self.config, self)
 
     def facts(self) -> dict[str, Any]:
         """What the pair is, by label: its parts, its size, where its parameters are."""

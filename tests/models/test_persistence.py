@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 
 import pytest
 import torch
@@ -37,6 +38,7 @@ def test_weights_file_holds_every_parameter_under_its_name(stored):
 
 def test_configuration_is_readable_json(stored):
     config = json.loads((stored[1] / "config.json").read_text())
+    assert re.fullmatch("[0-9a-f]{64}", config.pop("weights_sha256"))
     assert config == {
         "model": "vae",
         "event_shape": [4],

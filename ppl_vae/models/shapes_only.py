@@ -1,0 +1,77 @@
+"""A model's names and shapes without its memory, to judge whether weights can be of a configuration.
+
+A configuration of a few bytes may ask for any amount of memory. It is built on torch's meta device, where tensors
+have shapes and no numbers, and held against the tensors that are there; the model is built only where they agree.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ppl_vae.errors import CheckpointError, PplVaeError
+from ppl_vae.models.persistence import require_architecture
+
+# Calls of torch that building may take, beside those for each tensor; our parts need about forty a tensor.
+CALLS, CALLS_PER_TENSOR = 2000, 200
+
+
+class TooManyTensorsError(Exception):
+    """A configuration asks for far more tensors than the file has."""
+
+
+class ShapesOnly(TorchFunctionMode):
+    """Inside, whoever asks a tensor without numbers for one gets 0, and only so many calls are answered."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Answer one call."""
+        self.calls -= 1
+        if self.calls < 0:
+            raise TooManyTensorsError
+        if func is Tensor.item and args[0].is_meta:
+            return 0
+        return func(*args, **(kwargs or {}))
+
+
+def require_fit(
+    build: Callable[..., nn.Module],
+    config: Mapping[str, Any],
+    parts: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    path: Path,
+) -> None:
+    """Refuse tensors of another architecture than a configuration and the user's own ``parts`` make.
+
+    Raises:
+        ModelError: a name or a shape differs; the first is named.
+        CheckpointError: no model can be built from the configuration.
+    """
+    try:
+        given = {name: _without_numbers(part) for name, part in parts.items()}
+        with torch.device("meta"), ShapesOnly(CALLS + CALLS_PER_TENSOR * len(state)):
+            own = build({**config, **given}).state_dict()
+    except PplVaeError:
+        raise
+    except Exception as error:
+        if parts and not isinstance(error, TooManyTensorsError):
+            # A module of the user's may need numbers; it is judged when it has them.
+            return
+        reason = str(error) or f"its {len(state)} tensors are too few for it"
+        raise CheckpointError(f"{path}: not weights of what config.json describes ({reason})") from error
+    require_architecture(own, state, path)
+
+
+def _without_numbers(part: Any) -> Any:
+    if isinstance(part, tuple):
+        return tuple(_without_numbers(half) for half in part)
+    return copy.deepcopy(part).to("meta") if isinstance(part, nn.Module) else part
