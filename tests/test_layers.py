@@ -28,8 +28,10 @@ ROOMS = {
     "corruption": GROUND,
     "networks": {*GROUND, "corruption"},
     "distributions": GROUND,
-    "data": {*GROUND, "display"},
+    "arrays": GROUND,
+    "data": {*GROUND, "arrays", "display"},
     "models": {
+        "arrays",
         "errors",
         "checks",
         "display",
@@ -40,7 +42,7 @@ ROOMS = {
         "randomness",
         "registration",
     },
-    "inference": {"errors", "checks", "display", "files", "kl", "randomness", "registration", "data"},
+    "inference": {"arrays", "errors", "checks", "display", "files", "kl", "randomness", "registration", "data"},
     "recipes": {"errors", "checks", "display", "models", "inference"},
     "recipe_comparison": {
         "errors",
@@ -52,7 +54,7 @@ ROOMS = {
         "inference",
         "recipes",
     },
-    "diagnostics": {"errors", "checks", "files", "kl", "randomness", "registration", "inference"},
+    "diagnostics": {"arrays", "errors", "checks", "files", "kl", "randomness", "registration", "inference"},
     "plots": {"errors"},
     "report": {"errors", "files", "diagnostics", "inference", "plots"},
 }

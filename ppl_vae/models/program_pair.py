@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from pyro import poutine
 from torch import Tensor, nn
 
+from ppl_vae.arrays import to_tensor
 from ppl_vae.checks import whole
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
@@ -43,17 +44,18 @@ class ProgramPair(nn.Module):
     def to_own(self, values: ArrayLike | Tensor) -> Tensor:
         """Values as a tensor of the parameters' precision on their device."""
         like = next(self.parameters())
-        return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+        return to_tensor(values).to(like.device, like.dtype)
 
     def own_data(self, x: ArrayLike | Tensor) -> Tensor:
         """Data [N, *event_shape] as such a tensor.
 
         Raises:
             ModelError: x has another event shape.
-            DataError: x is empty.
+            DataError: x is empty or no array of numbers, or has NaN that the likelihood does not take.
         """
         data = self.to_own(x)
         require_event_shape(data, self.event_shape)
+        self.model.require_observed(data)
         return data
 
     @torch.no_grad()

@@ -18,6 +18,7 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import MISSING_VALUES
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.likelihood import Likelihood, conditioned
 from ppl_vae.registration import InstanceName, register
@@ -94,7 +95,17 @@ class LatentVariableProgram(nn.Module, ABC):
             DataError: some value is outside the likelihood's support.
         """
         require_event_shape(x, self.event_shape)
+        self.require_observed(x)
         self.likelihood.check(x)
+
+    def require_observed(self, x: Tensor) -> None:
+        """Refuse NaN in x where it does not stand for a missing coordinate.
+
+        Raises:
+            DataError: it does not; the message names the likelihood that takes it.
+        """
+        if not self.allows_missing and (missing := int(x.isnan().sum())):
+            raise DataError(f"site 'x': {missing} of {x.numel()} values are NaN; {MISSING_VALUES}")
 
 
 class GenerativeProgram(LatentVariableProgram):

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.arrays import MISSING_VALUES, is_array, to_tensor
 from ppl_vae.data import Dataset, Split, binarize
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.labels import Batch, arguments, takes_labels
@@ -195,7 +195,9 @@ class _Pieces:
     def is_one(self, data: Any) -> bool:
         """Whether it is data in one piece, and no iterable of batches."""
         both = self.labelled and isinstance(data, tuple) and len(data) == 2
-        return isinstance(data, Split | Tensor | np.ndarray) or (both and not isinstance(data[0], tuple | list))
+        if both and (is_array(data[0]) or not isinstance(data[0], tuple | list)):
+            return True
+        return isinstance(data, Split) or is_array(data)
 
     def __call__(self, data: Any, where: str) -> Batch:
         """A Split, a tuple (x, y), or x alone as x, or x and y."""
@@ -211,13 +213,11 @@ def _finite(x: Tensor, allows_missing: bool) -> Tensor:
     bad = x.isinf() if allows_missing else ~x.isfinite()
     if bad.any():
         first = bad.nonzero()[0].tolist()
-        raise DataError(f"data have NaN or infinite values, the first at index {first}")
+        missing = "" if allows_missing or x.isinf().any() else f"; {MISSING_VALUES}"
+        raise DataError(f"data have NaN or infinite values, the first at index {first}{missing}")
     return x
 
 
 def _tensor(x: Any) -> Tensor:
-    """A tensor or array as a tensor that is not differentiated; a read-only array is copied."""
-    try:
-        return torch.as_tensor(np.require(x, requirements="W") if isinstance(x, np.ndarray) else x).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"data must be numbers: {error}") from None
+    """A tensor or array as a tensor that is not differentiated."""
+    return to_tensor(x).detach()
