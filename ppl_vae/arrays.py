@@ -20,10 +20,11 @@ from ppl_vae.errors import DataError
 #: How a model is told that NaN stands for a missing value; the end of every refusal of NaN.
 MISSING_VALUES = (
     "where NaN (or a masked cell) stands for a missing value, ask for "
-    "likelihood={'name': 'missing-pixels', 'of': 'gaussian'}, with another's name in the place of 'gaussian' if need "
-    "be; a program of your own says so by allows_missing = True"
+    "likelihood={'name': 'missing-pixels', 'of': 'gaussian'}, with another's name in the place of 'gaussian' if "
+    "need be; a program of your own says so by allows_missing = True"
 )
 
+_EXPECTED = "a tensor or an array of numbers [N, *event_shape]"
 _REAL = "biuf"
 # torch has few operations on these: each becomes the next type that holds its values.
 _WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.float64}
@@ -47,9 +48,7 @@ def is_array(x: Any) -> bool:
     return isinstance(x, Number | np.generic)
 
 
-def to_tensor(
-    x: Any, what: str = "data", expected: str = "a tensor or an array of numbers [N, *event_shape]"
-) -> Tensor:
+def to_tensor(x: Any, what: str = "data", expected: str = _EXPECTED) -> Tensor:
     """x as a dense tensor of real numbers; of a tensor itself, of arrays their memory where torch can share it.
 
     Args:

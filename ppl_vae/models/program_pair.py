@@ -18,6 +18,7 @@ from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
 from ppl_vae.models.likelihood import Likelihood
 from ppl_vae.models.likelihoods import LIKELIHOODS
+from ppl_vae.models.missingness import encoder_of
 from ppl_vae.models.parts import own_config
 from ppl_vae.models.persistence import write_model
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, require_event_shape
@@ -102,7 +103,9 @@ def networks(
     if isinstance(network, tuple):
         return _checked_pair(network)
     chosen = architecture(network)
-    return chosen.encoder(event_shape), chosen.decoder(code_dim, event_shape, likelihood.num_parameters)
+    return encoder_of(chosen, event_shape, likelihood), chosen.decoder(
+        code_dim, event_shape, likelihood.num_parameters
+    )
 
 
 def network_config(network: Network) -> dict[str, Any] | None:

@@ -106,7 +106,7 @@ class SemiSupervisedVAE(ProgramPair):
             size = num_features(encoder, shape) + self.num_classes
             conditional = Conditional(MLP(tuple(hidden)).encoder((size,)), family, size, self.latent_dim)
             self.model = SemiSupervisedProgram(self.num_classes, prior, decoder, observed, shape)
-            own = classifier_network(classifier, shape)
+            own = classifier_network(classifier, shape, observed)
             self.guide = SemiSupervisedGuide(
                 encoder, self.num_classes, conditional, shape, observed.allows_missing, own
             )
