@@ -21,11 +21,14 @@ class Split:
         x: float32 [N, *event_shape], values in [0, 1] for images.
         y: int64 [N] class labels, or None.
         factors: float32 [N, F] ground-truth factors of variation, or None.
+        copy_of: int64 [N], equal numbers where rows are copies of one datum, which no split may part; None where
+            nothing was copied.
     """
 
     x: Tensor
     y: Tensor | None = None
     factors: Tensor | None = None
+    copy_of: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)

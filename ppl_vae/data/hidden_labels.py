@@ -60,7 +60,8 @@ def repeat_labelled(data: Split, times: int) -> Split: ...
 def repeat_labelled(data: Dataset | Split, times: int) -> Dataset | Split:
     """The same data with every labelled training datum ``times`` times, so that few labels are in many batches.
 
-    Bounds and cross entropies of labelled data then weigh that much more.
+    Bounds and cross entropies of labelled data then weigh that much more. ``copy_of`` says which rows are copies,
+    so that ``fit`` holds out a datum with all of them or not at all.
 
     Args:
         data: with labels, -1 where one is missing.
@@ -81,7 +82,8 @@ def repeat_labelled(data: Dataset | Split, times: int) -> Dataset | Split:
         raise DataError(f"times: expected a whole number above 0, found {times!r}")
     again = (data.y != MISSING).nonzero().squeeze(1).repeat(times - 1)
     index = torch.cat([torch.arange(len(data)), again])
-    return Split(data.x[index], data.y[index], None if data.factors is None else data.factors[index])
+    origin = index if data.copy_of is None else data.copy_of[index]
+    return Split(data.x[index], data.y[index], None if data.factors is None else data.factors[index], origin)
 
 
 def _hidden(y: Tensor, num_labelled: int, seed: int) -> Tensor:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from ppl_vae.data.dataset import Split
 from ppl_vae.errors import DataError
@@ -49,8 +52,46 @@ def split_in_two(whole: Split, where: object) -> tuple[Split, Split]:
 
 
 def _take(whole: Split, index: torch.Tensor) -> Split:
-    y, factors = (None if part is None else part[index] for part in (whole.y, whole.factors))
-    return Split(whole.x[index], y, factors)
+    rest = (None if part is None else part[index] for part in (whole.y, whole.factors, whole.copy_of))
+    return Split(whole.x[index], *rest)
+
+
+def split_by_datum(x: Tensor, order: Tensor, size: int, copy_of: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Which data are held out and which are not, so that no datum is on both sides.
+
+    Copies go together, to the side of the first of them: those that ``copy_of`` names, else rows of equal bytes.
+    Where fewer than half of the rows differ, equal rows are what discrete data are made of and no copies: then each
+    row stands for itself.
+
+    Args:
+        x: [N, *event_shape].
+        order: a permutation of the N rows; whose first are held out.
+        size: how many rows are to be held out; a few more where the last have copies.
+        copy_of: equal numbers for copies of one datum [N].
+
+    Raises:
+        DataError: all rows are copies of one datum.
+    """
+    group = _groups(x) if copy_of is None else copy_of.cpu().numpy()
+    if group is None:
+        return order[:size], order[size:]
+    _, first, label, count = np.unique(
+        group[order.cpu().numpy()], return_index=True, return_inverse=True, return_counts=True
+    )
+    ranked = first.argsort()
+    number = min(int(np.searchsorted(count[ranked].cumsum(), size)) + 1, len(ranked) - 1)
+    if number < 1:
+        raise DataError("data are copies of one datum: none can be held out")
+    chosen = torch.from_numpy(np.isin(label, ranked[:number]))
+    return order[chosen], order[~chosen]
+
+
+def _groups(x: Tensor) -> np.ndarray | None:
+    """Equal numbers for rows of equal bytes [N]; None where all differ, or fewer than half do."""
+    rows = x.detach().cpu().reshape(len(x), -1).contiguous().view(torch.uint8).numpy()
+    seen: dict[bytes, int] = {}
+    numbers = [seen.setdefault(blake2b(row.data, digest_size=16).digest(), len(seen)) for row in rows]
+    return None if len(seen) == len(numbers) or 2 * len(seen) < len(numbers) else np.array(numbers)
 
 
 def subset_indices(count: int, limit: int | None) -> np.ndarray:

@@ -56,7 +56,7 @@ def run_calibration(
     Args:
         pair: an object with ``.model`` and ``.guide``, a tuple of the two programs, or what ``simulate_posteriors``
             returned; the next three arguments and its seed are then those of that run.
-        x: data [N, *event_shape] for their shape and dtype, or the event shape as a tuple.
+        x: data [N, *event_shape] for their shape, dtype and missing coordinates, or the event shape as a tuple.
         num_simulations: S.
         num_draws: L. The ranks of S simulations take L + 1 values; 99 gives hundredths.
         seed: of simulations, draws and tie-breaking; torch's global generators are left as they were.

@@ -48,7 +48,7 @@ def run_coverage(
     Args:
         pair: an object with ``.model`` and ``.guide``, a tuple of the two programs, or what ``simulate_posteriors``
             returned; the next three arguments are then those of that run.
-        x: data [N, *event_shape] for their shape and dtype, or the event shape as a tuple.
+        x: data [N, *event_shape] for their shape, dtype and missing coordinates, or the event shape as a tuple.
         num_simulations: S.
         num_draws: L draws from the guide for each.
         seed: of simulations, draws and tie-breaking; torch's global generators are left as they were.

@@ -83,9 +83,10 @@ def run_gaps(
     num_particles, seed = integer("num_particles", num_particles), integer("seed", seed, least=None)
     given = [x] if x_train is None else [x, x_train]
     plan = GapPlan(num_samples, steps, num_particles, seed)
-    found = []
+    found, given_missing = [], 0.0
     for index, data in enumerate(given):
         model, guide, data = admitted(pair, data)
+        given_missing = given_missing or data.isnan().double().mean().item()
         rows = plan.split(model, guide, data)
         known = log_evidence(pair, data) if callable(log_evidence) else log_evidence if index == 0 else None
         found.append(rows if known is None else rows.with_evidence(*_known_evidence(known, len(data))))
@@ -97,6 +98,8 @@ def run_gaps(
         "converged": int(all(rows.converged for rows in found)),
         "held_fixed": "; ".join(f"{name}: {', '.join(kept)}" for name, kept in found[0].fixed.items()),
         "evidence": "importance bound from q*, a stochastic lower bound" if log_evidence is None else "given",
+        "missing": given_missing,
+        "encoder_sees_mask": int(getattr(guide, "sees_missing", True)),
     }
     return table
 
@@ -164,7 +167,7 @@ def check_gaps(table: xr.Dataset) -> list[Verdict]:
         _judge(
             "Approximation gap", approximation, family, "Try a richer family: full covariance, a flow, a mixture."
         ),
-        _judge("Amortisation gap", amortisation, encoder, "Train the encoder longer, or make it wider."),
+        _judge("Amortisation gap", amortisation, encoder, _encoder_advice(table)),
     ]
     if "generalisation_gap" in table:
         gap = float(table["generalisation_gap"]), float(table["generalisation_gap_stderr"])
@@ -176,6 +179,16 @@ def check_gaps(table: xr.Dataset) -> list[Verdict]:
         advice = "More data, early stopping by a validation split, or a smaller encoder."
         verdicts.append(_judge("Generalisation gap", gap, words, advice))
     return verdicts
+
+
+def _encoder_advice(table: xr.Dataset) -> str:
+    share = table.attrs.get("missing", 0)
+    if share > 0 and not table.attrs.get("encoder_sees_mask", 1):
+        return (
+            f"{100 * share:.2g}% of the values are missing, and the encoder takes them for observed zeros: show it "
+            "which they are (encoder_sees_mask of the likelihood, or models.MissingnessEncoder)."
+        )
+    return "Train the encoder longer, or make it wider."
 
 
 def _mean(table: xr.Dataset, name: str) -> tuple[float, float]:

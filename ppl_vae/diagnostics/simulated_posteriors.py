@@ -2,13 +2,16 @@ r"""Simulated data whose latent values are known, each with draws from the guide
 
     z_0 ~ p(z),   x ~ p(x | z_0),   z_1, ..., z_L ~ q(z | x)
 
+Where the data given have missing coordinates (NaN), the simulated ones have the same: an answer for complete data
+says nothing about the guide on data with holes.
+
 If q is the posterior, z_0 is one more draw of it: z_0, ..., z_L are exchangeable given x. Every test here asks
-whether z_0 can be told from the others. Nothing is fitted again, and no data are needed but for their shape.
+whether z_0 can be told from the others. Nothing is fitted again, and no data are needed but for shape and holes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,8 +120,9 @@ def simulate_posteriors(
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs. The model must be one that
             can be drawn from, with one observed site.
-        x: data [N, *event_shape], any number of them, for their shape and dtype; the model draws data of its own.
-            The event shape alone will do, as a tuple.
+        x: data [N, *event_shape], any number of them, for their shape, dtype and missing coordinates; the model
+            draws data of its own, and the simulated datum s has the holes of x[s % N]. The event shape alone will
+            do, as a tuple, for data without holes.
         num_simulations: S.
         num_draws: L, draws from the guide per simulated datum.
         seed: of simulations and draws; torch's global generators are left as they were.
@@ -157,6 +161,9 @@ def _rows(model: Program, guide: Program, x: Any, size: int) -> Tensor:
         raise DataError(
             f"x: expected data [N, *event_shape] or their event shape as a tuple, got {list(data.shape)}"
         )
+    admit_missing: Callable[[Tensor], None] | None = getattr(model, "require_observed", None)
+    if admit_missing is not None:
+        admit_missing(data)
     return data[torch.arange(size, device=data.device) % len(data)]
 
 

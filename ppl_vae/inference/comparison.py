@@ -110,7 +110,7 @@ def compare_estimators(
     model, guide = split_pair(pair)
     if needs_labels(model):
         raise ModelError("this model needs labels beside x, which a comparison of estimators does not take")
-    data = beside(model, torch.as_tensor(x))
+    data = beside(model, x)
     check_data(model, data)
     if not isinstance(repeats, int) or repeats < 2:
         raise ModelError(f"repeats must be an integer of at least 2, got {repeats!r}")

@@ -149,7 +149,10 @@ def log_guide(guide: Program, x: Any, values: Mapping[str, Tensor]) -> Tensor:
 @exclusive()
 @torch.no_grad()
 def simulate(model: Program, x: Any) -> Simulated:
-    """z, x ~ p(z, x), as many as there are data in ``x``, whose values are not looked at.
+    """z, x ~ p(z, x), as many as there are data in ``x``, whose values are not looked at but for NaN.
+
+    A coordinate that is missing in ``x`` is missing in the draw: what is said of draws is to hold for data with the
+    same holes. That takes the holes to be independent of the values.
 
     Raises:
         ModelError: the model has a ``pyro.factor``; or it observes more than one site, so that a draw of x is no argument for it; or
@@ -176,4 +179,6 @@ def simulate(model: Program, x: Any) -> Simulated:
     if len(replicated) != 1:
         raise ModelError(f"simulated data need one observed site, and the model has {list(replicated)}")
     (drawn,) = replicated.values()
+    if isinstance(x, Tensor) and drawn.shape == x.shape and (missing := x.isnan()).any():
+        drawn = torch.where(missing, torch.nan, drawn)
     return Simulated(latent, drawn)

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.arrays import to_tensor
 from ppl_vae.errors import DataError, ModelError
 
 MISSING = -1
@@ -54,11 +56,9 @@ def arguments(labelled: bool, x: Tensor, y: Any, where: str = "the data") -> Bat
         raise ModelError(
             f"this model takes labels: expected y, integers [N], beside x, but {where} came without any"
         )
-    try:
-        # An array is copied: it may be read-only.
-        labels = y.detach() if isinstance(y, Tensor) else torch.tensor(y)
-    except (TypeError, ValueError, RuntimeError):
-        raise DataError(f"y of {where}: expected integers [N], found {type(y).__name__}") from None
+    # A label under a mask is a missing one.
+    y = y.filled(MISSING) if isinstance(y, np.ma.MaskedArray) and y.dtype.kind in "iu" else y
+    labels = to_tensor(y, f"y of {where}", "integers [N]").detach()
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise DataError(f"y of {where}: expected integers [N], found {labels.dtype}")
     if tuple(labels.shape) != (len(x),):

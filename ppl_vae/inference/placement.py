@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.errors import DataError
+from ppl_vae.arrays import to_tensor
 from ppl_vae.inference.pair import Program, owner
 
 
@@ -15,14 +15,9 @@ def beside(model: Program, x: Any, guide: Program | None = None) -> Tensor:
     """x where the pair's parameters are, in their dtype.
 
     Raises:
-        DataError: x is no array of numbers.
+        DataError: x is no array of numbers (see ``ppl_vae.arrays``).
     """
-    try:
-        data = torch.as_tensor(x)
-    except (TypeError, ValueError, RuntimeError):
-        raise DataError(
-            f"data: expected a tensor or an array of numbers [N, *event_shape], found {type(x).__name__}"
-        ) from None
+    data = to_tensor(x)
     like = _parameter(model, guide)
     return data.to(data.device if like is None else like.device, own_dtype(model, guide, x))
 

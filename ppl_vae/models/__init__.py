@@ -31,6 +31,7 @@ from ppl_vae.models.likelihoods import (
 )
 from ppl_vae.models.linear_gaussian import LinearGaussianVAE
 from ppl_vae.models.load import load
+from ppl_vae.models.missingness import MissingnessEncoder
 from ppl_vae.models.mixture_posterior import MixturePosterior
 from ppl_vae.models.observed_category import PartlyObservedCategory
 from ppl_vae.models.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
@@ -75,6 +76,7 @@ __all__ = [
     "LinearGaussianVAE",
     "LowRankPosterior",
     "MissingPixels",
+    "MissingnessEncoder",
     "MixturePosterior",
     "MixturePrior",
     "NegativeBinomialLikelihood",

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.exclusive import exclusive
@@ -214,13 +215,13 @@ class ConditionalVAE(ProgramPair):
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """q(z|x, y) for data [N, *event_shape] and their classes [N]: batch shape [N], event shape [L]."""
         data = self.own_data(x)
-        labels = known_labels(torch.as_tensor(y, device=data.device), len(data), self.num_classes)
+        labels = known_labels(to_tensor(y, "y").to(data.device), len(data), self.num_classes)
         return self.guide.encode(data, labels)
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
-        chosen = one_hot(torch.as_tensor(y, device=codes.device), self.num_classes, codes)
+        chosen = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
         return self.model.decode(torch.cat([chosen, codes], -1))
 
     @torch.no_grad()
@@ -242,7 +243,7 @@ class ConditionalVAE(ProgramPair):
         """
         if y is None:
             return super().sample(n, with_noise)
-        labels = one_for_each(torch.as_tensor(y, device=self.model.logits.device), integer("n", n))
+        labels = one_for_each(to_tensor(y, "y").to(self.model.logits.device), integer("n", n))
         code = one_hot(labels, self.num_classes, self.model.logits.expand(n, -1))
         with pyro.poutine.block(), pyro.plate("data", n):
             likelihood = self.model.decode(self.model.latents_of(code))

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import to_tensor
 from ppl_vae.models.category import checked_code, likeliest, one_hot
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.likelihoods import Likelihood
@@ -169,7 +170,7 @@ class GaussianMixtureVAE(ProgramPair):
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
         """q(z|x, y) for data [N, *event_shape] and components (the guide's likeliest): event shape [L]."""
         features = self.guide.features(self.own_data(x))
-        chosen = likeliest(self.guide.category(features)) if y is None else torch.as_tensor(y)
+        chosen = likeliest(self.guide.category(features)) if y is None else to_tensor(y, "y")
         return self.guide.code(features, one_hot(chosen.to(features.device), self.num_categories, features))
 
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:

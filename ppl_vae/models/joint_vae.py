@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import to_tensor
 from ppl_vae.models.category import checked_code, likeliest, one_hot
 from ppl_vae.models.conditional import built
 from ppl_vae.models.likelihoods import Likelihood
@@ -168,7 +169,7 @@ class JointVAE(ProgramPair):
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """p(x|y, z) for codes [*batch, L] and categories, integers [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
-        chosen = one_hot(torch.as_tensor(y, device=codes.device), self.num_categories, codes)
+        chosen = one_hot(to_tensor(y, "y").to(codes.device), self.num_categories, codes)
         return self.model.decode(torch.cat([chosen, codes], -1))
 
     @torch.no_grad()

@@ -76,19 +76,35 @@ class MissingPixels(Likelihood):
     """Another likelihood for data with holes: NaN in x marks a missing coordinate.
 
     p(x_observed | z) is the product over the observed coordinates, exactly the missing ones integrated out; the
-    encoder sees 0 in their place (Nazabal et al. 2020; Mattei & Frellsen 2019). Draws and means are full data.
-    ``fit`` takes such data as a tensor or array, or in batches.
+    encoder sees 0 in their place (Nazabal et al. 2020; Mattei & Frellsen 2019) and, beside the values, which they
+    are (``MissingnessEncoder``). Draws and means are full data. ``fit`` takes such data as a tensor or array, or in
+    batches.
 
     Args:
         of: a name, a configuration or a Likelihood, independent over coordinates and with a density at 0.
+        encoder_sees_mask: whether a named network's encoder is told which coordinates are missing; a user's own one
+            asks for it by itself.
+
+    Raises:
+        ModelError: ``of`` is not given, or no likelihood of data without holes.
     """
 
     name = "missing-pixels"
     allows_missing = True
 
-    def __init__(self, of: str | Mapping[str, Any] | Likelihood) -> None:
+    def __init__(
+        self, of: str | Mapping[str, Any] | Likelihood | None = None, encoder_sees_mask: bool = True
+    ) -> None:
         super().__init__()
+        if of is None:
+            raise ModelError(
+                "likelihood 'missing-pixels' needs that of the observed values, for instance "
+                "likelihood={'name': 'missing-pixels', 'of': 'gaussian'}"
+            )
+        if not isinstance(encoder_sees_mask, bool):
+            raise ModelError(f"encoder_sees_mask must be True or False, got {encoder_sees_mask!r}")
         self.likelihood = likelihood(of)
+        self.encoder_sees_mask = encoder_sees_mask
         self.num_parameters, self.is_density = self.likelihood.num_parameters, self.likelihood.is_density
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
@@ -117,7 +133,9 @@ class MissingPixels(Likelihood):
     def config(self) -> dict[str, Any] | None:
         """The name and options that make this likelihood again."""
         inner = own_config(self.likelihood, LIKELIHOODS)
-        return None if inner is None else {"name": self.name, "of": inner}
+        if inner is None:
+            return None
+        return {"name": self.name, "of": inner, "encoder_sees_mask": self.encoder_sees_mask}
 
 
 LIKELIHOODS: Mapping[str, Callable[..., nn.Module]] = {
@@ -135,6 +153,14 @@ LIKELIHOODS: Mapping[str, Callable[..., nn.Module]] = {
         MissingPixels,
     )
 }
+
+
+def as_stored(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a stored model; one from before ``encoder_sees_mask`` means that it does not."""
+    found = config.get("likelihood")
+    if not isinstance(found, Mapping) or found.get("name") != MissingPixels.name:
+        return config
+    return config | {"likelihood": {"encoder_sees_mask": False} | dict(found)}
 
 
 def likelihood(spec: str | Mapping[str, Any] | nn.Module) -> Likelihood:

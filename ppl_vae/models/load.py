@@ -17,6 +17,7 @@ from ppl_vae.models.gaussian_mixture_vae import GaussianMixtureVAE
 from ppl_vae.models.hierarchical_vae import HierarchicalVAE
 from ppl_vae.models.joint_vae import JointVAE
 from ppl_vae.models.ladder_vae import LadderVAE
+from ppl_vae.models.likelihoods import as_stored
 from ppl_vae.models.linear_gaussian import LinearGaussianVAE
 from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_model, restore
 from ppl_vae.models.program_pair import ProgramPair
@@ -60,9 +61,10 @@ def load(path: str | Path, **parts: Any) -> Any:
     """
     folder = Path(path)
     stored = read_model(folder)
-    require_fit(functools.partial(_build, folder), stored.config, parts, stored.state, folder / WEIGHTS)
+    config = as_stored(stored.config)
+    require_fit(functools.partial(_build, folder), config, parts, stored.state, folder / WEIGHTS)
     stored.require_one_save()
-    model = _build(folder, stored.config | parts)
+    model = _build(folder, config | parts)
     restore(model, stored.state, folder / WEIGHTS)
     # As fit leaves it: an encoder with noise of its own must not add it to what it is asked.
     return model.eval()

@@ -12,12 +12,14 @@ from numpy.typing import ArrayLike
 from pyro import poutine
 from torch import Tensor, nn
 
+from ppl_vae.arrays import to_tensor
 from ppl_vae.checks import whole
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.likelihood import Likelihood
 from ppl_vae.models.likelihoods import LIKELIHOODS
+from ppl_vae.models.missingness import encoder_of
 from ppl_vae.models.parts import own_config
 from ppl_vae.models.persistence import write_model
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, require_event_shape
@@ -44,17 +46,18 @@ class ProgramPair(nn.Module):
     def to_own(self, values: ArrayLike | Tensor) -> Tensor:
         """Values as a tensor of the parameters' precision on their device."""
         like = next(self.parameters())
-        return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+        return to_tensor(values).to(like.device, like.dtype)
 
     def own_data(self, x: ArrayLike | Tensor) -> Tensor:
         """Data [N, *event_shape] as such a tensor.
 
         Raises:
             ModelError: x has another event shape.
-            DataError: x is empty.
+            DataError: x is empty or no array of numbers, or has NaN that the likelihood does not take.
         """
         data = self.to_own(x)
         require_event_shape(data, self.event_shape)
+        self.model.require_observed(data)
         return data
 
     @exclusive()
@@ -103,7 +106,9 @@ def networks(
     if isinstance(network, tuple):
         return _checked_pair(network)
     chosen = architecture(network)
-    return chosen.encoder(event_shape), chosen.decoder(code_dim, event_shape, likelihood.num_parameters)
+    return encoder_of(chosen, event_shape, likelihood), chosen.decoder(
+        code_dim, event_shape, likelihood.num_parameters
+    )
 
 
 def network_config(network: Network) -> dict[str, Any] | None:

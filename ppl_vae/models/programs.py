@@ -18,8 +18,10 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import MISSING_VALUES
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.likelihood import Likelihood, conditioned
+from ppl_vae.models.missingness import filled, takes_missing
 from ppl_vae.registration import InstanceName, register
 
 
@@ -94,7 +96,17 @@ class LatentVariableProgram(nn.Module, ABC):
             DataError: some value is outside the likelihood's support.
         """
         require_event_shape(x, self.event_shape)
+        self.require_observed(x)
         self.likelihood.check(x)
+
+    def require_observed(self, x: Tensor) -> None:
+        """Refuse NaN in x where it does not stand for a missing coordinate.
+
+        Raises:
+            DataError: it does not; the message names the likelihood that takes it.
+        """
+        if not self.allows_missing and (missing := int(x.isnan().sum())):
+            raise DataError(f"site 'x': {missing} of {x.numel()} values are NaN; {MISSING_VALUES}")
 
 
 class GenerativeProgram(LatentVariableProgram):
@@ -124,7 +136,7 @@ class Recognition(nn.Module):
     Args:
         encoder: [N, *event_shape] -> features [N, H].
         event_shape: the shape of one datum.
-        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
+        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0 or as it is.
     """
 
     def __init__(self, encoder: nn.Module, event_shape: tuple[int, ...], allows_missing: bool = False) -> None:
@@ -149,8 +161,17 @@ class Recognition(nn.Module):
         return self.encoder(self.seen(x))
 
     def seen(self, x: Tensor) -> Tensor:
-        """What the encoder sees of x: 0 in the place of a missing coordinate."""
-        return torch.where(x.isnan(), 0.0, x) if self.allows_missing else x
+        """What the encoder is given of x: 0 in the place of a missing coordinate, or x itself if it takes that."""
+        return self.seen_by(self.encoder, x)
+
+    def seen_by(self, network: nn.Module, x: Tensor) -> Tensor:
+        """``seen``, of another network of the guide's."""
+        return filled(x) if self.allows_missing and not takes_missing(network) else x
+
+    @property
+    def sees_missing(self) -> bool:
+        """Whether the encoder can tell a missing coordinate from an observed 0."""
+        return takes_missing(self.encoder)
 
 
 class GuideProgram(Recognition):
@@ -160,7 +181,7 @@ class GuideProgram(Recognition):
         encoder: [N, *event_shape] -> features [N, H].
         posterior: features -> q(z|x), event shape [latent_dim].
         event_shape: the shape of one datum.
-        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
+        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0 or as it is.
     """
 
     def __init__(

@@ -13,6 +13,8 @@ from ppl_vae.models.category import required_labels
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.gaussian_mixture_vae import MixtureGuide
 from ppl_vae.models.joint_vae import JointProgram
+from ppl_vae.models.likelihood import Likelihood
+from ppl_vae.models.missingness import encoder_of
 from ppl_vae.models.observed_category import MISSING, PartlyObservedCategory
 from ppl_vae.models.programs import num_features
 from ppl_vae.networks import Architecture, architecture, architecture_config
@@ -94,11 +96,13 @@ class SemiSupervisedGuide(MixtureGuide):
             features: the encoder's of x [N, H], where they are known already.
         """
         if self.classifier is not None:
-            return self.category_head(self.classifier(self.seen(x)))
+            return self.category_head(self.classifier(self.seen_by(self.classifier, x)))
         return self.category_head(self.features(x) if features is None else features)
 
 
-def classifier_network(classifier: Classifier, event_shape: tuple[int, ...]) -> nn.Module | None:
+def classifier_network(
+    classifier: Classifier, event_shape: tuple[int, ...], likelihood: Likelihood
+) -> nn.Module | None:
     """The network of q(y|x) alone that ``classifier`` stands for; None where it shares the encoder.
 
     Raises:
@@ -106,7 +110,7 @@ def classifier_network(classifier: Classifier, event_shape: tuple[int, ...]) -> 
     """
     if isinstance(classifier, nn.Module):
         return classifier
-    return None if classifier == SHARED else _named(classifier).encoder(event_shape)
+    return None if classifier == SHARED else encoder_of(_named(classifier), event_shape, likelihood)
 
 
 def classifier_config(classifier: Classifier) -> str | dict[str, Any] | None:

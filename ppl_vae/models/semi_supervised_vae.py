@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.category import checked_code, likeliest, one_for_each, one_hot
@@ -106,7 +107,7 @@ class SemiSupervisedVAE(ProgramPair):
             size = num_features(encoder, shape) + self.num_classes
             conditional = Conditional(MLP(tuple(hidden)).encoder((size,)), family, size, self.latent_dim)
             self.model = SemiSupervisedProgram(self.num_classes, prior, decoder, observed, shape)
-            own = classifier_network(classifier, shape)
+            own = classifier_network(classifier, shape, observed)
             self.guide = SemiSupervisedGuide(
                 encoder, self.num_classes, conditional, shape, observed.allows_missing, own
             )
@@ -135,13 +136,13 @@ class SemiSupervisedVAE(ProgramPair):
         """q(z|x, y) for data [N, *event_shape] and classes (the likeliest): batch shape [N], event shape [L]."""
         data = self.own_data(x)
         features = self.guide.features(data)
-        chosen = self.guide.label_logits(data, features).argmax(-1) if y is None else torch.as_tensor(y)
+        chosen = self.guide.label_logits(data, features).argmax(-1) if y is None else to_tensor(y, "y")
         return self.guide.code(features, one_hot(chosen.to(features.device), self.num_classes, features))
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
-        chosen = one_hot(torch.as_tensor(y, device=codes.device), self.num_classes, codes)
+        chosen = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
         return self.model.decode(torch.cat([chosen, codes], -1))
 
     @torch.no_grad()
@@ -165,7 +166,7 @@ class SemiSupervisedVAE(ProgramPair):
         if y is None:
             return super().sample(n, with_noise)
         z = self.model.prior().expand([integer("n", n)]).sample()
-        likelihood = self.decode(z, one_for_each(torch.as_tensor(y), n))
+        likelihood = self.decode(z, one_for_each(to_tensor(y, "y"), n))
         return likelihood.sample() if with_noise else likelihood.mean
 
     @torch.no_grad()

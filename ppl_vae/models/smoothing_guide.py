@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ppl_vae.kl import diagonal_loc_scale
 from ppl_vae.models.conditional import built
 from ppl_vae.models.frames import Frames
+from ppl_vae.models.missingness import takes_missing
 from ppl_vae.models.posteriors import DiagonalPosterior
 from ppl_vae.models.programs import Recognition, num_features
 
@@ -51,13 +52,14 @@ class BackwardRNN(nn.Module):
     def __init__(self, encoder: nn.Module, frames: Frames, hidden: int) -> None:
         super().__init__()
         self.encoder = encoder
+        self.takes_missing = takes_missing(encoder)
         self.frames = frames
         self.inward = nn.Linear(num_features(encoder, frames.shape), hidden)
         self.backward_step = nn.Linear(hidden, hidden, bias=False)
         self.end = nn.Parameter(torch.zeros(hidden))
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> list[Tensor]:
-        """X [N, *event_shape] without NaN -> h_1, ..., h_T, each [N, H]; ``present`` [N, T]: which frames count."""
+        """X [N, *event_shape] -> h_1, ..., h_T, each [N, H]; NaN if the encoder takes it; ``present`` [N, T]."""
         frames = self.frames.split(x)
         read = self.inward(self.encoder(frames.flatten(0, 1))).unflatten(0, (len(x), self.frames.number))
         h, found = self.end.expand(len(x), -1), []

@@ -51,7 +51,7 @@ def with_post_hoc_prior(
     if codes not in ("draws", "means"):
         raise ModelError(unknown_name("codes", codes, ("draws", "means")))
     prior = MixturePrior(num_components)
-    z = _codes(vae, torch.as_tensor(x), codes, seed)
+    z = _codes(vae, vae.own_data(x), codes, seed)
     if len(z) < num_components:
         raise ModelError(f"{num_components} components cannot be fitted to {len(z)} data")
     fitted = GaussianMixture(num_components, covariance_type="diag", random_state=seed).fit(z)

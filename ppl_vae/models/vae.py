@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ppl_vae.errors import ModelError
 from ppl_vae.models.likelihoods import LIKELIHOODS, Likelihood
 from ppl_vae.models.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.missingness import filled
 from ppl_vae.models.parts import own_config
 from ppl_vae.models.posteriors import POSTERIORS
 from ppl_vae.models.posteriors import posterior as make_posterior
@@ -32,7 +33,8 @@ class VAE(ProgramPair):
         network: "mlp", "linear", "conv", "conv-tiny", an architecture from ``ppl_vae.networks``, or a pair of
             nn.Modules: an encoder [B, *event_shape] -> [B, H] and a decoder [B, L] -> [B, P * event_shape].
         likelihood: "bernoulli", "bernoulli-relaxed", "continuous-bernoulli", "gaussian", "student-t", "poisson",
-            "negative-binomial", "categorical", "discretised-logistic", "missing-pixels" or a Likelihood.
+            "negative-binomial", "categorical", "discretised-logistic" or a Likelihood; for data with holes (NaN)
+            {"name": "missing-pixels", "of": one of these}.
         prior: "standard", "diagonal", "mixture", "vamp", "flow", "flat", or a module whose forward gives p(z).
         posterior: "diagonal", "full-covariance", "low-rank", "flow", "mixture", "semi-amortised", "point", or a
             module whose forward turns features into q(z|x).
@@ -95,7 +97,7 @@ class VAE(ProgramPair):
         start: Callable[[Tensor], None] | None = getattr(self.model.prior, "initialise", None)
         if start is not None:
             with seeded(seed, data.device):
-                start(self.guide.seen(data))
+                start(filled(data))
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """q(z|x) for data [N, *event_shape]: batch shape [N], event shape [latent_dim]."""

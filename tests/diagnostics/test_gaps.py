@@ -401,3 +401,17 @@ def test_a_verdict_is_withheld_where_the_error_is_too_wide():
     vague = SimpleNamespace(per_datum=lg.log_evidence(x).detach(), per_datum_stderr=torch.ones(1))
     table = run_gaps(lg, x, log_evidence=vague, num_samples=100, steps=50)
     assert levels(table)[0] == "unknown"
+
+
+def test_an_encoder_that_sees_no_mask_is_shown_it_and_not_made_wider():
+    """Of a planted amortisation gap of one nat, whose cause the table's attributes tell."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(12, 4, generator=generator)
+    x = x.masked_fill(torch.rand(x.shape, generator=generator) < 0.25, torch.nan)
+    for sees, advice in ((False, "encoder_sees_mask"), (True, "wider")):
+        likelihood = {"name": "missing-pixels", "of": "gaussian", "encoder_sees_mask": sees}
+        vae = pv.VAE((4,), 1, network="linear", likelihood=likelihood)
+        table = run_gaps(vae, x, num_samples=20, steps=3, num_particles=2)
+        assert table.attrs["missing"] == pytest.approx(x.isnan().double().mean().item())
+        table["mean_amortisation_gap"][:], table["mean_amortisation_gap_stderr"][:] = 1.0, 0.01
+        assert advice in check_gaps(table)[1].advice

@@ -196,10 +196,48 @@ def test_grey_data_under_a_bernoulli_are_refused(name):
     assert simulate_posteriors(vae, (1, 4, 4), 10, 3).x.unique().tolist() == [0, 1]
 
 
-def test_data_with_holes_are_simulated_whole():
+def test_data_with_holes_are_simulated_with_the_same_holes():
     vae = pv.VAE((4,), 2, network="linear", likelihood={"name": "missing-pixels", "of": "bernoulli"})
-    x = torch.tensor([[0.0, 1.0, torch.nan, 1.0]])
-    assert not simulate_posteriors(vae, x, 10, 3).x.isnan().any()
+    x = torch.tensor([[0.0, 1.0, torch.nan, 1.0], [torch.nan, 1.0, 0.0, 1.0]])
+    found = simulate_posteriors(vae, x, 10, 3)
+    assert torch.equal(found.x.isnan(), x.isnan().repeat(5, 1))
+    assert not simulate_posteriors(vae, (4,), 10, 3).x.isnan().any()
+
+
+def test_coverage_is_that_of_the_guide_on_rows_with_holes():
+    """A guide that is exact on whole rows and takes a hole for a 0: its coverage in closed form, and by simulation.
+
+    x = w z + s e, z_q = N(a.x, v) with the posterior's a and v. On a row whose cells o are observed
+    z - a_o.x_o = (1 - a_o.w_o) z - s a_o.e has variance (1 - a_o.w_o)^2 + s^2 |a_o|^2.
+    """
+    weight, sigma = torch.tensor([1.0, -0.8, 0.6, 1.2]), 0.3
+    variance = 1 / (1 + weight.square().sum() / sigma**2)
+    gain = variance * weight / sigma**2
+    vae = pv.VAE(
+        (4,),
+        1,
+        network=(torch.nn.Linear(4, 1, bias=False), torch.nn.Linear(1, 4, bias=False)),
+        likelihood={"name": "missing-pixels", "of": {"name": "gaussian", "sigma": sigma}},
+        posterior={"name": "diagonal", "scale": "log-scale"},
+    )
+    with torch.no_grad():
+        vae.guide.encoder.weight.copy_(gain[None])
+        vae.model.decoder.weight.copy_(weight[:, None])
+        vae.guide.posterior.loc_head.weight.fill_(1.0)
+        vae.guide.posterior.scale_head.weight.fill_(0.0)
+        vae.guide.posterior.loc_head.bias.fill_(0.0)
+        vae.guide.posterior.scale_head.bias.fill_(variance.sqrt().log())
+    observed = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 1], [0, 1, 1, 1], [1, 0, 0, 1]], dtype=torch.bool)
+    spread = (1 - (gain * weight * observed).sum(1)).square() + sigma**2 * (gain.square() * observed).sum(1)
+    exact = (2 * torch.distributions.Normal(0, 1).cdf(1.6449 * (variance / spread).sqrt()) - 1).mean().item()
+    assert exact < 0.75
+    size = 2000
+    found = run_coverage(vae, torch.zeros(4, 4).where(observed, torch.nan), num_simulations=size)
+    reported = found.coverage.sel(region="z[0]", nominal=0.9, method=None).item()
+    # Four standard errors of a share, and 0.01 for intervals of 99 draws.
+    assert reported == pytest.approx(exact, abs=4 * (exact * (1 - exact) / size) ** 0.5 + 0.01)
+    whole = run_coverage(vae, (4,), num_simulations=size).coverage.sel(region="z[0]", nominal=0.9).item()
+    assert whole == pytest.approx(0.9, abs=4 * (0.09 / size) ** 0.5 + 0.01)
 
 
 def test_refuses_what_it_cannot_simulate():

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.arrays import MISSING_VALUES, is_array, to_tensor
 from ppl_vae.data import Dataset, Split, binarize
+from ppl_vae.data.split import split_by_datum
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.labels import Batch, arguments, takes_labels
 from ppl_vae.randomness import derived_seed
@@ -33,6 +34,7 @@ class TrainingData:
         test: evaluated every epoch, chooses nothing: x, or x and y.
         place: device and dtype of the user's own batches; None leaves them.
         labelled: whether the programs take labels.
+        copy_of: which rows of ``train`` are copies of one datum, as of a Split.
     """
 
     train: Batch | None
@@ -43,6 +45,7 @@ class TrainingData:
     test: Batch | None = None
     place: tuple[torch.device, torch.dtype] | None = None
     labelled: bool = False
+    copy_of: Tensor | None = None
 
     @property
     def x(self) -> Tensor | None:
@@ -136,9 +139,11 @@ def training_data(data: Any, validation: Any, batch_size: int | None, seed: int,
         )
         if dynamic and not ((train[0] >= 0) & (train[0] <= 1)).all():
             raise DataError(f"{name}: values outside [0, 1] cannot be binarised in every batch")
-        found = TrainingData(train, dynamic=dynamic, test=test, labelled=pieces.labelled)
+        copies = data.train.copy_of
+        found = TrainingData(train, dynamic=dynamic, test=test, labelled=pieces.labelled, copy_of=copies)
     elif pieces.is_one(data):
-        found = TrainingData(pieces(data, "the training data"), labelled=pieces.labelled)
+        train = pieces(data, "the training data")
+        found = TrainingData(train, labelled=pieces.labelled, copy_of=getattr(data, "copy_of", None))
     elif isinstance(data, Iterable) and not isinstance(data, Iterator | str):
         found = TrainingData(None, batches=data, labelled=pieces.labelled)
     else:
@@ -170,14 +175,15 @@ def _split(data: TrainingData, fraction: float, seed: int) -> TrainingData:
     count = len(data.train[0])
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(seed, SPLIT_STREAM)))
     size = max(1, round(fraction * count))
-    held_out, *labels = (part[order[:size]] for part in data.train)
+    first, later = split_by_datum(data.train[0], order, size, data.copy_of)
+    chosen, *labels = (part[first] for part in data.train)
     if data.dynamic:
-        held_out = binarize(
-            held_out, "stochastic", generator=torch.Generator().manual_seed(derived_seed(seed, BINARIZATION_STREAM))
+        chosen = binarize(
+            chosen, "stochastic", generator=torch.Generator().manual_seed(derived_seed(seed, BINARIZATION_STREAM))
         )
-    name = f"a random {fraction:g} of the training data ({size}), seed {seed}"
-    rest = tuple(part[order[size:]] for part in data.train)
-    return replace(data, train=rest, validation=(held_out, *labels), validation_name=name)
+    name = f"a random {fraction:g} of the training data ({len(chosen)}), seed {seed}"
+    rest = tuple(part[later] for part in data.train)
+    return replace(data, train=rest, validation=(chosen, *labels), validation_name=name)
 
 
 @dataclass(frozen=True)
@@ -195,7 +201,9 @@ class _Pieces:
     def is_one(self, data: Any) -> bool:
         """Whether it is data in one piece, and no iterable of batches."""
         both = self.labelled and isinstance(data, tuple) and len(data) == 2
-        return isinstance(data, Split | Tensor | np.ndarray) or (both and not isinstance(data[0], tuple | list))
+        if both and (is_array(data[0]) or not isinstance(data[0], tuple | list)):
+            return True
+        return isinstance(data, Split) or is_array(data)
 
     def __call__(self, data: Any, where: str) -> Batch:
         """A Split, a tuple (x, y), or x alone as x, or x and y."""
@@ -211,13 +219,11 @@ def _finite(x: Tensor, allows_missing: bool) -> Tensor:
     bad = x.isinf() if allows_missing else ~x.isfinite()
     if bad.any():
         first = bad.nonzero()[0].tolist()
-        raise DataError(f"data have NaN or infinite values, the first at index {first}")
+        missing = "" if allows_missing or x.isinf().any() else f"; {MISSING_VALUES}"
+        raise DataError(f"data have NaN or infinite values, the first at index {first}{missing}")
     return x
 
 
 def _tensor(x: Any) -> Tensor:
-    """A tensor or array as a tensor that is not differentiated; a read-only array is copied."""
-    try:
-        return torch.as_tensor(np.require(x, requirements="W") if isinstance(x, np.ndarray) else x).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"data must be numbers: {error}") from None
+    """A tensor or array as a tensor that is not differentiated."""
+    return to_tensor(x).detach()

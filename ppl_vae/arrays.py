@@ -1,0 +1,174 @@
+"""Arrays of numbers from any library as dense tensors: the one door for data in memory.
+
+Taken are tensors, NumPy arrays of any byte order and stride, nested lists of numbers, and what turns into a NumPy
+array of numbers by itself, such as a DataFrame whose columns are all numbers, or a DataArray. Masked cells
+(``numpy.ma``) and pandas' NA become NaN, which stands for a missing value; what lies under a mask is never read.
+Everything else is refused in one line that says what to call.
+"""
+
+from __future__ import annotations
+
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppl_vae.errors import DataError
+
+#: How a model is told that NaN stands for a missing value; the end of every refusal of NaN.
+MISSING_VALUES = (
+    "where NaN (or a masked cell) stands for a missing value, ask for "
+    "likelihood={'name': 'missing-pixels', 'of': 'gaussian'}, with another's name in the place of 'gaussian' if "
+    "need be; a program of your own says so by allows_missing = True"
+)
+
+_EXPECTED = "a tensor or an array of numbers [N, *event_shape]"
+_REAL = "biuf"
+# torch has few operations on these: each becomes the next type that holds its values.
+_WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.float64}
+_WAYS = {
+    "c": "complex numbers; give x.real, x.imag or abs(x)",
+    "O": "objects; give numbers, for instance x.astype(float)",
+    "S": "text",
+    "U": "text",
+    "V": "records; give numpy.lib.recfunctions.structured_to_unstructured(x)",
+    "M": "dates; give numbers, such as days since the first",
+    "m": "durations; give numbers, such as x / numpy.timedelta64(1, 's')",
+}
+
+
+def is_array(x: Any) -> bool:
+    """Whether x is one array, and no iterable of several; it may still be one that `to_tensor` refuses."""
+    if isinstance(x, Tensor | np.ndarray) or hasattr(x, "__array__") or _is_sparse(x):
+        return True
+    while isinstance(x, list | tuple) and x:
+        x = x[0]
+    return isinstance(x, Number | np.generic)
+
+
+def to_tensor(x: Any, what: str = "data", expected: str = _EXPECTED) -> Tensor:
+    """x as a dense tensor of real numbers; of a tensor itself, of arrays their memory where torch can share it.
+
+    Args:
+        x: as above.
+        what: its name in an error.
+        expected: what it should be, for an error.
+
+    Raises:
+        DataError: x is no array of real numbers; the message says what to call.
+
+    >>> to_tensor(np.ma.masked_array([1.0, 9.0], mask=[False, True]))
+    tensor([1., nan], dtype=torch.float64)
+    """
+    if isinstance(x, Tensor):
+        return _dense(x, what)
+    values = _native(_numbers(x, what, expected))
+    return _dense(torch.from_numpy(values), what)
+
+
+def _dense(x: Tensor, what: str) -> Tensor:
+    if x.layout != torch.strided:
+        raise DataError(f"{what}: expected a dense tensor, found layout {x.layout}; give x.to_dense()")
+    if x.is_complex():
+        raise DataError(f"{what}: expected real numbers, found a tensor of {_WAYS['c']}")
+    if x.is_quantized:
+        raise DataError(f"{what}: expected plain numbers, found a quantized tensor; give x.dequantize()")
+    if x.is_nested:
+        raise DataError(f"{what}: expected one dense tensor, found a nested one; give x.to_padded_tensor(nan)")
+    if x.is_meta:
+        raise DataError(f"{what}: expected numbers, found a tensor on the meta device, which holds none")
+    return x.to(_WIDER[x.dtype]) if x.dtype in _WIDER else x
+
+
+def _numbers(x: Any, what: str, expected: str) -> np.ndarray:
+    """x as an array of real numbers, NaN where a cell is masked or absent."""
+    if isinstance(x, np.ma.MaskedArray):
+        return _unmasked(x, what, expected)
+    _refuse_containers(x, what, expected)
+    if _is_table(x):
+        return _table(x, what)
+    try:
+        values = np.asarray(x)
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+        raise DataError(f"{what}: expected {expected}, found {type(x).__name__} ({_first_line(error)})") from None
+    return _checked(values, x, what, expected)
+
+
+def _checked(values: np.ndarray, x: Any, what: str, expected: str) -> np.ndarray:
+    if values.dtype.kind in _REAL:
+        return values
+    way = _WAYS.get(values.dtype.kind, f"dtype {values.dtype}")
+    found = type(x).__name__ if values.ndim == 0 else f"{type(x).__name__} of {way}"
+    raise DataError(f"{what}: expected {expected}, found {found}")
+
+
+def _unmasked(x: np.ma.MaskedArray, what: str, expected: str) -> np.ndarray:
+    mask = np.ma.getmaskarray(x)
+    plain = _checked(np.asarray(x.data), x.data, what, expected)
+    if not mask.any():
+        return plain
+    # A type that has NaN, and holds the values exactly where there is one.
+    kind = np.result_type(plain.dtype, np.float16) if plain.dtype.itemsize < 8 else np.dtype(np.float64)
+    return np.where(mask, np.nan, plain.astype(kind)).astype(kind)
+
+
+def _is_table(x: Any) -> bool:
+    """A pandas DataFrame or Series, told by what it has: no room but a few may import the library."""
+    return hasattr(x, "to_numpy") and hasattr(x, "iloc")
+
+
+def _table(x: Any, what: str) -> np.ndarray:
+    kinds = getattr(x, "dtypes", None)
+    columns = kinds.items() if hasattr(kinds, "items") else [(getattr(x, "name", None), kinds)]
+    for name, dtype in columns:
+        if getattr(dtype, "kind", "O") not in _REAL:
+            raise DataError(
+                f"{what}: expected columns of numbers, found column {name!r} of dtype {dtype}; leave it out, or "
+                "turn it into numbers"
+            )
+    values = x.to_numpy()
+    if values.dtype.kind not in _REAL:
+        # Nullable columns, or numbers beside booleans.
+        values = x.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(values)
+
+
+def _refuse_containers(x: Any, what: str, expected: str) -> None:
+    name = type(x).__name__
+    if _is_sparse(x):
+        raise DataError(f"{what}: expected a dense array, found the sparse {name}; give x.toarray()")
+    if hasattr(getattr(x, "train", None), "x"):
+        raise DataError(f"{what}: expected an array [N, *event_shape], found a {name}; give .train.x or .test.x")
+    if isinstance(getattr(x, "x", None), Tensor):
+        raise DataError(f"{what}: expected an array [N, *event_shape], found a {name}; give its .x")
+    if hasattr(x, "data_vars"):
+        raise DataError(f"{what}: expected one array, found a {name} of several; give one of them, x['name']")
+    if isinstance(x, list | tuple) and x and isinstance(x[0], Tensor) and x[0].dim():
+        raise DataError(
+            f"{what}: expected one array [N, *event_shape], found a {name} of tensors; give torch.stack or "
+            "torch.cat of it"
+        )
+    if isinstance(x, str | bytes):
+        raise DataError(f"{what}: expected {expected}, found {name}; a file's data are load_dataset(path).train.x")
+
+
+def _is_sparse(x: Any) -> bool:
+    return hasattr(x, "toarray") and hasattr(x, "nnz")
+
+
+def _native(values: np.ndarray) -> np.ndarray:
+    """In native byte order, with positive strides, in a type of torch's; writable, as torch asks."""
+    dtype = values.dtype.newbyteorder("=")
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        dtype = np.dtype(np.float64)
+    plain = np.asarray(values, dtype=dtype)
+    if not plain.flags.writeable or any(stride < 0 for stride in plain.strides):
+        plain = plain.copy()
+    return plain
+
+
+def _first_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 120 else f"{text[:117]}..."
