@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.judged import require_finite, require_table
+from ppl_vae.diagnostics.judged import require_finite, require_table, share_stderr
 from ppl_vae.diagnostics.pareto import LEAST_TAIL, khat, smooth, threshold
 from ppl_vae.diagnostics.verdict import Level, Verdict
 from ppl_vae.errors import DataError
@@ -167,7 +167,7 @@ def check_importance(ds: xr.Dataset) -> Verdict:
         "Pareto k-hat",
         _level(share),
         share,
-        _share_stderr(share, count) if count else math.nan,
+        share_stderr(share, count) if count else math.nan,
         "of the data above its threshold",
         f"k-hat at most min(1 - 1/log10 S, 0.7) = {limit:.2f} (Vehtari et al. 2024); good where at most "
         f"{GOOD_SHARE:.0%} of the data are above it, bad above {DOUBTFUL_SHARE:.0%} (this package's own)",
@@ -182,12 +182,6 @@ def khat_of(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, float]:
     if missing or "threshold" not in ds.attrs:
         raise DataError(f"table: expected what run_importance returns; missing {', '.join(missing) or 'threshold'}")
     return ds["khat"].to_numpy(), ds["exact"].to_numpy().astype(bool), float(ds.attrs["threshold"])
-
-
-def _share_stderr(share: float, count: int) -> float:
-    """Of a share of ``count`` data; at 0 and 1 no spread shows, and Laplace's rule of succession stands in."""
-    chance = share if 0 < share < 1 else (share * count + 1) / (count + 2)
-    return math.sqrt(chance * (1 - chance) / count)
 
 
 def _level(share: float) -> Level:

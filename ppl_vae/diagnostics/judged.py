@@ -42,6 +42,12 @@ def level_of(value: float, error: float, good: float, bad: float) -> Level:
     return "doubtful" if low > good else "unknown"
 
 
+def share_stderr(share: float, count: int) -> float:
+    """Of a share of ``count`` data; at 0 and 1 no spread shows, and Laplace's rule of succession stands in."""
+    chance = share if 0 < share < 1 else (share * count + 1) / (count + 2)
+    return math.sqrt(chance * (1 - chance) / count)
+
+
 def require_table(
     name: str, table: xr.Dataset, source: str, variables: Sequence[str], dims: Sequence[str] = ()
 ) -> None:

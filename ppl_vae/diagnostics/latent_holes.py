@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppl_vae.diagnostics.judged import require_finite
+from ppl_vae.diagnostics.judged import require_finite, share_stderr
 from ppl_vae.diagnostics.verdict import Level, Verdict
 from ppl_vae.errors import DataError
 
@@ -142,10 +142,11 @@ def check_latent_holes(holes: LatentHoles) -> Verdict:
             raise DataError(f"holes: expected draws and real images, found none in {name!r}")
         require_finite("holes", name, values.cpu())
     shares, real = holes.in_hole.double(), holes.real_in_hole.double()
-    excess, error = (shares.mean() - real.mean()).item(), math.hypot(_stderr(shares), _stderr(real))
+    excess = (shares.mean() - real.mean()).item()
+    error = math.hypot(*(share_stderr(each.mean().item(), len(each)) for each in (shares, real)))
     many = excess > ERRORS * error
     level: Level = "good" if not many else "bad" if shares.mean() > 0.5 else "doubtful"
-    if math.isnan(error) or (not many and excess + 2 * error > FEW):
+    if min(len(shares), len(real)) < 2 or (not many and excess + 2 * error > FEW):
         level = "unknown"
     words = (
         f"{shares.mean():.0%} of the draws decode to images that a classifier is less sure of, or that lie further "
@@ -154,9 +155,8 @@ def check_latent_holes(holes: LatentHoles) -> Verdict:
     advice = "Decode more draws and more real images." if level == "unknown" else ""
     advice = "Fit a prior to the codes (models.with_post_hoc_prior) or learn it (prior='vamp')." if many else advice
     threshold = f"the share among real images, {ERRORS:g} standard errors"
-    return Verdict(
-        "holes in the latent space", level, shares.mean().item(), _stderr(shares), "", threshold, words, advice
-    )
+    share, spread = shares.mean().item(), _stderr(shares)
+    return Verdict("holes in the latent space", level, share, spread, "", threshold, words, advice)
 
 
 def _stderr(values: Tensor) -> float:
