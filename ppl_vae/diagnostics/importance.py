@@ -147,8 +147,8 @@ def is_exact(block: WeightBlock, spread: Tensor) -> Tensor:
 def check_importance(ds: xr.Dataset) -> Verdict:
     """Judge the share of data whose k-hat is above the threshold for this number of draws.
 
-    Good up to 5% of the data, doubtful up to 25%; these two shares are this package's own. Weights too few for a fit
-    are above the threshold where they are worth fewer than five draws, and are else left out; where that leaves
+    Good up to 5% of the data, doubtful up to 25%; these two shares are this package's own. Weights too few for a
+    fit are above the threshold where they are worth fewer than five draws, and are else left out; where that leaves
     fewer than half of the data, nothing is said.
 
     Raises:

@@ -1,8 +1,8 @@
 """What a verdict may be built on: a table of the right kind, with numbers in it, known well enough to say so.
 
-A figure with its error is an interval, the figure plus and minus two standard errors. "good" is said where the whole
-of it is on the good side of the first limit, "bad" where the whole is beyond the second, "doubtful" where it is
-beyond the first alone; where it lies across the first limit the word is "unknown".
+A figure with its error is an interval, the figure plus and minus two standard errors. "good" is said where the
+whole of it is on the good side of the first limit, "bad" where the whole is beyond the second, "doubtful" where it
+is beyond the first alone; where it lies across the first limit the word is "unknown".
 """
 
 from __future__ import annotations

@@ -130,8 +130,8 @@ def nearest_distance(images: Tensor, real: Tensor) -> Tensor:
 def check_latent_holes(holes: LatentHoles) -> Verdict:
     """The share of draws that fall into holes, against that of real images, at 4 standard errors.
 
-    "good" is said where the excess is known to be below a tenth of the draws by two standard errors; between the two
-    the verdict is "unknown", as it is of a single draw or a single real image, which have no standard error.
+    "good" is said where the excess is known to be below a tenth of the draws by two standard errors; between the
+    two the verdict is "unknown", as it is of a single draw or a single real image, which have no standard error.
 
     Raises:
         DataError: there are no draws or no real images, or a number is NaN or infinite.

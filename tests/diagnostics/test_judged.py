@@ -82,7 +82,9 @@ def test_the_band_that_a_guide_half_as_wide_passes():
     assert pytest.approx(-found.fun, abs=0.005) == HALF_AS_WIDE
 
 
-@pytest.mark.parametrize("check", [(dg.run_calibration, dg.check_calibration), (dg.run_coverage, dg.check_coverage)])
+@pytest.mark.parametrize(
+    "check", [(dg.run_calibration, dg.check_calibration), (dg.run_coverage, dg.check_coverage)]
+)
 @pytest.mark.parametrize(("simulations", "draws"), [(12, 49), (400, 1)])
 def test_few_simulations_are_no_calibration(check, simulations, draws):
     run, judge = check
