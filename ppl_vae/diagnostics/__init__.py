@@ -9,6 +9,7 @@ from ppl_vae.diagnostics.coverage import check_coverage, run_coverage
 from ppl_vae.diagnostics.diagnose import diagnose
 from ppl_vae.diagnostics.diagnosis import Diagnosis, run_diagnosis
 from ppl_vae.diagnostics.evidence_agreement import check_evidence, run_evidence
+from ppl_vae.diagnostics.evidence_bracket import check_bracket
 from ppl_vae.diagnostics.feature_probe import run_feature_probe
 from ppl_vae.diagnostics.gaps import check_gaps, run_gaps
 from ppl_vae.diagnostics.importance import check_importance, run_importance
@@ -31,6 +32,7 @@ __all__ = [
     "SimulatedPosteriors",
     "Verdict",
     "check_arithmetic",
+    "check_bracket",
     "check_calibration",
     "check_collapse",
     "check_coverage",

@@ -19,10 +19,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.diagnostics.judged import require_finite, require_table
 from ppl_vae.diagnostics.verdict import Level, Verdict
 from ppl_vae.errors import DataError
 
 ENOUGH, SPARED = 0.9, 0.1
+# How well a share must be known, by two standard errors, for the word "good".
+KNOWN = 0.15
 
 Judge = Callable[[Tensor], Tensor]
 
@@ -115,27 +118,32 @@ def check_arithmetic(table: xr.Dataset, alpha: float = 1.0) -> Verdict:
 
     Returns:
         "good" where the attribute moved in 90 of 100 data and no other in more than 10; "bad" where it moved in
-        fewer than half, or another moved as often; "doubtful" between.
+        fewer than half, or another moved as often; "doubtful" between; "unknown" where shares that would be good
+        are not known to 15 points, as two standard errors of a few data are not.
 
     Raises:
-        DataError: the numbers are none of ``run_arithmetic``, or there is no such alpha.
+        DataError: the numbers are none of ``run_arithmetic``, or NaN or infinite, or there is no such alpha.
     """
-    if not {"changed", "changed_stderr"} <= set(table.data_vars) or "moved" not in table.attrs:
-        raise DataError(f"table: expected what run_arithmetic returns, found {list(table.data_vars)}")
+    require_table("table", table, "run_arithmetic", ("changed", "changed_stderr"), ("alpha", "attribute"))
+    if "moved" not in table.attrs:
+        raise DataError("table: expected what run_arithmetic returns, found no attribute 'moved'")
     if alpha not in table["alpha"].to_numpy():
         raise DataError(f"alpha: expected one of {table['alpha'].to_numpy().tolist()}, found {alpha}")
     row, moved = table.sel(alpha=alpha), table.attrs["moved"]
+    require_finite("table", "changed", row["changed"])
     share = float(row["changed"].sel(attribute=moved))
     others = row["changed"].drop_sel(attribute=moved)
     worst = str(others["attribute"].item(int(others.to_numpy().argmax())))
     highest = float(others.max())
     level: Level = "doubtful"
     if share >= ENOUGH and highest <= SPARED:
-        level = "good"
+        known = np.all(2 * row["changed_stderr"].to_numpy() <= KNOWN)
+        level = "good" if known else "unknown"
     elif share < 0.5 or highest >= share:
         level = "bad"
     advice = {
         "good": "",
+        "unknown": "Move the codes of more data.",
         "doubtful": "Try another alpha, a code with more dimensions, or the mean over more data.",
         "bad": "The code may not hold the attribute, or hold it tangled with others: look at the classifier's "
         "accuracy on plain reconstructions, and at the attributes' correlation in the data.",

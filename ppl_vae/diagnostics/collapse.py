@@ -22,8 +22,9 @@ from torch.distributions import Distribution, Independent, kl_divergence
 from ppl_vae.checks import integer, positive
 from ppl_vae.diagnostics.aggregate_density import log_aggregate
 from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.judged import ERRORS, require_finite, require_table
 from ppl_vae.diagnostics.verdict import Level, Verdict
-from ppl_vae.errors import DataError, ModelError
+from ppl_vae.errors import ModelError
 from ppl_vae.inference.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes
 from ppl_vae.inference.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.terms import Site, Terms, per_datum, run_terms
@@ -198,16 +199,23 @@ def check_collapse(table: xr.Dataset) -> Verdict:
         table: of ``run_collapse``.
 
     Returns:
-        "good" where every dimension is active, "doubtful" where some are not, "bad" where none is.
+        "good" where every dimension is active, "doubtful" where some are not, "bad" where none is; "unknown" where
+        that depends on variances within two standard errors of the threshold.
 
     Raises:
-        DataError: the numbers are none of ``run_collapse``.
+        DataError: the numbers are none of ``run_collapse``, or the variances are NaN or infinite.
     """
-    if not {"active", "mutual_information", "log_num_data"} <= set(table.data_vars):
-        raise DataError(f"table: expected what run_collapse returns, found {list(table.data_vars)}")
+    columns = ("active", "posterior_mean_variance", "posterior_mean_variance_stderr")
+    names = (*columns, "mutual_information", "log_num_data")
+    require_table("table", table, "run_collapse", names, ("latent",))
+    require_finite("table", "posterior_mean_variance", table["posterior_mean_variance"])
     active = table["active"].to_numpy()
     idle = np.flatnonzero(~active)
+    clear = _clear(table)
     level: Level = "good" if not len(idle) else "doubtful" if len(idle) < len(active) else "bad"
+    # One that is active and one that is not are enough for "doubtful", whatever the others are.
+    if not clear.all() and not ((clear & active).any() and (clear & ~active).any()):
+        level = "unknown"
     words = f"{active.sum()} of {len(active)} latent dimensions are active{_which(idle, active)}."
     information = float(table["mutual_information"])
     if not math.isnan(information):
@@ -216,8 +224,11 @@ def check_collapse(table: xr.Dataset) -> Verdict:
         told = round(information, 3) + 0.0
         words += f" The code tells {told:.3f} ± {error:.3f} nats about which datum it is of"
         words += f" (at most log N = {most:.2f})." if information < 0.9 * most else ", all that N data can show."
+    if not clear.all():
+        words += f" {(~clear).sum()} of them are within two standard errors of the threshold."
     advice = {
         "good": "",
+        "unknown": "Take more data: whether dimensions are active is not known.",
         "doubtful": "Idle dimensions do no harm; if the code should hold more, lower or anneal the KL's weight, "
         "set free bits, or train longer; else take fewer dimensions.",
         "bad": "The decoder ignores the code: anneal the KL's weight, set free bits, weaken the decoder, or lower "
@@ -232,6 +243,12 @@ def check_collapse(table: xr.Dataset) -> Verdict:
         words=words,
         advice=advice,
     )
+
+
+def _clear(table: xr.Dataset) -> np.ndarray:
+    """Which dimensions are beyond two standard errors of the threshold, on either side: [U]."""
+    distance = abs(table["posterior_mean_variance"].to_numpy() - table.attrs["threshold"])
+    return np.asarray(distance > ERRORS * table["posterior_mean_variance_stderr"].to_numpy())
 
 
 def _which(idle: Any, active: Any) -> str:

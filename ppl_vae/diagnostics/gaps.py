@@ -20,7 +20,8 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.gap_estimates import GapEstimates, GapPlan
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.judged import level_of, require_finite, require_table
+from ppl_vae.diagnostics.verdict import Verdict
 from ppl_vae.errors import DataError
 
 SPLITS = ("test", "train")
@@ -154,10 +155,12 @@ def check_gaps(table: xr.Dataset) -> list[Verdict]:
         table: of ``run_gaps``.
 
     Raises:
-        DataError: the numbers are none of ``run_gaps``.
+        DataError: the numbers are none of ``run_gaps``, or some are NaN or infinite.
     """
-    if "split" not in table.dims or not {"mean_approximation_gap", "mean_amortisation_gap"} <= set(table.data_vars):
-        raise DataError(f"table: expected what run_gaps returns, found {list(table.data_vars)}")
+    means = ("mean_approximation_gap", "mean_amortisation_gap")
+    require_table("table", table, "run_gaps", means, ("split",))
+    for name in means:
+        require_finite("table", name, table[name])
     approximation, amortisation = (_mean(table, f"mean_{name}_gap") for name in ("approximation", "amortisation"))
     words = _dominance(approximation, amortisation)
     held = table.attrs["held_fixed"]
@@ -207,15 +210,8 @@ def _dominance(approximation: tuple[float, float], amortisation: tuple[float, fl
 
 
 def _judge(name: str, gap: tuple[float, float], words: str, advice: str) -> Verdict:
-    """By the limits, the second to be passed by two standard errors; none if the error is wider than the first."""
-    value, error = gap
-    level: Level = "doubtful"
-    if value - 2 * error > BAD:
-        level = "bad"
-    elif not error <= GOOD:
-        level = "unknown"
-    elif value <= GOOD:
-        level = "good"
+    """By the limits, each to be passed, or kept, by two standard errors."""
+    level = level_of(*gap, GOOD, BAD)
     if level == "unknown":
         advice = "Take more data or draws: the error is too wide for a verdict."
-    return Verdict(name, level, value, error, "nats per datum", THRESHOLD, words, "" if level == "good" else advice)
+    return Verdict(name, level, *gap, "nats per datum", THRESHOLD, words, "" if level == "good" else advice)

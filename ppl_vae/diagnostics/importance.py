@@ -23,7 +23,8 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.pareto import khat, smooth, threshold
+from ppl_vae.diagnostics.judged import require_finite, require_table, share_stderr
+from ppl_vae.diagnostics.pareto import LEAST_TAIL, khat, smooth, threshold
 from ppl_vae.diagnostics.verdict import Level, Verdict
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evaluation import evaluating
@@ -148,24 +149,31 @@ def is_exact(block: WeightBlock, spread: Tensor) -> Tensor:
 def check_importance(ds: xr.Dataset) -> Verdict:
     """Judge the share of data whose k-hat is above the threshold for this number of draws.
 
-    Good up to 5% of the data, doubtful up to 25%; these two shares are this package's own.
+    Good up to 5% of the data, doubtful up to 25%; these two shares are this package's own. Weights too few for a
+    fit are above the threshold where they are worth fewer than five draws, and are else left out; where that leaves
+    fewer than half of the data, nothing is said.
 
     Raises:
-        DataError: ds is none of ``run_importance``.
+        DataError: ds is none of ``run_importance``, or of no data, or NaN or infinite where it must not be.
     """
     khat, exact, limit = khat_of(ds)
-    judged, above = ~np.isinf(khat) | exact, (khat > limit) & np.isfinite(khat)
+    require_table("table", ds, "run_importance", ("khat", "exact"), ("datum",))
+    for name in ("elbo", "ess"):
+        require_finite("table", name, ds[name])
+    require_finite("table", "khat", khat[~exact & ~np.isposinf(khat)])
+    alone = np.isinf(khat) & ~exact & (ds["ess"].to_numpy() < LEAST_TAIL)
+    judged, above = ~np.isinf(khat) | exact | alone, ((khat > limit) & np.isfinite(khat)) | alone
     count = int(judged.sum())
-    share = float(above.sum() / count) if count else math.nan
+    share = float(above.sum() / count) if count >= len(khat) / 2 else math.nan
     return Verdict(
         "Pareto k-hat",
         _level(share),
         share,
-        _share_stderr(share, count) if count else math.nan,
+        share_stderr(share, count) if count else math.nan,
         "of the data above its threshold",
         f"k-hat at most min(1 - 1/log10 S, 0.7) = {limit:.2f} (Vehtari et al. 2024); good where at most "
         f"{GOOD_SHARE:.0%} of the data are above it, bad above {DOUBTFUL_SHARE:.0%} (this package's own)",
-        _words(khat, exact, above, limit, ds.attrs["num_samples"]),
+        _words(khat, exact, above, alone, limit, ds.attrs["num_samples"]),
         _advice(share),
     )
 
@@ -178,25 +186,24 @@ def khat_of(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, float]:
     return ds["khat"].to_numpy(), ds["exact"].to_numpy().astype(bool), float(ds.attrs["threshold"])
 
 
-def _share_stderr(share: float, count: int) -> float:
-    """Of a share of ``count`` data; at 0 and 1 no spread shows, and Laplace's rule of succession stands in."""
-    chance = share if 0 < share < 1 else (share * count + 1) / (count + 2)
-    return math.sqrt(chance * (1 - chance) / count)
-
-
 def _level(share: float) -> Level:
     if math.isnan(share):
         return "unknown"
     return "good" if share <= GOOD_SHARE else "doubtful" if share <= DOUBTFUL_SHARE else "bad"
 
 
-def _words(khat: np.ndarray, exact: np.ndarray, above: np.ndarray, limit: float, num_samples: int) -> str:
+def _words(
+    khat: np.ndarray, exact: np.ndarray, above: np.ndarray, alone: np.ndarray, limit: float, num_samples: int
+) -> str:
     if exact.all():
         return "The weights are constant to rounding on every datum: the guide is the exact posterior."
     finite = np.isfinite(khat)
     said = [f"{int(exact.sum())} of {len(khat)} data have constant weights (exact)."] if exact.any() else []
-    if not finite.all() and np.isinf(khat).any():
-        said.append(f"{int(np.isinf(khat).sum())} data have too few distinct weights for a fit and are left out.")
+    if alone.any():
+        said.append(f"On {int(alone.sum())} data a few draws have all the weight: above any threshold.")
+    if (np.isinf(khat) & ~alone).any():
+        left_out = int((np.isinf(khat) & ~alone).sum())
+        said.append(f"{left_out} data have too few distinct weights for a fit and are left out.")
     if finite.any():
         worst = int(np.where(finite, khat, -np.inf).argmax())
         said.append(

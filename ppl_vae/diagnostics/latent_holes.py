@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppl_vae.diagnostics.judged import require_finite, share_stderr
 from ppl_vae.diagnostics.verdict import Level, Verdict
 from ppl_vae.errors import DataError
 
@@ -25,6 +26,8 @@ from ppl_vae.errors import DataError
 BEYOND = 0.05
 CHUNK = 512
 ERRORS = 4.0
+# An excess over real images that is known to be below this, by two standard errors, is none.
+FEW = 0.1
 
 Classifier = Callable[[Tensor], Tensor]
 
@@ -127,23 +130,33 @@ def nearest_distance(images: Tensor, real: Tensor) -> Tensor:
 def check_latent_holes(holes: LatentHoles) -> Verdict:
     """The share of draws that fall into holes, against that of real images, at 4 standard errors.
 
-    A single draw, or a single real image, has no standard error, and the verdict is "unknown".
+    "good" is said where the excess is known to be below a tenth of the draws by two standard errors; between the
+    two the verdict is "unknown", as it is of a single draw or a single real image, which have no standard error.
+
+    Raises:
+        DataError: there are no draws or no real images, or a number is NaN or infinite.
     """
+    for name in ("confidence", "distance", "real_confidence", "real_distance"):
+        values = getattr(holes, name)
+        if not len(values):
+            raise DataError(f"holes: expected draws and real images, found none in {name!r}")
+        require_finite("holes", name, values.cpu())
     shares, real = holes.in_hole.double(), holes.real_in_hole.double()
-    excess, error = (shares.mean() - real.mean()).item(), math.hypot(_stderr(shares), _stderr(real))
+    excess = (shares.mean() - real.mean()).item()
+    error = math.hypot(*(share_stderr(each.mean().item(), len(each)) for each in (shares, real)))
     many = excess > ERRORS * error
     level: Level = "good" if not many else "bad" if shares.mean() > 0.5 else "doubtful"
-    if math.isnan(error):
+    if min(len(shares), len(real)) < 2 or (not many and excess + 2 * error > FEW):
         level = "unknown"
     words = (
         f"{shares.mean():.0%} of the draws decode to images that a classifier is less sure of, or that lie further "
         f"from the data, than {1 - BEYOND:.0%} of real ones; {real.mean():.0%} of real images do."
     )
-    advice = "Fit a prior to the codes (models.with_post_hoc_prior) or learn it (prior='vamp')." if many else ""
+    advice = "Decode more draws and more real images." if level == "unknown" else ""
+    advice = "Fit a prior to the codes (models.with_post_hoc_prior) or learn it (prior='vamp')." if many else advice
     threshold = f"the share among real images, {ERRORS:g} standard errors"
-    return Verdict(
-        "holes in the latent space", level, shares.mean().item(), _stderr(shares), "", threshold, words, advice
-    )
+    share, spread = shares.mean().item(), _stderr(shares)
+    return Verdict("holes in the latent space", level, share, spread, "", threshold, words, advice)
 
 
 def _stderr(values: Tensor) -> float:

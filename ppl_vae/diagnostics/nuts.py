@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.distributions import Transform
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.annealing.unconstrained import to_support
+from ppl_vae.inference.annealing.supports import free_shape, require_fixed, to_support
 from ppl_vae.inference.joint import log_joint
 from ppl_vae.inference.pair import Program, owner
 from ppl_vae.inference.point_mass import is_flat
@@ -59,8 +59,13 @@ class DatumPosterior:
     def __init__(self, model: Program, guide: Program, x: Tensor) -> None:
         self.model, self.guide, self.x = model, guide, x
         with torch.no_grad():
-            self.joint = log_joint(model, x, self._values(run_terms(model, guide, (x,))))
-        self.maps: dict[str, Transform] = {name: self._map(name, p) for name, p in self.joint.priors.items()}
+            first = self._values(run_terms(model, guide, (x,)))
+            self.joint = log_joint(model, x, first)
+            self.maps: dict[str, Transform] = {name: self._map(name, p) for name, p in self.joint.priors.items()}
+            with torch.random.fork_rng([x.device] if x.is_cuda else []):
+                elsewhere = log_joint(model, x, self._values(run_terms(model, guide, (x,))))
+        for name, p in self.joint.priors.items():
+            require_fixed(name, p, elsewhere.priors[name], first[name])
 
     def chains(self, num_samples: int, warmup: int, num_chains: int) -> tuple[dict[str, Any], int]:
         """Draws [chain, draw, *event] by site, and how many transitions diverged."""
@@ -78,9 +83,10 @@ class DatumPosterior:
         """U at the unconstrained latents of the datum."""
         values, log_volume = {}, torch.zeros((), dtype=self.x.dtype, device=self.x.device)
         for name, u in position.items():
-            z = self.maps[name](u)
-            log_volume = log_volume + self.maps[name].log_abs_det_jacobian(u, z).sum()
-            values[name] = z[None, None]
+            # Bounds of a support have the batch's shape [1, 1].
+            free = u[None, None]
+            values[name] = self.maps[name](free)
+            log_volume = log_volume + self.maps[name].log_abs_det_jacobian(free, values[name]).sum()
         joint = log_joint(self.model, self.x, values)
         return -(joint.log_prior + joint.log_likelihood).sum() - log_volume
 
@@ -95,7 +101,10 @@ class DatumPosterior:
             kept, diverged = self._walk(start, num_samples, warmup, full_mass=False)
         with torch.no_grad():
             draws = {
-                name: self.maps[name](torch.stack([each[name] for each in kept])).cpu().double().numpy()
+                name: self.maps[name](torch.stack([each[name] for each in kept])[:, None])[:, 0]
+                .cpu()
+                .double()
+                .numpy()
                 for name in self.maps
             }
         return draws, diverged
@@ -120,19 +129,13 @@ class DatumPosterior:
         if chain:
             priors = log_joint(self.model, self.x, values).priors
             values = {name: p.expand((1, 1)).sample() for name, p in priors.items()}
-        return {name: to_z.inv(values[name][0, 0]).clone() for name, to_z in self.maps.items()}
+        return {name: to_z.inv(values[name])[0, 0].clone() for name, to_z in self.maps.items()}
 
     def _map(self, name: str, p: Any) -> Transform:
         if is_flat(p):
             raise ModelError(f"site {name!r}: the prior is improper, so that chains have nowhere to start")
-        if p.support.is_discrete:
-            raise ModelError(f"site {name!r} is discrete ({type(p).__name__}): NUTS needs continuous latents")
-        try:
-            return to_support(p)
-        except NotImplementedError:
-            raise ModelError(
-                f"site {name!r}: {type(p).__name__} has no known transform to the real numbers, which NUTS needs"
-            ) from None
+        free_shape(name, p)
+        return to_support(p)
 
     @staticmethod
     def _values(terms: Terms) -> dict[str, Tensor]:

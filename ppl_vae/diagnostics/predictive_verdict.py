@@ -14,11 +14,14 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
+from ppl_vae.diagnostics.judged import require_finite, require_table
 from ppl_vae.diagnostics.verdict import Level, Verdict
-from ppl_vae.errors import DataError, ModelError
+from ppl_vae.errors import ModelError
 
 POPULATION, LOCAL = "population", "local"
 DOUBTFUL, BAD = 0.05, 0.01
+# From fewer replicates no spread is known: of ten, one lies beyond all others as a matter of course.
+LEAST_REPLICATES = 20
 SOURCE = {
     POPULATION: "population (prior predictive) replicates, Box 1980",
     LOCAL: "local (posterior predictive) replicates, Gelman, Meng & Stern 1996",
@@ -37,18 +40,20 @@ def check_predictive(predictive: xr.Dataset, kind: str = POPULATION) -> Verdict:
     """One verdict on one kind of replicates of ``run_predictive``.
 
     The figure is the smallest p-value times the number of statistics (Bonferroni), without a standard error where
-    it comes from the t distribution.
+    it comes from the t distribution. Where nothing strays from fewer than 20 replicates, the level is "unknown".
 
     Args:
         predictive: the numbers.
         kind: "population", whether the model makes such data, or "local", whether it makes each datum again.
 
     Raises:
-        DataError: the numbers are none of ``run_predictive``.
+        DataError: the numbers are none of ``run_predictive``, or some are NaN or infinite.
         ModelError: the kind is unknown.
     """
-    if not {"observed", "replicated", "p_value", "p_value_stderr"} <= set(predictive.data_vars):
-        raise DataError(f"predictive: expected what run_predictive returns, found {list(predictive.data_vars)}")
+    columns = ("observed", "replicated", "p_value", "p_value_stderr")
+    require_table("predictive", predictive, "run_predictive", columns, ("statistic", "draw"))
+    for name in ("observed", "replicated", "p_value"):
+        require_finite("predictive", name, predictive[name])
     if kind not in SOURCE:
         raise ModelError(f"kind must be {POPULATION!r} or {LOCAL!r}, got {kind!r}")
     chosen = predictive.sel(kind=kind)
@@ -56,6 +61,10 @@ def check_predictive(predictive: xr.Dataset, kind: str = POPULATION) -> Verdict:
     count, worst = len(p_values), int(p_values.argmin())
     combined = min(1.0, count * float(p_values[worst]))
     level: Level = "good" if combined > DOUBTFUL else "doubtful" if combined > BAD else "bad"
+    advice = "" if level == "good" else ADVICE[kind]
+    words = _words(chosen, kind, level, p_values * count <= DOUBTFUL)
+    if level == "good" and chosen.sizes["draw"] < LEAST_REPLICATES:
+        level, advice = "unknown", "Draw more replicates."
     return Verdict(
         diagnostic="Population predictive check" if kind == POPULATION else "Local predictive check",
         level=level,
@@ -63,8 +72,8 @@ def check_predictive(predictive: xr.Dataset, kind: str = POPULATION) -> Verdict:
         stderr=math.nan if beyond[worst] else count * float(chosen["p_value_stderr"][worst]),
         unit="(smallest p)",
         threshold=f"p > {DOUBTFUL:g} good, p <= {BAD:g} bad, Bonferroni over {count} statistics: {SOURCE[kind]}",
-        words=_words(chosen, kind, level, p_values * count <= DOUBTFUL),
-        advice="" if level == "good" else ADVICE[kind],
+        words=words,
+        advice=advice,
     )
 
 

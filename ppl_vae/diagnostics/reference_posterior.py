@@ -19,9 +19,9 @@ from ppl_vae.checks import integer
 from ppl_vae.diagnostics import distances
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.inference_data import ess, rhat
+from ppl_vae.diagnostics.judged import level_of, require_finite, require_table
 from ppl_vae.diagnostics.nuts import DatumPosterior, frozen
 from ppl_vae.diagnostics.verdict import Level, Verdict
-from ppl_vae.errors import DataError
 from ppl_vae.inference.evaluation import evaluating
 from ppl_vae.randomness import derived_seed
 
@@ -147,14 +147,13 @@ def check_reference(table: xr.Dataset) -> Verdict:
 
     Returns:
         The mean C2ST over the data whose chains have settled: R-hat below 1.01 and more than 400 effective
-        draws. "good" if it is not above 0.6 by two standard errors, "bad" if it is above 0.69 by as much;
-        "unknown" where no datum's chains have settled.
+        draws. "good" if it is below 0.6 by two standard errors, "bad" if it is above 0.69 by as much;
+        "unknown" where no datum's chains have settled, or the error reaches across 0.6.
 
     Raises:
-        DataError: the table is another.
+        DataError: the table is another, or the distance of settled chains is NaN or infinite.
     """
-    if "c2st" not in table or "datum" not in table.dims:
-        raise DataError("table: expected what run_reference returns")
+    require_table("table", table, "run_reference", ("c2st", "c2st_stderr", "rhat", "ess"), ("datum",))
     settled = ((table["rhat"] < RHAT) & (table["ess"] > ESS)).to_numpy()
     missing = f" On {(~settled).sum()} of {len(settled)} data the chains have not settled"
     unsettled = "" if settled.all() else missing
@@ -166,10 +165,14 @@ def check_reference(table: xr.Dataset) -> Verdict:
         words = f"{unsettled.strip()} (R-hat up to {worst:.2f}, {least:.0f} effective draws or more): no reference."
         return Verdict("C2ST against NUTS", "unknown", math.nan, threshold=threshold, words=words, advice=advice)
     kept = table.isel(datum=np.flatnonzero(settled))
+    require_finite("table", "c2st", kept["c2st"])
     value = float(kept["c2st"].mean())
-    error = math.sqrt(float((kept["c2st_stderr"] ** 2).sum())) / len(kept["datum"])
-    level: Level = "bad" if value - 2 * error > BAD else "good" if value - 2 * error <= GOOD else "doubtful"
+    error = float(np.linalg.norm(kept["c2st_stderr"])) / kept.sizes["datum"]
+    level = level_of(value, error, GOOD, BAD)
     words = _described(kept, level) + (f"{unsettled}; they are left out." if unsettled else "")
+    if level == "unknown":
+        advice = "Take more draws: the error is too wide for a verdict."
+        return Verdict("C2ST against NUTS", level, value, error, "", threshold, words, advice)
     better = "Look at the pair plot of the worst datum; then at the gaps, which tell the family from the encoder."
     return Verdict(
         "C2ST against NUTS", level, value, error, "", threshold, words, "" if level == "good" else better
@@ -178,7 +181,8 @@ def check_reference(table: xr.Dataset) -> Verdict:
 
 def _described(kept: xr.Dataset, level: Level) -> str:
     means, covariances = (float(kept[f"{name}_difference"].mean()) for name in ("mean", "covariance"))
-    verb = "can hardly be told" if level == "good" else "can be told"
+    verbs: dict[Level, str] = {"good": "can hardly be told", "unknown": "may or may not be told"}
+    verb = verbs.get(level, "can be told")
     diverged = int(kept["divergences"].sum())
     said = (
         f"On {_data(kept.sizes['datum'])} the guide's draws {verb} from the posterior's: means differ by up to "

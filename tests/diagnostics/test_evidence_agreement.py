@@ -72,8 +72,57 @@ def test_who_lies_too_low(difference, level, words):
     assert bool(verdict.advice) == (level != "good")
 
 
-def test_a_difference_within_its_error_is_no_fault():
-    assert check_evidence(table_of(0.6, error=0.6)).level == "good"
+@pytest.mark.parametrize(
+    ("difference", "error"),
+    [(2.0, 1.5), (8.0, 5.0), (0.3, 0.2), (-0.25, 0.1), (0.0, 0.1), (0.09, 0.02), (0.0, np.nan), (0.0, np.inf)],
+)
+def test_a_difference_that_is_not_known_is_neither_a_fault_nor_good(difference, error):
+    # Four data: an error of the mean is half that of a datum.
+    verdict = check_evidence(table_of(difference, error=2 * error))
+    assert verdict.level == "unknown"
+    assert "known too badly to say" in verdict.words
+    assert "nan" not in verdict.words
+
+
+def test_annealings_own_bias_widens_the_upper_end_alone():
+    """Half the variance of a datum's mean weight, to first order: 400 data hide it from the error of their mean."""
+    many = xr.concat([table_of(0.0, error=0.5)] * 100, "datum", data_vars="all").assign_attrs(num_samples=9)
+    assert check_evidence(many).level == "unknown"
+    assert check_evidence(many.assign(annealed=many["annealed"] + 0.3)).level == "doubtful"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_gap_of_half_a_nat_is_hardly_ever_called_good(seed):
+    """Chains with log-normal weights of unit spread, whose true log p(x) is 0.5 nats above the importance bound."""
+    rng, good, bad, repeats = np.random.default_rng(seed), 0, 0, 200
+    for _ in range(repeats):
+        log_weight = rng.normal(-0.5, 1.0, size=(8, 16))
+        weight = np.exp(log_weight)
+        error = weight.std(0, ddof=1) / np.sqrt(8) / weight.mean(0)
+        table = table_of(0.0, count=10)
+        annealed = {"annealed": np.log(weight.mean(0))[:10] - 49.5, "annealed_stderr": error[:10]}
+        table = table.assign({name: ("datum", values) for name, values in annealed.items()})
+        level = check_evidence(table).level
+        good, bad = good + (level == "good"), bad + (level == "bad")
+    assert good == 0
+    # "bad" is false as well, the gap being 0.5 and no more: one-sided at two standard errors.
+    assert bad <= repeats * 0.023 + 4 * np.sqrt(repeats * 0.023)
+
+
+# NaN in "annealed" is where a datum was not annealed.
+@pytest.mark.parametrize(
+    ("name", "value"), [("elbo", np.nan), ("importance", np.nan), ("importance", np.inf), ("annealed", np.inf)]
+)
+def test_figures_that_are_no_numbers_are_refused_by_name(name, value):
+    table = table_of(0.0)
+    table[name][1] = value
+    with pytest.raises(DataError, match=f"1 of the .* numbers of '{name}' are NaN or infinite"):
+        check_evidence(table)
+
+
+def test_no_data_are_no_evidence():
+    with pytest.raises(DataError, match="found nothing along 'datum'"):
+        check_evidence(table_of(0.0).isel(datum=slice(0)))
 
 
 def test_a_discrete_site_has_no_second_method():

@@ -8,6 +8,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+import xarray as xr
 from pyro import distributions as dist
 from torch import nn
 
@@ -415,3 +416,31 @@ def test_an_encoder_that_sees_no_mask_is_shown_it_and_not_made_wider():
         assert table.attrs["missing"] == pytest.approx(x.isnan().double().mean().item())
         table["mean_amortisation_gap"][:], table["mean_amortisation_gap_stderr"][:] = 1.0, 0.01
         assert advice in check_gaps(table)[1].advice
+
+
+def _gaps_of(value, error):
+    """What run_gaps says of one split, of our choice: the family costs so much, the encoder nothing."""
+    names = {"approximation_gap": (value, error), "amortisation_gap": (0.0, 0.001)}
+    columns = {f"mean_{name}": ("split", [figure]) for name, (figure, _) in names.items()}
+    errors = {f"mean_{name}_stderr": ("split", [wide]) for name, (_, wide) in names.items()}
+    attributes = {"held_fixed": "", "converged": 1}
+    return xr.Dataset({**columns, **errors}, {"split": ["test"]}, attributes)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "level"),
+    [
+        (0.05, 0.02, "good"), (0.12, 0.12, "unknown"), (0.12, 0.01, "unknown"), (0.0, np.nan, "unknown"),
+        (5.0, 4.0, "unknown"), (0.3, 0.05, "doubtful"), (0.6, 0.08, "doubtful"), (0.6, 0.02, "bad"),
+    ],
+)  # fmt: skip
+def test_a_gap_is_good_where_it_is_known_to_be(value, error, level):
+    verdict = check_gaps(_gaps_of(value, error))[0]
+    assert verdict.level == level
+    assert ("too wide for a verdict" in verdict.advice) == (level == "unknown")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_gap_that_is_no_number_is_refused(value):
+    with pytest.raises(DataError, match="'mean_approximation_gap' are NaN or infinite"):
+        check_gaps(_gaps_of(value, 0.1))

@@ -123,7 +123,10 @@ def made(c2st=0.5, rhat=1.0, ess=1000.0, error=0.01, data=3):
     ("numbers", "level"),
     [
         ({"c2st": 0.52}, "good"),
-        ({"c2st": 0.61}, "good"),
+        ({"c2st": 0.61}, "unknown"),
+        ({"c2st": 0.62}, "doubtful"),
+        ({"c2st": 0.55, "error": 0.2}, "unknown"),
+        ({"c2st": 0.55, "error": np.nan}, "unknown"),
         ({"c2st": 0.65}, "doubtful"),
         ({"c2st": 0.8}, "bad"),
         ({"c2st": 0.8, "rhat": 1.4}, "unknown"),
@@ -152,6 +155,11 @@ def test_data_whose_chains_have_not_settled_are_left_out_and_named_as_such():
 def test_another_table_is_refused():
     with pytest.raises(DataError, match="expected what run_reference returns"):
         check_reference(xr.Dataset())
+
+
+def test_a_distance_that_is_no_number_is_refused():
+    with pytest.raises(DataError, match="3 of the 3 numbers of 'c2st' are NaN"):
+        check_reference(made(np.nan))
 
 
 def test_a_warm_up_without_a_covariance_is_walked_with_a_diagonal_one(monkeypatch):

@@ -3,7 +3,7 @@ r"""The latent sites of a pair as one vector of real numbers, and the path of de
     log f_b(u) = log f_0(u) + b log r(u),    b from 0 to 1,    f_1(z) = p(x, z)
 
 From the prior f_0 = p(z) and r = p(x|z); from the guide f_0 = q(z|x) and r = p(x, z) / q(z|x). A constrained
-site stands in R^d through torch's ``biject_to``, with the Jacobian in f_0.
+site stands in R^d through ``supports.to_support``, with the Jacobian in f_0; an angle stands on its circle.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ from pyro import distributions as dist
 from pyro.distributions.transforms import Transform
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import biject_to
-from torch.distributions.constraints import MixtureSameFamilyConstraint
 
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.inference.annealing.supports import (
+    bare,
+    free_shape,
+    is_circular,
+    lies_in_support,
+    require_fixed,
+    to_support,
+)
 from ppl_vae.inference.draws import require_plain
 from ppl_vae.inference.joint import log_joint, terms_at
 from ppl_vae.inference.pair import Program, run_model
 from ppl_vae.inference.supports import require_data_in_support
-from ppl_vae.inference.terms import Observation, per_datum, run_terms
+from ppl_vae.inference.terms import Observation, Site, per_datum, run_terms
 
 Start = Literal["prior", "guide"]
 
@@ -37,18 +43,6 @@ class _Coordinates:
     transform: Transform
     event_shape: torch.Size
     size: int
-
-
-def to_support(p: dist.TorchDistribution) -> Transform:
-    """The bijection from R^d to where p lives; of a mixture, to where its components live.
-
-    Raises:
-        NotImplementedError: torch knows none.
-    """
-    support: Any = p.support
-    if isinstance(support, MixtureSameFamilyConstraint):
-        support = support.base_constraint
-    return biject_to(support)
 
 
 class LatentPath:
@@ -72,7 +66,8 @@ class LatentPath:
         with torch.no_grad():
             first, second = _prior_run(model, x, 1), _prior_run(model, x, 2)
             self.sites = {name: _coordinates(name, node["fn"]) for name, node in first.items()}
-            _require_fixed_supports(first, second)
+            for name, node in first.items():
+                require_fixed(name, node["fn"], second[name]["fn"], node["value"])
             self._q = self._guide_of_one_site() if start == "guide" else None
 
     @property
@@ -87,6 +82,8 @@ class LatentPath:
             nodes = _prior_run(self.model, self.x, num_chains)
             return self.pack({name: _chains(nodes[name]["value"], num_chains) for name in self.sites})
         terms = run_terms(self.model, self.guide, (self.x,), {}, num_chains)
+        for name in self.sites:
+            _require_shared_support(terms.sites[name])
         return self.pack({name: terms.sites[name].value for name in self.sites})
 
     def pack(self, values: Mapping[str, Tensor]) -> Tensor:
@@ -156,23 +153,20 @@ def _chains(value: Tensor, num_chains: int) -> Tensor:
 
 
 def _coordinates(name: str, p: dist.TorchDistribution) -> _Coordinates:
-    try:
-        if p.support is None:
-            raise NotImplementedError
-        transform = None if p.support.is_discrete else to_support(p)
-    except NotImplementedError:
-        raise ModelError(f"site {name!r}: {type(p).__name__} has no known transform to the real numbers") from None
-    if transform is None:
-        raise ModelError(f"site {name!r} is discrete: annealing and HMC need continuous latent sites")
-    free = transform.inverse_shape(p.event_shape)
-    return _Coordinates(transform, torch.Size(free), max(1, torch.Size(free).numel()))
+    free = free_shape(name, p)
+    return _Coordinates(to_support(p), free, max(1, free.numel()))
 
 
-def _require_fixed_supports(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
-    """Both runs must map the same numbers alike, or a support depends on what another site has drawn."""
-    for name, node in first.items():
-        one, two = (to_support(run["fn"]) for run in (node, second[name]))
-        free = torch.zeros_like(one.inv(node["value"]))
-        a, b = one(free), two(free.expand(2, *free.shape))
-        if not torch.allclose(a.expand_as(b), b):
-            raise ModelError(f"site {name!r}: its support depends on another latent site")
+def _require_shared_support(site: Site) -> None:
+    """A path from q must reach all of p: angles on both sides, q's draws where p lives and p's where q does."""
+    p, q = site.p, site.q
+    alike = is_circular(p) == is_circular(q) and lies_in_support(p, site.value)
+    if alike:
+        devices = [site.value.device] if site.value.is_cuda else []
+        with torch.random.fork_rng(devices):
+            alike = lies_in_support(q, p.expand(site.value.shape[:2]).sample())
+    if not alike:
+        kinds = f"{type(bare(q)).__name__} and {type(bare(p)).__name__}"
+        raise ModelError(
+            f"site {site.name!r}: guide and prior live in different places ({kinds}); use start='prior'"
+        )

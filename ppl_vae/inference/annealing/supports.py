@@ -1,0 +1,168 @@
+"""Where a distribution lives, and the way there from the real numbers.
+
+Two things that torch and Pyro say of supports would lead chains astray. An angle is said to live on all real
+numbers, though its density is one on the circle (-pi, pi) alone: here it stands on the circle, and a chain that
+leaves at one end comes in at the other. A transformed distribution is said to live wherever its last transform
+could lead, though the distribution under it may have bounds: here it lives where the transforms carry those.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from torch import Tensor
+from torch.distributions import Independent, biject_to, constraints
+from torch.distributions import TransformedDistribution as Transformed
+from torch.distributions.constraints import MixtureSameFamilyConstraint
+from torch.distributions.transforms import ComposeTransform, Transform
+
+from ppl_vae.errors import ModelError
+
+_ANGLES = (torch.distributions.VonMises, dist.SineBivariateVonMises, dist.SineSkewed)
+
+
+class Wrap(Transform):  # type: ignore[misc]
+    """The real line around the circle: u to the angle in [-pi, pi) that it stands for. Volumes stay as they are."""
+
+    domain = constraints.real
+    codomain = constraints.interval(-math.pi, math.pi)
+    bijective = False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Wrap)
+
+    def __hash__(self) -> int:
+        return hash(Wrap)
+
+    def _call(self, x: Tensor) -> Tensor:
+        return torch.remainder(x + math.pi, 2 * math.pi) - math.pi
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """0 everywhere."""
+        return torch.zeros_like(x)
+
+
+def bare(p: Any) -> Any:
+    """A distribution without what makes its dimensions an event, masks some of it, or repeats it."""
+    while isinstance(p, Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
+        p = p.base_dist
+    return p
+
+
+def is_circular(p: Any) -> bool:
+    """Whether a distribution is one of angles, or a mixture of such."""
+    base = bare(p)
+    if isinstance(base, torch.distributions.MixtureSameFamily):
+        return is_circular(base.component_distribution)
+    return isinstance(base, _ANGLES)
+
+
+def to_support(p: Any) -> Transform:
+    """The way from R^d to where p lives; of a mixture, to where its components live.
+
+    Raises:
+        NotImplementedError: torch knows none.
+    """
+    if is_circular(p):
+        return Wrap()
+    base = bare(p)
+    if isinstance(base, Transformed) and _is_said_real(base.support) and not _is_real(base.base_dist):
+        return ComposeTransform([to_support(base.base_dist), *base.transforms])
+    support: Any = base.support
+    if isinstance(support, MixtureSameFamilyConstraint):
+        support = _of_all_components(support.base_constraint, -1 - len(base.event_shape))
+    return biject_to(_without_end(support))
+
+
+def free_shape(name: str, p: Any) -> torch.Size:
+    """The shape of the real numbers that a draw of p takes, without the batch: [*event].
+
+    Raises:
+        ModelError: p has no such numbers, as discrete ones have none; the site is named.
+    """
+    kind, batch = type(bare(p)).__name__, torch.Size(p.batch_shape)
+    unknown = ModelError(f"site {name!r}: {kind} has no known transform to the real numbers")
+    try:
+        support = p.support
+    except NotImplementedError:
+        raise unknown from None
+    if support is None:
+        raise unknown
+    if support.is_discrete:
+        raise ModelError(f"site {name!r} is discrete: annealing and HMC need continuous latent sites")
+    try:
+        # Bounds have the batch's shape: what they make of the event alone is not theirs to say.
+        free = torch.Size(to_support(p).inverse_shape(batch + p.event_shape))
+    except NotImplementedError:
+        raise unknown from None
+    return free[len(batch) :]
+
+
+def require_fixed(name: str, one: Any, other: Any, value: Tensor) -> None:
+    """Refuse a support that was another in another run, at other values of the other sites.
+
+    Args:
+        name: the site's.
+        one: its distribution in one run, whose draw ``value`` is.
+        other: in another run, with as many particles or more.
+        value: a draw [*batch, *event].
+
+    Raises:
+        ModelError: it depends on another site; the site is named.
+    """
+    here, there = to_support(one), to_support(other)
+    free = torch.zeros_like(here.inv(value))
+    if not torch.equal(*torch.broadcast_tensors(here(free), there(free))):
+        raise ModelError(f"site {name!r}: its support depends on another latent site")
+
+
+def lies_in_support(p: Any, value: Tensor) -> bool:
+    """Whether all values [*batch, *event] are where p lives."""
+    if is_circular(p):
+        return bool((value.abs() <= math.pi * (1 + 1e-6)).all())
+    support = p.support
+    if support is None or support.is_discrete:
+        return True
+    return bool(support.check(value).all())
+
+
+def _of_all_components(support: Any, dim: int) -> Any:
+    """The support that all components of a mixture share: bounds lose the dimension of the components."""
+    shared = copy.copy(support)
+    for name, bound in vars(support).items():
+        if isinstance(bound, constraints.Constraint):
+            setattr(shared, name, _of_all_components(bound, dim))
+        elif isinstance(bound, Tensor) and bound.dim() >= -dim:
+            if not (bound == bound.narrow(dim, 0, 1)).all():
+                raise NotImplementedError("the components live in different places")
+            setattr(shared, name, bound.select(dim, 0))
+    return shared
+
+
+def _without_end(support: Any) -> Any:
+    """An interval whose upper end is at infinity as the half line that it is."""
+    upper = getattr(support, "upper_bound", None)
+    if hasattr(support, "lower_bound") and upper is not None and torch.isinf(torch.as_tensor(upper)).all():
+        return constraints.greater_than_eq(support.lower_bound)
+    return support
+
+
+def _is_said_real(support: Any) -> bool:
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support is constraints.real
+
+
+def _is_real(p: Any) -> bool:
+    """Whether p lives on all real numbers, and not only says so."""
+    base = bare(p)
+    if is_circular(base) or not _is_said_real(base.support):
+        return False
+    return not isinstance(base, Transformed) or _is_real(base.base_dist)
