@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,6 +50,12 @@ class Run:
         with isolated(self.seed, self.device), evaluation_mode(self.model, self.guide):
             batch = next(iter(self.data.epoch(1, self.batch_size, self.seed)))
             self.objective.run(self.model, self.guide, *batch)
+
+    def steps(self) -> int | None:
+        """How many optimiser steps the run has in all; None where the user's own batches are of unknown number."""
+        if self.data.x is not None:
+            return -(-len(self.data.x) // self.batch_size) * self.settings.epochs
+        return len(self.data.batches) * self.settings.epochs if isinstance(self.data.batches, Sized) else None
 
     def total(self, epochs_done: int) -> int | None:
         """How many data are still to be stepped over."""

@@ -61,11 +61,12 @@ class TrainingState:
             for name, value in kept.items():
                 if isinstance(value, Tensor) and value.shape == leaf.shape:
                     kept[name] = laid_out_as(leaf, value)
-        best = tree["selection"]
-        self.selection.score, self.selection.epoch, self.selection.weights = (
-            best["score"],
-            best["epoch"],
-            best["weights"],
-        )
         restore_random_state(tree["random"], self.device)
         self.epoch, self.step, self.rows = tree["epoch"], tree["step"], list(tree["rows"])
+        best = tree["selection"]
+        if not best["epoch"] or self.rows[best["epoch"] - 1]["step"] >= self.selection.since:
+            self.selection.score, self.selection.epoch, self.selection.weights = (
+                best["score"],
+                best["epoch"],
+                best["weights"],
+            )
