@@ -33,8 +33,8 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     Raises:
         CheckpointError: a file could not be written; what was there is untouched.
     """
-    # One name for all attempts: what a killed process left half-written, the next one writes over.
-    temporary = {path: path.with_name(f".{path.name}.partial") for path in contents}
+    # A name of each process's own, so that two of them never write into one file.
+    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.partial") for path in contents}
     path = next(iter(contents))
     try:
         try:

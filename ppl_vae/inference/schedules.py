@@ -125,19 +125,25 @@ def at(schedule: Schedule, step: Tensor | None, like: Tensor) -> Tensor:
     return schedule(now).to(like)
 
 
-def check_schedule(name: str, schedule: Any) -> None:
-    """Refuse what gives no factor at step 0; None is no schedule.
+def require_function(name: str, schedule: Any) -> None:
+    """Refuse what is no function of the step.
 
     Raises:
-        ModelError: it is no function of the step, or its value is not a finite number of at least 0.
+        ModelError: with the way out.
     """
-    if schedule is None:
-        return
     if not callable(schedule) or isinstance(schedule, type):
         raise ModelError(
             f"{name} must be a callable on the optimiser step, got {schedule!r}; "
             "give one of inference.schedules, such as cosine(steps), or a function of the step"
         )
+
+
+def require_factor(name: str, schedule: Schedule) -> None:
+    """Refuse a function that gives no factor at step 0.
+
+    Raises:
+        ModelError: its value is not a finite number of at least 0.
+    """
     try:
         value = float(schedule(torch.tensor(0)))
     except Exception as error:

@@ -13,7 +13,7 @@ from ppl_vae.checks import positive, whole
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators import as_objective
 from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.schedules import Schedule, check_schedule, describe
+from ppl_vae.inference.schedules import Schedule, describe, require_factor, require_function
 from ppl_vae.inference.training.optimizer import (
     Optimizer,
     check_optimizer,
@@ -50,7 +50,8 @@ class Settings:
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else positive(name, value))
         check_optimizer(self.optimizer)
-        check_schedule("schedule", self.schedule)
+        if self.schedule is not None:
+            require_function("schedule", self.schedule)
 
     @property
     def objective(self) -> Objective:
@@ -94,6 +95,8 @@ def resolve(recipe: Any, given: Mapping[str, Any]) -> Settings:
             raise ModelError(unknown_name("setting", name, known))
     given = {name: value for name, value in given.items() if value is not None}
     settings = Settings(**{**own, **given})
+    if settings.schedule is not None:
+        require_factor("schedule", settings.schedule)
     if "lr" in given and not takes_rate(settings.optimizer):
         raise ModelError(
             f"lr={settings.lr:g} would be ignored: optimizer {describe_optimizer(settings.optimizer)} sets a rate of "

@@ -91,10 +91,13 @@ def warn_of_unfinished(settings: Settings, steps: int | None, chooses: bool) -> 
         chooses: whether validation data choose the best epoch.
     """
     for ending in _endings(settings):
-        if steps is not None and ending.step > steps:
-            kept = "; until it ends no epoch is chosen as the best, so that the last weights stay"
-            said = kept if chooses and ending.of != RATE else ""
-            warnings.warn(ending.sentence(steps) + said, stacklevel=3)
+        if steps is None or ending.step <= steps:
+            continue
+        # A rate that falls may be meant for a run that goes on later; one that has yet to rise is not what was asked.
+        if ending.of == RATE and value_at(ending.function, max(steps - 1, 0)) >= value_at(ending.function, END):
+            continue
+        kept = "; until it ends no epoch is chosen as the best, so that the last weights stay"
+        warnings.warn(ending.sentence(steps) + (kept if chooses and ending.of != RATE else ""), stacklevel=3)
 
 
 def _endings(settings: Settings) -> list[Ending]:
