@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
@@ -29,11 +29,18 @@ END = 1 << 40
 
 
 @dataclass(frozen=True)
-class _Described:
-    """A schedule that a manifest can tell from another of the same kind."""
+class Described:
+    """A schedule that a manifest can tell from another of the same kind.
+
+    Attributes:
+        description: its name and options.
+        weight: the factor at a step.
+        steps: after how many it stays where it is; None where it never does.
+    """
 
     description: str
     weight: Schedule
+    steps: float | None = None
 
     def __call__(self, step: Tensor) -> Tensor:
         return self.weight(step)
@@ -48,7 +55,8 @@ def _described(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
         given = inspect.signature(make).bind(*args, **kwargs)
         given.apply_defaults()
         options = ", ".join(f"{name}={value}" for name, value in given.arguments.items())
-        return _Described(f"{make.__name__}({options})", make(*args, **kwargs))
+        steps = None if make.__name__ == "exponential" else given.arguments["steps"]
+        return Described(f"{make.__name__}({options})", make(*args, **kwargs), steps)
 
     return wrapped
 
@@ -115,6 +123,34 @@ def at(schedule: Schedule, step: Tensor | None, like: Tensor) -> Tensor:
     """A schedule's value at a step, or at its end where there is none, as a tensor like ``like``."""
     now = step if step is not None else torch.tensor(END, device=like.device)
     return schedule(now).to(like)
+
+
+def require_function(name: str, schedule: Any) -> None:
+    """Refuse what is no function of the step.
+
+    Raises:
+        ModelError: with the way out.
+    """
+    if not callable(schedule) or isinstance(schedule, type):
+        raise ModelError(
+            f"{name} must be a callable on the optimiser step, got {schedule!r}; "
+            "give one of inference.schedules, such as cosine(steps), or a function of the step"
+        )
+
+
+def require_factor(name: str, schedule: Schedule) -> None:
+    """Refuse a function that gives no factor at step 0.
+
+    Raises:
+        ModelError: its value is not a finite number of at least 0.
+    """
+    try:
+        value = float(schedule(torch.tensor(0)))
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(f"{name} gives no number at step 0 ({reason}); it is a function of the step") from None
+    if not 0 <= value < math.inf:
+        raise ModelError(f"{name} must be finite and at least 0, but is {value:g} at step 0")
 
 
 def describe(function: object) -> str:

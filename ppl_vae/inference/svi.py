@@ -18,15 +18,18 @@ from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.schedules import Schedule
 from ppl_vae.inference.training import compute
 from ppl_vae.inference.training.facts import fit_facts
+from ppl_vae.inference.training.loader_state import loader_generators
 from ppl_vae.inference.training.loop import captured_steps, rest, train
-from ppl_vae.inference.training.manifest import require_same_run
-from ppl_vae.inference.training.preparation import Run, isolated, prepare
+from ppl_vae.inference.training.optimizer import Optimizer
+from ppl_vae.inference.training.preparation import Run, isolated, prepare, require_used
 from ppl_vae.inference.training.progress import Progress
-from ppl_vae.inference.training.run_folder import RunFolder
+from ppl_vae.inference.training.resume import keep_mode, mode_to_use, require_continuable, threads_to_use
+from ppl_vae.inference.training.run_folder import RunFolder, as_folder
 from ppl_vae.inference.training.selection import Selection
-from ppl_vae.inference.training.settings import Optimizer, resolve
+from ppl_vae.inference.training.settings import resolve
 from ppl_vae.inference.training.state import TrainingState
 from ppl_vae.inference.training.steps import Stepper
+from ppl_vae.inference.training.warm_up import describe_schedules, end_of_warm_up, warn_of_unfinished
 from ppl_vae.inference.training.weights import collect_weights
 from ppl_vae.randomness import derived_seed, reseed
 
@@ -111,7 +114,7 @@ def fit(
             before the call allows it; nothing here changes that switch.
         num_threads: of the CPU; by default one for small steps and torch's own number for large ones.
         seed: of batches, draws and the split. Torch's global generators are left as they were.
-        out_dir: a folder for checkpoints and results.
+        out_dir: a new or empty folder for checkpoints and results; one run at a time works in it.
         resume: continue the run in ``out_dir``; afresh if there is none.
         progress: show a progress bar.
 
@@ -134,28 +137,36 @@ def fit(
     """
     if compile not in ("auto", True, False):
         raise ModelError(f"compile must be True, False or 'auto', got {compile!r}")
+    compile = compile if isinstance(compile, str) else bool(compile)
     given = {
         "elbo": elbo, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
         "schedule": schedule, "max_grad_norm": max_grad_norm, "validation": validation, "patience": patience,
     }  # fmt: skip
     seed, num_threads = whole("seed", seed, least=None), whole("num_threads", num_threads)
+    folder = RunFolder(as_folder(out_dir))
     on = compute.resolve_device(device)
     run = prepare(getattr(vae, "vae", vae), data, resolve(vae, given), on, seed, precision)
-    folder = RunFolder(None if out_dir is None else Path(out_dir))
+    require_used(given, run)
+    with folder.held():
+        return _fit(run, folder, resume, compile, num_threads, progress)
+
+
+def _fit(
+    run: Run, folder: RunFolder, resume: bool, compile: bool | str, num_threads: int | None, progress: bool
+) -> FitResult:
     stored = folder.open(resume)
     if stored is not None:
-        require_same_run(stored["manifest"], run.manifest, folder.path)
-        num_threads = num_threads or stored["manifest"]["num_threads"]
+        require_continuable(stored, run, folder.path)
+    num_threads = threads_to_use(stored, num_threads, folder.path)
     flops = compute.step_flops(run.forward_once)
     run.manifest["num_threads"] = num_threads or compute.threads_for(flops)
-    with isolated(seed, run.device), compute.threads(run.manifest["num_threads"]):
+    warn_of_unfinished(run.settings, run.steps(), run.data.validation is not None)
+    with isolated(run.seed, run.device), compute.threads(run.manifest["num_threads"]):
         state, stepper = _start(run)
         if stored is not None:
             state.restore(stored["state"])
-            compile = stored["manifest"]["compile"] if compile == "auto" else compile
-        steps = captured_steps(run, state, stepper, compile, flops)
-        if stored is not None and run.manifest["compile"] == stored["manifest"]["compile"]:
-            run.manifest["compile_reason"] = stored["manifest"].get("compile_reason", "")
+        steps = captured_steps(run, state, stepper, mode_to_use(stored, compile), flops)
+        keep_mode(stored, run.manifest, folder.path)
         with Progress(run.total(state.epoch), progress) as bar:
             if run.manifest["compile"] != "eager":
                 bar.say(f"steps are {run.manifest['compile']}: {run.manifest['compile_reason']}")
@@ -169,14 +180,17 @@ def _start(run: Run) -> tuple[TrainingState, Stepper]:
     parameters = weights.parameters()
     optimizer = run.settings.make_optimizer(parameters)
     reseed(derived_seed(run.seed, TRAINING_STREAM), run.device)
-    state = TrainingState(weights, optimizer, Selection(run.settings.patience), run.device)
+    selection = Selection(run.settings.patience, since=end_of_warm_up(run.objective))
+    run.manifest["learning_rates"] = [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
+    generators = loader_generators(run.data.batches)
+    state = TrainingState(weights, optimizer, selection, run.device, generators=generators)
     stepper = Stepper(
         run.model,
         run.guide,
         run.objective,
         parameters,
         optimizer,
-        [group["lr"] for group in optimizer.param_groups],
+        [group.get("lr", 0.0) for group in optimizer.param_groups],
         run.settings.schedule,
         run.settings.max_grad_norm,
         torch.bfloat16 if run.precision == "bf16" else None,
@@ -193,5 +207,9 @@ def _finish(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:
     rest(run, state)
     history = pd.DataFrame(state.rows)
     manifest = run.manifest | {"epochs_run": state.epoch, "best_epoch": best_epoch}
+    manifest["schedules"] = describe_schedules(run.settings, run.steps() or state.step)
     folder.finish(run.pair, state.weights, history, manifest)
+    if run.steps() is None:
+        # Only now is it known how many there were.
+        warn_of_unfinished(run.settings, state.step, run.data.validation is not None)
     return FitResult(run.pair, history, best_epoch, state.epoch, manifest, folder.path)

@@ -1,5 +1,6 @@
 """A small model, small data, one way to train them, and what it means that two runs are the same."""
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -38,6 +39,12 @@ def train(pair, data, **options):
     defaults = {
         "epochs": 3, "batch_size": BATCH, "lr": 1e-2, "device": "cpu", "num_threads": 1, "progress": False,
     }  # fmt: skip
+    if not isinstance(data, torch.Tensor | np.ndarray | Dataset | Split | tuple):
+        # The user's own batches are as large as they are.
+        del defaults["batch_size"]
+    if "optimizer" in options and not isinstance(options["optimizer"], type):
+        # It has, or may have, a rate of its own.
+        del defaults["lr"]
     return pv.fit(pair, data, **{**defaults, **options})
 
 

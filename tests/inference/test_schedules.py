@@ -71,7 +71,7 @@ def test_groups_keep_their_own_rates():
     def groups(parameters):
         return Recording([{"params": parameters[:2], "lr": 1e-3}, {"params": parameters[2:], "lr": 1e-4}])
 
-    rates = recorded(optimizer=groups, schedule=schedules.exponential(0.5, 1), epochs=1)
+    rates = recorded(optimizer=groups, lr=None, schedule=schedules.exponential(0.5, 1), epochs=1)
     assert rates == [pytest.approx([1e-3 * 0.5**s, 1e-4 * 0.5**s]) for s in range(STEPS)]
 
 

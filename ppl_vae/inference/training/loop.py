@@ -68,7 +68,7 @@ def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: 
                 raise
             state.rows.append(row)
             bar.summarise(row)
-            if run.data.validation is not None:
+            if run.data.validation is not None and state.step >= state.selection.since:
                 state.selection.offer(row["validation_elbo"], state.epoch, state.weights.state)
             if time.monotonic() - written_at > SECONDS_BETWEEN_CHECKPOINTS:
                 _write(run, state, folder)

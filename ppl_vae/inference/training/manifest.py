@@ -55,12 +55,22 @@ def require_same_run(stored: Mapping[str, Any], own: Mapping[str, Any], where: o
         CheckpointError: a field differs; it is named.
     """
     before, now = _identity(stored), _identity(own)
+    _leave_out_the_untold(before, now)
     for field in sorted({*before, *now}):
         if before.get(field) != now.get(field):
             raise CheckpointError(
                 f"{where}: the checkpoint is of another run: "
                 f"{field} was {before.get(field)!r}, is now {now.get(field)!r}"
             )
+
+
+def _leave_out_the_untold(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """What only one of the two says of batches of the user's own: earlier checkpoints said less, or a default."""
+    if "train_size" not in now["data"]:
+        before.pop("batch_size", None), now.pop("batch_size", None)
+    checksums = [data.get("first_batch_sha256") for data in (before["data"], now["data"])]
+    if None in checksums:
+        before["data"].pop("first_batch_sha256", None), now["data"].pop("first_batch_sha256", None)
 
 
 def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyro
 import torch
+from pyro.optim import PyroOptim
 from torch import nn
 
 from ppl_vae.errors import ModelError
@@ -19,6 +20,8 @@ from ppl_vae.inference.pair import Program, owner, split_pair
 from ppl_vae.inference.placement import own_dtype
 from ppl_vae.inference.terms import check_data
 from ppl_vae.inference.training.batches import TrainingData, training_data
+from ppl_vae.inference.training.code_fingerprint import code_fingerprint
+from ppl_vae.inference.training.loader_state import first_batch
 from ppl_vae.inference.training.manifest import describe_data, describe_device, describe_pair, versions
 from ppl_vae.inference.training.settings import Settings
 from ppl_vae.inference.training.weights import require_own_parameters
@@ -51,6 +54,12 @@ class Run:
             batch = next(iter(self.data.epoch(1, self.batch_size, self.seed)))
             self.objective.run(self.model, self.guide, *batch)
 
+    def steps(self) -> int | None:
+        """How many optimiser steps the run has in all; None where the user's own batches are of unknown number."""
+        if self.data.x is not None:
+            return -(-len(self.data.x) // self.batch_size) * self.settings.epochs
+        return len(self.data.batches) * self.settings.epochs if isinstance(self.data.batches, Sized) else None
+
     def total(self, epochs_done: int) -> int | None:
         """How many data are still to be stepped over."""
         return None if self.data.x is None else len(self.data.x) * (self.settings.epochs - epochs_done)
@@ -72,7 +81,8 @@ def prepare(
     found = training_data(data, settings.validation, settings.batch_size, seed, model)
     limit = DEFAULT_BATCH_SIZE if found.x is None else len(found.x)
     batch_size = settings.batch_size or min(DEFAULT_BATCH_SIZE, limit)
-    settings = replace(settings, batch_size=batch_size)
+    # Batches of the user's own have sizes of their own.
+    settings = replace(settings, batch_size=None if found.x is None else batch_size)
     _require_batches(found, batch_size, settings.objective)
     objective = settings.objective
     modules = [m for m in (owner(model), owner(guide), objective) if m is not None]
@@ -80,9 +90,11 @@ def prepare(
         _place(module, device)
     require_own_parameters(modules)
     found = found.to(device, own_dtype(model, guide, data))
-    # A loader of the user's may draw its order from the global stream even to give one example.
-    with seeded(seed, device):
-        train = found.example() if found.train is None or found.dynamic else found.train
+    described = describe_data(data, found)
+    if found.train is None:
+        train, described["first_batch_sha256"] = first_batch(found, seed, device)
+    else:
+        train = found.example() if found.dynamic else found.train
     if found.train is not None:
         check_labels(model, *found.train)
     for part in (train, found.validation, found.test):
@@ -90,12 +102,15 @@ def prepare(
             check_data(model, *part)
     manifest = {
         "model": describe_pair(pair),
-        "data": describe_data(data, found),
+        "data": described,
         "settings": settings.describe(),
         "seed": seed,
         "precision": precision,
         "device": describe_device(device),
         "versions": versions(),
+        "code": code_fingerprint(
+            model=model, guide=guide, elbo=objective, schedule=settings.schedule, optimizer=_own(settings.optimizer)
+        ),
     }
     return Run(pair, model, guide, found, settings, batch_size, objective, device, seed, precision, manifest)
 
@@ -117,11 +132,28 @@ def _require_batches(data: TrainingData, batch_size: int, objective: Objective) 
         )
 
 
+def require_used(given: Mapping[str, Any], run: Run) -> None:
+    """Refuse an argument that would be ignored.
+
+    Raises:
+        ModelError: it is named.
+    """
+    if given["batch_size"] is not None and run.data.x is None:
+        raise ModelError(
+            f"batch_size={given['batch_size']} would be ignored: the data come in batches of their own; leave it out"
+        )
+
+
 def _require_precision(precision: str, device: torch.device) -> None:
     if precision not in ("float32", "bf16"):
         raise ModelError(f"precision must be 'float32' or 'bf16', got {precision!r}")
     if precision == "bf16" and device.type != "cuda":
         raise ModelError(f"precision 'bf16' is for CUDA devices; on {device.type} train in 'float32'")
+
+
+def _own(optimizer: Any) -> Any:
+    """What a fingerprint is taken of: Pyro's wrapper keeps what it has made, its arguments are the settings'."""
+    return None if isinstance(optimizer, PyroOptim) else optimizer
 
 
 def _place(module: nn.Module, device: torch.device) -> None:

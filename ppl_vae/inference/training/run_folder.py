@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,27 @@ import pandas as pd
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import write_atomically, write_json, write_tensors
 from ppl_vae.inference.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.folder_lock import locked
 from ppl_vae.inference.training.weights import Weights
 
 MANIFEST, HISTORY, WEIGHTS = "manifest.json", "history.csv", "weights.safetensors"
 OWN_FILES = (CHECKPOINT, MANIFEST, HISTORY, WEIGHTS, "config.json")
+
+
+def as_folder(out_dir: str | Path | None) -> Path | None:
+    """The folder that a user names; "~" is the home.
+
+    Raises:
+        CheckpointError: the name is empty, which would be the folder that the process happens to be in.
+    """
+    if out_dir is None:
+        return None
+    if not str(out_dir).strip():
+        raise CheckpointError("out_dir is empty; name a folder")
+    try:
+        return Path(out_dir).expanduser()
+    except RuntimeError as error:
+        raise CheckpointError(f"{out_dir}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -27,10 +45,12 @@ class RunFolder:
         """The stored checkpoint, or None for a run that starts afresh.
 
         Raises:
-            CheckpointError: the folder holds another run and ``resume`` is False, or its checkpoint is corrupt.
+            CheckpointError: the folder holds another run and ``resume`` is False, or foreign files and no run, or
+                its checkpoint is corrupt.
         """
         if self.path is None:
             return None
+        self._sweep()
         held = [name for name in OWN_FILES if (self.path / name).exists()]
         if held and not resume:
             raise CheckpointError(
@@ -42,11 +62,39 @@ class RunFolder:
                 f"{self.path}: holds a model ({held[0]}) but no checkpoint to continue; nothing was touched"
             )
         if not held:
+            self._require_free()
             return None
         stored = read_checkpoint(self.path / CHECKPOINT)
         if not isinstance(stored, dict) or set(stored) != {"state", "manifest"}:
             raise CheckpointError(f"{self.path / CHECKPOINT}: not the checkpoint of a run")
         return stored
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep other processes out while the run goes on.
+
+        Raises:
+            CheckpointError: another process trains into the folder, or it cannot be written.
+        """
+        return nullcontext() if self.path is None else locked(self.path)
+
+    def _require_free(self) -> None:
+        """Refuse a folder with files of somebody else's, which a run and its figures could replace."""
+        assert self.path is not None
+        foreign = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
+        if foreign:
+            more = "" if len(foreign) == 1 else f" and {len(foreign) - 1} more"
+            raise CheckpointError(
+                f"{self.path}: holds {foreign[0]!r}{more}, which is of no run; nothing was touched. "
+                "Choose an empty or a new folder"
+            )
+
+    def _sweep(self) -> None:
+        """Remove what processes that were killed have left half-written."""
+        assert self.path is not None
+        for name in OWN_FILES:
+            for partial in self.path.glob(f".{name}.*partial"):
+                with suppress(OSError):
+                    partial.unlink()
 
     def checkpoint(self, state: Any) -> None:
         """Replace the checkpoint."""

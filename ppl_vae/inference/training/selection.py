@@ -18,12 +18,14 @@ class Selection:
         score: the best validation ELBO, nats per datum.
         epoch: where it was reached.
         weights: a copy of the weights there.
+        since: the step before whose end no epoch is the best: until then the objective still moves.
     """
 
     patience: int | None
     score: float = -math.inf
     epoch: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
+    since: int = 0
 
     def offer(self, score: float, epoch: int, weights: Callable[[], dict[str, Tensor]]) -> None:
         """Keep these weights if they are better than all before."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,9 +13,14 @@ from ppl_vae.checks import positive, whole
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators import as_objective
 from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.schedules import Schedule, describe
-
-Optimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
+from ppl_vae.inference.schedules import Schedule, describe, require_factor, require_function
+from ppl_vae.inference.training.optimizer import (
+    Optimizer,
+    check_optimizer,
+    describe_optimizer,
+    make_optimizer,
+    takes_rate,
+)
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,9 @@ class Settings:
         for name in ("lr", "max_grad_norm"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else positive(name, value))
-        for name in ("optimizer", "schedule"):
-            if getattr(self, name) is not None and not callable(getattr(self, name)):
-                kind = "parameters" if name == "optimizer" else "the optimiser step"
-                raise ModelError(f"{name} must be a callable on {kind}, got {getattr(self, name)!r}")
+        check_optimizer(self.optimizer)
+        if self.schedule is not None:
+            require_function("schedule", self.schedule)
 
     @property
     def objective(self) -> Objective:
@@ -57,22 +60,7 @@ class Settings:
 
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         """The optimiser over the parameters: Adam in one fused kernel, unless the user brought another."""
-        if self.optimizer is None:
-            return torch.optim.Adam(self._groups(parameters), lr=self.lr, fused=True)
-        options = {"lr": self.lr} if _takes_rate(self.optimizer) else {}
-        made = self.optimizer(parameters, **options)
-        if not isinstance(made, torch.optim.Optimizer):
-            raise ModelError(f"optimizer must make a torch.optim.Optimizer, got {type(made).__name__}")
-        return made
-
-    def _groups(self, parameters: list[Tensor]) -> list[Any]:
-        """The parameters, those of the objective in a group of its own if it wants them treated otherwise."""
-        objective = self.objective
-        if not objective.optimizer_options:
-            return parameters
-        own = {id(parameter) for parameter in objective.parameters()}
-        theirs, ours = ([p for p in parameters if (id(p) in own) is mine] for mine in (False, True))
-        return [{"params": theirs}, {"params": ours, **objective.optimizer_options}]
+        return make_optimizer(self.optimizer, parameters, self.objective, self.lr, self.schedule)
 
     def describe(self) -> dict[str, Any]:
         """As plain values, for a manifest."""
@@ -81,7 +69,7 @@ class Settings:
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "lr": self.lr,
-            "optimizer": "Adam" if self.optimizer is None else describe(self.optimizer),
+            "optimizer": describe_optimizer(self.optimizer),
             "schedule": None if self.schedule is None else describe(self.schedule),
             "max_grad_norm": self.max_grad_norm,
             "patience": self.patience,
@@ -105,11 +93,13 @@ def resolve(recipe: Any, given: Mapping[str, Any]) -> Settings:
     for name in own:
         if name not in known:
             raise ModelError(unknown_name("setting", name, known))
-    return Settings(**{**own, **{name: value for name, value in given.items() if value is not None}})
-
-
-def _takes_rate(optimizer: Optimizer) -> bool:
-    """Whether ``lr`` is the run's to give: a class, or a partial of one that does not fix it."""
-    if isinstance(optimizer, functools.partial):
-        return isinstance(optimizer.func, type) and "lr" not in optimizer.keywords
-    return isinstance(optimizer, type)
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = Settings(**{**own, **given})
+    if settings.schedule is not None:
+        require_factor("schedule", settings.schedule)
+    if "lr" in given and not takes_rate(settings.optimizer):
+        raise ModelError(
+            f"lr={settings.lr:g} would be ignored: optimizer {describe_optimizer(settings.optimizer)} sets a rate of "
+            "its own; leave lr out, or give the optimizer as a class, or a partial of one without lr"
+        )
+    return settings

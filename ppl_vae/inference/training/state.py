@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.inference.training.checkpoint import random_state, restore_random_state
+from ppl_vae.inference.training.loader_state import loader_state, restore_loader_state
 from ppl_vae.inference.training.selection import Selection
 from ppl_vae.inference.training.steps import laid_out_as
 from ppl_vae.inference.training.weights import Weights
@@ -27,6 +28,7 @@ class TrainingState:
         epoch: epochs done.
         step: optimiser steps done.
         rows: the history, a dict an epoch.
+        generators: those of the user's own batches.
     """
 
     weights: Weights
@@ -36,6 +38,7 @@ class TrainingState:
     epoch: int = 0
     step: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
+    generators: dict[str, Any] = field(default_factory=dict)
 
     def tree(self) -> dict[str, Any]:
         """Everything that continuing needs, as a copy that further training leaves alone."""
@@ -47,6 +50,7 @@ class TrainingState:
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "selection": self.selection.state(),
             "random": random_state(self.device),
+            "loader": loader_state(self.generators),
         }
 
     def restore(self, tree: dict[str, Any]) -> None:
@@ -61,11 +65,13 @@ class TrainingState:
             for name, value in kept.items():
                 if isinstance(value, Tensor) and value.shape == leaf.shape:
                     kept[name] = laid_out_as(leaf, value)
-        best = tree["selection"]
-        self.selection.score, self.selection.epoch, self.selection.weights = (
-            best["score"],
-            best["epoch"],
-            best["weights"],
-        )
         restore_random_state(tree["random"], self.device)
+        restore_loader_state(self.generators, tree.get("loader"))
         self.epoch, self.step, self.rows = tree["epoch"], tree["step"], list(tree["rows"])
+        best = tree["selection"]
+        if not best["epoch"] or self.rows[best["epoch"] - 1]["step"] >= self.selection.since:
+            self.selection.score, self.selection.epoch, self.selection.weights = (
+                best["score"],
+                best["epoch"],
+                best["weights"],
+            )

@@ -236,7 +236,8 @@ def test_a_finished_run_returns_at_once_with_the_same_result(options, tmp_path):
 
 def test_asking_for_fewer_epochs_than_were_run_returns_what_there_is(tmp_path):
     first = trained_in(tmp_path, epochs=4)
-    assert trained_in(tmp_path, epochs=2, resume=True).epochs_run == first.epochs_run == 4
+    with pytest.warns(UserWarning, match="has 4 epochs already, more than epochs=2; nothing is trained"):
+        assert trained_in(tmp_path, epochs=2, resume=True).epochs_run == first.epochs_run == 4
 
 
 def test_a_folder_with_another_run_is_not_touched(tmp_path):
@@ -255,10 +256,20 @@ def test_any_file_of_a_run_protects_its_folder(name, tmp_path):
     assert files(tmp_path) == {(tmp_path / name).relative_to(tmp_path): b"{}"}
 
 
-def test_other_files_in_the_folder_stay(tmp_path):
+def test_a_folder_with_files_of_somebody_elses_is_refused(tmp_path):
+    (tmp_path / "data.json").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(CheckpointError, match=r"holds 'data\.json', which is of no run; nothing was touched"):
+            trained_in(tmp_path, resume=resume)
+    assert files(tmp_path) == {(tmp_path / "data.json").relative_to(tmp_path): b"mine"}
+
+
+def test_other_files_in_the_folder_of_a_run_stay(tmp_path):
+    (tmp_path / ".gitignore").write_text("mine")
+    trained_in(tmp_path, epochs=1)
     (tmp_path / "notes.txt").write_text("mine")
-    trained_in(tmp_path)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    trained_in(tmp_path, epochs=2, resume=True)
+    assert [(tmp_path / name).read_text() for name in (".gitignore", "notes.txt")] == ["mine"] * 2
 
 
 def test_a_finished_run_leaves_a_loadable_folder(tmp_path):

