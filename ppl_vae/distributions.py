@@ -6,6 +6,7 @@ masses (nats), so they sum to one over the levels.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -136,10 +137,18 @@ class DiscretisedLogistic(dist.TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         h, per_scale = self.half_width, torch.exp(-self.log_scale)
-        below = logsigmoid((value + h - self.loc) * per_scale)
-        above = logsigmoid((self.loc - value + h) * per_scale)
-        inside = below + above + torch.log(-torch.expm1(-2 * h * per_scale))
+        # The difference first: where it is small it is exact, while value + h would be rounded.
+        offset = value - self.loc
+        below, above = logsigmoid((offset + h) * per_scale), logsigmoid((h - offset) * per_scale)
+        inside = below + above + self._log_width(per_scale)
         return torch.where(value < h, below, torch.where(value > 1 - h, above, inside))
+
+    def _log_width(self, per_scale: Tensor) -> Tensor:
+        """log(1 - exp(-w)) of w = 2 h / s, by its series where w is small: for s without bound w is rounded to 0."""
+        width = 2 * self.half_width * per_scale
+        large, small = width.clamp(min=0.01), width.clamp(max=0.01)
+        series = math.log(2 * self.half_width) - self.log_scale - 0.5 * small + small.square() / 24
+        return torch.where(width < 0.01, series, torch.log(-torch.expm1(-large)))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Grey values."""

@@ -58,8 +58,10 @@ def coordinate_kl(q: Distribution, p: Distribution) -> Tensor:
         NotImplementedError: q or p is not a diagonal Gaussian.
     """
     (loc0, scale0), (loc1, scale1) = diagonal_loc_scale(q), diagonal_loc_scale(p)
-    variance_ratio = (scale0 / scale1).square()
-    return 0.5 * (variance_ratio + ((loc0 - loc1) / scale1).square() - 1 - variance_ratio.log())
+    ratio = scale0 / scale1
+    # Its logarithm is taken before it is squared, which in single precision is 0 below exp(-51).
+    variance_ratio = ratio.square()
+    return 0.5 * (variance_ratio + ((loc0 - loc1) / scale1).square() - 1) - ratio.log()
 
 
 def _torch_kl(q: Distribution, p: Distribution) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from ppl_vae.checks import real, whole
@@ -19,9 +20,29 @@ from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.terms import Gradient, Terms
 
 
+# Renyi bounds whose alpha is this close to 1 are computed as corrections of the ELBO.
+NEAR_ELBO = 0.1
+
+
 def log_mean_exp(log_weight: Tensor, dim: int = 0) -> Tensor:
     """log (1/K) sum_k exp, along a dimension of length K."""
     return log_weight.logsumexp(dim) - math.log(log_weight.shape[dim])
+
+
+def power_mean_near_elbo(log_weight: Tensor, power: float) -> Tensor:
+    """(1/p) log (1/K) sum_k w_k^p for a small p, over the first dimension.
+
+    The sum is 1 + O(p) and the quotient loses the digits that 1 takes. From d_k = log w_k - m, for any m,
+
+        m + (1/p) log(1 + (1/K) sum_k (exp(p d_k) - 1))
+
+    keeps them, where all p d_k are small; where not, there is nothing to lose.
+    """
+    centre = log_weight.detach().mean(0)
+    scaled = power * (log_weight - centre)
+    near = scaled.detach().abs().amax(0) < 0.5
+    small = torch.expm1(torch.where(near, scaled, 0.0)).mean(0).log1p()
+    return centre + torch.where(near, small, log_mean_exp(scaled)) / power
 
 
 class ImportanceWeighted(Estimator):
@@ -157,6 +178,8 @@ class Renyi(Estimator):
     def bound(self, terms: Terms) -> Tensor:
         """[N], nats."""
         power = 1 - self.alpha
+        if abs(power) < NEAR_ELBO:
+            return power_mean_near_elbo(terms.log_weight, power)
         return log_mean_exp(power * terms.log_weight) / power
 
     def extra_repr(self) -> str:

@@ -25,6 +25,7 @@ from torch.distributions import constraints
 
 from ppl_vae.distributions import Flat
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.precision import widened
 
 CODES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda h: h,
@@ -76,7 +77,7 @@ class PointPosterior(nn.Module):
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         """[*batch, H] -> a point mass, batch shape [*batch], event shape [latent_dim]."""
-        return dist.Delta(CODES[self.code](self.loc_head(features)), event_dim=1)
+        return dist.Delta(CODES[self.code](widened(self.loc_head(features))), event_dim=1)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from ppl_vae.models.program_pair import (
     networks,
 )
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
+from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
 
 
@@ -60,7 +61,7 @@ class CategoricalProgram(LatentVariableProgram):
 
     def latents(self) -> Tensor:
         """Y ~ p(y): [*batch, M C]."""
-        return pyro.sample("y", dist.OneHotCategorical(logits=self.logits).to_event(1)).flatten(-2)
+        return pyro.sample("y", dist.OneHotCategorical(logits=widened(self.logits)).to_event(1)).flatten(-2)
 
 
 class CategoricalGuide(Recognition):
@@ -94,7 +95,7 @@ class CategoricalGuide(Recognition):
     def encode(self, x: Tensor) -> dist.TorchDistribution:
         """x [N, *event_shape] -> q(y|x), batch shape [N], event shape [M, C]."""
         logits = self.head(self.features(x)).unflatten(-1, self.sizes)
-        return dist.OneHotCategorical(logits=logits).to_event(1)
+        return dist.OneHotCategorical(logits=widened(logits)).to_event(1)
 
 
 class CategoricalVAE(ProgramPair):

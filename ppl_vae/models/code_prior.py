@@ -21,6 +21,7 @@ from torch.distributions import constraints
 from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError
 from ppl_vae.models.parts import from_spec
+from ppl_vae.precision import widened
 
 # The spread of the last layer's weights at the start, where the prior is next to uniform.
 NEAR_ZERO = 1e-3
@@ -38,7 +39,7 @@ class UniformCodes(nn.Module):
 
     def forward(self) -> dist.TorchDistribution:
         """p(k), batch shape (), event shape [M]."""
-        return dist.Categorical(logits=self.logits).to_event(1)
+        return dist.Categorical(logits=widened(self.logits)).to_event(1)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -145,7 +146,7 @@ class CodeSequence(dist.TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log mass of k [*batch, M], nats."""
         k = value.reshape(-1, self.network.num_cells)
-        log_mass = self.network.logits(k[:, :-1]).log_softmax(-1).gather(-1, k.unsqueeze(-1)).squeeze(-1)
+        log_mass = widened(self.network.logits(k[:, :-1])).log_softmax(-1).gather(-1, k.unsqueeze(-1)).squeeze(-1)
         found = log_mass.sum(-1).reshape(value.shape[:-1])
         return found.expand(torch.broadcast_shapes(found.shape, self.batch_shape))
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.models.programs import num_features
+from ppl_vae.precision import fed
 
 
 class Conditional(nn.Module):
@@ -28,7 +29,7 @@ class Conditional(nn.Module):
 
     def forward(self, a: Tensor) -> dist.TorchDistribution:
         """A [*batch, D_a] -> p(b|a), batch shape [*batch], event shape [D_b]."""
-        return self.family(self.network(a.flatten(0, -2)).unflatten(0, a.shape[:-1]))
+        return self.family(self.network(fed(self.network, a.flatten(0, -2))).unflatten(0, a.shape[:-1]))
 
 
 def built(family: nn.Module, num_features: int, dim: int) -> nn.Module:

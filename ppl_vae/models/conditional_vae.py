@@ -43,6 +43,7 @@ from ppl_vae.models.program_pair import (
 )
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.networks import MLP
+from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
 
 PRIORS = ("standard", "conditional")
@@ -94,7 +95,7 @@ class ConditionalProgram(LatentVariableProgram):
 
     def latents(self) -> Tensor:
         """Y, uniform, and z: [*batch, C + L]."""
-        return self.latents_of(pyro.sample("y", dist.OneHotCategorical(logits=self.logits)))
+        return self.latents_of(pyro.sample("y", dist.OneHotCategorical(logits=widened(self.logits))))
 
     def latents_of(self, y: Tensor) -> Tensor:
         """z of one-hot classes [*batch, C], behind them: [*batch, C + L]."""

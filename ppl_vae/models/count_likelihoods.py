@@ -11,8 +11,13 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
+from ppl_vae.count_distributions import NegativeBinomialCounts, PoissonCounts
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.likelihood import Likelihood, check_finite
+from ppl_vae.precision import largest_whole, widened
+
+
+LEAST_DISPERSION = 1e-12
 
 
 class PoissonLikelihood(Likelihood):
@@ -22,7 +27,7 @@ class PoissonLikelihood(Likelihood):
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
         """P(x|z) of counts."""
-        return dist.Poisson(features.squeeze(-1 - event_dim).exp()).to_event(event_dim)
+        return PoissonCounts(features.squeeze(-1 - event_dim)).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
         """Counts only."""
@@ -40,15 +45,17 @@ class NegativeBinomialLikelihood(Likelihood):
     Args:
         dispersion_shape: of the learned log r, which broadcasts to the event shape: () is one r for all
             coordinates, the event shape one r for each.
-        initial_dispersion: where r starts.
+        initial_dispersion: where r starts, from 1e-12 to 1e12.
     """
 
     name = "negative-binomial"
 
     def __init__(self, dispersion_shape: Sequence[int] = (), initial_dispersion: float = 1.0) -> None:
         super().__init__()
-        if not (initial_dispersion > 0 and math.isfinite(initial_dispersion)):
-            raise ModelError(f"initial_dispersion must be a positive number, got {initial_dispersion}")
+        if not LEAST_DISPERSION <= initial_dispersion <= 1 / LEAST_DISPERSION:
+            raise ModelError(
+                f"initial_dispersion must be a positive number, got {initial_dispersion}; from 1e-12 to 1e12"
+            )
         self.dispersion_shape = tuple(whole("dispersion_shape", n) for n in dispersion_shape)
         self.initial_dispersion = float(initial_dispersion)
         start = torch.full(self.dispersion_shape, math.log(self.initial_dispersion))
@@ -63,8 +70,7 @@ class NegativeBinomialLikelihood(Likelihood):
                 f"likelihood {self.name!r}: dispersion_shape {self.dispersion_shape} does not broadcast to the "
                 f"event shape {tuple(shape)}"
             )
-        logits = log_mean - self.log_dispersion
-        return dist.NegativeBinomial(self.log_dispersion.exp(), logits=logits).to_event(event_dim)
+        return NegativeBinomialCounts(log_mean, widened(self.log_dispersion)).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
         """Counts only."""
@@ -92,3 +98,9 @@ def _check_counts(name: str, x: Tensor) -> None:
     bad = ((x < 0) | (x != x.round())).sum().item()
     if bad:
         raise DataError(f"likelihood {name!r} needs counts 0, 1, 2, ..., but {bad} of {x.numel()} values are none")
+    most = largest_whole(x.dtype)
+    if x.max() > most:
+        raise DataError(
+            f"likelihood {name!r}: counts up to {x.max().item():g}, of which {str(x.dtype).removeprefix('torch.')} "
+            f"holds the first {most} alone: turn the model to float32 or float64"
+        )

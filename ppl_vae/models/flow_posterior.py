@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.models.flow_prior import require_room, with_reversals
+from ppl_vae.precision import require_single, scale, widened
 
 SPLINE_BINS = 8
 
@@ -111,15 +112,16 @@ class FlowPosterior(nn.Module):
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         """[*batch, H] -> q(z|x)."""
-        loc, scale = self.loc_head(features), (0.5 * self.scale_head(features)).exp()
+        require_single(self.name, self.loc_head.weight)
+        loc, spread = widened(self.loc_head(features)), scale(0.5 * widened(self.scale_head(features)))
         steps = [step.condition(features) for step in cast(Iterable[Any], self.steps)]
         if self.kind == "planar":
-            return FlowDistribution(dist.Normal(loc, scale).to_event(1), steps)
+            return FlowDistribution(dist.Normal(loc, spread).to_event(1), steps)
         steps = with_reversals(steps, self.order)
         if self.kind == "iaf":
-            return FlowDistribution(dist.Normal(loc, scale).to_event(1), steps)
-        noise = dist.Normal(torch.zeros_like(loc), torch.ones_like(scale)).to_event(1)
-        place = transforms.AffineTransform(loc, scale, event_dim=1, cache_size=1)
+            return FlowDistribution(dist.Normal(loc, spread).to_event(1), steps)
+        noise = dist.Normal(torch.zeros_like(loc), torch.ones_like(spread)).to_event(1)
+        place = transforms.AffineTransform(loc, spread, event_dim=1, cache_size=1)
         return FlowDistribution(noise, [*steps, place])
 
     @property

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.precision import require_single
 
 
 def _autoregressive(latent_dim: int, hidden: int) -> nn.Module:
@@ -68,6 +69,7 @@ class FlowPrior(nn.Module):
 
     def forward(self) -> dist.TorchDistribution:
         """p(z), batch shape (), event shape [latent_dim]."""
+        require_single(self.name, self.loc)
         # Steps are conditioned on nothing, which makes new ones of the same networks: Pyro's transforms
         # remember the last tensors they met, and these must not outlive an optimiser's step in the module.
         nothing = self.loc[:0]

@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+
+from ppl_vae.precision import fed, positive_variance, widened
 
 
 class GatedTransition(nn.Module):
@@ -34,7 +35,8 @@ class GatedTransition(nn.Module):
 
     def forward(self, z: Tensor) -> dist.TorchDistribution:
         """z_t-1 [*batch, L] -> p(z_t | z_t-1), batch shape [*batch], event shape [L]."""
+        z = fed(self.linear, z)
         gate, proposal = torch.sigmoid(self.gate(z)), self.proposal(z)
-        loc = torch.lerp(self.linear(z), proposal, gate)
-        variance = softplus(self.variance_head(proposal.relu()))
+        loc = widened(torch.lerp(self.linear(z), proposal, gate))
+        variance = positive_variance(widened(self.variance_head(proposal.relu())))
         return dist.Normal(loc, variance.sqrt()).to_event(1)

@@ -38,6 +38,7 @@ from ppl_vae.models.program_pair import (
 )
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.networks import MLP
+from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
 
 
@@ -59,7 +60,7 @@ class MixtureProgram(LatentVariableProgram):
 
     def latents(self) -> Tensor:
         """Y ~ p(y), z ~ p(z|y): [*batch, L]."""
-        y = pyro.sample("y", dist.OneHotCategorical(logits=self.prior.logits))
+        y = pyro.sample("y", dist.OneHotCategorical(logits=widened(self.prior.logits)))
         return pyro.sample("z", self.component(y))
 
     def component(self, y: Tensor) -> dist.TorchDistribution:
@@ -99,7 +100,7 @@ class MixtureGuide(Recognition):
 
     def category(self, features: Tensor) -> dist.TorchDistribution:
         """Features [N, H] -> q(y|x), batch shape [N], event shape [C]."""
-        return dist.OneHotCategorical(logits=self.category_head(features))
+        return dist.OneHotCategorical(logits=widened(self.category_head(features)))
 
     def code(self, features: Tensor, y: Tensor) -> dist.TorchDistribution:
         """Features [N, H] and one-hot y [*batch, N, C] -> q(z|x, y), batch shape [*batch, N], event shape [L]."""

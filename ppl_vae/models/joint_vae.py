@@ -37,6 +37,7 @@ from ppl_vae.models.program_pair import (
     networks,
 )
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
+from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
 
 
@@ -67,7 +68,7 @@ class JointProgram(LatentVariableProgram):
 
     def latents(self) -> Tensor:
         """Y ~ p(y) and z ~ p(z), one behind the other: [*batch, C + L]."""
-        y = pyro.sample("y", dist.OneHotCategorical(logits=self.logits))
+        y = pyro.sample("y", dist.OneHotCategorical(logits=widened(self.logits)))
         z = pyro.sample("z", self.prior())
         return torch.cat([y, z], -1)
 
@@ -99,7 +100,7 @@ class JointGuide(Recognition):
         """The program: y, then z."""
         with pyro.plate("data", self.begin(x)):
             features = self.features(x)
-            pyro.sample("y", dist.OneHotCategorical(logits=self.category_head(features)))
+            pyro.sample("y", dist.OneHotCategorical(logits=widened(self.category_head(features))))
             return pyro.sample("z", self.posterior(features))
 
 
@@ -164,7 +165,7 @@ class JointVAE(ProgramPair):
 
     def categories(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """q(y|x) for data [N, *event_shape]: batch shape [N], event shape [C]."""
-        return dist.OneHotCategorical(logits=self.guide.category_head(self.guide.features(self.own_data(x))))
+        return dist.OneHotCategorical(logits=widened(self.guide.category_head(self.guide.features(self.own_data(x)))))
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """p(x|y, z) for codes [*batch, L] and categories, integers [*batch] or one-hot [*batch, C]."""

@@ -8,6 +8,7 @@ from typing import Any
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.continuous_bernoulli import ContinuousBernoulli
 from ppl_vae.distributions import ObservedCoordinates
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.count_likelihoods import NegativeBinomialLikelihood, PoissonLikelihood
@@ -65,7 +66,7 @@ class ContinuousBernoulliLikelihood(Likelihood):
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
         """p(x|z) of x in [0, 1]."""
         logits = features.squeeze(-1 - event_dim)
-        return dist.ContinuousBernoulli(logits=logits).to_event(event_dim)
+        return ContinuousBernoulli(logits).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
         """Values in [0, 1]."""

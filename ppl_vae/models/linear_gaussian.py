@@ -30,6 +30,7 @@ from ppl_vae.models.posteriors import posterior as make_posterior
 from ppl_vae.models.program_pair import checked_size
 from ppl_vae.models.real_likelihoods import GaussianLikelihood
 from ppl_vae.models.vae import VAE
+from ppl_vae.precision import scale
 
 Guide = Literal["mean-field", "exact"]
 # In which the closed forms can be solved.
@@ -58,7 +59,7 @@ class LinearGaussianPosterior(nn.Module):
         loc = nn.functional.linear(features, self.gain, self.offset)
         if self.guide == "exact":
             return dist.MultivariateNormal(loc, scale_tril=self.scale_tril)
-        return dist.Normal(loc, self.log_scale.exp()).to_event(1)
+        return dist.Normal(loc, scale(self.log_scale)).to_event(1)
 
     @torch.no_grad()
     def set_to_optimum(self, weight: Tensor, bias: Tensor, sigma: Tensor) -> None:
@@ -168,7 +169,7 @@ class LinearGaussianVAE(VAE):
     @property
     def sigma(self) -> Tensor:
         """The standard deviation of the noise, a 0-d tensor."""
-        return self._likelihood.log_sigma.exp()
+        return scale(self._likelihood.log_sigma)
 
     @property
     def _decoder(self) -> nn.Linear:

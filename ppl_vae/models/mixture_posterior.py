@@ -21,6 +21,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
+from ppl_vae.precision import scale, widened
 
 
 class DiagonalMixture(dist.MixtureSameFamily):
@@ -68,10 +69,10 @@ class MixturePosterior(nn.Module):
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         """[*batch, H] -> q(z|x)."""
         shape = (self.num_components, -1)
-        loc = self.loc_head(features).unflatten(-1, shape)
-        scale = (0.5 * self.scale_head(features)).exp().unflatten(-1, shape)
-        weights = dist.Categorical(logits=self.weight_head(features))
-        return DiagonalMixture(weights, dist.Normal(loc, scale).to_event(1))
+        loc = widened(self.loc_head(features)).unflatten(-1, shape)
+        spread = scale(0.5 * widened(self.scale_head(features))).unflatten(-1, shape)
+        weights = dist.Categorical(logits=widened(self.weight_head(features)))
+        return DiagonalMixture(weights, dist.Normal(loc, spread).to_event(1))
 
     @property
     def config(self) -> dict[str, Any]:

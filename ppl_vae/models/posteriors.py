@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
@@ -21,13 +20,14 @@ from ppl_vae.models.flow_posterior import FlowPosterior
 from ppl_vae.models.mixture_posterior import MixturePosterior
 from ppl_vae.models.parts import from_spec
 from ppl_vae.models.semi_amortised_posterior import SemiAmortisedPosterior
+from ppl_vae.precision import positive_scale, positive_variance, scale, widened
 
-# From an unconstrained head h to a standard deviation.
+# From an unconstrained head h to a standard deviation, at least exp(-40); exponentials are at most exp(40).
 SCALES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "log-variance": lambda h: (0.5 * h).exp(),
-    "log-scale": torch.exp,
-    "softplus": softplus,
-    "softplus-variance": lambda h: softplus(h).sqrt(),
+    "log-variance": lambda h: scale(0.5 * h),
+    "log-scale": scale,
+    "softplus": positive_scale,
+    "softplus-variance": lambda h: positive_variance(h).sqrt(),
 }
 
 
@@ -54,8 +54,8 @@ class DiagonalPosterior(nn.Module):
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         """[*batch, H] -> q(z|x)."""
-        scale = SCALES[self.scale](self.scale_head(features))
-        return dist.Normal(self.loc_head(features), scale).to_event(1)
+        spread = SCALES[self.scale](widened(self.scale_head(features)))
+        return dist.Normal(widened(self.loc_head(features)), spread).to_event(1)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -78,10 +78,10 @@ class FullCovariancePosterior(nn.Module):
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         """[*batch, H] -> q(z|x)."""
-        loc = self.loc_head(features)
+        loc = widened(self.loc_head(features))
         raw = loc.new_zeros(*loc.shape, loc.shape[-1])
-        raw[..., self._rows, self._columns] = self.scale_head(features)
-        diagonal = softplus(raw.diagonal(dim1=-2, dim2=-1))
+        raw[..., self._rows, self._columns] = widened(self.scale_head(features))
+        diagonal = positive_scale(raw.diagonal(dim1=-2, dim2=-1))
         scale_tril = raw.tril(-1) + torch.diag_embed(diagonal)
         return dist.MultivariateNormal(loc, scale_tril=scale_tril)
 
@@ -112,9 +112,9 @@ class LowRankPosterior(nn.Module):
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         """[*batch, H] -> q(z|x)."""
-        loc = self.loc_head(features)
-        factor = self.factor_head(features).unflatten(-1, (loc.shape[-1], self.rank))
-        return dist.LowRankMultivariateNormal(loc, factor, softplus(self.scale_head(features)))
+        loc = widened(self.loc_head(features))
+        factor = widened(self.factor_head(features)).unflatten(-1, (loc.shape[-1], self.rank))
+        return dist.LowRankMultivariateNormal(loc, factor, positive_variance(widened(self.scale_head(features))))
 
     @property
     def config(self) -> dict[str, Any]:

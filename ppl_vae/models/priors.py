@@ -14,6 +14,7 @@ from ppl_vae.models.autoencoder import FlatPrior
 from ppl_vae.models.flow_prior import FlowPrior
 from ppl_vae.models.parts import from_spec
 from ppl_vae.models.vamp_prior import VampPrior
+from ppl_vae.precision import scale, widened
 
 
 class StandardNormalPrior(nn.Module):
@@ -30,7 +31,7 @@ class StandardNormalPrior(nn.Module):
 
     def forward(self) -> dist.TorchDistribution:
         """p(z), batch shape (), event shape [latent_dim]."""
-        return dist.Normal(self.loc, self.scale).to_event(1)
+        return dist.Normal(widened(self.loc), widened(self.scale)).to_event(1)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -50,7 +51,7 @@ class DiagonalNormalPrior(nn.Module):
 
     def forward(self) -> dist.TorchDistribution:
         """p(z), batch shape (), event shape [latent_dim]."""
-        return dist.Normal(self.loc, self.log_scale.exp()).to_event(1)
+        return dist.Normal(widened(self.loc), scale(widened(self.log_scale))).to_event(1)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -82,8 +83,8 @@ class MixturePrior(nn.Module):
 
     def forward(self) -> dist.TorchDistribution:
         """p(z), batch shape (), event shape [latent_dim]."""
-        components = dist.Normal(self.loc, self.log_scale.exp()).to_event(1)
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components)
+        components = dist.Normal(widened(self.loc), scale(widened(self.log_scale))).to_event(1)
+        return dist.MixtureSameFamily(dist.Categorical(logits=widened(self.logits)), components)
 
     @property
     def config(self) -> dict[str, Any]:

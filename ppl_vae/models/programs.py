@@ -22,6 +22,7 @@ from ppl_vae.arrays import MISSING_VALUES
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.likelihood import Likelihood, conditioned
 from ppl_vae.models.missingness import filled, takes_missing
+from ppl_vae.precision import fed, widened
 from ppl_vae.registration import InstanceName, register
 
 
@@ -65,6 +66,7 @@ class LatentVariableProgram(nn.Module, ABC):
             z = latents()
             if x is None:
                 return pyro.sample("x", self.decode(z))
+            x = widened(x)
             p = conditioned(self.likelihood, self._features(z), x, len(self.event_shape))
             return pyro.sample("x", p, obs=x)
 
@@ -74,7 +76,7 @@ class LatentVariableProgram(nn.Module, ABC):
 
     def _features(self, z: Tensor) -> Tensor:
         """z [*batch, latent_dim] -> features [*batch, P, *event_shape]."""
-        features = self.decoder(z.flatten(0, -2))
+        features = widened(self.decoder(fed(self.decoder, z.flatten(0, -2))))
         shape = (*z.shape[:-1], self.likelihood.num_parameters, *self.event_shape)
         if features.numel() != math.prod(shape):
             raise ModelError(

@@ -12,11 +12,15 @@ from torch.nn.functional import softplus
 
 from ppl_vae.errors import ModelError
 from ppl_vae.models.likelihood import Likelihood, check_finite
+from ppl_vae.precision import scale, widened
+from ppl_vae.student_t import MOST_FREEDOM, StudentT
 
 # Below this a per-pixel standard deviation buys unbounded likelihood from any pixel that is constant.
 MIN_PIXEL_SCALE = 0.01
 # An optimal sigma of a decoder that reproduces every datum would be 0; exp(-6) is the paper's own floor.
 MIN_OPTIMAL_SIGMA = math.exp(-6)
+# Beyond it, its square could not be a number of single precision.
+LEAST_SIGMA = 1e-17
 # The running variance is the mean of the first 1 / 0.05 batches, then moves by 0.05 of the way a batch.
 RUNNING_WEIGHT = 0.05
 
@@ -34,7 +38,7 @@ class GaussianLikelihood(Likelihood):
     is a buffer: stored with the weights, moved in training mode with gradients enabled alone.
 
     Args:
-        sigma: a number (fixed), "learned" (one parameter shared by all coordinates, starting at
+        sigma: a number from 1e-17 to 1e17 (fixed), "learned" (one parameter shared by all coordinates, starting at
             ``initial_sigma``), "per-pixel" (a second feature map, softplus, at least MIN_PIXEL_SCALE), or
             "optimal" (of the batch, shared by all coordinates, at least MIN_OPTIMAL_SIGMA).
         initial_sigma: where a learned sigma starts, and an optimal one stands before the first batch.
@@ -49,8 +53,8 @@ class GaussianLikelihood(Likelihood):
         if isinstance(sigma, str) and sigma not in ("learned", "per-pixel", "optimal"):
             raise ModelError(f"sigma must be a positive number, 'optimal', 'learned' or 'per-pixel', got {sigma!r}")
         for value in (sigma, initial_sigma):
-            if not isinstance(value, str) and not (value > 0 and math.isfinite(value)):
-                raise ModelError(f"sigma must be a positive number, got {value}")
+            if not isinstance(value, str) and not LEAST_SIGMA <= value <= 1 / LEAST_SIGMA:
+                raise ModelError(f"sigma must be a positive number, got {value}; from 1e-17 to 1e17")
         # Plain floats, because a configuration is stored as JSON.
         self.sigma = sigma if isinstance(sigma, str) else float(sigma)
         self.initial_sigma = float(initial_sigma)
@@ -88,8 +92,8 @@ class GaussianLikelihood(Likelihood):
         if self.sigma == "per-pixel":
             return MIN_PIXEL_SCALE + softplus(features.select(-1 - event_dim, 1))
         if self.sigma == "learned":
-            return self.log_sigma.exp()
-        return self.variance.sqrt() if self.sigma == "optimal" else features.new_full((), float(self.sigma))
+            return scale(widened(self.log_sigma))
+        return widened(self.variance).sqrt() if self.sigma == "optimal" else features.new_full((), float(self.sigma))
 
     def check(self, x: Tensor) -> None:
         """Any finite values."""
@@ -108,7 +112,7 @@ class StudentTLikelihood(Likelihood):
     x, and the standard deviation is sigma sqrt(df / (df - 2)).
 
     Args:
-        df: degrees of freedom, fixed, more than 1: only then is there a mean to show.
+        df: degrees of freedom, fixed, more than 1: only then is there a mean to show; at most 1e8.
         sigma: a number, "learned" or "per-pixel", as in GaussianLikelihood.
         initial_sigma: where a learned sigma starts.
     """
@@ -117,8 +121,8 @@ class StudentTLikelihood(Likelihood):
 
     def __init__(self, df: float = 5.0, sigma: float | str = "learned", initial_sigma: float = 1.0) -> None:
         super().__init__()
-        if not (df > 1 and math.isfinite(df)):
-            raise ModelError(f"df must be a number above 1, got {df}")
+        if not 1 < df <= MOST_FREEDOM:
+            raise ModelError(f"df must be a number above 1, got {df}; at most 1e8, with which it is a Gaussian")
         if sigma == "optimal":
             raise ModelError("sigma 'optimal' has a closed form under likelihood 'gaussian' alone")
         self.df = float(df)
@@ -128,7 +132,7 @@ class StudentTLikelihood(Likelihood):
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
         """p(x|z) of real x."""
         normal = self.gaussian(features, event_dim).base_dist
-        return dist.StudentT(features.new_full((), self.df), normal.loc, normal.scale).to_event(event_dim)
+        return StudentT(self.df, normal.loc, normal.scale).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
         """Any finite values."""

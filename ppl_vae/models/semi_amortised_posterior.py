@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ppl_vae.checks import positive, whole
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.models.programs import GenerativeProgram
+from ppl_vae.precision import scale, widened
 
 STEPS = ("natural", "plain")
 # Numbers a chunk of data may hold: cubature points times data times coordinates.
@@ -75,7 +76,7 @@ class SemiAmortisedPosterior(nn.Module):
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         """[*batch, H] -> q(z; lambda_0), what the encoder alone says."""
-        return _gaussian(torch.cat([self.loc_head(features), self.scale_head(features)], -1))
+        return _gaussian(widened(torch.cat([self.loc_head(features), self.scale_head(features)], -1)))
 
     def refine(self, q: dist.TorchDistribution, x: Tensor) -> dist.TorchDistribution:
         """q(z; lambda_0) and data [N, *event_shape] -> q(z; lambda_K)."""
@@ -120,7 +121,7 @@ class SemiAmortisedPosterior(nn.Module):
         """
         (model,) = self._model
         loc, log_scale = parameters.chunk(2, -1)
-        z = loc + log_scale.exp() * cubature_points(loc).unsqueeze(1)
+        z = loc + scale(log_scale) * cubature_points(loc).unsqueeze(1)
         log_joint = model.decode(z).log_prob(x) + model.prior().log_prob(z)
         return log_joint.mean(0) + log_scale.sum(-1)
 
@@ -155,4 +156,4 @@ def cubature_points(like: Tensor) -> Tensor:
 
 def _gaussian(parameters: Tensor) -> dist.TorchDistribution:
     loc, log_scale = parameters.chunk(2, -1)
-    return dist.Normal(loc, log_scale.exp()).to_event(1)
+    return dist.Normal(loc, scale(log_scale)).to_event(1)

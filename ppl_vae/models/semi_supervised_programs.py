@@ -18,6 +18,7 @@ from ppl_vae.models.missingness import encoder_of
 from ppl_vae.models.observed_category import MISSING, PartlyObservedCategory
 from ppl_vae.models.programs import num_features
 from ppl_vae.networks import Architecture, architecture, architecture_config
+from ppl_vae.precision import widened
 
 SHARED = "shared"
 # What stands below the linear layer of q(y|x): SHARED, what names an architecture, or a module of the user's own.
@@ -85,7 +86,7 @@ class SemiSupervisedGuide(MixtureGuide):
         labels = torch.full((size,), MISSING, device=x.device) if y is None else required_labels(y, size)
         with pyro.plate("data", size):
             features = self.features(x)
-            category = pyro.sample("y", PartlyObservedCategory(self.label_logits(x, features), labels))
+            category = pyro.sample("y", PartlyObservedCategory(widened(self.label_logits(x, features)), labels))
             return pyro.sample("z", self.code(features, category))
 
     def label_logits(self, x: Tensor, features: Tensor | None = None) -> Tensor:

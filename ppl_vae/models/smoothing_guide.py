@@ -29,6 +29,7 @@ from ppl_vae.models.frames import Frames
 from ppl_vae.models.missingness import takes_missing
 from ppl_vae.models.posteriors import DiagonalPosterior
 from ppl_vae.models.programs import Recognition, num_features
+from ppl_vae.precision import fed
 
 
 class Chain(Protocol):
@@ -85,7 +86,7 @@ class Combiner(nn.Module):
 
     def forward(self, z: Tensor, h: Tensor) -> dist.TorchDistribution:
         """z_t-1 [*batch, L] or [L], h_t [N, H] -> batch shape [*batch], event shape [L]."""
-        return self.posterior(0.5 * (torch.tanh(self.past(z)) + h))
+        return self.posterior(0.5 * (torch.tanh(self.past(fed(self.past, z))) + h))
 
 
 class SmoothingGuide(Recognition):

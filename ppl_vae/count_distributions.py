@@ -1,0 +1,137 @@
+r"""Distributions of counts from the log of their mean: the Poisson and the negative binomial.
+
+Their log masses are small differences of large numbers. At a count of a million log x! is 1.3e7, of which single
+precision keeps 1 nat, and torch's negative binomial takes the difference of log Gamma(x + r) and log Gamma(r), of
+which it loses .08 nats a count at r = 1e5 and 41 at 1e8. So the masses are computed in double precision, where data
+and parameters of single precision are exact, and rounded at the end.
+
+With S(n) what Stirling's formula leaves of log Gamma(n) (Loader 2000, "Fast and accurate computation of binomial
+probabilities"), a dispersion r and a mean m,
+
+    log NB(x) = x log m - log x! - x + (r + x - 1/2) log(1 + x / r) - (r + x) log(1 + m / r) + S(r + x) - S(r)
+
+in which no Gamma function of r is left to cancel, nor a digamma function in the gradient: as r grows it turns into
+the Poisson's x log m - m - log x!.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from torch import Tensor
+from torch.distributions import constraints
+from torch.nn.functional import softplus
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+# From here on the series of S has double precision.
+SERIES_FROM = 10.0
+STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
+
+
+class PoissonCounts(dist.TorchDistribution):
+    """P(x) = exp(-rate) rate^x / x!.
+
+    Args:
+        log_rate: [*batch], the log of the mean.
+    """
+
+    arg_constraints = {"log_rate": constraints.real}  # noqa: RUF012  (torch's protocol)
+    support = constraints.nonnegative_integer
+
+    def __init__(self, log_rate: Tensor, validate_args: bool | None = None) -> None:
+        self.log_rate = log_rate
+        super().__init__(log_rate.shape, torch.Size(), validate_args=validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log mass, nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        log_rate, x = self.log_rate.double(), value.double()
+        mass = x * log_rate - log_rate.exp() - torch.lgamma(x + 1)
+        return mass.to(torch.promote_types(self.log_rate.dtype, value.dtype))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Counts."""
+        with torch.no_grad():
+            return torch.poisson(self.mean.expand(self._extended_shape(sample_shape)))
+
+    @property
+    def mean(self) -> Tensor:
+        """The rate."""
+        return self.log_rate.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        """The rate as well."""
+        return self.mean
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> PoissonCounts:
+        """The same over more data."""
+        return PoissonCounts(self.log_rate.expand(batch_shape), self._validate_args)
+
+
+class NegativeBinomialCounts(dist.TorchDistribution):
+    """Counts with mean m and variance m + m^2 / r: a Poisson whose rate is Gamma-distributed.
+
+    Args:
+        log_mean: log m, [*batch].
+        log_dispersion: log r, which broadcasts to it.
+    """
+
+    arg_constraints = {  # noqa: RUF012  (torch's protocol)
+        "log_mean": constraints.real,
+        "log_dispersion": constraints.real,
+    }
+    support = constraints.nonnegative_integer
+
+    def __init__(self, log_mean: Tensor, log_dispersion: Tensor, validate_args: bool | None = None) -> None:
+        self.log_mean, self.log_dispersion = log_mean, log_dispersion
+        shape = torch.broadcast_shapes(log_mean.shape, log_dispersion.shape)
+        super().__init__(shape, torch.Size(), validate_args=validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log mass, nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        # log r keeps its shape: what depends on it alone is computed once, not for every datum.
+        log_mean, log_r, x = self.log_mean.double(), self.log_dispersion.double(), value.double()
+        r = log_r.exp()
+        gamma = (r + x - 0.5) * torch.log1p(x / r) + stirling_rest(r + x) - stirling_rest(r)
+        mean = x * log_mean - (r + x) * softplus(log_mean - log_r, threshold=40.0)
+        return (mean + gamma - x - torch.lgamma(x + 1)).to(torch.promote_types(self.log_mean.dtype, value.dtype))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Counts."""
+        with torch.no_grad():
+            shape = self._extended_shape(sample_shape)
+            r = self.log_dispersion.exp().expand(shape)
+            rate = torch._standard_gamma(r) * (self.log_mean - self.log_dispersion).exp()
+            return torch.poisson(rate)
+
+    @property
+    def mean(self) -> Tensor:
+        """m."""
+        return self.log_mean.exp().expand(self.batch_shape)
+
+    @property
+    def variance(self) -> Tensor:
+        """m + m^2 / r."""
+        return self.mean + (2 * self.log_mean - self.log_dispersion).exp()
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> NegativeBinomialCounts:
+        """The same over more data."""
+        return NegativeBinomialCounts(self.log_mean.expand(batch_shape), self.log_dispersion, self._validate_args)
+
+
+def stirling_rest(n: Tensor) -> Tensor:
+    """S(n) = log Gamma(n) - (n - 1/2) log n + n - 1/2 log 2 pi for n > 0, in double precision."""
+    large, small = n.clamp(min=SERIES_FROM), n.clamp(max=SERIES_FROM)
+    inverse = large.reciprocal()
+    square, series = inverse.square(), torch.full_like(n, STIRLING[-1])
+    for coefficient in STIRLING[-2::-1]:
+        series = series * square + coefficient
+    direct = torch.lgamma(small) - (small - 0.5) * small.log() + small - HALF_LOG_2PI
+    return torch.where(n < SERIES_FROM, direct, series * inverse)
