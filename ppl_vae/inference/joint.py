@@ -165,6 +165,9 @@ def simulate(model: Program, x: Any) -> Simulated:
         if is_factor(node):
             raise ModelError(f"site {name!r} is a factor: it weighs draws of the model, which cannot be drawn so")
         observed = (node["infer"] or {}).get("was_observed")
+        if observed and isinstance(node["fn"], dist.Delta):
+            # A reparametrised site is observed at what its model computes.
+            continue
         if not observed:
             require_plain(name, node["value"])
         (replicated if observed else latent)[name] = node["value"]

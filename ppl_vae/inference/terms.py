@@ -27,6 +27,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.auxiliary import require_accounted
 from ppl_vae.inference.densities import log_density
 from ppl_vae.inference.draws import carried
 from ppl_vae.inference.labels import check_labels
@@ -90,9 +91,9 @@ class Observation:
     mask: Tensor | bool | None = None
 
     @property
-    def is_factor(self) -> bool:
-        """Whether it is a ``pyro.factor``: a density without a value."""
-        return isinstance(self.p, dist.Unit)
+    def is_data(self) -> bool:
+        """Whether it holds data that the model can draw: no ``pyro.factor``, and no value computed from latents."""
+        return not isinstance(self.p, dist.Unit | dist.Delta)
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,9 @@ class Terms:
         """log q(z_nk | x_n), summed over sites: [K, N], nats. Under gradient="path" its parameters are stopped.
 
         Raises:
-            ModelError: a site's guide is a point mass or has no density elsewhere; the site is named.
+            ModelError: the guide draws a site that the model has not; or a site's guide is a point mass or has no density elsewhere; the site is named.
         """
+        require_accounted(self.sites)
         return self._total([self._per_datum(s, _log_guide(s)) for s in self.sites.values()])
 
     @cached_property
@@ -143,6 +145,7 @@ class Terms:
         Raises:
             ModelError: a site's distribution has no closed-form entropy; the site is named.
         """
+        require_accounted(self.sites)
         return self._total([self._per_datum(s, _entropy(s)) for s in self.sites.values()])
 
     @property
@@ -166,6 +169,7 @@ class Terms:
         """
         if site is not None:
             return self.kl_weight * self._site_kl(self.sites[site])
+        require_accounted(self.sites)
         for each in self.sites.values():
             _require_prior(each)
         self._require_same_order()
