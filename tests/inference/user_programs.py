@@ -486,6 +486,8 @@ def auto(kind, program, x, **options):
 
 
 def by_hand(log_density):
+    """z = exp(a), whose log volume is a."""
+
     def ours(x):
         slope = pyro.param("slope", torch.tensor(0.2))
         with pyro.plate("data", len(x)):
@@ -588,6 +590,15 @@ def masked(of_latent, of_data, in_guide=None):
             guide(x)
 
     return lambda: (theirs, ours)
+
+
+def masked_distribution():
+    def theirs(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0).mask(HALF), obs=x)
+
+    return theirs, guide
 
 
 ALL = torch.ones(N, dtype=torch.bool)
@@ -826,9 +837,10 @@ PROGRAMS = {
     ),
     "scaled on one side": Row(scaled(4.0, 1.0), X, refused=refused("site 'z' is scaled by 1.0 in the guide")),
     "masked data": Row(masked(ALL, HALF), X, half_evidence),
+    "masked distribution": Row(masked_distribution, X, half_evidence),
     "masked rows": Row(masked(HALF, HALF), X, half_evidence),
     "masked latent": Row(
-        masked(HALF, ALL), X, refused=refused("site 'z' is masked for data whose 'x' is not", *set(EVERYTHING) - {"fit"})
+        masked(HALF, ALL), X, refused=refused("site 'z' is masked for data whose 'x' is not")
     ),
     "masked on one side": Row(masked(ALL, HALF, HALF), X, refused=refused("site 'z' is masked otherwise")),
     "obs_mask": Row(partly_observed, X, half_evidence),
