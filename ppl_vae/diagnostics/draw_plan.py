@@ -32,7 +32,7 @@ class DrawPlan:
         num_replicates: P of them also give a replicate of the data; as many are drawn from the prior.
         latent: event shape and dtype of every latent site of the guide.
         prior: the same of the sites that have a prior.
-        observed: the same of the observed sites, without those of ``pyro.factor``, which have no value.
+        observed: the same of the observed sites, without those of ``pyro.factor``, which have no value, and computed ones.
         replicated: the same of their replicates; empty where the model draws no data of their kind.
         why_not: why it draws none.
     """
@@ -70,7 +70,7 @@ def plan_draws(
     replicates, limit = whole("num_predictive", num_replicates), whole("memory_limit", memory_limit)
     latent = {name: _layout(site.value[0, 0]) for name, site in terms.sites.items()}
     prior = {name: latent[name] for name, site in terms.sites.items() if site.p is not None}
-    observations = {name: each for name, each in terms.observations.items() if not each.is_factor}
+    observations = {name: each for name, each in terms.observations.items() if each.is_data}
     observed = {name: _layout(_batched(each)[0]) for name, each in observations.items()}
     replicated, why_not = _replicated(terms, x)
     per_sample = len(x) * (_bytes(latent) + DENSITY_BYTES)
@@ -109,7 +109,7 @@ def _replicated(terms: Terms, x: Tensor) -> tuple[Layout, str]:
     try:
         require_drawable(terms, x)
         with torch.no_grad():
-            drawn = {name: each.p.sample() for name, each in terms.observations.items() if not each.is_factor}
+            drawn = {name: each.p.sample() for name, each in terms.observations.items() if each.is_data}
     except DataError as error:
         return {}, str(error)
     except NotImplementedError:

@@ -21,7 +21,7 @@ def require_drawable(terms: Terms, x: Tensor) -> None:
     """
     for name, observation in terms.observations.items():
         support = _support(observation.p)
-        if support is None or not support.is_discrete or observation.is_factor:
+        if support is None or not support.is_discrete or not observation.is_data:
             continue
         values = x
         if x.isnan().any():

@@ -95,7 +95,7 @@ def _population(model: Program, rows: Tensor, number: int) -> Tensor:
 
 def _local(model: Program, guide: Program, rows: Tensor, number: int) -> Tensor:
     found = run_terms(model, guide, (rows,), {}, number).observations
-    (observation,) = (each for each in found.values() if not each.is_factor)
+    (observation,) = (each for each in found.values() if each.is_data)
     return observation.p.sample().reshape(number, *rows.shape)
 
 

@@ -37,14 +37,11 @@ def is_transform(q: Any) -> bool:
 
 
 def transforms_of(guide: Mapping[str, Any], latent: Mapping[str, Any]) -> frozenset[str]:
-    """The Delta sites that are transforms of a guide's auxiliary draws; none where it has no auxiliary site.
+    """The Delta sites that are transforms of a guide's auxiliary draws; none where they are no change of variables.
 
     Args:
         guide: trace nodes of the guide's sites.
         latent: trace nodes of the model's latent sites.
-
-    Raises:
-        ModelError: an auxiliary site that no Delta site can stand for; it is named.
     """
     auxiliary = {name: node for name, node in guide.items() if name not in latent}
     if not auxiliary:
@@ -56,17 +53,27 @@ def transforms_of(guide: Mapping[str, Any], latent: Mapping[str, Any]) -> frozen
     ]
     taken = sum(_coordinates(node) for node in auxiliary.values())
     given = sum(_free_coordinates(guide[name], latent[name]["fn"]) for name in found)
-    if not found or taken != given or any(is_transform(node["fn"]) for node in auxiliary.values()):
-        raise ModelError(_refusal(next(iter(auxiliary))))
-    return frozenset(found)
+    exact = taken == given and not any(is_transform(node["fn"]) for node in auxiliary.values())
+    return frozenset(found if exact else ())
 
 
-def _refusal(site: str) -> str:
-    return (
-        f"site {site!r} is in the guide but not in the model, so that its entropy would be counted as if it were a "
-        f"bound's: give the model a site {site!r} with a reverse model r({site} | x, z), integrate it out, or make "
-        "the latent a Delta(value, log_density=...) that transforms it"
-    )
+def require_accounted(sites: Mapping[str, Any]) -> None:
+    """Refuse densities of a guide that draws more than the model has, but for the sake of a change of variables.
+
+    Args:
+        sites: of Terms, by name.
+
+    Raises:
+        ModelError: the auxiliary site is named.
+    """
+    auxiliary = [name for name, site in sites.items() if site.p is None]
+    if auxiliary and not any(site.transforms for site in sites.values()):
+        site = auxiliary[0]
+        raise ModelError(
+            f"site {site!r} is in the guide but not in the model, so that its entropy would be counted as if it were "
+            f"a bound's: give the model a site {site!r} with a reverse model r({site} | x, z), integrate it out, or "
+            "make the latent a Delta(value, log_density=...) that transforms it"
+        )
 
 
 def _coordinates(node: Any) -> int:
@@ -110,11 +117,11 @@ def require_change_of_variables(
         ModelError: they differ, or the transform takes fewer dimensions than were drawn; a site is named.
     """
     auxiliary = [name for name, site in sites.items() if site.p is None]
-    if not auxiliary:
+    if not any(site.transforms for site in sites.values()):
         return
     with torch.enable_grad(), poutine.block(), _Leaves(frozenset(auxiliary)) as drawn:
         nodes = poutine.trace(guide).get_trace(*args, **kwargs).nodes
-        deltas = [name for name, site in sites.items() if site.p is not None and is_transform(site.q)]
+        deltas = [name for name, site in sites.items() if site.transforms]
         size = sum(_coordinates(nodes[name]) for name in auxiliary)
         if size > MOST_COORDINATES:
             return

@@ -22,6 +22,7 @@ from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.draws import require_plain
 from ppl_vae.inference.pair import HANDLED, Program, is_factor, run_model, run_program, sample_nodes
 from ppl_vae.inference.plates import WholePlates, data_plate, one_line_refusals
+from ppl_vae.inference.scales import unmasked
 from ppl_vae.inference.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.terms import Observation, Terms, per_datum, run_terms
 
@@ -170,6 +171,9 @@ def simulate(model: Program, x: Any) -> Simulated:
         if is_factor(node):
             raise ModelError(f"site {name!r} is a factor: it weighs draws of the model, which cannot be drawn so")
         observed = (node["infer"] or {}).get("was_observed")
+        if observed and isinstance(unmasked(node["fn"]), dist.Delta):
+            # A reparametrised site is observed at what its model computes.
+            continue
         if not observed:
             require_plain(name, node["value"])
         (replicated if observed else latent)[name] = node["value"]

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair import Program, owner
 from ppl_vae.inference.validity import require_densities
+from ppl_vae.inference.site_shapes import require_data_rows
 from ppl_vae.inference.terms import Gradient, Terms, admit, check_data, run_terms
 
 
@@ -110,15 +111,10 @@ class Objective(pyro.infer.ELBO, nn.Module):
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Minus the sum over the data: a scalar with gradients. The first batch of a pair is judged by value."""
-        # A bound method is made anew at every look; what it is bound to stays.
-        met = owner(model) or getattr(model, "__self__", model)
-        first = met not in self._judged
-        if first and args:
+        if args and self._is_new(model):
             check_data(model, *args, **kwargs)
         terms = self.run(model, guide, *args, **kwargs)
-        if first:
-            require_densities(model, guide, args, kwargs, terms)
-            self._judged.add(met)
+        self._judge_once(model, guide, args, kwargs, terms)
         return self.forward(terms) * (terms.log_likelihood.shape[1] * terms.data_scale)
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
@@ -132,6 +128,18 @@ class Objective(pyro.infer.ELBO, nn.Module):
         if loss.requires_grad:
             loss.backward()
         return loss.item()
+
+    def _is_new(self, model: Program) -> bool:
+        # A bound method is made anew at every look; what it is bound to stays.
+        return (owner(model) or getattr(model, "__self__", model)) not in self._judged
+
+    def _judge_once(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Terms
+    ) -> None:
+        """Refuse what is no density in the first batch of a pair."""
+        if self._is_new(model):
+            require_densities(model, guide, args, kwargs, terms)
+            self._judged.add(owner(model) or getattr(model, "__self__", model))
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
         # Pyro's base class asks for it; ours works on Terms and never calls it.
@@ -178,11 +186,17 @@ class Estimator(Objective):
     def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor:
         """The bound for every datum: [N], nats, higher is better. Gradients flow.
 
+        As the loss is, it is multiplied by a ``poutine.scale`` in the user's programs; ``evaluate`` is not.
+
         Raises:
             ModelError: the pair is refused; the site is named.
             DataError: the model's likelihood has no density for some value of x.
         """
-        return self.bound(self.run(model, guide, admit(model, x, *args, **kwargs), *args, **kwargs))
+        given = admit(model, x, *args, **kwargs), *args
+        terms = self.run(model, guide, *given, **kwargs)
+        self._judge_once(model, guide, given, kwargs, terms)
+        require_data_rows(terms.log_likelihood.shape[1], x)
+        return self.bound(terms)
 
     @property
     def estimator(self) -> Estimator:

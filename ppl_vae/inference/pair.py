@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import ModelError, PplVaeError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.auxiliary import transforms_of
 from ppl_vae.inference.draws import carried
@@ -108,6 +108,22 @@ def run_pair(
         ModelError: the pair is refused; the site is named.
     """
     num_particles = whole("num_particles", num_particles)
+    with _one_draw_explains(
+        num_particles, lambda: run_pair(model, guide, args, kwargs, 1, gradient, None, every_datum)
+    ):
+        return _run_pair(model, guide, args, kwargs, num_particles, gradient, draw_handler, every_datum)
+
+
+def _run_pair(
+    model: Program,
+    guide: Program,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    num_particles: int,
+    gradient: str,
+    draw_handler: Messenger | None,
+    every_datum: bool,
+) -> PairRun:
     x = args[0] if every_datum and args else None
     # Where a handler is listening, as SVI's is, our own models show it their parameters.
     with contextlib.nullcontext() if am_i_wrapped() else unregistered(), one_line_refusals(), WholePlates(x):
@@ -153,13 +169,35 @@ def run_program(
 ) -> tuple[dict[str, Node], int]:
     """Run one program alone: the trace nodes of its sample sites, and N."""
     registration = contextlib.nullcontext() if am_i_wrapped() else unregistered()
-    with registration, one_line_refusals(), WholePlates(args[0]), values, particles(num_particles):
+    alone = _one_draw_explains(num_particles, lambda: poutine.trace(program).get_trace(*args))
+    with alone, registration, one_line_refusals(), WholePlates(args[0]), values, particles(num_particles):
         trace = poutine.trace(program).get_trace(*args)
     nodes = sample_nodes(trace)
     num_data, _ = data_plate(nodes)
     require_data_rows(num_data, args[0])
     require_shapes(nodes, num_particles, num_data)
     return nodes, num_data
+
+
+@contextlib.contextmanager
+def _one_draw_explains(num_particles: int, run: Callable[[], Any]) -> Iterator[None]:
+    """Where programs break under several particles, the refusal of a run with one, or that it was their number.
+
+    Raises:
+        ModelError: in the place of what the programs raised.
+    """
+    try:
+        yield
+    except PplVaeError:
+        raise
+    except Exception as error:
+        if num_particles == 1:
+            raise
+        run()
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(
+            f"the programs run with one draw a datum and break with {num_particles} in a plate at dim -2: {reason}"
+        ) from error
 
 
 class _Detached(Messenger):

@@ -14,6 +14,12 @@ from ppl_vae.errors import ModelError, PplVaeError
 from ppl_vae.inference.site_shapes import plate_refusal
 
 PARTICLES = "_ppl_vae_particles"
+EACH_DATUM = (
+    "Programs that hold a number for each of their data take all of them at once: fit with batch_size of all data; "
+    "functions that cut data, or simulate others, cannot run them"
+)
+# In torch's complaints about shapes.
+MISFITS = ("must match", "shape mismatch", "broadcast", "is invalid for input of size")
 
 
 def particles(number: int) -> contextlib.AbstractContextManager[Any]:
@@ -54,13 +60,15 @@ def one_line_refusals() -> Iterator[None]:
     except ValueError as error:
         complaint = str(error).partition("\n")[0]
         if "Shape mismatch inside plate" in complaint:
-            raise ModelError(
-                f"{complaint}; is an .to_event() missing? Programs that hold a number for each of their data take "
-                "all of them at once: fit with batch_size of all data, and functions that cut data cannot run them"
-            ) from error
+            raise ModelError(f"{complaint}; is an .to_event() missing? {EACH_DATUM}") from error
         if "collide at dim" in complaint:
             raise ModelError(f"{complaint}; every site needs one data plate at dim -1 and no other") from error
         raise
+    except (RuntimeError, IndexError) as error:
+        complaint = str(error).strip().partition("\n")[0]
+        if isinstance(error, RuntimeError) and not any(words in complaint for words in MISFITS):
+            raise
+        raise ModelError(f"the programs' tensors do not fit these data: {complaint}. {EACH_DATUM}") from error
 
 
 def data_plate(nodes: Mapping[str, Any]) -> tuple[int, float]:

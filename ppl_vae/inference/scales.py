@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pyro import distributions as dist
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
@@ -30,7 +31,7 @@ def own_scales(
                 f"site {name!r} is scaled by {own_scale(node)} in the guide but by {scales[name]} in the model; "
                 "scale both alike, or leave the scaling out and use an objective such as inf.Beta"
             )
-        if name in latent and not _same_mask(node["mask"], latent[name]["mask"]):
+        if name in latent and not _same_mask(_mask_of(node), _mask_of(latent[name])):
             raise ModelError(f"site {name!r} is masked otherwise in the guide than in the model; mask both alike")
     return scales
 
@@ -77,15 +78,35 @@ def require_bound(sites: Mapping[str, Any], observations: Mapping[str, Any], sha
     for name, site in sites.items():
         # Pyro's obs_mask makes a latent site of the missing values, which is masked where they are not missing.
         counterpart = name.removesuffix("_unobserved") + "_observed"
-        if site.mask is None or counterpart in observations:
+        mask = full_mask(site.q, site.mask)
+        if mask is None or counterpart in observations:
             continue
-        kept = _filled(site.mask, shape)
+        kept = _filled(mask, shape)
         for other, observation in observations.items():
-            if bool((_filled(observation.mask, shape) & ~kept.to(observation.value.device)).any()):
+            if not observation.is_data:
+                continue
+            if bool((_filled(full_mask(observation.p, observation.mask), shape) & ~kept.to(observation.value.device)).any()):
                 raise ModelError(
                     f"site {name!r} is masked for data whose {other!r} is not: without its divergence from the prior "
                     "no number is a bound on log p(x); mask both alike"
                 )
+
+
+def full_mask(p: Any, mask: Any) -> Any:
+    """What is left of a site's densities: the mask of its handlers, and that of ``p.mask(...)`` itself."""
+    own = p._mask if isinstance(p, dist.MaskedDistribution) else None
+    if own is None or mask is None:
+        return mask if own is None else own
+    return torch.as_tensor(own) & torch.as_tensor(mask)
+
+
+def unmasked(p: Any) -> Any:
+    """The distribution under ``p.mask(...)``."""
+    return unmasked(p.base_dist) if isinstance(p, dist.MaskedDistribution) else p
+
+
+def _mask_of(node: Any) -> Any:
+    return full_mask(node["fn"], node["mask"])
 
 
 def _filled(mask: Any, shape: torch.Size) -> Tensor:

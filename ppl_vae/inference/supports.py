@@ -17,6 +17,7 @@ from torch.distributions import Independent, constraints
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.draws import kept_on
 from ppl_vae.inference.point_mass import is_flat, is_point
+from ppl_vae.inference.scales import full_mask
 
 # As simple constraints are called in torch; others by their class.
 NAMES = {
@@ -106,9 +107,9 @@ def require_data_in_support(observations: Mapping[str, Any]) -> None:
     """
     for name, observation in observations.items():
         support = support_of(observation.p)
-        if support is None or not isinstance(observation.value, Tensor):
+        if support is None or not observation.is_data:
             continue
-        if _holds_outside(support, observation.value, observation.p, observation.mask):
+        if _holds_outside(support, observation.value, observation.p, full_mask(observation.p, observation.mask)):
             kind = type(_base(observation.p)).__name__
             raise DataError(
                 f"site {name!r}: the data hold values outside the support of its {kind} ({name_of(support)}), "

@@ -27,13 +27,14 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.auxiliary import require_accounted
 from ppl_vae.inference.densities import log_density
 from ppl_vae.inference.draws import carried
 from ppl_vae.inference.labels import check_labels
 from ppl_vae.inference.pair import PairRun, run_pair
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.point_mass import is_flat, is_point, log_prior, require_density
-from ppl_vae.inference.scales import is_scaled
+from ppl_vae.inference.scales import is_scaled, unmasked
 from ppl_vae.inference.stopped import StoppedDensity
 from ppl_vae.inference.validity import require_valid
 from ppl_vae.kl import coordinate_kl, kl_divergence
@@ -90,9 +91,9 @@ class Observation:
     mask: Tensor | bool | None = None
 
     @property
-    def is_factor(self) -> bool:
-        """Whether it is a ``pyro.factor``: a density without a value."""
-        return isinstance(self.p, dist.Unit)
+    def is_data(self) -> bool:
+        """Whether it holds data that the model can draw: no ``pyro.factor``, and no value computed from latents."""
+        return not isinstance(unmasked(self.p), dist.Unit | dist.Delta)
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,9 @@ class Terms:
         """log q(z_nk | x_n), summed over sites: [K, N], nats. Under gradient="path" its parameters are stopped.
 
         Raises:
-            ModelError: a site's guide is a point mass or has no density elsewhere; the site is named.
+            ModelError: the guide draws a site that the model has not; or a site's guide is a point mass or has no density elsewhere; the site is named.
         """
+        require_accounted(self.sites)
         return self._total([self._per_datum(s, _log_guide(s)) for s in self.sites.values()])
 
     @cached_property
@@ -143,6 +145,7 @@ class Terms:
         Raises:
             ModelError: a site's distribution has no closed-form entropy; the site is named.
         """
+        require_accounted(self.sites)
         return self._total([self._per_datum(s, _entropy(s)) for s in self.sites.values()])
 
     @property
@@ -166,6 +169,7 @@ class Terms:
         """
         if site is not None:
             return self.kl_weight * self._site_kl(self.sites[site])
+        require_accounted(self.sites)
         for each in self.sites.values():
             _require_prior(each)
         self._require_same_order()
@@ -243,8 +247,10 @@ def _log_prior(site: Site) -> Tensor:
 
 
 def _log_guide(site: Site) -> Tensor:
-    if not site.transforms:
-        require_density(site.name, site.q, site.p)
+    if site.transforms:
+        stopped = getattr(site.q_stopped, "q", site.q_stopped)
+        return torch.as_tensor((site.q if stopped is None else stopped).log_density)
+    require_density(site.name, site.q, site.p)
     # Under "path" the derivative through the draws is reweighted together with the model's, so the density
     # is taken at the value that the model reads; else at the guide's own draw.
     try:
@@ -279,17 +285,17 @@ def per_datum(
     Raises:
         ModelError: its batch shape does not broadcast to [K, N].
     """
-    if mask is not None:
-        density = torch.where(torch.as_tensor(mask, device=density.device), density, 0.0)
-    if not (isinstance(scale, float) and scale == 1.0):
-        density = density * scale
     try:
+        if mask is not None:
+            density = torch.where(torch.as_tensor(mask, device=density.device), density, 0.0)
+        if not (isinstance(scale, float) and scale == 1.0):
+            density = density * scale
         return density.expand(shape)
     except RuntimeError:
         raise ModelError(
             f"site {name!r} has a density of shape {list(density.shape)} where [K, N] = {list(shape)} "
             "was expected; "
-            "is an .to_event() missing, or the data plate?"
+            "is an .to_event() missing, or the data plate, or has a scale or a mask another shape?"
         ) from None
 
 

@@ -30,6 +30,7 @@ from ppl_vae.inference.annealing.supports import (
 from ppl_vae.inference.draws import require_plain
 from ppl_vae.inference.joint import log_joint, terms_at
 from ppl_vae.inference.pair import Program, run_model
+from ppl_vae.inference.scales import require_bound
 from ppl_vae.inference.supports import require_data_in_support
 from ppl_vae.inference.terms import Observation, Site, per_datum, run_terms
 
@@ -138,13 +139,22 @@ class LatentPath:
 
 
 def _prior_run(model: Program, x: Tensor, num_chains: int) -> dict[str, Any]:
-    latent, observed, _ = run_model(model, (x,), num_chains, Messenger())
+    try:
+        latent, observed, num_data = run_model(model, (x,), num_chains, Messenger())
+    except NotImplementedError as error:
+        raise ModelError("the prior cannot be drawn from: one of its distributions has no sample method") from error
     if not latent:
         raise ModelError("the model has no latent site")
     for name, node in latent.items():
         require_plain(name, node["value"])
+    observations = {name: Observation(n["value"], n["fn"], n["mask"]) for name, n in observed.items()}
     if not hasattr(model, "check_data"):
-        require_data_in_support({name: Observation(n["value"], n["fn"], n["mask"]) for name, n in observed.items()})
+        require_data_in_support(observations)
+    require_bound(
+        {name: Site(name, n["value"], n["value"], n["fn"], n["fn"], mask=n["mask"]) for name, n in latent.items()},
+        observations,
+        torch.Size((num_chains, num_data)),
+    )
     return latent
 
 

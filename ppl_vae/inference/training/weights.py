@@ -19,7 +19,7 @@ from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program, owner
 from ppl_vae.inference.site_shapes import require_data_rows
 from ppl_vae.inference.stopped import leaves_of
-from ppl_vae.inference.validity import require_densities
+from ppl_vae.inference.validity import require_valid
 from ppl_vae.registration import unregistered
 
 
@@ -98,7 +98,7 @@ def collect_weights(model: Program, guide: Program, objective: Objective, *batch
     with unregistered(), evaluation_mode(model, guide), poutine.trace(param_only=True) as capture:
         terms = objective.run(model, guide, *batch)
     require_data_rows(terms.log_likelihood.shape[1], batch[0])
-    require_densities(model, guide, batch, {}, terms)
+    require_valid(model, guide, batch, {}, terms)
     store = {name: _leaf(name, node) for name, node in capture.trace.nodes.items() if node["type"] == "param"}
     own = {id(p) for module in modules.values() if module is not None for p in module.parameters()}
     weights = Weights(
