@@ -26,7 +26,7 @@ from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.discrete import Enumeration
 from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.estimators import get_elbo, list_estimators
-from ppl_vae.inference.evaluation import evaluation_mode
+from ppl_vae.inference.evaluation_mode import evaluation_mode
 from ppl_vae.inference.labels import needs_labels
 from ppl_vae.inference.laboratory.reference import Reference, reference
 from ppl_vae.inference.laboratory.repeats import GradientMoments, Repeated, repeat

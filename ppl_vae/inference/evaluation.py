@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ppl_vae.display import card, with_error
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.evaluation_mode import evaluation_mode
 from ppl_vae.inference.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.labels import Batch, with_labels
-from ppl_vae.inference.pair import Program, owner, split_pair
+from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.terms import Terms, check_data, run_terms
 from ppl_vae.randomness import derived_seed, seeded
@@ -147,20 +148,3 @@ def evaluating(*programs: Program, seed: int, device: torch.device) -> Iterator[
         evaluation_mode(*programs),
     ):
         yield
-
-
-class evaluation_mode:  # noqa: N801  (a context manager, named as torch's own no_grad)
-    """Modules in evaluation mode inside, as they were outside."""
-
-    def __init__(self, *programs: Program) -> None:
-        owners = [m for m in map(owner, programs) if m is not None]
-        self.modules = {id(m): m for top in owners for m in top.modules()}.values()
-
-    def __enter__(self) -> None:
-        self.before = [(m, m.training) for m in self.modules]
-        for module in self.modules:
-            module.training = False
-
-    def __exit__(self, *_: object) -> None:
-        for module, training in self.before:
-            module.training = training

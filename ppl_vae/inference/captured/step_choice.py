@@ -13,11 +13,11 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from ppl_vae.inference.capture import CompiledStepper, TracedStepper, compiled_stepper, undone
+from ppl_vae.inference.capture import TracedStepper, compiled_stepper, undone
 from ppl_vae.inference.captured.adam import captured_adam
+from ppl_vae.inference.captured.agreement import require_same_gradients, require_same_terms, what_moves
 from ppl_vae.inference.captured.cuda_graphs import cuda_graph_stepper
 from ppl_vae.inference.captured.inductor import missing_compiler
 from ppl_vae.inference.labels import Batch
@@ -29,8 +29,6 @@ MODES = ("eager", "traced", "compiled")
 SECONDS_TO_TRACE, SECONDS_TO_COMPILE = 2.0, 30.0
 # What a step gains by each: a part for Python, and one for the work of the step, per floating-point operation.
 SECONDS_SAVED, SECONDS_SAVED_PER_FLOP = 0.5e-3, 1e-12
-# How far a captured step's terms may be from an eager one's: rounding, which exp and log enlarge, and no more.
-TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,12 @@ def _captured(
     traced = TracedStepper(eager, buffers)
     if not isinstance(batches, IndexedBatches):
         return eager, _instead("eager", choice, "the batches are the user's own", insists)
+    try:
+        moving = what_moves(eager, buffers, batches)
+    except Exception as error:
+        return eager, _instead("eager", choice, _words(error), insists)
+    if moving is not None:
+        return eager, _instead("eager", choice, moving, True)
     reason = None
     if choice.mode == "compiled":
         try:
@@ -104,7 +108,7 @@ def _captured(
         except Exception as error:
             reason = _words(error)
     try:
-        _require_agreement(traced, batches)
+        require_same_gradients(traced, batches)
     except Exception as error:
         return eager, _instead("eager", choice, _words(error), insists)
     return traced, choice if reason is None else _instead("traced", choice, reason, insists)
@@ -118,61 +122,19 @@ def _compiled(traced: TracedStepper, batches: IndexedBatches, choice: Choice) ->
     adam = captured_adam(traced.eager.optimizer, traced.trained(next(iter(batches))))
     if adam is None:
         compiled_gradients = TracedStepper(traced.eager, traced.buffers, compiles=True)
-        _require_agreement(compiled_gradients, batches)
+        require_same_gradients(compiled_gradients, batches)
         return compiled_gradients, choice
     steps = compiled_stepper(traced, adam, batches) if on_cpu else cuda_graph_stepper(traced, adam, batches)
-    _require_same_terms(steps, batches)
+    require_same_terms(steps, batches)
     return steps, Choice(choice.mode, choice.reason, steps.times)
-
-
-def _require_agreement(captured: TracedStepper, batches: IndexedBatches) -> None:
-    """Refuse a graph that gives other numbers than the programs do, on two batches and steps of the same draws."""
-    eager = captured.eager
-    for step, (_, batch) in enumerate(zip(range(2), batches, strict=False)):
-        now = torch.full((), step, device=batches.x.device)
-        found = []
-        for way in (eager.gradients, captured.replay_for(batch)):
-            with undone([*eager.parameters, *captured.buffers]):
-                found.append([t for t in way(batch, now) if t is not None])
-        for ours, theirs in zip(*found, strict=True):
-            _require_close(ours, theirs)
-
-
-def _require_same_terms(steps: CompiledStepper, batches: IndexedBatches) -> None:
-    """Refuse machine code whose terms, before and after an update, are others than the programs' own."""
-    whole = [indices for indices in batches.indices if len(indices) == steps.batch_size]
-    count = min(2, len(whole)) if steps.times == 1 else steps.times
-    with undone(steps.kept):
-        rates = steps.rates(0, count).to(batches.x.device)
-        expected = [
-            steps.step(batches.x, whole[i], torch.full((), i, device=batches.x.device), rates[i])
-            for i in range(count)
-        ]
-        buffers = [buffer.clone() for buffer in steps.traced.buffers]
-    with undone(steps.kept):
-        found = [rows for _, rows in steps.take(batches, count, 0)]
-        for ours, theirs in zip(steps.traced.buffers, buffers, strict=True):
-            _require_close(ours, theirs)
-    _require_close(torch.cat(found), torch.stack(expected))
-
-
-def _require_close(found: Tensor, expected: Tensor) -> None:
-    if not found.numel():
-        return
-    found, expected = found.double(), expected.double()
-    error, scale = (found - expected).abs().max(), expected.abs().max()
-    if not error <= TOLERANCE * (1 + scale):
-        raise RuntimeError(
-            f"the captured step's numbers differ by {error:.2g} from the eager one's: the programs do something "
-            "that is not tensor work, or that differs from call to call"
-        )
 
 
 def _words(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _instead(mode: str, choice: Choice, reason: str, insists: bool) -> Choice:
-    if insists:
-        warnings.warn(f"compile=True: the steps are {mode}, not {choice.mode}: {reason}", stacklevel=5)
+def _instead(mode: str, choice: Choice, reason: str, warns: bool) -> Choice:
+    if warns:
+        asked = choice.reason if choice.reason == "compile=True" else "compile='auto'"
+        warnings.warn(f"{asked}: the steps are {mode}, not {choice.mode}: {reason}", stacklevel=5)
     return Choice(mode, f"{choice.mode} was wanted, but {reason}")

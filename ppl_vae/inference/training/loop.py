@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ import pandas as pd
 from torch import Tensor, nn
 
 from ppl_vae.errors import CheckpointError, ConvergenceError
+from ppl_vae.inference.capture import CompiledStepper, TracedStepper
+from ppl_vae.inference.captured.agreement import STEPS_BETWEEN, drifted
 from ppl_vae.inference.captured.step_choice import captured, choose
 from ppl_vae.inference.evaluation import evaluate
 from ppl_vae.inference.labels import Batch
@@ -50,13 +53,15 @@ def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: 
         ConvergenceError: a number stopped being finite.
         FitInterrupted: by Ctrl-C; it holds the history.
     """
-    written_at = time.monotonic()
+    written_at, compared_at = time.monotonic(), state.step
     with Interruptions(terminate=folder.path is not None) as interruptions:
         while state.epoch < run.settings.epochs and not state.selection.exhausted(state.epoch):
             # Where nothing is written, the weights alone will do.
             before = state.tree() if folder.path is not None else {"weights": state.weights.state()}
             try:
                 interruptions.deliver()
+                if state.step - compared_at >= STEPS_BETWEEN:
+                    steps, compared_at = _as_the_programs(run, state, steps, compared_at), state.step
                 row = _epoch(run, state, steps, bar, interruptions)
             except BaseException as error:
                 _go_back(run, state, before, folder)
@@ -73,9 +78,28 @@ def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: 
             if time.monotonic() - written_at > SECONDS_BETWEEN_CHECKPOINTS:
                 _write(run, state, folder)
                 written_at = time.monotonic()
+        if state.step - compared_at >= STEPS_BETWEEN:
+            _as_the_programs(run, state, steps, compared_at)
         _write(run, state, folder)
         # What arrives from here on is delivered when all this is done.
         rest(run, state)
+
+
+def _as_the_programs(run: Run, state: TrainingState, steps: Steps, compared_at: int) -> Steps:
+    """The same steps while a captured one is still what the programs do; eager ones, and a warning, from then on."""
+    if not isinstance(steps, CompiledStepper | TracedStepper):
+        return steps
+    state.weights.train()
+    batches = run.data.epoch(state.epoch + 1, run.batch_size, run.seed)
+    assert isinstance(batches, IndexedBatches)
+    reason = drifted(steps, batches, state.step)
+    if reason is None:
+        return steps
+    mode = run.manifest["compile"]
+    words = f"the steps are eager from epoch {state.epoch + 1} on, not {mode} as since step {compared_at}: {reason}"
+    warnings.warn(words, stacklevel=4)
+    run.manifest.update(compile="eager", compile_reason=words, steps_per_call=1)
+    return steps.traced.eager if isinstance(steps, CompiledStepper) else steps.eager
 
 
 def rest(run: Run, state: TrainingState) -> None:
@@ -103,7 +127,7 @@ def _go_back(run: Run, state: TrainingState, before: dict[str, Any], folder: Run
 
 
 def _interrupted(state: TrainingState, folder: RunFolder) -> FitInterrupted:
-    words = f"training was interrupted in epoch {state.epoch + 1}; the weights are back at the end of epoch {state.epoch}"
+    words = f"training was interrupted in epoch {state.epoch + 1}; the weights are those of epoch {state.epoch}"
     if folder.path is not None and state.epoch:
         words += f"; {folder.path} continues with resume=True"
     return FitInterrupted(words, pd.DataFrame(state.rows))

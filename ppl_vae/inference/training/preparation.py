@@ -13,7 +13,7 @@ from pyro.optim import PyroOptim
 from torch import nn
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.evaluation import evaluation_mode
+from ppl_vae.inference.evaluation_mode import evaluation_mode
 from ppl_vae.inference.labels import check_labels
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program, owner, split_pair

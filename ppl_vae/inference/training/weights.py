@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.evaluation import evaluation_mode
+from ppl_vae.inference.evaluation_mode import evaluation_mode
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program, owner
 from ppl_vae.inference.site_shapes import require_data_rows
@@ -30,10 +30,13 @@ class Weights:
     Attributes:
         modules: "model", "guide" and "objective", where they are nn.Modules (or methods of one).
         store: the user's own pyro.param sites by name: the unconstrained leaves in the global store.
+        networks: modules of none of those, which plain functions call: what ``pyro.module`` shows, and others in
+            closures. Their parameters are trained through the store; their buffers are kept here.
     """
 
     modules: Mapping[str, nn.Module]
-    store: Mapping[str, Tensor]
+    store: dict[str, Tensor]
+    networks: Sequence[nn.Module] = ()
 
     def parameters(self) -> list[Tensor]:
         """Every trainable leaf once."""
@@ -49,12 +52,12 @@ class Weights:
 
     def buffers(self) -> list[Tensor]:
         """Every buffer once, also those that ``state`` leaves out."""
-        found = [buffer for module in self.modules.values() for buffer in module.buffers()]
+        found = [buffer for module in (*self.modules.values(), *self.networks) for buffer in module.buffers()]
         return list({id(buffer): buffer for buffer in found}.values())
 
     def train(self, mode: bool = True) -> None:
-        """Put every module into training or evaluation mode."""
-        for module in self.modules.values():
+        """Put every module into training or evaluation mode; a frozen network keeps the mode it is in."""
+        for module in (*self.modules.values(), *self._trained_networks()):
             module.train(mode)
 
     def state(self) -> dict[str, Tensor]:
@@ -83,7 +86,15 @@ class Weights:
             for part, module in self.modules.items()
             for name, tensor in module.state_dict(keep_vars=True).items()
         }
+        for index, network in enumerate(self.networks):
+            named |= {f"network.{index}.{name}": buffer for name, buffer in network.named_buffers()}
         return named | {f"store.{name}": leaf for name, leaf in self.store.items()}
+
+    def _trained_networks(self) -> list[nn.Module]:
+        """Those with a parameter that is trained, and those with none, such as a dropout of its own."""
+        known = {id(leaf) for leaf in self.parameters()}
+        held = [(network, list(network.parameters())) for network in self.networks]
+        return [network for network, own in held if not own or any(id(leaf) in known for leaf in own)]
 
 
 def collect_weights(model: Program, guide: Program, objective: Objective, *batch: Tensor) -> Weights:
@@ -95,16 +106,17 @@ def collect_weights(model: Program, guide: Program, objective: Objective, *batch
             shows; or there is nothing to train.
     """
     modules = {"model": owner(model), "guide": owner(guide), "objective": objective}
-    with unregistered(), evaluation_mode(model, guide), poutine.trace(param_only=True) as capture:
+    resting = evaluation_mode(model, guide)
+    with unregistered(), resting, poutine.trace(param_only=True) as capture:
         terms = objective.run(model, guide, *batch)
     require_data_rows(terms.log_likelihood.shape[1], batch[0])
     require_valid(model, guide, batch, {}, terms)
     store = {name: _leaf(name, node) for name, node in capture.trace.nodes.items() if node["type"] == "param"}
-    own = {id(p) for module in modules.values() if module is not None for p in module.parameters()}
-    weights = Weights(
-        {part: module for part, module in modules.items() if module is not None},
-        {name: leaf for name, leaf in store.items() if id(leaf) not in own},
-    )
+    held = {part: module for part, module in modules.items() if module is not None}
+    own = {id(p) for module in held.values() for p in module.parameters()}
+    parts = {id(part) for module in held.values() for part in module.modules()}
+    networks = [module for module in resting.outermost() if id(module) not in parts]
+    weights = Weights(held, {name: leaf for name, leaf in store.items() if id(leaf) not in own}, networks)
     known = {id(leaf) for leaf in weights.parameters()}
     densities = [terms.log_likelihood]
     for name in ("log_prior", "log_guide"):

@@ -1,0 +1,141 @@
+"""What a program holds: the objects that Python code can reach from it, each once, with a name for messages.
+
+A program is a function, a method, an nn.Module or any callable. It holds its closure, its defaults, the globals that
+its code names, the object it is a method of, and what is in the attributes, lists and dicts of all those.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+# Beyond this many objects the rest is left out: somebody's whole application may hang on an attribute. So is what
+# is in collections larger than this, which are data and hold no programs.
+MOST, LARGEST = 20_000, 1_000
+# Libraries whose code keeps no state of the user's.
+_LIBRARIES = {"torch", "pyro", "numpy", "pandas", "scipy", "ppl_vae", *sys.stdlib_module_names} - {"__main__"}
+# Of those, the ones whose objects hold what a user put into them.
+_ENTERED = {"torch", "pyro", "ppl_vae"}
+
+
+def held_by(*roots: tuple[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every object that is reached from the named roots, breadth first; roots first."""
+    waiting, seen = deque(roots), set()
+    while waiting and len(seen) < MOST:
+        name, item = waiting.popleft()
+        if id(item) in seen or _is_plain(item):
+            continue
+        seen.add(id(item))
+        yield name, item
+        waiting.extend(parts_of(name, item))
+
+
+def modules_of(*programs: Any) -> list[nn.Module]:
+    """Every nn.Module that programs hold, each once; those that contain others come first."""
+    found = [item for _, item in held_by(*(("", program) for program in programs)) if isinstance(item, nn.Module)]
+    return list({id(part): part for module in found for part in module.modules()}.values())
+
+
+def parts_of(name: str, item: Any) -> list[tuple[str, Any]]:
+    """What an object holds itself, by name."""
+    if inspect.ismethod(item):
+        return [(_kind(item.__self__), item.__self__), (name, item.__func__)]
+    if isinstance(item, functools.partial):
+        return [(name, item.func), (name, list(item.args)), (name, item.keywords)]
+    if isinstance(item, types.FunctionType):
+        return _of_function(item) if is_users(item) else _closure(item)
+    if isinstance(item, dict | list | tuple | set | frozenset | deque):
+        pairs = item.items() if isinstance(item, dict) else enumerate(item)
+        return [(f"{name}[{key!r}]", value) for key, value in pairs] if len(item) <= LARGEST else []
+    if isinstance(item, property):
+        return [(name, getter) for getter in (item.fget,) if getter is not None]
+    if isinstance(item, staticmethod | classmethod):
+        return [(name, item.__func__)]
+    if isinstance(item, type):
+        return [(f"{item.__name__}.{key}", value) for key, value in vars(item).items()] if is_users(item) else []
+    return _of_instance(name, item)
+
+
+def attributes(item: Any) -> dict[str, Any]:
+    """The attributes of an instance, without what torch keeps of a module's own."""
+    found = dict(getattr(item, "__dict__", {}))
+    for cls in type(item).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            if slot not in ("__dict__", "__weakref__") and hasattr(item, slot):
+                found[slot] = getattr(item, slot)
+    if isinstance(item, nn.Module):
+        # What the optimiser moves, what has names of its own, and torch's bookkeeping.
+        own = {"_parameters", "_buffers", "_modules", "training"}
+        found = {key: value for key, value in found.items() if key not in own and "_hooks" not in key}
+    return found
+
+
+def globals_named(function: types.FunctionType) -> dict[str, Any]:
+    """The globals that a function's code, and the functions inside it, name."""
+    names, codes = set(), [function.__code__]
+    while codes:
+        code = codes.pop()
+        names |= set(code.co_names)
+        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return {name: function.__globals__[name] for name in sorted(names) if name in function.__globals__}
+
+
+def is_users(item: Any) -> bool:
+    """Whether a function or class is somebody's own, not a library's."""
+    return str(getattr(item, "__module__", None) or "builtins").partition(".")[0] not in _LIBRARIES
+
+
+def _of_function(function: types.FunctionType) -> list[tuple[str, Any]]:
+    found = _closure(function)
+    found += [(f"the global {name!r}", value) for name, value in globals_named(function).items()]
+    found += [(f"a default of {function.__name__}", value) for value in function.__defaults__ or ()]
+    found += [(f"a default of {function.__name__}", value) for value in (function.__kwdefaults__ or {}).values()]
+    return found + [(f"{function.__name__}.{key}", value) for key, value in vars(function).items()]
+
+
+def _closure(function: types.FunctionType) -> list[tuple[str, Any]]:
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return [(f"the closure's {name!r}", cell) for name, cell in cells]
+
+
+def _of_instance(name: str, item: Any) -> list[tuple[str, Any]]:
+    if isinstance(item, types.CellType):
+        return [(name, value) for value in cell_value(item)]
+    if isinstance(item, types.ModuleType | torch.Tensor | np.ndarray) or not _is_entered(item):
+        return []
+    found = [(f"{_kind(item)}.{key}", value) for key, value in attributes(item).items()]
+    if isinstance(item, nn.Module):
+        found += [(f"{name}.{key}" if name else key, value) for key, value in item.named_children()]
+    # The methods of the user's own classes name globals, and their classes keep state.
+    return found + [(cls.__name__, cls) for cls in type(item).__mro__ if is_users(cls)]
+
+
+def cell_value(cell: types.CellType) -> list[Any]:
+    """What a cell of a closure holds: nothing where it is still empty."""
+    try:
+        return [cell.cell_contents]
+    except ValueError:
+        return []
+
+
+def _kind(item: Any) -> str:
+    return type(item).__name__
+
+
+def _is_entered(item: Any) -> bool:
+    library = type(item).__module__.partition(".")[0]
+    return library in _ENTERED or library not in _LIBRARIES or isinstance(item, types.SimpleNamespace)
+
+
+def _is_plain(item: Any) -> bool:
+    return item is None or isinstance(item, str | bytes | int | float | complex | torch.Size | torch.dtype)
