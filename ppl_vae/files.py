@@ -25,7 +25,7 @@ from torch import Tensor
 from ppl_vae.errors import CheckpointError
 
 CHECKSUM = "sha256"
-_METADATA, _UNSEALED = "__metadata__", "0" * 64
+_METADATA = "__metadata__"
 # A configuration or a manifest takes kilobytes; more would only take memory.
 MOST_JSON_BYTES = 64 * 2**20
 
@@ -110,17 +110,23 @@ def tensor_bytes(state: Mapping[str, Tensor], metadata: Mapping[str, str] | None
     """Tensors in the safetensors format, with their checksum in the header."""
     # A clone each: safetensors refuses tensors that share storage.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    content = bytearray(save(tensors, {**(metadata or {}), CHECKSUM: _UNSEALED}))
-    # Quotes inside of metadata are escaped, so that this is the field and no text that looks like it.
-    start = content.index(f'"{CHECKSUM}":"{_UNSEALED}"'.encode()) + len(CHECKSUM) + 4
-    content[start : start + len(_UNSEALED)] = checksum(content).encode()
-    return bytes(content)
+    header, payload = _divided(save(tensors))
+    described = dict(metadata or {})
+    described[CHECKSUM] = _checksum(header | {_METADATA: described}, payload)
+    # Written here, since safetensors writes metadata in an order that changes from call to call.
+    text = json.dumps({_METADATA: described, **header}, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, payload))
 
 
 def checksum(content: bytes | bytearray) -> str:
     """SHA-256 of what a safetensors file says, whatever its header's blanks and order, without the checksum."""
     header, payload = _divided(content)
     header[_METADATA] = {k: v for k, v in header.get(_METADATA, {}).items() if k != CHECKSUM}
+    return _checksum(header, payload)
+
+
+def _checksum(header: Mapping[str, Any], payload: memoryview) -> str:
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     digest.update(payload)
     return digest.hexdigest()
@@ -135,8 +141,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return read_sealed(path)[0]
 
 
-def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_sealed(path: Path, what: str = "safetensors file") -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a safetensors file, and its metadata with the checksum, where it has one.
+
+    Args:
+        path: the file.
+        what: it should be, for the error.
 
     Raises:
         CheckpointError: the file is missing, truncated or corrupt, or its checksum is of other numbers.
@@ -149,7 +159,7 @@ def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+        raise CheckpointError(f"{path}: not a readable {what} ({error})") from error
     if not intact:
         raise CheckpointError(f"{path}: damaged: its checksum (SHA-256) is not that of its content")
     return tensors, metadata

@@ -10,7 +10,8 @@ import pandas as pd
 
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import write_atomically, write_json, write_tensors
-from ppl_vae.inference.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.checkpoint import CHECKPOINT, write_checkpoint
+from ppl_vae.inference.training.stored_run import read_run
 from ppl_vae.inference.training.weights import Weights
 
 MANIFEST, HISTORY, WEIGHTS = "manifest.json", "history.csv", "weights.safetensors"
@@ -43,10 +44,7 @@ class RunFolder:
             )
         if not held:
             return None
-        stored = read_checkpoint(self.path / CHECKPOINT)
-        if not isinstance(stored, dict) or set(stored) != {"state", "manifest"}:
-            raise CheckpointError(f"{self.path / CHECKPOINT}: not the checkpoint of a run")
-        return stored
+        return read_run(self.path / CHECKPOINT)
 
     def checkpoint(self, state: Any) -> None:
         """Replace the checkpoint."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from ppl_vae.inference.training.checkpoint import random_state, restore_random_state
 from ppl_vae.inference.training.selection import Selection
 from ppl_vae.inference.training.steps import laid_out_as
+from ppl_vae.inference.training.stored_run import require_state
 from ppl_vae.inference.training.weights import Weights
 
 
@@ -53,8 +54,10 @@ class TrainingState:
         """Go on from where ``tree`` was taken.
 
         Raises:
-            ModelError: it is the state of another pair.
+            ModelError: it is the state of another pair; nothing was changed.
+            CheckpointError: it is damaged; nothing was changed.
         """
+        require_state(tree, self.weights, self.optimizer, self.device)
         self.weights.restore(tree["weights"])
         self.optimizer.load_state_dict(tree["optimizer"])
         for leaf, kept in self.optimizer.state.items():
