@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,26 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise CheckpointError(f"{path}: could not be written ({reason}); what was there is untouched") from error
+
+
+def require_writable(folder: Path) -> None:
+    """Find out now, and not after hours of work, that a folder can be made and written into.
+
+    Raises:
+        CheckpointError: it cannot.
+    """
+    there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CheckpointError(f"{folder}: cannot be written into ({reason}); nothing was begun") from error
+
+
+def as_text(name: object) -> str:
+    """A name of a file as text that can be written anywhere: bytes of it that are none are spelled out."""
+    return str(name).encode(errors="backslashreplace").decode()
 
 
 def json_bytes(content: Any) -> bytes:
