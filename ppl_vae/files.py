@@ -27,6 +27,8 @@ from ppl_vae.errors import CheckpointError
 
 CHECKSUM = "sha256"
 _METADATA = "__metadata__"
+SEAL = b"\nppl_vae SHA-256 "
+SEAL_BYTES = len(SEAL) + 64 + 1
 # A configuration or a manifest takes kilobytes; more would only take memory.
 MOST_JSON_BYTES = 64 * 2**20
 
@@ -48,9 +50,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     Raises:
         CheckpointError: a file could not be written; what was there is untouched.
     """
-    # A name of this attempt's own: two processes that write the same file must not write into one another.
-    mark = f"{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = {path: path.with_name(f".{path.name}.{mark}.partial") for path in contents}
+    temporary = {path: _temporary(path) for path in contents}
     path = next(iter(contents))
     try:
         try:
@@ -92,6 +92,52 @@ def require_writable(folder: Path) -> None:
 def as_text(name: object) -> str:
     """A name of a file as text that can be written anywhere: bytes of it that are none are spelled out."""
     return str(name).encode(errors="backslashreplace").decode()
+
+
+@contextlib.contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """A temporary name for another library to write to; sealed and renamed to ``path`` where that went well.
+
+    The seal is a line with the SHA-256 of what stands before it. netCDF and HDF5 do not look behind their end.
+
+    Raises:
+        CheckpointError: the file could not be written; what was there is untouched.
+    """
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_left_over(path)
+        yield temporary
+        with temporary.open("rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.write(SEAL + digest.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CheckpointError(f"{path}: could not be written ({reason}); what was there is untouched") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def require_seal(path: Path) -> None:
+    """Refuse a file whose seal is of another content; one without a seal is left to its reader.
+
+    Raises:
+        CheckpointError: it is damaged, or cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
+    body, seal = content[:-SEAL_BYTES], content[-SEAL_BYTES:]
+    if seal.startswith(SEAL) and seal != SEAL + hashlib.sha256(body).hexdigest().encode() + b"\n":
+        raise CheckpointError(f"{path}: damaged: its checksum (SHA-256) is not that of its content")
 
 
 def json_bytes(content: Any) -> bytes:
@@ -193,6 +239,11 @@ def _divided(content: bytes | bytearray) -> tuple[dict[str, Any], memoryview]:
 
 
 _HOST = re.sub(r"\W", "", platform.node())[:40]
+
+
+def _temporary(path: Path) -> Path:
+    """A name of this attempt's own: two processes that write the same file must not write into one another."""
+    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 
 def left_over(path: Path) -> Iterator[tuple[Path, str]]:

@@ -8,7 +8,7 @@ import sys
 from rich.console import Console
 
 # What stands for the few signs of ours that an ASCII terminal lacks.
-PLAIN = {"±": "+-", "≥": ">=", "≤": "<=", "×": "x", "…": "...", "–": "-", "—": "-", "π": "pi"}
+PLAIN = {"±": "+-", "≥": ">=", "≤": "<=", "…": "...", "—": "-", "π": "pi"}
 HANDLER = "ppl_vae.plain"
 
 
