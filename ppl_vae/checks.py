@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from numbers import Integral, Real
 from typing import Any
 
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import ModelError, PplVaeError
 
 
 def whole(name: str, value: Any, least: int | None = 1) -> Any:
@@ -67,3 +68,22 @@ def positive(name: str, value: Any) -> float:
     if not 0 < float(value) < math.inf:
         raise ModelError(f"{name} must be positive and finite, got {value!r}")
     return float(value)
+
+
+def require_memory(what: str, needed: float, refusal: type[PplVaeError] = ModelError) -> None:
+    """Refuse what takes more bytes than this machine has memory.
+
+    Raises:
+        ModelError: or another ``refusal``; how much is needed, and how much there is.
+
+    >>> require_memory("ten numbers", 80)
+    """
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        # A system that does not say.
+        return
+    if needed > there:
+        raise refusal(
+            f"{what} needs {needed / 2**30:,.0f} GiB of memory at least, and this machine has {there / 2**30:,.0f}"
+        )

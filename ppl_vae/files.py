@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from torch import Tensor
 from ppl_vae.errors import CheckpointError
 
 CHECKSUM = "sha256"
-_METADATA, _UNSEALED = "__metadata__", "0" * 64
+_METADATA = "__metadata__"
+SEAL = b"\nppl_vae SHA-256 "
+SEAL_BYTES = len(SEAL) + 64 + 1
 # A configuration or a manifest takes kilobytes; more would only take memory.
 MOST_JSON_BYTES = 64 * 2**20
 
@@ -47,9 +50,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     Raises:
         CheckpointError: a file could not be written; what was there is untouched.
     """
-    # A name of this attempt's own: two processes that write the same file must not write into one another.
-    mark = f"{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = {path: path.with_name(f".{path.name}.{mark}.partial") for path in contents}
+    temporary = {path: _temporary(path) for path in contents}
     path = next(iter(contents))
     try:
         try:
@@ -71,6 +72,72 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise CheckpointError(f"{path}: could not be written ({reason}); what was there is untouched") from error
+
+
+def require_writable(folder: Path) -> None:
+    """Find out now, and not after hours of work, that a folder can be made and written into.
+
+    Raises:
+        CheckpointError: it cannot.
+    """
+    there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CheckpointError(f"{folder}: cannot be written into ({reason}); nothing was begun") from error
+
+
+def as_text(name: object) -> str:
+    """A name of a file as text that can be written anywhere: bytes of it that are none are spelled out."""
+    return str(name).encode(errors="backslashreplace").decode()
+
+
+@contextlib.contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """A temporary name for another library to write to; sealed and renamed to ``path`` where that went well.
+
+    The seal is a line with the SHA-256 of what stands before it. netCDF and HDF5 do not look behind their end.
+
+    Raises:
+        CheckpointError: the file could not be written; what was there is untouched.
+    """
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_left_over(path)
+        yield temporary
+        with temporary.open("rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.write(SEAL + digest.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CheckpointError(f"{path}: could not be written ({reason}); what was there is untouched") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def require_seal(path: Path) -> None:
+    """Refuse a file whose seal is of another content; one without a seal is left to its reader.
+
+    Raises:
+        CheckpointError: it is damaged, or cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
+    body, seal = content[:-SEAL_BYTES], content[-SEAL_BYTES:]
+    if seal.startswith(SEAL) and seal != SEAL + hashlib.sha256(body).hexdigest().encode() + b"\n":
+        raise CheckpointError(f"{path}: damaged: its checksum (SHA-256) is not that of its content")
 
 
 def json_bytes(content: Any) -> bytes:
@@ -110,17 +177,23 @@ def tensor_bytes(state: Mapping[str, Tensor], metadata: Mapping[str, str] | None
     """Tensors in the safetensors format, with their checksum in the header."""
     # A clone each: safetensors refuses tensors that share storage.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    content = bytearray(save(tensors, {**(metadata or {}), CHECKSUM: _UNSEALED}))
-    # Quotes inside of metadata are escaped, so that this is the field and no text that looks like it.
-    start = content.index(f'"{CHECKSUM}":"{_UNSEALED}"'.encode()) + len(CHECKSUM) + 4
-    content[start : start + len(_UNSEALED)] = checksum(content).encode()
-    return bytes(content)
+    header, payload = _divided(save(tensors))
+    described = dict(metadata or {})
+    described[CHECKSUM] = _checksum(header | {_METADATA: described}, payload)
+    # Written here, since safetensors writes metadata in an order that changes from call to call.
+    text = json.dumps({_METADATA: described, **header}, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, payload))
 
 
 def checksum(content: bytes | bytearray) -> str:
     """SHA-256 of what a safetensors file says, whatever its header's blanks and order, without the checksum."""
     header, payload = _divided(content)
     header[_METADATA] = {k: v for k, v in header.get(_METADATA, {}).items() if k != CHECKSUM}
+    return _checksum(header, payload)
+
+
+def _checksum(header: Mapping[str, Any], payload: memoryview) -> str:
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     digest.update(payload)
     return digest.hexdigest()
@@ -135,8 +208,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return read_sealed(path)[0]
 
 
-def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_sealed(path: Path, what: str = "safetensors file") -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a safetensors file, and its metadata with the checksum, where it has one.
+
+    Args:
+        path: the file.
+        what: it should be, for the error.
 
     Raises:
         CheckpointError: the file is missing, truncated or corrupt, or its checksum is of other numbers.
@@ -149,7 +226,7 @@ def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+        raise CheckpointError(f"{path}: not a readable {what} ({error})") from error
     if not intact:
         raise CheckpointError(f"{path}: damaged: its checksum (SHA-256) is not that of its content")
     return tensors, metadata
@@ -162,6 +239,11 @@ def _divided(content: bytes | bytearray) -> tuple[dict[str, Any], memoryview]:
 
 
 _HOST = re.sub(r"\W", "", platform.node())[:40]
+
+
+def _temporary(path: Path) -> Path:
+    """A name of this attempt's own: two processes that write the same file must not write into one another."""
+    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 
 def left_over(path: Path) -> Iterator[tuple[Path, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ import typer
 
 from ppl_vae.cli.compare import compare
 from ppl_vae.cli.compare_recipes import compare_recipes
+from ppl_vae.cli.console import one_line, print_anywhere
 from ppl_vae.cli.diagnose import diagnose
 from ppl_vae.cli.evaluate import evaluate
 from ppl_vae.cli.listings import datasets, recipes
@@ -17,7 +19,14 @@ from ppl_vae.cli.sample import sample
 from ppl_vae.cli.train import train
 from ppl_vae.errors import PplVaeError
 
-MISTAKE, INTERRUPTED = 2, 130
+MISTAKE, INTERRUPTED, UNHEARD = 2, 130, 141
+# How torch's allocators say that memory ran out, in a RuntimeError.
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "Storage size calculation overflowed",
+)
 
 # Every usage error of typer; newer versions of typer carry click inside, so that it cannot be imported.
 UsageErrors: type[Exception] = typer.BadParameter.__mro__[2]
@@ -77,6 +86,7 @@ def main(args: Sequence[str] | None = None) -> None:
         args: by default those of the process; none at all show the help.
     """
     given = sys.argv[1:] if args is None else list(args)
+    print_anywhere()
     try:
         code = app(given or ["--help"], prog_name="ppl-vae", standalone_mode=False)
     except UsageErrors as error:
@@ -85,10 +95,24 @@ def main(args: Sequence[str] | None = None) -> None:
         code = _complain(str(error))
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on, as in ppl-vae recipes | head; Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = UNHEARD
+    except OSError as error:
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        code = _complain(f"{where}{error.strerror or error}")
+    except MemoryError as error:
+        code = _complain(f"not enough memory: {error}")
+    except RuntimeError as error:
+        # Anything else is a fault of ours, and its traceback is what we want to see.
+        if not any(words in str(error) for words in OUT_OF_MEMORY):
+            raise
+        code = _complain(f"not enough memory: {error}")
     sys.exit(code or 0)
 
 
 def _complain(message: str) -> int:
     # Plain text and never wrapped: a file name must survive a pipe in one piece.
-    typer.echo(f"ppl-vae: {' '.join(message.split())}", err=True)
+    typer.echo(f"ppl-vae: {one_line(message)}", err=True)
     return MISTAKE

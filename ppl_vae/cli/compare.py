@@ -10,23 +10,29 @@ import numpy as np
 import typer
 import xarray as xr
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from ppl_vae import plots
 from ppl_vae.cli import options as opt
+from ppl_vae.cli.claims import claim_folder
 from ppl_vae.cli.codes import spread
+from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.figures import FIGURES, save_figure
+from ppl_vae.cli.room import require_room_for_draws
 from ppl_vae.cli.run import load_model
 from ppl_vae.cli.source import DataSource, Policy, SplitName, choose_binarization, find_source, split_data
 from ppl_vae.data import Dataset
 from ppl_vae.errors import CheckpointError, unknown_name
-from ppl_vae.files import write_atomically
+from ppl_vae.files import as_text, write_atomically
 from ppl_vae.inference import check_estimators, compare_estimators, list_estimators
+from ppl_vae.inference.training.run_folder import OWN_FILES
 from ppl_vae.models import VAE
 from ppl_vae.recipes import RECIPES, make
 
 COMPARISON = "comparison.nc"
+MOST_REPEATS = 10_000_000
+FIGURE_NAMES = ("estimator-cost", "estimator-values")
+WRITTEN = (COMPARISON, *(f"{FIGURES}/{name}.png" for name in FIGURE_NAMES))
 
 
 def compare(
@@ -58,7 +64,7 @@ def compare(
             show_default="all that the model allows",
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=2, help="Independent estimates by each.")] = 1000,
+    repeats: Annotated[int, typer.Option(min=2, max=MOST_REPEATS, help="Independent estimates by each.")] = 1000,
     num_particles: Annotated[
         int | None, typer.Option(min=1, help="Draws per datum.", show_default="each estimator's own")
     ] = None,
@@ -75,29 +81,33 @@ def compare(
     The tables are printed with a verdict in words; comparison.nc (netCDF, for xarray.open_dataset) and two
     figures are written.
     """
+    run = Path(run_or_recipe).is_dir()
+    named = f"compare-{run_or_recipe}-{Path(data or 'digits').stem}"
+    folder = claim_folder(
+        out or (run_or_recipe if run else Path("runs") / named), WRITTEN, (COMPARISON, *OWN_FILES)
+    )
     vae, dataset = _subject(run_or_recipe, data, root, seed)
+    require_room_for_draws(vae, "--num-particles", num_particles)
     x = spread(split_data(dataset, split), num_data)
     chosen = None if estimators is None else [name.strip() for name in estimators.split(",")]
     table = compare_estimators(
         vae, x, chosen, repeats=repeats, num_particles=num_particles, seed=seed, progress=sys.stderr.isatty()
     )
     table.attrs |= {
-        "model": run_or_recipe,
+        "model": as_text(run_or_recipe),
         "data": dataset.name,
         "split": str(split),
         "binarization": dataset.binarization,
         "likelihood": vae.model.likelihood.name,
     }
-    recipe = f"compare-{run_or_recipe}-{dataset.name}"
-    folder = out or (Path(run_or_recipe) if Path(run_or_recipe).is_dir() else Path("runs") / recipe)
     written = _write(table, folder)
-    console = Console()
+    console = plain_console()
     for view in (_values(table), _gradients(table)):
         console.print(view)
     if table.attrs["skipped"]:
-        console.print(f"left out: {table.attrs['skipped']}\n", markup=False, highlight=False)
-    console.print(check_estimators(table), markup=False, highlight=False)
-    console.print("", *written, sep="\n", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"left out: {table.attrs['skipped']}\n")
+    console.print(check_estimators(table))
+    console.print("", *written, sep="\n", soft_wrap=True)
 
 
 def _subject(run_or_recipe: str, data: str | None, root: str | None, seed: int) -> tuple[VAE, Dataset]:
@@ -121,10 +131,8 @@ def _write(table: xr.Dataset, folder: Path) -> list[Path]:
     # scipy's engine writes netCDF 3 and is there with scikit-learn.
     write_atomically(path, bytes(table.to_netcdf(engine="scipy")))
     written = [path]
-    for name, figure in (
-        ("estimator-cost", plots.plot_estimator_cost(table)),
-        ("estimator-values", plots.plot_estimator_values(table)),
-    ):
+    figures = (plots.plot_estimator_cost(table), plots.plot_estimator_values(table))
+    for name, figure in zip(FIGURE_NAMES, figures, strict=True):
         written.append(folder / FIGURES / f"{name}.png")
         save_figure(figure, written[-1])
     return written

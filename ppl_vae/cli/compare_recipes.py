@@ -11,14 +11,16 @@ from typing import Annotated, Any
 import typer
 import xarray as xr
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from ppl_vae import plots
 from ppl_vae.cli import options as opt
+from ppl_vae.cli.claims import claim_folder
+from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.figures import FIGURES, save_figure
+from ppl_vae.cli.room import require_room_to_train
 from ppl_vae.cli.source import DataSource, Policy, choose_binarization
-from ppl_vae.cli.values import parse_pairs, parse_validation
+from ppl_vae.cli.values import OF_THE_RECIPE, parse_pairs, parse_validation, refuse_taken
 from ppl_vae.data import Dataset
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.files import write_atomically
@@ -77,6 +79,9 @@ def compare_recipes(
     xarray.open_dataset), recipes.csv (a row a run) and the rate-distortion plane are written.
     """
     entries = [_entry(text) for text in recipes]
+    folder = claim_folder(
+        out or Path("runs") / f"recipes-{Path(data).stem}", (ROWS, f"{FIGURES}/{PLANE}"), (TABLE,)
+    )
     dataset = _load(DataSource(data, binarize, root, parse_pairs("--data-option", data_option or [])), entries)
     given: dict[str, Any] = {
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "validation": parse_validation(validation),
@@ -86,13 +91,12 @@ def compare_recipes(
         entries, dataset, range(seeds), num_particles=num_particles, evidence_draws=evidence_draws, device=device,
         progress=sys.stderr.isatty(), **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip
-    folder = out or Path("runs") / f"recipes-{Path(data).stem}"
     written, note = _write(table, folder)
-    console = Console()
+    console = plain_console()
     console.print(_view(table))
     if note:
-        console.print(f"no rate-distortion plane: {note}\n", markup=False, highlight=False)
-    console.print(*written, sep="\n", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"no rate-distortion plane: {note}\n")
+    console.print(*written, sep="\n", soft_wrap=True)
 
 
 def _entry(text: str) -> Entry:
@@ -105,7 +109,9 @@ def _entry(text: str) -> Entry:
     """
     name, _, options = text.partition(":")
     # A comma ends an option only where another KEY= follows: JSON has commas of its own.
-    return text, name, parse_pairs(text, re.split(r",(?=\s*[\w-]+=)", options)) if options else {}
+    found = parse_pairs(text, re.split(r",(?=\s*[\w-]+=)", options)) if options else {}
+    refuse_taken(text, found, {**OF_THE_RECIPE, "seed": "--seeds"})
+    return text, name, found
 
 
 def _load(source: DataSource, entries: list[Any]) -> Dataset:
@@ -125,7 +131,9 @@ def _load(source: DataSource, entries: list[Any]) -> Dataset:
     for label, name, options in entries:
         wanting = "elbo" not in options and "num_data" in option_names(name)["objective"]
         needed = {"num_data": len(dataset.train)} if wanting else {}
-        vae = make(name, dataset.event_shape, **{**needed, **options}).vae
+        given = {**needed, **options}
+        require_room_to_train(lambda name=name, given=given: make(name, dataset.event_shape, **given))
+        vae = make(name, dataset.event_shape, **given).vae
         found.setdefault(choose_binarization(Policy.AUTO, dataset, vae), label)
     if len(found) > 1:
         kinds = ", ".join(f"{kind} ({label})" for kind, label in found.items())

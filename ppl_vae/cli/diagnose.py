@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ppl_vae.cli import options as opt
+from ppl_vae.cli.claims import claim_file
+from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.facts import describe
 from ppl_vae.cli.run import load_model
 from ppl_vae.cli.source import SplitName, find_source, split_data
@@ -41,11 +42,12 @@ def diagnose(
     k-hat, evidence, calibration, coverage, active units, predictive checks, gaps and a NUTS reference are run on
     a random subset of the data, in about four minutes at most; each gets a verdict and what to try next.
     """
+    path = claim_file(out or folder / REPORT)
     vae = load_model(folder)
     dataset = find_source(folder, data, root).load()
     # Read before the work is done, so that a damaged manifest costs no minutes.
     subject = describe(folder, vae, dataset, split, quick, seed)
-    console = Console()
+    console = plain_console()
     train = split_data(dataset, SplitName.TRAIN) if split == SplitName.TEST else None
     with console.status("") as status:
         diagnosis = run_diagnosis(
@@ -57,10 +59,9 @@ def diagnose(
             seed=seed,
             on_topic=lambda title: status.update(f"{title} ..."),
         )
-    path = out or folder / REPORT
     write_report(diagnosis, subject, path)
     console.print(_table(diagnosis, f"{folder}: {dataset.name}, {split} split ({len(diagnosis.x)} data)"))
-    console.print(path, soft_wrap=True, markup=False, highlight=False)
+    console.print(str(path), soft_wrap=True)
 
 
 def _table(diagnosis: Diagnosis, title: str) -> Table:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ppl_vae.cli import options as opt
+from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.metrics import measure, metrics_table, update_metrics
+from ppl_vae.cli.room import require_room_for_draws
 from ppl_vae.cli.run import load_model
 from ppl_vae.cli.source import SplitName, find_source
+from ppl_vae.files import require_writable
 
 
 def evaluate(
@@ -29,8 +31,10 @@ def evaluate(
     those of other data under "NAME SPLIT".
     """
     vae = load_model(folder)
+    require_room_for_draws(vae, "--num-particles", num_particles)
+    require_writable(folder)
     source = find_source(folder, data, root)
     dataset = source.load()
     numbers = measure(vae, dataset, split, num_particles, seed)
     update_metrics(folder, {str(split) if data is None else f"{dataset.name} {split}": numbers})
-    Console().print(metrics_table(numbers))
+    plain_console().print(metrics_table(numbers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ppl_vae.data import Dataset, fingerprint
@@ -43,7 +44,7 @@ def describe(folder: Path, vae: VAE, dataset: Dataset, split: str, quick: bool, 
         data=f"{dataset.name}, {split} split",
         facts={heading: rows for heading, rows in facts.items() if rows},
         warning="" if vae.model.likelihood.is_density else NO_DENSITY,
-        command=f"ppl-vae diagnose {folder.resolve().name} --data {dataset.name}{options}",
+        command=f"ppl-vae diagnose {quote(folder.resolve().name)} --data {quote(dataset.name)}{options}",
     )
 
 
@@ -58,7 +59,8 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
     if not path.exists():
         return {}
     manifest = read_json(path)
-    if not isinstance(manifest, dict):
+    parts = [manifest.get(name, {}) for name in ("data", "settings")] if isinstance(manifest, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts):
         raise CheckpointError(f"{path}: not the manifest of a run")
     return manifest
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from ppl_vae.cli.console import plain_console
 from ppl_vae.data import list_datasets
 from ppl_vae.recipes import RECIPES
 
@@ -43,4 +43,4 @@ def _print(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table.columns[0].no_wrap = True
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    plain_console().print(table)

@@ -80,8 +80,10 @@ def metrics_table(numbers: dict[str, Any]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for term, label in (("elbo", "ELBO"), ("log_likelihood", "log likelihood"), ("kl", "KL(q || p)")):
-        table.add_row(label, f"{numbers[term]:.3f}{_margin(numbers[f'{term}_stderr'])} nats per datum")
-    if "bits_per_dim" in numbers:
+        value = numbers[term]
+        told = "not finite" if value is None else f"{value:.3f}{_margin(numbers[f'{term}_stderr'])} nats per datum"
+        table.add_row(label, told)
+    if numbers.get("bits_per_dim") is not None:
         table.add_row("bits per dim", f"{numbers['bits_per_dim']:.4f}")
     table.add_row("draws per datum", f"{numbers['num_particles']}, seed {numbers['seed']}")
     table.add_row("binarisation", numbers["binarization"])

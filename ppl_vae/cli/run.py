@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from ppl_vae.data import Dataset
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json
 from ppl_vae.inference.training.run_folder import HISTORY, MANIFEST
 from ppl_vae.models import VAE, load
+
+TERMS = ("_elbo", "_log_likelihood", "_kl")
+TRAINING = tuple(f"train{term}" for term in TERMS)
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,14 @@ def open_run(folder: Path, vae: VAE, dataset: Dataset) -> Run:
         CheckpointError: its history or manifest is missing or damaged.
     """
     manifest = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or "best_epoch" not in manifest or "data" not in manifest:
+    whole = isinstance(manifest, dict) and isinstance(manifest.get("best_epoch"), int)
+    if not (whole and isinstance(manifest.get("data"), dict) and "validation" in manifest["data"]):
         raise CheckpointError(f"{folder / MANIFEST}: not the manifest of a finished run")
     try:
         history = pd.read_csv(folder / HISTORY)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / HISTORY}: not a readable history ({error})") from None
+    curves = [column for column in history if column == "epoch" or str(column).endswith(TERMS)]
+    if not {"epoch", *TRAINING} <= {*curves} or not all(is_numeric_dtype(history[column]) for column in curves):
+        raise CheckpointError(f"{folder / HISTORY}: not the history of a run (its columns are others)")
     return Run(vae, dataset, history, manifest)

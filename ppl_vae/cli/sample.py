@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from torch import Tensor
 
 from ppl_vae import plots
 from ppl_vae.cli import options as opt
+from ppl_vae.cli.claims import claim_file
 from ppl_vae.cli.figures import save_figure
+from ppl_vae.cli.room import require_room_for_samples
 from ppl_vae.cli.run import load_model
 from ppl_vae.files import write_atomically
 from ppl_vae.randomness import seeded
+
+DRAWN_AT_ONCE, MOST_PICTURES = 4096, 10_000
 
 
 def sample(
@@ -36,12 +41,16 @@ def sample(
     ] = None,
 ) -> None:
     """Draw samples from a trained run: codes from the prior, decoded."""
-    path = out or folder / "samples.png"
+    path = claim_file(out or folder / "samples.png")
     if path.suffix not in WRITERS:
         raise typer.BadParameter(f"--out {path}: expected a file ending in {', '.join(WRITERS)}")
+    if path.suffix == ".png" and n > MOST_PICTURES:
+        raise typer.BadParameter(f"-n {n}: a picture shows at most {MOST_PICTURES}; --out FILE.npy holds more")
     vae = load_model(folder)
+    require_room_for_samples(vae, "-n", n)
     with seeded(seed):
-        x = vae.sample(n, with_noise)
+        sizes = [min(DRAWN_AT_ONCE, n - done) for done in range(0, n, DRAWN_AT_ONCE)]
+        x = torch.cat([vae.sample(size, with_noise) for size in sizes])
     WRITERS[path.suffix](x, path)
     typer.echo(path)
 

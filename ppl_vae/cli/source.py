@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from ppl_vae.checks import integer
 from ppl_vae.data import Dataset, binarize, load_dataset
-from ppl_vae.errors import CheckpointError
+from ppl_vae.errors import CheckpointError, DataError
 from ppl_vae.files import read_json, write_json
 from ppl_vae.models import VAE, BernoulliLikelihood
 from ppl_vae.models.quadrants import HiddenPixels
@@ -19,6 +20,8 @@ from ppl_vae.models.quadrants import HiddenPixels
 DATA = "data.json"
 # Of the one draw that stands for dynamically binarised training data wherever they are not trained on.
 TRAIN_DRAW_SEED = 0
+# Arguments of load_dataset that have options of their own.
+TAKEN = {"name": "--data", "root": "--root", "binarize": "--binarize"}
 
 
 class Policy(StrEnum):
@@ -55,7 +58,15 @@ class DataSource:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> Dataset:
-        """The data set."""
+        """The data set.
+
+        Raises:
+            DataError: the data cannot be read, or an option is settled in another way.
+        """
+        for name in self.options:
+            if name in TAKEN:
+                raise DataError(f"--data-option {name}: {name} is settled by {TAKEN[name]}")
+        integer("seed", self.options.get("seed", 0), least=None)
         return load_dataset(self.data, root=self.root, binarize=self.binarize, **self.options)  # type: ignore[arg-type]
 
     def write(self, folder: Path) -> None:

@@ -11,15 +11,19 @@ import typer
 from rich.console import Console
 
 from ppl_vae.cli import options as opt
-from ppl_vae.cli.figures import Wishes, draw, usual_kinds
-from ppl_vae.cli.metrics import measure, metrics_table, update_metrics
+from ppl_vae.cli.claims import claim_folder
+from ppl_vae.cli.console import plain_console
+from ppl_vae.cli.figures import FIGURES, Wishes, draw, usual_kinds
+from ppl_vae.cli.metrics import METRICS, measure, metrics_table, update_metrics
+from ppl_vae.cli.room import require_room_to_train
 from ppl_vae.cli.run import Run
-from ppl_vae.cli.source import DataSource, Policy, choose_binarization
-from ppl_vae.cli.values import parse_pairs, parse_validation, parse_value
+from ppl_vae.cli.source import DATA, DataSource, Policy, choose_binarization
+from ppl_vae.cli.values import OF_THE_RECIPE, parse_pairs, parse_validation, parse_value, refuse_taken
 from ppl_vae.data import Dataset
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference import FitResult, fit
 from ppl_vae.inference.training.checkpoint import CHECKPOINT
+from ppl_vae.inference.training.run_folder import OWN_FILES
 from ppl_vae.recipes import RECIPES, Recipe, make, option_names
 
 # Draws per datum of the final evaluation; its seed is fixed, so that runs are compared on the same draws.
@@ -67,13 +71,12 @@ def train(
         "max_grad_norm": max_grad_norm, "seed": seed, **{k: parse_value(v) for k, v in typed.items() if v},
     }  # fmt: skip
     free = parse_pairs("--set", set_ or [])
-    if "seed" in free:
-        raise typer.BadParameter("--set seed: the seed of a run has an option of its own, --seed")
+    refuse_taken("--set", free, {**OF_THE_RECIPE, "seed": "--seed, the seed of a run"})
     options = {name: value for name, value in options.items() if value is not None} | free
     source = DataSource(data, binarize, root, parse_pairs("--data-option", data_option or []))
-    console = Console(quiet=quiet)
+    folder = claim_folder(out or Path("runs") / f"{recipe}-{Path(data).stem}", (DATA, METRICS, FIGURES), OWN_FILES)
+    console = plain_console(quiet)
     source, dataset, made = _prepare(recipe, source, options, console)
-    folder = out or Path("runs") / f"{recipe}-{Path(data).stem}"
     result = _fit(
         made, dataset, folder, seed=seed, device=device, compile=compile_.setting, num_threads=num_threads,
         resume=resume, progress=not quiet and sys.stderr.isatty(),
@@ -96,6 +99,7 @@ def _prepare(
     dataset = source.load()
     if "num_data" in option_names(name)["objective"] and "elbo" not in options:
         options = {"num_data": len(dataset.train), **options}
+    require_room_to_train(lambda: make(name, dataset.event_shape, **options))
     recipe = make(name, dataset.event_shape, data=dataset.train.x, **options)
     chosen = choose_binarization(asked, dataset, recipe.vae)
     if chosen != source.binarize:
@@ -106,7 +110,7 @@ def _prepare(
         f"{name} on {dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test data of shape "
         f"{dataset.event_shape}, likelihood {recipe.vae.model.likelihood.name}, "
         f"binarisation {dataset.binarization}{why}",
-        soft_wrap=True, markup=False, highlight=False,
+        soft_wrap=True,
     )  # fmt: skip
     return replace(source, binarize=str(source.binarize)), dataset, recipe
 
@@ -143,4 +147,4 @@ def _finish(
 
 def _say_where(folder: Path, figures: list[Path], console: Console) -> None:
     lines = [f"run      {folder}", *(f"figure   {path}" for path in figures)]
-    console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
+    console.print("\n".join(lines), soft_wrap=True)

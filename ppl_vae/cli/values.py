@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -17,7 +17,7 @@ def parse_value(text: str) -> Any:
     """
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -37,6 +37,21 @@ def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, Any]:
             raise typer.BadParameter(f"{option}: expected KEY=VALUE, found {pair!r}")
         found[key.strip().replace("-", "_")] = parse_value(value)
     return found
+
+
+# What a recipe is given in another way, and which.
+OF_THE_RECIPE = {"name": "the argument RECIPE", "event_shape": "the shape of --data", "data": "--data"}
+
+
+def refuse_taken(option: str, given: Mapping[str, Any], taken: Mapping[str, str]) -> None:
+    """Refuse the keys of a repeated option that are settled in another way.
+
+    Raises:
+        typer.BadParameter: one of them is; the way is named.
+    """
+    for key in given:
+        if key in taken:
+            raise typer.BadParameter(f"{option} {key}: {key} is settled by {taken[key]}")
 
 
 def parse_validation(text: str | None) -> float | str | None:

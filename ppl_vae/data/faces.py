@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppl_vae.checks import require_memory
 from ppl_vae.data.dataset import Dataset, Split
 from ppl_vae.data.split import SPLIT_NOTE, split_indices
 from ppl_vae.errors import DataError
@@ -218,6 +219,7 @@ def load_faces(n: int = 2000, *, size: int = 64, seed: int = 0) -> Dataset:
     (29, 3, (3, 16, 16), ('smiling', 'eyeglasses', 'hat', 'blond', 'pose'))
     """
     _check_count("n", n, 2)
+    require_memory(f"faces: n={n}", 4.0 * n * 3 * size * size if isinstance(size, int) else 0, DataError)
     _check_count("seed", seed, 0)
     factors = _draw_factors(n, torch.Generator().manual_seed(seed))
     parts = (factors[index] for index in split_indices(n, "faces"))

@@ -9,14 +9,25 @@ from pathlib import Path
 import platformdirs
 
 from ppl_vae.data.boundary import parser_boundary
+from ppl_vae.errors import DataError
 
 ENVIRONMENT_VARIABLE = "PPL_VAE_DATA"
 
 
 def environment_root() -> Path | None:
-    """The folder that PPL_VAE_DATA names, or None where it is not set."""
+    """The folder that PPL_VAE_DATA names, or None where it is not set.
+
+    Raises:
+        DataError: there is no such folder.
+    """
     value = os.environ.get(ENVIRONMENT_VARIABLE)
-    return Path(value) if value else None
+    if not value:
+        return None
+    folder = Path(os.path.expanduser(value))  # noqa: PTH111  (an unknown user's ~ stays as it is)
+    with parser_boundary(folder, "a folder of data"):
+        if folder.is_dir():
+            return folder
+    raise DataError(f"{ENVIRONMENT_VARIABLE} is {value!r}: expected a folder of data, found none there")
 
 
 def cache_folder(name: str) -> Path:

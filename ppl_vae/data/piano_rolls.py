@@ -21,6 +21,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ppl_vae.checks import require_memory
 from ppl_vae.data.dataset import Dataset, Split
 from ppl_vae.data.split import SPLIT_NOTE, split_in_two
 from ppl_vae.errors import DataError
@@ -67,6 +68,9 @@ def load_piano_rolls(
     """
     count = _whole("n", _DEFAULT_N if n is None else n, 2)
     _whole("num_frames", num_frames, 1)
+    require_memory(
+        f"piano-rolls: n={count}, num_frames={num_frames}", 4.0 * count * num_frames * NUM_PITCHES, DataError
+    )
     generator = torch.Generator().manual_seed(_whole("seed", seed, 0))
     keys = torch.randint(NUM_KEYS, (count,), generator=generator)
     x = _notes(keys, _chords(count, num_frames, generator), generator)

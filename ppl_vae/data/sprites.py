@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from ppl_vae.checks import require_memory
 from ppl_vae.data.dataset import Binarization, Dataset, Split
 from ppl_vae.data.split import SPLIT_NOTE, split_indices
 from ppl_vae.errors import DataError, unknown_name
@@ -155,6 +156,7 @@ def load_sprites(
     if grid is None:
         n = _DEFAULT_N if n is None else n
         _check_count("n", n, 2)
+        require_memory(f"sprites: n={n}", 4.0 * n * size * size if isinstance(size, int) else 0, DataError)
         factors = _random_factors(n, torch.Generator().manual_seed(seed))
         drawn = f"{n} random draws of the factors, seed {seed}"
     else:

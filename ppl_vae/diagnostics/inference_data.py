@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppl_vae.diagnostics.pareto import threshold
 from ppl_vae.errors import CheckpointError, ModelError
+from ppl_vae.files import require_seal, written_beside
 
 # Of the two that xarray reads groups with, the one that needs no compiled netCDF library.
 ENGINE = "h5netcdf"
@@ -168,26 +169,26 @@ def for_plot_khat(data: Any, *, generation: Generation | None = None) -> Any:
 
 
 def write_netcdf(data: Any, path: str | Path, *, generation: Generation | None = None) -> None:
-    """Write an ArviZ object as netCDF 4.
+    """Write an ArviZ object as netCDF 4, with a checksum behind its end; the file is replaced whole.
 
     Raises:
-        CheckpointError: the file could not be written.
+        CheckpointError: the file could not be written; what was there is untouched.
     """
-    try:
-        (generation or installed()).write(data, Path(path))
-    except OSError as error:
-        raise CheckpointError(f"{path}: could not be written ({error})") from error
+    with written_beside(Path(path)) as temporary:
+        (generation or installed()).write(data, temporary)
 
 
 def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> Any:
     """The ArviZ object that a netCDF file holds, in memory.
 
     Raises:
-        CheckpointError: there is no such file, or it is not one.
+        CheckpointError: there is no such file, or it is damaged or none.
     """
+    require_seal(Path(path))
     try:
         return (generation or installed()).read(Path(path))
-    except OSError as error:
+    except Exception as error:
+        # Whatever the layers of readers say to a damaged file.
         raise CheckpointError(f"{path}: no readable netCDF file ({error})") from error
 
 

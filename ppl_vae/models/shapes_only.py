@@ -13,13 +13,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from ppl_vae.errors import CheckpointError, PplVaeError
 from ppl_vae.models.persistence import require_architecture
 
-# Calls of torch that building may take, beside those for each tensor; our parts need about forty a tensor.
-CALLS, CALLS_PER_TENSOR = 2000, 200
+# Calls of torch that building may take, beside those for each tensor; our parts need about ten a tensor.
+CALLS, CALLS_PER_TENSOR = 2000, 100
+KEEPING_SHAPE = (
+    "uniform_", "normal_", "zero_", "fill_", "copy_", "add_", "mul_",
+    "softplus", "relu", "tanh", "elu", "silu", "gelu",
+)  # fmt: skip
 
 
 class TooManyTensorsError(Exception):
@@ -38,8 +43,14 @@ class ShapesOnly(TorchFunctionMode):
         self.calls -= 1
         if self.calls < 0:
             raise TooManyTensorsError
-        if func is Tensor.item and args[0].is_meta:
-            return 0
+        if args and isinstance(args[0], Tensor) and args[0].is_meta:
+            if func is Tensor.item:
+                return 0
+            # There is nothing to fill or multiply, and torch would import its compiler to find that out.
+            if getattr(func, "__name__", "") in KEEPING_SHAPE:
+                return args[0]
+            if func is functional.linear and args[0].shape[-1] == args[1].shape[1]:
+                return args[0].new_empty(*args[0].shape[:-1], args[1].shape[0])
         return func(*args, **(kwargs or {}))
 
 

@@ -97,7 +97,7 @@ def write_report(diagnosis: Diagnosis, subject: Subject, path: str | Path) -> No
     Raises:
         CheckpointError: the file could not be written.
     """
-    write_atomically(Path(path), render_report(diagnosis, subject).encode())
+    write_atomically(Path(path), render_report(diagnosis, subject).encode(errors="backslashreplace"))
 
 
 def figure_text(verdict: Verdict) -> str:

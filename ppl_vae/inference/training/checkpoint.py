@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ppl_vae.errors import CheckpointError
-from ppl_vae.files import write_tensors
+from ppl_vae.files import CHECKSUM, read_sealed, write_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
+TREE = "tree"
 _TENSOR, _PAIRS = "__tensor__", "__pairs__"
 
 
@@ -29,20 +29,21 @@ def write_checkpoint(path: Path, state: Any) -> None:
     """
     tensors: dict[str, Tensor] = {}
     tree = _take_apart(state, "state", tensors)
-    write_tensors(path, tensors, {"tree": json.dumps(tree)})
+    write_tensors(path, tensors, {TREE: json.dumps(tree)})
 
 
 def read_checkpoint(path: Path) -> Any:
     """The tree that was written.
 
     Raises:
-        CheckpointError: the file is truncated, corrupt, or no checkpoint of ours.
+        CheckpointError: the file is damaged, or no checkpoint of ours.
     """
+    tensors, metadata = read_sealed(path, "checkpoint")
+    if not {TREE} <= metadata.keys() <= {TREE, CHECKSUM}:
+        raise CheckpointError(f"{path}: not a readable checkpoint (its header is another's)")
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no iterator)
-            return _put_together(json.loads(file.metadata()["tree"]), tensors)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        return _put_together(json.loads(metadata[TREE]), tensors)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
 
 

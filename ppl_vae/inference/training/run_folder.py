@@ -11,8 +11,9 @@ import pandas as pd
 
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import write_atomically, write_json, write_tensors
-from ppl_vae.inference.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.checkpoint import CHECKPOINT, write_checkpoint
 from ppl_vae.inference.training.folder_lock import locked
+from ppl_vae.inference.training.stored_run import read_run
 from ppl_vae.inference.training.weights import Weights
 
 MANIFEST, HISTORY, WEIGHTS = "manifest.json", "history.csv", "weights.safetensors"
@@ -64,10 +65,7 @@ class RunFolder:
         if not held:
             self._require_free()
             return None
-        stored = read_checkpoint(self.path / CHECKPOINT)
-        if not isinstance(stored, dict) or set(stored) != {"state", "manifest"}:
-            raise CheckpointError(f"{self.path / CHECKPOINT}: not the checkpoint of a run")
-        return stored
+        return read_run(self.path / CHECKPOINT)
 
     def held(self) -> AbstractContextManager[None]:
         """Keep other processes out while the run goes on.

@@ -13,6 +13,7 @@ from ppl_vae.inference.training.checkpoint import random_state, restore_random_s
 from ppl_vae.inference.training.loader_state import loader_state, restore_loader_state
 from ppl_vae.inference.training.selection import Selection
 from ppl_vae.inference.training.steps import laid_out_as
+from ppl_vae.inference.training.stored_run import require_state
 from ppl_vae.inference.training.weights import Weights
 
 
@@ -57,8 +58,10 @@ class TrainingState:
         """Go on from where ``tree`` was taken.
 
         Raises:
-            ModelError: it is the state of another pair.
+            ModelError: it is the state of another pair; nothing was changed.
+            CheckpointError: it is damaged; nothing was changed.
         """
+        require_state(tree, self.weights, self.optimizer, self.device)
         self.weights.restore(tree["weights"])
         self.optimizer.load_state_dict(tree["optimizer"])
         for leaf, kept in self.optimizer.state.items():

@@ -62,7 +62,7 @@ class Weights:
 
     def state(self) -> dict[str, Tensor]:
         """A copy of every parameter and buffer, by name."""
-        return {name: tensor.detach().clone() for name, tensor in self._named().items()}
+        return {name: tensor.detach().clone() for name, tensor in self.tensors().items()}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -71,16 +71,25 @@ class Weights:
         Raises:
             ModelError: it is the state of another pair; the first difference is named.
         """
-        own = self._named()
+        self.require_fit(state)
+        for name, tensor in self.tensors().items():
+            tensor.copy_(state[name])
+
+    def require_fit(self, state: Mapping[str, Tensor]) -> None:
+        """Refuse the state of another pair.
+
+        Raises:
+            ModelError: the first difference is named.
+        """
+        own = self.tensors()
         for name in [*own, *state]:
             if name not in own or name not in state or own[name].shape != state[name].shape:
                 found = list(state[name].shape) if name in state else "nothing"
                 expected = list(own[name].shape) if name in own else "nothing"
                 raise ModelError(f"checkpoint of another architecture: {name!r} is {found}, expected {expected}")
-        for name, tensor in own.items():
-            tensor.copy_(state[name])
 
-    def _named(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
+        """Every parameter and buffer, by the name that ``state`` has for it."""
         named = {
             f"{part}.{name}": tensor
             for part, module in self.modules.items()

@@ -1,0 +1,59 @@
+"""Whether this machine has the memory for what was asked, judged before it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ppl_vae.checks import require_memory
+from ppl_vae.models.shapes_only import ShapesOnly
+
+# Weights, gradients and the two moments of Adam.
+COPIES_IN_TRAINING = 4
+# What one pass holds at once: draws, features, parameters of p(x|z), densities.
+TENSORS_OF_A_PASS = 4
+BYTES = 4
+CALLS_OF_ANY_MODEL = 10**6
+
+
+def require_room_to_train(make: Callable[[], Any]) -> None:
+    """Refuse a model whose training this machine cannot hold.
+
+    Args:
+        make: makes it; called where tensors have no memory. What it raises is left to the call that is meant.
+
+    Raises:
+        ModelError: the memory needed and that of the machine.
+    """
+    try:
+        with torch.device("meta"), ShapesOnly(CALLS_OF_ANY_MODEL):
+            parameters = list(make().vae.parameters())
+    except Exception:
+        # Not swallowed: the same call is made again for good.
+        return
+    needed = COPIES_IN_TRAINING * sum(p.numel() * p.element_size() for p in parameters)
+    require_memory("training this model (weights, gradients and Adam's moments)", needed)
+
+
+def require_room_for_draws(vae: Any, option: str, num_particles: int | None) -> None:
+    """Refuse so many draws of one datum that this machine cannot hold a pass over them.
+
+    Raises:
+        ModelError: the memory needed and that of the machine.
+    """
+    if num_particles is None:
+        return
+    shape: tuple[int, ...] = vae.event_shape
+    widest = max([torch.Size(shape).numel(), *(len(p) for p in vae.parameters() if p.dim() > 1)])
+    require_memory(f"{option} {num_particles}", TENSORS_OF_A_PASS * BYTES * widest * num_particles)
+
+
+def require_room_for_samples(vae: Any, option: str, n: int) -> None:
+    """Refuse more samples than this machine can hold twice, as numbers and as a file.
+
+    Raises:
+        ModelError: the memory needed and that of the machine.
+    """
+    require_memory(f"{option} {n}", 2 * BYTES * torch.Size(vae.event_shape).numel() * n)
