@@ -9,14 +9,27 @@ from pathlib import Path
 import platformdirs
 
 from ppl_vae.data.boundary import parser_boundary
+from ppl_vae.errors import DataError
 
 ENVIRONMENT_VARIABLE = "PPL_VAE_DATA"
 
 
 def environment_root() -> Path | None:
-    """The folder that PPL_VAE_DATA names, or None where it is not set."""
+    """The folder that PPL_VAE_DATA names, or None where it is not set.
+
+    Raises:
+        DataError: it names no folder.
+    """
     value = os.environ.get(ENVIRONMENT_VARIABLE)
-    return Path(value) if value else None
+    if not value:
+        return None
+    folder = Path(value).expanduser()
+    with parser_boundary(folder, "a readable folder"):
+        if not folder.is_dir():
+            raise DataError(
+                f"{ENVIRONMENT_VARIABLE}: expected the name of a folder, found {value!r}, which is none"
+            )
+    return folder
 
 
 def cache_folder(name: str) -> Path:
