@@ -15,7 +15,25 @@ class PplVaeError(Exception):
 
 
 class DataError(PplVaeError, ValueError):
-    """Data that cannot be used: the file or field, what was expected, what was found."""
+    """Data that cannot be used: the file or field, what was expected, what was found.
+
+    What a file calls itself or its parts is shown in one line of bounded length, control characters escaped.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(_one_line(str(message)))
+
+
+_LONGEST_WORD, _LONGEST_MESSAGE = 500, 2000
+
+
+def _one_line(text: str) -> str:
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    return _shortened(" ".join(_shortened(word, _LONGEST_WORD) for word in shown.split(" ")), _LONGEST_MESSAGE)
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
 
 
 class ModelError(PplVaeError, ValueError):

@@ -76,8 +76,9 @@ Likelihood = Annotated[
     typer.Option(
         metavar="NAME",
         help="bernoulli, bernoulli-relaxed (grey data; its value is no log likelihood), continuous-bernoulli, "
-        "gaussian, student-t, poisson, negative-binomial, categorical, discretised-logistic or missing-pixels; "
-        'with options as JSON: \'{"name": "gaussian", "sigma": 0.1}\'.',
+        "gaussian, student-t, poisson, negative-binomial, categorical or discretised-logistic; "
+        'with options as JSON: \'{"name": "gaussian", "sigma": 0.1}\', or for data with holes '
+        '\'{"name": "missing-pixels", "of": "gaussian"}\'.',
         show_default=False,
         rich_help_panel=MODEL,
     ),

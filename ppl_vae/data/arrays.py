@@ -1,9 +1,10 @@
 """A user's own arrays as a data set: .npz, .npy and IDX files.
 
 An .npz archive holds ``x`` (or a single array of any name), or ``x_train`` and ``x_test``; beside them may
-stand ``y`` and ``factors``, with the same endings. Bytes (uint8) are divided by 255, unless no value is
-above 1; other numbers must lie in [0, 1] already, or ``value_range=None`` takes them as they are. ``lengths`` and a
-``mask``, with the same endings, say what of x was observed (see ``ppl_vae.data.sequences``); the rest becomes NaN.
+stand ``y`` and ``factors``, with the same endings; or it is one of MedMNIST's (see ``archive_names``). Bytes
+(uint8) are divided by 255, unless no value is above 1; other numbers must lie in [0, 1] already, or
+``value_range=None`` takes them as they are. ``lengths`` and a ``mask``, with the same endings, say what of x was
+observed (see ``ppl_vae.data.sequences``); the rest becomes NaN.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ppl_vae.data.archive_names import read_parts
 from ppl_vae.data.dataset import Dataset, Split
 from ppl_vae.data.idx import read_idx
+from ppl_vae.data.idx_names import labels_beside, upright
 from ppl_vae.data.npy import read_npy
-from ppl_vae.data.npz import npz_names, read_npz
+from ppl_vae.data.npz import npz_names
 from ppl_vae.data.sequences import observed
 from ppl_vae.data.split import SPLIT_NOTE, split_in_two
-from ppl_vae.data.tensors import UNIT_RANGE, Arrays, ValueRange, check_bounds, to_split, unit_divisor
+from ppl_vae.data.tensors import UNIT_RANGE, Arrays, ValueRange, channels_last, check_bounds, to_split, unit_divisor
 from ppl_vae.errors import DataError
-
-_ROLES = ("x", "y", "factors", "lengths", "mask")
 
 
 def load_npy(
@@ -50,7 +51,7 @@ def load_npy(
 
 
 def load_idx(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Dataset:
-    """One IDX file [N, ...] of data, plain or gzipped, split 90/10.
+    """One IDX file [N, ...] of data, plain or gzipped, split 90/10; with the labels that lie beside it by name.
 
     Args:
         path: the IDX file.
@@ -60,7 +61,10 @@ def load_idx(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Datas
         DataError: a file or values that cannot be used.
     """
     check_bounds(value_range)
-    return _dataset(Path(path), [Arrays(read_idx(path))], value_range)
+    path = Path(path)
+    x, turned = upright(path, read_idx(path))
+    labels, notes = labels_beside(path)
+    return _dataset(path, [Arrays(x, labels)], value_range, (*turned, *notes))
 
 
 def load_npz(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Dataset:
@@ -75,30 +79,13 @@ def load_npz(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Datas
     """
     check_bounds(value_range)
     path = Path(path)
-    names = npz_names(path)
-    if {"x_train", "x_test"} <= set(names):
-        parts = [_read_part(path, names, ending) for ending in ("_train", "_test")]
-    elif "x" in names:
-        parts = [_read_part(path, names, "")]
-    elif len(names) == 1:
-        parts = [Arrays(read_npz(path, names)[names[0]])]
-    else:
-        found = ", ".join(names) or "nothing"
-        raise DataError(f"{path}: expected arrays named x, or x_train and x_test, or a single array, found {found}")
-    return _dataset(path, parts, value_range)
+    parts, notes = read_parts(path, npz_names(path))
+    return _dataset(path, parts, value_range, notes)
 
 
-def _read_part(path: Path, names: list[str], ending: str) -> Arrays:
-    roles = [role for role in _ROLES if role + ending in names]
-    members = read_npz(path, [role + ending for role in roles])
-    found = {role: members[role + ending] for role in roles}
-    found["x"], missing = observed(found["x"], found.pop("lengths", None), found.pop("mask", None), path)
-    return Arrays(**found, missing=missing)
-
-
-def _dataset(path: Path, parts: list[Arrays], value_range: ValueRange) -> Dataset:
+def _dataset(path: Path, parts: list[Arrays], value_range: ValueRange, notes: tuple[str, ...] = ()) -> Dataset:
     divisor = unit_divisor(parts, value_range)
-    notes = _notes(parts, divisor)
+    notes = (*notes, *_notes(parts, divisor))
     if any(part.missing is not None for part in parts):
         missing = sum(0 if part.missing is None else int(part.missing.sum()) for part in parts)
         notes = (*notes, f"{missing} of {sum(part.x.size for part in parts)} values are missing: NaN in x")
@@ -124,6 +111,11 @@ def _check_alike(path: Path, train: Split, test: Split) -> None:
 
 
 def _notes(parts: list[Arrays], divisor: int) -> tuple[str, ...]:
+    moved = ("the channels, last in the file, were moved to the front",) if channels_last(parts[0].x) else ()
+    return (*moved, *_scale_notes(parts, divisor))
+
+
+def _scale_notes(parts: list[Arrays], divisor: int) -> tuple[str, ...]:
     if divisor != 1:
         return (f"bytes divided by {divisor}",)
     if all(part.x.dtype == np.uint8 for part in parts):

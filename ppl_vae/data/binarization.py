@@ -11,15 +11,17 @@ from dataclasses import replace
 from typing import get_args
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.arrays import to_tensor
 from ppl_vae.data.dataset import Binarization, Dataset
 from ppl_vae.errors import DataError, unknown_name
 
 _DRAWN = ("threshold", "stochastic")
 
 
-def binarize(x: Tensor, policy: str, *, generator: torch.Generator | None = None) -> Tensor:
+def binarize(x: ArrayLike | Tensor, policy: str, *, generator: torch.Generator | None = None) -> Tensor:
     """Grey values made 0 or 1.
 
     Args:
@@ -40,6 +42,7 @@ def binarize(x: Tensor, policy: str, *, generator: torch.Generator | None = None
         raise DataError("binarize: 'dynamic' is drawn by training, batch by batch; for one draw use 'stochastic'")
     if policy not in _DRAWN:
         raise DataError(unknown_name("binarization", policy, _DRAWN))
+    x = to_tensor(x, "binarize")
     _check_grey(x)
     return (x >= 0.5).to(x.dtype) if policy == "threshold" else torch.bernoulli(x, generator=generator)
 

@@ -3,6 +3,8 @@
 root/img_align_celeba/000001.jpg ...
 root/list_attr_celeba.txt        the count; the attributes' names; for each image "000001.jpg -1 1 ..."
 root/list_eval_partition.txt     optional rows "000001.jpg 0": 0 training, 1 validation, 2 test
+
+Kaggle's copy has .csv tables, and its images one folder deeper, in img_align_celeba/img_align_celeba.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from ppl_vae.data.tensors import Arrays, to_split
 from ppl_vae.errors import DataError
 
 _IMAGES = "img_align_celeba"
-_ATTRIBUTES = "list_attr_celeba.txt"
-_PARTITION = "list_eval_partition.txt"
+_ATTRIBUTES = "list_attr_celeba"
+_PARTITION = "list_eval_partition"
+_TABLES = (".txt", ".csv")
 
 
 def load_celeba(*, root: str | Path | None = None, size: int = 64, limit: int | None = None) -> Dataset:
@@ -44,11 +47,12 @@ def load_celeba(*, root: str | Path | None = None, size: int = 64, limit: int | 
     """
     check_size(size)
     folder = _find(root)
-    table = read_attributes(folder / _ATTRIBUTES)
-    _check_images(folder, table)
+    table = read_attributes(_table(folder, _ATTRIBUTES) or folder / f"{_ATTRIBUTES}.txt")
+    images = _images(folder)
+    _check_images(images, table)
     chosen = subset_indices(len(table.files), limit)
     indices, note = _split(folder, table, chosen)
-    train, test = (to_split(_read(folder, table, index, size), folder, divisor=255) for index in indices)
+    train, test = (to_split(_read(images, table, index, size), folder, divisor=255) for index in indices)
     notes = (*subset_notes(len(table.files), len(chosen)), note, f"middle square resized to {size}x{size}")
     return Dataset("celeba", train, test, table.names, source=f"folder {folder}", notes=notes)
 
@@ -58,7 +62,7 @@ def _find(root: str | Path | None) -> Path:
     if base is None:
         raise DataError(
             f"celeba: expected root= or {ENVIRONMENT_VARIABLE} to name the folder of {_IMAGES} and "
-            f"{_ATTRIBUTES}, found neither; the files are at https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+            f"{_ATTRIBUTES}.txt (or .csv), found neither; the files are at https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
         )
     candidates = folders_under(base, ("celeba", "CelebA"))
     if images := first_existing(candidate / _IMAGES for candidate in candidates):
@@ -67,31 +71,39 @@ def _find(root: str | Path | None) -> Path:
     raise DataError(f"celeba: expected a folder {_IMAGES} in one of {looked}, found none")
 
 
-def _check_images(folder: Path, table: Attributes) -> None:
-    with parser_boundary(folder / _IMAGES, "a folder of images"):
-        present = {file.name for file in (folder / _IMAGES).iterdir()}
+def _table(folder: Path, name: str) -> Path | None:
+    return first_existing(folder / f"{name}{ending}" for ending in _TABLES)
+
+
+def _images(folder: Path) -> Path:
+    return first_existing([folder / _IMAGES / _IMAGES]) or folder / _IMAGES
+
+
+def _check_images(images: Path, table: Attributes) -> None:
+    with parser_boundary(images, "a folder of images"):
+        present = {file.name for file in images.iterdir()}
     absent = [file for file in table.files if file not in present]
     if absent:
         expected = f"every image of {_ATTRIBUTES} in {_IMAGES}"
-        raise DataError(f"{folder}: expected {expected}, found {len(absent)} absent, the first {absent[0]}")
+        raise DataError(f"{images}: expected {expected}, found {len(absent)} absent, the first {absent[0]}")
 
 
 def _split(folder: Path, table: Attributes, chosen: np.ndarray) -> tuple[list[np.ndarray], str]:
-    path = folder / _PARTITION
-    if not path.exists():
+    path = _table(folder, _PARTITION)
+    if path is None:
         return [chosen[part] for part in split_indices(len(chosen), folder)], SPLIT_NOTE
     codes = read_partition(path, table.files)[chosen]
     parts = [chosen[codes != 2], chosen[codes == 2]]
     if not all(len(part) for part in parts):
         found = f"{len(parts[0])} and {len(parts[1])}"
         raise DataError(f"{path}: expected images for train (0, 1) and for test (2), found {found}")
-    return parts, f"split by {_PARTITION}: 0 and 1 are train, 2 is test"
+    return parts, f"split by {path.name}: 0 and 1 are train, 2 is test"
 
 
-def _read(folder: Path, table: Attributes, index: np.ndarray, size: int) -> Arrays:
+def _read(images: Path, table: Attributes, index: np.ndarray, size: int) -> Arrays:
     # Filled in place as bytes: a list of the images beside their stack would take the memory twice.
     x = np.empty((len(index), 3, size, size), np.uint8)
     for row, i in enumerate(tqdm(index, "celeba", disable=None, leave=False)):
         # A grey photograph [H, W] goes into all three channels.
-        x[row] = np.atleast_3d(read_image(folder / _IMAGES / table.files[i], size)).transpose(2, 0, 1)
+        x[row] = np.atleast_3d(read_image(images / table.files[i], size)).transpose(2, 0, 1)
     return Arrays(x, factors=table.values[index])

@@ -1,4 +1,7 @@
-"""The two text tables of CelebA: the attributes of each image, and the split it belongs to."""
+"""The two tables of CelebA: the attributes of each image, and the split it belongs to.
+
+The authors' are text, with spaces between the fields; Kaggle's are CSV files whose first line has the names.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from ppl_vae.errors import DataError
 
 _PRESENCE = {"-1": 0, "1": 1}
 _PARTS = {"0": 0, "1": 1, "2": 2}
+_IMAGE_COLUMN = "image_id"
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,19 @@ class Attributes:
 
 
 def read_attributes(path: str | Path) -> Attributes:
-    """Reads ``list_attr_celeba.txt``: the count, the names, and a row of -1 and 1 for each image.
+    """Reads ``list_attr_celeba.txt``: the count, the names, and a row of -1 and 1 for each image; or the .csv.
 
     Raises:
         DataError: the file is missing, or a line of it is not as it should be; the message has its number.
     """
     path = Path(path)
     lines = _lines(path)
+    if _is_csv(path):
+        first, *names_found = lines[0].split(",")
+        # As the authors' table has it, so that one rule judges both; a line's number is then one too many.
+        lines = [str(len(lines) - 1), " ".join(names_found), *(line.replace(",", " ") for line in lines[1:])]
+        if first != _IMAGE_COLUMN:
+            raise DataError(f"{path}: line 1: expected {_IMAGE_COLUMN!r} and the attributes, found {first[:80]!r}")
     if len(lines) < 3:
         raise DataError(f"{path}: expected a count, a line of names and rows, found {len(lines)} lines")
     names = tuple(lines[1].split())
@@ -52,7 +62,7 @@ def read_attributes(path: str | Path) -> Attributes:
 
 
 def read_partition(path: str | Path, files: Sequence[str]) -> np.ndarray:
-    """Reads ``list_eval_partition.txt``.
+    """Reads ``list_eval_partition.txt``, or the .csv.
 
     Args:
         path: the file.
@@ -65,7 +75,10 @@ def read_partition(path: str | Path, files: Sequence[str]) -> np.ndarray:
         DataError: the file cannot be read, a line is malformed, or its images are not those of ``files``.
     """
     path = Path(path)
-    rows = [_row(path, number, line, 1, _PARTS) for number, line in enumerate(_lines(path), start=1)]
+    lines = _lines(path)
+    if _is_csv(path):
+        lines = [line.replace(",", " ") for line in lines[1:]]
+    rows = [_row(path, number, line, 1, _PARTS) for number, line in enumerate(lines, start=1)]
     _check_unique(path, [file for file, _ in rows])
     if len(rows) != len(files):
         raise DataError(f"{path}: expected {len(files)} rows, as many as images with attributes, found {len(rows)}")
@@ -79,6 +92,10 @@ def read_partition(path: str | Path, files: Sequence[str]) -> np.ndarray:
 def _lines(path: Path) -> list[str]:
     with parser_boundary(path, "a table of CelebA"):
         return path.read_text(encoding="utf-8").rstrip().split("\n")
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
 
 
 def _row(path: Path, number: int, line: str, width: int, codes: dict[str, int]) -> tuple[str, list[int]]:

@@ -72,5 +72,5 @@ def _keep(content: bytearray, target: Path, is_genuine: Callable[[Path], bool]) 
             if genuine:
                 fetched.replace(target)
     except OSError as error:
-        raise DataError(f"{target}: expected to write the downloaded file, found {error}") from error
+        raise DataError(f"{target}: expected to write the downloaded file, found {error}") from None
     return genuine

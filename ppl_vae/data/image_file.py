@@ -1,11 +1,12 @@
-"""One image file -> an array of bytes, grey [H, W] or colour [H, W, 3]."""
+"""One image file -> an array of bytes, grey [H, W] or colour [H, W, 3]; and what its header says before that."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ppl_vae.data.boundary import parser_boundary
 from ppl_vae.errors import DataError
@@ -20,10 +21,48 @@ MAX_PIXELS = 2**25
 
 _GREY = frozenset({"1", "L", "LA", "La"})
 _COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"})
+_TRANSPARENT = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What a file claims before its pixels are decoded.
+
+    Attributes:
+        num_pixels: height times width.
+        is_grey: whether it becomes [H, W].
+        has_transparency: whether it has an alpha channel or a transparent colour, which is not read.
+        has_frames: whether it has more than one frame or page, of which the first alone is read.
+        stored: the file's bytes on disk.
+    """
+
+    num_pixels: int
+    is_grey: bool
+    has_transparency: bool
+    has_frames: bool
+    stored: int
+
+
+def read_header(path: str | Path) -> ImageHeader:
+    """Judges an image by its header, without the memory that its pixels take.
+
+    Raises:
+        DataError: the file is missing, no image, too large, or not of 8 bits a channel.
+    """
+    path = Path(path)
+    with parser_boundary(path, "an image"), Image.open(path, formats=_FORMATS) as image:
+        _check(image, path)
+        return ImageHeader(
+            num_pixels=image.width * image.height,
+            is_grey=image.mode in _GREY,
+            has_transparency=image.mode in _TRANSPARENT or "transparency" in image.info,
+            has_frames=bool(getattr(image, "is_animated", False)),
+            stored=path.stat().st_size,
+        )
 
 
 def read_image(path: str | Path, size: int | None = None) -> np.ndarray:
-    """Decodes an image of 8 bits a channel, without its transparency; of an animation, the first frame.
+    """Decodes an image of 8 bits a channel, upright, without its transparency; of several frames, the first.
 
     Args:
         path: the file.
@@ -38,12 +77,29 @@ def read_image(path: str | Path, size: int | None = None) -> np.ndarray:
     """
     path = Path(path)
     with parser_boundary(path, "an image"), Image.open(path, formats=_FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise DataError(f"{path}: expected at most {MAX_PIXELS} pixels, found {image.width}x{image.height}")
-        if image.mode not in _GREY | _COLOUR:
-            raise DataError(f"{path}: expected an image of 8 bits a channel, found Pillow's mode {image.mode!r}")
-        plain: Image.Image = image.convert("L" if image.mode in _GREY else "RGB")
+        _check(image, path)
+        mode = "L" if image.mode in _GREY else "RGB"
+        # A camera that was held upright says so in a tag and stores the picture lying.
+        plain: Image.Image = ImageOps.exif_transpose(image).convert(mode)
         return np.array(plain if size is None else _middle_square(plain, size))
+
+
+def _check(image: Image.Image, path: Path) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"{path}: expected at most {MAX_PIXELS} pixels, found {image.width}x{image.height}")
+    # Colour of 16 bits has an 8-bit mode in Pillow, which drops the lower byte; the raw mode tells.
+    raw = [str(part) for tile in getattr(image, "tile", ()) for part in _parts(tile[3])]
+    deep = next((part for part in raw if ";16" in part), None)
+    if image.mode not in _GREY | _COLOUR or deep:
+        found = f"Pillow's mode {image.mode!r}" + (f" of raw mode {deep!r}" if deep else "")
+        raise DataError(
+            f"{path}: expected an image of 8 bits a channel, found {found}; convert it to 8 bits, "
+            "or save its values, divided by the largest they can be (65535 of 16 bits), as an array in an .npy file"
+        )
+
+
+def _parts(arguments: object) -> tuple[object, ...]:
+    return arguments if isinstance(arguments, tuple) else (arguments,)
 
 
 def _middle_square(image: Image.Image, size: int) -> Image.Image:

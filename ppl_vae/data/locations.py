@@ -27,7 +27,7 @@ def environment_root() -> Path | None:
     with parser_boundary(folder, "a folder of data"):
         if folder.is_dir():
             return folder
-    raise DataError(f"{ENVIRONMENT_VARIABLE} is {value!r}: expected a folder of data, found none there")
+    raise DataError(f"{ENVIRONMENT_VARIABLE}: expected the name of a folder, found {value!r}, which is none")
 
 
 def cache_folder(name: str) -> Path:

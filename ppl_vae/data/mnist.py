@@ -144,7 +144,8 @@ def _download(source: _Source, mirrors: Sequence[str]) -> list[Path]:
                 download(file.name, mirrors, file, functools.partial(_is_published, f"{source.name}/{name}"))
     except DataError as error:
         advice = f"without a network, name a folder that has the files by root= or {ENVIRONMENT_VARIABLE}"
-        raise DataError(f"{error}; {advice}") from error
+        # One refusal, not the mirrors' and then this one.
+        raise DataError(f"{error}; {advice}") from None
     return files
 
 

@@ -34,13 +34,19 @@ def read_npz(path: str | Path, names: Iterable[str], *, max_bytes: int = MAX_BYT
     Args:
         path: the archive.
         names: the arrays, without ".npy".
-        max_bytes: the most bytes that one array may decompress to.
+        max_bytes: the most bytes that the arrays may decompress to together.
 
     Raises:
         DataError: the archive or a member is damaged, encrypted, missing, or claims more than it can hold.
     """
     path = Path(path)
+    names = list(names)
     with parser_boundary(path, "an .npz archive"), zipfile.ZipFile(path) as archive:
+        wanted = {f"{name}.npy" for name in names}
+        infos = [info for info in archive.infolist() if info.filename in wanted]
+        stored = min(sum(info.compress_size for info in infos), path.stat().st_size)
+        where = path if len(names) > 1 else Path(f"{path}[{names[0]}]")
+        check_claim(where, sum(info.file_size for info in infos), stored, max_bytes)
         return {name: _member(archive, path, name, max_bytes) for name in names}
 
 

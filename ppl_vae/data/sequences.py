@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.arrays import to_tensor
 from ppl_vae.errors import DataError
 
 
@@ -32,7 +33,7 @@ def pad_sequences(sequences: Iterable[ArrayLike | Tensor], num_frames: int | Non
     tensor([[1., 0.],
             [1., nan]])
     """
-    parts = [torch.as_tensor(sequence, dtype=torch.float32) for sequence in sequences]
+    parts = [to_tensor(part, f"sequence {i}").to(torch.float32) for i, part in enumerate(sequences)]
     if not parts:
         raise DataError("sequences: expected at least one, found none")
     longest = max(len(part) if part.dim() else 0 for part in parts) if num_frames is None else num_frames

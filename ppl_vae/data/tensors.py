@@ -26,6 +26,10 @@ ValueRange = tuple[float, float] | None
 
 UNIT_RANGE = (0.0, 1.0)
 _CHANNELS = (1, 3, 4)
+_MISSING = (
+    "; missing values are said by an array mask beside x in an .npz, 1 where a value was observed, and modelled by "
+    "likelihood={'name': 'missing-pixels', 'of': ...}"
+)
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,12 @@ def _channels_first(x: np.ndarray, where: object) -> np.ndarray:
         raise DataError(f"{where}: expected x of shape [N, ...] with 2 dimensions or more, found {x.shape}")
     if x.ndim == 3:
         return x[:, None]
-    if x.ndim == 4 and x.shape[3] in _CHANNELS and x.shape[1] not in _CHANNELS:
-        return np.moveaxis(x, 3, 1)
-    return x
+    return np.moveaxis(x, 3, 1) if channels_last(x) else x
+
+
+def channels_last(x: np.ndarray) -> bool:
+    """Whether x is read as [N, H, W, C]."""
+    return x.ndim == 4 and x.shape[3] in _CHANNELS and x.shape[1] not in _CHANNELS
 
 
 def _floats(values: np.ndarray, where: str) -> Tensor:
@@ -97,9 +104,10 @@ def _floats(values: np.ndarray, where: str) -> Tensor:
     broken = ~floats.isfinite()
     if broken.any():
         first = tuple(broken.nonzero()[0].tolist())
+        missing = _MISSING if floats.isnan().any() else ""
         raise DataError(
             f"{where}: expected finite float32 values, found {int(broken.sum())} that are NaN, infinite or "
-            f"too large, the first at index {first}"
+            f"too large, the first at index {first}{missing}"
         )
     return floats
 
