@@ -143,8 +143,8 @@ def build(groups: Groups, attributes: Mapping[str, Any], *, generation: Generati
 
     Args:
         groups: datasets with dimensions chain and draw in front, where they are draws.
-        attributes: of the whole; numbers and texts. What netCDF cannot hold is made one of these: a bool a number, a
-            list a text.
+        attributes: of the whole; numbers and texts. What netCDF cannot hold is made one of these: a bool a number,
+            a list a text.
         generation: by default the one that is installed.
     """
     tables = {name: group.copy() for name, group in groups.items()}
