@@ -82,7 +82,9 @@ def unregistered() -> Iterator[None]:
 
 def _leaves(name: str, module: nn.Module) -> dict[str, Tensor]:
     """The trainable leaves under their names in the store."""
-    return {param_with_module_name(name, key): leaf for key, leaf in module.named_parameters() if leaf.requires_grad}
+    return {
+        param_with_module_name(name, key): leaf for key, leaf in module.named_parameters() if leaf.requires_grad
+    }
 
 
 def _reconcile(name: str, module: nn.Module) -> None:

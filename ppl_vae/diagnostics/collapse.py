@@ -79,7 +79,7 @@ def run_collapse(
     table = xr.Dataset(
         {**_units(found, threshold, epsilon), **_surgery(found, log_density)},
         {"latent": range(found.means.shape[1]), "site": list(found.values), "latent_site": ("latent", found.owner)},
-        attributes | {"seed": seed, "closed_form": list(found.closed_form)},
+        attributes | {"seed": seed, "closed_form": "; ".join(found.closed_form)},
     )
     table["active_units"] = table["active"].sum()
     return table

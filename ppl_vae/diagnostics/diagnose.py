@@ -1,6 +1,7 @@
 """``diagnose``: draws from prior, guide and likelihood with their densities, as ArviZ keeps them.
 
-    posterior              z ~ q(z | x_n)                    [chain, draw, datum, latent]
+    posterior              z ~ q(z | x_n), with what pyro.deterministic makes of it
+                                                             [chain, draw, datum, latent]
     prior                  z ~ p(z)                          the same site, fewer draws
     posterior_predictive   x_rep ~ p(x | z), z ~ q(z | x_n)  [chain, draw, datum, pixels]
     log_likelihood         log p(x_n | z)                    [chain, draw, datum], nats
@@ -33,10 +34,11 @@ from ppl_vae.diagnostics.draw_groups import (
     weights_dataset,
 )
 from ppl_vae.diagnostics.draw_plan import USUAL_SAMPLES, DrawPlan, plan_draws
+from ppl_vae.diagnostics.exported import Derived
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance import LEAST_SAMPLES, ROUNDING
 from ppl_vae.diagnostics.pareto import smooth
-from ppl_vae.errors import DataError
+from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evaluation import evaluating
 from ppl_vae.inference.log_weights import pass_size
 from ppl_vae.inference.pair import Program, run_model
@@ -44,6 +46,8 @@ from ppl_vae.inference.terms import Terms, run_terms
 from ppl_vae.randomness import derived_seed
 
 MEMORY_LIMIT = 4 << 30
+# Draws of the first data, for shapes: another number than that of the data, so that neither is taken for the other.
+PROBES = 3
 # The name of this file's stream under a seed.
 STREAM = 50
 
@@ -95,8 +99,11 @@ def diagnose(
     coordinates = _labels(labels, len(data))
     with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
         few = data[: pass_size(data, num_samples or USUAL_SAMPLES)[0]]
-        terms = run_terms(model, guide, (few,), {}, 2)
-        plan = plan_draws(terms, data, num_samples, num_predictive, memory_limit)
+        with Derived() as derived:
+            terms = run_terms(model, guide, (few,), {}, PROBES)
+        computed = derived.per_draw(PROBES, len(few))
+        plan = plan_draws(terms, computed, data, num_samples, num_predictive, memory_limit)
+        event_dims(plan)
     store = _Store(plan)
     per_pass, draws = pass_size(data, plan.num_samples)
     for first in range(0, len(data), per_pass):
@@ -112,8 +119,8 @@ class _Store:
 
     def __init__(self, plan: DrawPlan) -> None:
         self.plan = plan
-        self.posterior = plan.empty(plan.latent, plan.num_samples)
-        self.prior = plan.empty(plan.prior, plan.num_replicates)
+        self.posterior = plan.empty({**plan.latent, **plan.derived}, plan.num_samples)
+        self.prior = plan.empty({**plan.prior, **plan.derived}, plan.num_replicates)
         self.replicated = plan.empty(plan.replicated, plan.num_replicates)
         self.observed = {name: array[0, 0] for name, array in plan.empty(plan.observed, 1).items()}
         self.log_likelihood, self.log_weight = np.empty((2, 1, plan.num_samples, plan.num_data))
@@ -126,8 +133,11 @@ class _Store:
         plan, data = self.plan, slice(first, first + len(batch))
         edges = sorted({*range(0, plan.num_samples, draws), plan.num_replicates, plan.num_samples})
         for start, stop in itertools.pairwise(edges):
-            terms, where = run_terms(model, guide, (batch,), {}, stop - start), slice(start, stop)
+            where = slice(start, stop)
+            with Derived() as derived:
+                terms = run_terms(model, guide, (batch,), {}, stop - start)
             self._keep(terms, where, data)
+            self._derive(self.posterior, derived, where, data)
             if stop <= plan.num_replicates:
                 _put(
                     self.replicated,
@@ -135,9 +145,18 @@ class _Store:
                     where,
                     data,
                 )
-                latent, *_ = run_model(model, (batch,), stop - start, Messenger())
-                _put(self.prior, {name: latent[name]["value"] for name in self.prior}, where, data)
+                with Derived() as derived:
+                    latent, *_ = run_model(model, (batch,), stop - start, Messenger())
+                _put(self.prior, {name: latent[name]["value"] for name in plan.prior}, where, data)
+                self._derive(self.prior, derived, where, data)
         self._judge(data)
+
+    def _derive(self, arrays: Mapping[str, NDArray[Any]], derived: Derived, draws: slice, data: slice) -> None:
+        found = derived.per_draw(draws.stop - draws.start, data.stop - data.start)
+        missing = [name for name in self.plan.derived if name not in found]
+        if missing:
+            raise ModelError(f"site {missing[0]!r}: its shape is one for every draw and datum in some runs alone")
+        _put(arrays, {name: found[name] for name in self.plan.derived}, draws, data)
 
     def _keep(self, terms: Terms, draws: slice, data: slice) -> None:
         for name in self.observed:

@@ -2,7 +2,7 @@
 
 A single latent site of vectors has the dimension "latent", a single observed site "pixel"; a grid of either has
 "latent_row" and "latent_column", an image with channels also "pixel_channel" in front. Where there are several
-sites, the site's name stands before each.
+sites, the site's name stands before each. A dimension that would have the name of a site ends in "_dim".
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ppl_vae.diagnostics.draw_plan import DrawPlan, Layout
+from ppl_vae.diagnostics.exported import exported_names
 
 SAMPLE_DIMS = ("chain", "draw", "datum")
 LOO_NOTE = (
@@ -30,8 +31,23 @@ GRID = ("channel", "row", "column")
 
 
 def event_dims(plan: DrawPlan) -> dict[str, tuple[str, ...]]:
-    """The names of the event dimensions of every site."""
-    return _named(plan.latent, "latent") | _named(plan.observed, "pixel")
+    """The names of the event dimensions of every site.
+
+    Raises:
+        ModelError: a site has a name that ArviZ keeps for itself; it is named.
+    """
+    derived = {name: _event(f"{name}_dim", len(event)) for name, (event, _) in plan.derived.items()}
+    found = _named(plan.latent, "latent") | derived | _named(plan.observed, "pixel")
+    names = exported_names(found)
+    return {name: tuple(_free(dim, names) for dim in dims) for name, dims in found.items()}
+
+
+def _free(dim: str, names: Mapping[str, str]) -> str:
+    """A name for a dimension that no variable has."""
+    dim = dim.replace("/", ".")
+    while dim in names.values():
+        dim += "_dim"
+    return dim
 
 
 def _named(layout: Layout, of: str) -> dict[str, tuple[str, ...]]:
@@ -51,14 +67,23 @@ def draws_dataset(
     arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, tuple[str, ...]], coordinates: Mapping[str, Any]
 ) -> xr.Dataset:
     """Draws [chain, draw, datum, *event] by site, every dimension with a coordinate."""
-    return _indexed({name: ((*SAMPLE_DIMS, *dims[name]), array) for name, array in arrays.items()}, coordinates)
+    names = exported_names(arrays)
+    variables = {names[name]: ((*SAMPLE_DIMS, *dims[name]), array, _origin(name)) for name, array in arrays.items()}
+    return _indexed(variables, coordinates)
+
+
+def _origin(site: str) -> dict[str, str]:
+    """The site's own name, where its variable has another."""
+    return {"site": site} if "/" in site else {}
 
 
 def observed_dataset(
     arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, tuple[str, ...]], coordinates: Mapping[str, Any]
 ) -> xr.Dataset:
     """Data [datum, *event] by site."""
-    return _indexed({name: (("datum", *dims[name]), array) for name, array in arrays.items()}, coordinates)
+    names = exported_names(arrays)
+    variables = {names[name]: (("datum", *dims[name]), array, _origin(name)) for name, array in arrays.items()}
+    return _indexed(variables, coordinates)
 
 
 def likelihood_dataset(
@@ -69,7 +94,8 @@ def likelihood_dataset(
     It is called after the observed site; where there are several, it is their sum and called after all of them.
     """
     note = {"note": LOO_NOTE, "units": "nats"}
-    table = _indexed({"+".join(plan.observed): (SAMPLE_DIMS, log_likelihood, note)}, coordinates)
+    name = "+".join(exported_names(plan.observed).values())
+    table = _indexed({name: (SAMPLE_DIMS, log_likelihood, note)}, coordinates)
     return table.assign_attrs(note)
 
 

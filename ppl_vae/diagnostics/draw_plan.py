@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ppl_vae.checks import whole
 from ppl_vae.diagnostics.drawable import require_drawable
+from ppl_vae.diagnostics.exported import data_sites
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.terms import Observation, Terms
 
@@ -34,6 +35,7 @@ class DrawPlan:
         prior: the same of the sites that have a prior.
         observed: the same of the observed sites, without those of ``pyro.factor``, which have no value, and computed ones.
         replicated: the same of their replicates; empty where the model draws no data of their kind.
+        derived: the same of what pyro.deterministic computes for every draw and datum.
         why_not: why it draws none.
     """
 
@@ -44,6 +46,7 @@ class DrawPlan:
     prior: Layout
     observed: Layout
     replicated: Layout
+    derived: Layout
     why_not: str = ""
 
     def empty(self, layout: Layout, draws: int) -> dict[str, NDArray[Any]]:
@@ -52,12 +55,18 @@ class DrawPlan:
 
 
 def plan_draws(
-    terms: Terms, x: Tensor, num_samples: int | None, num_replicates: int | None, memory_limit: int
+    terms: Terms,
+    derived: Mapping[str, Tensor],
+    x: Tensor,
+    num_samples: int | None,
+    num_replicates: int | None,
+    memory_limit: int,
 ) -> DrawPlan:
     """Settle what was left open, and refuse what does not fit.
 
     Args:
         terms: of a few of the data, for their shapes.
+        derived: what pyro.deterministic computed in the same run [K, N, *event].
         x: all data [N, *event_shape].
         num_samples: None takes 1000, or as many as fit.
         num_replicates: None takes 100, or as many as fit into half of what there is.
@@ -70,11 +79,11 @@ def plan_draws(
     replicates, limit = whole("num_predictive", num_replicates), whole("memory_limit", memory_limit)
     latent = {name: _layout(site.value[0, 0]) for name, site in terms.sites.items()}
     prior = {name: latent[name] for name, site in terms.sites.items() if site.p is not None}
-    observations = {name: each for name, each in terms.observations.items() if each.is_data}
-    observed = {name: _layout(_batched(each)[0]) for name, each in observations.items()}
+    observed = {name: _layout(_batched(each)[0]) for name, each in data_sites(terms).items()}
     replicated, why_not = _replicated(terms, x)
-    per_sample = len(x) * (_bytes(latent) + DENSITY_BYTES)
-    per_replicate = len(x) * (_bytes(prior) + _bytes(replicated))
+    computed = {name: _layout(value[0, 0]) for name, value in derived.items()}
+    per_sample = len(x) * (_bytes(latent) + _bytes(computed) + DENSITY_BYTES)
+    per_replicate = len(x) * (_bytes(prior) + _bytes(computed) + _bytes(replicated))
     room = limit - x.element_size() * x.numel()
     if replicates is None:
         left = room // 2 if samples is None else room - samples * per_sample
@@ -92,7 +101,7 @@ def plan_draws(
         raise ModelError(
             f"num_predictive={replicates} is more than num_samples={asked}; every replicate has a draw"
         )
-    return DrawPlan(len(x), asked, replicates, latent, prior, observed, replicated, why_not)
+    return DrawPlan(len(x), asked, replicates, latent, prior, observed, replicated, computed, why_not)
 
 
 def _layout(value: Tensor) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -109,7 +118,7 @@ def _replicated(terms: Terms, x: Tensor) -> tuple[Layout, str]:
     try:
         require_drawable(terms, x)
         with torch.no_grad():
-            drawn = {name: each.p.sample() for name, each in terms.observations.items() if each.is_data}
+            drawn = {name: observation.p.sample() for name, observation in data_sites(terms).items()}
     except DataError as error:
         return {}, str(error)
     except NotImplementedError:

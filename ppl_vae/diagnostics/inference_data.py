@@ -24,6 +24,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from ppl_vae.diagnostics.exported import plain_attributes
 from ppl_vae.diagnostics.pareto import threshold
 from ppl_vae.errors import CheckpointError, ModelError
 from ppl_vae.files import require_seal, written_beside
@@ -143,10 +144,14 @@ def build(groups: Groups, attributes: Mapping[str, Any], *, generation: Generati
 
     Args:
         groups: datasets with dimensions chain and draw in front, where they are draws.
-        attributes: of the whole; numbers and texts.
+        attributes: of the whole; numbers and texts. What netCDF cannot hold is made one of these: a bool a number,
+            a list a text.
         generation: by default the one that is installed.
     """
-    return (generation or installed()).build(groups, attributes)
+    tables = {name: group.copy() for name, group in groups.items()}
+    for table in tables.values():
+        table.attrs = plain_attributes(table.attrs)
+    return (generation or installed()).build(tables, plain_attributes(attributes))
 
 
 def groups_of(data: Any, *, generation: Generation | None = None) -> dict[str, xr.Dataset]:

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.drawable import require_drawable
+from ppl_vae.diagnostics.exported import data_sites
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.predictive_statistics import Statistic, default_statistics, evaluated, named_statistics
 from ppl_vae.diagnostics.predictive_verdict import LOCAL, POPULATION, check_predictive
@@ -94,8 +95,7 @@ def _population(model: Program, rows: Tensor, number: int) -> Tensor:
 
 
 def _local(model: Program, guide: Program, rows: Tensor, number: int) -> Tensor:
-    found = run_terms(model, guide, (rows,), {}, number).observations
-    (observation,) = (each for each in found.values() if each.is_data)
+    (observation,) = data_sites(run_terms(model, guide, (rows,), {}, number)).values()
     return observation.p.sample().reshape(number, *rows.shape)
 
 

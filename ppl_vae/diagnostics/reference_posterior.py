@@ -22,6 +22,7 @@ from ppl_vae.diagnostics.inference_data import ess, rhat
 from ppl_vae.diagnostics.judged import level_of, require_finite, require_table
 from ppl_vae.diagnostics.nuts import DatumPosterior, frozen
 from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.errors import ModelError
 from ppl_vae.inference.evaluation import evaluating
 from ppl_vae.randomness import derived_seed
 
@@ -42,6 +43,8 @@ DISTANCES = {
     "mmd": "squared maximum mean discrepancy, U-statistic",
     "mmd_stderr": "of mmd if there were no difference",
 }
+# Names that a site may not have beside them.
+OWN = {"chain", "draw", "datum", "guide_draw", "rhat", "ess", "divergences", *DISTANCES}
 
 
 def run_reference(
@@ -69,7 +72,8 @@ def run_reference(
         from as many draws of the chains as are worth their effective sample size.
 
     Raises:
-        ModelError: a latent site is discrete, or the pair or a setting is refused; it is named.
+        ModelError: a latent site is discrete or has the name of a number of the table, or the pair or a setting is
+            refused; it is named.
         DataError: the data are empty, or the likelihood has no density for some value.
     """
     num_samples, warmup = integer("num_samples", num_samples, least=20), integer("warmup", warmup, least=20)
@@ -92,7 +96,9 @@ def _dataset(posterior: dict[str, Any], guided: dict[str, Any], divergences: int
     """One datum's draws [chain, draw, *event], the guide's [draw, *event], and what is said of them."""
     variables: dict[str, Any] = {}
     for name, draws in posterior.items():
-        event = _event_dims(name, draws.ndim - 2, len(posterior))
+        if name in OWN or name.startswith("guide_"):
+            raise ModelError(f"site {name!r}: the table keeps that name for a number of its own; rename the site")
+        event = _event_dims(name, draws.ndim - 2, posterior)
         variables[name] = (("chain", "draw", *event), draws)
         variables[f"guide_{name}"] = (("guide_draw", *event), guided[name])
     flat = _flat(posterior, 2)
@@ -103,8 +109,10 @@ def _dataset(posterior: dict[str, Any], guided: dict[str, Any], divergences: int
     return xr.Dataset(variables)
 
 
-def _event_dims(name: str, dims: int, sites: int) -> list[str]:
-    stem = "latent" if sites == 1 else f"{name}_latent"
+def _event_dims(name: str, dims: int, sites: Mapping[str, Any]) -> list[str]:
+    stem = "latent" if len(sites) == 1 else f"{name}_latent"
+    while stem in sites:
+        stem += "_dim"
     return [stem] if dims == 1 else [f"{stem}_{index}" for index in range(dims)]
 
 

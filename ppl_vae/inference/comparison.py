@@ -23,17 +23,15 @@ from tqdm.auto import tqdm
 
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.exclusive import exclusive
-from ppl_vae.inference.discrete import Enumeration
-from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
 from ppl_vae.inference.estimators import get_elbo, list_estimators
 from ppl_vae.inference.evaluation_mode import evaluation_mode
 from ppl_vae.inference.labels import needs_labels
 from ppl_vae.inference.laboratory.reference import Reference, reference
 from ppl_vae.inference.laboratory.repeats import GradientMoments, Repeated, repeat
+from ppl_vae.inference.laboratory.rounding import rounding
 from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.inference.placement import beside
-from ppl_vae.inference.score_function import RLOO, ScoreFunction
 from ppl_vae.inference.scales import require_unscaled
 from ppl_vae.inference.terms import check_data
 from ppl_vae.inference.training.weights import Weights, collect_weights
@@ -41,9 +39,8 @@ from ppl_vae.randomness import seeded
 from ppl_vae.registration import unregistered
 
 TIMED_STEPS = 15
-# Unbiased for the ELBO and for its gradient, with any number of draws.
-OF_THE_ELBO = (AnalyticKL, MonteCarloKL, EntropyAnalytic, StickingTheLanding, ScoreFunction, RLOO, Enumeration)
 BY_GROUP = ("gradient_variance", "gradient_norm", "snr", "cosine", "cost")
+EXTRA = {"draw": ["repeat"], "gradient_distance": ["group", "repeat"]}
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,8 @@ class _Laboratory:
     repeats: int
     seed: int
     memory_limit: int
+    value_rounding: float
+    gradient_rounding: dict[str, float]
 
 
 @exclusive()
@@ -90,10 +89,13 @@ def compare_estimators(
         A Dataset over "estimator" with, per estimator: value, value_stderr, value_variance (per datum and draw of
         the estimate, averaged over data), bias_elbo and bias_evidence with their standard errors, milliseconds
         (the median of one value and gradient, eagerly; of the processor where one thread computes) with its
-        standard error, num_draws, of_elbo (whether value and gradient are unbiased for the ELBO), vectorised; and
-        over "group" too: gradient_variance (trace), gradient_norm (of the mean, its noise subtracted), snr, cosine
-        (to the reference gradient of the ELBO) and cost (variance times milliseconds). "draw" holds the R batch
-        means, "of_guide" whether a group is the guide's. The attributes say what the references are.
+        standard error, num_draws, target and side (what the estimator says that it estimates), of_elbo (whether
+        that is the ELBO, value and gradient unbiased), vectorised; and over "group" too: gradient_variance (trace),
+        gradient_norm (of the mean, its noise subtracted), snr, cosine (to the reference gradient of the ELBO; both
+        NaN where there is nothing but rounding) and cost (variance times milliseconds). "draw" holds the R batch
+        means, "gradient_distance" the squared distance of every repeat's gradient from the reference, "of_guide"
+        whether a group is the guide's, "gradient_rounding" what rounding makes of a group's gradient; the attribute
+        "rounding" what it makes of a value. The attributes say what the references are.
 
     Raises:
         ModelError: the pair, or an estimator asked for by name on this pair, is refused; or it needs labels.
@@ -123,7 +125,9 @@ def compare_estimators(
             weights = collect_weights(model, guide, first, data)
             require_unscaled(first.run(model, guide, data))
         groups = _group_names(pair, weights, parameters)
-        laboratory = _Laboratory(model, guide, data, groups, repeats, seed, memory_limit)
+        value_rounding, by_name = rounding(model, guide, weights, data)
+        by_group = {group: math.sqrt(sum(by_name[name] ** 2 for name in names)) for group, names in groups.items()}
+        laboratory = _Laboratory(model, guide, data, groups, repeats, seed, memory_limit, value_rounding, by_group)
         with tqdm(total=repeats * (len(chosen) + 1), unit="repeat", disable=not progress) as bar:
             judge = reference(pair, model, guide, weights, data, repeats, seed, memory_limit, bar.update)
             times, rows = _milliseconds(laboratory, chosen, weights), {}
@@ -203,7 +207,17 @@ def _measure(
     model, guide, x = laboratory.model, laboratory.guide, laboratory.x
     weights = Weights(judge.weights.modules, judge.weights.store)
     with seeded(laboratory.seed, x.device):
-        found = repeat(model, guide, estimator, weights, x, laboratory.repeats, laboratory.memory_limit, advance)
+        found = repeat(
+            model,
+            guide,
+            estimator,
+            weights,
+            x,
+            laboratory.repeats,
+            laboratory.memory_limit,
+            advance,
+            judge.gradient,
+        )
     return _value_row(found, judge) | _gradient_row(laboratory, found, judge, times)
 
 
@@ -218,16 +232,21 @@ def _value_row(found: Repeated, judge: Reference) -> dict[str, Any]:
 
 def _gradient_row(laboratory: _Laboratory, found: Repeated, judge: Reference, times: list[float]) -> dict[str, Any]:
     milliseconds = statistics.median(times)
-    columns: dict[str, list[float]] = {name: [] for name in BY_GROUP}
-    for names in laboratory.groups.values():
+    columns: dict[str, list[Any]] = {name: [] for name in (*BY_GROUP, "gradient_distance")}
+    for group, names in laboratory.groups.items():
         mean, variance = _gathered(found.moments, names)
         # The squared norm of an average of R noisy gradients is too large by the noise that is left.
         squared_norm = (mean.square().sum() - variance.sum() / found.moments.count).clamp_min(0)
         exact = torch.cat([judge.gradient[name].flatten() for name in names])
         columns["gradient_variance"].append(variance.sum().item())
         columns["gradient_norm"].append(squared_norm.sqrt().item())
-        columns["snr"].append((squared_norm / variance.sum()).sqrt().item())
-        columns["cosine"].append(torch.nn.functional.cosine_similarity(mean, exact, dim=0).item())
+        floor = laboratory.gradient_rounding[group] ** 2
+        something = max(squared_norm.item(), variance.sum().item()) > floor
+        columns["snr"].append((squared_norm / variance.sum()).sqrt().item() if something else math.nan)
+        directed = min(mean.square().sum().item(), exact.square().sum().item()) > floor
+        cosine = torch.nn.functional.cosine_similarity(mean, exact, dim=0).item()
+        columns["cosine"].append(cosine if directed else math.nan)
+        columns["gradient_distance"].append(sum(found.distance[name] for name in names).numpy(force=True))
         columns["cost"].append(variance.sum().item() * milliseconds)
     return {**columns, "milliseconds": milliseconds, "milliseconds_stderr": _median_stderr(times)}
 
@@ -277,10 +296,13 @@ def _dataset(
 ) -> xr.Dataset:
     variables: dict[str, Any] = {}
     for key in next(iter(rows.values())):
-        extra = ["group"] if key in BY_GROUP else ["repeat"] if key == "draw" else []
+        extra = ["group"] if key in BY_GROUP else EXTRA.get(key, [])
         variables[key] = (["estimator", *extra], np.array([row[key] for row in rows.values()]))
     variables["num_draws"] = ("estimator", [e.num_draws for e in chosen.values()])
-    variables["of_elbo"] = ("estimator", [isinstance(e, OF_THE_ELBO) for e in chosen.values()])
+    variables["of_elbo"] = ("estimator", [e.target == "elbo" for e in chosen.values()])
+    variables["target"] = ("estimator", [e.target or "" for e in chosen.values()])
+    variables["side"] = ("estimator", [e.side or "" for e in chosen.values()])
+    variables["gradient_rounding"] = ("group", list(laboratory.gradient_rounding.values()))
     variables["of_guide"] = (
         "group",
         [all(name.startswith("guide.") for name in names) for names in laboratory.groups.values()],
@@ -293,6 +315,7 @@ def _dataset(
         "evidence_stderr": judge.evidence[1],
         "evidence_reference": judge.evidence_source,
         "gradient_reference": judge.elbo_source,
+        "rounding": laboratory.value_rounding,
         "num_data": len(laboratory.x),
         "repeats": laboratory.repeats,
         "seed": laboratory.seed,

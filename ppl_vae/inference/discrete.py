@@ -32,6 +32,9 @@ class Enumeration(Estimator):
         num_categories: the size of the site's support (2 for a Bernoulli, C^M for M variables of C categories).
     """
 
+    target = "elbo"
+    side = "lower"
+
     def __init__(self, num_categories: int) -> None:
         super().__init__(num_categories)
         self.draw_handler = _Enumerate(num_categories)

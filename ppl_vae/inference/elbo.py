@@ -22,6 +22,9 @@ class MonteCarloKL(Estimator):
     reparameterised draws.
     """
 
+    target = "elbo"
+    side = "lower"
+
     separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
@@ -46,6 +49,9 @@ class AnalyticKL(Estimator):
     >>> loss(x).backward()
     """
 
+    target = "elbo"
+    side = "lower"
+
     separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
@@ -64,6 +70,9 @@ class EntropyAnalytic(Estimator):
     draw, only the value differs. Works where q has a closed-form entropy, whatever the prior is.
     """
 
+    target = "elbo"
+    side = "lower"
+
     separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
@@ -81,6 +90,9 @@ class StickingTheLanding(Estimator):
     Unbiased, because the score that is left out has mean zero. Its variance vanishes at the exact posterior.
     No twin in Pyro. With several draws inside a logarithm it would be biased; DReG is its counterpart there.
     """
+
+    target = "elbo"
+    side = "lower"
 
     gradient: Gradient = "path"
     separates_kl = True

@@ -53,6 +53,9 @@ class ImportanceWeighted(Estimator):
     O(1/K^2) against log p(x). Biased for the ELBO, unbiased for L_K and for its gradient.
     """
 
+    target = "evidence"
+    side = "lower"
+
     def __init__(self, num_particles: int = 5) -> None:
         super().__init__(num_particles)
 
@@ -68,6 +71,9 @@ class DReG(Estimator):
     for the gradient of L_K, with a signal-to-noise ratio that rises like K^1/2. theta's gradient is IWAE's.
     At K = 1 it is sticking-the-landing. Under a KL weight b the second v_k becomes 1 - b + b v_k.
     """
+
+    target = "evidence"
+    side = "lower"
 
     gradient: Gradient = "path"
 
@@ -93,6 +99,9 @@ class MIWAE(Estimator):
         num_particles: K, inside the logarithm.
         num_outer: M, outside.
     """
+
+    target = "evidence"
+    side = "lower"
 
     def __init__(self, num_particles: int = 8, num_outer: int = 8) -> None:
         super().__init__(num_particles)
@@ -143,6 +152,9 @@ class CIWAE(Estimator):
         mix: the share of the ELBO, from 0 (IWAE) to 1.
     """
 
+    target = "evidence"
+    side = "lower"
+
     def __init__(self, num_particles: int = 5, mix: float = 0.5) -> None:
         super().__init__(num_particles)
         self.mix = real("mix", mix, least=0)
@@ -168,6 +180,8 @@ class Renyi(Estimator):
         num_particles: K.
         alpha: any number but 1.
     """
+
+    target = "evidence"
 
     def __init__(self, num_particles: int = 5, alpha: float = 0.5) -> None:
         super().__init__(num_particles)

@@ -12,7 +12,7 @@ import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import pyro
 import torch
@@ -157,6 +157,11 @@ class Estimator(Objective):
     """
 
     passes_kl_weight = True
+    # "elbo": value and gradient are unbiased for it; "evidence": another bound on log p(x); None: neither.
+    # A user's own says which: those of the ELBO are ranked among each other by ``check_estimators``.
+    target: Literal["elbo", "evidence"] | None = None
+    # On which side of log p(x) the bound lies that is estimated; None where that is not known.
+    side: Literal["lower", "upper"] | None = None
     # Whether the bound is a mean log likelihood minus ``kl``, so that an objective may weight the two apart.
     separates_kl = False
 

@@ -85,7 +85,11 @@ def require_bound(sites: Mapping[str, Any], observations: Mapping[str, Any], sha
         for other, observation in observations.items():
             if not observation.is_data:
                 continue
-            if bool((_filled(full_mask(observation.p, observation.mask), shape) & ~kept.to(observation.value.device)).any()):
+            if bool(
+                (
+                    _filled(full_mask(observation.p, observation.mask), shape) & ~kept.to(observation.value.device)
+                ).any()
+            ):
                 raise ModelError(
                     f"site {name!r} is masked for data whose {other!r} is not: without its divergence from the prior "
                     "no number is a bound on log p(x); mask both alike"

@@ -37,6 +37,9 @@ class ScoreFunction(Estimator):
         decay: of that average.
     """
 
+    target = "elbo"
+    side = "lower"
+
     gradient: Gradient = "score"
     average: Tensor
     weight: Tensor
@@ -86,6 +89,9 @@ class RLOO(Estimator):
     Equal to the unbiased sample covariance of f and the score. Needs K >= 2.
     """
 
+    target = "elbo"
+    side = "lower"
+
     gradient: Gradient = "score"
 
     def __init__(self, num_particles: int = 2) -> None:
@@ -108,6 +114,9 @@ class VIMCO(Estimator):
     The signal of draw k is L_K - L_-k, where L_-k has log w_k replaced by the mean of the other log weights.
     Needs K >= 2.
     """
+
+    target = "evidence"
+    side = "lower"
 
     gradient: Gradient = "score"
 

@@ -31,6 +31,9 @@ class Thermodynamic(Estimator):
         first_point: the smallest inner point.
     """
 
+    target = "evidence"
+    side = "lower"
+
     gradient: Gradient = "score"
     points: Tensor
 

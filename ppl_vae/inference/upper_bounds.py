@@ -24,6 +24,9 @@ class CUBO(Estimator):
         n: the order.
     """
 
+    target = "evidence"
+    side = "upper"
+
     def __init__(self, num_particles: int = 10, n: float = 2.0) -> None:
         super().__init__(num_particles)
         if num_particles < 2 or not n >= 1:

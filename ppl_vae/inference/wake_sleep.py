@@ -18,6 +18,9 @@ class WakeSleep(Estimator):
     are joint over the batch; these are per datum. The value is L_K.
     """
 
+    target = "evidence"
+    side = "lower"
+
     gradient: Gradient = "score"
 
     def __init__(self, num_particles: int = 10) -> None:

@@ -93,7 +93,9 @@ class GaussianLikelihood(Likelihood):
             return MIN_PIXEL_SCALE + softplus(features.select(-1 - event_dim, 1))
         if self.sigma == "learned":
             return scale(widened(self.log_sigma))
-        return widened(self.variance).sqrt() if self.sigma == "optimal" else features.new_full((), float(self.sigma))
+        return (
+            widened(self.variance).sqrt() if self.sigma == "optimal" else features.new_full((), float(self.sigma))
+        )
 
     def check(self, x: Tensor) -> None:
         """Any finite values."""

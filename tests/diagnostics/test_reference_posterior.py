@@ -100,6 +100,27 @@ def switch_guide(x):
         pyro.sample("switch", dist.Bernoulli(torch.full((len(x), 1), 0.5)).to_event(1))
 
 
+def named(site):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample(site, dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample(site, dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+
+    return model, guide
+
+
+def test_a_site_may_be_called_as_a_dimension_and_not_as_a_number_of_the_table():
+    short = {"num_samples": 20, "warmup": 20, "num_chains": 2}
+    table = run_reference(named("latent"), torch.zeros(1), **short)
+    assert table["latent"].dims == ("datum", "chain", "draw", "latent_dim")
+    with pytest.raises(ModelError, match="site 'ess': the table keeps that name"):
+        run_reference(named("ess"), torch.zeros(1), **short)
+
+
 def test_a_discrete_site_is_refused_by_name():
     with pytest.raises(ModelError, match="site 'switch' is discrete"):
         run_reference((switch, switch_guide), torch.zeros(1, 1), **QUICK)

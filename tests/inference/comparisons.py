@@ -85,12 +85,19 @@ def made_table(**changes):
     variables = {name: ("estimator", values) for name, values in by_name.items()}
     variables |= {name: (("estimator", "group"), values) for name, values in by_group.items()}
     variables["of_guide"] = ("group", [True, False])
-    draws = np.random.default_rng(0).normal(size=(3, 100)) * 0.1 + np.array(by_name["value"])[:, None]
+    variables["target"] = ("estimator", ["elbo", "elbo", "evidence"])
+    variables["side"] = ("estimator", ["lower"] * 3)
+    variables["gradient_rounding"] = ("group", [1e-9, 1e-9])
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(3, 10_000)) * 0.1 + np.array(by_name["value"])[:, None]
     variables["draw"] = (("estimator", "repeat"), draws)
+    # Of gradients of one coordinate, normal and independent of each other.
+    distance = rng.normal(size=(3, 2, 10_000)) ** 2
+    variables["gradient_distance"] = (("estimator", "group", "repeat"), distance)
     for name, values in changes.items():
         variables[name] = (variables[name][0], values)
     attributes = {
-        "elbo": -10.0, "elbo_stderr": 0.0, "elbo_reference": "closed form", "evidence": -8.0,
+        "elbo": -10.0, "elbo_stderr": 0.0, "elbo_reference": "closed form", "evidence": -8.0, "rounding": 1e-9,
         "evidence_stderr": 0.0, "evidence_reference": "closed form", "num_data": 7, "repeats": 10_000,
     }  # fmt: skip
     names = ["analytic-kl", "sticking-the-landing", "iwae"]

@@ -8,7 +8,7 @@ by repeat, so that the numbers depend neither on the way nor on the size of a ch
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -69,11 +69,14 @@ class Repeated:
         values: the bound of every datum in every repeat [R, N], nats.
         moments: of the gradient of the batch mean of the bound, by parameter name.
         vectorised: whether repeats ran many at once.
+        distance: the squared distance of every repeat's gradient from a centre [R], by parameter name; empty where
+            no centre was given.
     """
 
     values: Tensor
     moments: GradientMoments
     vectorised: bool
+    distance: dict[str, Tensor]
 
 
 def repeat(
@@ -85,6 +88,7 @@ def repeat(
     repeats: int,
     memory_limit: int,
     advance: Callable[[int], None],
+    centre: Mapping[str, Tensor] | None = None,
 ) -> Repeated:
     """Repeat an estimate on fixed data with fresh draws from torch's current stream.
 
@@ -97,6 +101,7 @@ def repeat(
         repeats: R.
         memory_limit: bytes that a chunk of repeats may take, roughly.
         advance: called with the number of repeats done.
+        centre: gradients by parameter name, from which the distance of every repeat's is kept.
     """
     shapes = _trusted_shapes(model, guide, estimator, weights, x)
     if shapes is None:
@@ -105,11 +110,16 @@ def repeat(
         size = _chunk_size(estimator, weights, x, memory_limit)
         chunks = _at_once(model, guide, estimator, weights, x, shapes, repeats, size)
     values, moments = [], GradientMoments()
+    centre = centre or {}
+    distances: dict[str, list[Tensor]] = {name: [] for name in centre}
     for value, gradients in chunks:
         values.append(value.double())
         moments.merge(gradients)
+        for name, far in distances.items():
+            far.append((gradients[name].double() - centre[name]).square().reshape(len(value), -1).sum(1))
         advance(len(value))
-    return Repeated(torch.cat(values), moments, shapes is not None)
+    distance = {name: torch.cat(far) for name, far in distances.items()}
+    return Repeated(torch.cat(values), moments, shapes is not None, distance)
 
 
 def _trusted_shapes(

@@ -1,7 +1,10 @@
 """What the numbers of a comparison say, in words: no more than they bear out.
 
-Two variances of R repeats each have a ratio whose logarithm has a standard error of about sqrt(4 / R); a cost
-has its timing's besides. Whatever lies within three of these errors of the best is named beside it.
+A variance is the mean over repeats of squared distances d_r of a gradient from its mean. The logarithm of the
+ratio of two variances has, by the delta method, the standard error sd(d_r / mean d - d'_r / mean d') / sqrt(R):
+repeats have the same noise, heavy tails show in it, and no kurtosis is assumed. A cost has its timing's error
+besides. Whatever lies within three of these errors of the best is named beside it. The distances are from the
+reference gradient, which is the mean of an estimator of the ELBO.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from ppl_vae.errors import DataError
 ERRORS = 3.0
 REQUIRED = (
     "value", "value_stderr", "bias_elbo", "bias_elbo_stderr", "bias_evidence", "bias_evidence_stderr", "num_draws",
-    "of_elbo", "of_guide", "milliseconds", "milliseconds_stderr", "gradient_variance", "snr", "cost",
+    "of_elbo", "of_guide", "target", "side", "milliseconds", "milliseconds_stderr", "gradient_variance",
+    "gradient_distance", "gradient_rounding", "snr", "cost",
 )  # fmt: skip
 
 
@@ -37,7 +41,11 @@ def check_estimators(table: xr.Dataset) -> str:
         raise DataError(
             f"table: expected what compare_estimators returns; missing {', '.join(missing) or 'its dimensions'}"
         )
-    sentences = [_references(table), *_winners(table), *_values(table), *_particles(table)]
+    for name in ("value", "gradient_variance", "cost"):
+        broken = ~np.isfinite(table[name].to_numpy())
+        if broken.any():
+            raise DataError(f"table: {broken.sum()} of the {broken.size} numbers of {name!r} are NaN or infinite")
+    sentences = [_references(table), *_winners(table), *_unranked(table), *_values(table), *_particles(table)]
     return " ".join(sentences)
 
 
@@ -55,29 +63,62 @@ def _winners(table: xr.Dataset) -> list[str]:
     if chosen.sizes["estimator"] < 2:
         return []
     names = _labels(chosen)
-    noise = np.full(len(names), math.sqrt(2 / table.attrs["repeats"]))
     timing = (chosen["milliseconds_stderr"] / chosen["milliseconds"]).to_numpy()
     said = []
-    for variable, error, what in (
-        ("gradient_variance", noise, "the gradient variance is least"),
-        ("cost", np.hypot(noise, timing), "the cost to a given accuracy (variance x time) is least"),
+    for variable, clock, what in (
+        ("gradient_variance", 0 * timing, "the gradient variance is least"),
+        ("cost", timing, "the cost to a given accuracy (variance x time) is least"),
     ):
         best: dict[str, list[str]] = {}
         for group in chosen["group"].to_numpy():
-            level = _level_with_least(chosen[variable].sel(group=group).to_numpy(), error)
+            of_group = chosen.sel(group=group)
+            values = of_group[variable].to_numpy()
+            rounded = of_group["gradient_variance"].to_numpy() <= float(of_group["gradient_rounding"]) ** 2
+            values = np.where(rounded, 0.0, values)
+            error = np.hypot(_ratio_errors(of_group["gradient_distance"].to_numpy(), values), _apart(clock, values))
+            level = _level_with_least(values, error)
             winners = "with none clearly" if level.all() else f"with {_several(np.array(names)[level])}"
             best.setdefault(winners, []).append(str(group))
         said.append(f"{what} {_by_group(best, chosen.sizes['group'])}")
     return [f"Among the {len(names)} estimators of the plain ELBO, {'; '.join(said)}."]
 
 
-def _level_with_least(values: NDArray[np.float64], relative: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which values are not larger than the least beyond noise."""
+def _ratio_errors(distance: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The standard error of the logarithm of every variance's ratio to that of the least value: [E].
+
+    Args:
+        distance: squared, of every estimator's repeats from the mean gradient [E, R].
+        values: [E].
+    """
+    mean = distance.mean(1, keepdims=True)
+    relative = np.divide(distance, mean, out=np.ones_like(distance), where=mean > 0)
+    apart = relative - relative[int(values.argmin())]
+    return np.asarray(apart.std(1, ddof=1) / math.sqrt(distance.shape[1]))
+
+
+def _apart(error: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of independent relative errors, that of every value's ratio to the least: 0 for itself."""
+    best = int(values.argmin())
+    found = np.hypot(error, error[best])
+    found[best] = 0.0
+    return np.asarray(found)
+
+
+def _level_with_least(values: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values are not larger than the least beyond the errors of the logarithms of their ratios."""
     best = int(values.argmin())
     if values[best] <= 0:
         return np.asarray(values <= 0)
     # An exactly equal value, as of estimators that share a gradient, is level however small the noise.
-    return np.asarray(np.log(values / values[best]) <= ERRORS * np.hypot(relative, relative[best]))
+    return np.asarray(np.log(values / values[best]) <= ERRORS * error)
+
+
+def _unranked(table: xr.Dataset) -> list[str]:
+    """Estimators that do not say what they estimate."""
+    silent = [name for name, target in zip(_labels(table), table["target"].to_numpy(), strict=True) if not target]
+    if not silent:
+        return []
+    return [f"Not ranked, for want of a target of their own (Estimator.target): {_several(silent)}."]
 
 
 def _by_group(groups: Mapping[str, Sequence[str]], count: int) -> str:
@@ -92,10 +133,10 @@ def _values(table: xr.Dataset) -> list[str]:
     for index, name in enumerate(names):
         row = table.isel(estimator=index)
         bias, error = float(row["bias_elbo"]), float(row["bias_elbo_stderr"])
-        if abs(bias) <= ERRORS * error + 1e-12 * abs(table.attrs["elbo"]):
+        if abs(bias) <= ERRORS * error + table.attrs["rounding"]:
             continue
         gap, gap_error = float(row["bias_evidence"]), float(row["bias_evidence_stderr"])
-        clear = abs(gap) > ERRORS * gap_error
+        clear = abs(gap) > ERRORS * gap_error + table.attrs["rounding"]
         evidence = f" ({_number(abs(gap), gap_error)} {'above' if gap > 0 else 'below'} log p(x))" if clear else ""
         biased.append(f"{name} {_number(bias, error, sign=True)}{evidence}")
     if not biased:
@@ -114,7 +155,7 @@ def _particles(table: xr.Dataset) -> list[str]:
         rivals = of_elbo & (draws < draws[~of_elbo].min(initial=np.iinfo(draws.dtype).max))
         if of_elbo.all() or not rivals.any():
             continue
-        best = int(np.where(rivals, snr, -np.inf).argmax())
+        best = int(np.where(rivals & ~np.isnan(snr), snr, -np.inf).argmax())
         hurt = ~of_elbo & (snr[best] - snr > ERRORS * np.hypot(error[best], error))
         if hurt.any():
             words = [f"{snr[i]:.2g} of {table['estimator'].item(i)}" for i in np.flatnonzero(hurt)]
