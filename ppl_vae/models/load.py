@@ -57,7 +57,7 @@ def load(path: str | Path, **parts: Any) -> Any:
         CheckpointError: a file is missing or corrupt.
         ModelError: the weights do not fit, or a part of the user's own is needed and not given.
     """
-    folder = Path(path)
+    folder = Path(path).expanduser()
     config = read_config(folder) | parts
     model = _build(folder, config)
     state = read_tensors(folder / WEIGHTS)

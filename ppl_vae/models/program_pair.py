@@ -74,7 +74,7 @@ class ProgramPair(nn.Module):
         Raises:
             CheckpointError: a file could not be written.
         """
-        write_model(Path(path), self.config, self.state_dict())
+        write_model(Path(path).expanduser(), self.config, self.state_dict())
 
     def facts(self) -> dict[str, Any]:
         """What the pair is, by label: its parts, its size, where its parameters are."""

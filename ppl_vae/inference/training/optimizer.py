@@ -60,6 +60,9 @@ def check_optimizer(optimizer: Any) -> None:
     if isinstance(optimizer, torch.optim.Optimizer):
         kind = type(optimizer).__name__
         raise ModelError(f"optimizer must be a callable on parameters, got an {kind} that is made already; {WAY_OUT}")
+    if inspect.isfunction(optimizer) and optimizer.__module__.startswith("pyro.optim"):
+        name = optimizer.__name__
+        raise ModelError(f"optimizer pyro.optim.{name} is to be called with its arguments: pyro.optim.{name}({{'lr': 1e-3}})")
     if not isinstance(optimizer, PyroOptim) and not callable(optimizer):
         raise ModelError(f"optimizer must be a callable on parameters, got {optimizer!r}; {WAY_OUT}")
     if isinstance(optimizer, PyroLRScheduler):
@@ -126,8 +129,7 @@ def _say_left_out(objective: Objective, names: set[str] | None = None) -> None:
 
 def _require_drivable(made: Any, schedule: Schedule | None) -> None:
     if not isinstance(made, torch.optim.Optimizer):
-        hint = "; call it: pyro.optim.Adam({'lr': 1e-3})" if isinstance(made, PyroOptim) else ""
-        raise ModelError(f"optimizer must make a torch.optim.Optimizer, got {type(made).__name__}{hint}")
+        raise ModelError(f"optimizer must make a torch.optim.Optimizer, got {type(made).__name__}; {WAY_OUT}")
     name = type(made).__name__
     closure = inspect.signature(made.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
