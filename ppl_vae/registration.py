@@ -82,7 +82,9 @@ def unregistered() -> Iterator[None]:
 
 def _leaves(name: str, module: nn.Module) -> dict[str, Tensor]:
     """The trainable leaves under their names in the store."""
-    return {param_with_module_name(name, key): leaf for key, leaf in module.named_parameters() if leaf.requires_grad}
+    return {
+        param_with_module_name(name, key): leaf for key, leaf in module.named_parameters() if leaf.requires_grad
+    }
 
 
 def _reconcile(name: str, module: nn.Module) -> None:
@@ -115,7 +117,7 @@ def _say_strangers(names: Iterable[str]) -> None:
     if strangers:
         _known.update(strangers)
         warnings.warn(
-            f"the parameter store holds {strangers[0]!r}, of a model of another process: its values reach no network "
-            "made here so far. Make the models in the same order as there, or keep them by vae.save and pv.load",
+            f"the parameter store holds {strangers[0]!r}, of a model of another process: its values reach no "
+            "network made here so far. Make the models in the same order as there, or keep them by vae.save and pv.load",
             stacklevel=5,
         )

@@ -24,7 +24,6 @@ class CompileChoice(StrEnum):
         return "auto" if self is CompileChoice.AUTO else self is CompileChoice.YES
 
 
-
 def at_home(path: Path | None) -> Path | None:
     """A path with "~" for the home, which shells leave alone in --out=~/runs."""
     return None if path is None else path.expanduser()

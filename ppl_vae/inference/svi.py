@@ -25,6 +25,7 @@ from ppl_vae.inference.schedules import Schedule
 from ppl_vae.inference.terms import check_data
 from ppl_vae.inference.training import compute
 from ppl_vae.inference.training.batches import IndexedBatches
+from ppl_vae.inference.training.data_scale import scale_note
 from ppl_vae.inference.training.facts import fit_facts
 from ppl_vae.inference.training.loader_state import loader_generators
 from ppl_vae.inference.training.optimizer import Optimizer
@@ -230,7 +231,10 @@ def _train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar:
             _rest(run, state)
             if state.epoch:
                 folder.checkpoint({"state": before, "manifest": run.manifest})
-            raise ConvergenceError(f"{error}; the weights are back at the end of epoch {state.epoch}") from None
+            note = scale_note(run.data.x)
+            raise ConvergenceError(
+                f"{error}{note}; the weights are back at the end of epoch {state.epoch}"
+            ) from None
         state.rows.append(row)
         bar.summarise(row)
         if run.data.validation is not None and state.step >= state.selection.since:

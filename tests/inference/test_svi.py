@@ -355,7 +355,11 @@ def test_a_run_that_breaks_in_its_first_epoch_leaves_the_folder_free(tmp_path):
         ({"validation": torch.zeros(0, D)}, DataError, "empty"),
         ({"optimizer": "adam"}, ModelError, "optimizer must be a callable on parameters, got 'adam'"),
         ({"optimizer": pyro.optim.Adam}, ModelError, "optimizer pyro.optim.Adam is to be called"),
-        ({"optimizer": pyro.optim.Adam({"lr": 0.1}), "lr": 0.01}, ModelError, "lr=0.01 would be ignored: optimizer pyro.optim"),
+        (
+            {"optimizer": pyro.optim.Adam({"lr": 0.1}), "lr": 0.01},
+            ModelError,
+            "lr=0.01 would be ignored: optimizer pyro.optim",
+        ),
     ],
 )
 def test_bad_settings_are_named_and_nothing_is_written(options, error, message, tmp_path):

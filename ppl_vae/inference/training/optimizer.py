@@ -6,7 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pyro.optim import PyroOptim
@@ -23,7 +23,11 @@ WAY_OUT = "give a class such as torch.optim.AdamW, a partial of one, or a functi
 
 
 def make_optimizer(
-    optimizer: Optimizer | None, parameters: list[Tensor], objective: Objective, lr: float, schedule: Schedule | None
+    optimizer: Optimizer | None,
+    parameters: list[Tensor],
+    objective: Objective,
+    lr: float,
+    schedule: Schedule | None,
 ) -> torch.optim.Optimizer:
     """The optimiser over the parameters: Adam in one fused kernel, unless the user brought another.
 
@@ -41,7 +45,9 @@ def make_optimizer(
             made = make(_groups(parameters, objective, made.defaults), **options)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ModelError(f"optimizer {describe_optimizer(optimizer)} cannot be made ({reason}); {WAY_OUT}") from None
+        raise ModelError(
+            f"optimizer {describe_optimizer(optimizer)} cannot be made ({reason}); {WAY_OUT}"
+        ) from None
     _require_drivable(made, schedule)
     _require_all(made, parameters)
     if objective.optimizer_options and not isinstance(make, type):
@@ -59,10 +65,12 @@ def check_optimizer(optimizer: Any) -> None:
         return
     if isinstance(optimizer, torch.optim.Optimizer):
         kind = type(optimizer).__name__
-        raise ModelError(f"optimizer must be a callable on parameters, got an {kind} that is made already; {WAY_OUT}")
+        raise ModelError(
+            f"optimizer must be a callable on parameters, got an {kind} that is made already; {WAY_OUT}"
+        )
     if inspect.isfunction(optimizer) and optimizer.__module__.startswith("pyro.optim"):
         name = optimizer.__name__
-        raise ModelError(f"optimizer pyro.optim.{name} is to be called with its arguments: pyro.optim.{name}({{'lr': 1e-3}})")
+        raise ModelError(f"optimizer pyro.optim.{name} is to be called, as pyro.optim.{name}({{'lr': 1e-3}})")
     if not isinstance(optimizer, PyroOptim) and not callable(optimizer):
         raise ModelError(f"optimizer must be a callable on parameters, got {optimizer!r}; {WAY_OUT}")
     if isinstance(optimizer, PyroLRScheduler):
@@ -86,7 +94,7 @@ def check_optimizer(optimizer: Any) -> None:
 def takes_rate(optimizer: Any) -> bool:
     """Whether ``lr`` is the run's to give: a class, or a partial or Pyro's wrapper of one that does not fix it."""
     if isinstance(optimizer, PyroOptim):
-        return "lr" not in optimizer.pt_optim_args
+        return "lr" not in _arguments(optimizer)
     if isinstance(optimizer, functools.partial):
         return isinstance(optimizer.func, type) and "lr" not in optimizer.keywords
     return optimizer is None or isinstance(optimizer, type)
@@ -103,8 +111,12 @@ def describe_optimizer(optimizer: Any) -> str:
 
 def _constructor(optimizer: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
     if isinstance(optimizer, PyroOptim):
-        return optimizer.pt_optim_constructor, dict(optimizer.pt_optim_args)
+        return cast(Callable[..., Any], optimizer.pt_optim_constructor), _arguments(optimizer)
     return optimizer, {}
+
+
+def _arguments(optimizer: PyroOptim) -> dict[str, Any]:
+    return dict(cast(dict[str, Any], optimizer.pt_optim_args))
 
 
 def _groups(parameters: list[Tensor], objective: Objective, known: dict[str, Any] | None) -> list[Any]:
@@ -123,7 +135,7 @@ def _say_left_out(objective: Objective, names: set[str] | None = None) -> None:
     left = ", ".join(sorted(names or set(objective.optimizer_options)))
     warnings.warn(
         f"{type(objective).__name__} wants {left} of its own for its parameters, which this optimizer is not given",
-        stacklevel=2,
+        stacklevel=7,
     )
 
 
@@ -138,7 +150,9 @@ def _require_drivable(made: Any, schedule: Schedule | None) -> None:
             "allow; choose one that takes a step on one gradient, such as torch.optim.Adam"
         )
     if isinstance(made, torch.optim.SparseAdam):
-        raise ModelError("optimizer SparseAdam needs sparse gradients, and these are dense; choose torch.optim.Adam")
+        raise ModelError(
+            "optimizer SparseAdam needs sparse gradients, and these are dense; choose torch.optim.Adam"
+        )
     if schedule is not None and any(group.get("lrd", 1.0) != 1.0 for group in made.param_groups):
         raise ModelError(f"optimizer {name} lets its rate decay by lrd, which schedule= would override; give one")
     for group in made.param_groups:
@@ -150,9 +164,11 @@ def _require_all(made: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
     held = {id(leaf) for group in made.param_groups for leaf in group["params"]}
     left = sum(id(leaf) not in held for leaf in parameters)
     if left == len(parameters):
-        raise ModelError("optimizer holds none of the pair's parameters: it is to be made from the list it is given")
+        raise ModelError(
+            "optimizer holds none of the pair's parameters: it is to be made from the list it is given"
+        )
     if left:
         warnings.warn(
-            f"optimizer holds {len(parameters) - left} of {len(parameters)} parameters; the others stay as they are",
-            stacklevel=2,
+            f"optimizer holds {len(parameters) - left} of {len(parameters)} parameters; the others never move",
+            stacklevel=7,
         )
