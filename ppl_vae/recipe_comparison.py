@@ -118,7 +118,7 @@ def compare_recipes(
             rows.append([])
             for seed in seeds:
                 bar.set_postfix_str(f"{contestant.label}, seed {seed}")
-                folder = None if out_dir is None else Path(out_dir) / contestant.label / f"seed-{seed}"
+                folder = None if out_dir is None else Path(out_dir).expanduser() / contestant.label / f"seed-{seed}"
                 settings = {**fit_options, "epochs": epochs, "seed": seed, "out_dir": folder}
                 rows[-1].append(_run(contestant, data, settings, judge))
                 bar.update()

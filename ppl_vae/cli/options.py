@@ -24,10 +24,17 @@ class CompileChoice(StrEnum):
         return "auto" if self is CompileChoice.AUTO else self is CompileChoice.YES
 
 
+def at_home(path: Path | None) -> Path | None:
+    """A path with "~" for the home, which shells leave alone in --out=~/runs."""
+    return None if path is None else path.expanduser()
+
+
 DATA, RUN = "Data", "Run"
 MODEL, TRAINING = "Model (default: the recipe's)", "Training (default: the recipe's, else as shown)"
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run that ppl-vae train made.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="The folder of a run that ppl-vae train made.", callback=at_home)
+]
 Root = Annotated[
     str | None,
     typer.Option(
@@ -156,7 +163,13 @@ MaxGradNorm = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder of the run.", show_default="runs/RECIPE-DATA", rich_help_panel=RUN),
+    typer.Option(
+        metavar="DIR",
+        help="Folder of the run, new or empty.",
+        show_default="runs/RECIPE-DATA",
+        rich_help_panel=RUN,
+        callback=at_home,
+    ),
 ]
 Resume = Annotated[
     bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -50,6 +51,10 @@ def collapse_history(
     with TemporaryDirectory() as scratch:
         folder = scratch if out_dir is None else out_dir
         for stop in stops:
-            fit(vae, data, epochs=stop, seed=seed, out_dir=folder, resume=True, **fit_options)
+            with warnings.catch_warnings():
+                if stop != stops[-1]:
+                    # A schedule need not have ended at a look on the way.
+                    warnings.filterwarnings("ignore", message=".*but the run has")
+                fit(vae, data, epochs=stop, seed=seed, out_dir=folder, resume=True, **fit_options)
             looks.append(run_collapse(getattr(vae, "vae", vae), x, num_samples=num_samples, seed=seed))
     return xr.concat(looks, xr.IndexVariable("epoch", np.array(stops)), combine_attrs="override")

@@ -43,6 +43,7 @@ class Described:
     steps: float | None = None
 
     def __call__(self, step: Tensor) -> Tensor:
+        """The factor at a step."""
         return self.weight(step)
 
     def __repr__(self) -> str:

@@ -16,7 +16,6 @@ from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.likelihood import Likelihood, check_finite
 from ppl_vae.precision import largest_whole, widened
 
-
 LEAST_DISPERSION = 1e-12
 
 

@@ -59,7 +59,7 @@ def load(path: str | Path, **parts: Any) -> Any:
         CheckpointError: a file is missing or damaged, the two are not of one save, or a weight is not finite.
         ModelError: the weights do not fit, or a part of the user's own is needed and not given.
     """
-    folder = Path(path)
+    folder = Path(path).expanduser()
     stored = read_model(folder)
     config = as_stored(stored.config)
     require_fit(functools.partial(_build, folder), config, parts, stored.state, folder / WEIGHTS)

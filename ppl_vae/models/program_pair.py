@@ -80,7 +80,7 @@ class ProgramPair(nn.Module):
             ModelError: a weight is not finite; nothing was written.
             CheckpointError: a file could not be written.
         """
-        write_model(Path(path), self.config, self)
+        write_model(Path(path).expanduser(), self.config, self)
 
     def facts(self) -> dict[str, Any]:
         """What the pair is, by label: its parts, its size, where its parameters are."""

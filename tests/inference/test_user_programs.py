@@ -88,7 +88,9 @@ def log_evidence(pair, row, name):
         # The bias of a logarithm of a mean is of the order of the squared error.
         slack = 4 * found.per_datum_stderr + 3 * found.per_datum_stderr.square() + FLOOR
         assert ((found.per_datum - exact).abs() < slack).float().mean() > 0.9
-        require_equal((found.mean, found.stderr + found.per_datum_stderr.square().mean().item()), exact_evidence(row))
+        require_equal(
+            (found.mean, found.stderr + found.per_datum_stderr.square().mean().item()), exact_evidence(row)
+        )
 
 
 def fit(pair, row, name, compile=False):

@@ -171,8 +171,13 @@ def _with_validation(data: TrainingData, validation: Any, seed: int, pieces: _Pi
 
 def _split(data: TrainingData, fraction: float, seed: int) -> TrainingData:
     if data.train is None or not 0 < fraction < 1:
-        raise ModelError(f"validation={fraction} needs a fraction between 0 and 1 and data in one tensor")
+        raise ModelError(
+            f"validation={fraction} needs a fraction between 0 and 1 and data in one tensor; "
+            "with batches of your own give the validation data themselves (patience alone takes a fraction of 0.1)"
+        )
     count = len(data.train[0])
+    if round(fraction * count) >= count:
+        raise ModelError(f"validation={fraction} of {count} data leaves none to train on")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(seed, SPLIT_STREAM)))
     size = max(1, round(fraction * count))
     first, later = split_by_datum(data.train[0], order, size, data.copy_of)

@@ -1,7 +1,7 @@
 """What a user's programs and functions are made of, in a form that can be compared between two processes.
 
-Bytecode, constants, defaults, closure cells and the globals that a function reads, through partials, methods, classes
-and modules; the code of installed packages counts by its name alone. What the code itself assigns (a counter, a
+Bytecode, constants, defaults, closure cells and the globals that a function reads, through partials, methods,
+classes and modules; code of installed packages counts by its name. What the code itself assigns (a counter, a
 curriculum) is no constant and is left out. Everything is bounded.
 """
 
@@ -61,15 +61,23 @@ class _Reader:
     seen: dict[int, Any] = field(default_factory=dict)
 
     def read(self, thing: Any, path: str, skip: frozenset[str] = frozenset(), changes: bool = False) -> None:
-        """Add what ``thing`` is made of; ``skip`` are names that are assigned, ``changes`` whether containers are."""
+        """Add what ``thing`` is made of.
+
+        Args:
+            thing: anything.
+            path: what it is called.
+            skip: attributes that are assigned.
+            changes: whether the code that reads it changes containers.
+        """
         if len(self.found) >= ENTRIES or path.count(".") > DEPTH:
             return
-        if isinstance(thing, PLAIN) or isinstance(thing, np.generic):
+        if isinstance(thing, (*PLAIN, np.generic)):
             self.found[path] = _short(repr(thing))
-            return
-        if id(thing) in self.seen:
-            return
-        self.seen[id(thing)] = thing
+        elif id(thing) not in self.seen:
+            self.seen[id(thing)] = thing
+            self._take_apart(thing, path, skip, changes)
+
+    def _take_apart(self, thing: Any, path: str, skip: frozenset[str], changes: bool) -> None:
         if isinstance(thing, Tensor | np.ndarray):
             self.found[path] = _numbers(thing)
         elif isinstance(thing, tuple | frozenset) or (isinstance(thing, list | dict | set) and not changes):

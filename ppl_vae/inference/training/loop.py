@@ -20,6 +20,7 @@ from ppl_vae.inference.labels import Batch
 from ppl_vae.inference.pair import Program
 from ppl_vae.inference.terms import check_data
 from ppl_vae.inference.training.batches import IndexedBatches
+from ppl_vae.inference.training.data_scale import scale_note
 from ppl_vae.inference.training.interruption import FitInterrupted, Interruptions
 from ppl_vae.inference.training.preparation import Run
 from ppl_vae.inference.training.progress import Progress
@@ -67,7 +68,7 @@ def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: 
                 _go_back(run, state, before, folder)
                 if isinstance(error, ConvergenceError):
                     where = f"the weights are back at the end of epoch {state.epoch}"
-                    raise ConvergenceError(f"{error}; {where}") from None
+                    raise ConvergenceError(f"{error}{scale_note(run.data.x)}; {where}") from None
                 if isinstance(error, KeyboardInterrupt):
                     raise _interrupted(state, folder) from error
                 raise

@@ -58,10 +58,18 @@ def require_same_run(stored: Mapping[str, Any], own: Mapping[str, Any], where: o
     _leave_out_the_untold(before, now)
     for field in sorted({*before, *now}):
         if before.get(field) != now.get(field):
+            was, is_now = _differing(before.get(field), now.get(field))
             raise CheckpointError(
-                f"{where}: the checkpoint is of another run: "
-                f"{field} was {before.get(field)!r}, is now {now.get(field)!r}"
+                f"{where}: the checkpoint is of another run: {field} was {was!r}, is now {is_now!r}"
             )
+
+
+def _differing(before: Any, now: Any) -> tuple[Any, Any]:
+    """The entries that differ, of two dicts; anything else as it is."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return before, now
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return {n: before[n] for n in names if n in before}, {n: now[n] for n in names if n in now}
 
 
 def _leave_out_the_untold(before: dict[str, Any], now: dict[str, Any]) -> None:

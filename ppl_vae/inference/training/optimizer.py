@@ -6,7 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pyro.optim import PyroOptim
@@ -68,6 +68,9 @@ def check_optimizer(optimizer: Any) -> None:
         raise ModelError(
             f"optimizer must be a callable on parameters, got an {kind} that is made already; {WAY_OUT}"
         )
+    if inspect.isfunction(optimizer) and optimizer.__module__.startswith("pyro.optim"):
+        name = optimizer.__name__
+        raise ModelError(f"optimizer pyro.optim.{name} is to be called, as pyro.optim.{name}({{'lr': 1e-3}})")
     if not isinstance(optimizer, PyroOptim) and not callable(optimizer):
         raise ModelError(f"optimizer must be a callable on parameters, got {optimizer!r}; {WAY_OUT}")
     if isinstance(optimizer, PyroLRScheduler):
@@ -91,7 +94,7 @@ def check_optimizer(optimizer: Any) -> None:
 def takes_rate(optimizer: Any) -> bool:
     """Whether ``lr`` is the run's to give: a class, or a partial or Pyro's wrapper of one that does not fix it."""
     if isinstance(optimizer, PyroOptim):
-        return "lr" not in optimizer.pt_optim_args
+        return "lr" not in _arguments(optimizer)
     if isinstance(optimizer, functools.partial):
         return isinstance(optimizer.func, type) and "lr" not in optimizer.keywords
     return optimizer is None or isinstance(optimizer, type)
@@ -108,8 +111,12 @@ def describe_optimizer(optimizer: Any) -> str:
 
 def _constructor(optimizer: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
     if isinstance(optimizer, PyroOptim):
-        return optimizer.pt_optim_constructor, dict(optimizer.pt_optim_args)
+        return cast(Callable[..., Any], optimizer.pt_optim_constructor), _arguments(optimizer)
     return optimizer, {}
+
+
+def _arguments(optimizer: PyroOptim) -> dict[str, Any]:
+    return dict(cast(dict[str, Any], optimizer.pt_optim_args))
 
 
 def _groups(parameters: list[Tensor], objective: Objective, known: dict[str, Any] | None) -> list[Any]:
@@ -128,14 +135,13 @@ def _say_left_out(objective: Objective, names: set[str] | None = None) -> None:
     left = ", ".join(sorted(names or set(objective.optimizer_options)))
     warnings.warn(
         f"{type(objective).__name__} wants {left} of its own for its parameters, which this optimizer is not given",
-        stacklevel=2,
+        stacklevel=7,
     )
 
 
 def _require_drivable(made: Any, schedule: Schedule | None) -> None:
     if not isinstance(made, torch.optim.Optimizer):
-        hint = "; call it: pyro.optim.Adam({'lr': 1e-3})" if isinstance(made, PyroOptim) else ""
-        raise ModelError(f"optimizer must make a torch.optim.Optimizer, got {type(made).__name__}{hint}")
+        raise ModelError(f"optimizer must make a torch.optim.Optimizer, got {type(made).__name__}; {WAY_OUT}")
     name = type(made).__name__
     closure = inspect.signature(made.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
@@ -163,6 +169,6 @@ def _require_all(made: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
         )
     if left:
         warnings.warn(
-            f"optimizer holds {len(parameters) - left} of {len(parameters)} parameters; the others stay as they are",
-            stacklevel=2,
+            f"optimizer holds {len(parameters) - left} of {len(parameters)} parameters; the others never move",
+            stacklevel=7,
         )

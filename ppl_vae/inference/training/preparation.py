@@ -140,7 +140,7 @@ def require_used(given: Mapping[str, Any], run: Run) -> None:
     """
     if given["batch_size"] is not None and run.data.x is None:
         raise ModelError(
-            f"batch_size={given['batch_size']} would be ignored: the data come in batches of their own; leave it out"
+            f"batch_size={given['batch_size']} would be ignored: the data come in batches of their own"
         )
 
 

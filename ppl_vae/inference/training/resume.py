@@ -1,4 +1,4 @@
-"""What a run that is continued must have in common with the one that was stopped, and what is said where it has not."""
+"""What a run that is continued must share with the one that was stopped, and what is said where it does not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def require_continuable(stored: Mapping[str, Any], run: Run, where: object) -> N
         where: the folder, for messages.
 
     Raises:
-        CheckpointError: a setting, the data, the code of a program or a constant that it reads differs; it is named.
+        CheckpointError: a setting, the data, a program's code or a constant that it reads differs; it is named.
     """
     before, now = stored["manifest"], run.manifest
     require_same_run(before, now, where)
@@ -36,28 +36,28 @@ def require_continuable(stored: Mapping[str, Any], run: Run, where: object) -> N
         raise CheckpointError(f"{where}: the checkpoint is of another run: {difference}")
     if changed:
         # Bytecode of another Python, or layers as another torch describes them, tell nothing.
-        warnings.warn(f"{where}: continued under {changed}, {OTHER_BYTES}", stacklevel=3)
+        also = f", and {difference}" if difference else ""
+        warnings.warn(f"{where}: continued under {changed}{also}, {OTHER_BYTES}", stacklevel=4)
     if before.get("device", now["device"]) != now["device"]:
         warnings.warn(
-            f"{where}: continued on {now['device']}, begun on {before['device']}, {OTHER_BYTES}", stacklevel=3
+            f"{where}: continued on {now['device']}, begun on {before['device']}, {OTHER_BYTES}", stacklevel=4
         )
     _warn_of_hidden_state(before, now, where)
     done, wanted = stored["state"]["epoch"], run.settings.epochs
     if wanted < done:
         warnings.warn(
-            f"{where}: the run has {done} epochs already, more than epochs={wanted}; nothing is trained and it stays "
-            "as it is",
-            stacklevel=3,
+            f"{where}: the run has {done} epochs already, more than epochs={wanted}; nothing is trained",
+            stacklevel=4,
         )
 
 
 def threads_to_use(stored: Mapping[str, Any] | None, asked: int | None, where: object) -> int | None:
-    """The number of threads of a run that goes on, unless another is asked for, which is said; None for the rule's."""
+    """The number of threads of a run that goes on, unless another is asked for; None for the rule's."""
     if stored is None:
         return asked
     before: int = stored["manifest"]["num_threads"]
     if asked not in (None, before):
-        warnings.warn(f"{where}: continued with {asked} threads, begun with {before}, {OTHER_BYTES}", stacklevel=3)
+        warnings.warn(f"{where}: continued with {asked} threads, begun with {before}, {OTHER_BYTES}", stacklevel=4)
     return asked or before
 
 
@@ -77,7 +77,7 @@ def keep_mode(stored: Mapping[str, Any] | None, manifest: dict[str, Any], where:
         warnings.warn(
             f"{where}: continued with {manifest['compile']} steps, begun with {before['compile']} ones "
             f"({manifest['compile_reason']}), {OTHER_BYTES}",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -110,5 +110,5 @@ def _warn_of_hidden_state(before: Mapping[str, Any], now: Mapping[str, Any], whe
         warnings.warn(
             f"{where}: the batches begin differently at every pass by something random that cannot be seen or "
             f"restored, {OTHER_BYTES}",
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -99,7 +99,7 @@ def resolve(recipe: Any, given: Mapping[str, Any]) -> Settings:
         require_factor("schedule", settings.schedule)
     if "lr" in given and not takes_rate(settings.optimizer):
         raise ModelError(
-            f"lr={settings.lr:g} would be ignored: optimizer {describe_optimizer(settings.optimizer)} sets a rate of "
-            "its own; leave lr out, or give the optimizer as a class, or a partial of one without lr"
+            f"lr={settings.lr:g} would be ignored: optimizer {describe_optimizer(settings.optimizer)} sets its own; "
+            "leave lr out, or give the optimizer as a class, or a partial of one without lr"
         )
     return settings

@@ -49,8 +49,8 @@ class Ending:
         last, end = (value_at(self.function, step) for step in (max(steps - 1, 0), END))
         takes = f"takes {'' if self.exact else 'about '}{self.step:,} steps"
         return (
-            f"{self.of} = {self.description} {takes}, but the run has {steps:,}: it ends at {last:.3g} of {end:.3g}. "
-            f"Give it at most {steps:,} steps (a recipe's steps=), or train for more epochs"
+            f"{self.of} = {self.description} {takes}, but the run has {steps:,}: it ends at "
+            f"{last:.3g} of {end:.3g}. Give it at most {steps:,} steps (a recipe's steps=), or train for more epochs"
         )
 
 
@@ -93,11 +93,11 @@ def warn_of_unfinished(settings: Settings, steps: int | None, chooses: bool) -> 
     for ending in _endings(settings):
         if steps is None or ending.step <= steps:
             continue
-        # A rate that falls may be meant for a run that goes on later; one that has yet to rise is not what was asked.
+        # A rate that falls may be meant for a run that goes on later; one that has yet to rise is a surprise.
         if ending.of == RATE and value_at(ending.function, max(steps - 1, 0)) >= value_at(ending.function, END):
             continue
         kept = "; until it ends no epoch is chosen as the best, so that the last weights stay"
-        warnings.warn(ending.sentence(steps) + (kept if chooses and ending.of != RATE else ""), stacklevel=3)
+        warnings.warn(ending.sentence(steps) + (kept if chooses and ending.of != RATE else ""), stacklevel=4)
 
 
 def _endings(settings: Settings) -> list[Ending]:
