@@ -91,6 +91,7 @@ class MissingPixels(Likelihood):
         super().__init__()
         self.likelihood = likelihood(of)
         self.num_parameters, self.is_density = self.likelihood.num_parameters, self.likelihood.is_density
+        self.encoder_sees = self.likelihood.encoder_sees
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
         """p(x|z) of data with holes."""
@@ -136,6 +137,14 @@ LIKELIHOODS: Mapping[str, Callable[..., nn.Module]] = {
         MissingPixels,
     )
 }
+
+
+def stored(spec: Any) -> Any:
+    """A likelihood's configuration as a model on disk has it: an old one's encoder sees counts as they are."""
+    if not isinstance(spec, Mapping):
+        return spec
+    old = {"encoder_sees": "x"} if spec.get("name") in (PoissonLikelihood.name, NegativeBinomialLikelihood.name) else {}
+    return {**old, **spec, **({"of": stored(spec["of"])} if "of" in spec else {})}
 
 
 def likelihood(spec: str | Mapping[str, Any] | nn.Module) -> Likelihood:

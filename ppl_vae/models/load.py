@@ -17,6 +17,7 @@ from ppl_vae.models.gaussian_mixture_vae import GaussianMixtureVAE
 from ppl_vae.models.hierarchical_vae import HierarchicalVAE
 from ppl_vae.models.joint_vae import JointVAE
 from ppl_vae.models.ladder_vae import LadderVAE
+from ppl_vae.models.likelihoods import stored
 from ppl_vae.models.linear_gaussian import LinearGaussianVAE
 from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_config, restore
 from ppl_vae.models.program_pair import ProgramPair
@@ -59,6 +60,7 @@ def load(path: str | Path, **parts: Any) -> Any:
     """
     folder = Path(path)
     config = read_config(folder) | parts
+    config |= {"likelihood": stored(config["likelihood"])} if "likelihood" in config else {}
     model = _build(folder, config)
     state = read_tensors(folder / WEIGHTS)
     # A model that was turned to another precision comes back in it.

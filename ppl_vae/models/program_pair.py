@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ppl_vae.checks import whole
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
+from ppl_vae.models.count_networks import seen_by
 from ppl_vae.models.likelihood import Likelihood
 from ppl_vae.models.likelihoods import LIKELIHOODS
 from ppl_vae.models.parts import own_config
@@ -94,13 +95,16 @@ def networks(
 ) -> tuple[nn.Module, nn.Module]:
     """The encoder of x and the decoder of codes [B, code_dim] that ``network`` stands for.
 
+    An encoder of ours sees log(1 + x) where the likelihood asks for it; one of the user's own sees x.
+
     Raises:
         ModelError: the name is unknown, or a tuple is no pair of nn.Modules.
     """
     if isinstance(network, tuple):
         return _checked_pair(network)
     chosen = architecture(network)
-    return chosen.encoder(event_shape), chosen.decoder(code_dim, event_shape, likelihood.num_parameters)
+    encoder = seen_by(likelihood, chosen.encoder(event_shape))
+    return encoder, chosen.decoder(code_dim, event_shape, likelihood.num_parameters)
 
 
 def network_config(network: Network) -> dict[str, Any] | None:
