@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from ppl_vae.errors import ModelError
 
 HALF = (torch.bfloat16, torch.float16)
-MOST_LOG_SCALE = 40.0
+MOST_LOG_SCALE = {torch.float64: 40.0}
 
 
 def widened(parameter: Tensor) -> Tensor:
@@ -47,19 +47,24 @@ def require_single(name: str, parameter: Tensor) -> None:
 
 
 def scale(log_scale: Tensor) -> Tensor:
-    """A standard deviation from its logarithm, which is kept within 40 of 0.
+    """A standard deviation from its logarithm, which is kept within 20 of 0 (40 in double precision).
 
-    So its square, exp(-80) to exp(80), is a normal number of single precision: beyond, a density would be wrong or
-    not a number without a word.
+    So its square is a number that densities and their gradients can divide by twice. Beyond, they would be wrong or
+    not numbers without a word.
     """
-    return log_scale.clamp(-MOST_LOG_SCALE, MOST_LOG_SCALE).exp()
+    most = _most_log_scale(log_scale)
+    return log_scale.clamp(-most, most).exp()
 
 
 def positive_scale(h: Tensor) -> Tensor:
-    """softplus(h) as a standard deviation, at least exp(-40) as that of ``scale``."""
-    return softplus(h).clamp(min=math.exp(-MOST_LOG_SCALE))
+    """softplus(h) as a standard deviation, with the least one of ``scale``."""
+    return softplus(h).clamp(min=math.exp(-_most_log_scale(h)))
 
 
 def positive_variance(h: Tensor) -> Tensor:
-    """softplus(h) as a variance, at least exp(-80)."""
-    return softplus(h).clamp(min=math.exp(-2 * MOST_LOG_SCALE))
+    """softplus(h) as a variance, at least the square of the least standard deviation of ``scale``."""
+    return softplus(h).clamp(min=math.exp(-2 * _most_log_scale(h)))
+
+
+def _most_log_scale(like: Tensor) -> float:
+    return MOST_LOG_SCALE.get(like.dtype, 20.0)

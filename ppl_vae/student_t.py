@@ -42,11 +42,19 @@ class StudentT(dist.StudentT):
         large = u.detach().abs() > LARGE
         near = torch.where(large, 0.0, u).square().log1p()
         far = 2 * torch.where(large, u, LARGE).abs().log()
-        constant = math.lgamma(0.5 * (df + 1)) - math.lgamma(0.5 * df) - 0.5 * math.log(df * math.pi)
-        return constant - self.scale.log() - 0.5 * (df + 1) * torch.where(large, far, near)
+        return log_normaliser(df) - self.scale.log() - 0.5 * (df + 1) * torch.where(large, far, near)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> StudentT:
         """The same over more data."""
         return StudentT(
             self.freedom, self.loc.expand(batch_shape), self.scale.expand(batch_shape), self._validate_args
         )
+
+
+def log_normaliser(df: float) -> float:
+    """c(df) = log Gamma((df + 1) / 2) - log Gamma(df / 2) - 1/2 log(pi df)."""
+    a = 0.5 * df
+    if a < 50:
+        return math.lgamma(a + 0.5) - math.lgamma(a) - 0.5 * math.log(math.pi * df)
+    # Where two large numbers would be subtracted: their difference is 1/2 log a and a series in 1 / a.
+    return -0.5 * math.log(2 * math.pi) - 1 / (8 * a) + 1 / (192 * a**3) - 1 / (640 * a**5)

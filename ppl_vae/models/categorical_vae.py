@@ -153,11 +153,20 @@ class CategoricalVAE(ProgramPair):
         return self.guide.encode(self.own_data(x))
 
     def decode(self, y: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(x|y) for codes [*batch, M, C]: batch shape [*batch], event_shape as the data's."""
+        """p(x|y) for one-hot codes [*batch, M, C]: batch shape [*batch], event_shape as the data's.
+
+        Raises:
+            ModelError: another shape, or codes that are not one-hot, as the probabilities in ``encode(x).mean`` are.
+        """
         codes, sizes = self.to_own(y), (self.num_variables, self.num_categories)
         if codes.dim() < 3 or tuple(codes.shape[-2:]) != sizes:
             raise ModelError(
                 f"site 'y': expected codes of shape [N, {sizes[0]}, {sizes[1]}], got {list(codes.shape)}"
+            )
+        if not (((codes == 0) | (codes == 1)).all() and (codes.sum(-1) == 1).all()):
+            raise ModelError(
+                "site 'y': expected one-hot codes, got other numbers; of the probabilities encode(x).mean decode a "
+                "draw, or the likeliest categories as reconstruct(x) does"
             )
         return self.model.decode(codes.flatten(-2))
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import integer, real
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.precision import widened
 
 LEARNING = ("ema", "gradient")
 
@@ -135,7 +136,7 @@ def nearest(z: Tensor, codes: Tensor) -> Tensor:
     """The row of ``codes`` [K, D] nearest to each vector [*batch, D], the first of those equally near: [*batch]."""
     # Distances from differences: through products a code's distance to itself is not exactly the smallest.
     mode = "donot_use_mm_for_euclid_dist"
-    flat = torch.cdist(z.flatten(0, -2), codes, compute_mode=mode).argmin(-1)
+    flat = torch.cdist(widened(z).flatten(0, -2), widened(codes), compute_mode=mode).argmin(-1)
     return flat.unflatten(0, z.shape[:-1]) if z.dim() > 2 else flat
 
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
+from ppl_vae.models.count_networks import seen_by
 from ppl_vae.models.likelihoods import Likelihood
 from ppl_vae.models.likelihoods import likelihood as make_likelihood
 from ppl_vae.models.program_pair import ProgramPair, checked_shape, likelihood_config
@@ -33,7 +34,7 @@ def baseline_network(spec: Any, event_shape: tuple[int, ...], likelihood: Likeli
     if isinstance(spec, nn.Module):
         return spec
     chosen = architecture(spec)
-    encoder = chosen.encoder(event_shape)
+    encoder = seen_by(likelihood, chosen.encoder(event_shape))
     return nn.Sequential(
         encoder, chosen.decoder(num_features(encoder, event_shape), event_shape, likelihood.num_parameters)
     )

@@ -27,6 +27,7 @@ from ppl_vae.exclusive import exclusive
 from ppl_vae.models.category import checked_code
 from ppl_vae.models.completion_baseline import Baseline, baseline_config, baseline_network
 from ppl_vae.models.conditional import built
+from ppl_vae.models.count_networks import seen_by
 from ppl_vae.models.likelihoods import Likelihood
 from ppl_vae.models.likelihoods import likelihood as make_likelihood
 from ppl_vae.models.parts import own_config
@@ -176,7 +177,7 @@ class CompletionVAE(ProgramPair):
         chosen = architecture(network)
         with seeded(seed):
             encoder, decoder = networks(chosen, shape, self.latent_dim, observed)
-            condition, prior = chosen.encoder(shape), DiagonalPosterior()
+            condition, prior = seen_by(observed, chosen.encoder(shape)), DiagonalPosterior()
             for part, below in ((family, encoder), (prior, condition)):
                 built(part, num_features(below, shape), self.latent_dim)
             guess = baseline_network(chosen if baseline is None else baseline, shape, observed)

@@ -12,17 +12,35 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import whole
 from ppl_vae.count_distributions import NegativeBinomialCounts, PoissonCounts
-from ppl_vae.errors import DataError, ModelError
+from ppl_vae.errors import DataError, ModelError, unknown_name
 from ppl_vae.models.likelihood import Likelihood, check_finite
 from ppl_vae.precision import largest_whole, widened
 
 LEAST_DISPERSION = 1e-12
+ENCODER_SEES = ("log1p", "x")
 
 
 class PoissonLikelihood(Likelihood):
-    """P(x|z) = exp(-rate) rate^x / x!, the features are log rates: expected counts."""
+    """P(x|z) = exp(-rate) rate^x / x!, the features are log rates: expected counts.
+
+    Args:
+        encoder_sees: "log1p", log(1 + x), or "x", the counts as they are; an encoder of the user's own always sees x.
+    """
 
     name = "poisson"
+
+    def __init__(self, encoder_sees: str = "log1p") -> None:
+        super().__init__()
+        self.encoder_sees = _what_is_seen(encoder_sees)
+
+    def start(self, x: Tensor) -> Tensor:
+        """Log rates of data [N, *event_shape]: [1, *event_shape]."""
+        return _log_rates(x)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The name and options that make this likelihood again."""
+        return {"name": self.name, "encoder_sees": self.encoder_sees}
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
         """P(x|z) of counts."""
@@ -45,12 +63,16 @@ class NegativeBinomialLikelihood(Likelihood):
         dispersion_shape: of the learned log r, which broadcasts to the event shape: () is one r for all
             coordinates, the event shape one r for each.
         initial_dispersion: where r starts, from 1e-12 to 1e12.
+        encoder_sees: "log1p", log(1 + x), or "x", the counts as they are; an encoder of the user's own always sees x.
     """
 
     name = "negative-binomial"
 
-    def __init__(self, dispersion_shape: Sequence[int] = (), initial_dispersion: float = 1.0) -> None:
+    def __init__(
+        self, dispersion_shape: Sequence[int] = (), initial_dispersion: float = 1.0, encoder_sees: str = "log1p"
+    ) -> None:
         super().__init__()
+        self.encoder_sees = _what_is_seen(encoder_sees)
         if not LEAST_DISPERSION <= initial_dispersion <= 1 / LEAST_DISPERSION:
             raise ModelError(
                 f"initial_dispersion must be a positive number, got {initial_dispersion}; from 1e-12 to 1e12"
@@ -82,7 +104,24 @@ class NegativeBinomialLikelihood(Likelihood):
             "name": self.name,
             "dispersion_shape": list(self.dispersion_shape),
             "initial_dispersion": self.initial_dispersion,
+            "encoder_sees": self.encoder_sees,
         }
+
+    def start(self, x: Tensor) -> Tensor:
+        """Log means of data [N, *event_shape]: [1, *event_shape]."""
+        return _log_rates(x)
+
+
+def _what_is_seen(encoder_sees: str) -> str:
+    if encoder_sees not in ENCODER_SEES:
+        raise ModelError(unknown_name("encoder_sees", encoder_sees, ENCODER_SEES))
+    return encoder_sees
+
+
+def _log_rates(x: Tensor) -> Tensor:
+    # Half a count more, so that what never occurs in these data has a rate as well; NaN is a missing one.
+    number = (~x.isnan()).sum(0).clamp(min=1)
+    return ((x.nansum(0) + 0.5) / number).log().unsqueeze(0)
 
 
 def _broadcast(*shapes: tuple[int, ...]) -> torch.Size | None:

@@ -47,6 +47,9 @@ class FlowDistribution(dist.TransformedDistribution):
         Raises:
             NotImplementedError: a planar step is asked for the density of what it has not just drawn.
         """
+        # A step conditioned on many data does not broadcast one value over them by itself.
+        batch = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        value = value if value.shape[:-1] == batch else value.expand(*batch, value.shape[-1])
         try:
             return super().log_prob(value)
         except KeyError as error:
@@ -97,6 +100,7 @@ class FlowPosterior(nn.Module):
         if kind not in KINDS:
             raise ModelError(unknown_name("kind", kind, KINDS))
         self.kind = kind
+        self.invertible = kind != "planar"
         self.num_transforms = whole("num_transforms", num_transforms)
         self.hidden = whole("hidden", hidden)
 

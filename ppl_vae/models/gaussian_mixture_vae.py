@@ -38,7 +38,7 @@ from ppl_vae.models.program_pair import (
 )
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.networks import MLP
-from ppl_vae.precision import widened
+from ppl_vae.precision import scale, widened
 from ppl_vae.randomness import seeded
 
 
@@ -65,7 +65,8 @@ class MixtureProgram(LatentVariableProgram):
 
     def component(self, y: Tensor) -> dist.TorchDistribution:
         """p(z|y) for one-hot y [*batch, C]: batch shape [*batch], event shape [L]."""
-        return dist.Normal(y @ self.prior.loc, (y @ self.prior.log_scale).exp()).to_event(1)
+        loc, log_scale = widened(self.prior.loc), widened(self.prior.log_scale)
+        return dist.Normal(y @ loc, scale(y @ log_scale)).to_event(1)
 
 
 class MixtureGuide(Recognition):

@@ -159,6 +159,16 @@ class LadderVAE(ProgramPair):
         self.guide = TopDownGuide(self.model, encoder, upward, evidence, likelihood.allows_missing)
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+        """q(z_1 | x, z_2, ..., z_L) at the guide's means of the levels above: batch shape [N], event shape [L_1].
+
+        So that ``decode`` takes what it gives: the mean of it decodes to the reconstruction.
+        """
+        *lower, z = self.guide.read(self.own_data(x))
+        for level in range(len(lower), 0, -1):
+            z = self.guide.merged(level, z.mean, lower[level - 1])
+        return z
+
+    def encode_top(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """q(z_L|x), of the top level, for data [N, *event_shape]: batch shape [N], event shape [L_L]."""
         return self.guide.read(self.own_data(x))[-1]
 

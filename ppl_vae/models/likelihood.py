@@ -5,8 +5,9 @@ likelihood needs for each coordinate of x; the distribution has that batch shape
 likelihood also knows which data have a density under it (``check``): grey-scale pixels under a Bernoulli do
 not, and are refused unless the relaxed one is asked for by name.
 
-A likelihood may have one more method, ``adapt(features, x, event_dim)``: the distribution where it is
-conditioned on x, for a parameter whose best value given x is known in closed form.
+A likelihood may have two more methods. ``adapt(features, x, event_dim)`` is the distribution where it is conditioned
+on x, for a parameter whose best value given x is known in closed form. ``start(x)`` are the features
+[P, *event_shape] of a constant decoder of data x [N, *event_shape], from which a decoder of ours can start.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ class Likelihood(nn.Module, ABC):
         num_parameters: how many features each coordinate of x takes.
         is_density: False where ``log_prob`` is no log likelihood of the data (the relaxed Bernoulli).
         allows_missing: True where NaN in x stands for a missing coordinate.
+        encoder_sees: "x", or "log1p" where an encoder of ours sees log(1 + x).
     """
 
     name: str
     num_parameters: int = 1
     is_density: bool = True
     allows_missing: bool = False
+    encoder_sees: str = "x"
 
     @abstractmethod
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:

@@ -107,6 +107,7 @@ class MissingPixels(Likelihood):
         self.likelihood = likelihood(of)
         self.encoder_sees_mask = encoder_sees_mask
         self.num_parameters, self.is_density = self.likelihood.num_parameters, self.likelihood.is_density
+        self.encoder_sees = self.likelihood.encoder_sees
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
         """p(x|z) of data with holes."""
@@ -156,12 +157,19 @@ LIKELIHOODS: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 
-def as_stored(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of a stored model; one from before ``encoder_sees_mask`` means that it does not."""
-    found = config.get("likelihood")
-    if not isinstance(found, Mapping) or found.get("name") != MissingPixels.name:
-        return config
-    return config | {"likelihood": {"encoder_sees_mask": False} | dict(found)}
+def stored(spec: Any) -> Any:
+    """A likelihood's configuration as a model on disk has it.
+
+    In one from before these settings an encoder sees counts as they are, and does not see which cells are missing.
+    """
+    if not isinstance(spec, Mapping):
+        return spec
+    old: dict[str, Any] = {}
+    if spec.get("name") in (PoissonLikelihood.name, NegativeBinomialLikelihood.name):
+        old = {"encoder_sees": "x"}
+    elif spec.get("name") == MissingPixels.name:
+        old = {"encoder_sees_mask": False}
+    return {**old, **spec, **({"of": stored(spec["of"])} if "of" in spec else {})}
 
 
 def likelihood(spec: str | Mapping[str, Any] | nn.Module) -> Likelihood:

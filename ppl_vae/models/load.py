@@ -17,7 +17,7 @@ from ppl_vae.models.gaussian_mixture_vae import GaussianMixtureVAE
 from ppl_vae.models.hierarchical_vae import HierarchicalVAE
 from ppl_vae.models.joint_vae import JointVAE
 from ppl_vae.models.ladder_vae import LadderVAE
-from ppl_vae.models.likelihoods import as_stored
+from ppl_vae.models.likelihoods import stored as stored_likelihood
 from ppl_vae.models.linear_gaussian import LinearGaussianVAE
 from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_model, restore
 from ppl_vae.models.program_pair import ProgramPair
@@ -61,7 +61,9 @@ def load(path: str | Path, **parts: Any) -> Any:
     """
     folder = Path(path).expanduser()
     stored = read_model(folder)
-    config = as_stored(stored.config)
+    config = stored.config
+    if "likelihood" in config:
+        config = config | {"likelihood": stored_likelihood(config["likelihood"])}
     require_fit(functools.partial(_build, folder), config, parts, stored.state, folder / WEIGHTS)
     stored.require_one_save()
     model = _build(folder, config | parts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.models.count_networks import seen_by
 from ppl_vae.models.likelihood import Likelihood
 from ppl_vae.networks import Architecture
 
@@ -38,10 +39,10 @@ class MissingnessEncoder(nn.Module):
 
 
 def encoder_of(chosen: Architecture, event_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
-    """The encoder of an architecture, which sees the missingness of data that the likelihood says it is to see."""
+    """The encoder of an architecture, which sees of data what the likelihood says it is to see."""
     if not getattr(likelihood, "encoder_sees_mask", False):
-        return chosen.encoder(event_shape)
-    return MissingnessEncoder(chosen.encoder((2 * event_shape[0], *event_shape[1:])))
+        return seen_by(likelihood, chosen.encoder(event_shape))
+    return MissingnessEncoder(seen_by(likelihood, chosen.encoder((2 * event_shape[0], *event_shape[1:]))))
 
 
 def filled(x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from ppl_vae.models.parts import from_spec
 from ppl_vae.models.semi_amortised_posterior import SemiAmortisedPosterior
 from ppl_vae.precision import positive_scale, positive_variance, scale, widened
 
-# From an unconstrained head h to a standard deviation, at least exp(-40); exponentials are at most exp(40).
+# From an unconstrained head h to a standard deviation, from exp(-20) to exp(20) in single precision.
 SCALES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "log-variance": lambda h: scale(0.5 * h),
     "log-scale": scale,
@@ -91,6 +91,19 @@ class FullCovariancePosterior(nn.Module):
         return {"name": self.name}
 
 
+class LowRankGaussian(dist.LowRankMultivariateNormal):
+    """N(loc, F F' + diag D), whose density is computed in double precision.
+
+    It is a difference of two quadratic forms, of which single precision loses |F|^2 / D in their last digits.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density, nats."""
+        factor, diagonal = self._unbroadcasted_cov_factor.double(), self._unbroadcasted_cov_diag.double()
+        wide = dist.LowRankMultivariateNormal(self.loc.double(), factor, diagonal, validate_args=False)
+        return wide.log_prob(value.double()).to(value.dtype)
+
+
 class LowRankPosterior(nn.Module):
     """q(z|x) = N(mu(x), F(x) F(x)' + diag d(x)) with F [latent_dim, rank] (Rezende, Mohamed & Wierstra 2014).
 
@@ -114,7 +127,7 @@ class LowRankPosterior(nn.Module):
         """[*batch, H] -> q(z|x)."""
         loc = widened(self.loc_head(features))
         factor = widened(self.factor_head(features)).unflatten(-1, (loc.shape[-1], self.rank))
-        return dist.LowRankMultivariateNormal(loc, factor, positive_variance(widened(self.scale_head(features))))
+        return LowRankGaussian(loc, factor, positive_variance(widened(self.scale_head(features))))
 
     @property
     def config(self) -> dict[str, Any]:

@@ -100,6 +100,8 @@ def networks(
 ) -> tuple[nn.Module, nn.Module]:
     """The encoder of x and the decoder of codes [B, code_dim] that ``network`` stands for.
 
+    An encoder of ours sees log(1 + x) where the likelihood asks for it; one of the user's own sees x.
+
     Raises:
         ModelError: the name is unknown, or a tuple is no pair of nn.Modules.
     """

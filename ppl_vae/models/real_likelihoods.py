@@ -19,8 +19,8 @@ from ppl_vae.student_t import MOST_FREEDOM, StudentT
 MIN_PIXEL_SCALE = 0.01
 # An optimal sigma of a decoder that reproduces every datum would be 0; exp(-6) is the paper's own floor.
 MIN_OPTIMAL_SIGMA = math.exp(-6)
-# Beyond it, its square could not be a number of single precision.
-LEAST_SIGMA = 1e-17
+# Beyond it, densities far from the mean and their gradients are no numbers of single precision.
+LEAST_SIGMA = 1e-8
 # The running variance is the mean of the first 1 / 0.05 batches, then moves by 0.05 of the way a batch.
 RUNNING_WEIGHT = 0.05
 
@@ -38,7 +38,7 @@ class GaussianLikelihood(Likelihood):
     is a buffer: stored with the weights, moved in training mode with gradients enabled alone.
 
     Args:
-        sigma: a number from 1e-17 to 1e17 (fixed), "learned" (one parameter shared by all coordinates, starting at
+        sigma: a number from 1e-8 to 1e8 (fixed), "learned" (one parameter shared by all coordinates, starting at
             ``initial_sigma``), "per-pixel" (a second feature map, softplus, at least MIN_PIXEL_SCALE), or
             "optimal" (of the batch, shared by all coordinates, at least MIN_OPTIMAL_SIGMA).
         initial_sigma: where a learned sigma starts, and an optimal one stands before the first batch.
@@ -54,7 +54,7 @@ class GaussianLikelihood(Likelihood):
             raise ModelError(f"sigma must be a positive number, 'optimal', 'learned' or 'per-pixel', got {sigma!r}")
         for value in (sigma, initial_sigma):
             if not isinstance(value, str) and not LEAST_SIGMA <= value <= 1 / LEAST_SIGMA:
-                raise ModelError(f"sigma must be a positive number, got {value}; from 1e-17 to 1e17")
+                raise ModelError(f"sigma must be a positive number, got {value}; from 1e-8 to 1e8, in units of x")
         # Plain floats, because a configuration is stored as JSON.
         self.sigma = sigma if isinstance(sigma, str) else float(sigma)
         self.initial_sigma = float(initial_sigma)

@@ -11,6 +11,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
+from ppl_vae.models.count_networks import start_at
 from ppl_vae.models.likelihoods import LIKELIHOODS, Likelihood
 from ppl_vae.models.likelihoods import likelihood as make_likelihood
 from ppl_vae.models.missingness import filled
@@ -31,7 +32,8 @@ class VAE(ProgramPair):
         event_shape: the shape of one datum, for instance (1, 28, 28).
         latent_dim: the number of latent dimensions L.
         network: "mlp", "linear", "conv", "conv-tiny", an architecture from ``ppl_vae.networks``, or a pair of
-            nn.Modules: an encoder [B, *event_shape] -> [B, H] and a decoder [B, L] -> [B, P * event_shape].
+            nn.Modules: an encoder [B, *event_shape] -> [B, H] and a decoder [B, L] -> [B, P * event_shape]. Of
+            counts an encoder of ours sees log(1 + x), one of your own x.
         likelihood: "bernoulli", "bernoulli-relaxed", "continuous-bernoulli", "gaussian", "student-t", "poisson",
             "negative-binomial", "categorical", "discretised-logistic" or a Likelihood; for data with holes (NaN)
             {"name": "missing-pixels", "of": one of these}.
@@ -92,8 +94,14 @@ class VAE(ProgramPair):
         }
 
     def initialise(self, x: ArrayLike | Tensor, seed: int = 0) -> None:
-        """Let the parts that can start from data [N, *event_shape] do so: the pseudo-inputs of a VampPrior."""
+        """Let the parts that can start from data [N, *event_shape] do so.
+
+        The pseudo-inputs of a VampPrior become data, and a decoder of ours starts at the rates of counts.
+        """
         data = self.own_data(x)
+        rates: Callable[[Tensor], Tensor] | None = getattr(self.model.likelihood, "start", None)
+        if rates is not None and self.config["network"] is not None:
+            start_at(self.model.decoder, rates(data))
         start: Callable[[Tensor], None] | None = getattr(self.model.prior, "initialise", None)
         if start is not None:
             with seeded(seed, data.device):

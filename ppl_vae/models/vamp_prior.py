@@ -12,6 +12,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
+from ppl_vae.errors import ModelError
 from ppl_vae.models.programs import GuideProgram
 
 
@@ -31,7 +32,16 @@ class VampPrior(nn.Module):
         self.num_components = whole("num_components", num_components)
 
     def attach(self, guide: GuideProgram, event_shape: tuple[int, ...]) -> None:
-        """Give the prior its guide, whose parameters stay the guide's own."""
+        """Give the prior its guide, whose parameters stay the guide's own.
+
+        Raises:
+            ModelError: the guide's density is not known at every z.
+        """
+        if not getattr(guide.posterior, "invertible", True):
+            raise ModelError(
+                f"prior {self.name!r} is a mixture of the guide's densities at any z, and a posterior of kind "
+                f"{guide.posterior.kind!r} has its density at its own draws alone: take another posterior or prior"
+            )
         # In a tuple, so that nn.Module does not take the guide for a part of the prior.
         self._guide = (guide,)
         self.pseudo_inputs = nn.Parameter(torch.rand(self.num_components, *event_shape))

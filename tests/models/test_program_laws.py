@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import pyro
 import pytest
@@ -108,6 +109,31 @@ def test_reconstructions_are_means_of_the_likelihood(program):
         assert 0 < found.min() < found.max() < 1
     assert torch.equal(pair.reconstruct(x, *labels), found)
     torch.testing.assert_close(pair.reconstruct(x[2:3], *(y[2:3] for y in labels)), found[2:3])
+
+
+@every_program
+def test_the_decoded_mean_of_the_code_is_the_reconstruction_or_refused_by_name(program):
+    pair, x = program.pair(), data()
+    labels = program.labels(x)
+    try:
+        found = pair.decode(pair.encode(x, *labels).mean).mean
+    except ModelError as error:
+        assert "expected one-hot codes" in str(error) or "expected codes of shape [N, T, 4], got [4, 4]" in str(
+            error
+        )
+    except TypeError as error:
+        # What decodes beside the code is an argument of its own.
+        assert re.search("missing 1 required positional argument: '[xy]'", str(error))
+    else:
+        assert torch.equal(found, pair.reconstruct(x, *labels))
+
+
+def test_a_ladder_of_equal_levels_decodes_the_level_next_to_the_data():
+    """Where sizes agree, no shape could tell that the top level went to the bottom."""
+    ladder, x = pv.models.LadderVAE(SHAPE, latent_dims=(3, 3, 3), hidden=(5,)), data()
+    assert torch.equal(ladder.decode(ladder.encode(x).mean).mean, ladder.reconstruct(x))
+    assert torch.equal(ladder.encode(x).mean, ladder.codes(x)[0])
+    assert torch.equal(ladder.encode_top(x).mean, ladder.codes(x)[2])
 
 
 @every_program
