@@ -71,7 +71,7 @@ def plan_draws(
     latent = {name: _layout(site.value[0, 0]) for name, site in terms.sites.items()}
     prior = {name: latent[name] for name, site in terms.sites.items() if site.p is not None}
     observations = {name: each for name, each in terms.observations.items() if each.is_data}
-    observed = {name: _layout(_batched(each)[0]) for name, each in observations.items()}
+    observed = {name: _layout(data_of(each)[0]) for name, each in observations.items()}
     replicated, why_not = _replicated(terms, x)
     per_sample = len(x) * (_bytes(latent) + DENSITY_BYTES)
     per_replicate = len(x) * (_bytes(prior) + _bytes(replicated))
@@ -99,10 +99,10 @@ def _layout(value: Tensor) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return tuple(value.shape), np.dtype(str(value.dtype).removeprefix("torch."))
 
 
-def _batched(observation: Observation) -> Tensor:
-    """The data of a site with a dimension for data, which one constant for all of them lacks."""
-    value = observation.value
-    return value if value.dim() > len(observation.p.event_shape) else value.unsqueeze(0)
+def data_of(observation: Observation) -> Tensor:
+    """The data of a site [N, *event], or [1, *event] where they are one constant; they have no particles."""
+    value, event = observation.value, len(observation.p.event_shape)
+    return value.unsqueeze(0) if value.dim() == event else value[(0,) * (value.dim() - event - 1)]
 
 
 def _replicated(terms: Terms, x: Tensor) -> tuple[Layout, str]:

@@ -113,7 +113,7 @@ def require_data_in_support(observations: Mapping[str, Any]) -> None:
             kind = type(_base(observation.p)).__name__
             raise DataError(
                 f"site {name!r}: the data hold values outside the support of its {kind} ({name_of(support)}), "
-                "which has no density there"
+                "which has no density there (grey pixels under a Bernoulli: binarise them)"
             )
 
 
