@@ -95,7 +95,8 @@ class _Pass:
         for site in terms.sites.values():
             if site.p is None:
                 raise ModelError(
-                    f"site {site.name!r} is auxiliary: what the guide says of a latent dimension is no distribution "
+                    f"site {site.name!r} is auxiliary: what the guide says of a latent dimension is "
+                    f"no distribution "
                     "of a single site"
                 )
         self.values = {name: site.value for name, site in terms.sites.items()}

@@ -32,7 +32,7 @@ class DrawPlan:
         num_replicates: P of them also give a replicate of the data; as many are drawn from the prior.
         latent: event shape and dtype of every latent site of the guide.
         prior: the same of the sites that have a prior.
-        observed: the same of the observed sites, without those of ``pyro.factor``, which have no value, and computed ones.
+        observed: the same of the observed sites that hold data; a ``pyro.factor`` has no value.
         replicated: the same of their replicates; empty where the model draws no data of their kind.
         why_not: why it draws none.
     """

@@ -168,13 +168,12 @@ def simulate(model: Program, x: Any) -> Simulated:
     """z, x ~ p(z, x), as many as there are data in ``x``, whose values are not looked at.
 
     Raises:
-        ModelError: the model has a ``pyro.factor``; or it observes more than one site, so that a draw of x is no argument for it; or
-            its likelihood cannot be drawn from; or it refuses data of this shape.
+        ModelError: the model has a ``pyro.factor``; or it observes more than one site, so that a draw of x is
+            no argument for it; or its likelihood cannot be drawn from; or it refuses data of this shape.
     """
     try:
-        with one_line_refusals(), WholePlates(x):
-            with _Unconditioned():
-                trace = poutine.trace(model).get_trace(x)
+        with one_line_refusals(), WholePlates(x), _Unconditioned():
+            trace = poutine.trace(model).get_trace(x)
     except NotImplementedError as error:
         raise ModelError("the model cannot be drawn from: one of its distributions has no sample method") from error
     latent: dict[str, Tensor] = {}

@@ -96,8 +96,8 @@ def weight_blocks(
         labels: (y,) of a pair that takes them, [N].
 
     Raises:
-        ModelError: the pair is refused, or its guide leaves a part of the prior's support out, the site is named; or
-            a datum has a weight of NaN or +inf, or none
+        ModelError: the pair is refused, or its guide leaves a part of the prior's support out, the site is
+            named; or a datum has a weight of NaN or +inf, or none
             above zero: it is named.
     """
     data, draws = pass_size(x, num_samples, memory_limit)

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair import Program, owner
-from ppl_vae.inference.validity import require_densities
 from ppl_vae.inference.site_shapes import require_data_rows
 from ppl_vae.inference.terms import Gradient, Terms, admit, check_data, run_terms
+from ppl_vae.inference.validity import require_densities
 
 
 class Loss(ELBOModule):

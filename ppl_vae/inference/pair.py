@@ -106,7 +106,9 @@ def run_pair(
         ModelError: the pair is refused; the site is named.
     """
     num_particles = whole("num_particles", num_particles)
-    with _one_draw_explains(num_particles, lambda: run_pair(model, guide, args, kwargs, 1, gradient, None, every_datum)):
+    with _one_draw_explains(
+        num_particles, lambda: run_pair(model, guide, args, kwargs, 1, gradient, None, every_datum)
+    ):
         return _run_pair(model, guide, args, kwargs, num_particles, gradient, draw_handler, every_datum)
 
 

@@ -1,8 +1,8 @@
 """Where guide, prior and likelihood have their mass, compared once before numbers are told.
 
 A draw outside the support of the prior has no density there: torch gives -inf, NaN, or a number that is none. Data
-outside the support of the likelihood likewise. A guide that keeps to a part of the prior's support is a bound, but its
-importance weights never hear of the rest.
+outside the support of the likelihood likewise. A guide that keeps to a part of the prior's support is a bound,
+but its importance weights never hear of the rest.
 """
 
 from __future__ import annotations

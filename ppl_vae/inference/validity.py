@@ -1,4 +1,4 @@
-"""What is judged by value once a pair has been run: whether its terms are densities of one model and of one guide."""
+"""What is judged by value once a pair has been run: are its terms densities of one model and one guide?"""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def require_valid(
         terms: of that run.
 
     Raises:
-        ModelError: supports or shapes do not fit, a mask leaves no bound, or a guide's transform has no density; the
-            site is named.
+        ModelError: supports or shapes do not fit, a mask leaves no bound, or a guide's transform has no
+            density; the site is named.
         DataError: data outside the support of the likelihood; the site is named.
     """
     require_densities(model, guide, args, kwargs, terms)

@@ -549,7 +549,11 @@ REFUSALS = {
         good_guide,
         r"site 'w' is latent in the model but missing from the guide",
     ),
-    "guide-only": (good_model, two_latents_guide, r"site 'w' is in the guide but not in the model.*reverse model r\(w \| x, z\)"),
+    "guide-only": (
+        good_model,
+        two_latents_guide,
+        r"site 'w' is in the guide but not in the model.*reverse model r\(w \| x, z\)",
+    ),
     "observed-in-guide": (good_model, observing_guide, r"site 'z' is observed in the guide"),
     "data-in-guide": (good_model, guide_of_the_data, r"site 'x' is sampled in the guide but observed in the model"),
     "nothing-observed": (unobserving_model, good_guide, r"the model observes nothing: no site has obs="),

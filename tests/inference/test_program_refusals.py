@@ -57,7 +57,7 @@ def test_as_many_particles_as_data_are_no_fault_of_the_pair():
     assert (found.log_likelihood - exact).abs().mean() < 4 / math.sqrt(N)
 
 
-# Data cut into parts -----------------------------------------------------------------------------------------------
+# Data cut into parts ----------------------------------------------------------------------------------------
 
 
 def sliced_model(x):
@@ -123,7 +123,7 @@ def test_data_along_another_dimension_than_the_first_are_refused():
         pv.evaluate((by_time, their_guide), torch.randn(5, 8))
 
 
-# Guides that transform ------------------------------------------------------------------------------------------------
+# Guides that transform --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["monte-carlo-kl", "sticking-the-landing"])
@@ -156,7 +156,7 @@ def test_an_automatic_guide_has_the_exact_value_and_gradient(name):
 
 
 def test_a_closed_form_of_a_transformed_guide_is_refused_for_the_true_reason():
-    with pytest.raises(ModelError, match="site 'z_unconstrained' is auxiliary.*no closed-form KL; use MonteCarloKL"):
+    with pytest.raises(ModelError, match=r"site 'z_unconstrained' is auxiliary.*no closed-form KL"):
         pv.fit((gamma_model, AutoNormal(gamma_model)), POSITIVE, "analytic-kl", epochs=1, progress=False)
     assert not pv.evaluate((gamma_model, AutoNormal(gamma_model)), POSITIVE).closed_form
 
@@ -179,7 +179,7 @@ def test_where_no_density_is_asked_for_an_auxiliary_site_does_no_harm():
         inf.ScoreFunction().loss(*pair, X)
 
 
-# Draws that carry more than a value -----------------------------------------------------------------------------------------
+# Draws that carry more than a value -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["straight-through", "straight-through, one-hot"])
@@ -209,7 +209,7 @@ def test_rounded_draws_have_no_density_elsewhere():
             ask()
 
 
-# Scales and masks --------------------------------------------------------------------------------------------------------------
+# Scales and masks -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["scaled alike", "scaled likelihood"])
@@ -235,7 +235,7 @@ def test_annealing_refuses_a_masked_prior():
         pv.log_evidence(pair, X, "ais", num_temperatures=5)
 
 
-# Values that are no data -----------------------------------------------------------------------------------------------------
+# Values that are no data ------------------------------------------------------------------------------------
 
 
 def test_a_computed_site_is_neither_latent_nor_observed():

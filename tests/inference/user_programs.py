@@ -1,11 +1,11 @@
 """Pairs as users of Pyro write them, with what is exactly known of each: the table that the laws go through.
 
 Every row is a model and a guide on data x, the exact log p(x) where there is one, the pair that stock
-``pyro.infer.Trace_ELBO`` is asked about (the same, unless a weight of the loss has to be left out), and the words with
-which single functions refuse it. Whatever is not refused must be right.
+``pyro.infer.Trace_ELBO`` is asked about (the same, unless a weight of the loss has to be left out), and the
+words with which single functions refuse it. Whatever is not refused must be right.
 
-The exact answers: z ~ N(0, 1), x | z ~ N(z, 1) has p(x) = N(x; 0, 2); other latents of one dimension by quadrature or
-by a sum, from densities of scipy.
+The exact answers: z ~ N(0, 1), x | z ~ N(z, 1) has p(x) = N(x; 0, 2); other latents of one dimension by
+quadrature or by a sum, from densities of scipy.
 """
 
 from collections.abc import Callable
@@ -311,7 +311,7 @@ def full_covariance():
     return theirs, ours
 
 
-# Latents of other kinds --------------------------------------------------------------------------------------------
+# Latents of other kinds -------------------------------------------------------------------------------------
 
 
 def bernoulli():
@@ -453,9 +453,7 @@ def straight_through_one_hot():
 
     def theirs(x):
         with pyro.plate("data", len(x)):
-            z = pyro.sample(
-                "z", dist.RelaxedOneHotCategoricalStraightThrough(temperature, logits=torch.zeros(3))
-            )
+            z = pyro.sample("z", dist.RelaxedOneHotCategoricalStraightThrough(temperature, logits=torch.zeros(3)))
             pyro.sample("x", dist.Normal(z @ loc, 1.0), obs=x)
 
     def ours(x):
@@ -467,7 +465,7 @@ def straight_through_one_hot():
     return theirs, ours
 
 
-# Auxiliary sites, points -------------------------------------------------------------------------------------------
+# Auxiliary sites, points ------------------------------------------------------------------------------------
 
 
 def gamma_model(x):
@@ -545,7 +543,7 @@ def points():
     return theirs, ours
 
 
-# Scales, masks, plates ----------------------------------------------------------------------------------------------
+# Scales, masks, plates --------------------------------------------------------------------------------------
 
 
 def scaled(in_model, in_guide):
@@ -703,7 +701,7 @@ def unnamed_dim():
     return theirs, guide
 
 
-# Handlers -------------------------------------------------------------------------------------------------------------
+# Handlers ---------------------------------------------------------------------------------------------------
 
 
 def conditioned():
@@ -744,7 +742,7 @@ def lifted():
     return poutine.lift(theirs, prior={"loading": dist.Normal(1.0, 0.1)}), guide
 
 
-# Shapes, supports ------------------------------------------------------------------------------------------------------
+# Shapes, supports -------------------------------------------------------------------------------------------
 
 
 def wide_guide():
@@ -776,7 +774,7 @@ def narrow_guide():
     return gamma_model, ours
 
 
-# The table -------------------------------------------------------------------------------------------------------------
+# The table --------------------------------------------------------------------------------------------------
 
 WIDE = real(2 * N, 3).view(N, 2)
 GAMMA = by_quadrature(lambda z: stats.gamma(2).pdf(z), gaussian, 1e-9, 40)
@@ -796,9 +794,7 @@ PROGRAMS = {
     "expanded": Row(expanded, X, normal_evidence),
     "double data": Row(plain, X.double(), normal_evidence),
     "deterministic": Row(deterministic, X, normal_evidence),
-    "factor": Row(
-        factor, X, by_quadrature(lambda z: stats.norm().pdf(z) * np.exp(-0.5 * z**2), gaussian, -12, 12)
-    ),
+    "factor": Row(factor, X, by_quadrature(lambda z: stats.norm().pdf(z) * np.exp(-0.5 * z**2), gaussian, -12, 12)),
     "factor in the guide": Row(factor_in_guide, X, refused=refused("site 'more' is a factor of the guide")),
     "two observed sites": Row(two_observed, X, two_observed_evidence),
     "chain in another order": Row(chained, X, lambda x: normal_evidence(x, scale=3**0.5)),
@@ -812,9 +808,7 @@ PROGRAMS = {
     "transformed": Row(transformed, X, normal_evidence),
     "flow without an inverse": Row(flow, WIDE, pairs_evidence),
     "straight-through": Row(straight_through, X, mixture_evidence(*([[1 - 0.549834, 0.549834], [-1, 1]]))),
-    "straight-through, one-hot": Row(
-        straight_through_one_hot, X, mixture_evidence([1 / 3] * 3, [-1, 0, 2])
-    ),
+    "straight-through, one-hot": Row(straight_through_one_hot, X, mixture_evidence([1 / 3] * 3, [-1, 0, 2])),
     "AutoNormal": Row(auto(AutoNormal, gamma_model, POSITIVE, init_scale=0.4), POSITIVE, GAMMA),
     "AutoNormal, real": Row(auto(AutoNormal, model, X, init_scale=0.7), X, normal_evidence),
     "AutoNormal, simplex": Row(auto(AutoNormal, simplex(), X, init_scale=0.7), X),
@@ -824,7 +818,9 @@ PROGRAMS = {
     ),
     "AutoDelta": Row(auto(AutoDelta, model, X), X, refused=refused(NO_POINT)),
     "AutoDiagonalNormal": Row(
-        auto(AutoDiagonalNormal, model, X), X, refused=refused("site '_AutoDiagonalNormal_latent' stands in no plate")
+        auto(AutoDiagonalNormal, model, X),
+        X,
+        refused=refused("site '_AutoDiagonalNormal_latent' stands in no plate"),
     ),
     "auxiliary": Row(auxiliary, X, refused=refused(NO_REVERSE)),
     "auxiliary with a reverse model": Row(with_reverse_model, X, normal_evidence),
@@ -839,9 +835,7 @@ PROGRAMS = {
     "masked data": Row(masked(ALL, HALF), X, half_evidence),
     "masked distribution": Row(masked_distribution, X, half_evidence),
     "masked rows": Row(masked(HALF, HALF), X, half_evidence),
-    "masked latent": Row(
-        masked(HALF, ALL), X, refused=refused("site 'z' is masked for data whose 'x' is not")
-    ),
+    "masked latent": Row(masked(HALF, ALL), X, refused=refused("site 'z' is masked for data whose 'x' is not")),
     "masked on one side": Row(masked(ALL, HALF, HALF), X, refused=refused("site 'z' is masked otherwise")),
     "obs_mask": Row(partly_observed, X, half_evidence),
     "subsampled": Row(subsampled, X, refused=refused(SUBSAMPLED)),
@@ -856,16 +850,16 @@ PROGRAMS = {
     "lift": Row(lifted, X, refused=refused("site 'loading' is latent in the model but missing")),
     "data [N, 1]": Row(plain, X.unsqueeze(-1), refused=refused("[Ss]hape|values of shape")),
     "head [N, 1]": Row(wide_guide, X, refused=refused("[Ss]hape")),
-    "as many coordinates as data": Row(
-        plain, real(N * N).view(N, N), refused=refused("[Ss]hape|values of shape")
-    ),
+    "as many coordinates as data": Row(plain, real(N * N).view(N, N), refused=refused("[Ss]hape|values of shape")),
     "Normal for LogNormal": Row(
         normal_for_positive,
         POSITIVE,
         refused=refused(r"site 'z': the guide draws values outside the support of the prior \(positive\)"),
     ),
     "negative counts": Row(
-        gamma_poisson, COUNTS - 1, refused=refused("site 'x': the data hold values outside the support of its Poisson")
+        gamma_poisson,
+        COUNTS - 1,
+        refused=refused("site 'x': the data hold values outside the support of its Poisson"),
     ),
     "guide on a part": Row(
         narrow_guide,

@@ -167,7 +167,9 @@ class _Step(nn.Module):
 
     def forward(self, noise: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         model, guide, estimator, x = self.run
-        terms = run_terms(model, guide, (x,), {}, estimator.num_draws, estimator.gradient, GivenNoise(noise), as_loss=True)
+        terms = run_terms(
+            model, guide, (x,), {}, estimator.num_draws, estimator.gradient, GivenNoise(noise), as_loss=True
+        )
         return estimator.forward(terms), estimator.bound(terms)
 
 
