@@ -28,6 +28,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes
 from ppl_vae.inference.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.terms import Site, Terms, per_datum, run_terms
+from ppl_vae.inference.validity import require_numbers
 from ppl_vae.randomness import derived_seed
 
 COLLAPSE_STREAM = 42
@@ -91,10 +92,12 @@ class _Pass:
     def __init__(self, terms: Terms) -> None:
         if not terms.sites:
             raise ModelError("the model has no latent site: there is nothing that could collapse")
+        require_numbers(terms)
         for site in terms.sites.values():
             if site.p is None:
                 raise ModelError(
-                    f"site {site.name!r} is auxiliary: what the guide says of a latent dimension is no distribution "
+                    f"site {site.name!r} is auxiliary: what the guide says of a latent dimension is "
+                    f"no distribution "
                     "of a single site"
                 )
         self.values = {name: site.value for name, site in terms.sites.items()}

@@ -33,7 +33,7 @@ from ppl_vae.diagnostics.draw_groups import (
     observed_dataset,
     weights_dataset,
 )
-from ppl_vae.diagnostics.draw_plan import USUAL_SAMPLES, DrawPlan, plan_draws
+from ppl_vae.diagnostics.draw_plan import USUAL_SAMPLES, DrawPlan, data_of, plan_draws
 from ppl_vae.diagnostics.exported import Derived
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance import LEAST_SAMPLES, ROUNDING
@@ -160,7 +160,7 @@ class _Store:
 
     def _keep(self, terms: Terms, draws: slice, data: slice) -> None:
         for name in self.observed:
-            self.observed[name][data] = terms.observations[name].value.cpu().numpy()
+            self.observed[name][data] = data_of(terms.observations[name]).cpu().numpy()
         _put(self.posterior, {name: site.value for name, site in terms.sites.items()}, draws, data)
         self.log_likelihood[0, draws, data] = terms.log_likelihood.double().cpu()
         self.log_weight[0, draws, data] = terms.log_weight.double().cpu()

@@ -33,7 +33,7 @@ class DrawPlan:
         num_replicates: P of them also give a replicate of the data; as many are drawn from the prior.
         latent: event shape and dtype of every latent site of the guide.
         prior: the same of the sites that have a prior.
-        observed: the same of the observed sites, without those of ``pyro.factor``, which have no value, and computed ones.
+        observed: the same of the observed sites that hold data; a ``pyro.factor`` has no value.
         replicated: the same of their replicates; empty where the model draws no data of their kind.
         derived: the same of what pyro.deterministic computes for every draw and datum.
         why_not: why it draws none.
@@ -79,7 +79,7 @@ def plan_draws(
     replicates, limit = whole("num_predictive", num_replicates), whole("memory_limit", memory_limit)
     latent = {name: _layout(site.value[0, 0]) for name, site in terms.sites.items()}
     prior = {name: latent[name] for name, site in terms.sites.items() if site.p is not None}
-    observed = {name: _layout(_batched(each)[0]) for name, each in data_sites(terms).items()}
+    observed = {name: _layout(data_of(each)[0]) for name, each in data_sites(terms).items()}
     replicated, why_not = _replicated(terms, x)
     computed = {name: _layout(value[0, 0]) for name, value in derived.items()}
     per_sample = len(x) * (_bytes(latent) + _bytes(computed) + DENSITY_BYTES)
@@ -108,10 +108,10 @@ def _layout(value: Tensor) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return tuple(value.shape), np.dtype(str(value.dtype).removeprefix("torch."))
 
 
-def _batched(observation: Observation) -> Tensor:
-    """The data of a site with a dimension for data, which one constant for all of them lacks."""
-    value = observation.value
-    return value if value.dim() > len(observation.p.event_shape) else value.unsqueeze(0)
+def data_of(observation: Observation) -> Tensor:
+    """The data of a site [N, *event], or [1, *event] where they are one constant; they have no particles."""
+    value, event = observation.value, len(observation.p.event_shape)
+    return value.unsqueeze(0) if value.dim() == event else value[(0,) * (value.dim() - event - 1)]
 
 
 def _replicated(terms: Terms, x: Tensor) -> tuple[Layout, str]:

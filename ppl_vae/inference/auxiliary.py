@@ -8,12 +8,13 @@ is no bound on log p(x): the entropy of a alone moves it up without end. A bound
 in the place of the missing prior (Ranganath, Tran & Blei 2016; Maaloe et al. 2016), which is a site of the model
 under a's name, or a integrated out.
 
-One kind needs neither: z = T(a) as a Delta site with log_density = - log |dT/da|, as Pyro's AutoNormal writes it. Then
-log q(a | x) + log_density is log q(z | x), a change of variables.
+One kind needs neither: z = T(a) as a Delta site with log_density = - log |dT/da|, as Pyro's AutoNormal writes
+it. Then log q(a | x) + log_density is log q(z | x), a change of variables.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,8 +71,10 @@ def require_accounted(sites: Mapping[str, Any]) -> None:
     if auxiliary and not any(site.transforms for site in sites.values()):
         site = auxiliary[0]
         raise ModelError(
-            f"site {site!r} is in the guide but not in the model, so that its entropy would be counted as if it were "
-            f"a bound's: give the model a site {site!r} with a reverse model r({site} | x, z), integrate it out, or "
+            f"site {site!r} is in the guide but not in the model, so that its entropy would "
+            f"be counted as if it were "
+            f"a bound's: give the model a site {site!r} with a reverse model r({site} | x, "
+            f"z), integrate it out, or "
             "make the latent a Delta(value, log_density=...) that transforms it"
         )
 
@@ -83,10 +86,8 @@ def _coordinates(node: Any) -> int:
 def _free_coordinates(node: Any, prior: Any) -> int:
     """How many real numbers a value has; of a point on a simplex, one less than its coordinates."""
     event = node["fn"].event_shape
-    try:
+    with contextlib.suppress(NotImplementedError, ValueError):
         event = biject_to(prior.support).inverse_shape(event)
-    except (NotImplementedError, ValueError):
-        pass
     return max(1, torch.Size(event).numel())
 
 

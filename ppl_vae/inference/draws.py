@@ -1,8 +1,9 @@
 """A draw together with what its distribution keeps on it.
 
-Pyro's straight-through relaxations round their draw, keep the soft value as an attribute of the tensor, and take the
-density there. A view, a detached copy or a slice is another tensor without the attribute, and its density another
-number. Here views carry along what the draw carries; where values alone are handed on, such draws are refused.
+Pyro's straight-through relaxations round their draw, keep the soft value as an attribute of the tensor, and
+take the density there. A view, a detached copy or a slice is another tensor without the attribute, and its
+density another number. Here views carry along what the draw carries; where values alone are handed on, such
+draws are refused.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Whether what a pair says of a datum depends on the datum alone, and not on its place among the others.
 
-Programs with a parameter or a constant of each datum, such as pyro.param("loc", zeros(N)) or known noise sigma[n] in a
-closure, mean the data they were written for, in their order. Cut into parts, or with simulated data in their places,
-every datum would meet what belongs to another.
+Programs with a parameter or a constant of each datum, such as pyro.param("loc", zeros(N)) or known noise
+sigma[n] in a closure, mean the data they were written for, in their order. Cut into parts, or with simulated
+data in their places, every datum would meet what belongs to another.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from torch import Tensor
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.draws import require_plain
-from ppl_vae.inference.pair import HANDLED, Program, is_factor, run_model, run_program, sample_nodes
+from ppl_vae.inference.pair import HANDLED, Program, run_model, run_program, sample_nodes
 from ppl_vae.inference.plates import WholePlates, data_plate, one_line_refusals
 from ppl_vae.inference.scales import unmasked
 from ppl_vae.inference.site_shapes import require_data_rows, require_shapes
@@ -147,6 +147,23 @@ def log_guide(guide: Program, x: Any, values: Mapping[str, Tensor]) -> Tensor:
     return total
 
 
+class _Unconditioned(Messenger):
+    """Draw what is observed, and leave computed values as they are.
+
+    ``poutine.uncondition`` draws these too, as points that the plate then expands once more.
+    """
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] or isinstance(unmasked(msg["fn"]), dist.Delta):
+            return
+        if isinstance(msg["fn"], dist.Unit):
+            raise ModelError(
+                f"site {msg['name']!r} is a factor: it weighs draws of the model, which cannot be drawn so"
+            )
+        msg["is_observed"], msg["done"], msg["value"] = False, False, None
+        msg["infer"] = {**(msg["infer"] or {}), "was_observed": True}
+
+
 @exclusive()
 @torch.no_grad()
 def simulate(model: Program, x: Any) -> Simulated:
@@ -156,24 +173,21 @@ def simulate(model: Program, x: Any) -> Simulated:
     same holes. That takes the holes to be independent of the values.
 
     Raises:
-        ModelError: the model has a ``pyro.factor``; or it observes more than one site, so that a draw of x is no argument for it; or
-            its likelihood cannot be drawn from; or it refuses data of this shape.
+        ModelError: the model has a ``pyro.factor``; or it observes more than one site, so that a draw of x is
+            no argument for it; or its likelihood cannot be drawn from; or it refuses data of this shape.
     """
     try:
-        with one_line_refusals(), WholePlates(x):
-            trace = poutine.trace(poutine.uncondition(model)).get_trace(x)
+        with one_line_refusals(), WholePlates(x), _Unconditioned():
+            trace = poutine.trace(model).get_trace(x)
     except NotImplementedError as error:
         raise ModelError("the model cannot be drawn from: one of its distributions has no sample method") from error
     latent: dict[str, Tensor] = {}
     replicated: dict[str, Tensor] = {}
     nodes = sample_nodes(trace)
     for name, node in nodes.items():
-        if is_factor(node):
-            raise ModelError(f"site {name!r} is a factor: it weighs draws of the model, which cannot be drawn so")
-        observed = (node["infer"] or {}).get("was_observed")
-        if observed and isinstance(unmasked(node["fn"]), dist.Delta):
-            # A reparametrised site is observed at what its model computes.
+        if node["is_observed"]:
             continue
+        observed = (node["infer"] or {}).get("was_observed")
         if not observed:
             require_plain(name, node["value"])
         (replicated if observed else latent)[name] = node["value"]

@@ -29,6 +29,7 @@ from ppl_vae.inference.placement import beside
 from ppl_vae.inference.supports import require_cover
 from ppl_vae.inference.terms import Terms, check_data, run_terms
 from ppl_vae.inference.tiled_noise import TILE_DATA, TILE_PARTICLES, TiledNoise
+from ppl_vae.inference.validity import require_numbers
 from ppl_vae.randomness import derived_seed
 
 # What the activations of a pass take, in numbers per number of the decoded batch.
@@ -95,8 +96,8 @@ def weight_blocks(
         labels: (y,) of a pair that takes them, [N].
 
     Raises:
-        ModelError: the pair is refused, or its guide leaves a part of the prior's support out, the site is named; or
-            a datum has a weight of NaN or +inf, or none
+        ModelError: the pair is refused, or its guide leaves a part of the prior's support out, the site is
+            named; or a datum has a weight of NaN or +inf, or none
             above zero: it is named.
     """
     data, draws = pass_size(x, num_samples, memory_limit)
@@ -119,6 +120,8 @@ def weight_blocks(
                 if draw == 0:
                     require_cover(terms.sites)
                 block.add(draw, datum, terms)
+                if not block.is_sound(datum, len(batch[0])):
+                    require_numbers(terms)
         yield block.finished(first)
 
 
@@ -154,6 +157,10 @@ class _Block:
         self.eps = torch.finfo(terms.log_likelihood.dtype).eps
         if self.keep_values:
             self.values.append({name: site.value for name, site in terms.sites.items()})
+
+    def is_sound(self, datum: int, size: int) -> bool:
+        """Whether no term of these data was NaN or infinite so far, but for a weight of zero."""
+        return not bool(self.magnitude[datum : datum + size].isnan().any())
 
     def finished(self, first: int) -> WeightBlock:
         """All of them; ``first`` is the index of the first datum."""

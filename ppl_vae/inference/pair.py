@@ -188,10 +188,10 @@ def _one_draw_explains(num_particles: int, run: Callable[[], Any]) -> Iterator[N
     """
     try:
         yield
-    except PplVaeError:
-        raise
     except Exception as error:
-        if num_particles == 1:
+        # What a program of the user's raised itself; refusals have no such cause.
+        broke = not isinstance(error, PplVaeError) or isinstance(error.__cause__, RuntimeError | IndexError)
+        if num_particles == 1 or not broke:
             raise
         run()
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

@@ -63,6 +63,9 @@ def one_line_refusals() -> Iterator[None]:
             raise ModelError(f"{complaint}; is an .to_event() missing? {EACH_DATUM}") from error
         if "collide at dim" in complaint:
             raise ModelError(f"{complaint}; every site needs one data plate at dim -1 and no other") from error
+        if complaint.startswith("Expected "):
+            # torch's own validation of parameters and values.
+            raise ModelError(complaint.rstrip(":")) from error
         raise
     except (RuntimeError, IndexError) as error:
         complaint = str(error).strip().partition("\n")[0]

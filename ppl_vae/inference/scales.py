@@ -1,7 +1,7 @@
 """What ``poutine.scale`` and ``poutine.mask`` in a user's programs do to a site.
 
-A scale is a weight of a loss, as in KL annealing, and no part of p or q: a loss is multiplied by it, what is told as an
-ELBO or as log p(x) is not. A mask leaves a site's densities of some data out of everything.
+A scale is a weight of a loss, as in KL annealing, and no part of p or q: a loss is multiplied by it, what is
+told as an ELBO or as log p(x) is not. A mask leaves a site's densities of some data out of everything.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def require_unscaled(terms: Any) -> None:
     if terms.unscaled_log_likelihood is not None:
         scaled = [name for name, site in terms.sites.items() if is_scaled(site.scale)] or list(terms.observations)
         raise ModelError(
-            f"site {scaled[0]!r} is scaled by poutine.scale: estimators are compared on the bound itself; leave the "
+            f"site {scaled[0]!r} is scaled by poutine.scale: estimators are compared on the "
+            f"bound itself; leave the "
             "scaling out of the programs and use an objective such as inf.Beta in training"
         )
 
@@ -85,13 +86,11 @@ def require_bound(sites: Mapping[str, Any], observations: Mapping[str, Any], sha
         for other, observation in observations.items():
             if not observation.is_data:
                 continue
-            if bool(
-                (
-                    _filled(full_mask(observation.p, observation.mask), shape) & ~kept.to(observation.value.device)
-                ).any()
-            ):
+            there = _filled(full_mask(observation.p, observation.mask), shape)
+            if bool((there & ~kept.to(there.device)).any()):
                 raise ModelError(
-                    f"site {name!r} is masked for data whose {other!r} is not: without its divergence from the prior "
+                    f"site {name!r} is masked for data whose {other!r} is not: without its divergence "
+                    f"from the prior "
                     "no number is a bound on log p(x); mask both alike"
                 )
 

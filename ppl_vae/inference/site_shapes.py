@@ -38,7 +38,8 @@ def require_shapes(nodes: Mapping[str, Any], num_particles: int, num_data: int) 
             raise ModelError(_found(name, value, event, num_particles, num_data))
         if not _is_batch(node["fn"].batch_shape, num_particles, num_data):
             raise ModelError(
-                f"site {name!r}: {type(node['fn']).__name__} has the batch shape {list(node['fn'].batch_shape)} where "
+                f"site {name!r}: {type(node['fn']).__name__} has the batch shape "
+                f"{list(node['fn'].batch_shape)} where "
                 f"[K, N] = {[num_particles, num_data]} was expected; is an .to_event() missing, or a .squeeze()?"
             )
 

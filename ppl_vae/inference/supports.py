@@ -1,8 +1,8 @@
 """Where guide, prior and likelihood have their mass, compared once before numbers are told.
 
 A draw outside the support of the prior has no density there: torch gives -inf, NaN, or a number that is none. Data
-outside the support of the likelihood likewise. A guide that keeps to a part of the prior's support is a bound, but its
-importance weights never hear of the rest.
+outside the support of the likelihood likewise. A guide that keeps to a part of the prior's support is a bound,
+but its importance weights never hear of the rest.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def require_data_in_support(observations: Mapping[str, Any]) -> None:
             kind = type(_base(observation.p)).__name__
             raise DataError(
                 f"site {name!r}: the data hold values outside the support of its {kind} ({name_of(support)}), "
-                "which has no density there"
+                "which has no density there (grey pixels under a Bernoulli: binarise them)"
             )
 
 

@@ -5,8 +5,9 @@ For data x_1..x_N and K particles z_nk ~ q(z | x_n), and for each latent site it
     log p(x_n | z_nk)    log p(z_nk)    log q(z_nk | x_n)    KL(q || p) of a site where it is closed
     log w_nk = log p(x_n | z_nk) + log p(z_nk) - log q(z_nk | x_n)
 
-All of them are [K, N] and in nats. With a ``poutine.scale`` of the user's own the terms of a loss are multiplied by it;
-those that numbers are told from are not (``unscaled``). How the values depend on the guide's parameters is chosen by ``gradient``:
+All of them are [K, N] and in nats. With a ``poutine.scale`` of the user's own the terms of a loss are
+multiplied by it; those that numbers are told from are not (``unscaled``). How the values depend on the guide's
+parameters is chosen by ``gradient``:
 
     "total"  reparameterised draws, and log q depends on the parameters as well
     "path"   reparameterised draws, log q has its parameters stopped (Roeder, Wu & Duvenaud 2017)
@@ -133,7 +134,8 @@ class Terms:
         """log q(z_nk | x_n), summed over sites: [K, N], nats. Under gradient="path" its parameters are stopped.
 
         Raises:
-            ModelError: the guide draws a site that the model has not; or a site's guide is a point mass or has no density elsewhere; the site is named.
+            ModelError: the guide draws a site that the model has not; or a site's guide is a point mass or has
+            no density elsewhere; the site is named.
         """
         require_accounted(self.sites)
         return self._total([self._per_datum(s, _log_guide(s)) for s in self.sites.values()])
@@ -233,7 +235,8 @@ class Terms:
 def _require_prior(site: Site) -> None:
     if site.p is None:
         raise ModelError(
-            f"site {site.name!r} is auxiliary: it has no prior and its transform no closed-form KL; use MonteCarloKL"
+            f"site {site.name!r} is auxiliary: it has no prior and its transform no "
+            f"closed-form KL; use MonteCarloKL"
         )
 
 
@@ -242,7 +245,8 @@ def _log_prior(site: Site) -> Tensor:
         return log_prior(site.name, site.p, site.value)
     except (KeyError, NotImplementedError):
         raise ModelError(
-            f"site {site.name!r}: the prior {_kind(site.p)} has no inverse, so it has no density at the guide's draws"
+            f"site {site.name!r}: the prior {_kind(site.p)} has no inverse, so it has no "
+            f"density at the guide's draws"
         ) from None
 
 
@@ -383,9 +387,9 @@ def run_terms(
 ) -> Terms:
     """``trace_terms`` for numbers that are told: of the unscaled model, over every datum of the first argument.
 
-    ``draw_handler`` draws some of the guide's sites in a way of its own (see ``inference.discrete``). ``as_loss`` is the
-    inside of a training step: the user's own scales are left in, a plate may take some of the data, and no value is
-    looked at.
+    ``draw_handler`` draws some of the guide's sites in a way of its own (see ``inference.discrete``).
+    ``as_loss`` is the inside of a training step: the user's own scales are left in, a plate may take some of
+    the data, and no value is looked at.
     """
     run = run_pair(model, guide, args, kwargs or {}, num_particles, gradient, draw_handler, every_datum=not as_loss)
     terms = _terms(run, num_particles)

@@ -1,4 +1,4 @@
-"""What is judged by value once a pair has been run: whether its terms are densities of one model and of one guide."""
+"""What is judged by value once a pair has been run: are its terms densities of one model and one guide?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ppl_vae.errors import ModelError
 from ppl_vae.inference.auxiliary import require_change_of_variables
 from ppl_vae.inference.pair import run_pair
 from ppl_vae.inference.scales import require_bound
@@ -28,8 +29,8 @@ def require_valid(
         terms: of that run.
 
     Raises:
-        ModelError: supports or shapes do not fit, a mask leaves no bound, or a guide's transform has no density; the
-            site is named.
+        ModelError: supports or shapes do not fit, a mask leaves no bound, or a guide's transform has no
+            density; the site is named.
         DataError: data outside the support of the likelihood; the site is named.
     """
     require_densities(model, guide, args, kwargs, terms)
@@ -51,6 +52,23 @@ def require_densities(
     if not hasattr(model, "check_data"):
         require_data_in_support(terms.observations)
     require_change_of_variables(guide, args, kwargs, terms.sites)
+
+
+def require_numbers(terms: Any) -> None:
+    """Refuse terms that are NaN, naming what broke first: a draw, its densities, or the likelihood.
+
+    Raises:
+        ModelError: the site is named.
+    """
+    for name, site in terms.sites.items():
+        if bool(site.value.isnan().any()):
+            raise ModelError(f"site {name!r}: the guide's draws are NaN; are its parameters finite?")
+    for what in ("log_likelihood", "log_prior", "log_guide"):
+        if bool(getattr(terms, what).isnan().any()):
+            sites = terms.observations if what == "log_likelihood" else terms.sites
+            raise ModelError(
+                f"{what} of {', '.join(map(repr, sites))} is NaN for some data; are data and parameters finite?"
+            )
 
 
 def _require_shapes_of_one_particle(

@@ -1,12 +1,13 @@
-"""The law of the table: a user's program gets the right number from every function, or a refusal that names the site.
+"""The law of the table: a user's program gets the right number from every function, or is refused by name.
 
-Right is an exact log p(x), or what stock ``pyro.infer.Trace_ELBO`` says, within 4 standard errors and a rounding floor.
-No exception but the package's own leaves a function.
+Right is an exact log p(x), or what stock ``pyro.infer.Trace_ELBO`` says, within 4 standard errors and a floor. No
+exception but the package's own leaves a function.
 """
 
 import functools
 import math
 import re
+import warnings
 
 import pyro
 import pytest
@@ -16,6 +17,7 @@ import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.diagnostics import run_importance
 from ppl_vae.errors import PplVaeError
+from ppl_vae.inference.captured import step_choice
 from tests.inference.user_programs import EVERYTHING, PROGRAMS
 
 pytestmark = [
@@ -30,7 +32,7 @@ QUICK = ("evaluate", "log_evidence")
 QUICK_ROWS = {
     "fit": ("plain", "AutoNormal", "scaled alike", "subsampled", "auxiliary", "straight-through"),
     "compare": ("modules", "AutoNormal", "scaled alike", "subsampled"),
-    "importance": ("plain", "AutoNormal", "scaled alike", "subsampled", "auxiliary", "guide on a part", "masked rows"),
+    "importance": ("plain", "AutoNormal", "scaled alike", "subsampled", "auxiliary", "guide on a part"),
     "diagnose": ("plain", "AutoNormal", "factor", "scaled alike", "subsampled", "two observed sites"),
 }  # fmt: skip
 
@@ -60,7 +62,10 @@ def stock_elbo(name):
     row = PROGRAMS[name]
     model, guide = (row.plain or row.make)()
     elbo = pyro.infer.Trace_ELBO(num_particles=K, vectorize_particles=True, max_plate_nesting=1)
-    return mean_and_error([-elbo.loss(model, guide, row.x) / len(row.x) for _ in range(REPEATS)])
+    with warnings.catch_warnings():
+        # Of plates of other names, auxiliary sites and marks for another estimator.
+        warnings.simplefilter("ignore")
+        return mean_and_error([-elbo.loss(model, guide, row.x) / len(row.x) for _ in range(REPEATS)])
 
 
 def exact_evidence(row):
@@ -88,17 +93,18 @@ def log_evidence(pair, row, name):
         # The bias of a logarithm of a mean is of the order of the squared error.
         slack = 4 * found.per_datum_stderr + 3 * found.per_datum_stderr.square() + FLOOR
         assert ((found.per_datum - exact).abs() < slack).float().mean() > 0.9
-        require_equal(
-            (found.mean, found.stderr + found.per_datum_stderr.square().mean().item()), exact_evidence(row)
-        )
+        bias = found.per_datum_stderr.square().mean().item()
+        require_equal((found.mean, found.stderr + bias), exact_evidence(row))
 
 
-def fit(pair, row, name, compile=False):
+def fit(pair, row, name, compile=False, mode="eager"):
     """At a rate of nothing: an epoch's running ELBO is one more estimate of the plain one."""
     result = pv.fit(
         pair, row.x, estimator(row), epochs=REPEATS, lr=1e-12, compile=compile, device="cpu", progress=False
     )
-    require_equal(mean_and_error(result.history["train_elbo"].to_numpy()), stock_elbo(name))
+    assert result.manifest["compile"] in (mode, "traced", "eager")
+    assert mode != "traced" or result.manifest["compile"] == "traced"
+    require_equal(mean_and_error(result.history["train_elbo"].to_numpy(copy=True)), stock_elbo(name))
 
 
 def compare(pair, row, name):
@@ -115,7 +121,7 @@ def importance(pair, row, name):
 def diagnose(pair, row, name):
     log_weight = pv.diagnose(pair, row.x, num_samples=500).sample_stats["log_weight"]
     assert log_weight.shape == (1, 500, len(row.x))
-    require_equal(mean_and_error(log_weight.mean("datum").to_numpy()[0]), stock_elbo(name))
+    require_equal(mean_and_error(log_weight.mean("datum").to_numpy()[0].copy()), stock_elbo(name))
 
 
 FUNCTIONS = {
@@ -167,9 +173,11 @@ def test_every_program_under_every_function(function, name):
 @pytest.mark.filterwarnings("ignore:compile=True")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_program_in_compiled_training(name):
-    require_right_or_refused("fit", name, compile=True)
+    require_right_or_refused("fit", name, compile=True, mode="compiled")
 
 
 @pytest.mark.parametrize("name", ["plain", "AutoNormal", "scaled alike", "straight-through", "auxiliary"])
-def test_programs_in_traced_training(name):
-    require_right_or_refused("fit", name, compile="traced")
+def test_programs_in_traced_training(name, monkeypatch):
+    monkeypatch.setattr(step_choice, "SECONDS_TO_TRACE", 0.0)
+    monkeypatch.setattr(step_choice, "SECONDS_TO_COMPILE", math.inf)
+    require_right_or_refused("fit", name, compile="auto", mode="traced")

@@ -1,11 +1,11 @@
 """Pairs as users of Pyro write them, with what is exactly known of each: the table that the laws go through.
 
 Every row is a model and a guide on data x, the exact log p(x) where there is one, the pair that stock
-``pyro.infer.Trace_ELBO`` is asked about (the same, unless a weight of the loss has to be left out), and the words with
-which single functions refuse it. Whatever is not refused must be right.
+``pyro.infer.Trace_ELBO`` is asked about (the same, unless a weight of the loss has to be left out), and the
+words with which single functions refuse it. Whatever is not refused must be right.
 
-The exact answers: z ~ N(0, 1), x | z ~ N(z, 1) has p(x) = N(x; 0, 2); other latents of one dimension by quadrature or
-by a sum, from densities of scipy.
+The exact answers: z ~ N(0, 1), x | z ~ N(z, 1) has p(x) = N(x; 0, 2); other latents of one dimension by
+quadrature or by a sum, from densities of scipy.
 """
 
 from collections.abc import Callable
@@ -311,7 +311,7 @@ def full_covariance():
     return theirs, ours
 
 
-# Latents of other kinds --------------------------------------------------------------------------------------------
+# Latents of other kinds -------------------------------------------------------------------------------------
 
 
 def bernoulli():
@@ -465,7 +465,7 @@ def straight_through_one_hot():
     return theirs, ours
 
 
-# Auxiliary sites, points -------------------------------------------------------------------------------------------
+# Auxiliary sites, points ------------------------------------------------------------------------------------
 
 
 def gamma_model(x):
@@ -543,7 +543,7 @@ def points():
     return theirs, ours
 
 
-# Scales, masks, plates ----------------------------------------------------------------------------------------------
+# Scales, masks, plates --------------------------------------------------------------------------------------
 
 
 def scaled(in_model, in_guide):
@@ -701,7 +701,7 @@ def unnamed_dim():
     return theirs, guide
 
 
-# Handlers -------------------------------------------------------------------------------------------------------------
+# Handlers ---------------------------------------------------------------------------------------------------
 
 
 def conditioned():
@@ -742,7 +742,7 @@ def lifted():
     return poutine.lift(theirs, prior={"loading": dist.Normal(1.0, 0.1)}), guide
 
 
-# Shapes, supports ------------------------------------------------------------------------------------------------------
+# Shapes, supports -------------------------------------------------------------------------------------------
 
 
 def wide_guide():
@@ -774,7 +774,7 @@ def narrow_guide():
     return gamma_model, ours
 
 
-# The table -------------------------------------------------------------------------------------------------------------
+# The table --------------------------------------------------------------------------------------------------
 
 WIDE = real(2 * N, 3).view(N, 2)
 GAMMA = by_quadrature(lambda z: stats.gamma(2).pdf(z), gaussian, 1e-9, 40)

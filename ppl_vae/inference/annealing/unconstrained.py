@@ -31,7 +31,7 @@ from ppl_vae.inference.draws import require_plain
 from ppl_vae.inference.joint import log_joint, terms_at
 from ppl_vae.inference.pair import Program, run_model
 from ppl_vae.inference.scales import require_bound
-from ppl_vae.inference.supports import require_data_in_support
+from ppl_vae.inference.supports import require_cover, require_data_in_support
 from ppl_vae.inference.terms import Observation, Site, per_datum, run_terms
 
 Start = Literal["prior", "guide"]
@@ -133,6 +133,7 @@ class LatentPath:
         for name in terms.sites:
             if name not in self.sites:
                 raise ModelError(f"site {name!r} is auxiliary: the guide cannot start a path; use start='prior'")
+        require_cover(terms.sites)
         (site, *more) = terms.sites.values()
         plain = not more and site.mask is None and isinstance(site.scale, float) and site.scale == 1.0
         return site.q if plain else None

@@ -111,8 +111,8 @@ def collect_weights(model: Program, guide: Program, objective: Objective, *batch
 
     Raises:
         ModelError: a pyro.module's name is taken in the parameter store by other tensors, so that training
-            would move those and not the module's; or the pair has no densities on this batch; or a network takes part that neither the pair nor the store
-            shows; or there is nothing to train.
+            would move those and not the module's; or the pair has no densities on this batch; or a network
+            takes part that neither the pair nor the store shows; or there is nothing to train.
     """
     modules = {"model": owner(model), "guide": owner(guide), "objective": objective}
     resting = evaluation_mode(model, guide)
