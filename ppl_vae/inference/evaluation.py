@@ -15,6 +15,7 @@ from torch import Tensor
 from ppl_vae.display import card, with_error
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evaluation_mode import evaluation_mode
+from ppl_vae.inference.indices import rows_named, with_indices
 from ppl_vae.inference.labels import Batch, with_labels
 from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.inference.placement import beside
@@ -103,14 +104,15 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0, y: Any
     data = with_labels(model, x, y)
     check_data(model, *data)
     with evaluating(model, guide, seed=derived_seed(seed, EVALUATION_STREAM), device=x.device):
-        return _in_chunks(model, guide, data, num_particles)
+        return _in_chunks(*with_indices(model, guide, data), num_particles)
 
 
 def _in_chunks(model: Program, guide: Program, data: Batch, num_particles: int) -> Evaluation:
     closed_form, is_bound, rows = True, True, []
     size = data_per_chunk(data[0], num_particles)
     for batch in zip(*(part.split(size) for part in data), strict=True):
-        terms = run_terms(model, guide, batch, {}, num_particles)
+        with rows_named(model, guide, len(batch[0]), len(data[0])):
+            terms = run_terms(model, guide, batch, {}, num_particles)
         kl, closed_form = closed_form_or_monte_carlo(terms)
         is_bound = terms.is_bound
         rows.append(torch.stack([terms.log_likelihood.mean(0), kl.mean(0)]))

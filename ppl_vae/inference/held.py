@@ -1,7 +1,7 @@
 """What a program holds: the objects that Python code can reach from it, each once, with a name for messages.
 
-A program is a function, a method, an nn.Module or any callable. It holds its closure, its defaults, the globals that
-its code names, the object it is a method of, and what is in the attributes, lists and dicts of all those.
+A program is a function, a method, an nn.Module or any callable. It holds its closure, its defaults, the globals
+that its code names, the object it is a method of, and what is in the attributes, lists and dicts of all those.
 """
 
 from __future__ import annotations

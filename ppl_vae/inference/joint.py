@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
+from ppl_vae.inference.indices import require_indices
 from ppl_vae.inference.pair import HANDLED, Program, run_model, run_program
 from ppl_vae.inference.terms import Observation, Terms, per_datum, run_terms
 
@@ -148,6 +149,7 @@ def simulate(model: Program, x: Any) -> Simulated:
         ModelError: the model observes more than one site, so that a draw of x is no argument for it; or
             its likelihood cannot be drawn from; or it refuses data of this shape.
     """
+    require_indices(model)
     try:
         trace = poutine.trace(poutine.uncondition(model)).get_trace(x)
     except NotImplementedError as error:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, PplVaeError
 from ppl_vae.exclusive import exclusive
+from ppl_vae.inference.indices import NAME, Indexed, require_indices
 from ppl_vae.inference.stopped import stopped_guide
 from ppl_vae.registration import unregistered
 
@@ -76,6 +77,8 @@ def split_pair(pair: Any) -> tuple[Program, Program]:
 
 def owner(program: Program) -> nn.Module | None:
     """The nn.Module that holds a program's parameters: itself, or the one that a bound method belongs to."""
+    if isinstance(program, Indexed):
+        program = program.program
     if isinstance(program, nn.Module):
         return program
     bound = getattr(program, "__self__", None) if inspect.ismethod(program) else None
@@ -100,6 +103,8 @@ def run_pair(
         ModelError: the pair is refused; the site is named.
     """
     num_particles = whole("num_particles", num_particles)
+    if NAME not in kwargs:
+        require_indices(model, guide)
     # Where a handler is listening, as SVI's is, our own models show it their parameters.
     with contextlib.nullcontext() if am_i_wrapped() else unregistered():
         # Outside the particles' plate, the handler sees a site after the plate has given it its shape.
@@ -139,6 +144,7 @@ def run_program(
     program: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
 ) -> tuple[dict[str, Node], dict[str, Any], int]:
     """Run one program alone: the trace nodes of its sample sites, every site's own scale, and N."""
+    require_indices(program)
     registration = contextlib.nullcontext() if am_i_wrapped() else unregistered()
     with registration, _plates_named(), values, _particles(num_particles):
         trace = poutine.trace(program).get_trace(*args)

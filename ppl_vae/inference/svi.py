@@ -18,6 +18,7 @@ from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.schedules import Schedule
 from ppl_vae.inference.training import compute
 from ppl_vae.inference.training.facts import fit_facts
+from ppl_vae.inference.training.late_parameters import LateParameters
 from ppl_vae.inference.training.loop import captured_steps, rest, train
 from ppl_vae.inference.training.manifest import require_same_run
 from ppl_vae.inference.training.preparation import Run, isolated, prepare
@@ -165,21 +166,25 @@ def fit(
 
 def _start(run: Run) -> tuple[TrainingState, Stepper]:
     run.objective.reset()
-    weights = collect_weights(run.model, run.guide, run.objective, *run.data.example(run.batch_size))
+    num_data = None if run.data.x is None else len(run.data.x)
+    example = run.data.example(run.batch_size)
+    weights = collect_weights(run.model, run.guide, run.objective, *example, num_data=num_data)
     parameters = weights.parameters()
     optimizer = run.settings.make_optimizer(parameters)
     reseed(derived_seed(run.seed, TRAINING_STREAM), run.device)
     state = TrainingState(weights, optimizer, Selection(run.settings.patience), run.device)
+    rates = [group["lr"] for group in optimizer.param_groups]
     stepper = Stepper(
         run.model,
         run.guide,
         run.objective,
         parameters,
         optimizer,
-        [group["lr"] for group in optimizer.param_groups],
+        rates,
         run.settings.schedule,
         run.settings.max_grad_norm,
         torch.bfloat16 if run.precision == "bf16" else None,
+        LateParameters(weights, parameters, optimizer, rates),
     )
     return state, stepper
 

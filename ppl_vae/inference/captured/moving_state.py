@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ppl_vae.inference.held import attributes, cell_value, globals_named, held_by, is_users
 
-# Tensors, arrays and collections of at most this many numbers are copied, so that they can be compared and put back.
+# Tensors, arrays and collections of at most this many numbers are copied, to be compared and put back.
 COPIED = 1 << 20
 # How deep two objects, of which one took the other's place, are compared.
 DEPTH = 4
@@ -125,7 +125,7 @@ def values_of(item: Any) -> dict[Any, Any]:
     if isinstance(item, torch.Generator):
         return {"": item.get_state()}
     if isinstance(item, types.CellType):
-        return {"": value for value in cell_value(item)}
+        return dict(zip([""], cell_value(item), strict=False))
     if isinstance(item, types.GeneratorType):
         return {"": None if item.gi_frame is None else (item.gi_frame.f_lasti, dict(item.gi_frame.f_locals))}
     if isinstance(item, types.FunctionType):
@@ -203,9 +203,11 @@ def _same(old: Any, new: Any, depth: int) -> bool:
 
 def _same_numbers(old: tuple[Any, Any, Any], new: tuple[Any, Any, Any]) -> bool:
     """Of two tensors or arrays, each with its version and a copy where it is small enough."""
-    if old[0] is new[0] and (old[2] is None or old[1] is not None):
-        if old[1] == new[1] or old[2] is None:
-            return bool(old[1] == new[1])
+    is_one = old[0] is new[0]
+    if is_one and old[2] is None:
+        return bool(old[1] == new[1])
+    if is_one and old[1] is not None and old[1] == new[1]:
+        return True
     a, b = (torch.as_tensor(value if copied is None else copied).detach() for value, _, copied in (old, new))
     return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
 

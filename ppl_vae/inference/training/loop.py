@@ -86,7 +86,7 @@ def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: 
 
 
 def _as_the_programs(run: Run, state: TrainingState, steps: Steps, compared_at: int) -> Steps:
-    """The same steps while a captured one is still what the programs do; eager ones, and a warning, from then on."""
+    """The same steps while a captured one is what the programs do; eager ones, and a warning, from then on."""
     if not isinstance(steps, CompiledStepper | TracedStepper):
         return steps
     state.weights.train()
