@@ -73,12 +73,17 @@ def test_a_call_inside_another_of_the_same_thread_does_not_wait():
 def test_what_an_error_leaves_on_pyros_stack_is_taken_away():
     """As an interrupt does that falls into the clean-up of a handler."""
     before = flags()
-    with pytest.raises(KeyboardInterrupt), exclusive():
+
+    @exclusive()
+    def interrupted():
         pyro.poutine.trace().__enter__()
         pyro.enable_validation(False)
         torch.set_grad_enabled(False)
         torch.rand(3)
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert flags() == before
 
 

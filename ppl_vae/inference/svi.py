@@ -87,8 +87,10 @@ def fit(
 
     Args:
         vae: a VAE, a Recipe, any object with ``.model`` and ``.guide``, or a tuple of two Pyro programs.
-        data: a Dataset, a tensor or array [N, *event_shape], or a re-iterable of batches. A pair that takes labels
-            (``inference.labels``) needs them too: in the Dataset, in a Split, as a tuple (x, y), or in every batch.
+        data: a Dataset, a tensor or array [N, *event_shape], or a re-iterable of batches. Data in one piece are
+            shuffled into batches anew in every epoch; one batch of all data keeps their order. Programs that keep
+            something for each datum take its rows by an argument ``indices`` (``inference.indices``). A pair that
+            takes labels (``inference.labels``) needs them too: in the Dataset, in a Split, as a tuple (x, y), or in every batch.
         elbo: an estimator's name or an objective. Here and below, an argument that is not given is taken
             from the recipe, and without one it is "analytic-kl".
         epochs: passes over the data (50).
@@ -105,8 +107,9 @@ def fit(
             says.
         device: "auto" takes CUDA where there is one; the model stays there.
         compile: True takes the steps in machine code (``inference.capture``), eagerly and with a warning where
-            that cannot be; False runs the programs at every step; "auto" does what pays by a stated rule
-            (``inference.captured.step_choice``). The manifest says which it was and why; a resumed run keeps to it.
+            that cannot be, as where the programs hold state that moves from call to call; False runs the programs
+            at every step; "auto" does what pays by a stated rule (``inference.captured.step_choice``). The manifest
+            says which it was and why; a resumed run keeps to it.
         precision: "bf16" runs the two programs under torch.autocast, on CUDA only; weights, losses and Adam stay in
             float32. Where float32 products may be rounded to TF32, ``torch.set_float32_matmul_precision("high")``
             before the call allows it; nothing here changes that switch.
@@ -126,6 +129,7 @@ def fit(
         ModelError: the pair or a setting cannot be used, the site or setting is named; or labels are missing.
         ConvergenceError: a number stopped being finite; the weights go back to the last good epoch.
         CheckpointError: ``out_dir`` holds another run, or could not be written.
+        FitInterrupted: Ctrl-C, a KeyboardInterrupt with the history; the weights are those of the last whole epoch.
 
     >>> import ppl_vae as pv
     >>> vae = pv.VAE((4,), latent_dim=1, likelihood="gaussian")
