@@ -90,7 +90,8 @@ def fit(
         data: a Dataset, a tensor or array [N, *event_shape], or a re-iterable of batches. Data in one piece are
             shuffled into batches anew in every epoch; one batch of all data keeps their order. Programs that keep
             something for each datum take its rows by an argument ``indices`` (``inference.indices``). A pair that
-            takes labels (``inference.labels``) needs them too: in the Dataset, in a Split, as a tuple (x, y), or in every batch.
+            takes labels (``inference.labels``) needs them too: in the Dataset, in a Split, as a tuple (x, y), or in
+            every batch.
         elbo: an estimator's name or an objective. Here and below, an argument that is not given is taken
             from the recipe, and without one it is "analytic-kl".
         epochs: passes over the data (50).

@@ -62,7 +62,7 @@ class Held:
         if key == "" or key is _NOTHING:
             return self.name
         if isinstance(self.item, types.FunctionType):
-            return f"the global {key!r}"
+            return f"the global {key!r}" if isinstance(key, str) else ".".join(key)
         if isinstance(self.item, dict | list | deque):
             return f"{self.name}[{key!r}]"
         return f"{(self.item if isinstance(self.item, type) else type(self.item)).__name__}.{key}"
@@ -129,7 +129,9 @@ def values_of(item: Any) -> dict[Any, Any]:
     if isinstance(item, types.GeneratorType):
         return {"": None if item.gi_frame is None else (item.gi_frame.f_lasti, dict(item.gi_frame.f_locals))}
     if isinstance(item, types.FunctionType):
-        return {key: v for key, v in globals_named(item).items() if not _is_code(v)} if is_users(item) else {}
+        named = globals_named(item) if is_users(item) else {}
+        found = {key: value for key, value in named.items() if not _is_code(value)}
+        return found | {(item.__name__, key): value for key, value in vars(item).items()}
     if isinstance(item, type):
         return {k: v for k, v in vars(item).items() if not (_is_code(v) or k[:2] == "__")} if is_users(item) else {}
     if isinstance(item, dict | list | deque | set):
@@ -157,7 +159,9 @@ def _write(item: Any, values: dict[Any, Any]) -> None:
     elif isinstance(item, types.CellType):
         item.cell_contents = values[""]
     elif isinstance(item, types.FunctionType):
-        item.__globals__.update(values)
+        item.__globals__.update({key: value for key, value in values.items() if isinstance(key, str)})
+        vars(item).clear()
+        vars(item).update({key[1]: value for key, value in values.items() if isinstance(key, tuple)})
     elif isinstance(item, type):
         for key, value in values.items():
             setattr(item, key, value)

@@ -122,10 +122,26 @@ def closures():
     return model, guide
 
 
+def of_a_function():
+    """A counter that is an attribute of the program itself, and one in a default."""
+    pair = Pair()
+
+    def guide(x, held={"slope": 0.0}):  # noqa: B006
+        pyro.module("own", pair)
+        guide.calls += torch.is_grad_enabled()
+        held["slope"] += 0.1 * torch.is_grad_enabled()
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(pair.loc.expand(len(x), 2), 1.0 + 0.1 * guide.calls).to_event(1))
+
+    guide.calls = 0
+    pair.scale = lambda x: 1.0
+    return pair.model, guide
+
+
 MOVING = {
     Counter: "Counter.calls", SlowSchedule: "SlowSchedule.calls", Average: "Average.mean", InPlace: "parts",
     Global: "the global 'temperature'", OfTheClass: "OfTheClass.seen", PythonNoise: "Python's random numbers",
-    Appending: "log", closures: "the closure's 'calls'",
+    Appending: "log", closures: "the closure's 'calls'", of_a_function: "guide.calls",
 }  # fmt: skip
 
 
