@@ -55,7 +55,7 @@ class Held:
         if now.keys() != self.values.keys() or any(now[key] is not old for key, old in self.values.items()):
             _write(self.item, self.values)
         for key, (version, copied) in self.numbers.items():
-            if copied is not None and _version(self.values[key]) != version:
+            if copied is not None and (version is None or _version(self.values[key]) != version):
                 _copy_into(self.values[key], copied)
 
     def _words(self, key: Any) -> str:
