@@ -52,19 +52,20 @@ def guide(y, indices):
 
 
 def fit(pair, data=Y, **options):
-    defaults = {"epochs": 400, "lr": 0.2, "schedule": lambda step: 0.99**step, "device": "cpu", "progress": False}
+    defaults = {"epochs": 600, "lr": 0.5, "schedule": lambda step: 0.994**step, "device": "cpu", "progress": False}
     return pv.fit(pair, data, **{**defaults, **options})
 
 
-def require_the_posterior(atol):
-    torch.testing.assert_close(pyro.param("loc").detach(), MEAN, rtol=0, atol=atol)
-    torch.testing.assert_close(pyro.param("scale").detach(), VARIANCE.sqrt(), rtol=0, atol=atol)
+def require_the_posterior():
+    """To what the draws of the last steps, of a rate of about .01, leave: some hundredths of a standard deviation."""
+    deviation = VARIANCE.sqrt()
+    assert ((pyro.param("loc").detach() - MEAN) / deviation).abs().max() < 0.4
+    assert (pyro.param("scale").detach() / deviation - 1).abs().max() < 0.4
 
 
 def test_a_batch_of_all_data_keeps_their_order():
-    """The closed-form KL and a Gaussian likelihood: what is left to the draws is small against ten."""
-    fit((whole_model, whole_guide), epochs=1500, lr=0.5, schedule=lambda step: 0.997**step)
-    require_the_posterior(atol=0.5)
+    fit((whole_model, whole_guide))
+    require_the_posterior()
 
 
 @pytest.mark.parametrize("batch_size", [3, N])
@@ -73,9 +74,9 @@ def test_programs_take_the_rows_of_their_batch(batch_size, compile, monkeypatch)
     if compile:
         choice = functools.partial(pv.inference.captured.step_choice.Choice, compile, "by the rule")
         monkeypatch.setattr("ppl_vae.inference.training.loop.choose", lambda *_: choice())
-    result = fit((model, guide), epochs=600, batch_size=batch_size, schedule=lambda step: 0.996**step)
+    result = fit((model, guide), epochs=600 * batch_size // N, batch_size=batch_size)
     assert result.manifest["compile"] == (compile or "eager")
-    require_the_posterior(atol=0.7)
+    require_the_posterior()
 
 
 def test_evaluations_give_every_datum_its_own_row(monkeypatch):
