@@ -29,7 +29,8 @@ _ENTERED = {"torch", "pyro", "ppl_vae"}
 
 def held_by(*roots: tuple[str, Any]) -> Iterator[tuple[str, Any]]:
     """Every object that is reached from the named roots, breadth first; roots first."""
-    waiting, seen = deque(roots), set()
+    waiting = deque(roots)
+    seen: set[int] = set()
     while waiting and len(seen) < MOST:
         name, item = waiting.popleft()
         if id(item) in seen or _is_plain(item):
