@@ -57,7 +57,7 @@ def fit(pair, data=Y, **options):
 
 
 def require_the_posterior():
-    """To what the draws of the last steps, of a rate of about .01, leave: some hundredths of a standard deviation."""
+    """To what the draws of the last steps, at a rate of .01, leave: hundredths of a standard deviation."""
     deviation = VARIANCE.sqrt()
     assert ((pyro.param("loc").detach() - MEAN) / deviation).abs().max() < 0.4
     assert (pyro.param("scale").detach() / deviation - 1).abs().max() < 0.4
