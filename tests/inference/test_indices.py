@@ -68,14 +68,32 @@ def test_a_batch_of_all_data_keeps_their_order():
     require_the_posterior()
 
 
-@pytest.mark.parametrize("batch_size", [3, N])
-@pytest.mark.parametrize("compile", [False, "traced"])
-def test_programs_take_the_rows_of_their_batch(batch_size, compile, monkeypatch):
-    if compile:
-        choice = functools.partial(pv.inference.captured.step_choice.Choice, compile, "by the rule")
-        monkeypatch.setattr("ppl_vae.inference.training.loop.choose", lambda *_: choice())
-    result = fit((model, guide), epochs=600 * batch_size // N, batch_size=batch_size)
-    assert result.manifest["compile"] == (compile or "eager")
+def test_programs_take_the_rows_of_their_batch():
+    seen = []
+
+    def watching(y, indices):
+        assert torch.equal(y, Y[indices])
+        seen.append(indices.tolist())
+        model(y, indices)
+
+    fit((watching, guide), epochs=2, batch_size=3, compile=False)
+    first, second = ([row for rows in seen[-6:][part] for row in rows] for part in (slice(3), slice(3, 6)))
+    assert sorted(first) == sorted(second) == list(range(N))
+    assert first != second
+
+
+def test_traced_steps_take_the_same_rows(monkeypatch):
+    eager = fit((model, guide), epochs=5, batch_size=3, compile=False).history.loss.tolist()
+    pyro.clear_param_store()
+    choice = pv.inference.captured.step_choice.Choice("traced", "by the rule")
+    monkeypatch.setattr("ppl_vae.inference.training.loop.choose", lambda *_: choice)
+    traced = fit((model, guide), epochs=5, batch_size=3)
+    assert traced.manifest["compile"] == "traced"
+    assert traced.history.loss.tolist() == eager
+
+
+def test_rows_of_full_batches_reach_the_posterior():
+    fit((model, guide), batch_size=N)
     require_the_posterior()
 
 

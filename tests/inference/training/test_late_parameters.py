@@ -33,8 +33,8 @@ def programs():
 
 
 def test_it_is_trained_as_by_stock_svi():
-    """The data in one batch and their order, one stream of draws, and the same Adam."""
-    x = small_data(16)
+    """Far from the optimum, where Adam's steps have the gradient's sign, whatever the draws."""
+    x = small_data(16) + 5
     train(programs(), x, elbo=inf.AnalyticKL(), compile=False, epochs=20)
     ours = {name: pyro.param(name).detach().clone() for name in ("slope", "offset")}
     pyro.clear_param_store()
@@ -45,8 +45,8 @@ def test_it_is_trained_as_by_stock_svi():
     for _ in range(20):
         svi.step(x)
     assert ours["offset"].abs().max() > 0.05
-    # Adam's steps do not depend on whether the loss is a sum or a mean; the draws differ.
-    torch.testing.assert_close(ours["offset"], pyro.param("offset").detach(), rtol=0, atol=0.03)
+    # Nor do they depend on whether the loss is a sum or a mean. One step more or less were a hundredth.
+    torch.testing.assert_close(ours["offset"], pyro.param("offset").detach(), rtol=0, atol=0.004)
 
 
 def test_captured_steps_fall_back_to_it():
