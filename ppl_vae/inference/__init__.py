@@ -24,6 +24,7 @@ from ppl_vae.inference.score_function import RLOO, VIMCO, ScoreFunction
 from ppl_vae.inference.svi import FitResult, fit
 from ppl_vae.inference.terms import Site, Terms, trace_terms
 from ppl_vae.inference.thermodynamic import Thermodynamic
+from ppl_vae.inference.training.interruption import FitInterrupted
 from ppl_vae.inference.upper_bounds import CUBO
 from ppl_vae.inference.wake_sleep import WakeSleep
 
@@ -49,6 +50,7 @@ __all__ = [
     "Evaluation",
     "Evidence",
     "EvidenceBracket",
+    "FitInterrupted",
     "FitResult",
     "FreeBits",
     "GumbelSoftmax",

@@ -16,6 +16,7 @@ from ppl_vae.display import card, with_error
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evaluation_mode import evaluation_mode
 from ppl_vae.inference.exchangeable import MOST_DATA, require_exchangeable
+from ppl_vae.inference.indices import rows_named, with_indices
 from ppl_vae.inference.labels import Batch, with_labels
 from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.inference.placement import beside
@@ -105,7 +106,7 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0, y: Any
     data = with_labels(model, x, y)
     check_data(model, *data)
     with evaluating(model, guide, seed=derived_seed(seed, EVALUATION_STREAM), device=x.device):
-        return _in_chunks(model, guide, data, num_particles)
+        return _in_chunks(*with_indices(model, guide, data), num_particles)
 
 
 def _in_chunks(model: Program, guide: Program, data: Batch, num_particles: int) -> Evaluation:
@@ -114,7 +115,8 @@ def _in_chunks(model: Program, guide: Program, data: Batch, num_particles: int) 
     if size < len(data[0]):
         require_exchangeable(model, guide, tuple(part[: min(size, MOST_DATA)] for part in data))
     for batch in zip(*(part.split(size) for part in data), strict=True):
-        terms = run_terms(model, guide, batch, {}, num_particles)
+        with rows_named(model, guide, len(batch[0]), len(data[0])):
+            terms = run_terms(model, guide, batch, {}, num_particles)
         kl, closed_form = closed_form_or_monte_carlo(terms)
         is_bound = terms.is_bound
         rows.append(torch.stack([terms.log_likelihood.mean(0), kl.mean(0)]))

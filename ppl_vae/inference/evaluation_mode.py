@@ -1,4 +1,4 @@
-"""Networks as they are when nothing is to change: dropout off, batch norm at its running statistics, buffers kept."""
+"""Networks when nothing is to change: dropout off, batch norm at its running statistics, buffers kept."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class evaluation_mode:  # noqa: N801  (a context manager, named as torch's own n
         module.training = False
         if isinstance(module, _BatchNorm) and module.running_mean is None:
             raise ModelError(
-                f"{module}: without running statistics it normalises by the batch, so that a datum's number depends "
-                "on its neighbours; let it track them, or use nn.LayerNorm or nn.GroupNorm"
+                f"{module}: without running statistics it normalises by the batch, so that a datum's number "
+                "depends on its neighbours; let it track them, or use nn.LayerNorm or nn.GroupNorm"
             )
 
 

@@ -1,7 +1,7 @@
 """What a program holds: the objects that Python code can reach from it, each once, with a name for messages.
 
-A program is a function, a method, an nn.Module or any callable. It holds its closure, its defaults, the globals that
-its code names, the object it is a method of, and what is in the attributes, lists and dicts of all those.
+A program is a function, a method, an nn.Module or any callable. It holds its closure, its defaults, the globals
+that its code names, the object it is a method of, and what is in the attributes, lists and dicts of all those.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _ENTERED = {"torch", "pyro", "ppl_vae"}
 
 def held_by(*roots: tuple[str, Any]) -> Iterator[tuple[str, Any]]:
     """Every object that is reached from the named roots, breadth first; roots first."""
-    waiting, seen = deque(roots), set()
+    waiting = deque(roots)
+    seen: set[int] = set()
     while waiting and len(seen) < MOST:
         name, item = waiting.popleft()
         if id(item) in seen or _is_plain(item):

@@ -20,6 +20,7 @@ from torch import Tensor
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.draws import require_plain
+from ppl_vae.inference.indices import require_indices
 from ppl_vae.inference.pair import HANDLED, Program, run_model, run_program, sample_nodes
 from ppl_vae.inference.plates import WholePlates, data_plate, one_line_refusals
 from ppl_vae.inference.scales import unmasked
@@ -176,6 +177,7 @@ def simulate(model: Program, x: Any) -> Simulated:
         ModelError: the model has a ``pyro.factor``; or it observes more than one site, so that a draw of x is
             no argument for it; or its likelihood cannot be drawn from; or it refuses data of this shape.
     """
+    require_indices(model)
     try:
         with one_line_refusals(), WholePlates(x), _Unconditioned():
             trace = poutine.trace(model).get_trace(x)

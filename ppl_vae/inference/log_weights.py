@@ -23,6 +23,7 @@ from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evaluation import evaluating
 from ppl_vae.inference.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.importance_weighted import log_mean_exp
+from ppl_vae.inference.indices import rows_named, with_indices
 from ppl_vae.inference.labels import Batch
 from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.inference.placement import beside
@@ -107,16 +108,18 @@ def weight_blocks(
     # Many columns are judged together; where draws are kept they are what takes room.
     columns = 1 if keep_values else memory_limit // (BYTES_PER_WEIGHT * num_samples * data)
     size = data * max(1, columns)
+    model, guide, arguments = with_indices(model, guide, (x, *labels))
     for first in range(0, len(x), size):
         block = _Block(num_samples, len(x[first : first + size]), x.device, keep_values)
         # Entered anew for every block: a generator would else leave its state in the caller's hands.
         with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, first), device=x.device):
             for datum, draw in itertools.product(range(0, block.num_data, data), range(0, num_samples, draws)):
                 given = slice(first + datum, first + min(datum + data, block.num_data))
-                batch = tuple(part[given] for part in (x, *labels))
+                batch = tuple(part[given] for part in arguments)
                 count = min(draws, num_samples - draw)
                 noise = TiledNoise(seed, draw, given.start, count, len(batch[0]))
-                terms = run_terms(model, guide, batch, {}, count, draw_handler=noise)
+                with rows_named(model, guide, len(batch[0]), len(x)):
+                    terms = run_terms(model, guide, batch, {}, count, draw_handler=noise)
                 if draw == 0:
                     require_cover(terms.sites)
                 block.add(draw, datum, terms)

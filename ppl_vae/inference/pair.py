@@ -24,6 +24,7 @@ from ppl_vae.errors import ModelError, PplVaeError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.auxiliary import transforms_of
 from ppl_vae.inference.draws import carried
+from ppl_vae.inference.indices import NAME, Indexed, require_indices
 from ppl_vae.inference.plates import WholePlates, data_plate, one_line_refusals, particles
 from ppl_vae.inference.scales import own_scales
 from ppl_vae.inference.site_shapes import require_data_rows, require_shapes
@@ -82,6 +83,8 @@ def split_pair(pair: Any) -> tuple[Program, Program]:
 
 def owner(program: Program) -> nn.Module | None:
     """The nn.Module that holds a program's parameters: itself, or the one that a bound method belongs to."""
+    if isinstance(program, Indexed):
+        program = program.program
     if isinstance(program, nn.Module):
         return program
     bound = getattr(program, "__self__", None) if inspect.ismethod(program) else None
@@ -108,6 +111,8 @@ def run_pair(
         ModelError: the pair is refused; the site is named.
     """
     num_particles = whole("num_particles", num_particles)
+    if NAME not in kwargs:
+        require_indices(model, guide)
     with _one_draw_explains(
         num_particles, lambda: run_pair(model, guide, args, kwargs, 1, gradient, None, every_datum)
     ):
@@ -168,6 +173,7 @@ def run_program(
     program: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
 ) -> tuple[dict[str, Node], int]:
     """Run one program alone: the trace nodes of its sample sites, and N."""
+    require_indices(program)
     registration = contextlib.nullcontext() if am_i_wrapped() else unregistered()
     alone = _one_draw_explains(num_particles, lambda: poutine.trace(program).get_trace(*args))
     with alone, registration, one_line_refusals(), WholePlates(args[0]), values, particles(num_particles):

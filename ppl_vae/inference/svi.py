@@ -19,6 +19,7 @@ from ppl_vae.inference.schedules import Schedule
 from ppl_vae.inference.training import compute
 from ppl_vae.inference.training.facts import fit_facts
 from ppl_vae.inference.training.loader_state import loader_generators
+from ppl_vae.inference.training.late_parameters import LateParameters
 from ppl_vae.inference.training.loop import captured_steps, rest, train
 from ppl_vae.inference.training.optimizer import Optimizer
 from ppl_vae.inference.training.preparation import Run, isolated, prepare, require_used
@@ -89,8 +90,11 @@ def fit(
 
     Args:
         vae: a VAE, a Recipe, any object with ``.model`` and ``.guide``, or a tuple of two Pyro programs.
-        data: a Dataset, a tensor or array [N, *event_shape], or a re-iterable of batches. A pair that takes labels
-            (``inference.labels``) needs them too: in the Dataset, in a Split, as a tuple (x, y), or in every batch.
+        data: a Dataset, a tensor or array [N, *event_shape], or a re-iterable of batches. Data in one piece are
+            shuffled into batches anew in every epoch; one batch of all data keeps their order. Programs that keep
+            something for each datum take its rows by an argument ``indices`` (``inference.indices``). A pair that
+            takes labels (``inference.labels``) needs them too: in the Dataset, in a Split, as a tuple (x, y), or in
+            every batch.
         elbo: an estimator's name or an objective. Here and below, an argument that is not given is taken
             from the recipe, and without one it is "analytic-kl".
         epochs: passes over the data (50).
@@ -107,8 +111,9 @@ def fit(
             says.
         device: "auto" takes CUDA where there is one; the model stays there.
         compile: True takes the steps in machine code (``inference.capture``), eagerly and with a warning where
-            that cannot be; False runs the programs at every step; "auto" does what pays by a stated rule
-            (``inference.captured.step_choice``). The manifest says which it was and why; a resumed run keeps to it.
+            that cannot be, as where the programs hold state that moves from call to call; False runs the programs
+            at every step; "auto" does what pays by a stated rule (``inference.captured.step_choice``). The manifest
+            says which it was and why; a resumed run keeps to it.
         precision: "bf16" runs the two programs under torch.autocast, on CUDA only; weights, losses and Adam stay in
             float32. Where float32 products may be rounded to TF32, ``torch.set_float32_matmul_precision("high")``
             before the call allows it; nothing here changes that switch.
@@ -128,6 +133,7 @@ def fit(
         ModelError: the pair or a setting cannot be used, the site or setting is named; or labels are missing.
         ConvergenceError: a number stopped being finite; the weights go back to the last good epoch.
         CheckpointError: ``out_dir`` holds another run, or could not be written.
+        FitInterrupted: Ctrl-C, a KeyboardInterrupt with the history; the weights are those of the last whole epoch.
 
     >>> import ppl_vae as pv
     >>> vae = pv.VAE((4,), latent_dim=1, likelihood="gaussian")
@@ -176,7 +182,9 @@ def _fit(
 
 def _start(run: Run) -> tuple[TrainingState, Stepper]:
     run.objective.reset()
-    weights = collect_weights(run.model, run.guide, run.objective, *run.data.example(run.batch_size))
+    num_data = None if run.data.x is None else len(run.data.x)
+    example = run.data.example(run.batch_size)
+    weights = collect_weights(run.model, run.guide, run.objective, *example, num_data=num_data)
     parameters = weights.parameters()
     optimizer = run.settings.make_optimizer(parameters)
     reseed(derived_seed(run.seed, TRAINING_STREAM), run.device)
@@ -184,16 +192,18 @@ def _start(run: Run) -> tuple[TrainingState, Stepper]:
     run.manifest["learning_rates"] = [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
     generators = loader_generators(run.data.batches)
     state = TrainingState(weights, optimizer, selection, run.device, generators=generators)
+    rates = [group.get("lr", 0.0) for group in optimizer.param_groups]
     stepper = Stepper(
         run.model,
         run.guide,
         run.objective,
         parameters,
         optimizer,
-        [group.get("lr", 0.0) for group in optimizer.param_groups],
+        rates,
         run.settings.schedule,
         run.settings.max_grad_norm,
         torch.bfloat16 if run.precision == "bf16" else None,
+        LateParameters(weights, parameters, optimizer, rates),
     )
     return state, stepper
 

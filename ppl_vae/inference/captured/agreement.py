@@ -1,4 +1,4 @@
-"""Whether captured steps give the numbers of the programs themselves: before training, and now and then during it."""
+"""Whether captured steps give the numbers of the programs: asked before training, and now and then during it."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ppl_vae.inference.held import attributes, cell_value, globals_named, held_by, is_users
 
-# Tensors, arrays and collections of at most this many numbers are copied, so that they can be compared and put back.
+# Tensors, arrays and collections of at most this many numbers are copied, to be compared and put back.
 COPIED = 1 << 20
 # How deep two objects, of which one took the other's place, are compared.
 DEPTH = 4
@@ -55,14 +55,14 @@ class Held:
         if now.keys() != self.values.keys() or any(now[key] is not old for key, old in self.values.items()):
             _write(self.item, self.values)
         for key, (version, copied) in self.numbers.items():
-            if copied is not None and _version(self.values[key]) != version:
+            if copied is not None and (version is None or _version(self.values[key]) != version):
                 _copy_into(self.values[key], copied)
 
     def _words(self, key: Any) -> str:
         if key == "" or key is _NOTHING:
             return self.name
         if isinstance(self.item, types.FunctionType):
-            return f"the global {key!r}"
+            return f"the global {key!r}" if isinstance(key, str) else ".".join(key)
         if isinstance(self.item, dict | list | deque):
             return f"{self.name}[{key!r}]"
         return f"{(self.item if isinstance(self.item, type) else type(self.item)).__name__}.{key}"
@@ -125,11 +125,13 @@ def values_of(item: Any) -> dict[Any, Any]:
     if isinstance(item, torch.Generator):
         return {"": item.get_state()}
     if isinstance(item, types.CellType):
-        return {"": value for value in cell_value(item)}
+        return dict(zip([""], cell_value(item), strict=False))
     if isinstance(item, types.GeneratorType):
         return {"": None if item.gi_frame is None else (item.gi_frame.f_lasti, dict(item.gi_frame.f_locals))}
     if isinstance(item, types.FunctionType):
-        return {key: v for key, v in globals_named(item).items() if not _is_code(v)} if is_users(item) else {}
+        named = globals_named(item) if is_users(item) else {}
+        found = {key: value for key, value in named.items() if not _is_code(value)}
+        return found | {(item.__name__, key): value for key, value in vars(item).items()}
     if isinstance(item, type):
         return {k: v for k, v in vars(item).items() if not (_is_code(v) or k[:2] == "__")} if is_users(item) else {}
     if isinstance(item, dict | list | deque | set):
@@ -157,7 +159,9 @@ def _write(item: Any, values: dict[Any, Any]) -> None:
     elif isinstance(item, types.CellType):
         item.cell_contents = values[""]
     elif isinstance(item, types.FunctionType):
-        item.__globals__.update(values)
+        item.__globals__.update({key: value for key, value in values.items() if isinstance(key, str)})
+        vars(item).clear()
+        vars(item).update({key[1]: value for key, value in values.items() if isinstance(key, tuple)})
     elif isinstance(item, type):
         for key, value in values.items():
             setattr(item, key, value)
@@ -203,9 +207,11 @@ def _same(old: Any, new: Any, depth: int) -> bool:
 
 def _same_numbers(old: tuple[Any, Any, Any], new: tuple[Any, Any, Any]) -> bool:
     """Of two tensors or arrays, each with its version and a copy where it is small enough."""
-    if old[0] is new[0] and (old[2] is None or old[1] is not None):
-        if old[1] == new[1] or old[2] is None:
-            return bool(old[1] == new[1])
+    is_one = old[0] is new[0]
+    if is_one and old[2] is None:
+        return bool(old[1] == new[1])
+    if is_one and old[1] is not None and old[1] == new[1]:
+        return True
     a, b = (torch.as_tensor(value if copied is None else copied).detach() for value, _, copied in (old, new))
     return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
 

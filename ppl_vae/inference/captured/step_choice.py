@@ -136,5 +136,5 @@ def _words(error: Exception) -> str:
 def _instead(mode: str, choice: Choice, reason: str, warns: bool) -> Choice:
     if warns:
         asked = choice.reason if choice.reason == "compile=True" else "compile='auto'"
-        warnings.warn(f"{asked}: the steps are {mode}, not {choice.mode}: {reason}", stacklevel=5)
+        warnings.warn(f"{asked}: the steps are {mode}, not {choice.mode}: {reason}", stacklevel=7)
     return Choice(mode, f"{choice.mode} was wanted, but {reason}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ppl_vae.arrays import MISSING_VALUES, is_array, to_tensor
 from ppl_vae.data import Dataset, Split, binarize
@@ -35,6 +36,7 @@ class TrainingData:
         place: device and dtype of the user's own batches; None leaves them.
         labelled: whether the programs take labels.
         copy_of: which rows of ``train`` are copies of one datum, as of a Split.
+        indexed: whether they take the indices of a batch's data, which come last in it (``inference.indices``).
     """
 
     train: Batch | None
@@ -46,6 +48,7 @@ class TrainingData:
     place: tuple[torch.device, torch.dtype] | None = None
     labelled: bool = False
     copy_of: Tensor | None = None
+    indexed: bool = False
 
     @property
     def x(self) -> Tensor | None:
@@ -60,16 +63,25 @@ class TrainingData:
         """
         if self.train is not None:
             x, *labels = (part[:size] for part in self.train)
-            return x.round() if self.dynamic else x, *labels
+            rows = (torch.arange(len(x), device=x.device),) if self.indexed else ()
+            return x.round() if self.dynamic else x, *labels, *rows
         first = next(self._own_batches(), None)
         if first is None:
             raise DataError("data are empty: there is not one batch")
         return first
 
     def epoch(self, epoch: int, batch_size: int, seed: int) -> Iterable[Batch]:
-        """The batches of one epoch, every datum once, in an order that depends on (seed, epoch) alone."""
+        """The batches of one epoch, every datum once, in an order that depends on (seed, epoch) alone.
+
+        One batch of all data keeps their order: programs may hold a parameter or a constant for each datum.
+
+        Raises:
+            DataError: the user's own batches are used up.
+        """
         if self.x is None:
-            return self._own_batches()
+            return self._some(self._own_batches(), epoch)
+        if batch_size >= len(self.x):
+            return IndexedBatches(self, self.x, (torch.arange(len(self.x), device=self.x.device),))
         generator = torch.Generator().manual_seed(derived_seed(seed, ORDER_STREAM, epoch))
         order = torch.randperm(len(self.x), generator=generator).to(self.x.device)
         return IndexedBatches(self, self.x, order.split(batch_size))
@@ -78,13 +90,27 @@ class TrainingData:
         """Those data of x [B, *event_shape], binarised if that is to be, and their labels."""
         batch, labels = x.index_select(0, indices), (self.train or ())[1:]
         chosen = [part.index_select(0, indices) for part in labels]
-        return batch.bernoulli() if self.dynamic else batch, *chosen
+        rows = (indices,) if self.indexed else ()
+        return batch.bernoulli() if self.dynamic else batch, *chosen, *rows
 
     def _own_batches(self) -> Iterator[Batch]:
-        for batch in self.batches or ():
+        # A loader without a length has no truth value either.
+        for batch in () if self.batches is None else self.batches:
             given, *more = batch if isinstance(batch, tuple | list) else (batch,)
             x = _tensor(given) if self.place is None else _tensor(given).to(*self.place)
             yield arguments(self.labelled, x, more[0] if more else None, "a batch")
+
+    @staticmethod
+    def _some(batches: Iterator[Batch], epoch: int) -> Iterator[Batch]:
+        """The same batches, of which there must be one."""
+        first = next(batches, None)
+        if first is None:
+            raise DataError(
+                f"data: there is no batch in epoch {epoch}; what gives batches is passed over anew in every epoch, "
+                "so its __iter__ must start from the beginning each time"
+            )
+        yield first
+        yield from batches
 
     def to(self, device: torch.device, dtype: torch.dtype) -> TrainingData:
         """The same on a device, as floats of a dtype."""
@@ -145,6 +171,7 @@ def training_data(data: Any, validation: Any, batch_size: int | None, seed: int,
         train = pieces(data, "the training data")
         found = TrainingData(train, labelled=pieces.labelled, copy_of=getattr(data, "copy_of", None))
     elif isinstance(data, Iterable) and not isinstance(data, Iterator | str):
+        _require_anew(data)
         found = TrainingData(None, batches=data, labelled=pieces.labelled)
     else:
         raise DataError(
@@ -154,6 +181,16 @@ def training_data(data: Any, validation: Any, batch_size: int | None, seed: int,
     if found.x is not None and batch_size is not None and len(found.x) < batch_size:
         raise DataError(f"batch_size {batch_size} is larger than the {len(found.x)} data there are to train on")
     return found
+
+
+def _require_anew(batches: Iterable[Any]) -> None:
+    """Refuse what gives the same iterator again, as streaming loaders do: the second epoch would be empty."""
+    # A DataLoader starts anew, and would start its workers for the question.
+    if not isinstance(batches, DataLoader) and iter(batches) is iter(batches):
+        raise DataError(
+            f"data: {type(batches).__name__} gives the same iterator again, which one epoch uses up; let its "
+            "__iter__ start from the beginning each time, or give a list of batches"
+        )
 
 
 def _with_validation(data: TrainingData, validation: Any, seed: int, pieces: _Pieces) -> TrainingData:

@@ -89,7 +89,7 @@ class Interruptions:
 
     def _watched(self) -> list[int]:
         """Ctrl-C, whatever else raises KeyboardInterrupt as it does, and SIGTERM where asked for."""
-        found = [
+        found: list[int] = [
             number for number in signal.valid_signals() if signal.getsignal(number) is signal.default_int_handler
         ]
         if signal.SIGINT not in found and callable(signal.getsignal(signal.SIGINT)):

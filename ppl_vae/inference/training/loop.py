@@ -87,7 +87,7 @@ def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: 
 
 
 def _as_the_programs(run: Run, state: TrainingState, steps: Steps, compared_at: int) -> Steps:
-    """The same steps while a captured one is still what the programs do; eager ones, and a warning, from then on."""
+    """The same steps while a captured one is what the programs do; eager ones, and a warning, from then on."""
     if not isinstance(steps, CompiledStepper | TracedStepper):
         return steps
     state.weights.train()
@@ -98,7 +98,7 @@ def _as_the_programs(run: Run, state: TrainingState, steps: Steps, compared_at: 
         return steps
     mode = run.manifest["compile"]
     words = f"the steps are eager from epoch {state.epoch + 1} on, not {mode} as since step {compared_at}: {reason}"
-    warnings.warn(words, stacklevel=4)
+    warnings.warn(words, stacklevel=5)
     run.manifest.update(compile="eager", compile_reason=words, steps_per_call=1)
     return steps.traced.eager if isinstance(steps, CompiledStepper) else steps.eager
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.evaluation_mode import evaluation_mode
+from ppl_vae.inference.indices import indexed, rows_named, takes_indices
 from ppl_vae.inference.labels import check_labels
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program, owner, split_pair
@@ -52,7 +53,9 @@ class Run:
         """One step's forward pass, without a trace in any generator."""
         with isolated(self.seed, self.device), evaluation_mode(self.model, self.guide):
             batch = next(iter(self.data.epoch(1, self.batch_size, self.seed)))
-            self.objective.run(self.model, self.guide, *batch)
+            size = len(batch[0])
+            with rows_named(self.model, self.guide, size, size if self.data.x is None else len(self.data.x)):
+                self.objective.run(self.model, self.guide, *batch)
 
     def steps(self) -> int | None:
         """How many optimiser steps the run has in all; None where the user's own batches are of unknown number."""
@@ -112,6 +115,9 @@ def prepare(
             model=model, guide=guide, elbo=objective, schedule=settings.schedule, optimizer=_own(settings.optimizer)
         ),
     }
+    if takes_indices(model) or takes_indices(guide):
+        _require_rows(found)
+        (model, guide), found = indexed(model, guide), replace(found, indexed=True)
     return Run(pair, model, guide, found, settings, batch_size, objective, device, seed, precision, manifest)
 
 
@@ -141,6 +147,17 @@ def require_used(given: Mapping[str, Any], run: Run) -> None:
     if given["batch_size"] is not None and run.data.x is None:
         raise ModelError(
             f"batch_size={given['batch_size']} would be ignored: the data come in batches of their own"
+        )
+
+
+def _require_rows(data: TrainingData) -> None:
+    """Refuse programs that take the indices of their data where there are none, or other data."""
+    if data.x is None:
+        raise ModelError("programs that take `indices` need data in one piece, not batches of the user's own")
+    if data.validation is not None or data.test is not None:
+        raise ModelError(
+            "programs that take `indices` keep something for each training datum, which held-out data do not have: "
+            "fit them without validation and on the training data alone"
         )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from ppl_vae.inference.schedules import Schedule
 
 # What every step leaves behind, in this order: means over its batch, nats per datum.
 STEP_TERMS = ("loss", "log_likelihood", "kl")
+NOBODY: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
 
 
 class Steps(Protocol):
@@ -46,6 +47,7 @@ class Stepper:
         schedule: multiplies them; None leaves them.
         max_grad_norm: the gradient's global norm is clipped to it; None does not.
         half: the dtype that products are taken in under torch.autocast; None takes them as the weights are.
+        late: takes in pyro.param sites that first appear in a step (``training.late_parameters``).
     """
 
     model: Program
@@ -57,11 +59,13 @@ class Stepper:
     schedule: Schedule | None = None
     max_grad_norm: float | None = None
     half: torch.dtype | None = None
+    late: contextlib.AbstractContextManager[Any] = NOBODY
 
     def __call__(self, batch: Batch, step: int) -> Tensor:
         """Take step number ``step`` (from 0) on x [B, *event_shape], and its labels if any; its STEP_TERMS [3]."""
         # Filled on the device: a copy from the host would wait for it.
-        row, *gradients = self.gradients(batch, torch.full((), step, device=batch[0].device))
+        number = torch.full((), step, device=batch[0].device)
+        row, *gradients = self.gradients(batch, number, self.late)
         self.descend(gradients, step)
         return row
 
@@ -70,13 +74,17 @@ class Stepper:
         for step, batch in enumerate(batches, start=first_step):
             yield [len(batch[0])], self(batch, step).unsqueeze(0)
 
-    def gradients(self, batch: Batch, step: Tensor) -> tuple[Tensor, ...]:
-        """STEP_TERMS [3] and the loss's gradient by every parameter; None for one that it does not depend on."""
+    def gradients(
+        self, batch: Batch, step: Tensor, watch: contextlib.AbstractContextManager[Any] = NOBODY
+    ) -> tuple[Tensor, ...]:
+        """STEP_TERMS [3] and the loss's gradient by every parameter; None for one that it does not depend on.
+
+        ``watch`` is there while the programs run, and may add to the parameters.
+        """
         # Without its cache, which would outlive the step that is captured.
         with (
-            contextlib.nullcontext()
-            if self.half is None
-            else torch.autocast(batch[0].device.type, self.half, cache_enabled=False)
+            NOBODY if self.half is None else torch.autocast(batch[0].device.type, self.half, cache_enabled=False),
+            watch,
         ):
             terms = self.objective.run(self.model, self.guide, *batch)
         loss = self.objective.forward(terms, step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyro
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.evaluation_mode import evaluation_mode
+from ppl_vae.inference.indices import Indexed, rows_refused
 from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.pair import Program, owner
 from ppl_vae.inference.site_shapes import require_data_rows
@@ -32,11 +33,13 @@ class Weights:
         store: the user's own pyro.param sites by name: the unconstrained leaves in the global store.
         networks: modules of none of those, which plain functions call: what ``pyro.module`` shows, and others in
             closures. Their parameters are trained through the store; their buffers are kept here.
+        late: names in ``store`` that first appeared while training.
     """
 
     modules: Mapping[str, nn.Module]
     store: dict[str, Tensor]
     networks: Sequence[nn.Module] = ()
+    late: set[str] = field(default_factory=set)
 
     def parameters(self) -> list[Tensor]:
         """Every trainable leaf once."""
@@ -66,14 +69,15 @@ class Weights:
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Copy a stored state back, in place.
+        """Copy a stored state back, in place; a pyro.param that came later than the state keeps its value.
 
         Raises:
             ModelError: it is the state of another pair; the first difference is named.
         """
         self.require_fit(state)
         for name, tensor in self.tensors().items():
-            tensor.copy_(state[name])
+            if name in state:
+                tensor.copy_(state[name])
 
     def require_fit(self, state: Mapping[str, Tensor]) -> None:
         """Refuse the state of another pair.
@@ -81,8 +85,13 @@ class Weights:
         Raises:
             ModelError: the first difference is named.
         """
-        own = self.tensors()
+        own = {name: tensor for name, tensor in self.tensors().items() if name in state or not self._is_late(name)}
         for name in [*own, *state]:
+            if name not in own and name.startswith("store."):
+                raise ModelError(
+                    f"{name.removeprefix('store.')!r} is a pyro.param that first appears after some steps: what "
+                    "brings it about is no part of a checkpoint, so such a run cannot be continued"
+                )
             if name not in own or name not in state or own[name].shape != state[name].shape:
                 found = list(state[name].shape) if name in state else "nothing"
                 expected = list(own[name].shape) if name in own else "nothing"
@@ -99,6 +108,9 @@ class Weights:
             named |= {f"network.{index}.{name}": buffer for name, buffer in network.named_buffers()}
         return named | {f"store.{name}": leaf for name, leaf in self.store.items()}
 
+    def _is_late(self, name: str) -> bool:
+        return name.removeprefix("store.") in self.late
+
     def _trained_networks(self) -> list[nn.Module]:
         """Those with a parameter that is trained, and those with none, such as a dropout of its own."""
         known = {id(leaf) for leaf in self.parameters()}
@@ -106,13 +118,16 @@ class Weights:
         return [network for network, own in held if not own or any(id(leaf) in known for leaf in own)]
 
 
-def collect_weights(model: Program, guide: Program, objective: Objective, *batch: Tensor) -> Weights:
+def collect_weights(
+    model: Program, guide: Program, objective: Objective, *batch: Tensor, num_data: int | None = None
+) -> Weights:
     """Find the trainable numbers; the pair is run once on a batch so that its pyro.param sites come to be.
 
     Raises:
         ModelError: a pyro.module's name is taken in the parameter store by other tensors, so that training
             would move those and not the module's; or the pair has no densities on this batch; or a network
-            takes part that neither the pair nor the store shows; or there is nothing to train.
+            takes part that neither the pair nor the store shows; or there is nothing to train; or a parameter with
+            a row for each of ``num_data`` data is used in a batch's order.
     """
     modules = {"model": owner(model), "guide": owner(guide), "objective": objective}
     resting = evaluation_mode(model, guide)
@@ -143,7 +158,19 @@ def collect_weights(model: Program, guide: Program, objective: Objective, *batch
         raise ModelError(
             "nothing to train: neither model nor guide is an nn.Module with parameters or has a pyro.param"
         )
+    if num_data is not None and num_data > len(batch[0]) and not isinstance(model, Indexed):
+        _require_no_rows(weights.store, densities, len(batch[0]), num_data)
     return weights
+
+
+def _require_no_rows(store: Mapping[str, Tensor], densities: list[Tensor], size: int, total: int) -> None:
+    """Refuse a pyro.param of which a batch uses the first rows, whichever data are in it."""
+    total_density = torch.stack([density.sum() for density in densities]).sum()
+    for name, leaf in store.items():
+        if leaf.requires_grad and total in leaf.shape[:1] and total_density.requires_grad:
+            (gradient,) = torch.autograd.grad(total_density, leaf, retain_graph=True, allow_unused=True)
+            if gradient is not None and gradient[:size].any() and not gradient[size:].any():
+                raise ModelError(rows_refused(f"param {name!r} {list(leaf.shape)}", total, size))
 
 
 def require_own_parameters(modules: Iterable[nn.Module]) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from ppl_vae import inference as inf
 from ppl_vae.errors import DataError, ModelError
@@ -173,3 +173,50 @@ def test_a_batch_of_another_shape_is_named():
 def test_an_empty_loader_is_refused():
     with pytest.raises(DataError, match="empty"):
         train(small_vae(), DataLoader(TensorDataset(torch.zeros(0, D)), batch_size=4))
+
+
+class Once:
+    """What streaming loaders do: the same iterator again."""
+
+    def __init__(self):
+        self.batches = iter(small_data().split(BATCH))
+
+    def __iter__(self):
+        return self.batches
+
+
+class Streaming(IterableDataset):
+    """Data without a length, as often as one asks."""
+
+    def __iter__(self):
+        return iter(small_data())
+
+
+class UsedUp(IterableDataset):
+    """Data without a length, once."""
+
+    def __init__(self):
+        self.data = iter(small_data(400))
+
+    def __iter__(self):
+        return self.data
+
+
+def test_a_loader_without_a_length_is_every_epochs_loader():
+    result = train(small_vae(), DataLoader(Streaming(), batch_size=BATCH), epochs=2)
+    assert result.history.step.tolist() == [4, 8]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(Once(), "Once gives the same iterator again"), (DataLoader(UsedUp(), BATCH), "no batch in epoch 2")],
+)
+def test_batches_that_one_epoch_uses_up_are_refused(data, words):
+    with pytest.raises(DataError, match=words):
+        train(small_vae(), data)
+
+
+def test_one_batch_of_all_data_keeps_their_order():
+    batches = training_data(small_data(), None, None, 0).epoch(1, N, 0)
+    (batch,) = list(batches)
+    assert torch.equal(batch[0], small_data())
