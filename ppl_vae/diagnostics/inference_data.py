@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ppl_vae.diagnostics.pareto import threshold
-from ppl_vae.errors import CheckpointError, ModelError
+from ppl_vae.errors import CheckpointError, ModelError, first_line
 from ppl_vae.files import require_seal, written_beside
 
 # Of the two that xarray reads groups with, the one that needs no compiled netCDF library.
@@ -189,7 +189,7 @@ def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> An
         return (generation or installed()).read(Path(path))
     except Exception as error:
         # Whatever the layers of readers say to a damaged file.
-        raise CheckpointError(f"{path}: no readable netCDF file ({error})") from error
+        raise CheckpointError(f"{path}: no readable netCDF file ({first_line(error)})") from error
 
 
 def rhat(draws: ArrayLike, *, generation: Generation | None = None) -> NDArray[np.float64]:
