@@ -186,6 +186,9 @@ def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> An
     """
     require_seal(Path(path))
     try:
+        # h5netcdf complains once more, to nobody, where it could not open what it is given.
+        with quiet_import("h5py").File(path):
+            pass
         return (generation or installed()).read(Path(path))
     except Exception as error:
         # Whatever the layers of readers say to a damaged file.

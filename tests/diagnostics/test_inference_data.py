@@ -174,6 +174,7 @@ def test_many_damaged_files_are_refused_or_were_not_damaged(stored, groups):
     require_law(stored, groups, number=1000, seed=1)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_file_without_a_seal_is_read_and_damage_of_it_is_one_error(stored, groups):
     """As version 0.1.0 and other programs write it; what breaks it is named all the same."""
     content = stored.read_bytes()[:-SEAL_BYTES]
