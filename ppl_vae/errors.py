@@ -48,6 +48,11 @@ class CheckpointError(PplVaeError, OSError):
     """A run or model folder that cannot be read, written or continued: the file and the reason."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, without the stack of its own that torch puts below."""
+    return str(error).strip().partition("\n")[0]
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     """One sentence for a name that is not in a table, with the nearest known one.
 

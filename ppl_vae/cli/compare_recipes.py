@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from dataclasses import replace
@@ -132,7 +133,7 @@ def _load(source: DataSource, entries: list[Any]) -> Dataset:
         wanting = "elbo" not in options and "num_data" in option_names(name)["objective"]
         needed = {"num_data": len(dataset.train)} if wanting else {}
         given = {**needed, **options}
-        require_room_to_train(lambda name=name, given=given: make(name, dataset.event_shape, **given))
+        require_room_to_train(functools.partial(make, name, dataset.event_shape, **given))
         vae = make(name, dataset.event_shape, **given).vae
         found.setdefault(choose_binarization(Policy.AUTO, dataset, vae), label)
     if len(found) > 1:

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppl_vae.diagnostics.exported import plain_attributes
 from ppl_vae.diagnostics.pareto import threshold
-from ppl_vae.errors import CheckpointError, ModelError
+from ppl_vae.errors import CheckpointError, ModelError, first_line
 from ppl_vae.files import require_seal, written_beside
 
 # Of the two that xarray reads groups with, the one that needs no compiled netCDF library.
@@ -191,10 +191,13 @@ def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> An
     """
     require_seal(Path(path))
     try:
+        # h5netcdf complains once more, to nobody, where it could not open what it is given.
+        with quiet_import("h5py").File(path):
+            pass
         return (generation or installed()).read(Path(path))
     except Exception as error:
         # Whatever the layers of readers say to a damaged file.
-        raise CheckpointError(f"{path}: no readable netCDF file ({error})") from error
+        raise CheckpointError(f"{path}: no readable netCDF file ({first_line(error)})") from error
 
 
 def rhat(draws: ArrayLike, *, generation: Generation | None = None) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ppl_vae.errors import CheckpointError, ModelError, PplVaeError
+from ppl_vae.errors import CheckpointError, ModelError, PplVaeError, first_line
 from ppl_vae.models.categorical_vae import CategoricalVAE
 from ppl_vae.models.completion_baseline import CompletionBaseline
 from ppl_vae.models.completion_vae import CompletionVAE
@@ -90,4 +90,6 @@ def _build(folder: Path, config: dict[str, Any]) -> ProgramPair:
         raise type(error)(f"{folder / CONFIG}: {error}") from error
     except Exception as error:
         # Whatever a constructor says to options that no model of ours was ever saved with.
-        raise CheckpointError(f"{folder / CONFIG}: not the configuration of a model ({error})") from error
+        raise CheckpointError(
+            f"{folder / CONFIG}: not the configuration of a model ({first_line(error)})"
+        ) from error

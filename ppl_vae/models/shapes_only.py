@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from ppl_vae.errors import CheckpointError, PplVaeError
+from ppl_vae.errors import CheckpointError, PplVaeError, first_line
 from ppl_vae.models.persistence import require_architecture
 
 # Calls of torch that building may take, beside those for each tensor; our parts need about ten a tensor.
 CALLS, CALLS_PER_TENSOR = 2000, 100
+COMPARISONS = ("ge", "gt", "eq", "__ge__", "__gt__", "__eq__")
 KEEPING_SHAPE = (
     "uniform_", "normal_", "zero_", "fill_", "copy_", "add_", "mul_",
     "softplus", "relu", "tanh", "elu", "silu", "gelu",
@@ -46,12 +46,25 @@ class ShapesOnly(TorchFunctionMode):
         if args and isinstance(args[0], Tensor) and args[0].is_meta:
             if func is Tensor.item:
                 return 0
-            # There is nothing to fill or multiply, and torch would import its compiler to find that out.
-            if getattr(func, "__name__", "") in KEEPING_SHAPE:
-                return args[0]
-            if func is functional.linear and args[0].shape[-1] == args[1].shape[1]:
-                return args[0].new_empty(*args[0].shape[:-1], args[1].shape[0])
+            shape = _shape(getattr(func, "__name__", ""), args)
+            if shape is not None:
+                return args[0] if shape == args[0].shape else args[0].new_empty(shape)
         return func(*args, **(kwargs or {}))
+
+
+def _shape(name: str, args: Any) -> torch.Size | None:
+    """The shape of a result for which torch would first import its compiler; None where it would not."""
+    if name in KEEPING_SHAPE:
+        return args[0].shape
+    if name in COMPARISONS and isinstance(args[1], Tensor):
+        return torch.broadcast_shapes(args[0].shape, args[1].shape)
+    if name == "linear" and args[0].shape[-1] == args[1].shape[1]:
+        return torch.Size([*args[0].shape[:-1], args[1].shape[0]])
+    if name == "conv2d" and len(args) == 7 and all(isinstance(option, tuple) for option in args[3:6]):
+        sizes = zip(args[0].shape[2:], args[1].shape[2:], *args[3:6], strict=True)
+        pixels = [(n + 2 * pad - dilation * (k - 1) - 1) // stride + 1 for n, k, stride, pad, dilation in sizes]
+        return torch.Size([args[0].shape[0], args[1].shape[0], *pixels])
+    return None
 
 
 def require_fit(
@@ -77,7 +90,7 @@ def require_fit(
         if parts and not isinstance(error, TooManyTensorsError):
             # A module of the user's may need numbers; it is judged when it has them.
             return
-        reason = str(error) or f"its {len(state)} tensors are too few for it"
+        reason = first_line(error) or f"its {len(state)} tensors are too few for it"
         raise CheckpointError(f"{path}: not weights of what config.json describes ({reason})") from error
     require_architecture(own, state, path)
 

@@ -1,8 +1,11 @@
 """One container for draws under either generation of ArviZ."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ import xarray as xr
 from ppl_vae.diagnostics import inference_data
 from ppl_vae.diagnostics.inference_data import CLASSIC, TREE
 from ppl_vae.errors import CheckpointError, ModelError
+from ppl_vae.files import SEAL_BYTES
+from tests.damage import damaged_bytes, streams
 
 GENERATIONS = pytest.mark.parametrize("generation", [CLASSIC, TREE], ids=["0.x", "1.x"])
 
@@ -131,3 +136,67 @@ def test_arviz_is_imported_only_when_it_is_needed_and_never_warns(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+@pytest.fixture
+def stored(groups, tmp_path):
+    path = tmp_path / "good.nc"
+    inference_data.write_netcdf(inference_data.build(groups, {"data": "digits"}), path)
+    return path
+
+
+def require_law(path, groups, number, seed):
+    """A damaged file is refused by one error of ours, or holds what was written."""
+    refused = 0
+    for rng in streams(number, seed):
+        bad = path.with_name("bad.nc")
+        bad.write_bytes(damaged_bytes(path.read_bytes(), rng))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                back = inference_data.read_netcdf(bad)
+        except CheckpointError:
+            refused += 1
+            continue
+        found = inference_data.groups_of(back)
+        assert found.keys() == groups.keys()
+        for name, group in groups.items():
+            xr.testing.assert_identical(found[name], group)
+    assert refused > number / 2
+
+
+def test_a_damaged_file_is_refused_or_was_not_damaged(stored, groups):
+    require_law(stored, groups, number=40, seed=0)
+
+
+@pytest.mark.slow
+def test_many_damaged_files_are_refused_or_were_not_damaged(stored, groups):
+    require_law(stored, groups, number=1000, seed=1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_file_without_a_seal_is_read_and_damage_of_it_is_one_error(stored, groups):
+    """As version 0.1.0 and other programs write it; what breaks it is named all the same."""
+    content = stored.read_bytes()[:-SEAL_BYTES]
+    stored.write_bytes(content)
+    xr.testing.assert_identical(
+        inference_data.groups_of(inference_data.read_netcdf(stored))["posterior"], groups["posterior"]
+    )
+    for rng in streams(40, 2):
+        stored.write_bytes(damaged_bytes(content, rng))
+        with warnings.catch_warnings(), contextlib.suppress(CheckpointError):
+            warnings.simplefilter("ignore")
+            inference_data.read_netcdf(stored)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(stored, groups):
+    before = stored.read_bytes()
+
+    def full(data, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    broken = replace(inference_data.installed(), write=full)
+    with pytest.raises(CheckpointError, match=r"good\.nc: could not be written \(No space left on device\)"):
+        inference_data.write_netcdf(inference_data.build(groups, {}), stored, generation=broken)
+    assert [path.read_bytes() for path in stored.parent.iterdir()] == [before]

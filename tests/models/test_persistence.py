@@ -2,8 +2,11 @@
 
 import errno
 import json
+import math
 import os
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -163,3 +166,130 @@ def test_a_full_disk_while_saving_leaves_the_old_model(stored, monkeypatch):
     with pytest.raises(CheckpointError, match=r"weights\.safetensors: could not be written.*No space left"):
         pv.VAE((4,), 2, network=MLP((3,)), seed=9).save(folder)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+# One save, one pair of files -------------------------------------------------------------------------
+
+
+def killed(*_):
+    """What stands for a kill: nothing catches it, and nothing is tidied up."""
+    os._exit(9)
+
+
+def save_and_be_killed(vae, folder, rename):
+    """Save in a process that ends before the rename of that number."""
+    child = os.fork()
+    if child == 0:
+        replace, renamed = Path.replace, []
+
+        def count(self, target):
+            if len(renamed) == rename:
+                killed()
+            renamed.append(target)
+            return replace(self, target)
+
+        Path.replace = count
+        vae.save(folder)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize(("rename", "seed"), [(0, 5), (1, 9)])
+@pytest.mark.parametrize("units", [3, 7])
+def test_a_save_killed_at_a_rename_leaves_one_whole_model(stored, rename, seed, units):
+    """The old one before the first rename and the new one after it, of the same architecture or of another."""
+    _, folder = stored
+    new = pv.VAE((4,), 2, network=MLP((units,), "relu"), seed=9)
+    save_and_be_killed(new, folder, rename)
+    expected = new if seed == 9 else stored[0]
+    loaded = pv.load(folder)
+    assert loaded.config == expected.config
+    assert all(torch.equal(loaded.state_dict()[k], v) for k, v in expected.state_dict().items())
+    # The next save tidies up.
+    stored[0].save(folder)
+    assert {path.name for path in folder.iterdir()} == {"config.json", "weights.safetensors"}
+
+
+def other_weights(folder):
+    pv.VAE((4,), 2, network=MLP((3,)), seed=9).save(folder.parent / "other")
+    shutil.copy(folder.parent / "other" / "weights.safetensors", folder)
+
+
+def changed_payload(change):
+    def damage(folder):
+        path = folder / "weights.safetensors"
+        content = bytearray(path.read_bytes())
+        start = 8 + int.from_bytes(content[:8], "little")
+        content[start:] = change(content[start:])
+        path.write_bytes(content)
+
+    return damage
+
+
+def flipped(bit):
+    return changed_payload(lambda payload: payload[:3] + bytes([payload[3] ^ 1 << bit]) + payload[4:])
+
+
+def edited(folder):
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace("log-variance", "log-scale"))
+
+
+def by_another_program(folder):
+    path = folder / "weights.safetensors"
+    save_file(load_file(path), path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (other_weights, "not the weights that config.json was saved with"),
+        (by_another_program, "not the weights that config.json was saved with"),
+        (edited, "changed after the model was saved: 'posterior' is"),
+        (flipped(6), "its checksum .* is not that of its content"),
+        (flipped(0), "its checksum .* is not that of its content"),
+        (changed_payload(lambda payload: bytes(len(payload))), "its checksum .* is not that of its content"),
+    ],
+)
+def test_files_that_are_not_of_one_save_are_refused(stored, damage, message):
+    damage(stored[1])
+    with pytest.raises(CheckpointError, match=message):
+        pv.load(stored[1])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_that_could_not_be_used_again_is_not_saved(stored, value):
+    vae, folder = stored
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with torch.no_grad():
+        vae.model.decoder[0].bias[1] = value
+    with pytest.raises(ModelError, match=r"not saved: 'model\.decoder\.0\.bias' has 1 of 3 numbers"):
+        vae.save(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+class Masked(torch.nn.Module):
+    """A user's encoder with a mask of infinities, which is no fault."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 3)
+        self.register_buffer("mask", torch.tensor([0.0, -math.inf, 0.0, 0.0]))
+
+    def forward(self, x):
+        return self.layer(x * self.mask.isfinite())
+
+
+def test_an_infinite_buffer_of_the_users_is_no_fault(tmp_path):
+    parts = Masked(), torch.nn.Linear(2, 4)
+    pv.VAE((4,), 2, network=parts).save(tmp_path)
+    loaded = pv.load(tmp_path, network=(Masked(), torch.nn.Linear(2, 4)))
+    assert torch.equal(loaded.guide.encoder.layer.weight, parts[0].layer.weight)
+    assert loaded.guide.encoder.mask[1] == -math.inf
+
+
+def test_saving_twice_gives_the_same_bytes(stored, tmp_path):
+    vae, folder = stored
+    vae.save(tmp_path / "again")
+    for name in ("config.json", "weights.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()

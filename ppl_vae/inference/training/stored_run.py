@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.errors import CheckpointError
+from ppl_vae.errors import CheckpointError, first_line
 from ppl_vae.inference.training.checkpoint import read_checkpoint
 from ppl_vae.inference.training.weights import Weights
 
@@ -97,7 +97,7 @@ def require_state(
         trial = copy.deepcopy(optimizer)
         trial.load_state_dict(copy.deepcopy(tree["optimizer"]))
     except Exception as error:
-        raise CheckpointError(f"the checkpoint's optimiser is another or damaged ({error})") from error
+        raise CheckpointError(f"the checkpoint's optimiser is another or damaged ({first_line(error)})") from error
     if isinstance(optimizer, ELEMENTWISE):
         _require_shapes(trial)
     for own, stored in zip(optimizer.param_groups, trial.param_groups, strict=True):
@@ -131,7 +131,7 @@ def _require_generators(random: Mapping[str, Tensor], device: torch.device) -> N
         if device.type == "cuda" and "cuda" in random:
             torch.Generator(device).set_state(random["cuda"])
     except (KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"the checkpoint's random state is none ({error})") from error
+        raise CheckpointError(f"the checkpoint's random state is none ({first_line(error)})") from error
 
 
 def _require_shapes(optimizer: torch.optim.Optimizer) -> None:
