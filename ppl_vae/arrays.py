@@ -120,7 +120,7 @@ def _is_table(x: Any) -> bool:
 
 
 def _table(x: Any, what: str) -> np.ndarray:
-    kinds = getattr(x, "dtypes", None)
+    kinds: Any = getattr(x, "dtypes", None)
     columns = kinds.items() if hasattr(kinds, "items") else [(getattr(x, "name", None), kinds)]
     for name, dtype in columns:
         if getattr(dtype, "kind", "O") not in _REAL:

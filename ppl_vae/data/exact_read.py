@@ -48,7 +48,7 @@ def check_claim(path: Path, claimed: int, stored: int, max_bytes: int = MAX_BYTE
     if claimed > _SUSPICIOUS_BYTES and claimed > _SUSPICIOUS_RATIO * stored:
         raise DataError(
             f"{path}: expected data, found {stored} bytes that claim to hold {claimed}: a decompression bomb, or "
-            "an array of almost nothing but one value; real data like that are read uncompressed (numpy.savez), and "
+            "an array of almost nothing but one value; real data like that are read uncompressed (numpy.savez), "
             "images with size= or limit="
         )
     if claimed > _MAX_DEFLATE_RATIO * stored:

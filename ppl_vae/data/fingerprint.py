@@ -5,21 +5,29 @@ from __future__ import annotations
 import hashlib
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.arrays import to_tensor
 
-def fingerprint(x: Tensor) -> str:
+
+def fingerprint(x: ArrayLike | Tensor) -> str:
     """SHA-256 over the dtype, the shape and the bytes of a tensor, wherever it lives.
 
     Args:
-        x: any dense tensor.
+        x: any dense tensor, or an array that becomes one.
 
     Returns:
         64 hexadecimal digits.
 
+    Raises:
+        DataError: x is no dense array of numbers.
+
     >>> fingerprint(torch.zeros(2, 3))[:16]
     '0494e76d72c2ef34'
     """
+    if not isinstance(x, Tensor) or x.layout != torch.strided or x.is_meta:
+        x = to_tensor(x)
     digest = hashlib.sha256(f"{x.dtype} {tuple(x.shape)} ".encode())
     flat = x.detach().cpu().contiguous().reshape(-1)
     if flat.numel():

@@ -44,9 +44,7 @@ def hide_labels(data: Dataset | Split, num_labelled: int, seed: int = 0) -> Data
     if isinstance(data, Dataset):
         note = f"{num_labelled} of {len(data.train)} training labels are known, as many of every class, seed {seed}"
         return replace(data, train=hide_labels(data.train, num_labelled, seed), notes=(*data.notes, note))
-    if data.y is None:
-        raise DataError("hide_labels: expected data with labels, found none")
-    return replace(data, y=_hidden(data.y, num_labelled, seed))
+    return replace(data, y=_hidden(_labels_of("hide_labels", data), num_labelled, seed))
 
 
 @overload
@@ -76,14 +74,21 @@ def repeat_labelled(data: Dataset | Split, times: int) -> Dataset | Split:
     if isinstance(data, Dataset):
         note = f"every labelled training datum stands {times} times in the data"
         return replace(data, train=repeat_labelled(data.train, times), notes=(*data.notes, note))
-    if data.y is None:
-        raise DataError("repeat_labelled: expected data with labels, found none")
+    y = _labels_of("repeat_labelled", data)
     if not isinstance(times, int) or isinstance(times, bool) or times < 1:
         raise DataError(f"times: expected a whole number above 0, found {times!r}")
-    again = (data.y != MISSING).nonzero().squeeze(1).repeat(times - 1)
+    again = (y != MISSING).nonzero().squeeze(1).repeat(times - 1)
     index = torch.cat([torch.arange(len(data)), again])
     origin = index if data.copy_of is None else data.copy_of[index]
-    return Split(data.x[index], data.y[index], None if data.factors is None else data.factors[index], origin)
+    return Split(data.x[index], y[index], None if data.factors is None else data.factors[index], origin)
+
+
+def _labels_of(name: str, data: Split) -> Tensor:
+    if not isinstance(data, Split):
+        raise DataError(f"{name}: expected a Dataset or a Split, found {type(data).__name__}; give Split(x, y)")
+    if data.y is None:
+        raise DataError(f"{name}: expected data with labels, found none")
+    return data.y
 
 
 def _hidden(y: Tensor, num_labelled: int, seed: int) -> Tensor:

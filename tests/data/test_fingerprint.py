@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ppl_vae.data import fingerprint
+from ppl_vae.errors import DataError
 
 X = torch.arange(12, dtype=torch.float32).reshape(3, 4)
 
@@ -35,3 +36,9 @@ def test_scalars_empty_tensors_and_other_dtypes(x: torch.Tensor) -> None:
 
 def test_bools_too() -> None:
     assert fingerprint(torch.tensor([True, False])) != fingerprint(torch.tensor([True, True]))
+
+
+def test_arrays_have_the_sum_of_their_tensor_and_the_rest_is_refused() -> None:
+    assert fingerprint(X.numpy()[::-1].copy()[::-1]) == fingerprint(X)
+    with pytest.raises(DataError, match="to_dense"):
+        fingerprint(X.to_sparse())

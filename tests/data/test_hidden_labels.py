@@ -1,5 +1,6 @@
 """Labels taken away: how many stay, which, and that the rest of the data are as they were."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -66,3 +67,9 @@ def test_other_data_are_refused(digits):
             change(Split(torch.zeros(3, 2)), 2)
     with pytest.raises(DataError, match="times: expected a whole number above 0, found 0"):
         repeat_labelled(digits, 0)
+
+
+def test_arrays_in_the_place_of_a_split_are_told_the_way():
+    for call in (lambda x: hide_labels(x, 2), lambda x: repeat_labelled(x, 2)):
+        with pytest.raises(DataError, match=r"found ndarray; give Split\(x, y\)"):
+            call(np.zeros((4, 2)))
