@@ -44,7 +44,7 @@ DESCRIPTIONS = {
     "ess": "effective sample size (sum w)^2 / sum w^2 of the raw weights",
     "max_weight_share": "the largest weight over the sum of all",
     "log_evidence": "importance bound on log p(x), nats",
-    "log_evidence_stderr": "its Monte-Carlo error by the delta method, nats",
+    "log_evidence_stderr": "its error by the delta method, nats; too small where few draws have the weight",
     "elbo": "mean of log w, nats",
     "elbo_stderr": "its Monte-Carlo error, nats",
     "log_weight": "log p(x, z) - log q(z|x), nats",

@@ -1,7 +1,9 @@
 """Ranks are uniform for the exact posterior; every planted fault is named, and no other."""
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import xarray as xr
@@ -49,6 +51,37 @@ def test_a_planted_fault_is_named_and_no_other(fault):
     assert all(words in verdict.words for words in FOUND[fault])
     named = [sign for sign in SIGNS if sign in verdict.words]
     assert named == [sign for sign in SIGNS if any(sign in words for words in FOUND[fault])]
+
+
+# Of ranks in ten bins and of the ECDF's difference from uniform, in either half: the pictures that a fault makes.
+PICTURES = {
+    "wide": ("ranks with a hump in the middle; an ECDF difference below 0 first, then above", "q too wide"),
+    "narrow": ("ranks piled up at both ends; an ECDF difference above 0 first, then below", "q too narrow"),
+    "shifted": ("ranks that rise or fall from end to end; an ECDF difference that is one arch", "a biased q"),
+}
+
+
+def picture(table):
+    """What the ranks and the ECDF difference of the first latent dimension look like, in the guide's words."""
+    bins = np.histogram(table["pit"].to_numpy()[:, 0], 10, (0, 1))[0]
+    ends, middle = bins[[0, 9]], bins[4:6].mean()
+    curve = table["ecdf_difference"].to_numpy()[0]
+    first, second = curve[: len(curve) // 2].mean(), curve[len(curve) // 2 :].mean()
+    if min(ends) > 1.3 * middle and first > 0 > second:
+        return PICTURES["narrow"][0]
+    if max(ends) < 0.7 * middle and first < 0 < second:
+        return PICTURES["wide"][0]
+    if max(ends) > 1.5 * middle > 2 * min(ends) and first * second > 0:
+        return PICTURES["shifted"][0]
+    return "none of them"
+
+
+@pytest.mark.parametrize("fault", PICTURES)
+def test_pictures_of_ranks_mean_what_the_guide_to_diagnostics_says(fault):
+    seen, meaning = PICTURES[fault]
+    assert picture(run_calibration(simulated(fault))) == seen
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "diagnostics.md").read_text()
+    assert f"| {seen} | {meaning} |" in guide
 
 
 def test_the_exact_posterior_is_good():

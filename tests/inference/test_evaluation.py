@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import ppl_vae as pv
-from ppl_vae.errors import DataError, ModelError
+from ppl_vae.errors import ConvergenceError, DataError, ModelError
 from ppl_vae.inference import evaluation
+from ppl_vae.inference.evaluation import Evaluation
 from tests.inference.small_runs import D, N, small_data, small_vae, weight_bytes
 from tests.scenarios import draw_data, linear_gaussian
 
@@ -222,3 +223,22 @@ def test_bad_input_is_described(x, options, error, message):
 def test_grey_data_under_a_bernoulli_are_refused():
     with pytest.raises(DataError, match="binarize="):
         pv.evaluate(small_vae(likelihood="bernoulli"), torch.full((N, D), 0.5))
+
+
+def test_a_model_that_is_no_number_is_not_evaluated():
+    lg = pv.LinearGaussianVAE(torch.full((3, 1), torch.nan), torch.zeros(3), 1.0)
+    with pytest.raises(ConvergenceError, match=r"datum 0: log p\(x\|z\) is NaN or infinite, as on 2 of 2 data"):
+        pv.evaluate(lg, torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mean", "cover"), [("exponential", 1.0, 0.91), ("lognormal", math.exp(0.5), 0.86)]
+)
+def test_the_stated_error_is_of_other_data_and_covers_as_it_says(kind, mean, cover):
+    """Of 20 skewed data, two errors on either side: the figures of the docstring, to four standard errors."""
+    rng, trials = np.random.default_rng(0), 4000
+    hit = 0
+    for draws in torch.from_numpy(getattr(rng, kind)(size=(trials, 20))):
+        found = Evaluation(draws, draws, draws, True, 1).summary()
+        hit += abs(found["elbo"] - mean) < 2 * found["elbo_stderr"]
+    assert hit / trials == pytest.approx(cover, abs=4 * math.sqrt(cover * (1 - cover) / trials) + 0.005)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -161,10 +160,11 @@ def _evaluations(run: Run, epoch: int) -> dict[str, float]:
         held_out = getattr(run.data, split)
         if held_out is not None:
             x, *labels = held_out
-            summary = evaluate(run.pair, x, seed=run.seed, y=labels[0] if labels else None).summary()
+            try:
+                summary = evaluate(run.pair, x, seed=run.seed, y=labels[0] if labels else None).summary()
+            except ConvergenceError as error:
+                raise ConvergenceError(f"the {split} ELBO is not finite after epoch {epoch}: {error}") from None
             row |= {f"{split}_{term}": summary[term] for term in ("elbo", "log_likelihood", "kl")}
-            if not math.isfinite(summary["elbo"]):
-                raise ConvergenceError(f"the {split} ELBO is not finite after epoch {epoch}: {summary['elbo']:g}")
     return row
 
 
