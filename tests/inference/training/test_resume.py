@@ -43,7 +43,7 @@ def with_dropout(share):
 
 BATCHES = list(small_data().split(16))
 CHANGES = {
-    "schedule": ({"schedule": lambda s: 0.9**s}, {"schedule": lambda s: 0.8**s}, "the code of schedule was changed"),
+    "schedule": ({"schedule": lambda s: 0.9**s}, {"schedule": lambda s: 0.8**s}, "code of schedule was changed"),
     "objective": (
         {"elbo": inf.Annealed("analytic-kl", lambda s: s * 0 + 1.0)},
         {"elbo": inf.Annealed("analytic-kl", lambda s: s * 0 + 0.5)},
@@ -54,10 +54,10 @@ CHANGES = {
         {"optimizer": lambda p: torch.optim.SGD(p, lr=1e-6)},
         "the code of optimizer was changed",
     ),
-    "prior": ({"pair": lambda: pair(1.0)}, {"pair": lambda: pair(5.0)}, r"model.scale was 1\.0, is now 5\.0"),
-    "closure": ({"pair": lambda: pair(1.0)}, {"pair": lambda: pair(1.0, 2.0)}, r"model.offset was 0\.0, is now 2\.0"),
+    "prior": ({"pair": lambda: pair(1.0)}, {"pair": lambda: pair(5.0)}, r"scale was 1\.0, is now 5\.0"),
+    "closure": ({"pair": lambda: pair(1.0)}, {"pair": lambda: pair(1.0, 2.0)}, r"offset was 0\.0, is now 2\.0"),
     "dropout": (
-        {"pair": lambda: with_dropout(0.1)}, {"pair": lambda: with_dropout(0.9)}, "layers of guide have other options",
+        {"pair": lambda: with_dropout(0.1)}, {"pair": lambda: with_dropout(0.9)}, "layers of .* have other options",
     ),
     "batches": ({"data": BATCHES}, {"data": [1 - x for x in BATCHES]}, "data was {'first_batch_sha256'"),
 }  # fmt: skip
