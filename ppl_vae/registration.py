@@ -117,7 +117,7 @@ def _say_strangers(names: Iterable[str]) -> None:
     if strangers:
         _known.update(strangers)
         warnings.warn(
-            f"the parameter store holds {strangers[0]!r}, of a model of another process: its values reach no "
-            "network made here so far. Make the models in the same order as there, or keep them by vae.save and pv.load",
+            f"the parameter store holds {strangers[0]!r}, of another process: its values reach no "
+            "network made so far. Make models in the same order as there, or keep them by vae.save and pv.load",
             stacklevel=5,
         )

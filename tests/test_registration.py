@@ -9,6 +9,7 @@ import torch
 from pyro import poutine
 
 import ppl_vae as pv
+from ppl_vae.errors import ModelError
 from ppl_vae.registration import InstanceName, unregistered
 
 
@@ -132,3 +133,65 @@ def test_a_fit_leaves_the_store_as_it_was_found(x):
     pyro.param("mine", torch.ones(2))
     pv.fit(pv.VAE((4,), 2), x, epochs=1, batch_size=5, device="cpu", progress=False)
     assert list(pyro.get_param_store().keys()) == ["mine"]
+
+
+def loaded_elsewhere(names, values):
+    """The store as ``load`` leaves it: other tensors under the names of an earlier process."""
+    store = pyro.get_param_store()
+    params = {name: value.detach().clone().requires_grad_() for name, value in zip(names, values, strict=True)}
+    store.clear()
+    store.set_state({"params": params, "constraints": dict.fromkeys(params, torch.distributions.constraints.real)})
+
+
+def stored_names(vae):
+    traces = [poutine.trace(half).get_trace(torch.zeros(1, 4)) for half in (vae.model, vae.guide)]
+    return [name for trace in traces for name, node in trace.nodes.items() if node["type"] == "param"]
+
+
+@pytest.mark.parametrize("first", ["evaluate", "svi", "fit"])
+def test_a_loaded_store_reaches_the_networks_and_trains_on(x, first, tmp_path):
+    trained, fresh = pv.VAE((4,), 2, seed=1), pv.VAE((4,), 2, seed=2)
+    train(trained, x, steps=5)
+    expected = pv.evaluate(trained, x).summary()["elbo"]
+    loaded_elsewhere(stored_names(fresh), [p for half in (trained.model, trained.guide) for p in half.parameters()])
+    leaves = list(fresh.parameters())
+    if first == "svi":
+        pyro.infer.SVI(
+            fresh.model, fresh.guide, pyro.optim.Adam({"lr": 0.01}), pyro.infer.Trace_ELBO()
+        ).evaluate_loss(x)
+    elif first == "fit":
+        still = pv.fit(fresh, x, epochs=1, schedule=lambda step: 0.0, device="cpu", progress=False)
+        assert still.epochs_run == 1
+    assert pv.evaluate(fresh, x).summary()["elbo"] == expected
+    assert all(a is b for a, b in zip(leaves, fresh.parameters(), strict=True))
+    before = state(fresh)
+    train(fresh, x)
+    assert moved(fresh, before) == {name for name, _ in fresh.named_parameters()}
+
+
+def test_a_loaded_store_of_another_shape_is_refused(x):
+    small, large = pv.VAE((4,), 1), pv.VAE((4,), 2)
+    train(small, x, steps=1)
+    loaded_elsewhere(stored_names(large), [p for half in (small.model, small.guide) for p in half.parameters()])
+    with pytest.raises(ModelError, match=r"the parameter store holds .* under this name, the network has"):
+        pv.evaluate(large, x)
+
+
+def test_a_loaded_store_that_no_model_reads_is_told(x):
+    loaded_elsewhere(["ppl_vae.model.999999$$$decoder.weight"], [torch.zeros(2)])
+    vae = pv.VAE((4,), 2)
+    with pytest.warns(UserWarning, match=r"holds 'ppl_vae.model.999999', of another process"):
+        train(vae, x, steps=1)
+    train(vae, x, steps=1)
+
+
+def test_parameters_that_were_replaced_are_not_overwritten_by_old_ones(x):
+    vae = pv.VAE((4,), 2)
+    train(vae, x, steps=1)
+    new = {name: torch.zeros_like(value) for name, value in vae.state_dict().items()}
+    vae.load_state_dict(new, assign=True)
+    pv.evaluate(vae, x)
+    assert not any(value.any() for value in vae.state_dict().values())
+    before = state(vae)
+    train(vae, x)
+    assert moved(vae, before) != set()

@@ -496,3 +496,10 @@ def test_a_last_batch_that_is_too_small_is_told_before_training(objective):
     with pytest.raises(ModelError, match="needs batches of at least 2 data, but with batch_size 7 one batch has 1"):
         train(vae, small_data(), elbo=objective, batch_size=7)
     assert weight_bytes(vae) == before
+
+
+def test_a_loss_that_is_not_finite_names_the_scale_of_counts():
+    counts = torch.randint(0, 3, (N, D)).float()
+    counts[0, 0] = 28_000.0
+    with pytest.raises(ConvergenceError, match=r"log_likelihood = .*the data are counts to 28,000 .*log\(1 \+ x\)"):
+        train(small_vae(likelihood="poisson"), counts, elbo=BreaksAt(1))

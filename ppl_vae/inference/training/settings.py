@@ -98,8 +98,9 @@ def resolve(recipe: Any, given: Mapping[str, Any]) -> Settings:
     if settings.schedule is not None:
         require_factor("schedule", settings.schedule)
     if "lr" in given and not takes_rate(settings.optimizer):
+        name = describe_optimizer(settings.optimizer)
         raise ModelError(
-            f"lr={settings.lr:g} would be ignored: optimizer {describe_optimizer(settings.optimizer)} sets its own; "
+            f"lr={settings.lr:g} would be ignored: optimizer {name} has its own; "
             "leave lr out, or give the optimizer as a class, or a partial of one without lr"
         )
     return settings

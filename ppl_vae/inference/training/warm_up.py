@@ -50,7 +50,7 @@ class Ending:
         takes = f"takes {'' if self.exact else 'about '}{self.step:,} steps"
         return (
             f"{self.of} = {self.description} {takes}, but the run has {steps:,}: it ends at "
-            f"{last:.3g} of {end:.3g}. Give it at most {steps:,} steps (a recipe's steps=), or train for more epochs"
+            f"{last:.3g} of {end:.3g}. Give it at most {steps:,} steps (a recipe's steps=), or more epochs"
         )
 
 

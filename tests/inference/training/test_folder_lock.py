@@ -1,0 +1,105 @@
+"""Two processes never train into one folder, and a lock ends with its process."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from ppl_vae.errors import CheckpointError
+from ppl_vae.inference.training.folder_lock import LOCK, locked
+from ppl_vae.inference.training.run_folder import as_folder
+from tests.inference.small_runs import files, small_data, small_vae, train
+
+HOLDER = """
+    import sys, time
+    from pathlib import Path
+    from ppl_vae.inference.training.folder_lock import locked
+    with locked(Path(sys.argv[1])):
+        print("held", flush=True)
+        time.sleep(300)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds tmp_path/run."""
+    program = [sys.executable, "-c", textwrap.dedent(HOLDER), str(tmp_path / "run")]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_in_use_is_refused_with_its_holder(holder, tmp_path, resume):
+    before = files(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=rf"process {holder.pid} on \S+ \(since 2\S+\) trains into this"
+    ) as caught:
+        train(small_vae(), small_data(), out_dir=tmp_path / "run", resume=resume)
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path) == before
+
+
+def test_a_killed_process_leaves_no_lock_behind(holder, tmp_path):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "run" / LOCK).exists()
+    train(small_vae(), small_data(), out_dir=tmp_path / "run", epochs=1)
+    assert not (tmp_path / "run" / LOCK).exists()
+
+
+def test_one_process_does_not_enter_twice(tmp_path):
+    with (
+        locked(tmp_path),
+        pytest.raises(CheckpointError, match=f"process {os.getpid()} on .* trains into this folder"),
+        locked(tmp_path),
+    ):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_a_folder_that_nothing_was_written_into_goes_away(tmp_path):
+    with locked(tmp_path / "new"):
+        assert (tmp_path / "new").is_dir()
+    assert not (tmp_path / "new").exists()
+    with locked(tmp_path / "new"):
+        (tmp_path / "new" / "mine").write_text("")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mine"]
+
+
+def test_an_unwritable_folder_is_found_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    steps = []
+
+    def schedule(step):
+        steps.append(step)
+        return 1.0
+
+    with pytest.raises(CheckpointError, match=r"file/run: could not be written \(.*\); nothing was trained"):
+        train(small_vae(), small_data(), out_dir=tmp_path / "file" / "run", schedule=schedule)
+    assert len(steps) == 1, "the one look at the schedule's first value"
+
+
+def test_half_written_files_of_killed_processes_are_swept(tmp_path):
+    train(small_vae(), small_data(), out_dir=tmp_path, epochs=1)
+    for name in (".checkpoint.safetensors.partial", ".config.json.123.partial"):
+        (tmp_path / name).write_text("half")
+    train(small_vae(), small_data(), out_dir=tmp_path, epochs=2, resume=True)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_home_is_expanded_and_no_name_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = train(small_vae(), small_data(), out_dir="~/run", epochs=1)
+    assert result.out_dir == tmp_path / "run"
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+    assert as_folder(None) is None
+    for name in ("", "  "):
+        with pytest.raises(CheckpointError, match="out_dir is empty; name a folder"):
+            train(small_vae(), small_data(), out_dir=name)
