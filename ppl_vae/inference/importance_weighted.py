@@ -19,7 +19,6 @@ from ppl_vae.inference.gradients import scale_at_draws, split_surrogate
 from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.terms import Gradient, Terms
 
-
 # Renyi bounds whose alpha is this close to 1 are computed as corrections of the ELBO.
 NEAR_ELBO = 0.1
 

@@ -164,7 +164,9 @@ class JointVAE(ProgramPair):
 
     def categories(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """q(y|x) for data [N, *event_shape]: batch shape [N], event shape [C]."""
-        return dist.OneHotCategorical(logits=widened(self.guide.category_head(self.guide.features(self.own_data(x)))))
+        return dist.OneHotCategorical(
+            logits=widened(self.guide.category_head(self.guide.features(self.own_data(x))))
+        )
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """p(x|y, z) for codes [*batch, L] and categories, integers [*batch] or one-hot [*batch, C]."""

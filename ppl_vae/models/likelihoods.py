@@ -143,7 +143,11 @@ def stored(spec: Any) -> Any:
     """A likelihood's configuration as a model on disk has it: an old one's encoder sees counts as they are."""
     if not isinstance(spec, Mapping):
         return spec
-    old = {"encoder_sees": "x"} if spec.get("name") in (PoissonLikelihood.name, NegativeBinomialLikelihood.name) else {}
+    old = (
+        {"encoder_sees": "x"}
+        if spec.get("name") in (PoissonLikelihood.name, NegativeBinomialLikelihood.name)
+        else {}
+    )
     return {**old, **spec, **({"of": stored(spec["of"])} if "of" in spec else {})}
 
 

@@ -86,14 +86,16 @@ class GaussianLikelihood(Likelihood):
     @torch.no_grad()
     def _remember(self, variance: Tensor) -> None:
         self.num_batches.add_(1)
-        self.variance.lerp_(variance, self.num_batches.reciprocal().clamp(min=RUNNING_WEIGHT))
+        self.variance.lerp_(variance.to(self.variance), self.num_batches.reciprocal().clamp(min=RUNNING_WEIGHT))
 
     def _scale(self, features: Tensor, event_dim: int) -> Tensor:
         if self.sigma == "per-pixel":
             return MIN_PIXEL_SCALE + softplus(features.select(-1 - event_dim, 1))
         if self.sigma == "learned":
             return scale(widened(self.log_sigma))
-        return widened(self.variance).sqrt() if self.sigma == "optimal" else features.new_full((), float(self.sigma))
+        return (
+            widened(self.variance).sqrt() if self.sigma == "optimal" else features.new_full((), float(self.sigma))
+        )
 
     def check(self, x: Tensor) -> None:
         """Any finite values."""
