@@ -25,14 +25,14 @@ def table_of_counts(rows, columns):
 
 @pytest.mark.parametrize("likelihood", COUNTS)
 def test_counts_of_genes_train(likelihood):
-    x = table_of_counts(600, 200)
+    x = table_of_counts(400, 100)
     assert x.max() == 28_000
-    vae = pv.VAE((200,), 5, likelihood=likelihood)
+    vae = pv.VAE((100,), 5, likelihood=likelihood)
     vae.initialise(x)
     before = pv.evaluate(vae, x).elbo.mean()
-    history = pv.fit(vae, x, epochs=4, batch_size=64, progress=False, compile=False).history
-    # Half a nat a gene is what the causes explain at the least.
-    assert history.train_elbo.iloc[-1] > before + 0.5 * 200
+    history = pv.fit(vae, x, epochs=5, batch_size=50, progress=False, compile=False).history
+    # A quarter of a nat a gene is the least that the causes explain.
+    assert history.train_elbo.iloc[-1] > before + 0.25 * 100
 
 
 @pytest.mark.parametrize("likelihood", COUNTS)

@@ -1,7 +1,7 @@
 """Every part over the whole range that parameters and data take, in both precisions, against mpmath.
 
-Values agree within 1e-5 relative or 1e-4 nats in float32 and 1e-9 in float64, gradients within 1e-3 and 1e-6. What the
-precision cannot hold is infinite, never NaN. A part without a row fails.
+Values agree within 1e-5 relative or 1e-4 nats in float32 and 1e-9 in float64, gradients within 1e-3 and 1e-6.
+What the precision cannot hold is infinite, never NaN. A part without a row fails.
 """
 
 import copy
