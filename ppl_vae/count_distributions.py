@@ -5,18 +5,19 @@ precision keeps 1 nat, and torch's negative binomial takes the difference of log
 which it loses .08 nats a count at r = 1e5 and 41 at 1e8. So the masses are computed in double precision, where data
 and parameters of single precision are exact, and rounded at the end.
 
-With S(n) what Stirling's formula leaves of log Gamma(n) (Loader 2000, "Fast and accurate computation of binomial
-probabilities"), a dispersion r and a mean m,
+For the negative binomial with mean m and dispersion r,
 
-    log NB(x) = x log m - log x! - x + (r + x - 1/2) log(1 + x / r) - (r + x) log(1 + m / r) + S(r + x) - S(r)
+    log NB(x) = x log m - log x! - (r + x) log(1 + m / r) + D,    D = log Gamma(r + x) - log Gamma(r) - x log r,
 
-in which no Gamma function of r is left to cancel, nor a digamma function in the gradient: as r grows it turns into
-the Poisson's x log m - m - log x!.
+and with R = r + 6, S(n) what Stirling's formula leaves of log Gamma(n), and P(n) = n (n + 1) ... (n + 5),
+
+    D = x log(1 + 6 / r) + (R + x - 1/2) log(1 + x / R) - x + S(R + x) - S(R) - log(P(r + x) / P(r))
+
+in which nothing large is left to cancel, nor in its gradient: as r grows the mass turns into the Poisson's.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -25,9 +26,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn.functional import softplus
 
-HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-# From here on the series of S has double precision.
-SERIES_FROM = 10.0
+# From the shift on, these terms of S have twelve digits.
+SHIFT = 6.0
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 
 
@@ -98,10 +98,9 @@ class NegativeBinomialCounts(dist.TorchDistribution):
             self._validate_sample(value)
         # log r keeps its shape: what depends on it alone is computed once, not for every datum.
         log_mean, log_r, x = self.log_mean.double(), self.log_dispersion.double(), value.double()
-        r = log_r.exp()
-        gamma = (r + x - 0.5) * torch.log1p(x / r) + stirling_rest(r + x) - stirling_rest(r)
-        mean = x * log_mean - (r + x) * softplus(log_mean - log_r, threshold=40.0)
-        return (mean + gamma - x - torch.lgamma(x + 1)).to(torch.promote_types(self.log_mean.dtype, value.dtype))
+        spread = (log_r.exp() + x) * softplus(log_mean - log_r, threshold=40.0)
+        mass = x * log_mean - spread + rising_factorial(log_r, x) - torch.lgamma(x + 1)
+        return mass.to(torch.promote_types(self.log_mean.dtype, value.dtype))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Counts."""
@@ -126,12 +125,24 @@ class NegativeBinomialCounts(dist.TorchDistribution):
         return NegativeBinomialCounts(self.log_mean.expand(batch_shape), self.log_dispersion, self._validate_args)
 
 
-def stirling_rest(n: Tensor) -> Tensor:
-    """S(n) = log Gamma(n) - (n - 1/2) log n + n - 1/2 log 2 pi for n > 0, in double precision."""
-    large, small = n.clamp(min=SERIES_FROM), n.clamp(max=SERIES_FROM)
-    inverse = large.reciprocal()
+def rising_factorial(log_r: Tensor, x: Tensor) -> Tensor:
+    """D, log Gamma(r + x) - log Gamma(r) - x log r for x >= 0, in double precision."""
+    r = log_r.exp()
+    shifted = r + SHIFT
+    first = x * torch.log1p(SHIFT / r) - (_product(r + x) / _product(r)).log()
+    return first + (shifted + x - 0.5) * torch.log1p(x / shifted) - x + _rest(shifted + x) - _rest(shifted)
+
+
+def _product(n: Tensor) -> Tensor:
+    """P(n), in pairs: n (n + 5), (n + 1)(n + 4) and (n + 2)(n + 3)."""
+    pair = n * (n + 5)
+    return pair * (pair + 4) * (pair + 6)
+
+
+def _rest(n: Tensor) -> Tensor:
+    """S(n) = log Gamma(n) - (n - 1/2) log n + n - 1/2 log 2 pi for n from 6 on."""
+    inverse = n.reciprocal()
     square, series = inverse.square(), torch.full_like(n, STIRLING[-1])
     for coefficient in STIRLING[-2::-1]:
         series = series * square + coefficient
-    direct = torch.lgamma(small) - (small - 0.5) * small.log() + small - HALF_LOG_2PI
-    return torch.where(n < SERIES_FROM, direct, series * inverse)
+    return series * inverse

@@ -144,7 +144,7 @@ class DiscretisedLogistic(dist.TorchDistribution):
         return torch.where(value < h, below, torch.where(value > 1 - h, above, inside))
 
     def _log_width(self, per_scale: Tensor) -> Tensor:
-        """log(1 - exp(-w)) of w = 2 h / s, by its series where w is small: for s without bound w is rounded to 0."""
+        """log(1 - exp(-w)) of w = 2 h / s, by its series where w is small, as for large s."""
         width = 2 * self.half_width * per_scale
         large, small = width.clamp(min=0.01), width.clamp(max=0.01)
         series = math.log(2 * self.half_width) - self.log_scale - 0.5 * small + small.square() / 24

@@ -28,7 +28,7 @@ def largest_whole(dtype: torch.dtype) -> int:
 
 
 def fed(network: nn.Module, z: Tensor) -> Tensor:
-    """What a network in half precision takes in the place of a draw of single precision; others take it as it is."""
+    """What a network in half precision takes in place of a draw of single precision; others take z as it is."""
     like = next(network.parameters(), None)
     return z if like is None or like.dtype not in HALF else z.to(like.dtype)
 

@@ -33,7 +33,6 @@ from ppl_vae.inference.objective import Estimator
 from ppl_vae.inference.pair import Program, split_pair
 from ppl_vae.inference.placement import beside
 from ppl_vae.inference.scales import require_unscaled
-from ppl_vae.inference.score_function import RLOO, ScoreFunction
 from ppl_vae.inference.terms import check_data
 from ppl_vae.inference.training.weights import Weights, collect_weights
 from ppl_vae.randomness import seeded

@@ -18,8 +18,8 @@ from ppl_vae.inference.objective import Objective
 from ppl_vae.inference.schedules import Schedule
 from ppl_vae.inference.training import compute
 from ppl_vae.inference.training.facts import fit_facts
-from ppl_vae.inference.training.loader_state import loader_generators
 from ppl_vae.inference.training.late_parameters import LateParameters
+from ppl_vae.inference.training.loader_state import loader_generators
 from ppl_vae.inference.training.loop import captured_steps, rest, train
 from ppl_vae.inference.training.optimizer import Optimizer
 from ppl_vae.inference.training.preparation import Run, isolated, prepare, require_used

@@ -156,7 +156,7 @@ class CategoricalVAE(ProgramPair):
         """p(x|y) for one-hot codes [*batch, M, C]: batch shape [*batch], event_shape as the data's.
 
         Raises:
-            ModelError: another shape, or codes that are not one-hot, as the probabilities in ``encode(x).mean`` are.
+            ModelError: another shape, or codes that are not one-hot, such as the probabilities ``encode(x).mean``.
         """
         codes, sizes = self.to_own(y), (self.num_variables, self.num_categories)
         if codes.dim() < 3 or tuple(codes.shape[-2:]) != sizes:

@@ -24,7 +24,7 @@ class PoissonLikelihood(Likelihood):
     """P(x|z) = exp(-rate) rate^x / x!, the features are log rates: expected counts.
 
     Args:
-        encoder_sees: "log1p", log(1 + x), or "x", the counts as they are; an encoder of the user's own always sees x.
+        encoder_sees: "log1p", log(1 + x), or "x", the counts; an encoder of the user's own always sees x.
     """
 
     name = "poisson"
@@ -63,7 +63,7 @@ class NegativeBinomialLikelihood(Likelihood):
         dispersion_shape: of the learned log r, which broadcasts to the event shape: () is one r for all
             coordinates, the event shape one r for each.
         initial_dispersion: where r starts, from 1e-12 to 1e12.
-        encoder_sees: "log1p", log(1 + x), or "x", the counts as they are; an encoder of the user's own always sees x.
+        encoder_sees: "log1p", log(1 + x), or "x", the counts; an encoder of the user's own always sees x.
     """
 
     name = "negative-binomial"

@@ -7,6 +7,8 @@ the hundreds at its first step, and the exponential of what a decoder makes of t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -28,15 +30,20 @@ def seen_by(likelihood: Likelihood, encoder: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def start_at(decoder: nn.Module, start: Tensor) -> None:
-    """Let a decoder's last bias give features [P, *event_shape], by channel where it is a convolution's.
+def start_from(x: Tensor, decoder: nn.Module, likelihood: Likelihood) -> None:
+    """Let a decoder's last bias give what a constant decoder of x [N, *event_shape] would: the rates of counts.
 
-    A decoder whose last layer is another is left as it is.
+    A convolution's bias is one for a channel. A likelihood that has no ``start``, and a decoder whose last layer is
+    another, are left as they are.
     """
+    begin: Callable[[Tensor], Tensor] | None = getattr(getattr(likelihood, "likelihood", likelihood), "start", None)
+    if begin is None:
+        return
+    start = begin(x)
     biased = [layer for layer in decoder.modules() if getattr(layer, "bias", None) is not None]
     if not biased:
         return
-    bias = biased[-1].bias
+    bias = cast(Tensor, biased[-1].bias)
     if bias.numel() == start.numel():
         bias.copy_(start.reshape(bias.shape))
     elif start.dim() == 4 and bias.numel() == math.prod(start.shape[:2]):

@@ -5,8 +5,8 @@ likelihood needs for each coordinate of x; the distribution has that batch shape
 likelihood also knows which data have a density under it (``check``): grey-scale pixels under a Bernoulli do
 not, and are refused unless the relaxed one is asked for by name.
 
-A likelihood may have two more methods. ``adapt(features, x, event_dim)`` is the distribution where it is conditioned
-on x, for a parameter whose best value given x is known in closed form. ``start(x)`` are the features
+A likelihood may have two more methods. ``adapt(features, x, event_dim)`` is the distribution where it is
+conditioned on x, for a parameter whose best value given x is known in closed form. ``start(x)`` are the features
 [P, *event_shape] of a constant decoder of data x [N, *event_shape], from which a decoder of ours can start.
 """
 

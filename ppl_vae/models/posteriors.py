@@ -67,6 +67,8 @@ class FullCovariancePosterior(nn.Module):
     """q(z|x) = N(mu(x), L(x) L(x)'), L lower triangular, its diagonal a softplus (Kingma & Welling 2014)."""
 
     name = "full-covariance"
+    _rows: Tensor
+    _columns: Tensor
 
     def build(self, num_features: int, latent_dim: int) -> None:
         """Make the heads: d for the mean, d(d+1)/2 for the triangle."""

@@ -86,7 +86,7 @@ class GaussianLikelihood(Likelihood):
     @torch.no_grad()
     def _remember(self, variance: Tensor) -> None:
         self.num_batches.add_(1)
-        self.variance.lerp_(variance, self.num_batches.reciprocal().clamp(min=RUNNING_WEIGHT))
+        self.variance.lerp_(variance.to(self.variance), self.num_batches.reciprocal().clamp(min=RUNNING_WEIGHT))
 
     def _scale(self, features: Tensor, event_dim: int) -> Tensor:
         if self.sigma == "per-pixel":

@@ -11,7 +11,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
-from ppl_vae.models.count_networks import start_at
+from ppl_vae.models.count_networks import start_from
 from ppl_vae.models.likelihoods import LIKELIHOODS, Likelihood
 from ppl_vae.models.likelihoods import likelihood as make_likelihood
 from ppl_vae.models.missingness import filled
@@ -99,9 +99,8 @@ class VAE(ProgramPair):
         The pseudo-inputs of a VampPrior become data, and a decoder of ours starts at the rates of counts.
         """
         data = self.own_data(x)
-        rates: Callable[[Tensor], Tensor] | None = getattr(self.model.likelihood, "start", None)
-        if rates is not None and self.config["network"] is not None:
-            start_at(self.model.decoder, rates(data))
+        if self.config["network"] is not None:
+            start_from(data, self.model.decoder, self.model.likelihood)
         start: Callable[[Tensor], None] | None = getattr(self.model.prior, "initialise", None)
         if start is not None:
             with seeded(seed, data.device):

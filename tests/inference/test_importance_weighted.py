@@ -1,7 +1,9 @@
 """Bounds of several draws, against Gauss-Hermite sums over the noise of all draws, and by their reductions."""
 
 import math
+from types import SimpleNamespace
 
+import mpmath
 import pytest
 import torch
 
@@ -212,3 +214,22 @@ def test_settings_that_mean_nothing_are_refused():
         inf.CIWAE(2, mix=1.5)
     with pytest.raises(ModelError, match="use MonteCarloKL"):
         inf.Renyi(2, alpha=1)
+
+
+@pytest.mark.parametrize("spread", [0.01, 2.0, 300.0])
+@pytest.mark.parametrize(
+    "alpha", [-1.0, 0.9, 0.99, 0.999, 0.9999, 1 - 1e-6, 1 - 1e-9, 1 + 1e-9, 1 + 1e-5, 1.001, 1.2]
+)
+def test_renyi_next_to_the_elbo_keeps_its_digits_in_float32(alpha, spread):
+    """Against mpmath: the value to 1e-6 of the weights, the gradient to a thousandth of the largest."""
+    log_weight = (spread * torch.randn(10, 4, generator=torch.Generator().manual_seed(1)) - 500).requires_grad_()
+    bound = inf.Renyi(10, alpha).bound(SimpleNamespace(log_weight=log_weight))
+    (gradient,) = torch.autograd.grad(bound.sum(), log_weight)
+    with mpmath.workdps(60):
+        power = 1 - mpmath.mpf(alpha)
+        for n in range(4):
+            w = [mpmath.exp(power * mpmath.mpf(v)) for v in log_weight[:, n].tolist()]
+            exact = mpmath.log(sum(w) / 10) / power
+            assert abs(bound[n].item() - exact) < 1e-4 + 1e-6 * abs(exact)
+            weights = [float(v / sum(w)) for v in w]
+            assert gradient[:, n].tolist() == pytest.approx(weights, rel=1e-3, abs=1e-3 * max(weights))

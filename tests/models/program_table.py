@@ -28,6 +28,17 @@ class Program:
     num_classes: int = 0
     completes: bool = False
 
+    @property
+    def decoding(self):
+        """How ``decode(encode(x).mean)`` is refused, where that is not the reconstruction."""
+        if self.name == "categorical":
+            return "expected one-hot codes"
+        if self.name == "deep-markov":
+            return r"expected codes of shape \[N, T, 4\], got \[4, 4\]"
+        beside_y = ("joint", "joint-full", "semi-supervised", "conditional", "conditional-prior")
+        beside = {**dict.fromkeys(beside_y, "y"), "completion": "x"}.get(self.name)
+        return f"missing 1 required positional argument: '{beside}'" if beside else ""
+
     def __str__(self):
         return self.name
 
