@@ -8,6 +8,7 @@ weights nothing: it states a bound per datum.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -130,8 +131,11 @@ class Objective(pyro.infer.ELBO, nn.Module):
         return loss.item()
 
     def _is_new(self, model: Program) -> bool:
-        # A bound method is made anew at every look; what it is bound to stays.
-        return (owner(model) or getattr(model, "__self__", model)) not in self._judged
+        try:
+            return _lasting(model) not in self._judged
+        except TypeError:
+            # Unhashable: it is judged every time.
+            return True
 
     def _judge_once(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Terms
@@ -139,11 +143,18 @@ class Objective(pyro.infer.ELBO, nn.Module):
         """Refuse what is no density in the first batch of a pair."""
         if self._is_new(model):
             require_densities(model, guide, args, kwargs, terms)
-            self._judged.add(owner(model) or getattr(model, "__self__", model))
+            with contextlib.suppress(TypeError):
+                self._judged.add(_lasting(model))
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
         # Pyro's base class asks for it; ours works on Terms and never calls it.
         return get_importance_trace("flat", 1, model, guide, args, kwargs)
+
+
+def _lasting(program: Program) -> Any:
+    """What stays of a program: a bound method is made anew at every look, what it is bound to is not."""
+    found: Any = owner(program)
+    return getattr(program, "__self__", program) if found is None else found
 
 
 class Estimator(Objective):

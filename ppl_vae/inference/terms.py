@@ -173,7 +173,7 @@ class Terms:
             return self.kl_weight * self._site_kl(self.sites[site])
         require_accounted(self.sites)
         for each in self.sites.values():
-            _require_prior(each)
+            _prior_of(each)
         self._require_same_order()
         return self.kl_weight * self._total([self._site_kl(s) for s in self.sites.values()])
 
@@ -205,16 +205,20 @@ class Terms:
         return replace(found, unscaled_log_likelihood=None)
 
     def _site_kl(self, site: Site) -> Tensor:
-        _require_prior(site)
-        if is_point(site.q) and is_flat(site.p):
+        prior = _prior_of(site)
+        if site.transforms:
+            raise ModelError(
+                f"site {site.name!r} transforms an auxiliary draw: no closed-form KL; use MonteCarloKL"
+            )
+        if is_point(site.q) and is_flat(prior):
             # Neither side has a density to compare: what is left of the bound is the reconstruction alone.
             return torch.zeros_like(self.log_likelihood)
-        require_density(site.name, site.q, site.p)
+        require_density(site.name, site.q, prior)
         try:
-            return self._per_datum(site, kl_divergence(site.q, site.p))
+            return self._per_datum(site, kl_divergence(site.q, prior))
         except NotImplementedError:
             raise ModelError(
-                f"site {site.name!r}: no closed-form KL between {_kind(site.q)} and {_kind(site.p)}; "
+                f"site {site.name!r}: no closed-form KL between {_kind(site.q)} and {_kind(prior)}; "
                 "use MonteCarloKL"
             ) from None
 
@@ -232,28 +236,29 @@ class Terms:
         return sum(terms, start=torch.zeros_like(self.log_likelihood))
 
 
-def _require_prior(site: Site) -> None:
+def _prior_of(site: Site) -> dist.TorchDistribution:
     if site.p is None:
         raise ModelError(
-            f"site {site.name!r} is auxiliary: it has no prior and its transform no "
-            f"closed-form KL; use MonteCarloKL"
+            f"site {site.name!r} is auxiliary: it has no prior and its transform no closed-form KL; "
+            "use MonteCarloKL"
         )
+    return site.p
 
 
 def _log_prior(site: Site) -> Tensor:
+    prior = _prior_of(site)
     try:
-        return log_prior(site.name, site.p, site.value)
+        return log_prior(site.name, prior, site.value)
     except (KeyError, NotImplementedError):
         raise ModelError(
-            f"site {site.name!r}: the prior {_kind(site.p)} has no inverse, so it has no "
-            f"density at the guide's draws"
+            f"site {site.name!r}: the prior {_kind(prior)} has no inverse, so no density at the guide's draws"
         ) from None
 
 
 def _log_guide(site: Site) -> Tensor:
     if site.transforms:
-        stopped = getattr(site.q_stopped, "q", site.q_stopped)
-        return torch.as_tensor((site.q if stopped is None else stopped).log_density)
+        density: Any = site.q if site.q_stopped is None else getattr(site.q_stopped, "q", site.q_stopped)
+        return torch.as_tensor(density.log_density)
     require_density(site.name, site.q, site.p)
     # Under "path" the derivative through the draws is reweighted together with the model's, so the density
     # is taken at the value that the model reads; else at the guide's own draw.
