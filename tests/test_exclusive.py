@@ -18,9 +18,6 @@ CALLS = {
     ).history.loss.tolist(),
     "evaluate": lambda seed: pv.evaluate(small_vae(seed), small_data(), 3, seed).elbo.tolist(),
     "log_evidence": lambda seed: pv.log_evidence(small_vae(seed), small_data(8), num_samples=64, seed=seed).mean,
-    "annealing": lambda seed: (
-        pv.log_evidence(small_vae(seed), small_data(2), method="ais", num_samples=4, seed=seed).mean
-    ),
     "importance": lambda seed: pv.diagnostics.run_importance(
         small_vae(seed), small_data(4), num_samples=100, seed=seed
     ).khat.values.tolist(),
