@@ -24,14 +24,7 @@ CALLS = {
     "compare": lambda seed: pv.compare_estimators(
         small_vae(seed), small_data(4), ["iwae", "dreg"], repeats=5, seed=seed, progress=False
     ).value.values.tolist(),
-    "terms": lambda seed: list(
-        pv.inference.trace_terms(*split(small_vae(seed)), small_data(), num_particles=2).sites
-    ),
 }
-
-
-def split(vae):
-    return vae.model, vae.guide
 
 
 def flags():
