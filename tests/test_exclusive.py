@@ -18,23 +18,13 @@ CALLS = {
     ).history.loss.tolist(),
     "evaluate": lambda seed: pv.evaluate(small_vae(seed), small_data(), 3, seed).elbo.tolist(),
     "log_evidence": lambda seed: pv.log_evidence(small_vae(seed), small_data(8), num_samples=64, seed=seed).mean,
-    "annealing": lambda seed: (
-        pv.log_evidence(small_vae(seed), small_data(2), method="ais", num_samples=4, seed=seed).mean
-    ),
     "importance": lambda seed: pv.diagnostics.run_importance(
         small_vae(seed), small_data(4), num_samples=100, seed=seed
     ).khat.values.tolist(),
     "compare": lambda seed: pv.compare_estimators(
         small_vae(seed), small_data(4), ["iwae", "dreg"], repeats=5, seed=seed, progress=False
     ).value.values.tolist(),
-    "terms": lambda seed: list(
-        pv.inference.trace_terms(*split(small_vae(seed)), small_data(), num_particles=2).sites
-    ),
 }
-
-
-def split(vae):
-    return vae.model, vae.guide
 
 
 def flags():
