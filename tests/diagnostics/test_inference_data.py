@@ -171,7 +171,7 @@ def test_a_damaged_file_is_refused_or_was_not_damaged(stored, groups):
 
 @pytest.mark.slow
 def test_many_damaged_files_are_refused_or_were_not_damaged(stored, groups):
-    require_law(stored, groups, number=1000, seed=1)
+    require_law(stored, groups, number=500, seed=1)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -95,7 +95,7 @@ def test_a_damaged_folder_is_refused_or_was_not_damaged(saved):
 @pytest.mark.slow
 @pytest.mark.parametrize("saved", MODELS, indirect=True)
 def test_many_damaged_folders_are_refused_or_were_not_damaged(saved):
-    require_law(*saved, number=1500, seed=1)
+    require_law(*saved, number=500, seed=1)
 
 
 HUGE = {

@@ -6,6 +6,7 @@ A checkpoint's checksum tells damage; one without, of version 0.1.0 or made by s
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -46,6 +47,10 @@ def _require_run(stored: Any) -> None:
     for name in ("settings", "data"):
         if not all(isinstance(key, str) for key in _field(manifest, name, dict)):
             raise CheckpointError(f"a name in {name!r} is no text")
+    try:
+        json.dumps(manifest)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the manifest is no JSON ({first_line(error)})") from None
     _field(manifest, "model", object)
     _field(manifest, "seed", int)
     if _field(manifest, "num_threads", int) < 1 or manifest.get("compile") not in MODES:
@@ -98,6 +103,8 @@ def require_state(
         trial.load_state_dict(copy.deepcopy(tree["optimizer"]))
     except Exception as error:
         raise CheckpointError(f"the checkpoint's optimiser is another or damaged ({first_line(error)})") from error
+    for kept in trial.state.values():
+        _items(kept)
     if isinstance(optimizer, ELEMENTWISE):
         _require_shapes(trial)
     for own, stored in zip(optimizer.param_groups, trial.param_groups, strict=True):
@@ -151,6 +158,6 @@ def _require_shapes(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _items(kept: Any) -> Iterable[tuple[Any, Any]]:
-    if not isinstance(kept, dict):
+    if not isinstance(kept, dict) or not all(isinstance(name, str) and name.isidentifier() for name in kept):
         raise CheckpointError("the checkpoint's optimiser keeps nothing that it could go on from")
     return kept.items()

@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_is_refused_or_was_not_damaged(run):
 
 @pytest.mark.slow
 def test_many_damaged_checkpoints_are_refused_or_were_not_damaged(run):
-    require_law(run, number=2000, seed=1)
+    require_law(run, number=600, seed=1)
 
 
 CHANGES = {
