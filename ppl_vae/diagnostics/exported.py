@@ -63,7 +63,7 @@ def exported_names(sites: Iterable[str]) -> dict[str, str]:
 
 def plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes as netCDF holds them: a bool becomes 0 or 1, a list one text, and what is None is left out."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in attributes.items():
         if isinstance(value, bool):
             found[name] = int(value)

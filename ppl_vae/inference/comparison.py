@@ -246,7 +246,9 @@ def _gradient_row(laboratory: _Laboratory, found: Repeated, judge: Reference, ti
         directed = min(mean.square().sum().item(), exact.square().sum().item()) > floor
         cosine = torch.nn.functional.cosine_similarity(mean, exact, dim=0).item()
         columns["cosine"].append(cosine if directed else math.nan)
-        columns["gradient_distance"].append(sum(found.distance[name] for name in names).numpy(force=True))
+        columns["gradient_distance"].append(
+            torch.stack([found.distance[name] for name in names]).sum(0).numpy(force=True)
+        )
         columns["cost"].append(variance.sum().item() * milliseconds)
     return {**columns, "milliseconds": milliseconds, "milliseconds_stderr": _median_stderr(times)}
 

@@ -25,7 +25,7 @@ from ppl_vae.errors import ModelError
 _ANGLES = (torch.distributions.VonMises, dist.SineBivariateVonMises, dist.SineSkewed)
 
 
-class Wrap(Transform):  # type: ignore[misc]
+class Wrap(Transform):
     """The real line around the circle: u to the angle in [-pi, pi) that it stands for. Volumes stay as they are."""
 
     domain = constraints.real

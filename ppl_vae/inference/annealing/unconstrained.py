@@ -171,6 +171,8 @@ def _coordinates(name: str, p: dist.TorchDistribution) -> _Coordinates:
 def _require_shared_support(site: Site) -> None:
     """A path from q must reach all of p: angles on both sides, q's draws where p lives and p's where q does."""
     p, q = site.p, site.q
+    if p is None:
+        return
     alike = is_circular(p) == is_circular(q) and lies_in_support(p, site.value)
     if alike:
         devices = [site.value.device] if site.value.is_cuda else []
