@@ -13,6 +13,7 @@ from importlib.metadata import version
 from ppl_vae import data, diagnostics, errors, inference, kl, models, networks, plots
 from ppl_vae.data import list_datasets, load_dataset
 from ppl_vae.diagnostics import diagnose
+from ppl_vae.errors import PplVaeError
 from ppl_vae.inference import Evidence, compare_estimators, evaluate, fit, log_evidence
 from ppl_vae.models import VAE, LinearGaussianVAE, load
 from ppl_vae.recipe_comparison import compare_recipes
@@ -24,6 +25,7 @@ __all__ = [
     "VAE",
     "Evidence",
     "LinearGaussianVAE",
+    "PplVaeError",
     "Recipe",
     "compare_estimators",
     "compare_recipes",

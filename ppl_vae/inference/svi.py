@@ -182,6 +182,9 @@ def _fit(
 
 def _start(run: Run) -> tuple[TrainingState, Stepper]:
     run.objective.reset()
+    start = getattr(run.pair, "start_untrained", None)
+    if start is not None:
+        start(run.data.example(run.batch_size)[0] if run.data.x is None else run.data.x)
     num_data = None if run.data.x is None else len(run.data.x)
     example = run.data.example(run.batch_size)
     weights = collect_weights(run.model, run.guide, run.objective, *example, num_data=num_data)

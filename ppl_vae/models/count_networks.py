@@ -36,15 +36,38 @@ def start_from(x: Tensor, decoder: nn.Module, likelihood: Likelihood) -> None:
     A convolution's bias is one for a channel. A likelihood that has no ``start``, and a decoder whose last layer is
     another, are left as they are.
     """
-    begin: Callable[[Tensor], Tensor] | None = getattr(getattr(likelihood, "likelihood", likelihood), "start", None)
-    if begin is None:
+    begin, layer = _start_of(likelihood), _last_biased(decoder)
+    if begin is None or layer is None:
         return
-    start = begin(x)
-    biased = [layer for layer in decoder.modules() if getattr(layer, "bias", None) is not None]
-    if not biased:
-        return
-    bias = cast(Tensor, biased[-1].bias)
+    start, bias = begin(x), cast(Tensor, layer.bias)
     if bias.numel() == start.numel():
         bias.copy_(start.reshape(bias.shape))
     elif start.dim() == 4 and bias.numel() == math.prod(start.shape[:2]):
         bias.copy_(start.mean((2, 3)).reshape(bias.shape))
+
+
+def remember_start(decoder: nn.Module, likelihood: Likelihood) -> nn.Module:
+    """A decoder of ours that can tell whether it was trained, loaded or started since it was made."""
+    layer = _last_biased(decoder)
+    if _start_of(likelihood) is not None and layer is not None:
+        layer.bias_as_made = cast(Tensor, layer.bias).detach().clone()
+    return decoder
+
+
+def start_untrained(x: Tensor, decoder: nn.Module, likelihood: Likelihood) -> None:
+    """``start_from`` for a decoder whose last bias is still the one that it was made with."""
+    layer = _last_biased(decoder)
+    made = None if layer is None else getattr(layer, "bias_as_made", None)
+    if layer is not None and made is not None:
+        bias = cast(Tensor, layer.bias).detach()
+        if torch.equal(bias, made.to(bias.device, bias.dtype)):
+            start_from(x, decoder, likelihood)
+
+
+def _start_of(likelihood: Likelihood) -> Callable[[Tensor], Tensor] | None:
+    return getattr(getattr(likelihood, "likelihood", likelihood), "start", None)
+
+
+def _last_biased(decoder: nn.Module) -> nn.Module | None:
+    biased = [layer for layer in decoder.modules() if getattr(layer, "bias", None) is not None]
+    return biased[-1] if biased else None

@@ -17,6 +17,7 @@ from ppl_vae.checks import whole
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
+from ppl_vae.models.count_networks import remember_start, start_untrained
 from ppl_vae.models.likelihood import Likelihood
 from ppl_vae.models.likelihoods import LIKELIHOODS
 from ppl_vae.models.missingness import encoder_of
@@ -59,6 +60,14 @@ class ProgramPair(nn.Module):
         require_event_shape(data, self.event_shape)
         self.model.require_observed(data)
         return data
+
+    def start_untrained(self, x: Tensor) -> None:
+        """Let a decoder of ours that nobody has trained start at the rates of counts x [N, *event_shape].
+
+        ``fit`` calls it: at weights drawn without a look at the data a count of thousands has no finite density.
+        Other likelihoods, trained or loaded weights and decoders of the user's own stay as they are.
+        """
+        start_untrained(x, self.model.decoder, self.model.likelihood)
 
     @exclusive()
     @torch.no_grad()
@@ -108,9 +117,8 @@ def networks(
     if isinstance(network, tuple):
         return _checked_pair(network)
     chosen = architecture(network)
-    return encoder_of(chosen, event_shape, likelihood), chosen.decoder(
-        code_dim, event_shape, likelihood.num_parameters
-    )
+    decoder = chosen.decoder(code_dim, event_shape, likelihood.num_parameters)
+    return encoder_of(chosen, event_shape, likelihood), remember_start(decoder, likelihood)
 
 
 def network_config(network: Network) -> dict[str, Any] | None:

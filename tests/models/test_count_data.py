@@ -1,10 +1,12 @@
 """Counts of any scale: what the encoder sees of them, where the decoder starts, and what old folders keep."""
 
+import copy
 import json
 import math
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import ppl_vae as pv
 from ppl_vae.errors import DataError, ModelError
@@ -28,8 +30,9 @@ def test_counts_of_genes_train(likelihood):
     x = table_of_counts(400, 100)
     assert x.max() == 28_000
     vae = pv.VAE((100,), 5, likelihood=likelihood)
-    vae.initialise(x)
-    before = pv.evaluate(vae, x).elbo.mean()
+    started = pv.VAE((100,), 5, likelihood=likelihood)
+    started.initialise(x)
+    before = pv.evaluate(started, x).elbo.mean()
     history = pv.fit(vae, x, epochs=5, batch_size=50, progress=False, compile=False).history
     # A quarter of a nat a gene is the least that the causes explain.
     assert history.train_elbo.iloc[-1] > before + 0.25 * 100
@@ -44,6 +47,27 @@ def test_plain_models_of_counts_of_any_mean_train_from_the_first_step(mean, like
     assert history.train_elbo.iloc[-1] > history.train_elbo.iloc[0]
 
 
+def test_fit_starts_a_decoder_at_the_rates_unless_somebody_trained_or_loaded_it(tmp_path):
+    x = table_of_counts(60, 12)
+    rates = ((x.sum(0) + 0.5) / len(x)).log()
+
+    def bias_after_no_step(vae):
+        pv.fit(vae, x, epochs=1, lr=1e-12, progress=False, compile=False)
+        return list(vae.model.decoder.parameters())[-1].detach()
+
+    vae = pv.VAE((12,), 2, likelihood="poisson")
+    torch.testing.assert_close(bias_after_no_step(vae), rates)
+    torch.testing.assert_close(bias_after_no_step(copy.deepcopy(vae)), rates)
+    with torch.no_grad():
+        list(vae.model.decoder.parameters())[-1].zero_()
+    assert bias_after_no_step(vae).abs().max() < 1e-6
+    vae.save(tmp_path)
+    assert bias_after_no_step(pv.load(tmp_path)).abs().max() < 1e-6
+    other = pv.VAE((12,), 2, likelihood="gaussian")
+    before = list(other.model.decoder.parameters())[-1].clone()
+    torch.testing.assert_close(bias_after_no_step(other), before)
+
+
 def test_an_encoder_of_ours_sees_the_logarithm_and_one_of_the_users_the_counts():
     x = torch.tensor([[0.0, 1.0, 28_000.0]])
     torch.testing.assert_close(LogCounts()(x), x.log1p())
@@ -52,7 +76,7 @@ def test_an_encoder_of_ours_sees_the_logarithm_and_one_of_the_users_the_counts()
     own = pv.VAE((3,), 2, network=(encoder, torch.nn.Linear(2, 3)), likelihood="poisson")
     assert own.guide.encoder is encoder
     of_holes = pv.VAE((3,), 2, likelihood={"name": "missing-pixels", "of": "poisson"})
-    assert isinstance(of_holes.guide.encoder[0], LogCounts)
+    assert isinstance(of_holes.guide.encoder.encoder[0], LogCounts)
     with pytest.raises(ModelError, match="encoder_sees"):
         pv.VAE((3,), 2, likelihood={"name": "poisson", "encoder_sees": "square root"})
 
@@ -74,7 +98,10 @@ def test_folders_from_before_give_the_same_numbers(likelihood, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     part = config["likelihood"] if isinstance(likelihood, str) else config["likelihood"]["of"]
     assert part.pop("encoder_sees") == "x"
+    del config["weights_sha256"]
     (tmp_path / "config.json").write_text(json.dumps(config))
+    # Such folders have no checksum in their weights either.
+    save_file(load_file(tmp_path / "weights.safetensors"), tmp_path / "weights.safetensors")
     loaded = pv.load(tmp_path)
     assert torch.equal(pv.evaluate(loaded, x).elbo, pv.evaluate(vae, x).elbo)
     new = pv.VAE((3,), 2, likelihood=likelihood)
