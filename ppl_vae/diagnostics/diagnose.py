@@ -37,11 +37,11 @@ from ppl_vae.diagnostics.draw_plan import USUAL_SAMPLES, DrawPlan, data_of, plan
 from ppl_vae.diagnostics.exported import Derived
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance import LEAST_SAMPLES, ROUNDING
-from ppl_vae.diagnostics.pareto import smooth
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evaluation import evaluating
 from ppl_vae.inference.log_weights import pass_size
 from ppl_vae.inference.pair import Program, run_model
+from ppl_vae.inference.pareto import smooth
 from ppl_vae.inference.terms import Terms, run_terms
 from ppl_vae.randomness import derived_seed
 

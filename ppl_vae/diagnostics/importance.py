@@ -2,7 +2,7 @@ r"""Is q(z|x) a usable proposal for p(z|x)? Pareto k-hat, effective sample size 
 
     w_s = p(x, z_s) / q(z_s | x),    ESS = (sum_s w_s)^2 / sum_s w_s^2        (Kong 1992)
 
-k-hat (``diagnostics.pareto``; for variational inference Yao, Vehtari, Simpson & Gelman 2018) is the tail index of
+k-hat (``inference.pareto``; for variational inference Yao, Vehtari, Simpson & Gelman 2018) is the tail index of
 the weights of the joint latent, per datum: over a batch it would change with the batch's size. It is blind to what
 the guide never visits, such as a second mode.
 
@@ -24,11 +24,11 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.judged import require_finite, require_table, share_stderr
-from ppl_vae.diagnostics.pareto import LEAST_TAIL, khat, smooth, threshold
 from ppl_vae.diagnostics.verdict import Level, Verdict
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evaluation import evaluating
 from ppl_vae.inference.log_weights import MEMORY_LIMIT, WeightBlock, pass_size, weight_blocks
+from ppl_vae.inference.pareto import LEAST_TAIL, khat, smooth, threshold
 from ppl_vae.inference.point_mass import require_spread
 from ppl_vae.inference.terms import run_terms
 from ppl_vae.randomness import derived_seed

@@ -25,9 +25,9 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ppl_vae.diagnostics.exported import plain_attributes
-from ppl_vae.diagnostics.pareto import threshold
 from ppl_vae.errors import CheckpointError, ModelError, first_line
 from ppl_vae.files import require_seal, written_beside
+from ppl_vae.inference.pareto import threshold
 
 # Of the two that xarray reads groups with, the one that needs no compiled netCDF library.
 ENGINE = "h5netcdf"

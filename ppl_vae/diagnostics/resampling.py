@@ -10,8 +10,8 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance import LEAST_SAMPLES
-from ppl_vae.diagnostics.pareto import smooth
 from ppl_vae.inference.log_weights import MEMORY_LIMIT, WeightBlock, weight_blocks
+from ppl_vae.inference.pareto import smooth
 from ppl_vae.randomness import derived_seed, seeded
 
 STREAM = 12

@@ -1,4 +1,4 @@
-"""``psislw`` of ArviZ 0.23, one row at a time: the outside reference for ``diagnostics.pareto``."""
+"""``psislw`` of ArviZ 0.23, one row at a time: the outside reference for ``inference.pareto``."""
 
 import warnings
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_vae.diagnostics.pareto import generalised_pareto, smooth, tail_length, threshold
 from ppl_vae.errors import DataError
+from ppl_vae.inference.pareto import generalised_pareto, smooth, tail_length, threshold
 from tests.diagnostics.psis_reference import psislw
 
 
