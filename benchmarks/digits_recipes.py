@@ -26,7 +26,7 @@ import torch
 import ppl_vae as pv
 from ppl_vae.display import in_words
 from ppl_vae.errors import PplVaeError
-from ppl_vae.inference.labels import takes_labels
+from ppl_vae.inference.pair.labels import takes_labels
 from ppl_vae.inference.training.settings import Settings
 from ppl_vae.randomness import seeded
 from ppl_vae.recipes import RECIPES, Recipe, option_names

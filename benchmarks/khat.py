@@ -2,7 +2,7 @@
 
     python benchmarks/khat.py [--data 1000] [--samples 1000 4000] [--rounds 5] [--threads 1] [--device cpu]
 
-On given weights ``inference.pareto.smooth`` runs against a loop of ArviZ 0.23's ``psislw``. End to end
+On given weights ``inference.evidence.pareto.smooth`` runs against a loop of ArviZ 0.23's ``psislw``. End to end
 ``run_importance`` runs against loops that run the pair and ``psislw`` datum by datum: the pair once by Pyro's own
 ``vectorized_importance_weights`` and once by this package's ``trace_terms``, each with Pyro's validation on, as it
 is after ``import pyro`` and as a user has it, and off, as ``run_importance`` has it.
@@ -37,7 +37,7 @@ from pyro.infer.importance import vectorized_importance_weights
 
 import ppl_vae as pv
 from ppl_vae.inference import trace_terms
-from ppl_vae.inference.pareto import khat, smooth
+from ppl_vae.inference.evidence.pareto import khat, smooth
 
 RESULTS = Path(__file__).parent / "results"
 Times = tuple[list[float], list[float]]  # wall clock, and the CPU time of this process alone

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ppl_vae.inference.evidence_interval import evidence_interval
+from ppl_vae.inference.evidence.interval import evidence_interval
+from ppl_vae.inference.evidence.pareto import threshold
 from ppl_vae.inference.laboratory.verdict import _level_with_least, _ratio_errors
-from ppl_vae.inference.pareto import threshold
 
 RECORD = Path(__file__).parent / "results" / "verdict_rules.json"
 Gradients = Callable[[np.random.Generator, int], NDArray[np.float64]]

@@ -21,11 +21,11 @@ from ppl_vae.checks import real, whole
 from ppl_vae.data import Dataset, Split
 from ppl_vae.errors import DataError, ModelError, PplVaeError
 from ppl_vae.inference import evaluate, fit, log_evidence
-from ppl_vae.inference.active_units import ACTIVE_THRESHOLD, code_variance
-from ppl_vae.inference.evaluation import evaluating
-from ppl_vae.inference.labels import needed_labels, with_labels
-from ppl_vae.inference.placement import beside
-from ppl_vae.inference.terms import check_data
+from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, code_variance
+from ppl_vae.inference.pair.evaluation import evaluating
+from ppl_vae.inference.pair.labels import needed_labels, with_labels
+from ppl_vae.inference.pair.placement import beside
+from ppl_vae.inference.pair.terms import check_data
 from ppl_vae.models import VAE
 from ppl_vae.randomness import derived_seed
 from ppl_vae.recipes import RECIPES, Recipe, make, option_names

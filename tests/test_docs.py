@@ -16,7 +16,7 @@ HOSTILE = "<script>alert(1)</script> | `x` [y](z) **b**"
 RUN = {
     "summary": "a model", "paper": "A 2020", "call": '"vae", ds.event_shape', "data": "digits",
     "binarization": "dynamic", "num_data": 180, "likelihood": "bernoulli",
-    "objective": "AnalyticKL(num_particles=1)", "objective_class": "ppl_vae.inference.elbo.AnalyticKL",
+    "objective": "AnalyticKL(num_particles=1)", "objective_class": "ppl_vae.inference.estimators.elbo.AnalyticKL",
     "model_class": "ppl_vae.models.vae.VAE",
     "facts": {"latent dim": "20"}, "seed": 0, "elbo": -23.456, "elbo_stderr": 0.012, "log_likelihood": -20.0,
     "kl": 3.456, "score": "ELBO", "closed_form": True, "log_evidence": -23.1, "log_evidence_stderr": 0.1,

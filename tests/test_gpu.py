@@ -6,8 +6,8 @@ import torch
 
 import ppl_vae as pv
 from ppl_vae import inference as inf
-from ppl_vae.inference import terms as primitive
-from ppl_vae.inference.laboratory import noise as noises
+from ppl_vae.inference.pair import given_noise as noises
+from ppl_vae.inference.pair import terms as primitive
 
 pytestmark = pytest.mark.gpu
 

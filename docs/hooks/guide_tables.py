@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 
 from pages import plain, prose, result, table
 
+from ppl_vae.diagnostics.report.captions import EXPLANATIONS
 from ppl_vae.diagnostics.topics import TOPICS
-from ppl_vae.inference.estimators import ESTIMATORS
-from ppl_vae.report.captions import EXPLANATIONS
+from ppl_vae.inference.estimators.table import ESTIMATORS
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:

@@ -102,9 +102,9 @@ AREAS: Mapping[str, Area] = {
     "plots": Area(
         "Plots", "Each takes numbers, returns a matplotlib `Figure`, and computes nothing.", ("ppl_vae.plots",)
     ),
-    "report": Area("Report", "A diagnosis as one HTML file that fetches nothing.", ("ppl_vae.report",)),
+    "report": Area("Report", "A diagnosis as one HTML file that fetches nothing.", ("ppl_vae.diagnostics.report",)),
     "distributions": Area(
-        "Distributions", "Only what Pyro and torch lack, one class each.", ("ppl_vae.distributions",)
+        "Distributions", "Only what Pyro and torch lack, one class each.", ("ppl_vae.distributions.grey_levels",)
     ),
     "networks": Area("Networks", "Encoders and decoders: torch alone.", ("ppl_vae.networks",)),
     "kl": Area("Gaussian KL", "The divergence between Gaussians in closed form.", ("ppl_vae.kl",)),

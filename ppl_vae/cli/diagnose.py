@@ -17,8 +17,8 @@ from ppl_vae.cli.facts import describe
 from ppl_vae.cli.run import load_model
 from ppl_vae.cli.source import SplitName, find_source, split_data
 from ppl_vae.diagnostics import FULL, QUICK, Diagnosis, run_diagnosis
-from ppl_vae.report import write_report
-from ppl_vae.report.html import NAMES, figure_text
+from ppl_vae.diagnostics.report import write_report
+from ppl_vae.diagnostics.report.html import NAMES, figure_text
 
 REPORT = "report.html"
 COLOURS = {"good": "green", "doubtful": "yellow", "bad": "red", "unknown": "dim"}

@@ -8,13 +8,13 @@ from shlex import quote
 from typing import Any
 
 from ppl_vae.data import Dataset, fingerprint
+from ppl_vae.diagnostics.report import Subject
 from ppl_vae.display import in_words, spaced
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json
 from ppl_vae.inference.training.manifest import versions
 from ppl_vae.inference.training.run_folder import MANIFEST
 from ppl_vae.models import VAE
-from ppl_vae.report import Subject
 
 Rows = list[tuple[str, str]]
 NO_DENSITY = (

@@ -18,7 +18,7 @@ from ppl_vae.cli.run import Run
 from ppl_vae.cli.source import split_data
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.files import write_atomically
-from ppl_vae.inference.labels import needs_labels
+from ppl_vae.inference.pair.labels import needs_labels
 from ppl_vae.models import VAE
 from ppl_vae.models.arithmetic import attribute_vector, decode_along
 from ppl_vae.models.latent_grid import latent_grid

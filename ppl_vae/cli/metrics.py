@@ -14,9 +14,9 @@ from ppl_vae.data import Dataset
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json, write_json
 from ppl_vae.inference import evaluate
-from ppl_vae.inference.labels import needed_labels
+from ppl_vae.inference.pair.labels import needed_labels
 from ppl_vae.models import VAE, BernoulliLikelihood
-from ppl_vae.models.quadrants import HiddenPixels
+from ppl_vae.models.labelled.quadrants import HiddenPixels
 
 METRICS = "metrics.json"
 

@@ -15,7 +15,7 @@ from ppl_vae.data import Dataset, binarize, load_dataset
 from ppl_vae.errors import CheckpointError, DataError
 from ppl_vae.files import read_json, write_json
 from ppl_vae.models import VAE, BernoulliLikelihood
-from ppl_vae.models.quadrants import HiddenPixels
+from ppl_vae.models.labelled.quadrants import HiddenPixels
 
 DATA = "data.json"
 # Of the one draw that stands for dynamically binarised training data wherever they are not trained on.

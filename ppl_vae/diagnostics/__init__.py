@@ -1,24 +1,24 @@
 """What a fitted posterior is worth: run_... gives numbers, check_... a verdict in words, plots draw them."""
 
-from ppl_vae.diagnostics.arithmetic import check_arithmetic, run_arithmetic
-from ppl_vae.diagnostics.attribute_classifier import AttributeClassifier, fit_attribute_classifier
-from ppl_vae.diagnostics.calibration import check_calibration, run_calibration
-from ppl_vae.diagnostics.collapse import check_collapse, run_collapse
-from ppl_vae.diagnostics.collapse_history import collapse_history
-from ppl_vae.diagnostics.coverage import check_coverage, run_coverage
-from ppl_vae.diagnostics.diagnose import diagnose
+from ppl_vae.diagnostics.arviz.inference_data import diagnose
+from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
+from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
+from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
+from ppl_vae.diagnostics.collapse.collapse_history import collapse_history
+from ppl_vae.diagnostics.coverage.coverage import check_coverage, run_coverage
 from ppl_vae.diagnostics.diagnosis import Diagnosis, run_diagnosis
-from ppl_vae.diagnostics.evidence_agreement import check_evidence, run_evidence
-from ppl_vae.diagnostics.evidence_bracket import check_bracket
-from ppl_vae.diagnostics.feature_probe import run_feature_probe
-from ppl_vae.diagnostics.gaps import check_gaps, run_gaps
-from ppl_vae.diagnostics.importance import check_importance, run_importance
-from ppl_vae.diagnostics.khat_groups import khat_table
-from ppl_vae.diagnostics.latent_holes import LatentHoles, check_latent_holes, run_latent_holes
-from ppl_vae.diagnostics.predictive import check_predictive, run_predictive
-from ppl_vae.diagnostics.reference_posterior import check_reference, run_reference
-from ppl_vae.diagnostics.resampling import resample_posterior
-from ppl_vae.diagnostics.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
+from ppl_vae.diagnostics.evidence.bracket import check_bracket
+from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
+from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
+from ppl_vae.diagnostics.importance.importance import check_importance, run_importance
+from ppl_vae.diagnostics.importance.khat_groups import khat_table
+from ppl_vae.diagnostics.importance.resampling import resample_posterior
+from ppl_vae.diagnostics.latent_space.arithmetic import check_arithmetic, run_arithmetic
+from ppl_vae.diagnostics.latent_space.attribute_classifier import AttributeClassifier, fit_attribute_classifier
+from ppl_vae.diagnostics.latent_space.feature_probe import run_feature_probe
+from ppl_vae.diagnostics.latent_space.latent_holes import LatentHoles, check_latent_holes, run_latent_holes
+from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
+from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
 from ppl_vae.diagnostics.topics import FULL, QUICK, Effort
 from ppl_vae.diagnostics.verdict import Verdict
 

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.inference.labels import needs_labels
-from ppl_vae.inference.log_weights import prepare
-from ppl_vae.inference.pair import Program, split_pair
+from ppl_vae.inference.evidence.importance import prepare
+from ppl_vae.inference.pair.labels import needs_labels
+from ppl_vae.inference.pair.trace import Program, split_pair
 
 
 def admitted(pair: Any, x: Any, least: int = 1) -> tuple[Program, Program, Tensor]:

@@ -12,15 +12,15 @@ from typing import Any
 import xarray as xr
 from torch import Tensor
 
-from ppl_vae.diagnostics.calibration import check_calibration, run_calibration
-from ppl_vae.diagnostics.collapse import check_collapse, run_collapse
-from ppl_vae.diagnostics.coverage import check_coverage, run_coverage
-from ppl_vae.diagnostics.evidence_agreement import check_evidence, run_evidence
-from ppl_vae.diagnostics.gaps import check_gaps, run_gaps
-from ppl_vae.diagnostics.importance import check_importance, run_importance
-from ppl_vae.diagnostics.predictive import LOCAL, POPULATION, check_predictive, run_predictive
-from ppl_vae.diagnostics.reference_posterior import check_reference, run_reference
-from ppl_vae.diagnostics.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
+from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
+from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
+from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
+from ppl_vae.diagnostics.coverage.coverage import check_coverage, run_coverage
+from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
+from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
+from ppl_vae.diagnostics.importance.importance import check_importance, run_importance
+from ppl_vae.diagnostics.predictive.predictive import LOCAL, POPULATION, check_predictive, run_predictive
+from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
 from ppl_vae.diagnostics.verdict import Verdict
 from ppl_vae.randomness import derived_seed
 

@@ -1,32 +1,32 @@
 """Inference on any Pyro (model, guide) pair: terms, estimators, objectives, training, evaluation."""
 
-from ppl_vae.inference import schedules
-from ppl_vae.inference.aggregate_posterior import DIP, MMD, TotalCorrelation
-from ppl_vae.inference.annealing.bidirectional import EvidenceBracket, bidirectional_evidence
-from ppl_vae.inference.classifier_term import ClassifierTerm
-from ppl_vae.inference.comparison import compare_estimators
-from ppl_vae.inference.density_ratio import DensityRatio
-from ppl_vae.inference.discrete import Enumeration, GumbelSoftmax
-from ppl_vae.inference.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
-from ppl_vae.inference.estimators import get_elbo, list_estimators
-from ppl_vae.inference.evaluation import Evaluation, evaluate
-from ppl_vae.inference.evidence import Evidence, log_evidence
-from ppl_vae.inference.evidence_over_draws import evidence_curve
-from ppl_vae.inference.importance_weighted import CIWAE, MIWAE, PIWAE, DReG, ImportanceWeighted, Renyi
-from ppl_vae.inference.joint import Simulated, simulate
+from ppl_vae.inference.estimators.base import Estimator, Objective
+from ppl_vae.inference.estimators.discrete import Enumeration, GumbelSoftmax
+from ppl_vae.inference.estimators.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
+from ppl_vae.inference.estimators.importance_weighted import CIWAE, MIWAE, PIWAE, DReG, ImportanceWeighted, Renyi
+from ppl_vae.inference.estimators.score_function import RLOO, VIMCO, ScoreFunction
+from ppl_vae.inference.estimators.table import get_elbo, list_estimators
+from ppl_vae.inference.estimators.thermodynamic import Thermodynamic
+from ppl_vae.inference.estimators.upper_bounds import CUBO
+from ppl_vae.inference.estimators.wake_sleep import WakeSleep
+from ppl_vae.inference.evidence.bidirectional import EvidenceBracket, bidirectional_evidence
+from ppl_vae.inference.evidence.curve import evidence_curve
+from ppl_vae.inference.evidence.evidence import Evidence, log_evidence
+from ppl_vae.inference.fit import FitResult, fit
+from ppl_vae.inference.laboratory.comparison import compare_estimators
 from ppl_vae.inference.laboratory.particles import compare_over_particles
 from ppl_vae.inference.laboratory.verdict import check_estimators
-from ppl_vae.inference.objective import Estimator, Objective
-from ppl_vae.inference.objectives import Annealed, Beta, Capacity, FreeBits, ReconstructionError
-from ppl_vae.inference.quantisation import VectorQuantisation
-from ppl_vae.inference.reconstruction import ReconstructionLikelihood, SparseActivations
-from ppl_vae.inference.score_function import RLOO, VIMCO, ScoreFunction
-from ppl_vae.inference.svi import FitResult, fit
-from ppl_vae.inference.terms import Site, Terms, trace_terms
-from ppl_vae.inference.thermodynamic import Thermodynamic
+from ppl_vae.inference.objectives import schedules
+from ppl_vae.inference.objectives.aggregate_posterior import DIP, MMD, TotalCorrelation
+from ppl_vae.inference.objectives.classifier_term import ClassifierTerm
+from ppl_vae.inference.objectives.density_ratio import DensityRatio
+from ppl_vae.inference.objectives.quantisation import VectorQuantisation
+from ppl_vae.inference.objectives.reconstruction import ReconstructionLikelihood, SparseActivations
+from ppl_vae.inference.objectives.weightings import Annealed, Beta, Capacity, FreeBits, ReconstructionError
+from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
+from ppl_vae.inference.pair.joint import Simulated, simulate
+from ppl_vae.inference.pair.terms import Site, Terms, trace_terms
 from ppl_vae.inference.training.interruption import FitInterrupted
-from ppl_vae.inference.upper_bounds import CUBO
-from ppl_vae.inference.wake_sleep import WakeSleep
 
 __all__ = [
     "CIWAE",

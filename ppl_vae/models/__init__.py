@@ -2,21 +2,19 @@
 
 from ppl_vae.models.arithmetic import attribute_vector, decode_along
 from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
-from ppl_vae.models.categorical_vae import CategoricalVAE
-from ppl_vae.models.code_prior import AutoregressiveCodes, UniformCodes
-from ppl_vae.models.codebook import Codebook, perplexity
-from ppl_vae.models.completion_baseline import CompletionBaseline
-from ppl_vae.models.completion_vae import CompletionVAE
-from ppl_vae.models.conditional_vae import ConditionalVAE
-from ppl_vae.models.deep_markov_model import DeepMarkovModel
-from ppl_vae.models.flow_posterior import FlowPosterior
-from ppl_vae.models.flow_prior import FlowPrior
-from ppl_vae.models.gaussian_mixture_vae import GaussianMixtureVAE
+from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
 from ppl_vae.models.hierarchical_vae import HierarchicalVAE
-from ppl_vae.models.joint_vae import JointVAE
+from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
+from ppl_vae.models.labelled.completion_baseline import CompletionBaseline
+from ppl_vae.models.labelled.completion_vae import CompletionVAE
+from ppl_vae.models.labelled.conditional_vae import ConditionalVAE
+from ppl_vae.models.labelled.gaussian_mixture_vae import GaussianMixtureVAE
+from ppl_vae.models.labelled.joint_vae import JointVAE
+from ppl_vae.models.labelled.observed_category import PartlyObservedCategory
+from ppl_vae.models.labelled.semi_supervised_vae import SemiSupervisedVAE
 from ppl_vae.models.ladder_vae import LadderVAE
 from ppl_vae.models.latent_grid import latent_grid
-from ppl_vae.models.likelihoods import (
+from ppl_vae.models.likelihoods.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
     ContinuousBernoulliLikelihood,
@@ -29,21 +27,23 @@ from ppl_vae.models.likelihoods import (
     RelaxedBernoulliLikelihood,
     StudentTLikelihood,
 )
+from ppl_vae.models.likelihoods.missingness import MissingnessEncoder
 from ppl_vae.models.linear_gaussian import LinearGaussianVAE
 from ppl_vae.models.load import load
-from ppl_vae.models.missingness import MissingnessEncoder
-from ppl_vae.models.mixture_posterior import MixturePosterior
-from ppl_vae.models.observed_category import PartlyObservedCategory
-from ppl_vae.models.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
-from ppl_vae.models.priors import DiagonalNormalPrior, MixturePrior, StandardNormalPrior
+from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
+from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
+from ppl_vae.models.posteriors.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
+from ppl_vae.models.posteriors.semi_amortised_posterior import SemiAmortisedPosterior
+from ppl_vae.models.priors.flow_prior import FlowPrior
+from ppl_vae.models.priors.priors import DiagonalNormalPrior, MixturePrior, StandardNormalPrior
+from ppl_vae.models.priors.vamp_prior import VampPrior
 from ppl_vae.models.program_pair import ProgramPair
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram
-from ppl_vae.models.semi_amortised_posterior import SemiAmortisedPosterior
-from ppl_vae.models.semi_supervised_vae import SemiSupervisedVAE
 from ppl_vae.models.two_stage import with_post_hoc_prior
 from ppl_vae.models.vae import VAE
-from ppl_vae.models.vamp_prior import VampPrior
-from ppl_vae.models.vq_vae import VQVAE
+from ppl_vae.models.vector_quantised.code_prior import AutoregressiveCodes, UniformCodes
+from ppl_vae.models.vector_quantised.codebook import Codebook, perplexity
+from ppl_vae.models.vector_quantised.vq_vae import VQVAE
 
 __all__ = [
     "VAE",

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.models.conditional import Conditional, built
-from ppl_vae.models.likelihoods import Likelihood
-from ppl_vae.models.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.likelihoods.likelihoods import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
 from ppl_vae.models.parts import own_config
-from ppl_vae.models.posteriors import POSTERIORS, DiagonalPosterior
-from ppl_vae.models.posteriors import posterior as make_posterior
-from ppl_vae.models.priors import StandardNormalPrior
+from ppl_vae.models.posteriors.posteriors import POSTERIORS, DiagonalPosterior
+from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
+from ppl_vae.models.priors.priors import StandardNormalPrior
 from ppl_vae.models.program_pair import (
     Network,
     ProgramPair,

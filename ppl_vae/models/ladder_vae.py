@@ -31,9 +31,9 @@ from ppl_vae.models.hierarchical_vae import (
     downward,
     top_prior,
 )
-from ppl_vae.models.likelihoods import Likelihood
-from ppl_vae.models.likelihoods import likelihood as make_likelihood
-from ppl_vae.models.posteriors import DiagonalPosterior
+from ppl_vae.models.likelihoods.likelihoods import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.program_pair import (
     Network,
     ProgramPair,

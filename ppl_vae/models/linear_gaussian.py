@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.kl import kl_divergence
+from ppl_vae.models.likelihoods.real import GaussianLikelihood
 from ppl_vae.models.parts import own_config
-from ppl_vae.models.posteriors import POSTERIORS
-from ppl_vae.models.posteriors import posterior as make_posterior
+from ppl_vae.models.posteriors.posteriors import POSTERIORS
+from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
 from ppl_vae.models.program_pair import checked_size
-from ppl_vae.models.real_likelihoods import GaussianLikelihood
 from ppl_vae.models.vae import VAE
 from ppl_vae.precision import scale
 

@@ -17,10 +17,10 @@ from ppl_vae.checks import whole
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
-from ppl_vae.models.count_networks import remember_start, start_untrained
-from ppl_vae.models.likelihood import Likelihood
-from ppl_vae.models.likelihoods import LIKELIHOODS
-from ppl_vae.models.missingness import encoder_of
+from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.likelihoods.count_networks import remember_start, start_untrained
+from ppl_vae.models.likelihoods.likelihoods import LIKELIHOODS
+from ppl_vae.models.likelihoods.missingness import encoder_of
 from ppl_vae.models.parts import own_config
 from ppl_vae.models.persistence import write_model
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, require_event_shape

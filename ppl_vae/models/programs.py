@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from ppl_vae.arrays import MISSING_VALUES
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.models.likelihood import Likelihood, conditioned
-from ppl_vae.models.missingness import filled, takes_missing
+from ppl_vae.models.likelihoods.base import Likelihood, conditioned
+from ppl_vae.models.likelihoods.missingness import filled, takes_missing
 from ppl_vae.precision import fed, widened
 from ppl_vae.registration import InstanceName, register
 

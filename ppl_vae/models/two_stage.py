@@ -17,7 +17,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.models.priors import MixturePrior
+from ppl_vae.models.priors.priors import MixturePrior
 from ppl_vae.models.vae import VAE
 from ppl_vae.randomness import seeded
 

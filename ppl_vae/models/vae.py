@@ -11,15 +11,15 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
-from ppl_vae.models.count_networks import start_from
-from ppl_vae.models.likelihoods import LIKELIHOODS, Likelihood
-from ppl_vae.models.likelihoods import likelihood as make_likelihood
-from ppl_vae.models.missingness import filled
+from ppl_vae.models.likelihoods.count_networks import start_from
+from ppl_vae.models.likelihoods.likelihoods import LIKELIHOODS, Likelihood
+from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.likelihoods.missingness import filled
 from ppl_vae.models.parts import own_config
-from ppl_vae.models.posteriors import POSTERIORS
-from ppl_vae.models.posteriors import posterior as make_posterior
-from ppl_vae.models.priors import PRIORS
-from ppl_vae.models.priors import prior as make_prior
+from ppl_vae.models.posteriors.posteriors import POSTERIORS
+from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
+from ppl_vae.models.priors.priors import PRIORS
+from ppl_vae.models.priors.priors import prior as make_prior
 from ppl_vae.models.program_pair import Network, ProgramPair, checked_shape, checked_size, network_config, networks
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_features
 from ppl_vae.randomness import seeded

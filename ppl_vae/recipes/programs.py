@@ -15,8 +15,8 @@ from ppl_vae.inference import (
     Objective,
     VectorQuantisation,
     get_elbo,
-    schedules,
 )
+from ppl_vae.inference.objectives import schedules
 from ppl_vae.models import (
     VQVAE,
     CategoricalVAE,

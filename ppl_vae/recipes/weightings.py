@@ -5,18 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from ppl_vae.inference import (
-    DIP,
-    MMD,
-    Annealed,
-    Beta,
-    Capacity,
-    DensityRatio,
-    FreeBits,
-    TotalCorrelation,
-    get_elbo,
-    schedules,
-)
+from ppl_vae.inference import DIP, MMD, Annealed, Beta, Capacity, DensityRatio, FreeBits, TotalCorrelation, get_elbo
+from ppl_vae.inference.objectives import schedules
 from ppl_vae.recipes.recipe import Row
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 import ppl_vae as pv
 from ppl_vae.recipe_comparison import DESCRIPTIONS
-from tests.test_cli import call
+from tests.cli.test_cli import call
 
 SMALL = 'latent_dim=2,network={"name":"mlp"}'
 PAIR = (f"vae:{SMALL}", "beta-vae:beta=16,latent_dim=2")

@@ -10,7 +10,7 @@ from pyro import distributions as dist
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae.diagnostics.simulated_posteriors import simulate_posteriors
+from ppl_vae.diagnostics.calibration.simulated_posteriors import simulate_posteriors
 
 WEIGHT = torch.tensor([[1.5, 1.1], [-0.4, 0.5], [0.9, 0.6], [0.2, -0.3], [1.0, 1.0]], dtype=torch.float64)
 BIAS = torch.tensor([0.5, -1.0, 0.0, 2.0, 0.3], dtype=torch.float64)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ppl_vae.diagnostics.calibration import check_calibration, run_calibration
-from ppl_vae.diagnostics.coverage import check_coverage, run_coverage
-from ppl_vae.diagnostics.predictive import check_predictive, run_predictive
-from ppl_vae.diagnostics.simulated_posteriors import simulate_posteriors
+from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
+from ppl_vae.diagnostics.calibration.simulated_posteriors import simulate_posteriors
+from ppl_vae.diagnostics.coverage.coverage import check_coverage, run_coverage
+from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
 from ppl_vae.errors import DataError
 from tests.models.table import LATENT_DIM, ROWS
 

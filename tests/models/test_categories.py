@@ -11,7 +11,7 @@ from torch import nn
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.discrete import configurations, num_configurations
+from ppl_vae.inference.estimators.discrete import configurations, num_configurations
 from ppl_vae.models import CategoricalVAE, GaussianMixtureVAE, JointVAE
 from ppl_vae.networks import MLP
 from tests.inference.oracles import assert_gradient, assert_mean

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import ppl_vae as pv
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.models.count_networks import LogCounts
+from ppl_vae.models.likelihoods.count_networks import LogCounts
 from ppl_vae.networks import Conv
 
 COUNTS = ("poisson", "negative-binomial")

@@ -7,7 +7,7 @@ import torch
 
 import ppl_vae as pv
 from ppl_vae import inference as inf
-from ppl_vae.models.real_likelihoods import MIN_OPTIMAL_SIGMA, RUNNING_WEIGHT
+from ppl_vae.models.likelihoods.real import MIN_OPTIMAL_SIGMA, RUNNING_WEIGHT
 
 N, D, L = 6, 5, 2
 

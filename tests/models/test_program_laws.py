@@ -11,7 +11,7 @@ from pyro import poutine
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.inference.labels import at_labels
+from ppl_vae.inference.pair.labels import at_labels
 from tests.models.program_table import PROGRAMS, SHAPE, data
 
 every_program = pytest.mark.parametrize("program", PROGRAMS, ids=str)
@@ -68,10 +68,10 @@ def test_a_datum_and_a_particle_are_each_for_itself(program):
     terms = inf.trace_terms(pair.model, pair.guide, x, *labels, num_particles=3, gradient="score")
     values = {name: site.value[1:2, 2:3] for name, site in terms.sites.items()}
     model, guide = (at_labels(half, tuple(y[2:3] for y in labels)) for half in (pair.model, pair.guide))
-    alone = inf.joint.log_joint(model, x[2:3], values)
+    alone = inf.pair.joint.log_joint(model, x[2:3], values)
     torch.testing.assert_close(alone.log_prior[0, 0], terms.log_prior[1, 2])
     torch.testing.assert_close(alone.log_likelihood[0, 0], terms.log_likelihood[1, 2])
-    guide_alone = inf.joint.terms_at(model, guide, x[2:3], values).log_guide
+    guide_alone = inf.pair.joint.terms_at(model, guide, x[2:3], values).log_guide
     torch.testing.assert_close(guide_alone[0, 0], terms.log_guide[1, 2])
 
 
@@ -209,10 +209,10 @@ def test_missing_pixels_are_left_out_of_the_likelihood(program):
     terms = inf.trace_terms(pair.model, pair.guide, holes, *labels, gradient="score")
     model = at_labels(pair.model, labels)
     values = {name: site.value for name, site in terms.sites.items()}
-    whole, rest = (inf.joint.log_joint(model, given, values).log_likelihood for given in (x, holes))
+    whole, rest = (inf.pair.joint.log_joint(model, given, values).log_likelihood for given in (x, holes))
     flipped = x.clone()
     flipped[:, 0, 1, 2] = 1 - x[:, 0, 1, 2]
-    other = inf.joint.log_joint(model, flipped, values).log_likelihood
+    other = inf.pair.joint.log_joint(model, flipped, values).log_likelihood
     torch.testing.assert_close((whole - rest).exp() + (other - rest).exp(), torch.ones(1, 4, dtype=torch.float64))
 
 

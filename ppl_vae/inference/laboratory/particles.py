@@ -8,8 +8,8 @@ from typing import Any
 import xarray as xr
 
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.inference.comparison import compare_estimators
-from ppl_vae.inference.estimators import get_elbo, list_estimators
+from ppl_vae.inference.estimators.table import get_elbo, list_estimators
+from ppl_vae.inference.laboratory.comparison import compare_estimators
 
 
 def compare_over_particles(

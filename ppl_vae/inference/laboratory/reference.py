@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.elbo import AnalyticKL, MonteCarloKL
-from ppl_vae.inference.evidence import importance_bound
+from ppl_vae.inference.estimators.base import Estimator
+from ppl_vae.inference.estimators.elbo import AnalyticKL, MonteCarloKL
+from ppl_vae.inference.estimators.score_function import RLOO
+from ppl_vae.inference.evidence.evidence import importance_bound
 from ppl_vae.inference.laboratory.repeats import repeat
-from ppl_vae.inference.objective import Estimator
-from ppl_vae.inference.pair import Program
-from ppl_vae.inference.score_function import RLOO
+from ppl_vae.inference.pair.trace import Program
 from ppl_vae.inference.training.weights import Weights
 from ppl_vae.randomness import derived_seed, seeded
 

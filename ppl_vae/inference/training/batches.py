@@ -14,7 +14,7 @@ from ppl_vae.arrays import MISSING_VALUES, is_array, to_tensor
 from ppl_vae.data import Dataset, Split, binarize
 from ppl_vae.data.split import split_by_datum
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.inference.labels import Batch, arguments, takes_labels
+from ppl_vae.inference.pair.labels import Batch, arguments, takes_labels
 from ppl_vae.randomness import derived_seed
 
 # Streams of random numbers besides the training stream, told apart by a number under the user's seed.
@@ -36,7 +36,7 @@ class TrainingData:
         place: device and dtype of the user's own batches; None leaves them.
         labelled: whether the programs take labels.
         copy_of: which rows of ``train`` are copies of one datum, as of a Split.
-        indexed: whether they take the indices of a batch's data, which come last in it (``inference.indices``).
+        indexed: whether they take the indices of a batch's data, which come last in it (see ``pair.indices``).
     """
 
     train: Batch | None

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data import fingerprint
-from ppl_vae.inference.labels import Batch
+from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.training.batches import TrainingData
 from ppl_vae.randomness import derived_seed, seeded
 

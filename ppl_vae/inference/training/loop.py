@@ -11,13 +11,13 @@ import pandas as pd
 from torch import Tensor, nn
 
 from ppl_vae.errors import CheckpointError, ConvergenceError
-from ppl_vae.inference.capture import CompiledStepper, TracedStepper
-from ppl_vae.inference.captured.agreement import STEPS_BETWEEN, drifted
-from ppl_vae.inference.captured.step_choice import captured, choose
-from ppl_vae.inference.evaluation import evaluate
-from ppl_vae.inference.labels import Batch
-from ppl_vae.inference.pair import Program
-from ppl_vae.inference.terms import check_data
+from ppl_vae.inference.compilation.agreement import STEPS_BETWEEN, drifted
+from ppl_vae.inference.compilation.step_choice import captured, choose
+from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper
+from ppl_vae.inference.pair.evaluation import evaluate
+from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.terms import check_data
+from ppl_vae.inference.pair.trace import Program
 from ppl_vae.inference.training.batches import IndexedBatches
 from ppl_vae.inference.training.data_scale import scale_note
 from ppl_vae.inference.training.interruption import FitInterrupted, Interruptions

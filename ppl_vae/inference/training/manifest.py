@@ -12,8 +12,8 @@ import torch
 
 from ppl_vae.data import Dataset, fingerprint
 from ppl_vae.errors import CheckpointError
-from ppl_vae.inference.pair import split_pair
-from ppl_vae.inference.schedules import describe
+from ppl_vae.inference.objectives.schedules import describe
+from ppl_vae.inference.pair.trace import split_pair
 from ppl_vae.inference.training.batches import TrainingData
 
 

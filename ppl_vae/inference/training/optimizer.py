@@ -14,8 +14,8 @@ from pyro.optim.lr_scheduler import PyroLRScheduler
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.schedules import Schedule, describe
+from ppl_vae.inference.estimators.base import Objective
+from ppl_vae.inference.objectives.schedules import Schedule, describe
 
 Optimizer = Callable[[list[Tensor]], torch.optim.Optimizer] | PyroOptim
 
@@ -76,7 +76,7 @@ def check_optimizer(optimizer: Any) -> None:
     if isinstance(optimizer, PyroLRScheduler):
         raise ModelError(
             "optimizer is a Pyro scheduler, whose steps fit does not count; give its optimiser, and its schedule "
-            "as schedule=, a function of the step such as inference.schedules.exponential(rate, steps)"
+            "as schedule=, a function of the step such as inference.objectives.schedules.exponential(rate, steps)"
         )
     if isinstance(optimizer, PyroOptim):
         if not isinstance(optimizer.pt_optim_args, dict):

@@ -13,13 +13,13 @@ from pyro.optim import PyroOptim
 from torch import nn
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.evaluation_mode import evaluation_mode
-from ppl_vae.inference.indices import indexed, rows_named, takes_indices
-from ppl_vae.inference.labels import check_labels
-from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.pair import Program, owner, split_pair
-from ppl_vae.inference.placement import own_dtype
-from ppl_vae.inference.terms import check_data
+from ppl_vae.inference.estimators.base import Objective
+from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
+from ppl_vae.inference.pair.indices import indexed, rows_named, takes_indices
+from ppl_vae.inference.pair.labels import check_labels
+from ppl_vae.inference.pair.placement import own_dtype
+from ppl_vae.inference.pair.terms import check_data
+from ppl_vae.inference.pair.trace import Program, owner, split_pair
 from ppl_vae.inference.training.batches import TrainingData, training_data
 from ppl_vae.inference.training.code_fingerprint import code_fingerprint
 from ppl_vae.inference.training.loader_state import first_batch

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ppl_vae.checks import positive, whole
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.inference.estimators import as_objective
-from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.schedules import Schedule, describe, require_factor, require_function
+from ppl_vae.inference.estimators.base import Objective
+from ppl_vae.inference.estimators.table import as_objective
+from ppl_vae.inference.objectives.schedules import Schedule, describe, require_factor, require_function
 from ppl_vae.inference.training.optimizer import (
     Optimizer,
     check_optimizer,

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ConvergenceError
-from ppl_vae.inference.labels import Batch
-from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.pair import Program
-from ppl_vae.inference.schedules import Schedule
+from ppl_vae.inference.estimators.base import Objective
+from ppl_vae.inference.objectives.schedules import Schedule
+from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.trace import Program
 
 # What every step leaves behind, in this order: means over its batch, nats per datum.
 STEP_TERMS = ("loss", "log_likelihood", "kl")
@@ -23,7 +23,7 @@ NOBODY: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
 
 
 class Steps(Protocol):
-    """What takes the steps of an epoch: eagerly, or as they were captured (``inference.capture``)."""
+    """What takes the steps of an epoch: eagerly, or as they were captured (``inference.compilation.steppers``)."""
 
     @property
     def parameters(self) -> Sequence[Tensor]:

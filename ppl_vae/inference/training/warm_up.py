@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from ppl_vae.inference.objective import Objective
-from ppl_vae.inference.schedules import END, Described, Schedule, describe
+from ppl_vae.inference.estimators.base import Objective
+from ppl_vae.inference.objectives.schedules import END, Described, Schedule, describe
 from ppl_vae.inference.training.settings import Settings
 
 # Where a function that does not say its length is looked at: at steps that do not depend on the run.

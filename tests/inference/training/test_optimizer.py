@@ -62,7 +62,10 @@ def test_clipped_adam_keeps_its_decay():
         ),
         ({"optimizer": lambda p: torch.optim.SGD(p), "lr": 0.1}, r"lr=0\.1 would be ignored"),
         ({"optimizer": pyro.optim.Adam({"lr": 0.1}), "lr": 0.1}, r"lr=0\.1 would be ignored"),
-        ({"schedule": "cosine"}, r"got 'cosine'; give one of inference.schedules, such as cosine\(steps\)"),
+        (
+            {"schedule": "cosine"},
+            r"got 'cosine'; give one of inf.schedules, such as cosine\(steps\)",
+        ),
         ({"schedule": torch.optim.lr_scheduler.CosineAnnealingLR}, "schedule must be a callable on the optimiser"),
         ({"schedule": lambda step: 1 / step}, "schedule must be finite and at least 0, but is inf at step 0"),
         ({"schedule": lambda: 1.0}, "schedule gives no number at step 0"),

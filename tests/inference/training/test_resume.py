@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import CheckpointError
-from ppl_vae.inference.captured import step_choice
+from ppl_vae.inference.compilation import step_choice
 from ppl_vae.inference.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from tests.inference.small_runs import D, files, require_same, small_data, small_vae, train
 

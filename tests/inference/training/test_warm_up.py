@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ppl_vae import inference as inf
-from ppl_vae.inference import schedules, svi
+from ppl_vae.inference import fit as svi
+from ppl_vae.inference.objectives import schedules
 from ppl_vae.inference.training.warm_up import end_of_warm_up
 from tests.inference.small_runs import STEPS, small_data, small_vae, train
 

@@ -1,0 +1,5 @@
+"""Draws and densities in the container of the installed ArviZ."""
+
+from ppl_vae.diagnostics.arviz.inference_data import diagnose
+
+__all__ = ["diagnose"]

@@ -1,0 +1,236 @@
+"""Draws as ArviZ keeps them: the only file that knows which ArviZ is installed.
+
+Two generations have the same conventions and another container:
+
+    ArviZ 0.x   the package arviz alone             arviz.InferenceData
+    ArviZ 1.x   arviz_base, arviz_stats, ...        xarray.DataTree
+
+Everything here is made of xarray datasets with dimensions of ours, so that only the last step differs. ArviZ is
+imported when it is first needed: it is slow to import, and 0.x warns on the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from ppl_vae.diagnostics.arviz.exported import plain_attributes
+from ppl_vae.errors import CheckpointError, ModelError, first_line
+from ppl_vae.files import require_seal, written_beside
+from ppl_vae.inference.evidence.pareto import threshold
+
+# Of the two that xarray reads groups with, the one that needs no compiled netCDF library.
+ENGINE = "h5netcdf"
+Groups = Mapping[str, xr.Dataset]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What differs between the two.
+
+    Attributes:
+        container: name of the type that holds the groups.
+        build: groups and the attributes of the whole -> the container.
+        groups: the container -> its groups by name.
+        write: the container and a file, to netCDF.
+        read: a netCDF file -> the container.
+        statistics: name of the module with rhat and ess.
+        elpd: k-hat and its threshold -> what plot_khat takes.
+    """
+
+    container: str
+    build: Callable[[Groups, Mapping[str, Any]], Any]
+    groups: Callable[[Any], dict[str, xr.Dataset]]
+    write: Callable[[Any, Path], None]
+    read: Callable[[Path], Any]
+    statistics: str
+    elpd: Callable[[xr.DataArray, float], Any]
+
+
+def quiet_import(name: str) -> Any:
+    """A package of ArviZ without the warnings that it is replaced by another."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # arviz_plots 0.8 looks for this module as an attribute, which matplotlib 3.11 makes it by an import only.
+        with contextlib.suppress(ImportError):
+            importlib.import_module("matplotlib.style.core")
+        return importlib.import_module(name)
+
+
+def _build_classic(groups: Groups, attributes: Mapping[str, Any]) -> Any:
+    return quiet_import("arviz").InferenceData(attrs=dict(attributes), **groups)
+
+
+def _write_classic(data: Any, path: Path) -> None:
+    data.to_netcdf(str(path), engine=ENGINE)
+
+
+def _read_classic(path: Path) -> Any:
+    # Read whole, then closed: a lazy file could not be written over.
+    data = quiet_import("arviz").InferenceData.from_netcdf(str(path), engine=ENGINE)
+    loaded = data.load()
+    data.close()
+    return loaded
+
+
+def _elpd_classic(khat: xr.DataArray, good: float) -> Any:
+    utilities = quiet_import("arviz.stats.stats_utils")
+    return utilities.ELPDData([khat, good], ["pareto_k", "good_k"])
+
+
+def _build_tree(groups: Groups, attributes: Mapping[str, Any]) -> xr.DataTree:
+    root = xr.Dataset(attrs=dict(attributes))
+    return xr.DataTree.from_dict({"/": root, **{f"/{name}": group for name, group in groups.items()}})
+
+
+def _elpd_tree(khat: xr.DataArray, good: float) -> Any:
+    nan = float("nan")
+    return quiet_import("arviz_stats").ELPDData(
+        "importance", nan, nan, nan, 0, khat.size, "log", bool((khat > good).any()), good, pareto_k=khat
+    )
+
+
+def _read_tree(path: Path) -> xr.DataTree:
+    with xr.open_datatree(path, engine=ENGINE) as tree:
+        return tree.load()
+
+
+CLASSIC = Generation(
+    container="arviz.InferenceData",
+    build=_build_classic,
+    groups=lambda data: {name: data[name] for name in data.groups()},
+    write=_write_classic,
+    read=_read_classic,
+    statistics="arviz",
+    elpd=_elpd_classic,
+)
+TREE = Generation(
+    container="xarray.DataTree",
+    build=_build_tree,
+    groups=lambda tree: {name: node.to_dataset() for name, node in tree.children.items()},
+    write=lambda tree, path: tree.to_netcdf(path, engine=ENGINE),
+    read=_read_tree,
+    statistics="arviz_stats",
+    elpd=_elpd_tree,
+)
+
+
+def installed() -> Generation:
+    """The generation that ``import arviz`` gives; that of arviz_base where it stands alone.
+
+    Raises:
+        ModelError: there is no ArviZ.
+    """
+    try:
+        return CLASSIC if metadata.version("arviz").startswith("0.") else TREE
+    except metadata.PackageNotFoundError:
+        if util.find_spec("arviz_stats") is None:
+            raise ModelError("diagnostics need ArviZ, which is not installed: pip install arviz") from None
+        return TREE
+
+
+def build(groups: Groups, attributes: Mapping[str, Any], *, generation: Generation | None = None) -> Any:
+    """The ArviZ object of groups such as posterior, prior and log_likelihood.
+
+    Args:
+        groups: datasets with dimensions chain and draw in front, where they are draws.
+        attributes: of the whole; numbers and texts. What netCDF cannot hold is made one of these: a bool a number,
+            a list a text.
+        generation: by default the one that is installed.
+    """
+    tables = {name: group.copy() for name, group in groups.items()}
+    for table in tables.values():
+        table.attrs = plain_attributes(table.attrs)
+    return (generation or installed()).build(tables, plain_attributes(attributes))
+
+
+def groups_of(data: Any, *, generation: Generation | None = None) -> dict[str, xr.Dataset]:
+    """The datasets of an ArviZ object by group."""
+    return (generation or installed()).groups(data)
+
+
+def for_plot_khat(data: Any, *, generation: Generation | None = None) -> Any:
+    """The k-hat of ``diagnose`` in the form that ArviZ's plot_khat takes.
+
+    It holds k-hat and its threshold alone: scores of leave-one-out have no meaning here.
+
+    Args:
+        data: what ``diagnose`` returned.
+        generation: by default the one that is installed.
+    """
+    chosen = generation or installed()
+    table = chosen.groups(data)["sample_stats"]
+    return chosen.elpd(table["khat"], threshold(table.sizes["draw"]))
+
+
+def write_netcdf(data: Any, path: str | Path, *, generation: Generation | None = None) -> None:
+    """Write an ArviZ object as netCDF 4, with a checksum behind its end; the file is replaced whole.
+
+    Raises:
+        CheckpointError: the file could not be written; what was there is untouched.
+    """
+    with written_beside(Path(path)) as temporary:
+        (generation or installed()).write(data, temporary)
+
+
+def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> Any:
+    """The ArviZ object that a netCDF file holds, in memory.
+
+    Raises:
+        CheckpointError: there is no such file, or it is damaged or none.
+    """
+    require_seal(Path(path))
+    try:
+        # h5netcdf complains once more, to nobody, where it could not open what it is given.
+        with quiet_import("h5py").File(path):
+            pass
+        return (generation or installed()).read(Path(path))
+    except Exception as error:
+        # Whatever the layers of readers say to a damaged file.
+        raise CheckpointError(f"{path}: no readable netCDF file ({first_line(error)})") from error
+
+
+def rhat(draws: ArrayLike, *, generation: Generation | None = None) -> NDArray[np.float64]:
+    """Rank-normalised split R-hat (Vehtari et al. 2021) of every coordinate.
+
+    Args:
+        draws: [chain, draw, *event], two chains or more.
+        generation: by default the one that is installed.
+
+    Returns:
+        [*event]; NaN where the draws of a coordinate are all equal.
+    """
+    return _statistic("rhat", draws, generation)
+
+
+def ess(draws: ArrayLike, method: str = "bulk", *, generation: Generation | None = None) -> NDArray[np.float64]:
+    """Effective sample size of autocorrelated draws (Vehtari et al. 2021) of every coordinate.
+
+    Args:
+        draws: [chain, draw, *event].
+        method: "bulk", "tail", or another that ArviZ knows.
+        generation: by default the one that is installed.
+
+    Returns:
+        [*event].
+    """
+    return _statistic("ess", draws, generation, method=method)
+
+
+def _statistic(name: str, draws: ArrayLike, generation: Generation | None, **options: str) -> NDArray[np.float64]:
+    values = np.asarray(draws, dtype=np.float64)
+    if values.ndim < 2:
+        raise ModelError(f"{name}: expected draws of shape [chain, draw, *event], got {list(values.shape)}")
+    dims = ("chain", "draw", *(f"axis_{axis}" for axis in range(values.ndim - 2)))
+    function = getattr(quiet_import((generation or installed()).statistics), name)
+    return function(xr.Dataset({"draws": (dims, values)}), **options)["draws"].to_numpy()

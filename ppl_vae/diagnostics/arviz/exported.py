@@ -1,0 +1,74 @@
+"""What ArviZ is to hold of a pair's sites: which of them, what pyro.deterministic computes, and under which names.
+
+ArviZ keeps "chain" and "draw" for dimensions and we keep "datum" and "label"; a variable of such a name would be
+taken for the dimension's coordinate and be lost. In netCDF a slash is a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.terms import Observation, Terms
+
+RESERVED = ("chain", "draw", "datum", "label")
+
+
+def data_sites(terms: Terms) -> dict[str, Observation]:
+    """The observed sites that hold data; those of pyro.factor, and values computed from latents, hold none."""
+    return {name: site for name, site in terms.observations.items() if site.is_data}
+
+
+class Derived(Messenger):
+    """Records what pyro.deterministic computes in the programs that run inside, by site."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, Tensor] = {}
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if (msg["infer"] or {}).get("_deterministic") and isinstance(msg["value"], Tensor):
+            self.values[msg["name"]] = msg["value"].detach()
+
+    def per_draw(self, num_particles: int, num_data: int) -> dict[str, Tensor]:
+        """The values that there is one of for every draw and datum: [K, N, *event]. Others are left out."""
+        found = {}
+        for name, value in self.values.items():
+            whole = value.unsqueeze(0) if num_particles == 1 and value.shape[:1] == (num_data,) else value
+            if whole.shape[:2] == (num_particles, num_data):
+                found[name] = whole
+        return found
+
+
+def exported_names(sites: Iterable[str]) -> dict[str, str]:
+    """By site, the name of its variable: the site's own, with a full stop in the place of a slash.
+
+    Raises:
+        ModelError: a site has the name of a dimension, or two would have one name; it is named.
+    """
+    names: dict[str, str] = {}
+    for site in sites:
+        if site in RESERVED:
+            raise ModelError(f"site {site!r}: that is the name of a dimension of ArviZ's draws; rename the site")
+        name = site.replace("/", ".")
+        if name in names.values():
+            raise ModelError(f"site {site!r}: another site is called {name!r} already; rename one of them")
+        names[site] = name
+    return names
+
+
+def plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as netCDF holds them: a bool becomes 0 or 1, a list one text, and what is None is left out."""
+    found: dict[str, Any] = {}
+    for name, value in attributes.items():
+        if isinstance(value, bool):
+            found[name] = int(value)
+        elif isinstance(value, list | tuple | set):
+            found[name] = "; ".join(map(str, value))
+        elif value is not None:
+            found[name] = value
+    return found

@@ -1,0 +1,215 @@
+r"""Simulated data whose latent values are known, each with draws from the guide: what calibration stands on.
+
+    z_0 ~ p(z),   x ~ p(x | z_0),   z_1, ..., z_L ~ q(z | x)
+
+Where the data given have missing coordinates (NaN), the simulated ones have the same: an answer for complete data
+says nothing about the guide on data with holes.
+
+If q is the posterior, z_0 is one more draw of it: z_0, ..., z_L are exchangeable given x. Every test here asks
+whether z_0 can be told from the others. Nothing is fitted again, and no data are needed but for shape and holes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae.checks import integer
+from ppl_vae.diagnostics.given import require_unlabelled
+from ppl_vae.diagnostics.predictive.drawable import require_drawable
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.pair.exchangeable import require_exchangeable
+from ppl_vae.inference.pair.joint import simulate
+from ppl_vae.inference.pair.placement import beside
+from ppl_vae.inference.pair.terms import Terms, run_terms
+from ppl_vae.inference.pair.trace import HANDLED, Program, split_pair
+from ppl_vae.randomness import derived_seed
+
+# Simulations draw from a stream of their own, none of training's or the ELBO's under the same seed.
+SIMULATION_STREAM = 20
+
+
+@dataclass(frozen=True)
+class SimulatedPosteriors:
+    """S simulated data with L draws from the guide each, in main memory.
+
+    In the first dimension of size 1 + L, row 0 is what was simulated and rows 1 to L are the guide's draws.
+
+    Attributes:
+        x: [S, *event_shape].
+        values: of every latent site of the model, [1 + L, S, *event].
+        log_likelihood: log p(x|z) [1 + L, S], nats.
+        log_prior: log p(z) [1 + L, S], nats.
+        log_guide: log q(z|x) [1 + L, S], nats; None where the guide has no density at the simulated values.
+        why_no_density: why there is none.
+        device: where the pair's parameters are.
+        seed: of the simulation.
+    """
+
+    x: Tensor
+    values: Mapping[str, Tensor]
+    log_likelihood: Tensor
+    log_prior: Tensor
+    log_guide: Tensor | None
+    why_no_density: str
+    device: torch.device
+    seed: int
+
+    @property
+    def num_simulations(self) -> int:
+        """S."""
+        return self.log_prior.shape[1]
+
+    @property
+    def num_draws(self) -> int:
+        """L."""
+        return self.log_prior.shape[0] - 1
+
+    @property
+    def dimension_names(self) -> list[str]:
+        """Of every latent dimension: site[i], or the site alone where its event is one number."""
+        return [name for site, value in self.values.items() for name in _names(site, value.shape[2:])]
+
+    @property
+    def dimensions(self) -> Tensor:
+        """All latent sites side by side: [1 + L, S, d]."""
+        return torch.cat(
+            [value.flatten(2) if value.dim() > 2 else value[..., None] for value in self.values.values()], -1
+        )
+
+    def require_density(self) -> Tensor:
+        """log q(z|x) [1 + L, S].
+
+        Raises:
+            ModelError: the guide has no density at the simulated values.
+        """
+        if self.log_guide is None:
+            raise ModelError(self.why_no_density)
+        return self.log_guide
+
+
+class _TruthFirst(Messenger):
+    """The guide's draws with the simulated latent values in the place of the first particle."""
+
+    def __init__(self, truth: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.truth = truth
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"] or msg["name"] not in self.truth:
+            return
+        value = msg["fn"].sample().clone()
+        value[0] = self.truth[msg["name"]]
+        msg["value"] = value
+        msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
+        msg["done"] = True
+
+
+def simulate_posteriors(
+    pair: Any, x: Any, num_simulations: int = 1000, num_draws: int = 99, seed: int = 0
+) -> SimulatedPosteriors:
+    """Simulate data from the model and draw from the guide for each; one run serves calibration and coverage.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs. The model must be one that
+            can be drawn from, with one observed site.
+        x: data [N, *event_shape], any number of them, for their shape, dtype and missing coordinates; the model
+            draws data of its own, and the simulated datum s has the holes of x[s % N]. The event shape alone will
+            do, as a tuple, for data without holes.
+        num_simulations: S.
+        num_draws: L, draws from the guide per simulated datum.
+        seed: of simulations and draws; torch's global generators are left as they were.
+
+    All of it is kept: S (1 + L) latent values of every dimension, and S data.
+
+    Raises:
+        ModelError: the pair is refused, or its model cannot be drawn from; the site is named. Or its programs mean
+            their own data alone, with parameters or constants of each.
+        DataError: x is empty, or holds values that the model could never draw.
+    """
+    model, guide = split_pair(pair)
+    require_unlabelled(model)
+    size, num_draws = integer("num_simulations", num_simulations, least=2), integer("num_draws", num_draws)
+    like = _rows(model, guide, x, size)
+    per_pass = data_per_chunk(like, 1 + num_draws)
+    with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, SIMULATION_STREAM), device=like.device):
+        parts = [_one_pass(model, guide, rows, num_draws, seed) for rows in like.split(per_pass)]
+    return _joined(parts)
+
+
+def as_simulated(pair: Any, x: Any, num_simulations: int, num_draws: int, seed: int) -> SimulatedPosteriors:
+    """What was simulated before, as it is; else a simulation of the pair."""
+    if isinstance(pair, SimulatedPosteriors):
+        return pair
+    if x is None:
+        raise DataError("x: expected data, or their event shape as a tuple, got None")
+    return simulate_posteriors(pair, x, num_simulations, num_draws, seed)
+
+
+def _rows(model: Program, guide: Program, x: Any, size: int) -> Tensor:
+    """S data of the right shape: those given, over and over."""
+    is_shape = isinstance(x, tuple) and all(isinstance(n, int) and n > 0 for n in x)
+    data = beside(model, torch.zeros(1, *x) if is_shape else x, guide)
+    if data.dim() == 0 or len(data) == 0:
+        raise DataError(
+            f"x: expected data [N, *event_shape] or their event shape as a tuple, got {list(data.shape)}"
+        )
+    admit_missing: Callable[[Tensor], None] | None = getattr(model, "require_observed", None)
+    if admit_missing is not None:
+        admit_missing(data)
+    return data[torch.arange(size, device=data.device) % len(data)]
+
+
+def _one_pass(model: Program, guide: Program, rows: Tensor, num_draws: int, seed: int) -> SimulatedPosteriors:
+    truth = simulate(model, rows)
+    require_exchangeable(model, guide, (truth.x,))
+    terms = run_terms(model, guide, (truth.x,), {}, 1 + num_draws, draw_handler=_TruthFirst(truth.values))
+    require_drawable(terms, rows)
+    log_guide, why = _log_guide(terms)
+    return SimulatedPosteriors(
+        x=truth.x.cpu(),
+        values={name: terms.sites[name].value.cpu() for name in terms.model_order},
+        log_likelihood=terms.log_likelihood.cpu(),
+        log_prior=terms.log_prior.cpu(),
+        log_guide=log_guide,
+        why_no_density=why,
+        device=rows.device,
+        seed=seed,
+    )
+
+
+def _joined(parts: list[SimulatedPosteriors]) -> SimulatedPosteriors:
+    first = parts[0]
+    log_guides = [part.log_guide for part in parts if part.log_guide is not None]
+    return replace(
+        first,
+        x=torch.cat([part.x for part in parts]),
+        values={name: torch.cat([part.values[name] for part in parts], dim=1) for name in first.values},
+        log_likelihood=torch.cat([part.log_likelihood for part in parts], dim=1),
+        log_prior=torch.cat([part.log_prior for part in parts], dim=1),
+        log_guide=torch.cat(log_guides, dim=1) if log_guides else None,
+    )
+
+
+def _log_guide(terms: Terms) -> tuple[Tensor | None, str]:
+    """log q of a pass; or None, and why."""
+    auxiliary = [site.name for site in terms.sites.values() if site.p is None]
+    if auxiliary:
+        return None, f"site {auxiliary[0]!r} is auxiliary: q of the others is an integral over it, not known here"
+    try:
+        return terms.log_guide.cpu(), ""
+    except ModelError as error:
+        return None, f"{str(error).partition(';')[0]}, and not at simulated values"
+
+
+def _names(site: str, event: torch.Size) -> list[str]:
+    if not event:
+        return [site]
+    return [f"{site}[{','.join(map(str, index))}]" for index in np.ndindex(*event)]

@@ -1,0 +1,6 @@
+"""Posterior collapse: active units and what the code says about its datum."""
+
+from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
+from ppl_vae.diagnostics.collapse.collapse_history import collapse_history
+
+__all__ = ["check_collapse", "collapse_history", "run_collapse"]

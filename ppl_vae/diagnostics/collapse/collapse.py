@@ -1,0 +1,261 @@
+r"""Posterior collapse: how much of the code is used, and what the average KL is made of.
+
+    A_u = Var_x E_q[z_u]                                     active where > 0.01 (Burda et al. 2016)
+    KL_u = E_x KL(q(z_u|x) || p(z_u))                        per dimension, where q and p factorise
+    E_x KL(q(z|x) || p(z)) = I_q(n; z) + KL(q(z) || p(z))    ELBO surgery (Hoffman & Johnson 2016)
+
+with q(z) = (1/N) sum_n q(z|x_n) over the N data given, so that I_q(n; z) <= log N. A unit is (epsilon, delta)-
+collapsed where its KL is below epsilon for a share 1 - delta of the data (Lucas et al. 2019).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from torch.distributions import Distribution, Independent, kl_divergence
+
+from ppl_vae.checks import integer, positive
+from ppl_vae.diagnostics.collapse.aggregate_density import log_aggregate
+from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.judged import ERRORS, require_finite, require_table
+from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes
+from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.pair.terms import Site, Terms, per_datum, run_terms
+from ppl_vae.inference.pair.validity import require_numbers
+from ppl_vae.randomness import derived_seed
+
+COLLAPSE_STREAM = 42
+NATS = "nats per datum"
+
+
+@torch.no_grad()
+def run_collapse(
+    pair: Any,
+    x: Any,
+    threshold: float = ACTIVE_THRESHOLD,
+    epsilon: float = 0.01,
+    num_samples: int = 10,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Active units, KL per dimension, and the average KL in its two parts.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
+        x: [N, *event_shape], N of at least 2; the aggregate posterior is that of these data.
+        threshold: the variance of a dimension's posterior means above which it is active.
+        epsilon: the KL, in nats, below which a dimension counts as collapsed on a datum.
+        num_samples: draws per datum.
+        seed: of the draws; torch's global generators are left as they were.
+
+    Returns:
+        Over "latent", the dimensions of all sites one after the other: ``posterior_mean_variance`` and its
+        standard error over data, ``active``, ``kl`` and its error (NaN where q or p does not factorise),
+        ``collapsed_share``. Over "site": ``site_kl``. Scalars: ``active_units``, ``average_kl``,
+        ``mutual_information``, ``marginal_kl`` with errors over data and draws; the first is exactly the sum of
+        the others (all three by Monte Carlo on the same draws). The latter two are NaN where the guide's density
+        is known at its own draws alone.
+
+    Raises:
+        ModelError: the pair or a setting is refused; it is named.
+        DataError: fewer than 2 data, or the likelihood has no density for some value.
+    """
+    num_samples = integer("num_samples", num_samples, least=2)
+    threshold, epsilon = positive("threshold", threshold), positive("epsilon", epsilon)
+    model, guide, data = admitted(pair, x, least=2)
+    with evaluating(model, guide, seed=derived_seed(seed, COLLAPSE_STREAM), device=data.device):
+        passes = [
+            _Pass(run_terms(model, guide, (batch,), {}, num_samples))
+            for batch in data.split(data_per_chunk(data, num_samples))
+        ]
+        found = _Pass.joined(passes)
+        log_density = log_aggregate(guide, data, found.values)
+    attributes = {"threshold": threshold, "epsilon": epsilon, "num_samples": num_samples, "num_data": len(data)}
+    table = xr.Dataset(
+        {**_units(found, threshold, epsilon), **_surgery(found, log_density)},
+        {"latent": range(found.means.shape[1]), "site": list(found.values), "latent_site": ("latent", found.owner)},
+        attributes | {"seed": seed, "closed_form": "; ".join(found.closed_form)},
+    )
+    table["active_units"] = table["active"].sum()
+    return table
+
+
+class _Pass:
+    """What one run of the pair says of its data; joined over runs along the data."""
+
+    def __init__(self, terms: Terms) -> None:
+        if not terms.sites:
+            raise ModelError("the model has no latent site: there is nothing that could collapse")
+        require_numbers(terms)
+        for site in terms.sites.values():
+            if site.p is None:
+                raise ModelError(
+                    f"site {site.name!r} is auxiliary: what the guide says of a latent dimension is "
+                    f"no distribution "
+                    "of a single site"
+                )
+        self.values = {name: site.value for name, site in terms.sites.items()}
+        self.owner = [name for name, site in terms.sites.items() for _ in range(site.value[0, 0].numel())]
+        self.means, self.noise = expected_codes(terms)
+        self.kl = torch.cat([_unit_kl(site) for site in terms.sites.values()], -1)
+        by_site = {name: _site_kl(terms, site) for name, site in terms.sites.items()}
+        self.closed_form = [name for name, (_, closed) in by_site.items() if closed]
+        self.site_kl = torch.stack([kl for kl, _ in by_site.values()], -1)
+        self.log_guide, self.log_prior = terms.log_guide, terms.log_prior
+
+    @staticmethod
+    def joined(passes: list[_Pass]) -> _Pass:
+        """All data in one."""
+        whole_run = passes[0]
+        whole_run.values = {name: torch.cat([p.values[name] for p in passes], 1) for name in whole_run.values}
+        for name in ("means", "noise", "kl", "site_kl"):
+            setattr(whole_run, name, torch.cat([getattr(p, name) for p in passes]))
+        for name in ("log_guide", "log_prior"):
+            setattr(whole_run, name, torch.cat([getattr(p, name) for p in passes], 1))
+        return whole_run
+
+
+def _unit_kl(site: Site) -> Tensor:
+    """KL of every dimension and datum [N, U]: closed, else by Monte Carlo; NaN where they are not independent."""
+    shape = site.value.shape
+    q, p = _coordinates(site.q), _coordinates(site.p)
+    if q is None or p is None:
+        return site.value.new_full((shape[1], shape[2:].numel()), math.nan)
+    try:
+        kl = kl_divergence(q, p)
+    except NotImplementedError:
+        kl = q.log_prob(site.draw) - p.log_prob(site.value)
+    return coordinates(kl.expand(shape)).mean(0)
+
+
+def _coordinates(d: Any) -> Distribution | None:
+    """The distribution of single coordinates of a site whose coordinates are independent."""
+    while isinstance(d, Independent):
+        d = d.base_dist
+    return d if d is not None and not d.event_shape else None
+
+
+def _site_kl(terms: Terms, site: Site) -> tuple[Tensor, bool]:
+    """KL of a whole site [N], and whether it is in closed form."""
+    try:
+        return terms.kl(site.name).mean(0), True
+    except ModelError:
+        log_ratio = site.q.log_prob(site.draw)
+        if site.p is not None:
+            log_ratio = log_ratio - site.p.log_prob(site.value)
+        shape = terms.log_likelihood.shape
+        return per_datum(site.name, log_ratio, shape, site.scale, site.mask).mean(0), False
+
+
+def _units(found: _Pass, threshold: float, epsilon: float) -> dict[str, Any]:
+    """What is known of every latent dimension, and of every site."""
+    centred = found.means - found.means.mean(0)
+    variance = centred.square().sum(0) / (len(centred) - 1) - found.noise.mean(0)
+    error = (centred.square() - found.noise).std(0) / math.sqrt(len(centred))
+    kl, site_kl = found.kl, found.site_kl
+    share = torch.where(kl.isnan(), kl, (kl < epsilon).to(kl)).mean(0)
+    return {
+        "posterior_mean_variance": _over("latent", variance, "Var_x E_q[z_u]", "1"),
+        "posterior_mean_variance_stderr": _over("latent", error, "over data", "1"),
+        "active": _over("latent", variance > threshold, "posterior_mean_variance above threshold", "1"),
+        "kl": _over("latent", kl.mean(0), "E_x KL(q(z_u|x) || p(z_u))", NATS),
+        "kl_stderr": _over("latent", kl.std(0) / math.sqrt(len(kl)), "over data", NATS),
+        "collapsed_share": _over("latent", share, "share of the data with a KL below epsilon", "1"),
+        "site_kl": _over("site", site_kl.mean(0), "closed form for the sites named in closed_form", NATS),
+        "site_kl_stderr": _over("site", site_kl.std(0) / math.sqrt(len(kl)), "over data and draws", NATS),
+    }
+
+
+def _over(dim: str, values: Tensor, description: str, units: str) -> tuple[str, Any, dict[str, str]]:
+    return dim, values.cpu().numpy(), {"description": description, "units": units}
+
+
+def _surgery(found: _Pass, log_density: Tensor | None) -> dict[str, Any]:
+    """The average KL and its two parts, on the same draws."""
+    num_data = found.log_guide.shape[1]
+    used = len(log_density) if log_density is not None else len(found.log_guide)
+    log_q, log_p = (t[:used].double() for t in (found.log_guide, found.log_prior))
+    aggregate = torch.full_like(log_q, math.nan) if log_density is None else log_density
+    variables: dict[str, Any] = {"log_num_data": ((), math.log(num_data), {"units": "nats"})}
+    for name, draws, description in (
+        ("average_kl", log_q - log_p, "E_x KL(q(z|x) || p(z)), by Monte Carlo"),
+        ("mutual_information", log_q - aggregate, "I_q(n; z), at most log_num_data"),
+        ("marginal_kl", aggregate - log_p, "KL(q(z) || p(z)), q(z) the mean over the data"),
+    ):
+        values = draws.mean(0)
+        error = values.std().item() / math.sqrt(num_data)
+        variables[name] = ((), values.mean().item(), {"description": description, "units": NATS})
+        variables[f"{name}_stderr"] = ((), error, {"description": "over data and draws", "units": NATS})
+    return variables
+
+
+def check_collapse(table: xr.Dataset) -> Verdict:
+    """How many latent dimensions are used.
+
+    Args:
+        table: of ``run_collapse``.
+
+    Returns:
+        "good" where every dimension is active, "doubtful" where some are not, "bad" where none is; "unknown" where
+        that depends on variances within two standard errors of the threshold.
+
+    Raises:
+        DataError: the numbers are none of ``run_collapse``, or the variances are NaN or infinite.
+    """
+    columns = ("active", "posterior_mean_variance", "posterior_mean_variance_stderr")
+    names = (*columns, "mutual_information", "log_num_data")
+    require_table("table", table, "run_collapse", names, ("latent",))
+    require_finite("table", "posterior_mean_variance", table["posterior_mean_variance"])
+    active = table["active"].to_numpy()
+    idle = np.flatnonzero(~active)
+    clear = _clear(table)
+    level: Level = "good" if not len(idle) else "doubtful" if len(idle) < len(active) else "bad"
+    # One that is active and one that is not are enough for "doubtful", whatever the others are.
+    if not clear.all() and not ((clear & active).any() and (clear & ~active).any()):
+        level = "unknown"
+    words = f"{active.sum()} of {len(active)} latent dimensions are active{_which(idle, active)}."
+    information = float(table["mutual_information"])
+    if not math.isnan(information):
+        error, most = float(table["mutual_information_stderr"]), float(table["log_num_data"])
+        # Rounded first: a little below zero is no -0.00.
+        told = round(information, 3) + 0.0
+        words += f" The code tells {told:.3f} ± {error:.3f} nats about which datum it is of"
+        words += f" (at most log N = {most:.2f})." if information < 0.9 * most else ", all that N data can show."
+    if not clear.all():
+        words += f" {(~clear).sum()} of them are within two standard errors of the threshold."
+    advice = {
+        "good": "",
+        "unknown": "Take more data: whether dimensions are active is not known.",
+        "doubtful": "Idle dimensions do no harm; if the code should hold more, lower or anneal the KL's weight, "
+        "set free bits, or train longer; else take fewer dimensions.",
+        "bad": "The decoder ignores the code: anneal the KL's weight, set free bits, weaken the decoder, or lower "
+        "beta and sigma.",
+    }[level]
+    return Verdict(
+        diagnostic="Active units",
+        level=level,
+        value=float(active.sum()),
+        unit=f"of {len(active)}",
+        threshold=f"Var_x E_q[z_u] > {table.attrs['threshold']:g} (Burda et al. 2016)",
+        words=words,
+        advice=advice,
+    )
+
+
+def _clear(table: xr.Dataset) -> np.ndarray:
+    """Which dimensions are beyond two standard errors of the threshold, on either side: [U]."""
+    distance = abs(table["posterior_mean_variance"].to_numpy() - table.attrs["threshold"])
+    return np.asarray(distance > ERRORS * table["posterior_mean_variance_stderr"].to_numpy())
+
+
+def _which(idle: Any, active: Any) -> str:
+    if not len(idle) or len(idle) == len(active):
+        return ""
+    shown = ", ".join(f"z{index + 1}" for index in idle[:8])
+    return f"; idle: {shown}{', ...' if len(idle) > 8 else ''}"

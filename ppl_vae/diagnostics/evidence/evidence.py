@@ -1,0 +1,153 @@
+"""log p(x) by two methods that fail in different ways: do they agree, and how far above the ELBO do they lie?
+
+The importance bound starts from the guide and is too low where the guide misses mass; annealed importance sampling
+starts from the prior and is too low where the path is walked too fast. Both are lower bounds in expectation, so the
+larger one is the better.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from ppl_vae.diagnostics.importance.importance import run_importance
+from ppl_vae.diagnostics.judged import ERRORS, require_finite, require_table
+from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.evidence.evidence import log_evidence
+
+# How far apart, in nats, two methods may lie that are said to agree: this package's own.
+AGREEMENT, APART = 0.1, 0.5
+MEANS = {
+    "elbo": "ELBO",
+    "importance": "importance bound on log p(x)",
+    "annealed": "annealed importance sampling of log p(x)",
+}
+
+
+def run_evidence(
+    pair: Any,
+    x: Any,
+    weights: xr.Dataset | None = None,
+    num_annealed: int = 32,
+    num_chains: int = 16,
+    num_temperatures: int = 500,
+    seed: int = 0,
+) -> xr.Dataset:
+    """ELBO, importance bound, and on the first of the data annealed importance sampling.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
+        x: [N, *event_shape].
+        weights: what ``run_importance`` returned for these data; run anew by default.
+        num_annealed: how many of the data are annealed.
+        num_chains: chains a datum there.
+        num_temperatures: steps of the path from the prior to the posterior.
+        seed: of all draws; torch's global generators are left as they were.
+
+    Returns:
+        Over "datum": ``elbo``, ``importance`` and ``annealed`` with their Monte-Carlo errors, in nats; NaN where a
+        datum was not annealed. Where annealing is refused, as for a discrete latent site, the attribute
+        ``why_not_annealed`` says why.
+
+    Raises:
+        ModelError: the pair or a setting is refused; it is named.
+        DataError: x is empty, the likelihood has no density for some value, or the weights are of other data.
+    """
+    weights = run_importance(pair, x, seed=seed) if weights is None else weights
+    if weights.sizes["datum"] != len(x):
+        raise DataError(f"weights: expected those of {len(x)} data, found {weights.sizes['datum']}")
+    annealed, why_not = np.full((2, len(x)), np.nan), ""
+    try:
+        chains = {"num_samples": num_chains, "num_temperatures": num_temperatures}
+        walked = log_evidence(pair, x[:num_annealed], method="ais", seed=seed, **chains)
+        found = torch.stack([walked.per_datum, walked.per_datum_stderr])
+        annealed[:, : found.shape[1]] = found.cpu().numpy()
+    except ModelError as refusal:
+        why_not = str(refusal)
+    columns = {
+        "elbo": weights["elbo"],
+        "elbo_stderr": weights["elbo_stderr"],
+        "importance": weights["log_evidence"],
+        "importance_stderr": weights["log_evidence_stderr"],
+        "annealed": annealed[0],
+        "annealed_stderr": annealed[1],
+    }
+    attributes = {"num_chains": num_chains, "num_temperatures": num_temperatures, "seed": seed}
+    return xr.Dataset(
+        {name: ("datum", np.asarray(values), {"units": "nats"}) for name, values in columns.items()},
+        {"datum": range(len(x))},
+        attributes | {"num_samples": weights.attrs["num_samples"], "why_not_annealed": why_not},
+    )
+
+
+def check_evidence(table: xr.Dataset) -> Verdict:
+    """Whether the two methods agree, where both were run.
+
+    What annealing finds more is known to two standard errors of the mean difference; upwards also to the first
+    order of annealing's own bias, half the variance of a datum's mean weight.
+
+    Returns:
+        The figure is the mean importance bound with its error over data and draws. "good" where annealing is known
+        to find neither 0.1 nats more nor as much less, "doubtful" where it is known to find more than 0.1 and
+        "bad" where it is known to find more than 0.5; "unknown" where it was not run, finds less, or the
+        difference is not known well enough to say.
+
+    Raises:
+        DataError: the numbers are none of ``run_evidence``, or some are NaN or infinite.
+    """
+    columns = ("elbo", "importance", "importance_stderr", "annealed", "annealed_stderr")
+    require_table("table", table, "run_evidence", columns, ("datum",))
+    for name in ("elbo", "importance"):
+        require_finite("table", name, table[name])
+    mean, error = _mean(table["importance"])
+    gap, _ = _mean(table["importance"] - table["elbo"])
+    level, second, advice = _second_method(table)
+    return Verdict(
+        "log p(x)",
+        level,
+        mean,
+        error,
+        "nats per datum",
+        f"annealing finds at most {AGREEMENT:g} nats more, bad above {APART:g} (this package's own)",
+        f"{gap:.2f} nats above the ELBO by {table.attrs['num_samples']} draws a datum. {second}",
+        advice,
+    )
+
+
+def _second_method(table: xr.Dataset) -> tuple[Level, str, str]:
+    """Level, words and advice of what annealing found."""
+    both = table.where(table["annealed"].notnull(), drop=True)
+    if not both.sizes["datum"]:
+        return "unknown", f"There is no second method: {table.attrs['why_not_annealed']}.", ""
+    require_finite("table", "annealed", both["annealed"])
+    more, error, bias = _difference(both)
+    known = "with an error that is not known" if math.isnan(error) else f"± {error:.2f}"
+    which = "more" if more > 0 else "less"
+    words = f"Annealing finds {abs(more):.2f} {known} nats {which} on {both.sizes['datum']} of the data"
+    low, high = more - ERRORS * error, more + ERRORS * error + bias
+    if low > AGREEMENT:
+        advice = "See k-hat; take annealing's figure, or a wider posterior family."
+        return "bad" if low > APART else "doubtful", f"{words}: the importance bound is too low.", advice
+    if low >= -AGREEMENT and high <= AGREEMENT:
+        return "good", f"{words}: the two methods agree.", ""
+    if high < -AGREEMENT:
+        return "unknown", f"{words}: it was too fast to be a check.", "Anneal with more temperatures or chains."
+    more_of = "Anneal more data, with more chains or temperatures."
+    return "unknown", f"{words}: known too badly to say whether the two methods agree.", more_of
+
+
+def _mean(values: xr.DataArray) -> tuple[float, float]:
+    count = values.size
+    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
+
+
+def _difference(both: xr.Dataset) -> tuple[float, float, float]:
+    """The mean difference on these data, its Monte-Carlo error, and how much annealing may be too low."""
+    count, annealed = both.sizes["datum"], both["annealed_stderr"].to_numpy() ** 2
+    error = math.sqrt(float((annealed + both["importance_stderr"].to_numpy() ** 2).sum())) / count
+    return float((both["annealed"] - both["importance"]).mean()), error, float(annealed.mean()) / 2

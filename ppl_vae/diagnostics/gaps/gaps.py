@@ -1,0 +1,217 @@
+r"""The gap between log p(x) and the ELBO, split into its causes (Cremer, Li & Duvenaud 2018, sec. 3).
+
+    log p(x) - L[q_phi] = ( log p(x) - L[q*] )  +  ( L[q*] - L[q_phi] )
+                             approximation             amortisation
+
+q_phi(z|x) is what the encoder gives, q* the best member of the family for this one datum. What remains under q* is
+the family's fault; what q* gains is the encoder's. The encoder's generalisation gap is how much larger the
+amortisation gap is on held-out than on training data (Shu et al. 2018; Zhang et al. 2022).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ppl_vae.checks import integer
+from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
+from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.judged import level_of, require_finite, require_table
+from ppl_vae.diagnostics.verdict import Verdict
+from ppl_vae.errors import DataError
+
+SPLITS = ("test", "train")
+DESCRIPTIONS = {
+    "log_evidence": "log p(x)",
+    "elbo_best": "ELBO of the best member of the family for the datum, from fresh draws",
+    "elbo": "ELBO of the encoder's q(z|x), on the same noise",
+    "approximation_gap": "log_evidence - elbo_best: what the family costs",
+    "amortisation_gap": "elbo_best - elbo: what the encoder costs",
+}
+# For a Gaussian posterior a gap of g nats moves no mean by more than sqrt(2 g) posterior standard deviations, and a
+# shift of that much costs just g (Talagrand's inequality, 1996): half of one, and one.
+GOOD, BAD = 0.125, 0.5
+THRESHOLD = "0.125 and 0.5 nats: the KL of a mean that is 0.5 and 1 posterior sd off (Talagrand 1996)"
+
+
+def run_gaps(
+    pair: Any,
+    x: Any,
+    x_train: Any = None,
+    num_samples: int = 4000,
+    steps: int = 1000,
+    seed: int = 0,
+    log_evidence: Any = None,
+    num_particles: int = 16,
+) -> xr.Dataset:
+    """Split every datum's gap into what the family and what the encoder costs.
+
+    A site's parameters are freed in ``diagnostics.gaps.local_posterior``: Gaussians of any covariance, mixtures,
+    and other distributions with parameters. Of a flow only the base and affine steps are free, so that for flows
+    the approximation gap is an upper and the amortisation gap a lower bound; the attribute ``held_fixed`` says so.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs. Several sites are taken
+            where none of the guide's distributions depends on another site's draw.
+        x: [N, *event_shape], held-out data. A few hundred are enough for means; the cost is ``steps`` times
+            ``num_particles`` decoder passes per datum, forward and back.
+        x_train: training data, as many as you like, for the generalisation gap.
+        num_samples: draws per datum that the bounds are evaluated with.
+        steps: of the optimisation, at most.
+        seed: of the draws; torch's global generators are left as they were.
+        log_evidence: log p(x) of every datum [N]; or an object with ``per_datum`` and ``per_datum_stderr``, as
+            ``log_evidence`` gives it; or a function of (pair, x) that gives either, which is asked for x_train too.
+            None takes the importance bound with q* as its proposal and ``num_samples`` draws, a stochastic lower
+            bound.
+        num_particles: draws per datum and optimisation step.
+
+    Returns:
+        Over "datum": log_evidence, elbo_best, elbo, approximation_gap, amortisation_gap, and the Monte-Carlo
+        standard error of each. Over "split" ("test", and "train" where x_train is given): the mean of each, as
+        ``mean_...``, with its standard error over data and draws. With x_train: ``generalisation_gap``, the mean
+        amortisation gap on test minus that on train, and ``elbo_generalisation_gap``, the mean ELBO on train minus
+        that on test. All in nats per datum.
+
+    Raises:
+        ModelError: the pair or a setting is refused; the site is named.
+        DataError: data that the pair has no density for, or evidence of another length.
+    """
+    num_samples, steps = integer("num_samples", num_samples, least=2), integer("steps", steps)
+    num_particles, seed = integer("num_particles", num_particles), integer("seed", seed, least=None)
+    given = [x] if x_train is None else [x, x_train]
+    plan = GapPlan(num_samples, steps, num_particles, seed)
+    found, given_missing = [], 0.0
+    for index, data in enumerate(given):
+        model, guide, data = admitted(pair, data)
+        given_missing = given_missing or data.isnan().double().mean().item()
+        rows = plan.split(model, guide, data)
+        known = log_evidence(pair, data) if callable(log_evidence) else log_evidence if index == 0 else None
+        found.append(rows if known is None else rows.with_evidence(*_known_evidence(known, len(data))))
+    table = xr.Dataset(_per_datum(found[0]) | _means(found), {"split": list(SPLITS[: len(found)])})
+    table.attrs = {
+        "num_samples": num_samples,
+        "num_particles": num_particles,
+        "seed": seed,
+        "converged": int(all(rows.converged for rows in found)),
+        "held_fixed": "; ".join(f"{name}: {', '.join(kept)}" for name, kept in found[0].fixed.items()),
+        "evidence": "importance bound from q*, a stochastic lower bound" if log_evidence is None else "given",
+        "missing": given_missing,
+        "encoder_sees_mask": int(getattr(guide, "sees_missing", True)),
+    }
+    return table
+
+
+def _known_evidence(known: Any, num_data: int) -> tuple[Tensor, Tensor]:
+    try:
+        values = torch.as_tensor(getattr(known, "per_datum", known)).detach().double()
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"log_evidence: expected one number per datum, found {type(known).__name__}") from None
+    if values.shape != (num_data,):
+        raise DataError(f"log_evidence: expected one number per datum, [{num_data}], found {list(values.shape)}")
+    error = getattr(known, "per_datum_stderr", None)
+    return values, torch.zeros_like(values) if error is None else torch.as_tensor(error).double()
+
+
+def _per_datum(rows: GapEstimates) -> dict[str, Any]:
+    variables: dict[str, Any] = {}
+    for name, description in DESCRIPTIONS.items():
+        attributes = {"description": description, "units": "nats per datum"}
+        variables[name] = ("datum", rows.value[name].cpu().numpy(), attributes)
+        error = rows.error[name].cpu().numpy()
+        variables[f"{name}_stderr"] = ("datum", error, {"description": f"Monte-Carlo error of {name}"})
+    return variables
+
+
+def _means(found: list[GapEstimates]) -> dict[str, Any]:
+    variables: dict[str, Any] = {}
+    for name in DESCRIPTIONS:
+        means = [rows.value[name].mean().item() for rows in found]
+        errors = [_mean_error(rows.value[name], rows.error[name]) for rows in found]
+        variables[f"mean_{name}"] = ("split", means)
+        variables[f"mean_{name}_stderr"] = ("split", errors, {"description": "over data and draws"})
+        if len(found) > 1 and name in ("amortisation_gap", "elbo"):
+            key = "generalisation_gap" if name == "amortisation_gap" else "elbo_generalisation_gap"
+            sign = 1 if name == "amortisation_gap" else -1
+            variables[key] = ((), sign * (means[0] - means[1]), {"units": "nats per datum"})
+            variables[f"{key}_stderr"] = ((), math.hypot(*errors), {"description": "over data and draws"})
+    return variables
+
+
+def _mean_error(values: Tensor, errors: Tensor) -> float:
+    """Standard error of the mean over data, in which each datum's Monte-Carlo noise is already; or that alone."""
+    if len(values) > 1:
+        return values.std().item() / math.sqrt(len(values))
+    return errors.item()
+
+
+def check_gaps(table: xr.Dataset) -> list[Verdict]:
+    """What the gap is made of, a verdict a cause: the family, the encoder, and its step to unseen data.
+
+    Args:
+        table: of ``run_gaps``.
+
+    Raises:
+        DataError: the numbers are none of ``run_gaps``, or some are NaN or infinite.
+    """
+    means = ("mean_approximation_gap", "mean_amortisation_gap")
+    require_table("table", table, "run_gaps", means, ("split",))
+    for name in means:
+        require_finite("table", name, table[name])
+    approximation, amortisation = (_mean(table, f"mean_{name}_gap") for name in ("approximation", "amortisation"))
+    words = _dominance(approximation, amortisation)
+    held = table.attrs["held_fixed"]
+    family = words + (f" Held as the encoder gave it ({held}), so this is an upper bound." if held else "")
+    encoder = words if table.attrs["converged"] else f"{words} The optimisation had not settled: a lower bound."
+    verdicts = [
+        _judge(
+            "Approximation gap", approximation, family, "Try a richer family: full covariance, a flow, a mixture."
+        ),
+        _judge("Amortisation gap", amortisation, encoder, _encoder_advice(table)),
+    ]
+    if "generalisation_gap" in table:
+        gap = float(table["generalisation_gap"]), float(table["generalisation_gap_stderr"])
+        lost, error = (float(table[f"elbo_generalisation_gap{suffix}"]) for suffix in ("", "_stderr"))
+        words = (
+            f"On unseen data the encoder costs {gap[0]:z.2f} nats more; "
+            f"the ELBO is {lost:z.2f} ± {error:.2g} lower."
+        )
+        advice = "More data, early stopping by a validation split, or a smaller encoder."
+        verdicts.append(_judge("Generalisation gap", gap, words, advice))
+    return verdicts
+
+
+def _encoder_advice(table: xr.Dataset) -> str:
+    share = table.attrs.get("missing", 0)
+    if share > 0 and not table.attrs.get("encoder_sees_mask", 1):
+        return (
+            f"{100 * share:.2g}% of the values are missing, and the encoder takes them for observed zeros: show it "
+            "which they are (encoder_sees_mask of the likelihood, or models.MissingnessEncoder)."
+        )
+    return "Train the encoder longer, or make it wider."
+
+
+def _mean(table: xr.Dataset, name: str) -> tuple[float, float]:
+    row = table.sel(split="test")
+    return float(row[name]), float(row[f"{name}_stderr"])
+
+
+def _dominance(approximation: tuple[float, float], amortisation: tuple[float, float]) -> str:
+    (family, family_error), (encoder, encoder_error) = approximation, amortisation
+    total = f"Of a gap of {family + encoder:z.2f} nats the family costs {family:z.2f}, the encoder {encoder:z.2f}"
+    if family + encoder <= GOOD:
+        return f"{total}; the posterior is close."
+    if abs(family - encoder) <= 2 * math.hypot(family_error, encoder_error):
+        return f"{total}; neither dominates beyond the error."
+    return f"{total}; the {'family' if family > encoder else 'encoder'} dominates."
+
+
+def _judge(name: str, gap: tuple[float, float], words: str, advice: str) -> Verdict:
+    """By the limits, each to be passed, or kept, by two standard errors."""
+    level = level_of(*gap, GOOD, BAD)
+    if level == "unknown":
+        advice = "Take more data or draws: the error is too wide for a verdict."
+    return Verdict(name, level, *gap, "nats per datum", THRESHOLD, words, "" if level == "good" else advice)

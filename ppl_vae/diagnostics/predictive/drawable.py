@@ -1,0 +1,45 @@
+"""Whether a model draws data of the kind that it was given: only then do replicates and data compare."""
+
+from __future__ import annotations
+
+from pyro import distributions as dist
+from torch import Tensor
+from torch.distributions import constraints
+
+from ppl_vae.errors import DataError
+from ppl_vae.inference.pair.terms import Terms
+
+
+def require_drawable(terms: Terms, x: Tensor) -> None:
+    """Refuse data [N, *event_shape] that a discrete likelihood could never draw.
+
+    Grey data under the relaxed Bernoulli are the usual case: it scores grey values, but draws 0 and 1. NaN, a
+    missing coordinate, is no value and passes.
+
+    Raises:
+        DataError: some value of x is outside the support of p(x|z).
+    """
+    for name, observation in terms.observations.items():
+        support = _support(observation.p)
+        if support is None or not support.is_discrete or not observation.is_data:
+            continue
+        values = x
+        if x.isnan().any():
+            # One draw fills the holes of all data, of which the terms may hold a few alone.
+            drawn = observation.p.sample().reshape(-1, *observation.p.event_shape)[0]
+            values = x.where(~x.isnan(), drawn)
+        if not bool(support.check(values).all()):
+            base = getattr(observation.p, "base_dist", observation.p)
+            raise DataError(
+                f"site {name!r}: expected data that the model can draw, found values outside the support of its "
+                f"{type(base).__name__}, which do not compare with its draws; grey data under a Bernoulli: "
+                "binarise them, or train with a likelihood of grey values"
+            )
+
+
+def _support(p: dist.TorchDistribution) -> constraints.Constraint | None:
+    """Of a distribution; None where a user's own does not say."""
+    try:
+        return p.support
+    except NotImplementedError:
+        return None

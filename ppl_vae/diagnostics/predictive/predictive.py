@@ -1,0 +1,177 @@
+r"""Predictive checks: does the model make data like those that it was given?
+
+A statistic T of the data is compared with T of replicated data sets of the same size, of two kinds:
+
+    population   z_n ~ p(z),       x_n ~ p(x | z_n)     new data; the prior predictive check (Box 1980)
+    local        z_n ~ q(z | x_n), x_n ~ p(x | z_n)     each datum again, from its own posterior (Rubin 1984;
+                                                        Gelman, Meng & Stern 1996)
+
+The population check is a test of the fitted model as a whole: if the data are its draws, the share of replicates
+above T is uniform. The local one uses every datum twice, for its posterior and for its judgement: that share crowds
+at 1/2, so that passing proves little and failing much. For R replicates the p-value is two-sided,
+
+    p = min(1, 2 min(1 + #{T_r >= T}, 1 + #{T_r <= T}) / (R + 1)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ppl_vae.checks import integer
+from ppl_vae.diagnostics.arviz.exported import data_sites
+from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.predictive.drawable import require_drawable
+from ppl_vae.diagnostics.predictive.statistics import Statistic, default_statistics, evaluated, named_statistics
+from ppl_vae.diagnostics.predictive.verdict import LOCAL, POPULATION, check_predictive
+from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.pair.joint import simulate
+from ppl_vae.inference.pair.terms import run_terms
+from ppl_vae.inference.pair.trace import Program
+from ppl_vae.randomness import derived_seed
+
+__all__ = ["LOCAL", "POPULATION", "Statistic", "check_predictive", "run_predictive"]
+
+# Replicates are drawn from a stream of their own.
+PREDICTIVE_STREAM = 23
+# Values this close, relatively, are equal: sums of the same numbers in another order differ by rounding.
+TIE = 1e-9
+
+# Data [n, *event_shape] and a number g -> g replicates of them [g, n, *event_shape].
+Replicate = Callable[[Tensor, int], Tensor]
+
+
+def run_predictive(
+    pair: Any, x: Any, statistics: Mapping[str, Statistic] | None = None, num_draws: int = 1000, seed: int = 0
+) -> xr.Dataset:
+    """Compare statistics of the data with those of replicated data sets.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs; one observed site.
+        x: the data [N, *event_shape]. A missing coordinate (NaN) is missing in every replicate too.
+        statistics: by name, functions of data [N, *event_shape] that return [N] or one number; by default those of
+            ``predictive_statistics``.
+        num_draws: R replicates of the whole data set, of either kind. The smallest p-value is 2 / (R + 1).
+        seed: of the replicates; torch's global generators are left as they were.
+
+    Returns:
+        A Dataset with ``observed`` [statistic]; ``replicated`` [kind, statistic, draw] for the kinds "population"
+        and "local"; two-sided ``p_value`` and its Monte-Carlo error ``p_value_stderr`` [kind, statistic]; and
+        ``datum_p_value`` [statistic, datum], each datum among its own local replicates (NaN where the statistic
+        is one number for the data set).
+
+    Raises:
+        ModelError: the pair or a statistic is refused; the site or the statistic is named.
+        DataError: x is empty, or holds values that the model could never draw, such as grey ones under a Bernoulli.
+    """
+    integer("num_draws", num_draws)
+    model, guide, x = admitted(pair, x)
+    with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, PREDICTIVE_STREAM), device=x.device):
+        _require_drawable(model, guide, x)
+        chosen = default_statistics(x) if statistics is None else named_statistics(statistics)
+        observed = evaluated(chosen, x)
+        tallies = {
+            POPULATION: _tallied(_replicates(partial(_population, model), x, num_draws), chosen, observed),
+            LOCAL: _tallied(_replicates(partial(_local, model, guide), x, num_draws), chosen, observed),
+        }
+    return _table(observed, tallies, len(x), {"num_draws": num_draws, "seed": seed})
+
+
+def _require_drawable(model: Program, guide: Program, x: Tensor) -> None:
+    for rows in x.split(data_per_chunk(x, 1)):
+        require_drawable(run_terms(model, guide, (rows,)), rows)
+
+
+def _population(model: Program, rows: Tensor, number: int) -> Tensor:
+    return simulate(model, rows.repeat(number, *[1] * (rows.dim() - 1))).x.unflatten(0, (number, len(rows)))
+
+
+def _local(model: Program, guide: Program, rows: Tensor, number: int) -> Tensor:
+    (observation,) = data_sites(run_terms(model, guide, (rows,), {}, number)).values()
+    return observation.p.sample().reshape(number, *rows.shape)
+
+
+def _replicates(replicate: Replicate, x: Tensor, num_draws: int) -> Iterator[Tensor]:
+    """R data sets [N, *event_shape]: several in a pass where they are small, in several passes where large."""
+    together = max(1, data_per_chunk(x, 1) // len(x))
+    per_pass = data_per_chunk(x, together)
+    missing = x.isnan()
+    for start in range(0, num_draws, together):
+        number = min(together, num_draws - start)
+        data = torch.cat([replicate(rows, number) for rows in x.split(per_pass)], dim=1)
+        yield from torch.where(missing, torch.nan, data) if missing.any() else data
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """R replicates of one kind: the data set's figure in each, and per datum how many lie above and below.
+
+    By statistic: [R]; [N] or [].
+    """
+
+    figures: dict[str, NDArray[np.float64]]
+    above: dict[str, Tensor]
+    below: dict[str, Tensor]
+
+
+def _tallied(
+    replicates: Iterator[Tensor], statistics: Mapping[str, Statistic], observed: Mapping[str, Tensor]
+) -> _Tally:
+    figures: dict[str, list[float]] = {name: [] for name in observed}
+    above = {name: torch.zeros_like(value) for name, value in observed.items()}
+    below = {name: torch.zeros_like(value) for name, value in observed.items()}
+    for data in replicates:
+        for name, value in evaluated(statistics, data).items():
+            slack = TIE * observed[name].abs()
+            figures[name].append(value.mean().item())
+            above[name] += value >= observed[name] - slack
+            below[name] += value <= observed[name] + slack
+    return _Tally({name: np.array(values) for name, values in figures.items()}, above, below)
+
+
+def _table(
+    observed: dict[str, Tensor], tallies: dict[str, _Tally], num_data: int, attributes: dict[str, Any]
+) -> xr.Dataset:
+    number = attributes["num_draws"]
+    truth = np.array([value.mean().item() for value in observed.values()])
+    replicated = np.stack([np.stack(list(tally.figures.values())) for tally in tallies.values()])
+    slack = TIE * abs(truth)[:, None]
+    above = (replicated >= truth[:, None] - slack).sum(-1)
+    below = (replicated <= truth[:, None] + slack).sum(-1)
+    p_value, error = two_sided(above, below, number)
+    per_datum = np.full((len(observed), num_data), np.nan)
+    local = tallies[LOCAL]
+    for row, (name, value) in enumerate(observed.items()):
+        if value.dim():
+            per_datum[row], _ = two_sided(local.above[name].numpy(), local.below[name].numpy(), number)
+    return xr.Dataset(
+        {
+            "observed": ("statistic", truth),
+            "replicated": (("kind", "statistic", "draw"), replicated),
+            "p_value": (("kind", "statistic"), p_value),
+            "p_value_stderr": (("kind", "statistic"), error),
+            "datum_p_value": (("statistic", "datum"), per_datum),
+        },
+        {"kind": list(tallies), "statistic": list(observed)},
+        attributes | {"num_data": num_data},
+    )
+
+
+def two_sided(
+    above: NDArray[Any], below: NDArray[Any], number: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Two-sided p-values and their Monte-Carlo errors, of how many of R replicates lie on either side.
+
+    >>> two_sided(np.array([0]), np.array([3]), 3)[0].item()
+    0.5
+    """
+    tail = (1 + np.minimum(above, below)) / (number + 1)
+    return np.minimum(1.0, 2 * tail), 2 * np.sqrt(tail * (1 - tail) / number)

@@ -1,0 +1,5 @@
+"""The guide beside a reference posterior that NUTS drew."""
+
+from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
+
+__all__ = ["check_reference", "run_reference"]

@@ -1,0 +1,142 @@
+"""The page: a template filled with verdicts, figures and facts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ppl_vae.diagnostics import Diagnosis, Verdict
+from ppl_vae.diagnostics.report.captions import EXPLANATIONS, LOO, READING, REFERENCES, SYMBOLS
+from ppl_vae.diagnostics.report.figures import pictures
+from ppl_vae.diagnostics.report.tables import tables
+from ppl_vae.files import write_atomically
+
+TEMPLATE = "report.html.j2"
+LEVELS = ("bad", "doubtful", "good", "unknown")
+NAMES = {"bad": "bad", "doubtful": "doubtful", "good": "good", "unknown": "no verdict"}
+EFFORT_NAMES = {
+    "num_data": "data for k-hat, evidence, collapse and predictive checks",
+    "num_samples": "importance draws a datum",
+    "annealed_data": "data with annealed importance sampling",
+    "annealed_chains": "annealed chains a datum",
+    "annealed_temperatures": "temperatures",
+    "num_simulations": "simulated data for calibration and coverage",
+    "num_draws": "draws from q for each of them",
+    "num_replicates": "replicated data sets",
+    "gap_data": "data of a split whose gap is taken apart",
+    "gap_steps": "optimiser steps of the per-datum fits",
+    "gap_particles": "draws a datum and step there",
+    "gap_samples": "importance draws a datum there",
+    "reference_data": "data with NUTS",
+    "reference_samples": "draws of NUTS a chain",
+    "reference_warmup": "warm-up steps of NUTS",
+    "reference_chains": "chains of NUTS a datum",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was diagnosed, in words.
+
+    Attributes:
+        name: the run's.
+        model: a few words, such as "vae with 8 latent dimensions and likelihood bernoulli".
+        data: the data set and the split, such as "digits, test split".
+        facts: by heading, rows of a label and a value.
+        warning: a sentence that stands above everything, such as that the likelihood is no density; may be empty.
+        command: what makes the report again; may be empty.
+    """
+
+    name: str
+    model: str
+    data: str
+    facts: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    warning: str = ""
+    command: str = ""
+
+
+def render_report(diagnosis: Diagnosis, subject: Subject, made: datetime | None = None) -> str:
+    """The HTML of a diagnosis; nothing in it is fetched from anywhere.
+
+    Args:
+        diagnosis: of ``run_diagnosis``.
+        subject: what was diagnosed.
+        made: when; now by default.
+    """
+    environment = Environment(
+        loader=PackageLoader("ppl_vae.diagnostics.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters |= {"figure": figure_text}
+    effort = [(EFFORT_NAMES[name], f"{value:,}") for name, value in asdict(diagnosis.effort).items()]
+    return environment.get_template(TEMPLATE).render(
+        subject=subject,
+        diagnosis=diagnosis,
+        headline=headline(diagnosis.verdicts),
+        counts=[(level, NAMES[level], _count(diagnosis.verdicts, level)) for level in LEVELS],
+        level_names=NAMES,
+        explanations=EXPLANATIONS,
+        pictures={topic: pictures(topic, diagnosis) for topic in diagnosis.findings},
+        tables={topic: tables(topic, diagnosis) for topic in diagnosis.findings},
+        symbols=SYMBOLS,
+        reading=READING,
+        references=REFERENCES,
+        loo=LOO,
+        effort=effort,
+        made=f"{made or datetime.now(UTC):%d %B %Y, %H:%M} UTC",
+    )
+
+
+def write_report(diagnosis: Diagnosis, subject: Subject, path: str | Path) -> None:
+    """Write the page, the whole of it or nothing.
+
+    Raises:
+        CheckpointError: the file could not be written.
+    """
+    write_atomically(Path(path), render_report(diagnosis, subject).encode(errors="backslashreplace"))
+
+
+def figure_text(verdict: Verdict) -> str:
+    """A verdict's figure with its error and unit, for a cell of a table.
+
+    >>> figure_text(Verdict("Gap", "good", 0.1234, 0.011, "nats per datum"))
+    '0.123 ± 0.011 nats per datum'
+    """
+    if math.isnan(verdict.value):
+        return "none"
+    error = "" if math.isnan(verdict.stderr) else f" ± {verdict.stderr:.2g}"
+    return f"{_rounded(verdict.value, verdict.stderr)}{error} {verdict.unit}".strip()
+
+
+def _rounded(value: float, error: float) -> str:
+    """As many digits as the error bears out, where there is one."""
+    if math.isnan(error) or not 0 < error < math.inf or not math.isfinite(value):
+        return f"{value:.3g}"
+    return f"{value:.{min(6, max(0, 1 - math.floor(math.log10(error))))}f}"
+
+
+def headline(verdicts: Sequence[Verdict]) -> str:
+    """One sentence for who reads no further."""
+    bad, doubtful = ([v.diagnostic for v in verdicts if v.level == level] for level in ("bad", "doubtful"))
+    if bad:
+        return f"Faults were found: {_listed(bad)}." + (f" In doubt: {_listed(doubtful)}." if doubtful else "")
+    if doubtful:
+        return f"No clear fault was found; in doubt: {_listed(doubtful)}."
+    if any(verdict.level == "good" for verdict in verdicts):
+        return "No fault was found by the diagnostics that came to a verdict."
+    return "No diagnostic came to a verdict."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _count(verdicts: Sequence[Verdict], level: str) -> int:
+    return sum(verdict.level == level for verdict in verdicts)

@@ -1,0 +1,110 @@
+"""The numbers behind a figure that a paper would print as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import xarray as xr
+
+from ppl_vae.diagnostics import Diagnosis, khat_table
+from ppl_vae.diagnostics.evidence.evidence import MEANS
+
+# More classes than these would bury the table.
+MOST_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table, every cell as text."""
+
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def _margin(value: float, error: float) -> str:
+    return f"{value:.3f} ± {error:.3f}"
+
+
+def _importance(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
+    groups = khat_table(table, diagnosis.labels).reset_index()
+    groups = groups[groups["by"] != "elbo decile"].head(1 + MOST_CLASSES)
+    rows = [
+        [
+            "all" if row["by"] == "all" else f"class {row['group']}",
+            f"{row['data']:.0f}",
+            f"{row['khat_median']:.2f}",
+            f"{row['khat_max']:.2f}",
+            f"{row['above']:.0%}",
+            f"{row['ess_median']:.0f}",
+            f"{row['elbo']:.2f}",
+        ]
+        for row in groups.to_dict("records")
+    ]
+    caption = f"k-hat and effective sample size of {table.attrs['num_samples']} draws a datum; ELBO in nats."
+    columns = ["", "data", "median k-hat", "largest", "above the threshold", "median ESS", "mean ELBO"]
+    return Table(caption, columns, rows)
+
+
+def _evidence(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
+    subsets = {"all": table, "annealed": table.where(table["annealed"].notnull(), drop=True)}
+    rows = [
+        [name, str(of.sizes["datum"]), *(_over_data(of[column]) for column in MEANS)]
+        for name, of in subsets.items()
+        if of.sizes["datum"]
+    ]
+    caption = "Means over data with their standard errors, nats per datum; the rows differ in which data are meant."
+    return Table(caption, ["data", "number", *MEANS.values()], rows)
+
+
+def _over_data(values: xr.DataArray) -> str:
+    known = values.dropna("datum")
+    if known.size < max(2, values.size):
+        return "not run on all"
+    return f"{float(known.mean()):.2f} ± {float(known.std(ddof=1)) / math.sqrt(known.size):.2f}"
+
+
+def _gaps(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
+    names = {
+        "log_evidence": "log p(x)",
+        "approximation_gap": "approximation gap",
+        "amortisation_gap": "amortisation gap",
+        "elbo": "ELBO",
+    }
+    rows = [
+        [str(split), *(_margin(float(of[f"mean_{name}"]), float(of[f"mean_{name}_stderr"])) for name in names)]
+        for split, of in ((split, table.sel(split=split)) for split in table["split"].to_numpy())
+    ]
+    caption = "Means and standard errors over data and draws, nats per datum: log p(x) less both gaps is the ELBO."
+    return Table(caption, ["split", *names.values()], rows)
+
+
+def _reference(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
+    rows = [
+        [
+            str(index),
+            f"{float(of['rhat']):.3f}",
+            f"{float(of['ess']):.0f}",
+            str(int(of["divergences"])),
+            _margin(float(of["c2st"]), float(of["c2st_stderr"])),
+        ]
+        for index, of in ((index, table.isel(datum=index)) for index in range(table.sizes["datum"]))
+    ]
+    caption = "R-hat is the largest, ESS the smallest over latent dimensions (Vehtari et al. 2021)."
+    return Table(caption, ["datum", "R-hat", "ESS", "divergences", "C2ST"], rows)
+
+
+MAKERS: Mapping[str, Callable[[xr.Dataset, Diagnosis], Table]] = {
+    "importance": _importance,
+    "evidence": _evidence,
+    "gaps": _gaps,
+    "reference": _reference,
+}
+
+
+def tables(topic: str, diagnosis: Diagnosis) -> list[Table]:
+    """The tables of a topic; none where it was not run, or has none."""
+    numbers = diagnosis.findings[topic].numbers
+    return [] if numbers is None or topic not in MAKERS else [MAKERS[topic](numbers, diagnosis)]

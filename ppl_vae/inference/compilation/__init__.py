@@ -1,0 +1,1 @@
+"""Training steps replayed without Pyro: traced, compiled, or as a CUDA graph."""

@@ -1,0 +1,95 @@
+"""Whether captured steps give the numbers of the programs: asked before training, and now and then during it."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from ppl_vae.inference.compilation.moving_state import moved, put_back, remember
+from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper, undone
+from ppl_vae.inference.training.batches import IndexedBatches
+from ppl_vae.inference.training.steps import Stepper, Steps
+
+# How far a captured step's terms may be from an eager one's: rounding, which exp and log enlarge, and no more.
+TOLERANCE = 1e-4
+# During training a comparison, which costs a few eager steps, comes after at least this many captured ones.
+STEPS_BETWEEN = 400
+
+
+def require_same_gradients(
+    captured: TracedStepper, batches: IndexedBatches, first_step: int = 0, count: int = 2
+) -> None:
+    """Refuse a graph that gives other numbers than the programs do, on batches and steps of the same draws."""
+    eager = captured.eager
+    for step, batch in enumerate(itertools.islice(batches, count), start=first_step):
+        now = torch.full((), step, device=batches.x.device)
+        found = []
+        for way in (eager.gradients, captured.replay_for(batch)):
+            with undone([*eager.parameters, *captured.buffers]):
+                found.append([t for t in way(batch, now) if t is not None])
+        for ours, theirs in zip(*found, strict=True):
+            _require_close(ours, theirs)
+
+
+def require_same_terms(steps: CompiledStepper, batches: IndexedBatches, first_step: int = 0) -> None:
+    """Refuse machine code whose terms, before and after an update, are others than the programs' own."""
+    whole = [indices for indices in batches.indices if len(indices) == steps.batch_size]
+    count = min(2, len(whole)) if steps.times == 1 else steps.times
+    with undone(steps.kept):
+        rates = steps.rates(first_step, count).to(batches.x.device)
+        expected = [
+            steps.step(batches.x, whole[i], torch.full((), first_step + i, device=batches.x.device), rates[i])
+            for i in range(count)
+        ]
+        buffers = [buffer.clone() for buffer in steps.traced.buffers]
+    with undone(steps.kept):
+        found = [rows for _, rows in steps.take(batches, count, first_step)]
+        for ours, theirs in zip(steps.traced.buffers, buffers, strict=True):
+            _require_close(ours, theirs)
+    _require_close(torch.cat(found), torch.stack(expected))
+
+
+def _require_close(found: Tensor, expected: Tensor) -> None:
+    if not found.numel():
+        return
+    found, expected = found.double(), expected.double()
+    error, scale = (found - expected).abs().max(), expected.abs().max()
+    if not error <= TOLERANCE * (1 + scale):
+        raise RuntimeError(
+            f"the captured step's numbers differ by {error:.2g} from the eager one's: the programs do something "
+            "that is not tensor work, or that differs from call to call"
+        )
+
+
+def what_moves(eager: Stepper, buffers: list[Tensor], batches: IndexedBatches) -> str | None:
+    """What of the programs moves from call to call, in words, or None; what two eager steps moved is put back."""
+    batch, kept = next(iter(batches)), [*eager.parameters, *buffers]
+    programs = eager.model, eager.guide, eager.objective
+    memories, rows = [remember(programs, kept)], []
+    for _ in range(2):
+        with undone(kept):
+            rows.append(eager.gradients(batch, torch.full((), 0, device=batch[0].device))[0])
+        memories.append(remember(programs, kept))
+    name = moved(*memories)
+    exact = 0.0 if batch[0].device.type == "cpu" else TOLERANCE
+    if name is None and not torch.allclose(*rows, rtol=exact, atol=exact, equal_nan=True):
+        name = "something that is in no attribute, closure or global"
+    if name is None:
+        return None
+    put_back(memories[0])
+    return f"the programs hold state that moves from call to call ({name}), which would stand still"
+
+
+def drifted(steps: Steps, batches: IndexedBatches, first_step: int) -> str | None:
+    """Why captured steps are no longer those of the programs, or None; nothing moves by the comparison."""
+    try:
+        with undone([]):
+            if isinstance(steps, CompiledStepper):
+                require_same_terms(steps, batches, first_step)
+            elif isinstance(steps, TracedStepper):
+                require_same_gradients(steps, batches, first_step, count=1)
+    except Exception as error:
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+    return None

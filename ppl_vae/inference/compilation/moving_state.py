@@ -1,0 +1,241 @@
+"""State of programs that moves from call to call: a counter, a temperature, a moving average outside the buffers.
+
+A captured step replays tensor work; what Python keeps would stand still. So everything that the programs hold is
+remembered before and after two eager steps on the same batch, weights and draws: plain values, collections,
+tensors, arrays and generators, in attributes, closures, globals and classes. What no such look can see, such as a
+clock, shows in the two steps' numbers (``captured.agreement``).
+"""
+
+from __future__ import annotations
+
+import random
+import types
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.inference.pair.held import attributes, cell_value, globals_named, held_by, is_users
+
+# Tensors, arrays and collections of at most this many numbers are copied, to be compared and put back.
+COPIED = 1 << 20
+# How deep two objects, of which one took the other's place, are compared.
+DEPTH = 4
+_PLAIN = (str, bytes, int, float, complex, type(None))
+_NOTHING = object()
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one object held at one moment: its values by key, and the numbers that its tensors and arrays had."""
+
+    name: str
+    item: Any
+    values: dict[Any, Any]
+    numbers: dict[Any, tuple[Any, Any]]
+
+    def changes(self, later: Held) -> Iterator[tuple[str, bool]]:
+        """What it holds otherwise later, in words, and whether that is a plain value."""
+        for key in [*self.values, *(key for key in later.values if key not in self.values)]:
+            old, new = self.values.get(key, _NOTHING), later.values.get(key, _NOTHING)
+            if key in self.numbers and key in later.numbers:
+                same = _same_numbers((old, *self.numbers[key]), (new, *later.numbers[key]))
+            else:
+                same = _same(old, new, DEPTH)
+            if not same:
+                yield self._words(key), isinstance(old, _PLAIN) or isinstance(new, _PLAIN)
+
+    def put_back(self) -> None:
+        """Let it hold again what it held, as far as Python allows."""
+        now = values_of(self.item)
+        if now.keys() != self.values.keys() or any(now[key] is not old for key, old in self.values.items()):
+            _write(self.item, self.values)
+        for key, (version, copied) in self.numbers.items():
+            if copied is not None and (version is None or _version(self.values[key]) != version):
+                _copy_into(self.values[key], copied)
+
+    def _words(self, key: Any) -> str:
+        if key == "" or key is _NOTHING:
+            return self.name
+        if isinstance(self.item, types.FunctionType):
+            return f"the global {key!r}" if isinstance(key, str) else ".".join(key)
+        if isinstance(self.item, dict | list | deque):
+            return f"{self.name}[{key!r}]"
+        return f"{(self.item if isinstance(self.item, type) else type(self.item)).__name__}.{key}"
+
+
+Memory = dict[int, Held]
+
+
+def remember(programs: Iterable[Any], trained: Iterable[Tensor]) -> Memory:
+    """What programs hold now, by the id of each object.
+
+    Args:
+        programs: model, guide and objective.
+        trained: weights and buffers, which are put back otherwise.
+    """
+    left_out = {id(tensor) for tensor in trained}
+    memory: Memory = {}
+    roots = [("", program) for program in programs]
+    for name, item in held_by(*roots, ("Python's random numbers", random), ("NumPy's random numbers", np.random)):
+        values = values_of(item)
+        arrays = {
+            key: v for key, v in values.items() if isinstance(v, Tensor | np.ndarray) and id(v) not in left_out
+        }
+        if values:
+            numbers = {key: (_version(value), _copied(value)) for key, value in arrays.items()}
+            memory[id(item)] = Held(name, item, values, numbers)
+    return memory
+
+
+def moved(before: Memory, between: Memory, after: Memory) -> str | None:
+    """What two calls have changed, in words: a plain value in either of them, or anything in the second.
+
+    A tensor that only the first call changes is one that is kept for somebody to look at.
+    """
+    first = (name for name, is_plain in _changes(before, between) if is_plain)
+    second = (name for name, _ in _changes(between, after))
+    return next(first, None) or next(second, None)
+
+
+def put_back(memory: Memory) -> None:
+    """Let the programs hold what they held when they were remembered."""
+    for held in memory.values():
+        held.put_back()
+
+
+def _changes(before: Memory, after: Memory) -> Iterator[tuple[str, bool]]:
+    for key, held in before.items():
+        if key in after:
+            yield from held.changes(after[key])
+
+
+def values_of(item: Any) -> dict[Any, Any]:
+    """What an object holds itself and may hold otherwise later; empty where there is nothing of the kind."""
+    if item is random or isinstance(item, random.Random):
+        return {"": item.getstate()}
+    if item is np.random or isinstance(item, np.random.RandomState):
+        return {"": item.get_state()}
+    if isinstance(item, np.random.Generator):
+        return {"": item.bit_generator.state}
+    if isinstance(item, torch.Generator):
+        return {"": item.get_state()}
+    if isinstance(item, types.CellType):
+        return dict(zip([""], cell_value(item), strict=False))
+    if isinstance(item, types.GeneratorType):
+        return {"": None if item.gi_frame is None else (item.gi_frame.f_lasti, dict(item.gi_frame.f_locals))}
+    if isinstance(item, types.FunctionType):
+        named = globals_named(item) if is_users(item) else {}
+        found = {key: value for key, value in named.items() if not _is_code(value)}
+        return found | {(item.__name__, key): value for key, value in vars(item).items()}
+    if isinstance(item, type):
+        return {k: v for k, v in vars(item).items() if not (_is_code(v) or k[:2] == "__")} if is_users(item) else {}
+    if isinstance(item, dict | list | deque | set):
+        pairs = item.items() if isinstance(item, dict) else enumerate(item if len(item) <= COPIED else ())
+        return {"": frozenset(item)} if isinstance(item, set) else dict(pairs) or {_NOTHING: None}
+    if type(item).__module__ in ("builtins", "itertools"):
+        # Iterators: how much is left of a list's, where a count stands.
+        hint = getattr(item, "__length_hint__", None)
+        return {"": repr(item) if hint is None else hint()} if hasattr(item, "__next__") else {}
+    if isinstance(item, types.ModuleType | Tensor | np.ndarray):
+        return {}
+    return attributes(item) | (dict(item._buffers) if isinstance(item, nn.Module) else {})
+
+
+def _write(item: Any, values: dict[Any, Any]) -> None:
+    """Put values back where ``values_of`` read them."""
+    if isinstance(item, random.Random) or item is random:
+        item.setstate(values[""])
+    elif isinstance(item, np.random.RandomState) or item is np.random:
+        item.set_state(values[""])
+    elif isinstance(item, np.random.Generator):
+        item.bit_generator.state = values[""]
+    elif isinstance(item, torch.Generator):
+        item.set_state(values[""])
+    elif isinstance(item, types.CellType):
+        item.cell_contents = values[""]
+    elif isinstance(item, types.FunctionType):
+        item.__globals__.update({key: value for key, value in values.items() if isinstance(key, str)})
+        vars(item).clear()
+        vars(item).update({key[1]: value for key, value in values.items() if isinstance(key, tuple)})
+    elif isinstance(item, type):
+        for key, value in values.items():
+            setattr(item, key, value)
+    elif isinstance(item, dict | list | deque | set):
+        _refill(item, values)
+    elif isinstance(getattr(item, "__dict__", None), dict):
+        buffers = item._buffers if isinstance(item, nn.Module) else {}
+        for key in [key for key in attributes(item) if key not in values]:
+            del item.__dict__[key]
+        for key, value in values.items():
+            (buffers if key in buffers else item.__dict__)[key] = value
+
+
+def _refill(item: Any, values: dict[Any, Any]) -> None:
+    values = {key: value for key, value in values.items() if key is not _NOTHING}
+    item.clear()
+    if isinstance(item, dict):
+        item.update(values)
+    elif isinstance(item, set):
+        item.update(values[""])
+    else:
+        item.extend(values.values())
+
+
+def _same(old: Any, new: Any, depth: int) -> bool:
+    if old is new or depth == 0:
+        return True
+    if type(old) is not type(new):
+        return False
+    if isinstance(old, _PLAIN):
+        return bool(old == new or (old != old and new != new))
+    if isinstance(old, Tensor | np.ndarray):
+        return _same_numbers((old, None, None), (new, None, None))
+    if isinstance(old, frozenset):
+        return old == new
+    if isinstance(old, list | tuple | deque):
+        return len(old) == len(new) and all(_same(a, b, depth - 1) for a, b in zip(old, new, strict=True))
+    if isinstance(old, dict):
+        return old.keys() == new.keys() and all(_same(old[key], new[key], depth - 1) for key in old)
+    # Two objects of a kind, made anew at every call: they differ if what they hold does.
+    return _same(attributes(old), attributes(new), depth - 1)
+
+
+def _same_numbers(old: tuple[Any, Any, Any], new: tuple[Any, Any, Any]) -> bool:
+    """Of two tensors or arrays, each with its version and a copy where it is small enough."""
+    is_one = old[0] is new[0]
+    if is_one and old[2] is None:
+        return bool(old[1] == new[1])
+    if is_one and old[1] is not None and old[1] == new[1]:
+        return True
+    a, b = (torch.as_tensor(value if copied is None else copied).detach() for value, _, copied in (old, new))
+    return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
+
+
+def _version(value: Any) -> int | None:
+    """How often a tensor was changed in place; an array does not say."""
+    return None if isinstance(value, np.ndarray) or value.is_inference() else value._version
+
+
+def _copied(value: Any) -> Any:
+    size = value.size if isinstance(value, np.ndarray) else value.numel()
+    if size > COPIED or (isinstance(value, Tensor) and value.layout != torch.strided):
+        return None
+    return value.copy() if isinstance(value, np.ndarray) else value.detach().clone()
+
+
+@torch.no_grad()
+def _copy_into(value: Any, copied: Any) -> None:
+    if isinstance(value, np.ndarray):
+        value[...] = copied
+    else:
+        value.copy_(copied)
+
+
+def _is_code(value: Any) -> bool:
+    kinds = types.FunctionType | types.BuiltinFunctionType | types.ModuleType | type
+    return isinstance(value, kinds | property | staticmethod | classmethod)

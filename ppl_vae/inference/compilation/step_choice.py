@@ -1,0 +1,140 @@
+"""How a run takes its steps: eagerly, traced or compiled. Chosen once, by a stated rule and not by timing.
+
+``compile=True`` compiles what can be compiled, ``"auto"`` what pays. A step saved from Pyro's handlers is worth
+half a millisecond or more, and so is a compiled one over a traced one; large steps gain besides what their
+element-wise work costs, about a millisecond for 10^9 operations. Against this stand about a second for a trace and
+half a minute for a compilation. "auto" asks for a saving of at least the cost, so that a run that is mistaken in
+it is still not much longer than an eager one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ppl_vae.inference.compilation.adam import captured_adam
+from ppl_vae.inference.compilation.agreement import require_same_gradients, require_same_terms, what_moves
+from ppl_vae.inference.compilation.cuda_graphs import cuda_graph_stepper
+from ppl_vae.inference.compilation.inductor import missing_compiler
+from ppl_vae.inference.compilation.steppers import TracedStepper, compiled_stepper, undone
+from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.training.batches import IndexedBatches
+from ppl_vae.inference.training.steps import Stepper, Steps
+
+MODES = ("eager", "traced", "compiled")
+
+SECONDS_TO_TRACE, SECONDS_TO_COMPILE = 2.0, 30.0
+# What a step gains by each: a part for Python, and one for the work of the step, per floating-point operation.
+SECONDS_SAVED, SECONDS_SAVED_PER_FLOP = 0.5e-3, 1e-12
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to take steps.
+
+    Attributes:
+        mode: "eager", "traced" or "compiled".
+        reason: why, in words.
+        times: steps a call of compiled code.
+    """
+
+    mode: str
+    reason: str
+    times: int = 1
+
+
+def choose(compile: bool | str, total_steps: int | None, flops: int) -> Choice:
+    """The mode by the rule above.
+
+    Args:
+        compile: what the user asked for: True, False or "auto"; or the mode of the run that is continued.
+        total_steps: of the whole run; None where unknown.
+        flops: floating-point operations of a step's products.
+    """
+    if compile is False:
+        return Choice("eager", "compile=False")
+    if compile is True:
+        return Choice("compiled", "compile=True")
+    if compile in MODES:
+        return Choice(str(compile), "as the run that is continued")
+    if total_steps is None:
+        return Choice("eager", "batches of the user's own are of unknown number")
+    saved = total_steps * (SECONDS_SAVED + flops * SECONDS_SAVED_PER_FLOP)
+    if saved >= SECONDS_TO_COMPILE and missing_compiler() is None:
+        return Choice("compiled", f"{total_steps} steps of {flops:.1e} operations pay for the compiler")
+    if saved >= SECONDS_TO_TRACE:
+        return Choice("traced", f"{total_steps} steps pay for a trace, not for the compiler")
+    return Choice("eager", f"{total_steps} steps are too few to pay for a trace")
+
+
+def captured(
+    choice: Choice, eager: Stepper, buffers: list[Tensor], batches: Iterable[Batch], insists: bool
+) -> tuple[Steps, Choice]:
+    """The steps of the chosen mode, or of the next best one that this pair allows, and which it is.
+
+    Args:
+        choice: what is wanted.
+        eager: the step.
+        buffers: what it may change besides the parameters.
+        batches: of an epoch.
+        insists: whether to warn where the choice cannot be had.
+    """
+    if choice.mode == "eager":
+        return eager, choice
+    # Whatever is drawn in trying out a captured step is no part of the run's stream.
+    with undone([]):
+        return _captured(choice, eager, buffers, batches, insists)
+
+
+def _captured(
+    choice: Choice, eager: Stepper, buffers: list[Tensor], batches: Iterable[Batch], insists: bool
+) -> tuple[Steps, Choice]:
+    traced = TracedStepper(eager, buffers)
+    if not isinstance(batches, IndexedBatches):
+        return eager, _instead("eager", choice, "the batches are the user's own", insists)
+    try:
+        moving = what_moves(eager, buffers, batches)
+    except Exception as error:
+        return eager, _instead("eager", choice, _words(error), insists)
+    if moving is not None:
+        return eager, _instead("eager", choice, moving, True)
+    reason = None
+    if choice.mode == "compiled":
+        try:
+            return _compiled(traced, batches, choice)
+        except Exception as error:
+            reason = _words(error)
+    try:
+        require_same_gradients(traced, batches)
+    except Exception as error:
+        return eager, _instead("eager", choice, _words(error), insists)
+    return traced, choice if reason is None else _instead("traced", choice, reason, insists)
+
+
+def _compiled(traced: TracedStepper, batches: IndexedBatches, choice: Choice) -> tuple[Steps, Choice]:
+    on_cpu = batches.x.device.type == "cpu"
+    missing = missing_compiler()
+    if missing is not None and on_cpu:
+        raise RuntimeError(missing)
+    adam = captured_adam(traced.eager.optimizer, traced.trained(next(iter(batches))))
+    if adam is None:
+        compiled_gradients = TracedStepper(traced.eager, traced.buffers, compiles=True)
+        require_same_gradients(compiled_gradients, batches)
+        return compiled_gradients, choice
+    steps = compiled_stepper(traced, adam, batches) if on_cpu else cuda_graph_stepper(traced, adam, batches)
+    require_same_terms(steps, batches)
+    return steps, Choice(choice.mode, choice.reason, steps.times)
+
+
+def _words(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _instead(mode: str, choice: Choice, reason: str, warns: bool) -> Choice:
+    if warns:
+        asked = choice.reason if choice.reason == "compile=True" else "compile='auto'"
+        warnings.warn(f"{asked}: the steps are {mode}, not {choice.mode}: {reason}", stacklevel=7)
+    return Choice(mode, f"{choice.mode} was wanted, but {reason}")

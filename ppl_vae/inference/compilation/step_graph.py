@@ -1,0 +1,99 @@
+"""A training step as one flat graph of tensor operations, without the Python that wrote it.
+
+The programs are run once on real tensors while every ATen operation, forward and backward, is written down. The
+graph reads all its tensors as inputs: weights, buffers, the optimiser's state, the data, and whatever constants
+the programs made on their way. Nothing is baked in but shapes and Python numbers, so a graph's text says what it
+computes, and another pair of the same shapes may use what was compiled for it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ppl_vae.inference.compilation.rewrites import rewrite
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """A graph and the tensors that it is called with.
+
+    Attributes:
+        program: called with ``inputs``, in order; the first ``num_given`` are replaced by the caller at each step.
+        inputs: what it reads, and changes in place.
+        num_given: how many of them differ from step to step.
+    """
+
+    program: fx.GraphModule
+    inputs: list[Tensor]
+    num_given: int
+
+    @property
+    def kept(self) -> list[Tensor]:
+        """The inputs that are the same at every step."""
+        return self.inputs[self.num_given :]
+
+    @torch.no_grad()
+    def __call__(self, *given: Tensor) -> Any:
+        """Run it on what differs in this step; the derivatives are in it."""
+        return self.program(*given, *self.kept)
+
+
+def trace(function: Callable[..., Any], given: Sequence[Tensor], kept: Sequence[Tensor]) -> StepGraph:
+    """Write down what ``function(*given, *kept)`` does.
+
+    ``kept`` are the very tensors that the programs hold, so that no program has to be rewritten; what the function
+    changes in place is really changed.
+
+    Raises:
+        RuntimeError: the function looks at a tensor's value (``.item()``, ``if tensor``), or torch cannot follow.
+    """
+    inputs = [*given, *kept]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = make_fx(function, tracing_mode="real")(*inputs)
+    program.graph.set_codegen(fx.graph.CodeGen())
+    constants = _lift_constants(program)
+    return StepGraph(program, [*inputs, *constants], len(given))
+
+
+def _lift_constants(program: fx.GraphModule) -> list[Tensor]:
+    """Make inputs of the tensors that the function found elsewhere than in its arguments."""
+    graph = program.graph
+    last = [node for node in graph.nodes if node.op == "placeholder"][-1]
+    lifted: dict[int, tuple[fx.Node, Tensor]] = {}
+    for node in [node for node in graph.nodes if node.op == "get_attr"]:
+        constant = getattr(program, str(node.target))
+        if id(constant) not in lifted:
+            with graph.inserting_after(last):
+                last = graph.placeholder(f"constant_{len(lifted)}")
+            lifted[id(constant)] = last, constant
+        node.replace_all_uses_with(lifted[id(constant)][0])
+        graph.erase_node(node)
+    program.recompile()
+    return [constant for _, constant in lifted.values()]
+
+
+def functional(graph: StepGraph, decompositions: Any) -> tuple[fx.GraphModule, FakeTensorMode]:
+    """The same in operations that change nothing, with the changes of inputs as copies at the end.
+
+    Args:
+        graph: as traced.
+        decompositions: of large operations into small ones, as ``make_fx`` takes them.
+    """
+    mode = FakeTensorMode()
+    fakes = [mode.from_tensor(tensor.detach()) for tensor in graph.inputs]
+    with torch.no_grad(), mode:
+        pure = torch.func.functionalize(lambda *inputs: graph.program(*inputs))
+        program = make_fx(pure, decomposition_table=decompositions)(*fakes)
+        program.graph.set_codegen(fx.graph.CodeGen())
+        rewrite(program.graph)
+    program.recompile()
+    return program, mode

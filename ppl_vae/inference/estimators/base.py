@@ -1,0 +1,220 @@
+"""What turns Terms into a loss: the protocol that ``fit`` knows, and a drop-in pyro.infer.ELBO.
+
+An objective is an nn.Module with ``forward(terms, step) -> loss``, minus the mean over the batch in nats per
+datum. It may own parameters. Called with a model and a guide it becomes a module whose value is, as in
+Pyro, minus the SUM over the data (times N / B under a subsampled plate). An estimator is the objective that
+weights nothing: it states a bound per datum.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from abc import abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+import pyro
+import torch
+from pyro.infer.elbo import ELBOModule
+from pyro.infer.enum import get_importance_trace
+from pyro.poutine.messenger import Messenger
+from torch import Tensor, nn
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.site_shapes import require_data_rows
+from ppl_vae.inference.pair.terms import Gradient, Terms, admit, check_data, run_terms
+from ppl_vae.inference.pair.trace import Program, owner
+from ppl_vae.inference.pair.validity import require_densities
+
+
+class Loss(ELBOModule):
+    """``objective(model, guide)``: a module whose forward(x) is the loss and whose parameters are the pair's.
+
+    Parameters of a bound method are those of the nn.Module it belongs to.
+    """
+
+    def __init__(self, model: Program, guide: Program, elbo: Objective) -> None:
+        super().__init__(model, guide, elbo)  # type: ignore[arg-type]  # plain functions work as well
+        self.owners = nn.ModuleList(m for m in (owner(model), owner(guide)) if m is not None)
+
+
+class Objective(pyro.infer.ELBO, nn.Module):
+    """Terms -> loss.
+
+    Args:
+        num_particles: K draws per datum.
+    """
+
+    # How the terms must depend on the guide's parameters; a weighting takes its estimator's.
+    gradient: Gradient = "total"
+    # Whether a weight on the KL, set in the terms, reaches this objective's loss.
+    passes_kl_weight = False
+    # The fewest data in a batch that it is defined for.
+    least_batch = 1
+    # What the optimiser shall do otherwise for the objective's own parameters than for the pair's.
+    optimizer_options: Mapping[str, Any] = MappingProxyType({})
+    # What draws some of the guide's sites in a way of its own, such as enumerating them.
+    draw_handler: Messenger | None = None
+
+    def __init__(self, num_particles: int = 1) -> None:
+        nn.Module.__init__(self)
+        if not isinstance(num_particles, int) or num_particles < 1:
+            raise ModelError(f"num_particles must be an integer of at least 1, got {num_particles!r}")
+        pyro.infer.ELBO.__init__(self, num_particles=num_particles)
+        self._judged: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    @abstractmethod
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """Minus the objective, the mean over the batch: a scalar, nats per datum.
+
+        Args:
+            terms: of one batch, traced with this objective's ``num_draws`` and ``gradient``.
+            step: the optimiser step from 0, for schedules; None outside training.
+        """
+
+    @property
+    @abstractmethod
+    def estimator(self) -> Estimator:
+        """The estimator under the weighting: the plain ELBO that is reported beside the objective."""
+
+    def run(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
+        """The terms that ``forward`` needs, without a look at the values of the data."""
+        return run_terms(model, guide, args, kwargs, self.num_draws, self.gradient, self.draw_handler, as_loss=True)
+
+    @property
+    def num_draws(self) -> int:
+        """How many draws per datum ``forward`` needs in its terms."""
+        return self.num_particles
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Which pairs were judged is no part of what an objective is, and weak references cannot be pickled.
+        return {**self.__dict__, "_judged": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._judged = weakref.WeakSet()
+
+    def reset(self) -> None:
+        """Start anew, as at the beginning of a run: forget what earlier training has left in it."""
+        for part in self.children():
+            if isinstance(part, Objective):
+                part.reset()
+
+    def extra_repr(self) -> str:
+        """What a manifest says besides the class."""
+        return f"num_particles={self.num_particles}"
+
+    def __call__(self, model: Program, guide: Program) -> Loss:
+        """A module whose forward(x) is the loss of this pair on x."""
+        return Loss(model, guide, self)
+
+    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        """Minus the sum over the data: a scalar with gradients. The first batch of a pair is judged by value."""
+        if args and self._is_new(model):
+            check_data(model, *args, **kwargs)
+        terms = self.run(model, guide, *args, **kwargs)
+        self._judge_once(model, guide, args, kwargs, terms)
+        return self.forward(terms) * (terms.log_likelihood.shape[1] * terms.data_scale)
+
+    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """Minus the sum over the data, a number."""
+        with torch.no_grad():
+            return self.differentiable_loss(model, guide, *args, **kwargs).item()
+
+    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """The loss, with its gradients added to the parameters' ``grad``: what pyro.infer.SVI calls."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        if loss.requires_grad:
+            loss.backward()
+        return loss.item()
+
+    def _is_new(self, model: Program) -> bool:
+        try:
+            return _lasting(model) not in self._judged
+        except TypeError:
+            # Unhashable: it is judged every time.
+            return True
+
+    def _judge_once(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Terms
+    ) -> None:
+        """Refuse what is no density in the first batch of a pair."""
+        if self._is_new(model):
+            require_densities(model, guide, args, kwargs, terms)
+            with contextlib.suppress(TypeError):
+                self._judged.add(_lasting(model))
+
+    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
+        # Pyro's base class asks for it; ours works on Terms and never calls it.
+        return get_importance_trace("flat", 1, model, guide, args, kwargs)
+
+
+def _lasting(program: Program) -> Any:
+    """What stays of a program: a bound method is made anew at every look, what it is bound to is not."""
+    found: Any = owner(program)
+    return getattr(program, "__self__", program) if found is None else found
+
+
+class Estimator(Objective):
+    """An estimator of a bound on log p(x), per datum.
+
+    A subclass states the bound; where the bound's own derivative is not the gradient estimate, it states a
+    ``surrogate`` whose derivative is.
+
+    Args:
+        num_particles: K draws per datum.
+    """
+
+    passes_kl_weight = True
+    # "elbo": value and gradient are unbiased for it; "evidence": another bound on log p(x); None: neither.
+    # A user's own says which: those of the ELBO are ranked among each other by ``check_estimators``.
+    target: Literal["elbo", "evidence"] | None = None
+    # On which side of log p(x) the bound lies that is estimated; None where that is not known.
+    side: Literal["lower", "upper"] | None = None
+    # Whether the bound is a mean log likelihood minus ``kl``, so that an objective may weight the two apart.
+    separates_kl = False
+
+    @abstractmethod
+    def bound(self, terms: Terms) -> Tensor:
+        """The estimate of the bound: [N], nats per datum, higher is better."""
+
+    def surrogate(self, terms: Terms) -> Tensor | None:
+        """[N], differentiated in place of ``bound``; None where the bound is differentiated itself."""
+        return None
+
+    def kl(self, terms: Terms) -> Tensor:
+        """This estimator's reading of the KL term, times kl_weight: [K, N], nats."""
+        return terms.kl_weight * (terms.log_guide - terms.log_prior)
+
+    def record(self, terms: Terms) -> tuple[Tensor, Tensor]:
+        """The two terms of the ELBO for a history, means over draws and data: log likelihood and KL, nats."""
+        return terms.log_likelihood.mean(), self.kl(terms).mean()
+
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """Minus the mean of the bound over the batch, nats per datum, with the surrogate's gradient."""
+        bound, surrogate = self.bound(terms), self.surrogate(terms)
+        if surrogate is not None:
+            bound = surrogate + (bound - surrogate).detach()
+        return -bound.mean()
+
+    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """The bound for every datum: [N], nats, higher is better. Gradients flow.
+
+        As the loss is, it is multiplied by a ``poutine.scale`` in the user's programs; ``evaluate`` is not.
+
+        Raises:
+            ModelError: the pair is refused; the site is named.
+            DataError: the model's likelihood has no density for some value of x.
+        """
+        given = admit(model, x, *args, **kwargs), *args
+        terms = self.run(model, guide, *given, **kwargs)
+        self._judge_once(model, guide, given, kwargs, terms)
+        require_data_rows(terms.log_likelihood.shape[1], x)
+        return self.bound(terms)
+
+    @property
+    def estimator(self) -> Estimator:
+        """Itself: an estimator is an objective that weights nothing."""
+        return self

@@ -1,0 +1,176 @@
+r"""Discrete latent sites besides the score function: exact enumeration, and a continuous relaxation.
+
+enumeration    ELBO = sum_c q(y = c | x) [log p(x, y = c, z) - log q(y = c, z | x)]
+relaxation     y = softmax((logits + Gumbel noise) / temperature)
+(Jang, Gu & Poole 2017; Maddison, Mnih & Teh 2017)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.estimators.base import Estimator
+from ppl_vae.inference.pair.terms import Terms
+from ppl_vae.inference.pair.trace import HANDLED
+
+
+class Enumeration(Estimator):
+    """The ELBO with one discrete site summed out: no noise from it, in the value or in the gradient.
+
+    The site must be the first that the guide draws; other sites are drawn once for each category. It may be several
+    independent variables under one ``.to_event()``: the sum is over all their combinations. Twin, for a single
+    variable: ``pyro.infer.TraceEnum_ELBO`` with the site marked infer={"enumerate": "parallel"} in the guide.
+
+    Args:
+        num_categories: the size of the site's support (2 for a Bernoulli, C^M for M variables of C categories).
+    """
+
+    target = "elbo"
+    side = "lower"
+
+    def __init__(self, num_categories: int) -> None:
+        super().__init__(num_categories)
+        self.draw_handler = _Enumerate(num_categories)
+
+    def bound(self, terms: Terms) -> Tensor:
+        """[N], nats."""
+        return (self._probability(terms) * terms.log_weight).sum(0)
+
+    def record(self, terms: Terms) -> tuple[Tensor, Tensor]:
+        """The two terms of the ELBO, every category by its probability: its plain mean would weigh all alike."""
+        weight = self._probability(terms) / terms.log_likelihood.shape[1]
+        return (weight * terms.log_likelihood).sum(), (weight * self.kl(terms)).sum()
+
+    def _probability(self, terms: Terms) -> Tensor:
+        """q(y = c | x), c in the place of the draws: [C, N]."""
+        first, *others = terms.sites.values()
+        if not is_discrete(first.q) or any(is_discrete(s.q) for s in others):
+            raise ModelError(
+                f"enumeration needs one discrete site, drawn first; the guide draws {list(terms.sites)}"
+            )
+        return first.q.log_prob(first.draw).exp()
+
+    def extra_repr(self) -> str:
+        """For manifests."""
+        return f"num_categories={self.num_particles}"
+
+
+class GumbelSoftmax(Estimator):
+    """log p(x|y~) - KL(q(y|x) || p(y)) at a relaxed draw y~ of every OneHotCategorical site; the KL is exact.
+
+    Biased: the likelihood is taken between the corners of the simplex, unless ``straight_through`` rounds the
+    draw on the way forward (then the gradient is biased alone).
+
+    Args:
+        num_particles: K.
+        temperature: of the softmax; towards 0 the bias falls and the variance rises.
+        straight_through: round the draw to its largest category, with the relaxed draw's derivative.
+    """
+
+    separates_kl = True
+
+    def __init__(self, num_particles: int = 1, temperature: float = 0.5, straight_through: bool = False) -> None:
+        super().__init__(num_particles)
+        if not temperature > 0:
+            raise ModelError(f"temperature must be positive, got {temperature}")
+        self.temperature = temperature
+        self.straight_through = straight_through
+        self.draw_handler = _Relax(temperature, straight_through)
+
+    def bound(self, terms: Terms) -> Tensor:
+        """[N], nats."""
+        if not any(is_discrete(site.q) for site in terms.sites.values()):
+            raise ModelError(f"gumbel-softmax needs a OneHotCategorical site; the guide draws {list(terms.sites)}")
+        return (terms.log_likelihood - terms.kl()).mean(0)
+
+    def kl(self, terms: Terms) -> Tensor:
+        """KL(q || p) in closed form: [K, N], nats."""
+        return terms.kl()
+
+    def extra_repr(self) -> str:
+        """For manifests."""
+        options = f"temperature={self.temperature}, straight_through={self.straight_through}"
+        return f"num_particles={self.num_particles}, {options}"
+
+
+def variable(q: Any) -> Any:
+    """The distribution of a single variable under ``.to_event()``."""
+    while isinstance(q, torch.distributions.Independent):
+        q = q.base_dist
+    return q
+
+
+def is_discrete(q: Any) -> bool:
+    """Whether q has finitely many values that can be listed."""
+    return bool(getattr(variable(q), "has_enumerate_support", False))
+
+
+def num_configurations(q: Any) -> int:
+    """The size of the support of one datum: of a single variable, to the power of their number."""
+    single = variable(q)
+    number = math.prod(q.event_shape) // math.prod(single.event_shape)
+    return int(len(single.enumerate_support(expand=False)) ** number)
+
+
+def configurations(q: Any) -> Tensor:
+    """Every value of one datum, the last variable fastest: [S, *event]."""
+    single = variable(q)
+    values = single.enumerate_support(expand=False).reshape(-1, *single.event_shape)
+    number = math.prod(q.event_shape) // math.prod(single.event_shape)
+    choices = torch.arange(len(values), device=values.device)
+    index = torch.cartesian_prod(*[choices] * number).reshape(-1, number)
+    return values[index].reshape(-1, *q.event_shape)
+
+
+class _Enumerate(Messenger):
+    """Give particle k the k-th element of a discrete site's support."""
+
+    def __init__(self, num_categories: int) -> None:
+        super().__init__()
+        self.num_categories = num_categories
+
+    def _pyro_sample(self, msg: Any) -> None:
+        q = msg["fn"]
+        if msg["is_observed"] or not is_discrete(q):
+            return
+        categories, asked = num_configurations(q), self.num_categories
+        if categories != asked:
+            raise ModelError(f"site {msg['name']!r} has {categories} categories, not num_categories = {asked}")
+        # One category is one particle, which has no dimension of its own.
+        values = configurations(q) if categories == 1 else configurations(q).unsqueeze(1)
+        msg["value"] = values.expand(*q.batch_shape, *q.event_shape)
+        msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
+        msg["done"] = True
+
+
+class _Relax(Messenger):
+    """Draw OneHotCategorical sites from their relaxation."""
+
+    def __init__(self, temperature: float, straight_through: bool) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.straight_through = straight_through
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"] or not is_discrete(msg["fn"]):
+            return
+        q = variable(msg["fn"])
+        if not isinstance(q, dist.OneHotCategorical):
+            raise ModelError(
+                f"site {msg['name']!r}: only a OneHotCategorical can be relaxed, not {type(q).__name__}"
+            )
+        temperature = torch.as_tensor(self.temperature, dtype=q.logits.dtype, device=q.logits.device)
+        soft = dist.RelaxedOneHotCategorical(temperature, logits=q.logits).rsample()
+        if self.straight_through:
+            hard = torch.nn.functional.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft)
+            soft = hard + soft - soft.detach()
+        msg["value"] = soft
+        msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
+        msg["done"] = True

@@ -1,0 +1,102 @@
+r"""Estimators of the evidence lower bound, each a short function of Terms, each a drop-in pyro.infer.ELBO.
+
+    ELBO_n = E_q [ log p(x_n|z) + log p(z) - log q(z|x_n) ] = E_q [ log p(x_n|z) ] - KL(q(z|x_n) || p(z))
+
+The first form is estimated by Monte Carlo as a whole, the second has its KL in closed form. Both are
+unbiased, for the value and for the gradient, with any number of particles.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ppl_vae.inference.estimators.base import Estimator
+from ppl_vae.inference.pair.terms import Gradient, Terms
+
+
+class MonteCarloKL(Estimator):
+    """mean_k [log p(x|z_k) + log p(z_k) - log q(z_k|x)], the KL by Monte Carlo.
+
+    The value and the reparameterised gradient of ``pyro.infer.Trace_ELBO`` (form A, SGVB-A, of Kingma &
+    Welling 2014). Its variance vanishes where q is the exact posterior. Works for any pair with
+    reparameterised draws.
+    """
+
+    target = "elbo"
+    side = "lower"
+
+    separates_kl = True
+
+    def bound(self, terms: Terms) -> Tensor:
+        """[N], nats."""
+        return terms.log_weight.mean(0)
+
+
+class AnalyticKL(Estimator):
+    """mean_k log p(x|z_k) - KL(q(z|x) || p(z)), the KL in closed form.
+
+    What ``pyro.infer.TraceMeanField_ELBO`` computes (form B, SGVB-B, of Kingma & Welling 2014), but a site
+    without a closed form is refused by name where Pyro falls back to Monte Carlo in silence.
+
+    It goes wherever a ``pyro.infer.ELBO`` goes, and has a value per datum besides:
+
+    >>> import torch
+    >>> import ppl_vae as pv
+    >>> vae, x = pv.VAE((4,), latent_dim=2, likelihood="gaussian"), torch.zeros(5, 4)
+    >>> AnalyticKL(num_particles=3).per_datum(vae.model, vae.guide, x).shape
+    torch.Size([5])
+    >>> loss = AnalyticKL()(vae.model, vae.guide)
+    >>> loss(x).backward()
+    """
+
+    target = "elbo"
+    side = "lower"
+
+    separates_kl = True
+
+    def bound(self, terms: Terms) -> Tensor:
+        """[N], nats."""
+        return (terms.log_likelihood - terms.kl()).mean(0)
+
+    def kl(self, terms: Terms) -> Tensor:
+        """KL(q || p) in closed form: [K, N], nats."""
+        return terms.kl()
+
+
+class EntropyAnalytic(Estimator):
+    """mean_k [log p(x|z_k) + log p(z_k)] + H[q(z|x)], the entropy in closed form.
+
+    Form C ("energy plus entropy"); not in Pyro. For a Gaussian guide its gradient equals MonteCarloKL's draw by
+    draw, only the value differs. Works where q has a closed-form entropy, whatever the prior is.
+    """
+
+    target = "elbo"
+    side = "lower"
+
+    separates_kl = True
+
+    def bound(self, terms: Terms) -> Tensor:
+        """[N], nats."""
+        return (terms.log_likelihood - self.kl(terms)).mean(0)
+
+    def kl(self, terms: Terms) -> Tensor:
+        """-H[q] - log p(z): [K, N], nats."""
+        return -terms.kl_weight * (terms.entropy + terms.log_prior)
+
+
+class StickingTheLanding(Estimator):
+    """MonteCarloKL with the guide's parameters stopped in log q (Roeder, Wu & Duvenaud 2017): the path derivative.
+
+    Unbiased, because the score that is left out has mean zero. Its variance vanishes at the exact posterior.
+    No twin in Pyro. With several draws inside a logarithm it would be biased; DReG is its counterpart there.
+    """
+
+    target = "elbo"
+    side = "lower"
+
+    gradient: Gradient = "path"
+    separates_kl = True
+
+    def bound(self, terms: Terms) -> Tensor:
+        """[N], nats."""
+        return terms.log_weight.mean(0)

@@ -1,0 +1,81 @@
+"""The importance bound and its jackknife against the number of draws: has it come to rest?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ppl_vae.checks import integer
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
+from ppl_vae.inference.evidence.evidence import STREAM, jackknife
+from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, prepare, weight_blocks
+from ppl_vae.randomness import derived_seed
+
+
+def evidence_curve(
+    pair: Any,
+    x: Any,
+    num_samples: Iterable[int] = (1, 10, 100, 1000, 5000),
+    *,
+    seed: int = 0,
+    memory_limit: int = MEMORY_LIMIT,
+) -> xr.Dataset:
+    """The importance bound (Burda et al. 2016) and its jackknife (Nowozin 2018) against the number of draws K.
+
+    All of max(K) draws are used at every K: they are cut into groups of K, whose estimates are averaged.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
+        x: [N, *event_shape].
+        num_samples: the values of K, increasing.
+        seed: of the draws.
+        memory_limit: bytes that the activations of a pass may take, roughly.
+
+    Returns:
+        A Dataset over "num_samples" of "importance" and "jackknife", means over the data in nats, each with
+        its Monte-Carlo error ("importance_stderr", "jackknife_stderr"). The jackknife is NaN at K = 1. Estimates
+        at neighbouring K share their draws: their differences have smaller errors than these.
+
+    Raises:
+        ModelError: the pair or an argument is refused.
+        DataError: x is empty, or the model's likelihood has no density for some value of it.
+    """
+    if not isinstance(num_samples, Iterable):
+        raise ModelError(f"num_samples: expected increasing numbers, at least one, got {num_samples!r}")
+    counts = [integer("num_samples", k) for k in num_samples]
+    if not counts or counts != sorted(set(counts)):
+        raise ModelError(f"num_samples: expected increasing numbers, at least one, got {counts!r}")
+    model, guide, data = prepare(pair, x)
+    blocks = weight_blocks(model, guide, data, max(counts[-1], 2), derived_seed(seed, STREAM), memory_limit)
+    rows = [[_grouped(block.log_weight, k) for k in counts] for block in blocks]
+    table = torch.stack([torch.cat(columns, -1) for columns in zip(*rows, strict=True)]).cpu()
+    mean, error = table[:, :2].mean(-1), table[:, 2:].square().sum(-1).sqrt() / len(data)
+    variables = {
+        name: ("num_samples", values.numpy(), {"units": "nats per datum"})
+        for name, values in {
+            "importance": mean[:, 0],
+            "importance_stderr": error[:, 0],
+            "jackknife": mean[:, 1],
+            "jackknife_stderr": error[:, 1],
+        }.items()
+    }
+    return xr.Dataset(variables, {"num_samples": counts}, {"num_data": len(data), "seed": seed})
+
+
+def _grouped(log_weight: Tensor, size: int) -> Tensor:
+    """Bound, jackknife and their standard errors over groups of ``size`` draws: [4, n]."""
+    groups = len(log_weight) // size
+    grouped = log_weight[: groups * size].unflatten(0, (groups, size)).transpose(0, 1)
+    bound = log_mean_exp(grouped)
+    corrected = jackknife(grouped) if size > 1 else torch.full_like(bound, torch.nan)
+    if groups > 1:
+        errors = [values.std(0) / math.sqrt(groups) for values in (bound, corrected)]
+    else:
+        errors = [delta_stderr(log_weight)] * 2
+    return torch.stack([bound.mean(0), corrected.mean(0), *errors])

@@ -1,0 +1,192 @@
+"""Importance weights of every datum of a data set, in passes that keep to a memory limit.
+
+    log w_ns = log p(x_n | z_ns) + log p(z_ns) - log q(z_ns | x_n),    z_ns ~ q(z | x_n),   s = 1..S
+
+Log evidence, k-hat and resampling all read them from here. Gaussian guides draw from a table of noise
+(``inference.pair.tiled_noise``), so that their weights do not depend on where the passes are cut but for rounding;
+other guides draw from one stream, whose order does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.checks import integer
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
+from ppl_vae.inference.pair.evaluation import evaluating
+from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
+from ppl_vae.inference.pair.indices import rows_named, with_indices
+from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.placement import beside
+from ppl_vae.inference.pair.supports import require_cover
+from ppl_vae.inference.pair.terms import Terms, check_data, run_terms
+from ppl_vae.inference.pair.tiled_noise import TILE_DATA, TILE_PARTICLES, TiledNoise
+from ppl_vae.inference.pair.trace import Program, split_pair
+from ppl_vae.inference.pair.validity import require_numbers
+from ppl_vae.randomness import derived_seed
+
+# What the activations of a pass take, in numbers per number of the decoded batch.
+ACTIVATIONS_PER_OUTPUT = 12
+MEMORY_LIMIT = 1 << 26
+# Of the weights of a block, and of what is made of them at once.
+BYTES_PER_WEIGHT = 64
+
+
+@dataclass(frozen=True)
+class WeightBlock:
+    """The weights of n neighbouring data.
+
+    Attributes:
+        first: the index of the first of them.
+        log_weight: log w [S, n] in float64, nats.
+        magnitude: mean over draws of |log p(x|z)| + |log p(z)| + |log q(z|x)|: [n], the scale of rounding.
+        eps: the precision that the pair computed in.
+        values: the draws [S, n, *event] by latent site; empty unless asked for.
+    """
+
+    first: int
+    log_weight: Tensor
+    magnitude: Tensor
+    eps: float
+    values: Mapping[str, Tensor]
+
+
+def prepare(pair: Any, x: Any, y: Any = None) -> tuple[Program, Program, Tensor]:
+    """The two programs, and data that the model has judged, where its parameters are.
+
+    Raises:
+        ModelError: it is no pair, or the data have another event shape; or it takes labels and there are none.
+        DataError: x is empty, or some value is outside the likelihood's support, or y does not fit.
+    """
+    model, guide = split_pair(pair)
+    data = beside(model, x, guide)
+    if data.dim() == 0 or len(data) == 0:
+        raise DataError(f"data are empty: shape {list(data.shape)}")
+    check_data(model, data, y)
+    return model, guide, data
+
+
+def weight_blocks(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    num_samples: int,
+    seed: int,
+    memory_limit: int = MEMORY_LIMIT,
+    keep_values: bool = False,
+    labels: Batch = (),
+) -> Iterator[WeightBlock]:
+    """The weights of x, block by block, without gradients.
+
+    Args:
+        model: the generative program.
+        guide: its guide.
+        x: [N, *event_shape].
+        num_samples: S draws a datum.
+        seed: of the draws; torch's generators are left as they were.
+        memory_limit: bytes that the activations of a pass may take, roughly; at least 64 draws of one datum.
+        keep_values: whether blocks hold the draws.
+        labels: (y,) of a pair that takes them, [N].
+
+    Raises:
+        ModelError: the pair is refused, or its guide leaves a part of the prior's support out, the site is
+            named; or a datum has a weight of NaN or +inf, or none
+            above zero: it is named.
+    """
+    data, draws = pass_size(x, num_samples, memory_limit)
+    if data < len(x):
+        with evaluating(model, guide, seed=derived_seed(seed, 0), device=x.device):
+            require_exchangeable(model, guide, tuple(part[: min(data, MOST_DATA)] for part in (x, *labels)))
+    # Many columns are judged together; where draws are kept they are what takes room.
+    columns = 1 if keep_values else memory_limit // (BYTES_PER_WEIGHT * num_samples * data)
+    size = data * max(1, columns)
+    model, guide, arguments = with_indices(model, guide, (x, *labels))
+    for first in range(0, len(x), size):
+        block = _Block(num_samples, len(x[first : first + size]), x.device, keep_values)
+        # Entered anew for every block: a generator would else leave its state in the caller's hands.
+        with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, first), device=x.device):
+            for datum, draw in itertools.product(range(0, block.num_data, data), range(0, num_samples, draws)):
+                given = slice(first + datum, first + min(datum + data, block.num_data))
+                batch = tuple(part[given] for part in arguments)
+                count = min(draws, num_samples - draw)
+                noise = TiledNoise(seed, draw, given.start, count, len(batch[0]))
+                with rows_named(model, guide, len(batch[0]), len(x)):
+                    terms = run_terms(model, guide, batch, {}, count, draw_handler=noise)
+                if draw == 0:
+                    require_cover(terms.sites)
+                block.add(draw, datum, terms)
+                if not block.is_sound(datum, len(batch[0])):
+                    require_numbers(terms)
+        yield block.finished(first)
+
+
+def pass_size(x: Tensor, num_samples: int, memory_limit: int = MEMORY_LIMIT) -> tuple[int, int]:
+    """How many data, and how many draws of each, a pass takes; multiples of the noise's tiles where they fit."""
+    coordinates = max(1, x[0].numel())
+    numbers = max(
+        TILE_PARTICLES * coordinates,
+        integer("memory_limit", memory_limit) // (x.element_size() * ACTIVATIONS_PER_OUTPUT),
+    )
+    data = max(TILE_DATA, numbers // (num_samples * coordinates) // TILE_DATA * TILE_DATA)
+    data = max(1, min(data, numbers // coordinates, len(x)))
+    draws = max(1, min(num_samples, numbers // (data * coordinates)))
+    return data, max(draws - draws % TILE_PARTICLES, 1) if TILE_PARTICLES < draws < num_samples else draws
+
+
+class _Block:
+    """The weights of some neighbouring data, while they are being computed."""
+
+    def __init__(self, num_samples: int, num_data: int, device: torch.device, keep_values: bool) -> None:
+        self.num_data, self.keep_values = num_data, keep_values
+        self.log_weight = torch.empty(num_samples, num_data, dtype=torch.float64, device=device)
+        self.magnitude = torch.zeros(num_data, dtype=torch.float64, device=device)
+        self.eps = 0.0
+        self.values: list[dict[str, Tensor]] = []
+
+    def add(self, draw: int, datum: int, terms: Terms) -> None:
+        """The terms of a pass [K, n] whose first draw and datum these are."""
+        count, size = terms.log_likelihood.shape
+        self.log_weight[draw : draw + count, datum : datum + size] = terms.log_weight
+        magnitude = terms.log_likelihood.abs().add_(terms.log_prior.abs()).add_(terms.log_guide.abs())
+        self.magnitude[datum : datum + size] += magnitude.sum(0, dtype=torch.float64)
+        self.eps = torch.finfo(terms.log_likelihood.dtype).eps
+        if self.keep_values:
+            self.values.append({name: site.value for name, site in terms.sites.items()})
+
+    def is_sound(self, datum: int, size: int) -> bool:
+        """Whether no term of these data was NaN or infinite so far, but for a weight of zero."""
+        return not bool(self.magnitude[datum : datum + size].isnan().any())
+
+    def finished(self, first: int) -> WeightBlock:
+        """All of them; ``first`` is the index of the first datum."""
+        require_weights(self.log_weight, first)
+        names = self.values[0] if self.values else {}
+        values = {name: torch.cat([each[name] for each in self.values]) for name in names}
+        return WeightBlock(first, self.log_weight, self.magnitude / len(self.log_weight), self.eps, values)
+
+
+def require_weights(log_weight: Tensor, first: int) -> None:
+    """Refuse log w [S, n] of the data from ``first`` on that have no finite mean weight above zero.
+
+    Raises:
+        ModelError: a weight of a datum is NaN or +inf, or all are zero; the datum is named.
+    """
+    broken = (~log_weight.amax(0).isfinite()).nonzero()
+    if len(broken):
+        raise ModelError(
+            f"datum {first + int(broken[0])}: an importance weight is NaN or infinite, or all are zero"
+        )
+
+
+def delta_stderr(log_weight: Tensor) -> Tensor:
+    """The standard error of log_mean_exp by the delta method, from log w [S, n]: [n]."""
+    relative = (log_weight - log_mean_exp(log_weight)).exp()
+    return relative.std(0) / math.sqrt(len(log_weight))

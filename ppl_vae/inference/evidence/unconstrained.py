@@ -1,0 +1,185 @@
+r"""The latent sites of a pair as one vector of real numbers, and the path of densities that annealing walks.
+
+    log f_b(u) = log f_0(u) + b log r(u),    b from 0 to 1,    f_1(z) = p(x, z)
+
+From the prior f_0 = p(z) and r = p(x|z); from the guide f_0 = q(z|x) and r = p(x, z) / q(z|x). A constrained
+site stands in R^d through ``supports.to_support``, with the Jacobian in f_0; an angle stands on its circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from pyro import distributions as dist
+from pyro.distributions.transforms import Transform
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.inference.evidence.supports import (
+    bare,
+    free_shape,
+    is_circular,
+    lies_in_support,
+    require_fixed,
+    to_support,
+)
+from ppl_vae.inference.pair.draws import require_plain
+from ppl_vae.inference.pair.joint import log_joint, terms_at
+from ppl_vae.inference.pair.scales import require_bound
+from ppl_vae.inference.pair.supports import require_cover, require_data_in_support
+from ppl_vae.inference.pair.terms import Observation, Site, per_datum, run_terms
+from ppl_vae.inference.pair.trace import Program, run_model
+
+Start = Literal["prior", "guide"]
+
+
+@dataclass(frozen=True)
+class _Coordinates:
+    """Where a site stands in the vector."""
+
+    transform: Transform
+    event_shape: torch.Size
+    size: int
+
+
+class LatentPath:
+    """The geometric path from the prior or the guide to p(x, z), for C chains on N data.
+
+    Args:
+        model: the generative program.
+        guide: its guide.
+        x: the data [N, *event_shape], where the pair is.
+        start: "prior" or "guide".
+
+    Raises:
+        ModelError: a site is discrete, has no transform to the real numbers, or a support that depends on
+            another site; or the guide cannot start a path. The site is named.
+    """
+
+    def __init__(self, model: Program, guide: Program, x: Tensor, start: Start = "prior") -> None:
+        if start not in get_args(Start):
+            raise ModelError(unknown_name("start", start, get_args(Start)))
+        self.model, self.guide, self.x, self.start = model, guide, x, start
+        with torch.no_grad():
+            first, second = _prior_run(model, x, 1), _prior_run(model, x, 2)
+            self.sites = {name: _coordinates(name, node["fn"]) for name, node in first.items()}
+            for name, node in first.items():
+                require_fixed(name, node["fn"], second[name]["fn"], node["value"])
+            self._q = self._guide_of_one_site() if start == "guide" else None
+
+    @property
+    def dim(self) -> int:
+        """D, how many real numbers the latent sites of a datum take."""
+        return sum(site.size for site in self.sites.values())
+
+    @torch.no_grad()
+    def draw(self, num_chains: int) -> Tensor:
+        """Independent draws from f_0: [C, N, D], from the current stream."""
+        if self.start == "prior":
+            nodes = _prior_run(self.model, self.x, num_chains)
+            return self.pack({name: _chains(nodes[name]["value"], num_chains) for name in self.sites})
+        terms = run_terms(self.model, self.guide, (self.x,), {}, num_chains)
+        for name in self.sites:
+            _require_shared_support(terms.sites[name])
+        return self.pack({name: terms.sites[name].value for name in self.sites})
+
+    def pack(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Latent values [C, N, *event] by site as one vector u [C, N, D].
+
+        Raises:
+            ModelError: a site has no value; it is named.
+        """
+        missing = [name for name in self.sites if name not in values]
+        if missing:
+            raise ModelError(f"site {missing[0]!r} was given no value; sites given: {list(values)}")
+        parts = [site.transform.inv(values[name]) for name, site in self.sites.items()]
+        return torch.cat([part.reshape(*part.shape[:2], -1) for part in parts], -1)
+
+    def unpack(self, position: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """u [C, N, D] as latent values [C, N, *event] by site, and log |dz/du| [C, N]."""
+        values, log_jacobian = {}, position.new_zeros(position.shape[:2])
+        parts = position.split([site.size for site in self.sites.values()], -1)
+        for (name, site), part in zip(self.sites.items(), parts, strict=True):
+            free = part.reshape(*part.shape[:2], *site.event_shape)
+            values[name] = site.transform(free)
+            log_det = site.transform.log_abs_det_jacobian(free, values[name])
+            log_jacobian = log_jacobian + log_det.reshape(*part.shape[:2], -1).sum(-1)
+        return values, log_jacobian
+
+    def __call__(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """log f_0 and log r at u [C, N, D]: [C, N] each, nats. Gradients flow to u."""
+        values, log_jacobian = self.unpack(position)
+        if self.start == "prior":
+            joint = log_joint(self.model, self.x, values)
+            return joint.log_prior + log_jacobian, joint.log_likelihood
+        if self._q is None:
+            terms = terms_at(self.model, self.guide, self.x, values)
+            return terms.log_guide + log_jacobian, terms.log_weight
+        joint, ((name, value),) = log_joint(self.model, self.x, values), values.items()
+        log_guide = per_datum(name, self._q.log_prob(value), joint.log_prior.shape)
+        return log_guide + log_jacobian, joint.log_prior + joint.log_likelihood - log_guide
+
+    def _guide_of_one_site(self) -> dist.TorchDistribution | None:
+        """The guide's distribution where it has one plain site, so that it need not run again; else None.
+
+        Raises:
+            ModelError: the guide has sites that the model has not.
+        """
+        terms = run_terms(self.model, self.guide, (self.x,))
+        for name in terms.sites:
+            if name not in self.sites:
+                raise ModelError(f"site {name!r} is auxiliary: the guide cannot start a path; use start='prior'")
+        require_cover(terms.sites)
+        (site, *more) = terms.sites.values()
+        plain = not more and site.mask is None and isinstance(site.scale, float) and site.scale == 1.0
+        return site.q if plain else None
+
+
+def _prior_run(model: Program, x: Tensor, num_chains: int) -> dict[str, Any]:
+    try:
+        latent, observed, num_data = run_model(model, (x,), num_chains, Messenger())
+    except NotImplementedError as error:
+        raise ModelError("the prior cannot be drawn from: one of its distributions has no sample method") from error
+    if not latent:
+        raise ModelError("the model has no latent site")
+    for name, node in latent.items():
+        require_plain(name, node["value"])
+    observations = {name: Observation(n["value"], n["fn"], n["mask"]) for name, n in observed.items()}
+    if not hasattr(model, "check_data"):
+        require_data_in_support(observations)
+    require_bound(
+        {name: Site(name, n["value"], n["value"], n["fn"], n["fn"], mask=n["mask"]) for name, n in latent.items()},
+        observations,
+        torch.Size((num_chains, num_data)),
+    )
+    return latent
+
+
+def _chains(value: Tensor, num_chains: int) -> Tensor:
+    return value.unsqueeze(0) if num_chains == 1 else value
+
+
+def _coordinates(name: str, p: dist.TorchDistribution) -> _Coordinates:
+    free = free_shape(name, p)
+    return _Coordinates(to_support(p), free, max(1, free.numel()))
+
+
+def _require_shared_support(site: Site) -> None:
+    """A path from q must reach all of p: angles on both sides, q's draws where p lives and p's where q does."""
+    p, q = site.p, site.q
+    if p is None:
+        return
+    alike = is_circular(p) == is_circular(q) and lies_in_support(p, site.value)
+    if alike:
+        devices = [site.value.device] if site.value.is_cuda else []
+        with torch.random.fork_rng(devices):
+            alike = lies_in_support(q, p.expand(site.value.shape[:2]).sample())
+    if not alike:
+        kinds = f"{type(bare(q)).__name__} and {type(bare(p)).__name__}"
+        raise ModelError(
+            f"site {site.name!r}: guide and prior live in different places ({kinds}); use start='prior'"
+        )

@@ -1,0 +1,229 @@
+"""``fit``: stochastic variational inference on any (model, guide) pair, seeded, resumable, honestly recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ppl_vae.checks import whole
+from ppl_vae.display import card
+from ppl_vae.errors import ModelError
+from ppl_vae.exclusive import exclusive
+from ppl_vae.inference.estimators.base import Objective
+from ppl_vae.inference.objectives.schedules import Schedule
+from ppl_vae.inference.training import compute
+from ppl_vae.inference.training.facts import fit_facts
+from ppl_vae.inference.training.late_parameters import LateParameters
+from ppl_vae.inference.training.loader_state import loader_generators
+from ppl_vae.inference.training.loop import captured_steps, rest, train
+from ppl_vae.inference.training.optimizer import Optimizer
+from ppl_vae.inference.training.preparation import Run, isolated, prepare, require_used
+from ppl_vae.inference.training.progress import Progress
+from ppl_vae.inference.training.resume import keep_mode, mode_to_use, require_continuable, threads_to_use
+from ppl_vae.inference.training.run_folder import RunFolder, as_folder
+from ppl_vae.inference.training.selection import Selection
+from ppl_vae.inference.training.settings import resolve
+from ppl_vae.inference.training.state import TrainingState
+from ppl_vae.inference.training.steps import Stepper
+from ppl_vae.inference.training.warm_up import describe_schedules, end_of_warm_up, warn_of_unfinished
+from ppl_vae.inference.training.weights import collect_weights
+from ppl_vae.randomness import derived_seed, reseed
+
+# The initial weights were drawn from the seed itself.
+TRAINING_STREAM = 13
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run leaves in memory.
+
+    Attributes:
+        model: the pair, trained in place, in evaluation mode, on its device.
+        history: a row an epoch: epoch (from 1), step, loss, seconds, and elbo, log_likelihood, kl with the
+            prefixes train_ (running mean of the training draws), validation_ and test_ (evaluations), nats
+            per datum. The ELBO is the plain one, whatever the objective was.
+        best_epoch: the epoch whose weights the model has: the best on validation, else the last.
+        epochs_run: how many epochs were run.
+        manifest: versions, seed, device, threads, settings and data checksums.
+        out_dir: the run's folder, or None.
+    """
+
+    model: Any
+    history: pd.DataFrame
+    best_epoch: int
+    epochs_run: int
+    manifest: dict[str, Any]
+    out_dir: Path | None
+
+    def _repr_html_(self) -> str:
+        return card("fit", *fit_facts(self.history, self.manifest, self.model, self.out_dir))
+
+
+@exclusive()
+def fit(
+    vae: Any,
+    data: Any,
+    elbo: str | Objective | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    optimizer: Optimizer | None = None,
+    schedule: Schedule | None = None,
+    max_grad_norm: float | None = None,
+    validation: float | Tensor | str | None = None,
+    patience: int | None = None,
+    device: str | torch.device = "auto",
+    compile: bool | str = "auto",
+    precision: str = "float32",
+    num_threads: int | None = None,
+    seed: int = 0,
+    out_dir: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> FitResult:
+    """Train a pair in place by stochastic gradient steps on the batch mean of an objective.
+
+    Args:
+        vae: a VAE, a Recipe, any object with ``.model`` and ``.guide``, or a tuple of two Pyro programs.
+        data: a Dataset, a tensor or array [N, *event_shape], or a re-iterable of batches. Data in one piece are
+            shuffled into batches anew in every epoch; one batch of all data keeps their order. Programs that keep
+            something for each datum take its rows by an argument ``indices`` (``inference.pair.indices``). A pair
+            that takes labels (``inference.pair.labels``) needs them too: in the Dataset, in a Split, as a tuple
+            (x, y), or in every batch.
+        elbo: an estimator's name or an objective. Here and below, an argument that is not given is taken
+            from the recipe, and without one it is "analytic-kl".
+        epochs: passes over the data (50).
+        batch_size: data a step (128, or all data where there are fewer); the last batch of an epoch may be
+            smaller.
+        lr: the learning rate (1e-3).
+        optimizer: a callable on the list of parameters (Adam); a class, or a partial of one, gets ``lr=`` too.
+        schedule: a function of the optimiser step that multiplies the learning rate.
+        max_grad_norm: the gradient's global norm is clipped to it.
+        validation: a fraction of the training data, a tensor (with labels as above), or "test" to choose by the
+            test split, which the manifest then says. It alone chooses the best weights and stops early; without it
+            the last weights stay. A seeded 10% where ``patience`` is set.
+        patience: stop after this many epochs without a better validation ELBO; 0 never does, whatever the recipe
+            says.
+        device: "auto" takes CUDA where there is one; the model stays there.
+        compile: True takes the steps in machine code (``inference.compilation.steppers``), eagerly and with a
+            warning where that cannot be, as where the programs hold state that moves from call to call; False runs
+            the programs at every step; "auto" does what pays by a stated rule
+            (``inference.compilation.step_choice``). The manifest says which it was and why; a resumed run keeps to
+            it.
+        precision: "bf16" runs the two programs under torch.autocast, on CUDA only; weights, losses and Adam stay in
+            float32. Where float32 products may be rounded to TF32, ``torch.set_float32_matmul_precision("high")``
+            before the call allows it; nothing here changes that switch.
+        num_threads: of the CPU; by default one for small steps and torch's own number for large ones.
+        seed: of batches, draws and the split. Torch's global generators are left as they were.
+        out_dir: a new or empty folder for checkpoints and results; one run at a time works in it.
+        resume: continue the run in ``out_dir``; afresh if there is none.
+        progress: show a progress bar.
+
+    Returns:
+        The model, the history (a row an epoch: the objective as "loss", and the plain ELBO with its two terms, nats
+        per datum), which epoch the weights are of, and the manifest.
+
+    Raises:
+        DataError: data that are empty, not finite, outside the likelihood's support, or fewer than a batch; or
+            labels that do not fit.
+        ModelError: the pair or a setting cannot be used, the site or setting is named; or labels are missing.
+        ConvergenceError: a number stopped being finite; the weights go back to the last good epoch.
+        CheckpointError: ``out_dir`` holds another run, or could not be written.
+        FitInterrupted: Ctrl-C, a KeyboardInterrupt with the history; the weights are those of the last whole epoch.
+
+    >>> import ppl_vae as pv
+    >>> vae = pv.VAE((4,), latent_dim=1, likelihood="gaussian")
+    >>> result = fit(vae, torch.randn(64, 4), "monte-carlo-kl", epochs=2, lr=1e-2, progress=False)
+    >>> result.history.columns.tolist()
+    ['epoch', 'step', 'loss', 'train_elbo', 'train_log_likelihood', 'train_kl', 'seconds']
+    """
+    if compile not in ("auto", True, False):
+        raise ModelError(f"compile must be True, False or 'auto', got {compile!r}")
+    compile = compile if isinstance(compile, str) else bool(compile)
+    given = {
+        "elbo": elbo, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
+        "schedule": schedule, "max_grad_norm": max_grad_norm, "validation": validation, "patience": patience,
+    }  # fmt: skip
+    seed, num_threads = whole("seed", seed, least=None), whole("num_threads", num_threads)
+    folder = RunFolder(as_folder(out_dir))
+    on = compute.resolve_device(device)
+    run = prepare(getattr(vae, "vae", vae), data, resolve(vae, given), on, seed, precision)
+    require_used(given, run)
+    with folder.held():
+        return _fit(run, folder, resume, compile, num_threads, progress)
+
+
+def _fit(
+    run: Run, folder: RunFolder, resume: bool, compile: bool | str, num_threads: int | None, progress: bool
+) -> FitResult:
+    stored = folder.open(resume)
+    if stored is not None:
+        require_continuable(stored, run, folder.path)
+    num_threads = threads_to_use(stored, num_threads, folder.path)
+    flops = compute.step_flops(run.forward_once)
+    run.manifest["num_threads"] = num_threads or compute.threads_for(flops)
+    warn_of_unfinished(run.settings, run.steps(), run.data.validation is not None)
+    with isolated(run.seed, run.device), compute.threads(run.manifest["num_threads"]):
+        state, stepper = _start(run)
+        if stored is not None:
+            state.restore(stored["state"])
+        steps = captured_steps(run, state, stepper, mode_to_use(stored, compile), flops)
+        keep_mode(stored, run.manifest, folder.path)
+        with Progress(run.total(state.epoch), progress) as bar:
+            if run.manifest["compile"] != "eager":
+                bar.say(f"steps are {run.manifest['compile']}: {run.manifest['compile_reason']}")
+            train(run, state, steps, folder, bar)
+            return _finish(run, state, folder)
+
+
+def _start(run: Run) -> tuple[TrainingState, Stepper]:
+    run.objective.reset()
+    start = getattr(run.pair, "start_untrained", None)
+    if start is not None:
+        start(run.data.example(run.batch_size)[0] if run.data.x is None else run.data.x)
+    num_data = None if run.data.x is None else len(run.data.x)
+    example = run.data.example(run.batch_size)
+    weights = collect_weights(run.model, run.guide, run.objective, *example, num_data=num_data)
+    parameters = weights.parameters()
+    optimizer = run.settings.make_optimizer(parameters)
+    reseed(derived_seed(run.seed, TRAINING_STREAM), run.device)
+    selection = Selection(run.settings.patience, since=end_of_warm_up(run.objective))
+    run.manifest["learning_rates"] = [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
+    generators = loader_generators(run.data.batches)
+    state = TrainingState(weights, optimizer, selection, run.device, generators=generators)
+    rates = [group.get("lr", 0.0) for group in optimizer.param_groups]
+    stepper = Stepper(
+        run.model,
+        run.guide,
+        run.objective,
+        parameters,
+        optimizer,
+        rates,
+        run.settings.schedule,
+        run.settings.max_grad_norm,
+        torch.bfloat16 if run.precision == "bf16" else None,
+        LateParameters(weights, parameters, optimizer, rates),
+    )
+    return state, stepper
+
+
+def _finish(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:
+    """Put the chosen weights in place and write what the run leaves behind."""
+    best_epoch = state.epoch
+    if state.selection.epoch:
+        best_epoch = state.selection.epoch
+        state.weights.restore(state.selection.weights)
+    rest(run, state)
+    history = pd.DataFrame(state.rows)
+    manifest = run.manifest | {"epochs_run": state.epoch, "best_epoch": best_epoch}
+    manifest["schedules"] = describe_schedules(run.settings, run.steps() or state.step)
+    folder.finish(run.pair, state.weights, history, manifest)
+    if run.steps() is None:
+        # Only now is it known how many there were.
+        warn_of_unfinished(run.settings, state.step, run.data.validation is not None)
+    return FitResult(run.pair, history, best_epoch, state.epoch, manifest, folder.path)

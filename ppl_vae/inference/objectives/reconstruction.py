@@ -1,0 +1,78 @@
+r"""Objectives of autoencoders: no prior, no divergence, only how well x comes back from its code.
+
+    reconstruction    log p(x | z)
+    sparse            log p(x | z) - weight sum_j KL(Bernoulli(rho) || Bernoulli(rho_j)),  rho_j = batch mean of z_j
+    (Ng 2011, CS294A lecture notes; Lee, Ekanadham & Ng 2008)
+
+Neither is a bound on log p(x), and neither is called one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ppl_vae.checks import real
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.estimators.base import Estimator, Objective
+from ppl_vae.inference.objectives.weightings import Weighting
+from ppl_vae.inference.pair.terms import Terms
+
+
+class ReconstructionLikelihood(Estimator):
+    """mean_k log p(x|z_k): the reconstruction log likelihood, of a guide that is a point or any other."""
+
+    passes_kl_weight = False
+
+    def bound(self, terms: Terms) -> Tensor:
+        """[N], nats. It is the score of an autoencoder and a bound on nothing."""
+        return terms.log_likelihood.mean(0)
+
+    def kl(self, terms: Terms) -> Tensor:
+        """KL(q || p) in closed form [K, N], for the record: this objective leaves it out. 0 of an autoencoder."""
+        return terms.kl()
+
+
+class SparseActivations(Weighting):
+    """A penalty that holds the batch mean of every code unit at a small target, so that few are active at a time.
+
+    Args:
+        elbo: the objective that it is added to, or its name.
+        target: rho, between 0 and 1.
+        weight: nats per nat of KL(rho || rho_j), summed over units.
+        site: the code's site; its values must lie in [0, 1].
+
+    Raises:
+        ModelError: a number that cannot be meant.
+    """
+
+    def __init__(self, elbo: str | Objective, target: float = 0.05, weight: float = 1.0, site: str = "z") -> None:
+        super().__init__(elbo)
+        self.target, self.weight = real("target", target), real("weight", weight, least=0)
+        if not 0 < self.target < 1:
+            raise ModelError(f"target must be between 0 and 1, got {target!r}")
+        self.site = site
+
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """Minus the penalised score, nats per datum."""
+        return self.weighted.forward(terms, step) + self.weight * self.penalty(terms)
+
+    def penalty(self, terms: Terms) -> Tensor:
+        """sum_j KL(Bernoulli(rho) || Bernoulli(rho_j)): a scalar, nats; NaN where a code is outside [0, 1].
+
+        Raises:
+            ModelError: there is no such site.
+        """
+        if self.site not in terms.sites:
+            raise ModelError(f"sparse activations need a site {self.site!r}; the guide draws {list(terms.sites)}")
+        codes = terms.sites[self.site].value
+        margin, rho = torch.finfo(codes.dtype).eps, self.target
+        mean = codes.flatten(0, 1).mean(0).clamp(margin, 1 - margin)
+        penalty = (rho * (rho / mean).log() + (1 - rho) * ((1 - rho) / (1 - mean)).log()).sum()
+        # Found on the device, where a step does not wait for it; fit stops at what is not a number.
+        inside = ((codes >= 0) & (codes <= 1)).all()
+        return torch.where(inside, penalty, torch.nan)
+
+    def extra_repr(self) -> str:
+        """For manifests."""
+        return f"target={self.target}, weight={self.weight}, site={self.site!r}"

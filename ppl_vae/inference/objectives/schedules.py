@@ -1,0 +1,159 @@
+"""Schedules: functions of the optimiser step (a 0-d tensor, from 0) that give a factor (a 0-d tensor).
+
+They are arithmetic on tensors, without a branch on the step's value, so that a compiled or captured step
+need not be made anew when they move. ``fit`` multiplies the learning rate with one; objectives weight with one.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ParamSpec
+
+import torch
+from torch import Tensor
+
+from ppl_vae.checks import positive, real, whole
+from ppl_vae.errors import ModelError
+
+P = ParamSpec("P")
+
+Schedule = Callable[[Tensor], Tensor]
+
+# A step that every schedule has ended by.
+END = 1 << 40
+
+
+@dataclass(frozen=True)
+class Described:
+    """A schedule that a manifest can tell from another of the same kind.
+
+    Attributes:
+        description: its name and options.
+        weight: the factor at a step.
+        steps: after how many it stays where it is; None where it never does.
+    """
+
+    description: str
+    weight: Schedule
+    steps: float | None = None
+
+    def __call__(self, step: Tensor) -> Tensor:
+        """The factor at a step."""
+        return self.weight(step)
+
+    def __repr__(self) -> str:
+        return self.description
+
+
+def _described(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
+    @functools.wraps(make)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Schedule:
+        given = inspect.signature(make).bind(*args, **kwargs)
+        given.apply_defaults()
+        options = ", ".join(f"{name}={value}" for name, value in given.arguments.items())
+        steps = None if make.__name__ == "exponential" else given.arguments["steps"]
+        return Described(f"{make.__name__}({options})", make(*args, **kwargs), steps)
+
+    return wrapped
+
+
+@_described
+def linear(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
+    """From ``start`` to ``end`` over ``steps`` steps, then constant.
+
+    >>> linear(10)(torch.tensor(5))
+    tensor(0.5000)
+    """
+    positive("steps", steps), real("start", start), real("end", end)
+    return lambda step: start + (end - start) * (step / steps).clamp(0.0, 1.0)
+
+
+@_described
+def cosine(steps: int, end: float = 0.0) -> Schedule:
+    """From 1 to ``end`` along half a cosine over ``steps`` steps, then constant (Loshchilov & Hutter 2017)."""
+    positive("steps", steps), real("end", end)
+    return lambda step: end + (1 - end) * 0.5 * (1 + torch.cos(math.pi * (step / steps).clamp(0.0, 1.0)))
+
+
+@_described
+def exponential(rate: float, steps: int) -> Schedule:
+    """``rate`` to the power step / steps."""
+    positive("rate", rate), positive("steps", steps)
+    return lambda step: torch.as_tensor(rate) ** (step / steps)
+
+
+@_described
+def cyclical(steps: int, cycles: int = 4, ramp: float = 0.5) -> Schedule:
+    """``cycles`` ramps from 0 to 1 within ``steps`` steps, then 1 (Fu et al. 2019, eq. 6-7).
+
+    Each is a linear rise over a share ``ramp`` of its cycle and stays at 1 for the rest.
+
+    >>> [round(float(cyclical(8, cycles=2)(torch.tensor(s))), 2) for s in range(9)]
+    [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0]
+    """
+    positive("steps", steps), whole("cycles", cycles)
+    if not positive("ramp", ramp) <= 1:
+        raise ModelError(f"ramp must be a share of a cycle, above 0 and at most 1, got {ramp!r}")
+
+    def weight(step: Tensor) -> Tensor:
+        position = torch.remainder(step * cycles / steps, 1.0)
+        return torch.where(step >= steps, torch.ones_like(position), (position / ramp).clamp(max=1.0))
+
+    return weight
+
+
+@_described
+def sigmoid(steps: int, sharpness: float = 10.0) -> Schedule:
+    """A logistic rise around ``steps`` / 2, rescaled so that it is exactly 0 at 0 and 1 from ``steps`` on."""
+    positive("steps", steps), positive("sharpness", sharpness)
+    low, high = (1 / (1 + math.exp(s * sharpness / 2)) for s in (1, -1))
+
+    def weight(step: Tensor) -> Tensor:
+        position = (step / steps).clamp(0.0, 1.0)
+        return (torch.sigmoid(sharpness * (position - 0.5)) - low) / (high - low)
+
+    return weight
+
+
+def at(schedule: Schedule, step: Tensor | None, like: Tensor) -> Tensor:
+    """A schedule's value at a step, or at its end where there is none, as a tensor like ``like``."""
+    now = step if step is not None else torch.tensor(END, device=like.device)
+    return schedule(now).to(like)
+
+
+def require_function(name: str, schedule: Any) -> None:
+    """Refuse what is no function of the step.
+
+    Raises:
+        ModelError: with the way out.
+    """
+    if not callable(schedule) or isinstance(schedule, type):
+        raise ModelError(
+            f"{name} must be a callable on the optimiser step, got {schedule!r}; "
+            "give one of inf.schedules, such as cosine(steps), or a function of the step"
+        )
+
+
+def require_factor(name: str, schedule: Schedule) -> None:
+    """Refuse a function that gives no factor at step 0.
+
+    Raises:
+        ModelError: its value is not a finite number of at least 0.
+    """
+    try:
+        value = float(schedule(torch.tensor(0)))
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(f"{name} gives no number at step 0 ({reason}); it is a function of the step") from None
+    if not 0 <= value < math.inf:
+        raise ModelError(f"{name} must be finite and at least 0, but is {value:g} at step 0")
+
+
+def describe(function: object) -> str:
+    """A callable in words, the same in every process: no address is in it."""
+    return getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function))

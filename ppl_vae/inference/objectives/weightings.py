@@ -1,0 +1,252 @@
+"""Objectives that weight the two terms of a bound. The plain ELBO is reported beside every one of them.
+
+    beta                log p(x|z) - beta KL                    (Higgins et al. 2017)
+    annealing           log p(x|z) - w(step) KL                 (Bowman et al. 2016; Fu et al. 2019)
+    capacity            log p(x|z) - gamma |KL - C(step)|       (Burgess et al. 2018)
+    free bits           log p(x|z) - sum_j max(floor, KL_j)     (Kingma et al. 2016)
+    reconstruction      -r error(x, E[x|z]) - KL                (the "r_loss_factor" of textbooks)
+
+KLs are sums over latent dimensions and log likelihoods sums over pixels. A loss that averages the squared
+error over D pixels and the KL over d dimensions has another weight in these units: beta * d / D.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ppl_vae.checks import positive, real, whole
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.estimators.base import Estimator, Objective
+from ppl_vae.inference.estimators.elbo import AnalyticKL
+from ppl_vae.inference.estimators.table import as_objective
+from ppl_vae.inference.objectives.schedules import Schedule, at, describe
+from ppl_vae.inference.pair.terms import Terms, admit
+from ppl_vae.inference.pair.trace import Program
+
+
+class Weighting(Objective, ABC):
+    """An objective that stands on another; draws and gradients are those of the estimator at the bottom."""
+
+    def __init__(self, elbo: str | Objective) -> None:
+        weighted = as_objective(elbo)
+        super().__init__(weighted.num_particles)
+        self.weighted = weighted
+        self.gradient = weighted.gradient
+        self.draw_handler = weighted.draw_handler
+
+    @property
+    def estimator(self) -> Estimator:
+        """The estimator at the bottom."""
+        return self.weighted.estimator
+
+    @property
+    def num_draws(self) -> int:
+        """As many draws as the estimator needs."""
+        return self.weighted.num_draws
+
+    def require_separate_kl(self, needs_closed_form: bool = False) -> None:
+        """Refuse an estimator from whose bound the KL cannot be taken apart.
+
+        Raises:
+            ModelError: the estimator is named.
+        """
+        name = type(self.weighted).__name__
+        if not isinstance(self.weighted, Estimator) or not self.weighted.separates_kl:
+            raise ModelError(
+                f"{type(self).__name__} needs a bound that is a log likelihood minus a KL; {name} is none. "
+                "Use analytic-kl, monte-carlo-kl, entropy or sticking-the-landing"
+            )
+        if needs_closed_form and not isinstance(self.weighted, AnalyticKL):
+            raise ModelError(f"{type(self).__name__} needs closed-form KLs: use it with analytic-kl, not {name}")
+
+
+class KLWeighting(Weighting, ABC):
+    """A weight on the KL, under any estimator: wherever it uses log q(z|x) - log p(z) or its closed form.
+
+    What it wraps is an estimator, or another objective that passes such a weight on.
+    """
+
+    passes_kl_weight = True
+
+    def __init__(self, elbo: str | Objective) -> None:
+        super().__init__(elbo)
+        if not self.weighted.passes_kl_weight:
+            inner, outer = type(self.weighted).__name__, type(self).__name__
+            raise ModelError(f"{inner} has a weighting of the KL of its own, which {outer} would not reach")
+
+    @abstractmethod
+    def weight(self, terms: Terms, step: Tensor | None) -> Tensor | float:
+        """What the KL is multiplied with at a step."""
+
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """Minus the weighted bound, nats per datum."""
+        return self.weighted.forward(terms.weighted(self.weight(terms, step)), step)
+
+    def bound(self, terms: Terms) -> Tensor:
+        """The weighted bound: [N], nats per datum."""
+        if not isinstance(self.weighted, Estimator | KLWeighting):
+            raise ModelError(f"{type(self.weighted).__name__} has no value per datum")
+        return self.weighted.bound(terms.weighted(self.weight(terms, None)))
+
+    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """The weighted bound for every datum: [N], nats, higher is better. It is no ELBO.
+
+        Raises:
+            ModelError: the pair is refused, or what is weighted has no value per datum.
+            DataError: the model's likelihood has no density for some value of x.
+        """
+        return self.bound(self.run(model, guide, admit(model, x, *args, **kwargs), *args, **kwargs))
+
+
+class Beta(KLWeighting):
+    """beta times the KL (Higgins et al. 2017).
+
+    Args:
+        elbo: the estimator or objective that is weighted, or its name.
+        beta: at least 0; at 0 only the likelihood is left.
+    """
+
+    def __init__(self, elbo: str | Objective, beta: float) -> None:
+        super().__init__(elbo)
+        self.beta = real("beta", beta, least=0)
+
+    def weight(self, terms: Terms, step: Tensor | None) -> float:
+        """beta."""
+        return self.beta
+
+    def extra_repr(self) -> str:
+        """For manifests."""
+        return f"beta={self.beta}"
+
+
+class Annealed(KLWeighting):
+    """A KL weight that moves with the optimiser step; outside training it is where the schedule ends.
+
+    Args:
+        elbo: as for Beta.
+        schedule: from ``inf.schedules``: linear, cyclical, sigmoid, ...; it may start at a true zero.
+    """
+
+    def __init__(self, elbo: str | Objective, schedule: Schedule) -> None:
+        super().__init__(elbo)
+        self.schedule = schedule
+
+    def weight(self, terms: Terms, step: Tensor | None) -> Tensor:
+        """The schedule's value."""
+        return at(self.schedule, step, terms.log_likelihood)
+
+    def extra_repr(self) -> str:
+        """For manifests."""
+        return f"schedule={describe(self.schedule)}"
+
+
+class Capacity(Weighting):
+    """log p(x|z) - gamma |KL - C|: holds the batch's mean KL at C nats, from both sides.
+
+    Args:
+        elbo: an estimator that separates its KL, or its name.
+        gamma: the weight of the distance (1000 in the paper).
+        capacity: C in nats, or a schedule of it; the paper raises it linearly from 0 to 25.
+    """
+
+    def __init__(self, elbo: str | Objective, gamma: float, capacity: float | Schedule) -> None:
+        super().__init__(elbo)
+        self.require_separate_kl()
+        self.gamma = real("gamma", gamma, least=0)
+        self.capacity = capacity if callable(capacity) else real("capacity", capacity)
+
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """Nats per datum. The absolute value is taken of the batch mean, as in the paper, not per datum."""
+        capacity = at(self.capacity, step, terms.log_likelihood) if callable(self.capacity) else self.capacity
+        kl = self.estimator.kl(terms).mean()
+        return self.gamma * (kl - capacity).abs() - terms.log_likelihood.mean()
+
+    def extra_repr(self) -> str:
+        """For manifests."""
+        capacity = describe(self.capacity) if callable(self.capacity) else self.capacity
+        return f"gamma={self.gamma}, capacity={capacity}"
+
+
+class FreeBits(Weighting):
+    """log p(x|z) - sum_g max(floor, KL_g), KL_g the batch mean of a group of latent dimensions.
+
+    Below the floor a group has exactly no gradient, so it is not pushed towards collapse. The closed form of
+    every dimension is needed: a diagonal Gaussian guide and prior.
+
+    Args:
+        elbo: "analytic-kl" or an AnalyticKL.
+        floor: nats per group.
+        group_size: latent dimensions in a group; they are taken in order. None makes each site one group.
+    """
+
+    def __init__(self, elbo: str | Objective, floor: float, group_size: int | None = 1) -> None:
+        super().__init__(elbo)
+        self.require_separate_kl(needs_closed_form=True)
+        self.floor = real("floor", floor, least=0)
+        self.group_size = whole("group_size", group_size)
+
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """Nats per datum."""
+        kls = [group for name in terms.sites for group in self._groups(terms, name)]
+        return torch.stack(kls).clamp_min(self.floor).sum() - terms.log_likelihood.mean()
+
+    def _groups(self, terms: Terms, site: str) -> list[Tensor]:
+        if self.group_size is None:
+            return [terms.kl(site).mean()]
+        per_dimension = terms.coordinate_kl(site).mean((0, 1)).flatten()
+        return [chunk.sum() for chunk in per_dimension.split(self.group_size)]
+
+    def extra_repr(self) -> str:
+        """For manifests."""
+        return f"floor={self.floor}, group_size={self.group_size}"
+
+
+class ReconstructionError(Weighting):
+    """factor * error(x, E[x|z]) + KL, the loss of textbooks. It is no bound on log p(x), and is not called one.
+
+    With the mean squared error over D pixels this is, up to a constant factor, the objective of a Gaussian
+    likelihood of unit variance with ``beta = D / (2 factor)``.
+
+    Args:
+        elbo: an estimator that separates its KL, or its name.
+        factor: the weight of the error, the "r_loss_factor".
+        error: "mse", or "rmse" (its root, per datum; it corresponds to no likelihood).
+    """
+
+    def __init__(self, elbo: str | Objective, factor: float, error: Literal["mse", "rmse"] = "mse") -> None:
+        super().__init__(elbo)
+        self.require_separate_kl()
+        if error not in ("mse", "rmse"):
+            raise ModelError(f"error must be 'mse' or 'rmse', got {error!r}")
+        self.factor = positive("factor", factor)
+        self.error = error
+
+    def beta(self, num_pixels: int) -> float:
+        """The beta that this factor is, for the mean squared error and a Gaussian of unit variance.
+
+        Raises:
+            ModelError: for the root, which corresponds to none.
+        """
+        if self.error != "mse":
+            raise ModelError("only the mean squared error corresponds to a beta")
+        return num_pixels / (2 * self.factor)
+
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """In the units of the error; not nats."""
+        if len(terms.observations) != 1:
+            raise ModelError(
+                f"ReconstructionError needs one observed site, the model has {list(terms.observations)}"
+            )
+        (observed,) = terms.observations.values()
+        event_dims = tuple(range(-len(observed.p.event_shape), 0))
+        squared = (observed.value - observed.p.mean).square().mean(event_dims)
+        error = squared if self.error == "mse" else squared.sqrt()
+        return self.factor * error.mean() + self.estimator.kl(terms).mean()
+
+    def extra_repr(self) -> str:
+        """For manifests."""
+        return f"factor={self.factor}, error={self.error!r}"

@@ -1,0 +1,7 @@
+"""The primitive: one run of a (model, guide) pair, and every density of it per particle and datum."""
+
+from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
+from ppl_vae.inference.pair.joint import Simulated, simulate
+from ppl_vae.inference.pair.terms import Site, Terms, trace_terms
+
+__all__ = ["Evaluation", "Simulated", "Site", "Terms", "evaluate", "simulate", "trace_terms"]

@@ -1,0 +1,81 @@
+r"""Active units: latent dimensions whose posterior mean moves with the data (Burda, Grosse & Salakhutdinov 2016).
+
+    A_u = Var_x E_q[z_u | x],   unit u is active where A_u > 0.01
+
+The threshold is theirs. Where q has no mean in closed form, or its mean depends on another site's draw, the
+expectation is an average of draws, and what their noise adds to the variance is taken off again.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import TransformedDistribution
+
+from ppl_vae.inference.pair.evaluation import data_per_chunk
+from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.terms import Site, Terms, run_terms
+from ppl_vae.inference.pair.trace import Program
+
+ACTIVE_THRESHOLD = 0.01
+
+
+def code_variance(model: Program, guide: Program, x: Tensor, num_draws: int, labels: Batch = ()) -> Tensor:
+    """Var_x E_q[z_u] of every latent dimension, all sites one after the other: [U].
+
+    Args:
+        model: the generative program.
+        guide: its guide.
+        x: [N, *event_shape], N of at least 2.
+        num_draws: per datum, at least 2, where the means are not known in closed form.
+        labels: (y,) of a pair that takes them, [N].
+    """
+    data = (x, *labels)
+    few = data_per_chunk(x, num_draws)
+    draws = num_draws if needs_draws(run_terms(model, guide, tuple(part[:few] for part in data))) else 1
+    batches = zip(*(part.split(data_per_chunk(x, draws)) for part in data), strict=True)
+    parts = [expected_codes(run_terms(model, guide, batch, {}, draws)) for batch in batches]
+    means, noise = (torch.cat(part) for part in zip(*parts, strict=True))
+    return variance_of_means(means, noise)
+
+
+def needs_draws(terms: Terms) -> bool:
+    """Whether some site's mean is known by draws alone."""
+    return len(terms.sites) > 1 or any(_closed_form_mean(site) is None for site in _latent(terms))
+
+
+def expected_codes(terms: Terms) -> tuple[Tensor, Tensor]:
+    """E_q[z_u | x_n] and the variance of its estimate over draws, all sites one after the other: [N, U] each."""
+    means, noise = [], []
+    for site in _latent(terms):
+        known = _closed_form_mean(site)
+        values = coordinates(site.value if known is None else known.expand(site.value.shape))
+        alone = len(values) == 1 or (known is not None and len(terms.sites) == 1)
+        means.append(values.mean(0))
+        noise.append(torch.zeros_like(values[0]) if alone else values.var(0) / len(values))
+    return torch.cat(means, -1), torch.cat(noise, -1)
+
+
+def coordinates(value: Tensor) -> Tensor:
+    """Values of a site [K, N, *event] with its event in one row: [K, N, U], U = 1 for a scalar event."""
+    return value.reshape(*value.shape[:2], value.shape[2:].numel())
+
+
+def variance_of_means(means: Tensor, noise: Tensor) -> Tensor:
+    """Var_x of exact means, from means [N, U] whose estimates have the variance ``noise`` [N, U]: [U]."""
+    return means.var(0) - noise.mean(0)
+
+
+def _latent(terms: Terms) -> list[Site]:
+    """The sites of the model; what a guide draws besides is no code."""
+    return [site for site in terms.sites.values() if site.p is not None]
+
+
+def _closed_form_mean(site: Site) -> Tensor | None:
+    # The mean that a flow states is the image of its base's mean, not an expectation.
+    if isinstance(site.q, TransformedDistribution) or site.transforms:
+        return None
+    try:
+        return site.q.mean
+    except NotImplementedError:
+        return None

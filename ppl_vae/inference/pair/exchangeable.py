@@ -1,0 +1,67 @@
+"""Whether what a pair says of a datum depends on the datum alone, and not on its place among the others.
+
+Programs with a parameter or a constant of each datum, such as pyro.param("loc", zeros(N)) or known noise
+sigma[n] in a closure, mean the data they were written for, in their order. Cut into parts, or with simulated
+data in their places, every datum would meet what belongs to another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.errors import ModelError, PplVaeError
+from ppl_vae.inference.pair.joint import Given
+from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.terms import Terms, run_terms
+from ppl_vae.inference.pair.trace import Program
+
+MOST_DATA = 64
+TOLERANCE = 1e-3
+
+
+@torch.no_grad()
+def require_exchangeable(model: Program, guide: Program, batch: Batch) -> None:
+    """Refuse a pair whose densities move when the data trade places and take their latent values along.
+
+    A guide whose density is known at its own draws alone cannot be compared and passes.
+
+    Args:
+        model: the generative program.
+        guide: its guide.
+        batch: a few data [N, *event_shape], and their labels if any.
+
+    Raises:
+        ModelError: they move; a side is named.
+    """
+    if len(batch[0]) < 2:
+        return
+    before = run_terms(model, guide, batch)
+    values = {name: site.value.roll(1, 1) for name, site in before.sites.items()}
+    moved = tuple(part.roll(1, 0) for part in batch)
+    try:
+        after = run_terms(model, guide, moved, draw_handler=Given(values))
+        pairs = {
+            "guide": (before.log_guide, after.log_guide),
+            "model": (_log_joint(before), _log_joint(after)),
+        }
+    except PplVaeError:
+        return
+    for side, (here, there) in pairs.items():
+        if not _agree(here.roll(1, 1), there):
+            raise ModelError(
+                f"what the {side} says of a datum depends on its place among the data, as with a parameter or a "
+                "constant of each datum: such programs take all their data at once and in order, so that data "
+                "cannot be cut into parts, and simulated ones cannot stand in their places"
+            )
+
+
+def _log_joint(terms: Terms) -> Tensor:
+    return terms.log_likelihood + terms.log_prior
+
+
+def _agree(a: Any, b: Any) -> bool:
+    scale = max(1.0, a.abs().nan_to_num(posinf=0.0).max().item())
+    return torch.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)

@@ -1,0 +1,204 @@
+"""The programs at given points, and the model on its own: what HMC, annealing and calibration stand on.
+
+log p(z, x) = log p(z) + log p(x|z)    at z that somebody else chose
+log q(z|x)                             at the same z
+z, x ~ p(z, x)                         data simulated from the model
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae.errors import ModelError
+from ppl_vae.exclusive import exclusive
+from ppl_vae.inference.pair.draws import require_plain
+from ppl_vae.inference.pair.indices import require_indices
+from ppl_vae.inference.pair.plates import WholePlates, data_plate, one_line_refusals
+from ppl_vae.inference.pair.scales import unmasked
+from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
+from ppl_vae.inference.pair.terms import Observation, Terms, per_datum, run_terms
+from ppl_vae.inference.pair.trace import HANDLED, Program, run_model, run_program, sample_nodes
+
+
+@dataclass(frozen=True)
+class Joint:
+    """The model's densities at given latent values.
+
+    Attributes:
+        log_prior: log p(z_nk), summed over sites: [K, N], nats.
+        log_likelihood: log p(x_n | z_nk), summed over observed sites: [K, N], nats.
+        priors: p of every latent site, in the model's order.
+        observations: the observed sites by name.
+    """
+
+    log_prior: Tensor
+    log_likelihood: Tensor
+    priors: Mapping[str, dist.TorchDistribution]
+    observations: Mapping[str, Observation]
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Data from the model: the latent values [N, *event] by site, and x [N, *event_shape]."""
+
+    values: Mapping[str, Tensor]
+    x: Tensor
+
+
+class Given(Messenger):
+    """Every latent site at a given value [K, N, *event] ([N, *event] where K is 1)."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = {name: value[0] if len(value) == 1 else value for name, value in values.items()}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"] or msg["name"] not in self.values:
+            return
+        msg["value"] = self.values[msg["name"]]
+        msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
+        msg["done"] = True
+
+
+def log_joint(model: Program, x: Any, values: Mapping[str, Tensor]) -> Joint:
+    """log p(z) and log p(x|z) at given z, without a run of the guide. Gradients flow to z.
+
+    Args:
+        model: a Pyro program, called as model(x).
+        x: the data, N of them.
+        values: of every latent site, [K, N, *event].
+
+    Raises:
+        ModelError: a latent site has no value; it is named.
+    """
+    num_particles = len(next(iter(values.values())))
+    latent, observed, num_data = run_model(model, (x,), num_particles, Given(values))
+    for name in latent:
+        if name not in values:
+            raise ModelError(f"site {name!r} of the model was given no value; sites given: {list(values)}")
+    shape = torch.Size((num_particles, num_data))
+
+    def total(nodes: Mapping[str, Any]) -> Tensor:
+        densities = [
+            per_datum(name, node["fn"].log_prob(node["value"]), shape, mask=node["mask"])
+            for name, node in nodes.items()
+        ]
+        return sum(densities[1:], start=densities[0])
+
+    return Joint(
+        total(latent),
+        total(observed),
+        {name: node["fn"] for name, node in latent.items()},
+        {name: Observation(node["value"], node["fn"]) for name, node in observed.items()},
+    )
+
+
+def terms_at(model: Program, guide: Program, x: Any, values: Mapping[str, Tensor]) -> Terms:
+    """The Terms of a pair at given latent values instead of the guide's own draws.
+
+    Args:
+        model: a Pyro program, called as model(x).
+        guide: its guide.
+        x: the data, N of them.
+        values: of every latent site, [K, N, *event].
+
+    Raises:
+        ModelError: the pair is refused, or its guide has a density at its own draws alone; the site is named.
+    """
+    num_particles = len(next(iter(values.values())))
+    terms = run_terms(model, guide, (x,), {}, num_particles, draw_handler=Given(values))
+    for name, site in terms.sites.items():
+        if site.p is None:
+            raise ModelError(f"site {name!r} is auxiliary: the guide's density is known at its own draws alone")
+    return terms
+
+
+def log_guide(guide: Program, x: Any, values: Mapping[str, Tensor]) -> Tensor:
+    """log q(z|x) at given z, without a run of the model: [K, N], nats.
+
+    Args:
+        guide: a Pyro program, called as guide(x).
+        x: the data, N of them.
+        values: of every latent site, [K, N, *event].
+
+    Raises:
+        NotImplementedError: a site's density is known at its own draws alone; it is named.
+    """
+    num_particles = len(next(iter(values.values())))
+    nodes, num_data = run_program(guide, (x,), num_particles, Given(values))
+    shape = torch.Size((num_particles, num_data))
+    total = torch.zeros((), device=next(iter(values.values())).device)
+    for name, node in nodes.items():
+        try:
+            density = node["fn"].log_prob(node["value"])
+        except (KeyError, NotImplementedError):
+            raise NotImplementedError(
+                f"site {name!r}: {type(node['fn']).__name__} has no inverse, so its density is known at its own "
+                "draws alone"
+            ) from None
+        total = total + per_datum(name, density, shape, mask=node["mask"])
+    return total
+
+
+class _Unconditioned(Messenger):
+    """Draw what is observed, and leave computed values as they are.
+
+    ``poutine.uncondition`` draws these too, as points that the plate then expands once more.
+    """
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] or isinstance(unmasked(msg["fn"]), dist.Delta):
+            return
+        if isinstance(msg["fn"], dist.Unit):
+            raise ModelError(
+                f"site {msg['name']!r} is a factor: it weighs draws of the model, which cannot be drawn so"
+            )
+        msg["is_observed"], msg["done"], msg["value"] = False, False, None
+        msg["infer"] = {**(msg["infer"] or {}), "was_observed": True}
+
+
+@exclusive()
+@torch.no_grad()
+def simulate(model: Program, x: Any) -> Simulated:
+    """z, x ~ p(z, x), as many as there are data in ``x``, whose values are not looked at but for NaN.
+
+    A coordinate that is missing in ``x`` is missing in the draw: what is said of draws is to hold for data with the
+    same holes. That takes the holes to be independent of the values.
+
+    Raises:
+        ModelError: the model has a ``pyro.factor``; or it observes more than one site, so that a draw of x is
+            no argument for it; or its likelihood cannot be drawn from; or it refuses data of this shape.
+    """
+    require_indices(model)
+    try:
+        with one_line_refusals(), WholePlates(x), _Unconditioned():
+            trace = poutine.trace(model).get_trace(x)
+    except NotImplementedError as error:
+        raise ModelError("the model cannot be drawn from: one of its distributions has no sample method") from error
+    latent: dict[str, Tensor] = {}
+    replicated: dict[str, Tensor] = {}
+    nodes = sample_nodes(trace)
+    for name, node in nodes.items():
+        if node["is_observed"]:
+            continue
+        observed = (node["infer"] or {}).get("was_observed")
+        if not observed:
+            require_plain(name, node["value"])
+        (replicated if observed else latent)[name] = node["value"]
+    size, _ = data_plate(nodes)
+    require_data_rows(size, x)
+    require_shapes(nodes, 1, size)
+    if len(replicated) != 1:
+        raise ModelError(f"simulated data need one observed site, and the model has {list(replicated)}")
+    (drawn,) = replicated.values()
+    if isinstance(x, Tensor) and drawn.shape == x.shape and (missing := x.isnan()).any():
+        drawn = torch.where(missing, torch.nan, drawn)
+    return Simulated(latent, drawn)

@@ -1,0 +1,73 @@
+"""What an autoencoder is made of and an ELBO is not: guides that are a point, priors that are flat.
+
+Pyro takes the log density of a point mass on a continuous latent for 0 and that of a flat prior too, so that a sum
+of terms comes out finite and means nothing as a bound. Here both are refused by the site's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyro import distributions as dist
+from torch import Tensor
+from torch.distributions import Independent
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.densities import log_density
+
+
+def is_point(q: Any) -> bool:
+    """Whether a distribution is a point mass: a Delta, or one that says so by an attribute ``is_point``."""
+    while isinstance(q, Independent):
+        q = q.base_dist
+    return isinstance(q, dist.Delta) or bool(getattr(q, "is_point", False))
+
+
+def is_flat(p: Any) -> bool:
+    """Whether a distribution is improper and flat."""
+    return isinstance(p, dist.ImproperUniform)
+
+
+def require_spread(sites: Mapping[str, Any]) -> None:
+    """Refuse guides of one value: their draws are all alike, and so are the weights, whatever the posterior is.
+
+    Args:
+        sites: of Terms, by name.
+
+    Raises:
+        ModelError: the first such site is named.
+    """
+    for name, site in sites.items():
+        if site.is_point and not is_point(site.p):
+            raise ModelError(
+                f"site {name!r}: the guide has one value only, so that equal weights say nothing about the "
+                "posterior; weigh draws of a guide with more of them, such as VQVAE.softened()"
+            )
+
+
+def require_density(site: str, q: Any, p: Any) -> None:
+    """Refuse a guide that is a point mass on a continuous latent; on a discrete one, or an auxiliary, it may be.
+
+    Raises:
+        ModelError: the site is named.
+    """
+    if is_point(q) and p is not None and not p.support.is_discrete:
+        raise ModelError(
+            f"site {site!r}: the guide is a point mass, which has no density, so there is no ELBO and no evidence; "
+            "use ReconstructionLikelihood"
+        )
+
+
+def log_prior(site: str, p: Any, value: Tensor) -> Tensor:
+    """log p(z) of a prior that is one.
+
+    Raises:
+        ModelError: it is flat; the site is named.
+    """
+    if is_flat(p):
+        raise ModelError(
+            f"site {site!r}: the prior is improper, so there is no p(x), no ELBO and no evidence; "
+            "use ReconstructionLikelihood"
+        )
+    return log_density(p, value)

@@ -1,0 +1,286 @@
+"""Running a (model, guide) pair once, and refusing pairs whose numbers would be silently wrong.
+
+A pair is two Pyro programs with any latent sites inside one vectorised plate at dim -1. The particles are a
+plate at dim -2. This file knows Pyro's traces; nothing above it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import am_i_wrapped
+from torch import Tensor, nn
+
+from ppl_vae.checks import whole
+from ppl_vae.errors import ModelError, PplVaeError
+from ppl_vae.exclusive import exclusive
+from ppl_vae.inference.pair.auxiliary import transforms_of
+from ppl_vae.inference.pair.draws import carried
+from ppl_vae.inference.pair.indices import NAME, Indexed, require_indices
+from ppl_vae.inference.pair.plates import WholePlates, data_plate, one_line_refusals, particles
+from ppl_vae.inference.pair.scales import own_scales
+from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
+from ppl_vae.inference.pair.stopped import stopped_guide
+from ppl_vae.registration import unregistered
+
+# A site of a Pyro trace. Pyro's own type has optional fields that every sample site does have.
+Node = Any
+Program = Callable[..., Any]
+HANDLED = "_ppl_vae_handled"
+
+
+@dataclass(frozen=True)
+class PairRun:
+    """The sample sites of one run.
+
+    Attributes:
+        guide_sites: trace nodes of the guide's latent sites, in its order; their values are aliases of the draws.
+        draws: the draws themselves, by site.
+        model_sites: trace nodes of the model's latent sites, in its order.
+        observed: trace nodes of the model's observed sites.
+        stopped: by site, q with the guide's parameters stopped (under gradient="path").
+        transforms: names of the Delta sites that transform an auxiliary draw of the guide.
+        scales: by site, the factor from ``poutine.scale`` apart from the data plate's own N / B.
+        num_data: N, the size of the data plate in this run.
+        data_scale: full size of the data plate over N.
+    """
+
+    guide_sites: dict[str, Node]
+    draws: dict[str, Tensor]
+    model_sites: dict[str, Node]
+    observed: dict[str, Node]
+    stopped: dict[str, Any]
+    transforms: frozenset[str]
+    scales: dict[str, Any]
+    num_data: int
+    data_scale: float
+
+
+def split_pair(pair: Any) -> tuple[Program, Program]:
+    """The two programs of an object with ``.model`` and ``.guide``, or of a tuple.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    if isinstance(pair, tuple) and len(pair) == 2:
+        model, guide = pair
+    else:
+        model, guide = getattr(pair, "model", None), getattr(pair, "guide", None)
+    if not (callable(model) and callable(guide)):
+        raise ModelError(
+            f"expected an object with .model and .guide, or a tuple (model, guide), got {type(pair).__name__}"
+        )
+    return model, guide
+
+
+def owner(program: Program) -> nn.Module | None:
+    """The nn.Module that holds a program's parameters: itself, or the one that a bound method belongs to."""
+    if isinstance(program, Indexed):
+        program = program.program
+    if isinstance(program, nn.Module):
+        return program
+    bound = getattr(program, "__self__", None) if inspect.ismethod(program) else None
+    return bound if isinstance(bound, nn.Module) else None
+
+
+@exclusive()
+def run_pair(
+    model: Program,
+    guide: Program,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    num_particles: int,
+    gradient: str,
+    draw_handler: Messenger | None = None,
+    every_datum: bool = False,
+) -> PairRun:
+    """Run the guide, then the model at the guide's draws.
+
+    A ``draw_handler`` that sets a site's value itself marks it with infer={HANDLED: True}. With ``every_datum`` the
+    data plate must be as long as the first argument.
+
+    Raises:
+        ModelError: the pair is refused; the site is named.
+    """
+    num_particles = whole("num_particles", num_particles)
+    if NAME not in kwargs:
+        require_indices(model, guide)
+    with _one_draw_explains(
+        num_particles, lambda: run_pair(model, guide, args, kwargs, 1, gradient, None, every_datum)
+    ):
+        return _run_pair(model, guide, args, kwargs, num_particles, gradient, draw_handler, every_datum)
+
+
+def _run_pair(
+    model: Program,
+    guide: Program,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    num_particles: int,
+    gradient: str,
+    draw_handler: Messenger | None,
+    every_datum: bool,
+) -> PairRun:
+    x = args[0] if every_datum and args else None
+    # Where a handler is listening, as SVI's is, our own models show it their parameters.
+    with contextlib.nullcontext() if am_i_wrapped() else unregistered(), one_line_refusals(), WholePlates(x):
+        # Outside the particles' plate, the handler sees a site after the plate has given it its shape.
+        with draw_handler or contextlib.nullcontext(), particles(num_particles):
+            guide_trace, draws = _trace_guide(guide, args, kwargs, gradient)
+        with particles(num_particles):
+            model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+            guide_sites, model_latent, observed = _sort(guide_trace, model_trace, gradient)
+            transforms = transforms_of(guide_sites, model_latent)
+            stopped = {}
+            if gradient == "path":
+                stopped = stopped_guide(guide, guide_sites, guide_trace, draws, args, kwargs)
+    nodes = {**guide_sites, **model_latent, **observed}
+    num_data, data_scale = data_plate(nodes)
+    require_data_rows(num_data, x)
+    require_shapes(nodes, num_particles, num_data)
+    require_shapes(guide_sites, num_particles, num_data)
+    scales = own_scales(guide_sites, model_latent, nodes)
+    return PairRun(guide_sites, draws, model_latent, observed, stopped, transforms, scales, num_data, data_scale)
+
+
+def run_model(
+    model: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
+) -> tuple[dict[str, Node], dict[str, Node], int]:
+    """Run the model alone, with ``values`` setting its latent sites.
+
+    Returns:
+        The trace nodes of the latent and of the observed sites, and N.
+
+    Raises:
+        ModelError: the model is refused; the site is named.
+    """
+    nodes, num_data = run_program(model, args, num_particles, values)
+    latent, observed = _split_observed(nodes)
+    _require_observed(observed)
+    return latent, observed, num_data
+
+
+@exclusive()
+def run_program(
+    program: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
+) -> tuple[dict[str, Node], int]:
+    """Run one program alone: the trace nodes of its sample sites, and N."""
+    require_indices(program)
+    registration = contextlib.nullcontext() if am_i_wrapped() else unregistered()
+    alone = _one_draw_explains(num_particles, lambda: poutine.trace(program).get_trace(*args))
+    with alone, registration, one_line_refusals(), WholePlates(args[0]), values, particles(num_particles):
+        trace = poutine.trace(program).get_trace(*args)
+    nodes = sample_nodes(trace)
+    num_data, _ = data_plate(nodes)
+    require_data_rows(num_data, args[0])
+    require_shapes(nodes, num_particles, num_data)
+    return nodes, num_data
+
+
+@contextlib.contextmanager
+def _one_draw_explains(num_particles: int, run: Callable[[], Any]) -> Iterator[None]:
+    """Where programs break under several particles, the refusal of a run with one, or that it was their number.
+
+    Raises:
+        ModelError: in the place of what the programs raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        # What a program of the user's raised itself; refusals have no such cause.
+        broke = not isinstance(error, PplVaeError) or isinstance(error.__cause__, RuntimeError | IndexError)
+        if num_particles == 1 or not broke:
+            raise
+        run()
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(
+            f"the programs run with one draw a datum and break with {num_particles} in a plate at dim -2: {reason}"
+        ) from error
+
+
+class _Detached(Messenger):
+    """Cut every draw off from the parameters it was drawn with."""
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if isinstance(msg["value"], Tensor) and not msg["is_observed"]:
+            msg["value"] = carried(msg["value"], Tensor.detach)
+
+
+def _trace_guide(
+    guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], gradient: str
+) -> tuple[poutine.Trace, dict[str, Tensor]]:
+    with _Detached() if gradient == "score" else contextlib.nullcontext():
+        trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    nodes = sample_nodes(trace)
+    for name, node in nodes.items():
+        if node["is_observed"]:
+            raise ModelError(_observed_in_guide(name, node))
+        if not isinstance(node["value"], Tensor):
+            raise ModelError(f"site {name!r}: expected a draw that is a tensor, got {type(node['value']).__name__}")
+    draws = {name: node["value"] for name, node in nodes.items()}
+    for node in nodes.values():
+        # The model reads an alias. What flows back through the alias is the path derivative of the
+        # densities alone, which some estimators reweight; the guide's own chain of draws is not in it.
+        node["value"] = carried(node["value"], lambda draw: draw.view_as(draw))
+    return trace, draws
+
+
+def _observed_in_guide(name: str, node: Node) -> str:
+    if is_factor(node):
+        return f"site {name!r} is a factor of the guide; state its density as the log_density of a Delta site"
+    return f"site {name!r} is observed in the guide; observe data in the model"
+
+
+def is_factor(node: Node) -> bool:
+    """Whether a site is a ``pyro.factor``: a density without a value."""
+    return isinstance(node["fn"], dist.Unit)
+
+
+def _sort(guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str) -> tuple[dict[str, Node], ...]:
+    """Latent sites of the guide, latent sites of the model, observed sites; or a refusal."""
+    in_guide = sample_nodes(guide_trace)
+    latent, observed = _split_observed(sample_nodes(model_trace))
+    for name, node in in_guide.items():
+        if name in observed:
+            raise ModelError(f"site {name!r} is sampled in the guide but observed in the model")
+        exempt = gradient == "score" or not torch.is_grad_enabled() or (node["infer"] or {}).get(HANDLED)
+        if not (exempt or node["fn"].has_rsample):
+            raise ModelError(
+                f"site {name!r}: {type(node['fn']).__name__} has no reparameterised draws; "
+                "use an estimator of the score-function family"
+            )
+    for name in latent:
+        if name not in in_guide:
+            raise ModelError(f"site {name!r} is latent in the model but missing from the guide")
+    _require_observed(observed)
+    return in_guide, latent, observed
+
+
+def _split_observed(nodes: dict[str, Node]) -> tuple[dict[str, Node], dict[str, Node]]:
+    latent = {name: node for name, node in nodes.items() if not node["is_observed"]}
+    observed = {name: node for name, node in nodes.items() if node["is_observed"]}
+    return latent, observed
+
+
+def _require_observed(observed: dict[str, Node]) -> None:
+    if not observed:
+        raise ModelError("the model observes nothing: no site has obs=")
+
+
+def sample_nodes(trace: poutine.Trace) -> dict[str, Node]:
+    """Sample sites, without the bookkeeping of plates and of pyro.deterministic."""
+    return {
+        name: node
+        for name, node in trace.nodes.items()
+        if node["type"] == "sample"
+        and not poutine.util.site_is_subsample(node)
+        and not (node["infer"] or {}).get("_deterministic")
+    }

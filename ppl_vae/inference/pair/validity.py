@@ -1,0 +1,82 @@
+"""What is judged by value once a pair has been run: are its terms densities of one model and one guide?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.auxiliary import require_change_of_variables
+from ppl_vae.inference.pair.scales import require_bound
+from ppl_vae.inference.pair.supports import require_data_in_support, require_supports
+from ppl_vae.inference.pair.trace import run_pair
+
+Program = Callable[..., Any]
+
+
+def require_valid(
+    model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Any
+) -> None:
+    """Refuse terms that numbers about log p(x) must not be told from.
+
+    Args:
+        model: the generative program.
+        guide: its guide.
+        args: what both were run on.
+        kwargs: likewise.
+        terms: of that run.
+
+    Raises:
+        ModelError: supports or shapes do not fit, a mask leaves no bound, or a guide's transform has no
+            density; the site is named.
+        DataError: data outside the support of the likelihood; the site is named.
+    """
+    require_densities(model, guide, args, kwargs, terms)
+    require_bound(terms.sites, terms.observations, terms.log_likelihood.shape)
+
+
+def require_densities(
+    model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Any
+) -> None:
+    """Refuse terms that are no densities at all; also those of a loss, once.
+
+    Raises:
+        ModelError: supports or shapes do not fit, or a guide's transform has no density; the site is named.
+        DataError: data outside the support of the likelihood; the site is named.
+    """
+    _require_shapes_of_one_particle(model, guide, args, kwargs, terms)
+    require_supports(terms.sites)
+    # A model with a judge of its own has judged its data at the door.
+    if not hasattr(model, "check_data"):
+        require_data_in_support(terms.observations)
+    require_change_of_variables(guide, args, kwargs, terms.sites)
+
+
+def require_numbers(terms: Any) -> None:
+    """Refuse terms that are NaN, naming what broke first: a draw, its densities, or the likelihood.
+
+    Raises:
+        ModelError: the site is named.
+    """
+    for name, site in terms.sites.items():
+        if bool(site.value.isnan().any()):
+            raise ModelError(f"site {name!r}: the guide's draws are NaN; are its parameters finite?")
+    for what in ("log_likelihood", "log_prior", "log_guide"):
+        if bool(getattr(terms, what).isnan().any()):
+            sites = terms.observations if what == "log_likelihood" else terms.sites
+            raise ModelError(
+                f"{what} of {', '.join(map(repr, sites))} is NaN for some data; are data and parameters finite?"
+            )
+
+
+def _require_shapes_of_one_particle(
+    model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Any
+) -> None:
+    """With as many particles as data a shape [N, N] looks like [K, N]; with one particle it does not."""
+    num_particles, num_data = terms.log_likelihood.shape
+    if num_particles == num_data > 1:
+        devices = [terms.log_likelihood.device] if terms.log_likelihood.is_cuda else []
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            run_pair(model, guide, args, kwargs, 1, "total")

@@ -1,0 +1,141 @@
+"""The baseline of image completion: p(hidden | c) by a network of the pixels c that are seen, without a latent.
+
+Every hidden pixel has a distribution of its own, independent of the others given c: the best single guess, which is
+blurred where several completions are possible. The model has no latent site, so its ELBO is its log likelihood.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from ppl_vae.errors import ModelError
+from ppl_vae.models.labelled.quadrants import HiddenPixels, hidden_quadrants, seen
+from ppl_vae.models.likelihoods.count_networks import seen_by
+from ppl_vae.models.likelihoods.likelihoods import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.program_pair import ProgramPair, checked_shape, likelihood_config
+from ppl_vae.models.programs import LatentVariableProgram, num_features, require_event_shape
+from ppl_vae.networks import Architecture, architecture, architecture_config
+from ppl_vae.randomness import seeded
+
+Baseline = str | Architecture | dict[str, Any] | nn.Module | None
+
+
+def baseline_network(spec: Any, event_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
+    """c [B, *event_shape] -> [B, P * prod(event_shape)]: an encoder and a decoder in a row, or the user's own.
+
+    Raises:
+        ModelError: the name is unknown.
+    """
+    if isinstance(spec, nn.Module):
+        return spec
+    chosen = architecture(spec)
+    encoder = seen_by(likelihood, chosen.encoder(event_shape))
+    return nn.Sequential(
+        encoder, chosen.decoder(num_features(encoder, event_shape), event_shape, likelihood.num_parameters)
+    )
+
+
+def baseline_config(spec: Any) -> dict[str, Any] | None:
+    """What makes the network again; None for a user's own."""
+    return None if isinstance(spec, nn.Module) else architecture_config(architecture(spec))
+
+
+class BaselineProgram(LatentVariableProgram):
+    """p(x_hidden | c).
+
+    Args:
+        baseline: c [B, *event_shape], 0 where it is hidden -> [B, P * prod(event_shape)] in any trailing shape.
+        likelihood: features -> p(x_hidden | c).
+        event_shape: the shape of one datum.
+    """
+
+    likelihood: HiddenPixels
+
+    def __init__(self, baseline: nn.Module, likelihood: HiddenPixels, event_shape: tuple[int, ...]) -> None:
+        super().__init__(nn.Identity(), likelihood, event_shape)
+        self.baseline = baseline
+
+    def forward(self, x: Tensor | None = None, size: int | None = None) -> Tensor:
+        """The program, given the seen pixels of x [N, *event_shape] and conditioned on the others.
+
+        Raises:
+            ModelError: x is missing or has another shape.
+        """
+        return self.run(self.latents if x is None else lambda: self.features_of(x), x, size)
+
+    def latents(self) -> NoReturn:
+        """Nothing can be drawn without a condition.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError("site 'x': p(hidden | c) needs images x, whose seen quadrants are the condition c")
+
+    def features_of(self, x: Tensor) -> Tensor:
+        """What the network says of images [N, *event_shape]: [N, P * prod(event_shape)]."""
+        return self.baseline(seen(x, self.likelihood.hidden)).flatten(1)
+
+
+class NoLatents(nn.Module):
+    """The guide of a model without latent sites."""
+
+    def __init__(self, event_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.event_shape = event_shape
+
+    def forward(self, x: Tensor) -> None:
+        """The program: nothing is drawn."""
+        require_event_shape(x, self.event_shape)
+
+
+class CompletionBaseline(ProgramPair):
+    """The hidden quadrants of images, each pixel by itself, from the seen ones.
+
+    Args:
+        event_shape: (C, H, W).
+        visible: how many quadrants are seen. 1: the lower left; 2: the left half; 3: all but the lower right.
+        network: an architecture, whose encoder and decoder stand in a row; or a module of the user's own.
+        likelihood: as of VAE, for one that is independent over pixels.
+        seed: of the initial weights; None takes torch's current stream.
+
+    Raises:
+        ModelError: data that are no images, or an unknown name.
+    """
+
+    model: BaselineProgram
+    guide: NoLatents  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        visible: int = 1,
+        network: Baseline = "mlp",
+        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
+        seed: int | None = 0,
+    ) -> None:
+        super().__init__()
+        self.event_shape = shape = checked_shape(event_shape)
+        observed = make_likelihood(likelihood)
+        hidden_pixels = HiddenPixels(observed, hidden_quadrants(shape, visible))
+        with seeded(seed):
+            self.model = BaselineProgram(baseline_network(network, shape, observed), hidden_pixels, shape)
+        self.guide = NoLatents(shape)
+        self.config = {
+            "model": "completion-baseline",
+            "event_shape": list(shape),
+            "visible": visible,
+            "network": baseline_config(network),
+            "likelihood": likelihood_config(observed),
+        }
+
+    @torch.no_grad()
+    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+        """The seen quadrants as they are, the others as the mean that the network gives them: [N, *event_shape]."""
+        data = self.own_data(x)
+        features = self.model.features_of(data).view(len(data), -1, *self.event_shape)
+        return self.model.likelihood.adapt(features, data, len(self.event_shape)).mean

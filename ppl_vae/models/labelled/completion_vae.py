@@ -1,0 +1,248 @@
+r"""Images completed from some of their quadrants (Sohn, Lee & Yan 2015): p(hidden | c), c the pixels that are seen.
+
+    model:  z ~ p(z|c),   x_hidden ~ p(x_hidden | baseline(c) + decoder(z))
+    guide:  z ~ q(z | x)
+
+The baseline network alone says one thing of every hidden pixel; the code adds which of several completions it is.
+Data are whole images, as of any model: which of their pixels are the condition is fixed, and only the others have a
+likelihood, so the bound is one on log p(hidden | c). Sites: "z" and "x", of whole images. ``CompletionBaseline`` is
+the baseline as a model of its own, without a latent: its log likelihood is of the same pixels.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NoReturn
+
+import pyro
+import torch
+from numpy.typing import ArrayLike
+from pyro import distributions as dist
+from torch import Tensor, nn
+
+from ppl_vae.checks import integer
+from ppl_vae.distributions import CompletedCoordinates
+from ppl_vae.errors import ModelError
+from ppl_vae.exclusive import exclusive
+from ppl_vae.models.conditional import built
+from ppl_vae.models.labelled.category import checked_code
+from ppl_vae.models.labelled.completion_baseline import Baseline, baseline_config, baseline_network
+from ppl_vae.models.labelled.quadrants import HiddenPixels, hidden_quadrants, seen
+from ppl_vae.models.likelihoods.count_networks import seen_by
+from ppl_vae.models.likelihoods.likelihoods import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.parts import own_config
+from ppl_vae.models.posteriors.posteriors import POSTERIORS, DiagonalPosterior
+from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
+from ppl_vae.models.program_pair import (
+    ProgramPair,
+    checked_shape,
+    checked_size,
+    likelihood_config,
+    network_config,
+    networks,
+)
+from ppl_vae.models.programs import GuideProgram, LatentVariableProgram, num_features
+from ppl_vae.networks import Architecture, architecture
+from ppl_vae.randomness import seeded
+
+Architectural = str | Architecture | dict[str, Any]
+
+
+class OnBaseline(nn.Module):
+    """Features of x: what a decoder makes of the code, added to what a baseline says without one.
+
+    Args:
+        decoder: [B, L] -> [B, F] in any trailing shape.
+        latent_dim: L.
+    """
+
+    def __init__(self, decoder: nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.latent_dim = latent_dim
+
+    def forward(self, code: Tensor) -> Tensor:
+        """The code, and behind it the baseline's features [B, L + F] -> [B, F]."""
+        z, guess = code[:, : self.latent_dim], code[:, self.latent_dim :]
+        return self.decoder(z).flatten(1) + guess
+
+
+class CompletionProgram(LatentVariableProgram):
+    """p(z|c) p(x_hidden | z, c).
+
+    Args:
+        condition: c [N, *event_shape], 0 where it is hidden -> features [N, H].
+        prior: these features -> p(z|c).
+        baseline: c -> features of x [N, F] in any trailing shape, without z; F = P * prod(event_shape).
+        decoder: z, and behind it the baseline's features [B, L + F] -> [B, F].
+        likelihood: features -> p(x_hidden | z, c).
+        event_shape: the shape of one datum.
+    """
+
+    likelihood: HiddenPixels
+
+    def __init__(
+        self,
+        condition: nn.Module,
+        prior: nn.Module,
+        baseline: nn.Module,
+        decoder: OnBaseline,
+        likelihood: HiddenPixels,
+        event_shape: tuple[int, ...],
+    ) -> None:
+        super().__init__(decoder, likelihood, event_shape)
+        self.condition = condition
+        self.prior = prior
+        self.baseline = baseline
+
+    def forward(self, x: Tensor | None = None, size: int | None = None) -> Tensor:
+        """The program, given the seen pixels of x [N, *event_shape] and conditioned on the others.
+
+        Raises:
+            ModelError: x is missing or has another shape.
+        """
+        return self.run(self.latents if x is None else functools.partial(self.latents_of, x), x, size)
+
+    def latents(self) -> NoReturn:
+        """Nothing can be drawn without a condition.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(
+            "site 'x': p(hidden | c) needs images x, whose seen quadrants are the condition c; see complete(x)"
+        )
+
+    def latents_of(self, x: Tensor) -> Tensor:
+        """z ~ p(z|c) of images [N, *event_shape], and behind it the baseline's features: [*batch, L + F]."""
+        return self.beside(pyro.sample("z", self.code(x)), x)
+
+    def code(self, x: Tensor) -> dist.TorchDistribution:
+        """p(z|c) of images [N, *event_shape]: batch shape [N], event shape [L]."""
+        return self.prior(self.condition(seen(x, self.likelihood.hidden)))
+
+    def complete(self, z: Tensor, x: Tensor) -> CompletedCoordinates:
+        """p(x_hidden | z, c) of codes [*batch, N, L] and images [N, *event_shape], as a distribution of images."""
+        return self.likelihood.adapt(self._features(self.beside(z, x)), x, len(self.event_shape))
+
+    def beside(self, z: Tensor, x: Tensor) -> Tensor:
+        """Codes z [*batch, N, L] with the baseline's features of x behind them, computed once for all."""
+        guess = self.baseline(seen(x, self.likelihood.hidden)).flatten(1)
+        return torch.cat([z, guess.expand(*z.shape[:-1], -1)], -1)
+
+
+class CompletionVAE(ProgramPair):
+    """p(hidden quadrants | seen quadrants) of images, with a code "z" for which of the possible completions it is.
+
+    Args:
+        event_shape: (C, H, W).
+        latent_dim: L, of z.
+        visible: how many quadrants are seen. 1: the lower left; 2: the left half; 3: all but the lower right.
+        network: of the encoder, the decoder and the condition, as of VAE but for a pair of modules.
+        baseline: the baseline's architecture, None for that of ``network``; or a module c [B, *event_shape] ->
+            [B, P * prod(event_shape)], such as ``CompletionBaseline(...).model.baseline`` after its training.
+        likelihood: as of VAE, for one that is independent over pixels.
+        posterior: of z, as of VAE, for one that stands on features alone.
+        seed: of the initial weights; None takes torch's current stream.
+
+    Raises:
+        ModelError: data that are no images, an unknown name, a size below one, or parts that do not fit together.
+    """
+
+    model: CompletionProgram
+    guide: GuideProgram
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        latent_dim: int,
+        visible: int = 1,
+        network: Architectural = "mlp",
+        baseline: Baseline = None,
+        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
+        posterior: str | dict[str, Any] | nn.Module = "diagonal",
+        seed: int | None = 0,
+    ) -> None:
+        super().__init__()
+        self.event_shape = shape = checked_shape(event_shape)
+        self.latent_dim = checked_size("latent_dim", latent_dim)
+        observed, family = make_likelihood(likelihood), make_posterior(posterior)
+        hidden_pixels = HiddenPixels(observed, hidden_quadrants(shape, visible))
+        if isinstance(network, tuple):
+            raise ModelError(
+                "network: expected a name or an architecture, of which the encoder, the decoder and the condition "
+                "are made, got a tuple of modules"
+            )
+        chosen = architecture(network)
+        with seeded(seed):
+            encoder, decoder = networks(chosen, shape, self.latent_dim, observed)
+            condition, prior = seen_by(observed, chosen.encoder(shape)), DiagonalPosterior()
+            for part, below in ((family, encoder), (prior, condition)):
+                built(part, num_features(below, shape), self.latent_dim)
+            guess = baseline_network(chosen if baseline is None else baseline, shape, observed)
+            decoder = OnBaseline(decoder, self.latent_dim)
+            self.model = CompletionProgram(condition, prior, guess, decoder, hidden_pixels, shape)
+            self.guide = GuideProgram(encoder, family, shape)
+        self.config = {
+            "model": "completion",
+            "event_shape": list(shape),
+            "latent_dim": self.latent_dim,
+            "visible": visible,
+            "network": network_config(chosen),
+            "baseline": baseline_config(chosen if baseline is None else baseline),
+            "likelihood": likelihood_config(observed),
+            "posterior": own_config(family, POSTERIORS),
+        }
+
+    def prior(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+        """p(z|c) of the seen quadrants of images [N, *event_shape]: batch shape [N], event shape [L]."""
+        return self.model.code(self.own_data(x))
+
+    def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+        """q(z|x) of whole images [N, *event_shape]: batch shape [N], event shape [L]."""
+        return self.guide.encode(self.own_data(x))
+
+    def decode(self, z: ArrayLike | Tensor, x: ArrayLike | Tensor) -> CompletedCoordinates:
+        """p(x_hidden | z, c) of codes [*batch, N, L] and images [N, *event_shape], as a distribution of images."""
+        codes, data = checked_code(self.to_own(z), self.latent_dim), self.own_data(x)
+        if codes.shape[-2] != len(data):
+            raise ModelError(
+                f"site 'z': expected codes [..., {len(data)}, L] of {len(data)} images, got {list(codes.shape)}"
+            )
+        return self.model.complete(codes, data)
+
+    @torch.no_grad()
+    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+        """The seen quadrants as they are, the others as the mean at the guide's mean: [N, *event_shape]."""
+        return self.decode(self.encode(x).mean, x).mean
+
+    @exclusive()
+    @torch.no_grad()
+    def complete(self, x: ArrayLike | Tensor, n: int = 1, with_noise: bool = False) -> Tensor:
+        """Completions of images of which the seen quadrants alone are read: [n, N, *event_shape].
+
+        Args:
+            x: [N, *event_shape].
+            n: draws of z ~ p(z|c), each decoded to a mean.
+            with_noise: draw the hidden pixels too.
+
+        Draws come from torch's global generator.
+        """
+        z = self.prior(x).sample(torch.Size([integer("n", n)]))
+        completed = self.decode(z, x)
+        return completed.sample() if with_noise else completed.mean
+
+    @exclusive()
+    @torch.no_grad()
+    def sample(self, n: int, with_noise: bool = False, x: ArrayLike | Tensor | None = None) -> Tensor:
+        """One completion each of n images x [n, *event_shape]; see ``complete``.
+
+        Raises:
+            ModelError: x is missing, or has another shape.
+        """
+        if x is None:
+            self.model.latents()
+        elif len(self.own_data(x)) != integer("n", n):
+            raise ModelError(f"site 'x': expected {n} images to complete, got {len(self.own_data(x))}")
+        return self.complete(x, 1, with_noise)[0]

@@ -1,0 +1,185 @@
+r"""A VAE whose prior is a mixture of Gaussians with the component as a latent: clustering.
+
+    model:  y ~ Categorical(w),   z ~ N(m_y, diag s_y^2),   x ~ p(x | decoder(z))
+    guide:  y ~ Categorical(softmax(logits(x))),   z ~ q(z | x, y)
+
+(Dilokthanakul et al. 2016; Jiang et al. 2017.) The components are learned, their weights w too. q(y|x) is the
+clustering. Sites: "y", one-hot with event shape [C], and "z". The component is drawn first, so that it can be
+summed out: ``inf.Enumeration(vae.num_configurations)``. A VAE with ``prior="mixture"`` is the same generative model
+with y summed out of p(z); its guide does not say which component a datum belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro
+import torch
+from numpy.typing import ArrayLike
+from pyro import distributions as dist
+from torch import Tensor, nn
+
+from ppl_vae.arrays import to_tensor
+from ppl_vae.models.conditional import Conditional
+from ppl_vae.models.labelled.category import checked_code, likeliest, one_hot
+from ppl_vae.models.likelihoods.likelihoods import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
+from ppl_vae.models.priors.priors import MixturePrior
+from ppl_vae.models.program_pair import (
+    Network,
+    ProgramPair,
+    checked_shape,
+    checked_size,
+    likelihood_config,
+    network_config,
+    networks,
+)
+from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
+from ppl_vae.networks import MLP
+from ppl_vae.precision import scale, widened
+from ppl_vae.randomness import seeded
+
+
+class MixtureProgram(LatentVariableProgram):
+    """p(y) p(z|y) p(x|z).
+
+    Args:
+        prior: the mixture p(z), whose component becomes a site.
+        decoder: [B, L] -> [B, P * prod(event_shape)] in any trailing shape.
+        likelihood: features -> p(x|z).
+        event_shape: the shape of one datum.
+    """
+
+    def __init__(
+        self, prior: MixturePrior, decoder: nn.Module, likelihood: Likelihood, event_shape: tuple[int, ...]
+    ) -> None:
+        super().__init__(decoder, likelihood, event_shape)
+        self.prior = prior
+
+    def latents(self) -> Tensor:
+        """Y ~ p(y), z ~ p(z|y): [*batch, L]."""
+        y = pyro.sample("y", dist.OneHotCategorical(logits=widened(self.prior.logits)))
+        return pyro.sample("z", self.component(y))
+
+    def component(self, y: Tensor) -> dist.TorchDistribution:
+        """p(z|y) for one-hot y [*batch, C]: batch shape [*batch], event shape [L]."""
+        loc, log_scale = widened(self.prior.loc), widened(self.prior.log_scale)
+        return dist.Normal(y @ loc, scale(y @ log_scale)).to_event(1)
+
+
+class MixtureGuide(Recognition):
+    """q(y|x) q(z|x, y).
+
+    Args:
+        encoder: [N, *event_shape] -> features [N, H].
+        num_categories: C.
+        conditional: (features, y) [B, H + C] -> q(z|x, y).
+        event_shape: the shape of one datum.
+        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        num_categories: int,
+        conditional: Conditional,
+        event_shape: tuple[int, ...],
+        allows_missing: bool = False,
+    ) -> None:
+        super().__init__(encoder, event_shape, allows_missing)
+        self.category_head = nn.Linear(num_features(encoder, event_shape), num_categories)
+        self.conditional = conditional
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The program: y, then z."""
+        with pyro.plate("data", self.begin(x)):
+            features = self.features(x)
+            y = pyro.sample("y", self.category(features))
+            return pyro.sample("z", self.code(features, y))
+
+    def category(self, features: Tensor) -> dist.TorchDistribution:
+        """Features [N, H] -> q(y|x), batch shape [N], event shape [C]."""
+        return dist.OneHotCategorical(logits=widened(self.category_head(features)))
+
+    def code(self, features: Tensor, y: Tensor) -> dist.TorchDistribution:
+        """Features [N, H] and one-hot y [*batch, N, C] -> q(z|x, y), batch shape [*batch, N], event shape [L]."""
+        return self.conditional(torch.cat([features.expand(*y.shape[:-1], -1), y], -1))
+
+
+class GaussianMixtureVAE(ProgramPair):
+    """A component "y" of a Gaussian mixture and a code "z" from it.
+
+    Args:
+        event_shape: the shape of one datum.
+        latent_dim: L, of z.
+        num_categories: C, the number of components.
+        network: as of VAE.
+        hidden: the hidden layers between the encoder's features with y and q(z|x, y).
+        likelihood: as of VAE.
+        seed: of the initial weights; None takes torch's current stream.
+
+    Raises:
+        ModelError: an unknown name, a size below one, or parts that do not fit together.
+    """
+
+    model: MixtureProgram
+    guide: MixtureGuide
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        latent_dim: int,
+        num_categories: int = 10,
+        network: Network = "mlp",
+        hidden: Sequence[int] = (64,),
+        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
+        seed: int | None = 0,
+    ) -> None:
+        super().__init__()
+        self.event_shape = shape = checked_shape(event_shape)
+        self.latent_dim = checked_size("latent_dim", latent_dim)
+        self.num_categories = checked_size("num_categories", num_categories)
+        observed, prior = make_likelihood(likelihood), MixturePrior(self.num_categories)
+        with seeded(seed):
+            encoder, decoder = networks(network, shape, self.latent_dim, observed)
+            prior.build(self.latent_dim)
+            size = num_features(encoder, shape) + self.num_categories
+            merged = MLP(tuple(hidden)).encoder((size,))
+            conditional = Conditional(merged, DiagonalPosterior(), size, self.latent_dim)
+            self.model = MixtureProgram(prior, decoder, observed, shape)
+            self.guide = MixtureGuide(encoder, self.num_categories, conditional, shape, observed.allows_missing)
+        self.config = {
+            "model": "gaussian-mixture",
+            "event_shape": list(shape),
+            "latent_dim": self.latent_dim,
+            "num_categories": self.num_categories,
+            "network": network_config(network),
+            "hidden": list(hidden),
+            "likelihood": likelihood_config(observed),
+        }
+
+    @property
+    def num_configurations(self) -> int:
+        """C, what an exact enumeration sums over."""
+        return self.num_categories
+
+    def categories(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+        """q(y|x), the clustering, for data [N, *event_shape]: batch shape [N], event shape [C]."""
+        return self.guide.category(self.guide.features(self.own_data(x)))
+
+    def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
+        """q(z|x, y) for data [N, *event_shape] and components (the guide's likeliest): event shape [L]."""
+        features = self.guide.features(self.own_data(x))
+        chosen = likeliest(self.guide.category(features)) if y is None else to_tensor(y, "y")
+        return self.guide.code(features, one_hot(chosen.to(features.device), self.num_categories, features))
+
+    def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
+        """p(x|z) for codes [*batch, L]: batch shape [*batch], event_shape as the data's."""
+        return self.model.decode(checked_code(self.to_own(z), self.latent_dim))
+
+    @torch.no_grad()
+    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+        """The mean of p(x|z) at the mean of z under the guide's likeliest component: [N, *event_shape]."""
+        return self.decode(self.encode(x).mean).mean

@@ -1,0 +1,90 @@
+"""Images of which some quadrants are seen and the others hidden: the condition and the target of completion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro import distributions as dist
+from torch import Tensor
+
+from ppl_vae.distributions import CompletedCoordinates
+from ppl_vae.errors import ModelError
+from ppl_vae.models.likelihoods.base import Likelihood, conditioned
+
+
+def hidden_quadrants(event_shape: tuple[int, ...], visible: int) -> Tensor:
+    """Which pixels of an image are hidden: bool [C, H, W].
+
+    Args:
+        event_shape: (C, H, W).
+        visible: how many quadrants are seen. 1: the lower left; 2: the left half; 3: all but the lower right.
+
+    Raises:
+        ModelError: the data are no images, or ``visible`` is not 1, 2 or 3.
+
+    >>> hidden_quadrants((1, 2, 2), visible=1).int().tolist()
+    [[[1, 1], [0, 1]]]
+    """
+    if len(event_shape) != 3 or min(event_shape[1:]) < 2:
+        raise ModelError(f"quadrants are parts of images: expected event_shape (C, H, W), got {event_shape}")
+    if isinstance(visible, bool) or visible not in (1, 2, 3):
+        raise ModelError(f"visible: expected how many quadrants are seen, 1, 2 or 3, got {visible!r}")
+    _, height, width = event_shape
+    hidden = torch.ones(event_shape, dtype=torch.bool)
+    hidden[:, height // 2 :, : width // 2] = False
+    if visible == 2:
+        hidden[:, :, : width // 2] = False
+    if visible == 3:
+        hidden[:, : height // 2, :] = False
+    return hidden
+
+
+class HiddenPixels(Likelihood):
+    """Another likelihood, of the hidden pixels alone: where it is conditioned on x, the seen ones are given.
+
+    Args:
+        of: independent over coordinates.
+        hidden: which pixels are hidden, bool [*event_shape].
+
+    Raises:
+        ModelError: the other likelihood is itself one of data with holes.
+    """
+
+    hidden: Tensor
+
+    def __init__(self, of: Likelihood, hidden: Tensor) -> None:
+        super().__init__()
+        if of.allows_missing:
+            raise ModelError(f"likelihood {of.name!r}: pixels are hidden by the model, not by NaN in the data")
+        self.likelihood = of
+        self.name, self.num_parameters, self.is_density = of.name, of.num_parameters, of.is_density
+        self.register_buffer("hidden", hidden, persistent=False)
+
+    def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
+        """p(x|z) of whole images, seen pixels and hidden ones."""
+        return self.likelihood(features, event_dim)
+
+    def adapt(self, features: Tensor, x: Tensor, event_dim: int) -> CompletedCoordinates:
+        """p(x_hidden | z, x_seen) as a distribution of whole images."""
+        full = conditioned(self.likelihood, features, torch.where(self.hidden, x, torch.nan), event_dim)
+        if not isinstance(full, dist.Independent) or full.reinterpreted_batch_ndims != event_dim:
+            raise ModelError(
+                f"hidden pixels need a likelihood that is independent over pixels, as Pyro's "
+                f"Independent(base, {event_dim}); {self.name!r} is none"
+            )
+        return CompletedCoordinates(full, x, self.hidden)
+
+    def check(self, x: Tensor) -> None:
+        """What the other likelihood says of all pixels."""
+        self.likelihood.check(x)
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """That of the other likelihood."""
+        return self.likelihood.config
+
+
+def seen(x: Tensor, hidden: Tensor) -> Tensor:
+    """The condition: x [N, *event_shape] with 0 in place of what is hidden."""
+    return torch.where(hidden, 0.0, x)

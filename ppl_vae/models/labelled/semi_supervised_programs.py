@@ -1,0 +1,128 @@
+"""The two programs of the semi-supervised VAE: whose label is known is the guide's affair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.errors import ModelError
+from ppl_vae.models.conditional import Conditional
+from ppl_vae.models.labelled.category import required_labels
+from ppl_vae.models.labelled.gaussian_mixture_vae import MixtureGuide
+from ppl_vae.models.labelled.joint_vae import JointProgram
+from ppl_vae.models.labelled.observed_category import MISSING, PartlyObservedCategory
+from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.likelihoods.missingness import encoder_of
+from ppl_vae.models.programs import num_features
+from ppl_vae.networks import Architecture, architecture, architecture_config
+from ppl_vae.precision import widened
+
+SHARED = "shared"
+# What stands below the linear layer of q(y|x): SHARED, what names an architecture, or a module of the user's own.
+Classifier = str | dict[str, Any] | Architecture | nn.Module
+
+
+class SemiSupervisedProgram(JointProgram):
+    """p(y) p(z) p(x|y, z) with p(y) uniform. A known label is in what the guide says of y."""
+
+    takes_labels = True
+    allows_missing_labels = True
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.logits)
+
+    def forward(self, x: Tensor | None = None, y: Tensor | None = None, size: int | None = None) -> Tensor:  # type: ignore[override]
+        """The program, as JointProgram's; y [N] is for the guide.
+
+        Raises:
+            ModelError: neither x nor size is given, or x or y has another shape.
+        """
+        return super().forward(x, size)
+
+
+class SemiSupervisedGuide(MixtureGuide):
+    """q(y|x) or the known y, and q(z|x, y).
+
+    Args:
+        encoder: [N, *event_shape] -> features [N, H], on which q(z|x, y) stands.
+        num_classes: C.
+        conditional: (features, y) [B, H + C] -> q(z|x, y).
+        event_shape: the shape of one datum.
+        allows_missing: whether NaN in x stands for a missing coordinate, which the networks see as 0.
+        classifier: [N, *event_shape] -> features [N, F], on which q(y|x) stands by one linear layer; None for the
+            encoder's.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        num_classes: int,
+        conditional: Conditional,
+        event_shape: tuple[int, ...],
+        allows_missing: bool = False,
+        classifier: nn.Module | None = None,
+    ) -> None:
+        super().__init__(encoder, num_classes, conditional, event_shape, allows_missing)
+        self.classifier = classifier
+        if classifier is not None:
+            self.category_head = nn.Linear(num_features(classifier, event_shape), num_classes)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The program: y, then z.
+
+        Args:
+            x: [N, *event_shape].
+            y: labels [N], integers, -1 where one is missing; None for all.
+
+        Raises:
+            ModelError: x or y has another shape, or y is not of integers.
+        """
+        size = self.begin(x)
+        labels = torch.full((size,), MISSING, device=x.device) if y is None else required_labels(y, size)
+        with pyro.plate("data", size):
+            features = self.features(x)
+            category = pyro.sample("y", PartlyObservedCategory(widened(self.label_logits(x, features)), labels))
+            return pyro.sample("z", self.code(features, category))
+
+    def label_logits(self, x: Tensor, features: Tensor | None = None) -> Tensor:
+        """The logits of q(y|x) [N, C].
+
+        Args:
+            x: [N, *event_shape].
+            features: the encoder's of x [N, H], where they are known already.
+        """
+        if self.classifier is not None:
+            return self.category_head(self.classifier(self.seen_by(self.classifier, x)))
+        return self.category_head(self.features(x) if features is None else features)
+
+
+def classifier_network(
+    classifier: Classifier, event_shape: tuple[int, ...], likelihood: Likelihood
+) -> nn.Module | None:
+    """The network of q(y|x) alone that ``classifier`` stands for; None where it shares the encoder.
+
+    Raises:
+        ModelError: the name or an option is unknown.
+    """
+    if isinstance(classifier, nn.Module):
+        return classifier
+    return None if classifier == SHARED else encoder_of(_named(classifier), event_shape, likelihood)
+
+
+def classifier_config(classifier: Classifier) -> str | dict[str, Any] | None:
+    """What makes the classifier again; None for a module of the user's own."""
+    if isinstance(classifier, nn.Module):
+        return None
+    return SHARED if classifier == SHARED else architecture_config(_named(classifier))
+
+
+def _named(classifier: str | dict[str, Any] | Architecture) -> Architecture:
+    try:
+        return architecture(classifier)
+    except ModelError as error:
+        raise ModelError(f"classifier: {error}") from error

@@ -1,0 +1,185 @@
+r"""A VAE that learns classes from few labels and many data without (M2 of Kingma, Mohamed, Rezende & Welling 2014).
+
+    model:  y ~ Categorical(1/C, ..., 1/C),   z ~ N(0, I),   x ~ p(x | decoder(y, z))
+    guide:  y ~ Categorical(softmax(logits(x))), or the label where it is known,   z ~ q(z | x, y)
+
+With the label summed out (``inf.Enumeration(vae.num_configurations)``) the bound of a datum is
+
+    labelled    -L(x, y) = E_q(z|x,y) [log p(x|y, z) + log p(y) + log p(z) - log q(z|x, y)]    <= log p(x, y)
+    unlabelled  -U(x)    = sum_y q(y|x) (-L(x, y)) + H(q(y|x))                                <= log p(x)
+
+Both programs take labels y [N], integers, -1 where one is missing; without any, all are. Labelled and unlabelled
+data may stand in one batch, in any numbers: every datum is decoded once a class, so that shapes do not depend on
+which labels are known. The labels train q(y|x) by ``inf.ClassifierTerm``. Sites: "y", one-hot with event shape [C],
+and "z". The paper gives q(y|x) and q(z|x, y) networks of their own, as the recipe does; by default they share the
+encoder of x.
+
+What is evaluated with labels is the bound on log p(x, y), not on log p(x): ``pv.evaluate(vae, x, y=y)`` and, where
+the test or validation data have labels, the columns test_elbo and validation_elbo of a history. In train_elbo every
+datum counts with the bound of its own kind. ``pv.evaluate(vae, x)`` bounds log p(x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+from pyro import distributions as dist
+from torch import Tensor, nn
+
+from ppl_vae.arrays import to_tensor
+from ppl_vae.checks import integer
+from ppl_vae.exclusive import exclusive
+from ppl_vae.models.conditional import Conditional
+from ppl_vae.models.labelled.category import checked_code, likeliest, one_for_each, one_hot
+from ppl_vae.models.labelled.semi_supervised_programs import (
+    SHARED,
+    Classifier,
+    SemiSupervisedGuide,
+    SemiSupervisedProgram,
+    classifier_config,
+    classifier_network,
+)
+from ppl_vae.models.likelihoods.likelihoods import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.parts import own_config
+from ppl_vae.models.posteriors.posteriors import POSTERIORS
+from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
+from ppl_vae.models.priors.priors import StandardNormalPrior
+from ppl_vae.models.program_pair import (
+    Network,
+    ProgramPair,
+    checked_shape,
+    checked_size,
+    likelihood_config,
+    network_config,
+    networks,
+)
+from ppl_vae.models.programs import num_features
+from ppl_vae.networks import MLP
+from ppl_vae.randomness import seeded
+
+
+class SemiSupervisedVAE(ProgramPair):
+    """M2: a class "y", known of some data, and a continuous code "z" for what varies within a class.
+
+    Args:
+        event_shape: the shape of one datum.
+        latent_dim: L, of z.
+        num_classes: C.
+        network: as of VAE; a decoder of the user's own maps [B, C + L].
+        hidden: the hidden layers between the encoder's features with y and q(z|x, y).
+        likelihood: as of VAE.
+        posterior: of z, as of VAE, for one that stands on features alone.
+        classifier: the network below the one linear layer of q(y|x): "shared" for the encoder of q(z|x, y), or one
+            of its own, as ``network`` names an encoder, or an nn.Module [B, *event_shape] -> [B, F].
+        seed: of the initial weights; None takes torch's current stream.
+
+    Raises:
+        ModelError: an unknown name, a size below one, or parts that do not fit together.
+    """
+
+    model: SemiSupervisedProgram
+    guide: SemiSupervisedGuide
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        latent_dim: int,
+        num_classes: int = 10,
+        network: Network = "mlp",
+        hidden: Sequence[int] = (64,),
+        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
+        posterior: str | dict[str, Any] | nn.Module = "diagonal",
+        classifier: Classifier = SHARED,
+        seed: int | None = 0,
+    ) -> None:
+        super().__init__()
+        self.event_shape = shape = checked_shape(event_shape)
+        self.latent_dim = checked_size("latent_dim", latent_dim)
+        self.num_classes = checked_size("num_classes", num_classes)
+        observed, family, prior = make_likelihood(likelihood), make_posterior(posterior), StandardNormalPrior()
+        with seeded(seed):
+            encoder, decoder = networks(network, shape, self.num_classes + self.latent_dim, observed)
+            prior.build(self.latent_dim)
+            size = num_features(encoder, shape) + self.num_classes
+            conditional = Conditional(MLP(tuple(hidden)).encoder((size,)), family, size, self.latent_dim)
+            self.model = SemiSupervisedProgram(self.num_classes, prior, decoder, observed, shape)
+            own = classifier_network(classifier, shape, observed)
+            self.guide = SemiSupervisedGuide(
+                encoder, self.num_classes, conditional, shape, observed.allows_missing, own
+            )
+        self.config = {
+            "model": "semi-supervised",
+            "event_shape": list(shape),
+            "latent_dim": self.latent_dim,
+            "num_classes": self.num_classes,
+            "network": network_config(network),
+            "hidden": list(hidden),
+            "likelihood": likelihood_config(observed),
+            "posterior": own_config(family, POSTERIORS),
+            "classifier": classifier_config(classifier),
+        }
+
+    @property
+    def num_configurations(self) -> int:
+        """C, what an exact enumeration sums over."""
+        return self.num_classes
+
+    def classify(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+        """q(y|x) for data [N, *event_shape], whatever is known of them: batch shape [N], event shape [C]."""
+        return dist.OneHotCategorical(logits=self.guide.label_logits(self.own_data(x)))
+
+    def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
+        """q(z|x, y) for data [N, *event_shape] and classes (the likeliest): batch shape [N], event shape [L]."""
+        data = self.own_data(x)
+        features = self.guide.features(data)
+        chosen = self.guide.label_logits(data, features).argmax(-1) if y is None else to_tensor(y, "y")
+        return self.guide.code(features, one_hot(chosen.to(features.device), self.num_classes, features))
+
+    def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
+        """p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
+        codes = checked_code(self.to_own(z), self.latent_dim)
+        chosen = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
+        return self.model.decode(torch.cat([chosen, codes], -1))
+
+    @torch.no_grad()
+    def reconstruct(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> Tensor:
+        """The mean of p(x|y, z) at the mean of q(z|x, y), y the likeliest class or given: [N, *event_shape]."""
+        chosen = likeliest(self.classify(x)) if y is None else y
+        return self.decode(self.encode(x, chosen).mean, chosen).mean
+
+    @exclusive()
+    @torch.no_grad()
+    def sample(self, n: int, with_noise: bool = False, y: ArrayLike | Tensor | None = None) -> Tensor:
+        """The mean of p(x|y, z) at n draws of z, and of y where it is not given: [n, *event_shape].
+
+        Args:
+            n: how many.
+            with_noise: draw x itself.
+            y: their classes, one for all or [n].
+
+        Draws come from torch's global generator.
+        """
+        if y is None:
+            return super().sample(n, with_noise)
+        z = self.model.prior().expand([integer("n", n)]).sample()
+        likelihood = self.decode(z, one_for_each(to_tensor(y, "y"), n))
+        return likelihood.sample() if with_noise else likelihood.mean
+
+    @torch.no_grad()
+    def analogies(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> Tensor:
+        """Every class in the style of every datum: the code from x, the class varied.
+
+        Args:
+            x: [N, *event_shape].
+            y: the classes of x, where they are known; the likeliest else.
+
+        Returns:
+            Means of p(x|y, z): [C, N, *event_shape].
+        """
+        z = self.encode(x, y).mean.expand(self.num_classes, -1, -1)
+        classes = torch.arange(self.num_classes, device=z.device).unsqueeze(-1).expand(z.shape[:-1])
+        return self.decode(z, classes).mean

@@ -1,0 +1,73 @@
+"""What networks take and give where data are counts: an encoder sees log(1 + x), a decoder starts at the rates.
+
+Counts of genes or words spread over four orders of magnitude. An encoder that sees them as they are gives codes in
+the hundreds at its first step, and the exponential of what a decoder makes of those is no number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.models.likelihoods.base import Likelihood
+
+
+class LogCounts(nn.Module):
+    """log(1 + x) of counts; what is below 0, as a learned pseudo-input may be, stays as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, *event_shape], the same shape."""
+        return torch.where(x > 0, x.clamp(min=0).log1p(), x)
+
+
+def seen_by(likelihood: Likelihood, encoder: nn.Module) -> nn.Module:
+    """An encoder of ours, behind log(1 + x) if the likelihood asks for it."""
+    return nn.Sequential(LogCounts(), encoder) if likelihood.encoder_sees == "log1p" else encoder
+
+
+@torch.no_grad()
+def start_from(x: Tensor, decoder: nn.Module, likelihood: Likelihood) -> None:
+    """Let a decoder's last bias give what a constant decoder of x [N, *event_shape] would: the rates of counts.
+
+    A convolution's bias is one for a channel. A likelihood that has no ``start``, and a decoder whose last layer is
+    another, are left as they are.
+    """
+    begin, layer = _start_of(likelihood), _last_biased(decoder)
+    if begin is None or layer is None:
+        return
+    start, bias = begin(x), cast(Tensor, layer.bias)
+    if bias.numel() == start.numel():
+        bias.copy_(start.reshape(bias.shape))
+    elif start.dim() == 4 and bias.numel() == math.prod(start.shape[:2]):
+        bias.copy_(start.mean((2, 3)).reshape(bias.shape))
+
+
+def remember_start(decoder: nn.Module, likelihood: Likelihood) -> nn.Module:
+    """A decoder of ours that can tell whether it was trained, loaded or started since it was made."""
+    layer = _last_biased(decoder)
+    if _start_of(likelihood) is not None and layer is not None:
+        layer.bias_as_made = cast(Tensor, layer.bias).detach().clone()
+    return decoder
+
+
+def start_untrained(x: Tensor, decoder: nn.Module, likelihood: Likelihood) -> None:
+    """``start_from`` for a decoder whose last bias is still the one that it was made with."""
+    layer = _last_biased(decoder)
+    made = None if layer is None else getattr(layer, "bias_as_made", None)
+    if layer is not None and made is not None:
+        bias = cast(Tensor, layer.bias).detach()
+        if torch.equal(bias, made.to(bias.device, bias.dtype)):
+            start_from(x, decoder, likelihood)
+
+
+def _start_of(likelihood: Likelihood) -> Callable[[Tensor], Tensor] | None:
+    return getattr(getattr(likelihood, "likelihood", likelihood), "start", None)
+
+
+def _last_biased(decoder: nn.Module) -> nn.Module | None:
+    biased = [layer for layer in decoder.modules() if getattr(layer, "bias", None) is not None]
+    return biased[-1] if biased else None

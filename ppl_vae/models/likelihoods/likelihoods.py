@@ -1,0 +1,183 @@
+"""The likelihoods by name: of binary data and of [0, 1] here, others from their files; missing pixels in any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pyro import distributions as dist
+from torch import Tensor, nn
+
+from ppl_vae.distributions import ContinuousBernoulli, ObservedCoordinates
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.models.likelihoods.base import Likelihood, check_unit_interval, conditioned
+from ppl_vae.models.likelihoods.counts import NegativeBinomialLikelihood, PoissonLikelihood
+from ppl_vae.models.likelihoods.grey import CategoricalLikelihood, DiscretisedLogisticLikelihood
+from ppl_vae.models.likelihoods.real import GaussianLikelihood, StudentTLikelihood
+from ppl_vae.models.parts import from_spec, own_config
+
+
+class BernoulliLikelihood(Likelihood):
+    """Independent binary pixels, the features are logits."""
+
+    name = "bernoulli"
+
+    def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
+        """p(x|z) of binary x."""
+        return dist.Bernoulli(logits=features.squeeze(-1 - event_dim)).to_event(event_dim)
+
+    def check(self, x: Tensor) -> None:
+        """Binary values only."""
+        grey = ((x != 0) & (x != 1)).sum().item()
+        if grey:
+            raise DataError(
+                f"likelihood 'bernoulli' needs binary data, but {grey} of {x.numel()} values lie strictly "
+                "between 0 and 1 or outside: load the data with binarize='dynamic' (or 'threshold', "
+                "'stochastic'), or ask for likelihood='bernoulli-relaxed', whose value is no log likelihood"
+            )
+
+
+class RelaxedBernoulliLikelihood(Likelihood):
+    """The Bernoulli's formula x log p + (1 - x) log(1 - p) applied to grey x in [0, 1]: binary cross entropy.
+
+    This is the usual "reconstruction loss" of tutorials. It is not normalised over [0, 1], so its value is
+    no log likelihood and its ELBO is comparable only with others of the same kind.
+    """
+
+    name = "bernoulli-relaxed"
+    is_density = False
+
+    def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
+        """The Bernoulli whose mean is the decoded image; grey values pass its ``log_prob``."""
+        logits = features.squeeze(-1 - event_dim)
+        return dist.Bernoulli(logits=logits, validate_args=False).to_event(event_dim)
+
+    def check(self, x: Tensor) -> None:
+        """Values in [0, 1]."""
+        check_unit_interval(self.name, x)
+
+
+class ContinuousBernoulliLikelihood(Likelihood):
+    """The continuous Bernoulli on [0, 1], normalised (Loaiza-Ganem & Cunningham 2019)."""
+
+    name = "continuous-bernoulli"
+
+    def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
+        """p(x|z) of x in [0, 1]."""
+        logits = features.squeeze(-1 - event_dim)
+        return ContinuousBernoulli(logits).to_event(event_dim)
+
+    def check(self, x: Tensor) -> None:
+        """Values in [0, 1]."""
+        check_unit_interval(self.name, x)
+
+
+class MissingPixels(Likelihood):
+    """Another likelihood for data with holes: NaN in x marks a missing coordinate.
+
+    p(x_observed | z) is the product over the observed coordinates, exactly the missing ones integrated out; the
+    encoder sees 0 in their place (Nazabal et al. 2020; Mattei & Frellsen 2019) and, beside the values, which they
+    are (``MissingnessEncoder``). Draws and means are full data. ``fit`` takes such data as a tensor or array, or in
+    batches.
+
+    Args:
+        of: a name, a configuration or a Likelihood, independent over coordinates and with a density at 0.
+        encoder_sees_mask: whether a named network's encoder is told which coordinates are missing; a user's own one
+            asks for it by itself.
+
+    Raises:
+        ModelError: ``of`` is not given, or no likelihood of data without holes.
+    """
+
+    name = "missing-pixels"
+    allows_missing = True
+
+    def __init__(
+        self, of: str | Mapping[str, Any] | Likelihood | None = None, encoder_sees_mask: bool = True
+    ) -> None:
+        super().__init__()
+        if of is None:
+            raise ModelError(
+                "likelihood 'missing-pixels' needs that of the observed values, for instance "
+                "likelihood={'name': 'missing-pixels', 'of': 'gaussian'}"
+            )
+        if not isinstance(encoder_sees_mask, bool):
+            raise ModelError(f"encoder_sees_mask must be True or False, got {encoder_sees_mask!r}")
+        self.likelihood = likelihood(of)
+        self.encoder_sees_mask = encoder_sees_mask
+        self.num_parameters, self.is_density = self.likelihood.num_parameters, self.likelihood.is_density
+        self.encoder_sees = self.likelihood.encoder_sees
+
+    def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
+        """p(x|z) of data with holes."""
+        return self._observed(self.likelihood(features, event_dim), event_dim)
+
+    def adapt(self, features: Tensor, x: Tensor, event_dim: int) -> dist.TorchDistribution:
+        """p(x|z) where it is conditioned on x."""
+        return self._observed(conditioned(self.likelihood, features, x, event_dim), event_dim)
+
+    def _observed(self, full: dist.TorchDistribution, event_dim: int) -> ObservedCoordinates:
+        if not isinstance(full, dist.Independent) or full.reinterpreted_batch_ndims != event_dim:
+            raise ModelError(
+                f"likelihood {self.name!r} needs one that is independent over coordinates, as Pyro's "
+                f"Independent(base, {event_dim}), got {full}"
+            )
+        return ObservedCoordinates(full)
+
+    def check(self, x: Tensor) -> None:
+        """What the inner likelihood says of the observed values."""
+        observed = x[~x.isnan()]
+        if len(observed):
+            self.likelihood.check(observed)
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """The name and options that make this likelihood again."""
+        inner = own_config(self.likelihood, LIKELIHOODS)
+        if inner is None:
+            return None
+        return {"name": self.name, "of": inner, "encoder_sees_mask": self.encoder_sees_mask}
+
+
+LIKELIHOODS: Mapping[str, Callable[..., nn.Module]] = {
+    kind.name: kind
+    for kind in (
+        BernoulliLikelihood,
+        RelaxedBernoulliLikelihood,
+        ContinuousBernoulliLikelihood,
+        GaussianLikelihood,
+        StudentTLikelihood,
+        PoissonLikelihood,
+        NegativeBinomialLikelihood,
+        CategoricalLikelihood,
+        DiscretisedLogisticLikelihood,
+        MissingPixels,
+    )
+}
+
+
+def stored(spec: Any) -> Any:
+    """A likelihood's configuration as a model on disk has it.
+
+    In one from before these settings an encoder sees counts as they are, and does not see which cells are missing.
+    """
+    if not isinstance(spec, Mapping):
+        return spec
+    old: dict[str, Any] = {}
+    if spec.get("name") in (PoissonLikelihood.name, NegativeBinomialLikelihood.name):
+        old = {"encoder_sees": "x"}
+    elif spec.get("name") == MissingPixels.name:
+        old = {"encoder_sees_mask": False}
+    return {**old, **spec, **({"of": stored(spec["of"])} if "of" in spec else {})}
+
+
+def likelihood(spec: str | Mapping[str, Any] | nn.Module) -> Likelihood:
+    """The likelihood behind a name, a stored configuration, or itself.
+
+    Raises:
+        ModelError: the name is unknown, or the module is no Likelihood.
+    """
+    part = from_spec("likelihood", spec, LIKELIHOODS)
+    if not isinstance(part, Likelihood):
+        raise ModelError(f"likelihood must be a pv.models.Likelihood, got {type(part).__name__}")
+    return part

@@ -1,5 +1,0 @@
-"""A diagnosis as one HTML file that needs nothing beside it."""
-
-from ppl_vae.report.html import Subject, render_report, write_report
-
-__all__ = ["Subject", "render_report", "write_report"]

@@ -1,0 +1,18 @@
+"""``psislw`` of ArviZ 0.23, one row at a time: the outside reference for ``inference.evidence.pareto``."""
+
+import warnings
+
+import numpy as np
+
+
+def psislw(log_weight):
+    """Smoothed log weights [S, N] and k-hat [N] of log weights [S, N]."""
+    with warnings.catch_warnings():
+        # It says at import that a new generation is coming, and its plots use what matplotlib has set aside.
+        warnings.simplefilter("ignore")
+        import matplotlib.style.core  # noqa: F401
+        from arviz.stats.stats import psislw as one_row
+
+        rows = [one_row(np.array(row)) for row in np.asarray(log_weight).T]
+    smoothed, khat = zip(*rows, strict=True)
+    return np.stack(smoothed, 1), np.array([float(k) for k in khat])

@@ -1,0 +1,103 @@
+import math
+
+import pytest
+import torch
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.objectives import schedules
+from tests.inference.small_runs import STEPS, small_data, small_vae, train
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (schedules.linear(10), {0: 0.0, 5: 0.5, 10: 1.0, 50: 1.0}),
+        (schedules.linear(4, start=1.0, end=0.2), {0: 1.0, 1: 0.8, 3: 0.4, 4: 0.2, 9: 0.2}),
+        (schedules.cosine(8), {0: 1.0, 2: 0.5 + 0.5 / math.sqrt(2), 4: 0.5, 8: 0.0, 99: 0.0}),
+        (schedules.cosine(8, end=0.1), {0: 1.0, 4: 0.55, 8: 0.1}),
+        (schedules.exponential(0.5, 10), {0: 1.0, 5: 0.5**0.5, 10: 0.5, 20: 0.25}),
+    ],
+)
+def test_values(schedule, expected):
+    for step, value in expected.items():
+        found = schedule(torch.tensor(step))
+        assert isinstance(found, torch.Tensor)
+        assert found.dim() == 0
+        assert found.item() == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize("schedule", [schedules.linear(10), schedules.cosine(8), schedules.exponential(0.9, 3)])
+def test_they_are_arithmetic_on_tensors_of_any_shape(schedule):
+    steps = torch.arange(12)
+    together = torch.stack([schedule(step) for step in steps])
+    torch.testing.assert_close(schedule(steps), together)
+
+
+class Recording(torch.optim.SGD):
+    """SGD that keeps the learning rates of its groups at every step."""
+
+    rates: list
+
+    def step(self, closure=None):
+        Recording.rates.append([group["lr"] for group in self.param_groups])
+        return super().step(closure)
+
+
+def recorded(**options):
+    Recording.rates = []
+    train(small_vae(), small_data(), **{"optimizer": Recording, "lr": 1e-3, "epochs": 2, **options})
+    return Recording.rates
+
+
+def test_the_learning_rate_is_multiplied_at_every_step():
+    rates = recorded(schedule=schedules.linear(5, start=1.0, end=0.5))
+    expected = [[1e-3 * factor] for factor in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.5, 0.5)]
+    assert len(rates) == 2 * STEPS
+    for found, rate in zip(rates, expected, strict=True):
+        assert found == pytest.approx(rate)
+
+
+def test_without_a_schedule_it_stays():
+    assert recorded() == [[1e-3]] * 2 * STEPS
+
+
+def test_a_users_own_function_of_the_step_is_a_schedule():
+    assert [rate for (rate,) in recorded(schedule=lambda step: 1.0 if step < 3 else 0.1)] == pytest.approx(
+        [1e-3] * 3 + [1e-4] * 5
+    )
+
+
+def test_groups_keep_their_own_rates():
+    def groups(parameters):
+        return Recording([{"params": parameters[:2], "lr": 1e-3}, {"params": parameters[2:], "lr": 1e-4}])
+
+    rates = recorded(optimizer=groups, lr=None, schedule=schedules.exponential(0.5, 1), epochs=1)
+    assert rates == [pytest.approx([1e-3 * 0.5**s, 1e-4 * 0.5**s]) for s in range(STEPS)]
+
+
+def test_a_factor_of_zero_stops_training():
+    start = small_vae()
+    end = train(small_vae(), small_data(), schedule=lambda step: 0.0).model
+    for a, b in zip(start.parameters(), end.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: schedules.linear(0), "steps must be positive and finite, got 0"),
+        (lambda: schedules.linear(5, end=math.nan), "end must be finite, got nan"),
+        (lambda: schedules.cosine(-1), "steps must be positive and finite, got -1"),
+        (lambda: schedules.exponential(0.0, 5), "rate must be positive and finite, got 0"),
+        (lambda: schedules.cyclical(8, cycles=0), "cycles must be an integer of at least 1, got 0"),
+        (lambda: schedules.cyclical(8, ramp=0), "ramp must be positive and finite, got 0"),
+        (
+            lambda: schedules.cyclical(8, ramp=2.0),
+            "ramp must be a share .* at most 1, got 2.0",
+        ),
+        (lambda: schedules.sigmoid("a"), "steps must be a number, got 'a'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(make, message):
+    with pytest.raises(ModelError, match=message):
+        make()

@@ -1,0 +1,76 @@
+"""The short densities against the distributions' own, in float64, and where they step aside."""
+
+import pyro
+import pytest
+import torch
+from pyro import distributions as dist
+
+from ppl_vae.inference.pair.densities import log_density
+
+K, N, D = 4, 6, 3
+
+
+def drawn(*shape):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(len(shape)))
+
+
+DISTRIBUTIONS = {
+    "its own scale everywhere": lambda: dist.Normal(drawn(K, N, D), drawn(K, N, D).exp()).to_event(1),
+    "repeated over particles": lambda: dist.Normal(drawn(N, D), drawn(N, D).exp()).to_event(1).expand([K, N]),
+    "one for all": lambda: dist.Normal(drawn(D), drawn(D).exp()).to_event(1).expand([K, N]),
+    "one number for all": lambda: dist.Normal(drawn(1)[0], 0.3).expand([D]).to_event(1).expand([K, N]),
+    "one scale": lambda: dist.Normal(drawn(K, N, D), drawn(1)[0].exp()).to_event(1),
+    "two event dimensions": lambda: dist.Normal(drawn(K, N, D, 2), drawn(D, 1).exp()).to_event(2),
+    "scalar events": lambda: dist.Normal(drawn(N), 2.0).expand([K, N]),
+    "logits": lambda: dist.Bernoulli(logits=8 * drawn(K, N, D)).to_event(1),
+    "probabilities": lambda: dist.Bernoulli(probs=drawn(K, N, D).sigmoid()).to_event(1),
+    "repeated logits": lambda: dist.Bernoulli(logits=drawn(D)).to_event(1).expand([K, N]),
+    "large logits": lambda: dist.Bernoulli(logits=100 * drawn(K, N, D)).to_event(1),
+    "without a short one": lambda: dist.StudentT(3.0, drawn(K, N, D), 1.0).to_event(1),
+}
+
+
+@pytest.mark.parametrize("make", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
+@pytest.mark.parametrize("observed", [False, True], ids=["of every particle", "of the data"])
+def test_the_density_is_the_distributions_own(make, observed):
+    with torch.no_grad(), pyro.validation_enabled(False):
+        p = make()
+        value = p.sample()[0] if observed else p.sample()
+        found = log_density(p, value).expand(K, N)
+        torch.testing.assert_close(found, p.log_prob(value), rtol=1e-12, atol=1e-12)
+
+
+def test_grey_pixels_have_the_cross_entropy():
+    with torch.no_grad(), pyro.validation_enabled(False):
+        p = dist.Bernoulli(logits=drawn(K, N, D)).to_event(1)
+        grey = drawn(N, D).sigmoid()
+        torch.testing.assert_close(log_density(p, grey), p.log_prob(grey), rtol=1e-12, atol=1e-12)
+
+
+def test_nothing_that_it_reads_is_changed():
+    with torch.no_grad(), pyro.validation_enabled(False):
+        logits, loc, x = drawn(K, N, D), drawn(K, N, D), drawn(N, D)
+        before = [t.clone() for t in (logits, loc, x)]
+        log_density(dist.Bernoulli(logits=logits).to_event(1), x)
+        log_density(dist.Normal(loc, 1.0).to_event(1), x)
+    assert all(torch.equal(a, b) for a, b in zip(before, (logits, loc, x), strict=True))
+
+
+def test_gradients_and_validation_are_left_to_the_distribution():
+    loc = drawn(K, N, D).requires_grad_()
+    x = drawn(N, D)
+    p = dist.Normal(loc, 1.0).to_event(1)
+    (gradient,) = torch.autograd.grad(log_density(p, x).sum(), loc)
+    torch.testing.assert_close(gradient, x - loc.detach())
+    with torch.no_grad(), pytest.raises(ValueError, match="within the support"):
+        log_density(dist.Bernoulli(logits=drawn(N, D), validate_args=True).to_event(1), 3 + x.abs())
+
+
+def test_a_subclass_keeps_its_own_density():
+    class Half(dist.Normal):
+        def log_prob(self, value):
+            return 0.5 * super().log_prob(value)
+
+    with torch.no_grad(), pyro.validation_enabled(False):
+        p, x = Half(drawn(N), 1.0), drawn(N)
+        assert torch.equal(log_density(p, x), p.log_prob(x))
