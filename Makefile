@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process a core: the tensors of the tests are tiny, so each computes on one thread.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-all lint bench notebooks notebooks-check docs clean
+.PHONY: demo test test-all lint gauges bench notebooks notebooks-check docs clean
 
 demo: .venv/installed
 	$(BIN)/ppl-vae train vae --data digits --latent-dim 2 --likelihood '{"name": "gaussian", "sigma": "learned"}' \
@@ -21,6 +21,10 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# How the package reads, in numbers, beside what is aimed at.
+gauges: .venv/installed
+	$(BIN)/python benchmarks/gauges.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
