@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 import ppl_vae as pv
-from ppl_vae.diagnostics import FULL, run_diagnosis
+from ppl_vae.diagnostics import FULL, diagnose
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -39,7 +39,7 @@ def main() -> None:
     # Binarised as in training: else the generalisation gap would be one between two kinds of data.
     train = pv.data.binarize(ds.train.x, "stochastic", generator=torch.Generator().manual_seed(0))
     begun: list[tuple[str, float]] = []
-    diagnosis = run_diagnosis(
+    diagnosis = diagnose(
         vae,
         ds.test.x,
         train,

@@ -1,4 +1,4 @@
-"""Measures how the package reads: rooms, floors, hidden protocols, repeats, prose. ``make gauges`` prints the table.
+"""Measure how the package reads: rooms, floors, hidden protocols, repeats, prose; ``make gauges`` prints it.
 
 rooms         modules and folders directly inside a package
 floors        the longest chain of imports between the rooms of a package

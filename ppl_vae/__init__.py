@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from ppl_vae import data, diagnostics, errors, inference, kl, models, networks, plots
 from ppl_vae.data import list_datasets, load_dataset
-from ppl_vae.diagnostics import diagnose
+from ppl_vae.diagnostics import diagnose, inference_data
 from ppl_vae.errors import PplVaeError
 from ppl_vae.inference import Evidence, compare_estimators, evaluate, fit, log_evidence
 from ppl_vae.models import VAE, LinearGaussianVAE, load
@@ -36,6 +36,7 @@ __all__ = [
     "evaluate",
     "fit",
     "inference",
+    "inference_data",
     "kl",
     "list_datasets",
     "list_recipes",

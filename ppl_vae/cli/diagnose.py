@@ -16,8 +16,8 @@ from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.facts import describe
 from ppl_vae.cli.run import load_model
 from ppl_vae.cli.source import SplitName, find_source, split_data
-from ppl_vae.diagnostics import FULL, QUICK, Diagnosis, run_diagnosis
-from ppl_vae.diagnostics.report import write_report
+from ppl_vae.diagnostics import FULL, QUICK, Diagnosis
+from ppl_vae.diagnostics import diagnose as run_all
 from ppl_vae.diagnostics.report.html import NAMES, figure_text
 
 REPORT = "report.html"
@@ -50,16 +50,16 @@ def diagnose(
     console = plain_console()
     train = split_data(dataset, SplitName.TRAIN) if split == SplitName.TEST else None
     with console.status("") as status:
-        diagnosis = run_diagnosis(
+        diagnosis = run_all(
             vae,
             split_data(dataset, split),
             train,
-            labels=(dataset.test if split == SplitName.TEST else dataset.train).y,
+            y=(dataset.test if split == SplitName.TEST else dataset.train).y,
             effort=QUICK if quick else FULL,
             seed=seed,
             on_topic=lambda title: status.update(f"{title} ..."),
         )
-    write_report(diagnosis, subject, path)
+    diagnosis.report(path, subject)
     console.print(_table(diagnosis, f"{folder}: {dataset.name}, {split} split ({len(diagnosis.x)} data)"))
     console.print(str(path), soft_wrap=True)
 

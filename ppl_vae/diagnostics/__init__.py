@@ -1,12 +1,12 @@
 """What a fitted posterior is worth: run_... gives numbers, check_... a verdict in words, plots draw them."""
 
-from ppl_vae.diagnostics.arviz.inference_data import diagnose
+from ppl_vae.diagnostics.arviz.inference_data import inference_data
 from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
 from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
 from ppl_vae.diagnostics.collapse.collapse_history import collapse_history
 from ppl_vae.diagnostics.coverage.coverage import check_coverage, run_coverage
-from ppl_vae.diagnostics.diagnosis import Diagnosis, run_diagnosis
+from ppl_vae.diagnostics.diagnosis import Diagnosis, diagnose, run_diagnosis
 from ppl_vae.diagnostics.evidence.bracket import check_bracket
 from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
 from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
@@ -45,6 +45,7 @@ __all__ = [
     "collapse_history",
     "diagnose",
     "fit_attribute_classifier",
+    "inference_data",
     "khat_table",
     "resample_posterior",
     "run_arithmetic",

@@ -1,4 +1,4 @@
-"""All diagnostics of a pair on a subset of its data: one run, one list of verdicts.
+"""``diagnose``: all diagnostics of a pair on a subset of its data, in one result.
 
 A topic that cannot be had for a model becomes a line that says why. The topics run in the order of their
 table, cheap ones first; one that would start after the time is up is left out, and its line says so.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,11 +21,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.checks import positive, whole
+from ppl_vae.diagnostics.arviz.inference_data import inference_data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
 from ppl_vae.diagnostics.verdict import Verdict
+from ppl_vae.display import card
 from ppl_vae.errors import DataError, PplVaeError, unknown_name
 from ppl_vae.randomness import derived_seed
+
+if TYPE_CHECKING:
+    from ppl_vae.diagnostics.report.html import Subject
 
 # The name of this file's stream under a seed.
 STREAM = 51
@@ -57,17 +64,29 @@ class Diagnosis:
         findings: by topic, in the order in which they were made.
         chosen: which of the data given were diagnosed [n].
         x: these data.
-        labels: theirs [n], or None.
+        y: their labels [n], or None.
         effort: how much was drawn.
         seed: of the choice and of the draws.
+        model: the kind of the pair, such as "VAE".
+        inference_data: draws from posterior and prior with their densities, as ``pv.inference_data`` gives them, of
+            the diagnosed data; None where they cannot be had.
+        why_no_inference_data: the reason, where they cannot; else empty.
     """
 
     findings: Mapping[str, Finding]
     chosen: NDArray[np.int64]
     x: Tensor = field(repr=False)
-    labels: NDArray[Any] | None
+    y: NDArray[Any] | None = field(repr=False)
     effort: Effort
     seed: int
+    model: str
+    inference_data: Any = field(repr=False)
+    why_no_inference_data: str = ""
+
+    @property
+    def numbers(self) -> dict[str, xr.Dataset]:
+        """What run_... returned, by topic; topics that were not run are left out."""
+        return {topic: f.numbers for topic, f in self.findings.items() if f.numbers is not None}
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -76,22 +95,45 @@ class Diagnosis:
 
     @property
     def seconds(self) -> float:
-        """All of it took."""
+        """The time that all topics took together."""
         return sum(finding.seconds for finding in self.findings.values())
 
     def table(self) -> pd.DataFrame:
-        """A row a verdict: diagnostic, level, value, stderr, unit, threshold, words, advice."""
+        """The verdicts as rows: diagnostic, level, value, stderr, unit, threshold, words, advice."""
         return pd.DataFrame([vars(verdict) for verdict in self.verdicts])
+
+    def report(self, path: str | Path, subject: Subject | None = None) -> Path:
+        """Write verdicts, figures and tables as one HTML file that needs nothing beside it.
+
+        Args:
+            path: the file; it appears whole or not at all.
+            subject: what was diagnosed, in words; by default the model's kind and the number of data.
+
+        Returns:
+            The path.
+
+        Raises:
+            CheckpointError: the file could not be written.
+        """
+        # The page needs a template engine and figures, which nothing else here does.
+        from ppl_vae.diagnostics.report.html import subject_of, write_report
+
+        write_report(self, subject or subject_of(self), path)
+        return Path(path)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.verdicts))
 
+    def _repr_html_(self) -> str:
+        facts = {verdict.diagnostic: f"{verdict.level}. {verdict.words}" for verdict in self.verdicts}
+        return card(f"diagnosis of {len(self.x)} data", facts)
 
-def run_diagnosis(
+
+def diagnose(
     pair: Any,
     x: Any,
     x_train: Any = None,
-    labels: Any = None,
+    y: Any = None,
     *,
     effort: Effort = FULL,
     topics: Sequence[str] | None = None,
@@ -99,22 +141,32 @@ def run_diagnosis(
     seed: int = 0,
     on_topic: Callable[[str], None] | None = None,
 ) -> Diagnosis:
-    """Run and judge all diagnostics.
+    """Run and judge all diagnostics of a pair, and draw what ArviZ needs.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape], best held out; a random subset is diagnosed.
         x_train: training data, for the generalisation gap.
-        labels: one a datum of x [N], by which k-hat is tabled; or None.
+        y: a label per datum of x [N], by which k-hat is tabled; or None.
         effort: how much is drawn; ``FULL``, ``QUICK``, or one of your own. Of large data fewer are taken.
         topics: names of ``TOPICS``; by default all.
         seconds: no topic is started later than this.
         seed: of the subset and all draws; torch's global generators are left as they were.
         on_topic: told the title of every topic as it starts.
 
+    Returns:
+        Verdicts in words, the numbers behind them by topic, the ArviZ object of the same data, and a report.
+
     Raises:
         ModelError: the pair is refused, or a setting is; it is named.
         DataError: x is empty, the likelihood has no density for some value, or a topic is unknown.
+
+    >>> import torch
+    >>> import ppl_vae as pv
+    >>> lg = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0, guide="exact")
+    >>> diagnosis = diagnose(lg, torch.randn(20, 3), topics=["importance", "collapse"])
+    >>> list(diagnosis.numbers), diagnosis.verdicts[0].level
+    (['importance', 'collapse'], 'good')
     """
     seed, seconds = whole("seed", seed, least=None), positive("seconds", seconds)
     _, _, data = admitted(pair, x, least=2)
@@ -123,7 +175,7 @@ def run_diagnosis(
         if name not in TOPICS:
             raise DataError(unknown_name("diagnostic", name, TOPICS))
     effort = effort.within(max(1, data[0].numel()))
-    labels = _checked(labels, len(data))
+    labels = _checked(y, len(data))
     chosen = _subset(len(data), effort.num_data, seed)
     train = None if x_train is None else admitted(pair, x_train)[2]
     if train is not None:
@@ -135,13 +187,38 @@ def run_diagnosis(
         if on_topic is not None and not late:
             on_topic(TOPICS[name].title)
         findings[name] = _not_run(TOPICS[name], f"the {seconds:g} s are up") if late else _find(TOPICS[name], case)
-    return Diagnosis(findings, chosen, case.x, None if labels is None else labels[chosen], effort, seed)
+    labels = None if labels is None else labels[chosen]
+    draws, why_not = _draws(case, labels)
+    return Diagnosis(findings, chosen, case.x, labels, effort, seed, _kind(pair), draws, why_not)
+
+
+def run_diagnosis(pair: Any, x: Any, x_train: Any = None, labels: Any = None, **options: Any) -> Diagnosis:
+    """``diagnose`` by its old name; goes with the next release."""
+    warnings.warn("run_diagnosis is called pv.diagnose now, and labels= is y=", DeprecationWarning, stacklevel=2)
+    return diagnose(pair, x, x_train, labels, **options)
+
+
+def _draws(case: Case, y: NDArray[Any] | None) -> tuple[Any, str]:
+    """The ArviZ object of the diagnosed data, or None and the reason."""
+    if time.monotonic() > case.deadline:
+        return None, "the time was up"
+    try:
+        return inference_data(case.pair, case.x, case.effort.num_samples, y, seed=case.seed), ""
+    except REFUSALS as error:
+        return None, " ".join(str(error).split()) or type(error).__name__
+
+
+def _kind(pair: Any) -> str:
+    """What a pair is called: the class of the object, or the names of the two programs."""
+    if isinstance(pair, tuple):
+        return " and ".join(getattr(p, "__qualname__", type(p).__name__) for p in pair)
+    return type(pair).__name__
 
 
 def _checked(labels: Any, size: int) -> NDArray[Any] | None:
     values = None if labels is None else np.asarray(labels)
     if values is not None and values.shape != (size,):
-        raise DataError(f"labels: expected one a datum, shape [{size}], found {list(values.shape)}")
+        raise DataError(f"y: expected a label per datum, shape [{size}], found {list(values.shape)}")
     return values
 
 

@@ -18,7 +18,7 @@ COMMAND = importlib.import_module("ppl_vae.cli.diagnose")
 def _small(monkeypatch):
     """--quick is quicker here: without fits and chains."""
     monkeypatch.setattr(COMMAND, "QUICK", SMALL)
-    monkeypatch.setattr(COMMAND, "run_diagnosis", functools.partial(COMMAND.run_diagnosis, topics=CHEAP))
+    monkeypatch.setattr(COMMAND, "run_all", functools.partial(COMMAND.run_all, topics=CHEAP))
 
 
 @pytest.fixture(scope="module")

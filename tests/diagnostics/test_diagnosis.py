@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
-from ppl_vae.diagnostics import run_diagnosis
+from ppl_vae.diagnostics import diagnose
 from ppl_vae.diagnostics.topics import TOPICS
 from ppl_vae.errors import DataError, ModelError
 from tests.diagnostics.small_effort import CHEAP, SMALL
@@ -18,7 +18,7 @@ def exact():
     lg = linear_gaussian(guide="exact", latent_dim=2)
     x, told = draw_data(lg, 50), []
     labels = np.arange(50) % 3
-    return x, told, run_diagnosis(lg, x, draw_data(lg, 50, seed=5), labels, effort=SMALL, on_topic=told.append)
+    return x, told, diagnose(lg, x, draw_data(lg, 50, seed=5), labels, effort=SMALL, on_topic=told.append)
 
 
 def test_every_topic_comes_to_a_verdict(exact):
@@ -44,7 +44,7 @@ def test_the_subset_is_random_and_known(exact):
     assert len(set(diagnosis.chosen)) == 30
     assert list(diagnosis.chosen) != sorted(diagnosis.chosen)
     assert torch.equal(diagnosis.x, x[diagnosis.chosen])
-    assert list(diagnosis.labels) == list(diagnosis.chosen % 3)
+    assert list(diagnosis.y) == list(diagnosis.chosen % 3)
 
 
 def test_the_table_has_a_row_a_verdict(exact):
@@ -64,7 +64,7 @@ def test_every_datum_of_the_reference_is_there(exact):
 def test_one_seed_gives_one_result_and_leaves_the_generators():
     lg = linear_gaussian(latent_dim=2)
     x, before = draw_data(lg, 40), torch.get_rng_state()
-    first, again = (run_diagnosis(lg, x, effort=SMALL, topics=CHEAP, seed=4) for _ in range(2))
+    first, again = (diagnose(lg, x, effort=SMALL, topics=CHEAP, seed=4) for _ in range(2))
     assert torch.equal(before, torch.get_rng_state())
     for name in CHEAP:
         assert first.findings[name].numbers.equals(again.findings[name].numbers)
@@ -73,7 +73,7 @@ def test_one_seed_gives_one_result_and_leaves_the_generators():
 def test_what_cannot_be_run_is_a_line_that_says_why():
     grey = pv.load_dataset("digits").test.x[:20]
     vae = pv.VAE((1, 8, 8), 2, network={"name": "mlp", "hidden": [8]}, likelihood="bernoulli-relaxed", seed=0)
-    diagnosis = run_diagnosis(vae, grey, effort=SMALL, topics=CHEAP)
+    diagnosis = diagnose(vae, grey, effort=SMALL, topics=CHEAP)
     for name in ("calibration", "predictive"):
         finding = diagnosis.findings[name]
         assert finding.numbers is None
@@ -86,7 +86,7 @@ def test_what_cannot_be_run_is_a_line_that_says_why():
 def test_lost_time_is_told(monkeypatch):
     lg = linear_gaussian(latent_dim=2)
     told = []
-    diagnosis = run_diagnosis(lg, draw_data(lg, 20), effort=SMALL, topics=CHEAP, seconds=1e-9, on_topic=told.append)
+    diagnosis = diagnose(lg, draw_data(lg, 20), effort=SMALL, topics=CHEAP, seconds=1e-9, on_topic=told.append)
     assert told == []
     assert all("the 1e-09 s are up" in verdict.words for verdict in diagnosis.verdicts)
 
@@ -96,7 +96,7 @@ def test_lost_time_is_told(monkeypatch):
     [
         ({"topics": ["khats"]}, DataError, "unknown diagnostic 'khats'"),
         ({"seconds": 0}, ModelError, "seconds must be positive"),
-        ({"labels": [1]}, DataError, r"labels: expected one a datum, shape \[20\], found \[1\]"),
+        ({"y": [1]}, DataError, r"y: expected a label per datum, shape \[20\], found \[1\]"),
         ({"x_train": torch.zeros(3, 4, 4)}, ModelError, "site 'x'"),
     ],
 )
@@ -104,5 +104,5 @@ def test_bad_arguments_are_refused_before_any_work(arguments, error, message):
     lg = linear_gaussian(latent_dim=2)
     told = []
     with pytest.raises(error, match=message):
-        run_diagnosis(lg, draw_data(lg, 20), effort=SMALL, on_topic=told.append, **arguments)
+        diagnose(lg, draw_data(lg, 20), effort=SMALL, on_topic=told.append, **arguments)
     assert told == []

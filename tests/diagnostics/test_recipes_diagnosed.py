@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
-from ppl_vae.diagnostics import Effort, run_diagnosis
+from ppl_vae.diagnostics import Effort, diagnose
 from ppl_vae.diagnostics.topics import TOPICS
 from ppl_vae.errors import PplVaeError
 
@@ -62,7 +62,7 @@ def assert_one_line_that_names_what(refusal):
 
 def assert_numbers_or_a_reason(name, topics):
     vae, x, _ = untrained(name)
-    diagnosis, refusal = attempt(lambda: run_diagnosis(vae, x, x, effort=EFFORT, topics=topics))
+    diagnosis, refusal = attempt(lambda: diagnose(vae, x, x, effort=EFFORT, topics=topics))
     if diagnosis is None:
         assert_one_line_that_names_what(refusal)
         return
@@ -92,7 +92,7 @@ def test_every_recipe_is_diagnosed_or_says_why_not(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_becomes_an_arviz_object_or_is_refused_by_name(name):
     vae, x, _ = untrained(name)
-    idata, refusal = attempt(lambda: pv.diagnose(vae, x[:8], num_samples=30, num_predictive=3))
+    idata, refusal = attempt(lambda: pv.inference_data(vae, x[:8], num_samples=30, num_predictive=3))
     if idata is None:
         assert_one_line_that_names_what(refusal)
         return

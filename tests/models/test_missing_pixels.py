@@ -100,7 +100,7 @@ def test_binary_data_with_holes_are_diagnosed(n):
     x = torch.rand(n, D, generator=torch.Generator().manual_seed(0)).round()
     x[0, 1] = torch.nan
     vae = pv.VAE((D,), L, likelihood={"name": "missing-pixels", "of": "bernoulli"})
-    found = pv.diagnose(vae, x, num_samples=30, num_predictive=3)
+    found = pv.inference_data(vae, x, num_samples=30, num_predictive=3)
     replicated = torch.from_numpy(found["posterior_predictive"]["x"].to_numpy())
     assert replicated.shape == (1, 3, n, D)
     assert set(replicated.unique().tolist()) <= {0.0, 1.0}

@@ -1,4 +1,4 @@
-"""``diagnose``: draws from prior, guide and likelihood with their densities, as ArviZ keeps them.
+"""``inference_data``: draws from prior, guide and likelihood with their densities, as ArviZ keeps them.
 
     posterior              z ~ q(z | x_n), with what pyro.deterministic makes of it
                                                              [chain, draw, datum, latent]
@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ppl_vae.diagnostics.arviz import container as inference_data
+from ppl_vae.diagnostics.arviz import container
 from ppl_vae.diagnostics.arviz.draw_groups import (
     draws_dataset,
     event_dims,
@@ -53,11 +53,11 @@ STREAM = 50
 
 
 @torch.no_grad()
-def diagnose(
+def inference_data(
     pair: Any,
     x: Any,
     num_samples: int | None = None,
-    labels: ArrayLike | Tensor | None = None,
+    y: ArrayLike | Tensor | None = None,
     memory_limit: int = MEMORY_LIMIT,
     *,
     num_predictive: int | None = None,
@@ -71,7 +71,7 @@ def diagnose(
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape].
         num_samples: draws from the guide per datum; None takes 1000, or as many as fit.
-        labels: one a datum [N], kept as the coordinate "label".
+        y: a label per datum [N], kept as the coordinate "label".
         memory_limit: bytes of main memory that all arrays may take together.
         num_predictive: replicates of every datum, and draws from the prior; they belong to the first draws. None
             takes 100, or as many as fit.
@@ -91,12 +91,12 @@ def diagnose(
     >>> import torch
     >>> import ppl_vae as pv
     >>> vae = pv.VAE((4,), latent_dim=2, likelihood="gaussian")
-    >>> idata = diagnose(vae, torch.zeros(3, 4), num_samples=10)
+    >>> idata = inference_data(vae, torch.zeros(3, 4), num_samples=10)
     >>> dict(idata.posterior["z"].sizes)
     {'chain': 1, 'draw': 10, 'datum': 3, 'latent': 2}
     """
     model, guide, data = admitted(pair, x)
-    coordinates = _labels(labels, len(data))
+    coordinates = _labels(y, len(data))
     with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
         few = data[: pass_size(data, num_samples or USUAL_SAMPLES)[0]]
         with Derived() as derived:
@@ -111,7 +111,7 @@ def diagnose(
         with evaluating(model, guide, seed=derived_seed(seed, STREAM, first), device=data.device):
             store.fill(model, guide, batch, first, draws)
     attributes = _attributes(model, plan, seed, {"data": data_name, "binarization": binarization})
-    return inference_data.build(store.groups(coordinates), attributes)
+    return container.build(store.groups(coordinates), attributes)
 
 
 class _Store:
@@ -208,7 +208,7 @@ def _labels(labels: ArrayLike | Tensor | None, num_data: int) -> dict[str, Any]:
         return {}
     values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (num_data,):
-        raise DataError(f"labels: expected one a datum, shape [{num_data}], found {list(values.shape)}")
+        raise DataError(f"y: expected a label per datum, shape [{num_data}], found {list(values.shape)}")
     return {"label": ("datum", values)}
 
 

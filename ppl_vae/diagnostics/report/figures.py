@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ppl_vae.diagnostics import Diagnosis
+from ppl_vae.diagnostics.diagnosis import Diagnosis
 from ppl_vae.errors import DataError
 from ppl_vae.plots import (
     plot_calibration,

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ppl_vae.diagnostics import Diagnosis, Verdict
+from ppl_vae.diagnostics.diagnosis import Diagnosis
 from ppl_vae.diagnostics.report.captions import EXPLANATIONS, LOO, READING, REFERENCES, SYMBOLS
 from ppl_vae.diagnostics.report.figures import pictures
 from ppl_vae.diagnostics.report.tables import tables
+from ppl_vae.diagnostics.verdict import Verdict
 from ppl_vae.files import write_atomically
 
 TEMPLATE = "report.html.j2"
@@ -60,11 +61,17 @@ class Subject:
     command: str = ""
 
 
+def subject_of(diagnosis: Diagnosis) -> Subject:
+    """The subject of a diagnosis of which nothing else is known: the kind of model and the number of data."""
+    data = f"{len(diagnosis.x)} data of shape {list(diagnosis.x.shape[1:])}"
+    return Subject(diagnosis.model, diagnosis.model, data)
+
+
 def render_report(diagnosis: Diagnosis, subject: Subject, made: datetime | None = None) -> str:
     """The HTML of a diagnosis; nothing in it is fetched from anywhere.
 
     Args:
-        diagnosis: of ``run_diagnosis``.
+        diagnosis: what ``pv.diagnose`` returned.
         subject: what was diagnosed.
         made: when; now by default.
     """

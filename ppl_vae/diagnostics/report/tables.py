@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from ppl_vae.diagnostics import Diagnosis, khat_table
+from ppl_vae.diagnostics.diagnosis import Diagnosis
 from ppl_vae.diagnostics.evidence.evidence import MEANS
+from ppl_vae.diagnostics.importance.khat_groups import khat_table
 
 # More classes than these would bury the table.
 MOST_CLASSES = 20
@@ -29,7 +30,7 @@ def _margin(value: float, error: float) -> str:
 
 
 def _importance(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
-    groups = khat_table(table, diagnosis.labels).reset_index()
+    groups = khat_table(table, diagnosis.y).reset_index()
     groups = groups[groups["by"] != "elbo decile"].head(1 + MOST_CLASSES)
     rows = [
         [

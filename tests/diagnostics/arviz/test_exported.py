@@ -37,7 +37,7 @@ X = torch.linspace(-1, 1, 15).reshape(5, 3)
 
 @pytest.mark.parametrize("site", ["z", "latent", "pixel", "latent_dim", "log_weight", "khat", "sample"])
 def test_a_site_of_any_name_has_a_posterior_and_a_prior(site):
-    idata = pv.diagnose(pair_of(site), X, num_samples=30, num_predictive=4)
+    idata = pv.inference_data(pair_of(site), X, num_samples=30, num_predictive=4)
     groups = inference_data.groups_of(idata)
     for group, draws in (("posterior", 30), ("prior", 4)):
         assert groups[group][site].shape == (1, draws, 5, 2)
@@ -47,7 +47,9 @@ def test_a_site_of_any_name_has_a_posterior_and_a_prior(site):
 
 @pytest.mark.parametrize("observed", ["pixel", "latent"])
 def test_an_observed_site_of_any_name_is_kept(observed):
-    groups = inference_data.groups_of(pv.diagnose(pair_of("z", observed), X, num_samples=30, num_predictive=4))
+    groups = inference_data.groups_of(
+        pv.inference_data(pair_of("z", observed), X, num_samples=30, num_predictive=4)
+    )
     np.testing.assert_allclose(groups["observed_data"][observed], X)
     assert groups["posterior_predictive"][observed].shape == (1, 4, 5, 3)
 
@@ -55,9 +57,9 @@ def test_an_observed_site_of_any_name_is_kept(observed):
 @pytest.mark.parametrize("site", ["chain", "draw", "datum", "label"])
 def test_names_of_arvizs_own_dimensions_are_refused(site):
     with pytest.raises(ModelError, match=f"site '{site}': that is the name of a dimension"):
-        pv.diagnose(pair_of(site), X, num_samples=30)
+        pv.inference_data(pair_of(site), X, num_samples=30)
     with pytest.raises(ModelError, match=f"site '{site}'"):
-        pv.diagnose(pair_of("z", site), X, num_samples=30)
+        pv.inference_data(pair_of("z", site), X, num_samples=30)
 
 
 def test_two_sites_of_one_exported_name_are_refused():
@@ -70,7 +72,7 @@ def test_two_sites_of_one_exported_name_are_refused():
 def test_a_file_holds_every_site(site, generation, tmp_path, monkeypatch):
     monkeypatch.setattr(inference_data, "installed", lambda: generation)
     path, name = tmp_path / "draws.nc", site.replace("/", ".")
-    idata = pv.diagnose(pair_of(site, "scope/x"), X, num_samples=30, num_predictive=4, data_name="ours")
+    idata = pv.inference_data(pair_of(site, "scope/x"), X, num_samples=30, num_predictive=4, data_name="ours")
     inference_data.write_netcdf(idata, path)
     back, there = (inference_data.groups_of(each) for each in (inference_data.read_netcdf(path), idata))
     assert set(back) == set(there)
@@ -104,7 +106,7 @@ def test_what_deterministic_computes_stands_beside_its_latents():
         pyro.deterministic("constant", torch.tensor(3.0))
 
     for size in (1, 3, 5):
-        idata = pv.diagnose(pair_of("z", extra=extra), X[:size], num_samples=30, num_predictive=4)
+        idata = pv.inference_data(pair_of("z", extra=extra), X[:size], num_samples=30, num_predictive=4)
         groups = inference_data.groups_of(idata)
         for group in ("posterior", "prior"):
             table = groups[group]
@@ -116,5 +118,5 @@ def test_what_deterministic_computes_stands_beside_its_latents():
 
 def test_a_factor_is_no_data():
     factor = pair_of("z", extra=lambda z: pyro.factor("penalty", -0.5 * z.square().sum(-1)))
-    groups = inference_data.groups_of(pv.diagnose(factor, X, num_samples=30, num_predictive=4))
+    groups = inference_data.groups_of(pv.inference_data(factor, X, num_samples=30, num_predictive=4))
     assert list(groups["observed_data"]) == list(groups["posterior_predictive"]) == ["x"]

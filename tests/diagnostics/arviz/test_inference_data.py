@@ -31,7 +31,7 @@ def vae():
 def drawn(vae, digits):
     """40 digits, 60 draws, 20 replicates."""
     test = digits.test
-    return pv.diagnose(
+    return pv.inference_data(
         vae, test.x[:40], 60, test.y[:40], num_predictive=20, seed=3, data_name="digits", binarization="dynamic"
     )
 
@@ -86,7 +86,7 @@ def test_replicates_follow_the_likelihood_of_their_draws():
     """x_rep - W z - b is noise of the model's sigma: its mean and variance over 48000 coordinates, 4 errors."""
     lg = linear_gaussian()
     x = draw_data(lg, 12)
-    found = groups(pv.diagnose(lg, x, 800, num_predictive=800))
+    found = groups(pv.inference_data(lg, x, 800, num_predictive=800))
     z = torch.as_tensor(found["posterior"]["z"].to_numpy())
     noise = torch.as_tensor(found["posterior_predictive"]["x"].to_numpy()) - (z @ lg.weight.mT + lg.bias).detach()
     assert abs(noise.mean()) < 4 * lg.sigma / math.sqrt(noise.numel())
@@ -97,7 +97,7 @@ def test_the_two_kinds_of_draw_have_the_moments_of_prior_and_guide():
     """Means within 4 standard errors, the largest of 36."""
     lg = linear_gaussian()
     x = draw_data(lg, 12)
-    found = groups(pv.diagnose(lg, x, 800, num_predictive=800))
+    found = groups(pv.inference_data(lg, x, 800, num_predictive=800))
     q = lg.encode(x)
     for group, mean, sd in (("posterior", q.mean, q.stddev), ("prior", 0.0, 1.0)):
         z = torch.as_tensor(found[group]["z"].to_numpy())[0]
@@ -106,7 +106,7 @@ def test_the_two_kinds_of_draw_have_the_moments_of_prior_and_guide():
 
 def test_the_exact_posterior_has_equal_weights_and_no_tail():
     lg = linear_gaussian(guide="exact")
-    statistics = groups(pv.diagnose(lg, draw_data(lg, 20), 200))["sample_stats"]
+    statistics = groups(pv.inference_data(lg, draw_data(lg, 20), 200))["sample_stats"]
     assert (statistics["exact"] == 1).all()
     assert statistics["khat"].isnull().all()
     np.testing.assert_allclose(statistics["ess"], 200, rtol=1e-6)
@@ -138,7 +138,7 @@ def chain_guide(x):
 
 def test_a_pair_with_several_sites_names_its_dimensions_after_them():
     x = torch.randn(5, 2)
-    found = groups(pv.diagnose((chain_model, chain_guide), x, 30, num_predictive=10))
+    found = groups(pv.inference_data((chain_model, chain_guide), x, 30, num_predictive=10))
     assert found["posterior"]["a"].dims == ("chain", "draw", "datum")
     assert found["posterior"]["b"].dims == ("chain", "draw", "datum", "b_latent")
     assert found["posterior_predictive"]["y"].dims == ("chain", "draw", "datum", "pixel")
@@ -157,7 +157,7 @@ def test_a_discrete_site_is_drawn_as_any_other():
         with pyro.plate("data", len(x)):
             pyro.sample("k", dist.Bernoulli(torch.sigmoid(3.0 * x - 4.5)))
 
-    found = groups(pv.diagnose((model, guide), torch.tensor([-1.0, 1.5, 4.0]), 400))
+    found = groups(pv.inference_data((model, guide), torch.tensor([-1.0, 1.5, 4.0]), 400))
     assert set(np.unique(found["posterior"]["k"])) == {0.0, 1.0}
     # The guide is exact: every weight is log p(x).
     assert (found["sample_stats"]["exact"] == 1).all()
@@ -166,7 +166,7 @@ def test_a_discrete_site_is_drawn_as_any_other():
 def test_without_draws_of_its_kind_there_is_no_predictive_group(digits):
     grey = pv.load_dataset("digits").test.x[:6]
     vae = pv.VAE((1, 8, 8), 2, likelihood="bernoulli-relaxed", seed=0)
-    drawn = pv.diagnose(vae, grey, 30)
+    drawn = pv.inference_data(vae, grey, 30)
     assert "posterior_predictive" not in groups(drawn)
     assert "expected data that the model can draw" in drawn.attrs["why_no_posterior_predictive"]
     assert {"posterior", "prior", "log_likelihood", "sample_stats"} <= set(groups(drawn))
@@ -175,7 +175,7 @@ def test_without_draws_of_its_kind_there_is_no_predictive_group(digits):
 def test_how_passes_are_cut_does_not_show_in_the_shapes(vae, digits, monkeypatch):
     module = importlib.import_module("ppl_vae.diagnostics.arviz.inference_data")
     monkeypatch.setattr(module, "pass_size", lambda x, num_samples: (7, 13))
-    found = groups(pv.diagnose(vae, digits.test.x[:20], 50, num_predictive=20))
+    found = groups(pv.inference_data(vae, digits.test.x[:20], 50, num_predictive=20))
     assert found["posterior"]["z"].shape == (1, 50, 20, 3)
     assert np.isfinite(found["sample_stats"]["log_weight"]).all()
     x, z = found["posterior_predictive"]["x"], found["posterior"]["z"].isel(draw=slice(20))
@@ -185,7 +185,7 @@ def test_how_passes_are_cut_does_not_show_in_the_shapes(vae, digits, monkeypatch
 
 def test_one_seed_gives_one_result_and_leaves_the_generators(vae, digits):
     before = torch.get_rng_state()
-    first, again, other = (groups(pv.diagnose(vae, digits.test.x[:4], 30, seed=s)) for s in (1, 1, 2))
+    first, again, other = (groups(pv.inference_data(vae, digits.test.x[:4], 30, seed=s)) for s in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
     for name, group in first.items():
         assert group.equals(again[name])
@@ -194,10 +194,10 @@ def test_one_seed_gives_one_result_and_leaves_the_generators(vae, digits):
 
 def test_the_memory_limit_settles_what_is_left_open(vae, digits):
     x = digits.test.x[:100]
-    small = pv.diagnose(vae, x, memory_limit=1 << 20)
+    small = pv.inference_data(vae, x, memory_limit=1 << 20)
     assert sum(group.nbytes for group in groups(small).values()) < 1.1 * (1 << 20)
     assert 2 <= small.attrs["num_samples"] < 1000
-    assert pv.diagnose(vae, x).attrs["num_samples"] == 1000
+    assert pv.inference_data(vae, x).attrs["num_samples"] == 1000
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,12 @@ def test_the_memory_limit_settles_what_is_left_open(vae, digits):
         ({"num_samples": 1}, ModelError, "num_samples must be an integer of at least 2, got 1"),
         ({"num_samples": 20, "num_predictive": 30}, ModelError, "num_predictive=30 is more than num_samples=20"),
         ({"memory_limit": 1000}, ModelError, "at most 0 draws"),
-        ({"labels": [1, 2]}, DataError, r"labels: expected one a datum, shape \[100\], found \[2\]"),
+        ({"y": [1, 2]}, DataError, r"y: expected a label per datum, shape \[100\], found \[2\]"),
     ],
 )
 def test_what_does_not_fit_is_refused(vae, digits, arguments, error, message):
     with pytest.raises(error, match=message):
-        pv.diagnose(vae, digits.test.x[:100], **arguments)
+        pv.inference_data(vae, digits.test.x[:100], **arguments)
 
 
 def test_a_file_holds_it(drawn, tmp_path):
@@ -245,7 +245,7 @@ def quiet():
 @pytest.fixture(scope="module")
 def grown(vae, digits):
     """Enough draws for kernel densities."""
-    return pv.diagnose(vae, digits.test.x[:20], 200, digits.test.y[:20], num_predictive=40)
+    return pv.inference_data(vae, digits.test.x[:20], 200, digits.test.y[:20], num_predictive=40)
 
 
 ONE = {"datum": [0], "latent": [0, 1]}

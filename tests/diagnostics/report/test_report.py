@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import ppl_vae as pv
-from ppl_vae.diagnostics import Verdict, run_diagnosis
+from ppl_vae.diagnostics import Verdict, diagnose
 from ppl_vae.diagnostics.report import Subject, render_report, write_report
 from ppl_vae.diagnostics.report.captions import EXPLANATIONS, REFERENCES
 from ppl_vae.diagnostics.report.figures import distances
@@ -61,7 +61,7 @@ def diagnosis():
     ds = pv.load_dataset("digits", binarize="dynamic")
     vae = pv.VAE((1, 8, 8), 2, network={"name": "mlp", "hidden": [16]}, seed=0)
     topics = [name for name in TOPICS if name != "reference"]
-    return run_diagnosis(vae, ds.test.x, ds.test.x, ds.test.y, effort=SMALL, topics=topics)
+    return diagnose(vae, ds.test.x, ds.test.x, ds.test.y, effort=SMALL, topics=topics)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_who_is_cited_is_in_the_references(diagnosis):
 def test_a_topic_that_was_not_run_says_why(tmp_path):
     grey = pv.load_dataset("digits").test.x[:20]
     vae = pv.VAE((1, 8, 8), 2, network={"name": "mlp", "hidden": [8]}, likelihood="bernoulli-relaxed", seed=0)
-    diagnosis = run_diagnosis(vae, grey, effort=SMALL, topics=["calibration"])
+    diagnosis = diagnose(vae, grey, effort=SMALL, topics=["calibration"])
     write_report(diagnosis, SUBJECT, tmp_path / "deep" / "report.html")
     page = Page((tmp_path / "deep" / "report.html").read_text(encoding="utf-8"))
     assert "Not run: " in page.words

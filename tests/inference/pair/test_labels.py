@@ -182,7 +182,11 @@ REFUSED = {
     "evaluate": (lambda pair, x, y: pv.evaluate(pair, x), ModelError, MISSING),
     "log_evidence": (lambda pair, x, y: pv.log_evidence(pair, x), ModelError, MISSING),
     "a loss": (lambda pair, x, y: inf.AnalyticKL()(*pair)(x), ModelError, MISSING),
-    "a diagnosis": (lambda pair, x, y: pv.diagnose(pair, x), ModelError, "beside x, which diagnostics do not take"),
+    "a diagnosis": (
+        lambda pair, x, y: pv.inference_data(pair, x),
+        ModelError,
+        "beside x, which diagnostics do not take",
+    ),
     "a comparison": (
         lambda pair, x, y: pv.compare_estimators(pair, x, repeats=2, progress=False),
         ModelError,

@@ -262,7 +262,7 @@ def test_a_factor_counts_in_the_density_and_cannot_be_drawn():
     for ask in (simulate_posteriors, run_predictive):
         with pytest.raises(ModelError, match="site 'penalty' is a factor"):
             ask(pair, X)
-    groups = pv.diagnose(pair, X, num_samples=20)
+    groups = pv.inference_data(pair, X, num_samples=20)
     assert list(groups.observed_data) == ["x"]
     assert list(groups.posterior_predictive) == ["x"]
 

@@ -119,7 +119,7 @@ def importance(pair, row, name):
 
 
 def diagnose(pair, row, name):
-    log_weight = pv.diagnose(pair, row.x, num_samples=500).sample_stats["log_weight"]
+    log_weight = pv.inference_data(pair, row.x, num_samples=500).sample_stats["log_weight"]
     assert log_weight.shape == (1, 500, len(row.x))
     require_equal(mean_and_error(log_weight.mean("datum").to_numpy()[0].copy()), stock_elbo(name))
 

@@ -201,4 +201,4 @@ def test_equal_weights_of_a_guide_of_one_value_are_not_taken_for_the_posterior()
     x = torch.rand(6, 1, 8, 8).round()
     with pytest.raises(ModelError, match="the guide has one value only"):
         pv.diagnostics.run_importance(vae, x, num_samples=25)
-    assert not pv.diagnose(vae, x, num_samples=30)["sample_stats"]["exact"].any()
+    assert not pv.inference_data(vae, x, num_samples=30)["sample_stats"]["exact"].any()
