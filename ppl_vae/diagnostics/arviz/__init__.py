@@ -1,5 +1,5 @@
 """Draws and densities in the container of the installed ArviZ."""
 
-from ppl_vae.diagnostics.arviz.inference_data import diagnose
+from ppl_vae.diagnostics.arviz.inference_data import inference_data
 
-__all__ = ["diagnose"]
+__all__ = ["inference_data"]

@@ -28,19 +28,23 @@ class Derived(Messenger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.values: dict[str, Tensor] = {}
+        self.values: dict[str, list[Tensor]] = {}
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if (msg["infer"] or {}).get("_deterministic") and isinstance(msg["value"], Tensor):
-            self.values[msg["name"]] = msg["value"].detach()
+            self.values.setdefault(msg["name"], []).append(msg["value"].detach())
 
     def per_draw(self, num_particles: int, num_data: int) -> dict[str, Tensor]:
-        """The values that there is one of for every draw and datum: [K, N, *event]. Others are left out."""
-        found = {}
-        for name, value in self.values.items():
-            whole = value.unsqueeze(0) if num_particles == 1 and value.shape[:1] == (num_data,) else value
-            if whole.shape[:2] == (num_particles, num_data):
-                found[name] = whole
+        """The values that there is one of for every draw and datum: [K, N, *event]. Others are left out.
+
+        The programs may have run once more with one draw, to judge their shapes: the first run that fits is taken.
+        """
+        found: dict[str, Tensor] = {}
+        for name, values in self.values.items():
+            for value in values:
+                whole = value.unsqueeze(0) if num_particles == 1 and value.shape[:1] == (num_data,) else value
+                if whole.shape[:2] == (num_particles, num_data):
+                    found.setdefault(name, whole)
         return found
 
 
