@@ -21,6 +21,7 @@ from torch.distributions import (
     LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
+    TransformedDistribution,
 )
 from torch.distributions import kl_divergence as torch_kl_divergence
 
@@ -65,11 +66,23 @@ def coordinate_kl(q: Distribution, p: Distribution) -> Tensor:
 
 
 def _torch_kl(q: Distribution, p: Distribution) -> Tensor:
+    if _folds(q) or _folds(p):
+        # Torch takes the divergence of the base distributions, which bounds that of what folds onto one another.
+        raise NotImplementedError(f"no closed form: {q} or {p} has a transform that is not bijective")
     # Torch's divergence of Bernoullis does not broadcast one batch against another.
     if q.batch_shape != p.batch_shape:
         shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
         q, p = q.expand(shape), p.expand(shape)
     return torch_kl_divergence(q, p)
+
+
+def _folds(distribution: Distribution) -> bool:
+    """Whether a transform sends several values to one, as abs and softmax do."""
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    return isinstance(distribution, TransformedDistribution) and not all(
+        transform.bijective for transform in distribution.transforms
+    )
 
 
 def _diagonal_kl(q: Distribution, p: Distribution) -> Tensor:

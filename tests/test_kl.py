@@ -5,12 +5,16 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 from torch.distributions import (
+    AbsTransform,
     Bernoulli,
+    ExpTransform,
     Independent,
     LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
+    SoftmaxTransform,
     StudentT,
+    TransformedDistribution,
 )
 from torch.distributions import kl_divergence as torch_kl
 
@@ -259,3 +263,16 @@ def test_bernoullis_of_other_batches_are_broadcast():
         1 - q.probs, (1 - q.probs) / (1 - p.probs)
     )
     torch.testing.assert_close(kl_divergence(q, p), written_out)
+
+
+@pytest.mark.parametrize("transform", [AbsTransform(), SoftmaxTransform()], ids=["abs", "softmax"])
+def test_what_folds_values_onto_one_another_has_no_closed_form(transform):
+    """|N(-3, 1)| and |N(3, 1)| are one distribution; their bases are 18 nats apart."""
+    q, p = (
+        Independent(TransformedDistribution(Independent(Normal(torch.tensor([loc, 1.0]), 1.0), 1), [transform]), 0)
+        for loc in (-3.0, 3.0)
+    )
+    with pytest.raises(NotImplementedError, match="not bijective"):
+        kl_divergence(q, p)
+    q, p = (TransformedDistribution(Normal(loc, 1.0), [ExpTransform()]) for loc in (-3.0, 3.0))
+    assert kl_divergence(q, p) == pytest.approx(18.0)

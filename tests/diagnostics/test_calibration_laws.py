@@ -15,9 +15,12 @@ DRAWABLE = [row for row in ROWS if row.likelihood != "bernoulli-relaxed"]
 
 @pytest.mark.parametrize("row", DRAWABLE, ids=str)
 def test_every_model_is_simulated_ranked_and_covered(row):
-    found = simulate_posteriors(row.vae(), row.data(), SIZE, DRAWS)
+    x = row.data()
+    found = simulate_posteriors(row.vae(), x, SIZE, DRAWS)
     assert found.x.shape == (SIZE, *row.event_shape)
-    assert not found.x.isnan().any()
+    # What is said of simulated rows is to hold for rows with the holes of those given.
+    patterns = {tuple(hole.flatten().tolist()) for hole in x.isnan()}
+    assert {tuple(hole.flatten().tolist()) for hole in found.x.isnan()} <= patterns
     for weighted in (False, True):
         table = run_calibration(found, importance_weighted=weighted)
         assert table["pit"].shape == (SIZE, LATENT_DIM + 2)

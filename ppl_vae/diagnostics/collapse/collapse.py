@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
-from torch.distributions import Distribution, Independent, kl_divergence
+from torch.distributions import Distribution, Independent
 
 from ppl_vae.checks import integer, positive
 from ppl_vae.diagnostics.collapse.aggregate_density import log_aggregate
@@ -29,6 +29,7 @@ from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, coordinates, e
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.terms import Site, Terms, per_datum, run_terms
 from ppl_vae.inference.pair.validity import require_numbers
+from ppl_vae.kl import kl_divergence
 from ppl_vae.randomness import derived_seed
 
 COLLAPSE_STREAM = 42

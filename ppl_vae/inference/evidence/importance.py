@@ -102,13 +102,16 @@ def weight_blocks(
             above zero: it is named.
     """
     data, draws = pass_size(x, num_samples, memory_limit)
-    if data < len(x):
-        with evaluating(model, guide, seed=derived_seed(seed, 0), device=x.device):
-            require_exchangeable(model, guide, tuple(part[: min(data, MOST_DATA)] for part in (x, *labels)))
     # Many columns are judged together; where draws are kept they are what takes room.
     columns = 1 if keep_values else memory_limit // (BYTES_PER_WEIGHT * num_samples * data)
     size = data * max(1, columns)
     model, guide, arguments = with_indices(model, guide, (x, *labels))
+    if data < len(x):
+        few = tuple(part[: min(data, MOST_DATA)] for part in arguments)
+        with evaluating(model, guide, seed=derived_seed(seed, 0), device=x.device):
+            with rows_named(model, guide, len(few[0]), len(x)):
+                run_terms(model, guide, few, {}, 1)
+            require_exchangeable(model, guide, few)
     for first in range(0, len(x), size):
         block = _Block(num_samples, len(x[first : first + size]), x.device, keep_values)
         # Entered anew for every block: a generator would else leave its state in the caller's hands.

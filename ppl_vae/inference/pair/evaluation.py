@@ -118,11 +118,11 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0, y: Any
 def _in_chunks(model: Program, guide: Program, data: Batch, num_particles: int) -> Evaluation:
     closed_form, is_bound, rows = True, True, []
     size = data_per_chunk(data[0], num_particles)
-    if size < len(data[0]):
-        require_exchangeable(model, guide, tuple(part[: min(size, MOST_DATA)] for part in data))
     for batch in zip(*(part.split(size) for part in data), strict=True):
         with rows_named(model, guide, len(batch[0]), len(data[0])):
             terms = run_terms(model, guide, batch, {}, num_particles)
+        if not rows and size < len(data[0]):
+            require_exchangeable(model, guide, tuple(part[:MOST_DATA] for part in batch))
         kl, closed_form = closed_form_or_monte_carlo(terms)
         is_bound = terms.is_bound
         rows.append(torch.stack([terms.log_likelihood.mean(0), kl.mean(0)]))

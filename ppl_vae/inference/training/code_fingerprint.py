@@ -43,9 +43,9 @@ def code_fingerprint(**roles: Any) -> dict[str, str]:
     Args:
         **roles: by name, such as model and guide; None is left out.
 
-    >>> scale = 2.0
-    >>> code_fingerprint(model=lambda x: x * scale)["model.scale"]
-    '2.0'
+    >>> import functools
+    >>> code_fingerprint(model=functools.partial(pow, exp=2.0))
+    {"model['exp']": '2.0'}
     """
     reader = _Reader()
     for role, thing in roles.items():

@@ -35,7 +35,7 @@ MOVING = {
 
 def moving(compile, **options):
     vae = small_vae(likelihood="bernoulli")
-    elbo = inf.Annealed("analytic-kl", schedules.linear(8))
+    elbo = inf.Annealed("analytic-kl", schedules.linear(4))
     return train(vae, small_dataset("dynamic"), elbo=elbo, compile=compile, **{**MOVING, **options})
 
 

@@ -10,6 +10,7 @@ from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 
 import ppl_vae as pv
 from ppl_vae import inference as inf
+from ppl_vae.errors import ModelError
 from tests.inference.estimators.test_elbo import library_model
 from tests.inference.oracles import assert_mean, elbo, largest_z, workbench
 
@@ -176,7 +177,7 @@ def test_a_subsampled_plate_multiplies_the_loss_and_not_the_terms():
         for value in (
             lambda e=estimator: e(model, guide)(x).item(),
             lambda k=kind: k().loss(model, guide, x),
-            lambda e=estimator: -4 * e.per_datum(model, guide, x).sum().item(),
+            lambda e=estimator: -4 * e.bound(e.run(model, guide, x)).sum().item(),
         ):
             torch.manual_seed(0)
             found.append(value())
@@ -184,9 +185,13 @@ def test_a_subsampled_plate_multiplies_the_loss_and_not_the_terms():
         assert found[0] == pytest.approx(found[2], rel=1e-10)
     # Inside the logarithm no weight is raised to N / B, as in Pyro's RenyiELBO.
     torch.manual_seed(0)
-    bound = inf.ImportanceWeighted(3).per_datum(model, guide, x)
+    estimator = inf.ImportanceWeighted(3)
+    bound = estimator.bound(estimator.run(model, guide, x))
     torch.manual_seed(0)
     assert inf.ImportanceWeighted(3)(model, guide)(x).item() == pytest.approx(-4 * bound.sum().item(), rel=1e-10)
+    # A bound for every datum would be one for 3 of 12.
+    with pytest.raises(ModelError, match="takes 3 of 12 data"):
+        estimator.per_datum(model, guide, x)
 
 
 def test_the_module_has_the_parameters_of_modules_and_of_bound_methods():

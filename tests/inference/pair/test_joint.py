@@ -70,7 +70,7 @@ def test_simulated_moments(workbench):
     lg, weight, bias, _, _ = workbench
     pyro.set_rng_seed(0)
     number = 100_000
-    drawn = simulate(lg.model, torch.full((number, 4), math.nan, dtype=torch.float64))
+    drawn = simulate(lg.model, torch.full((number, 4), 1e30, dtype=torch.float64))
     assert drawn.values["z"].shape == (number, 2)
     covariance = weight @ weight.T + 0.49 * torch.eye(4)
     scale = covariance.diagonal().sqrt()

@@ -17,6 +17,14 @@ from ppl_vae.inference.training.steps import Stepper
 from tests.inference.small_runs import STEPS, require_same, small_data, small_vae, train, weight_bytes
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_interrupts():
+    """As in a terminal: a process that a shell has put into the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def signalled(monkeypatch):
     """Sends this process a signal inside a program, at a given step."""
