@@ -116,7 +116,8 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0, y: Any
 
 
 def _in_chunks(model: Program, guide: Program, data: Batch, num_particles: int) -> Evaluation:
-    closed_form, is_bound, rows = True, True, []
+    closed_form, is_bound = True, True
+    rows: list[Tensor] = []
     size = data_per_chunk(data[0], num_particles)
     for batch in zip(*(part.split(size) for part in data), strict=True):
         with rows_named(model, guide, len(batch[0]), len(data[0])):
