@@ -111,7 +111,7 @@ def compare(
 
 
 def _subject(run_or_recipe: str, data: str | None, root: str | None, seed: int) -> tuple[VAE, Dataset]:
-    """A trained model and its data; or a recipe at its first weights."""
+    """Load a trained model and its data, or make a recipe at its first weights."""
     folder = Path(run_or_recipe)
     if folder.is_dir():
         return load_model(folder), find_source(folder, data, root).load()
@@ -126,7 +126,7 @@ def _subject(run_or_recipe: str, data: str | None, root: str | None, seed: int) 
 
 
 def _write(table: xr.Dataset, folder: Path) -> list[Path]:
-    """The numbers and the figures."""
+    """Write the numbers and the figures."""
     path = folder / COMPARISON
     # scipy's engine writes netCDF 3 and is there with scikit-learn.
     write_atomically(path, bytes(table.to_netcdf(engine="scipy")))

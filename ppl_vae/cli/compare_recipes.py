@@ -101,7 +101,7 @@ def compare_recipes(
 
 
 def _entry(text: str) -> Entry:
-    """A recipe as it was typed, which is also its label.
+    """Parse a recipe as it was typed; the text is also its label.
 
     >>> _entry("beta-vae:beta=16,latent_dim=10")
     ('beta-vae:beta=16,latent_dim=10', 'beta-vae', {'beta': 16, 'latent_dim': 10})
@@ -116,7 +116,7 @@ def _entry(text: str) -> Entry:
 
 
 def _load(source: DataSource, entries: list[Any]) -> Dataset:
-    """The data under the one binarisation that all recipes take.
+    """Load the data under the one binarisation that all recipes take.
 
     Raises:
         ModelError: a recipe or an option is unknown, or the recipes take differently binarised data.
@@ -144,7 +144,7 @@ def _load(source: DataSource, entries: list[Any]) -> Dataset:
 
 
 def _write(table: xr.Dataset, folder: Path) -> tuple[list[Path], str]:
-    """The numbers and the plane; or why there is none."""
+    """Write the numbers and the rate-distortion plane, or say why there is none."""
     # scipy's engine writes netCDF 3 and is there with scikit-learn.
     write_atomically(folder / TABLE, bytes(table.to_netcdf(engine="scipy")))
     write_atomically(folder / ROWS, table.to_dataframe().to_csv().encode())

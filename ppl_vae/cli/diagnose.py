@@ -65,7 +65,7 @@ def diagnose(
 
 
 def _table(diagnosis: Diagnosis, title: str) -> Table:
-    """A line a verdict: the figure with its standard error, and what to try next; else the words."""
+    """Tabulate one verdict per line: the figure with its standard error and the advice, or else the words."""
     view = Table("diagnostic", "figure", "verdict", "what to try next", box=box.SIMPLE, title=title)
     view.columns[0].no_wrap = True
     for verdict in diagnosis.verdicts:

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and the long list of ``train``."""
+"""The arguments and options that several commands share, and those of ``train``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppl_vae.cli.source import Policy
 
 
 class CompileChoice(StrEnum):
-    """How the steps are taken."""
+    """The choices of ``--compile``: how training steps are taken."""
 
     AUTO = "auto"
     YES = "yes"
@@ -20,12 +20,12 @@ class CompileChoice(StrEnum):
 
     @property
     def setting(self) -> bool | str:
-        """As ``fit`` takes it."""
+        """Return the value that ``fit`` takes."""
         return "auto" if self is CompileChoice.AUTO else self is CompileChoice.YES
 
 
 def at_home(path: Path | None) -> Path | None:
-    """A path with "~" for the home, which shells leave alone in --out=~/runs."""
+    """Expand "~" to the home folder, which shells leave alone in --out=~/runs."""
     return None if path is None else path.expanduser()
 
 

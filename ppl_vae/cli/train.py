@@ -128,7 +128,7 @@ def _fit(recipe: Recipe, dataset: Dataset, folder: Path, **arguments: Any) -> Fi
 def _finish(
     recipe: str, result: FitResult, dataset: Dataset, folder: Path, console: Console, draw_figures: bool
 ) -> list[Path]:
-    """Measure, draw, and tell."""
+    """Measure the trained model, draw its figures, and print both."""
     numbers = measure(result.model, dataset, "test", FINAL_PARTICLES, FINAL_SEED)
     seconds = float(result.history["seconds"].sum())
     about = {

@@ -30,7 +30,7 @@ _TABLES = (".txt", ".csv")
 
 
 def load_celeba(*, root: str | Path | None = None, size: int = 64, limit: int | None = None) -> Dataset:
-    """Colour images [N, 3, size, size] in [0, 1] with the attributes as factors: 1 present, 0 absent.
+    """Load colour images [N, 3, size, size] in [0, 1] with the attributes as factors: 1 present, 0 absent.
 
     Each image is cut to the largest square in its middle and resized. With the partition file, its training
     and validation images are ``train``. All 202,599 images of side 64 take about 13 GB of memory.

@@ -26,7 +26,7 @@ _TRANSPARENT = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file claims before its pixels are decoded.
+    """The header of an image file: what the file claims before its pixels are decoded.
 
     Attributes:
         num_pixels: height times width.
@@ -44,7 +44,7 @@ class ImageHeader:
 
 
 def read_header(path: str | Path) -> ImageHeader:
-    """Judges an image by its header, without the memory that its pixels take.
+    """Judge an image by its header, without the memory that its pixels take.
 
     Raises:
         DataError: the file is missing, no image, too large, or not of 8 bits a channel.
@@ -62,7 +62,7 @@ def read_header(path: str | Path) -> ImageHeader:
 
 
 def read_image(path: str | Path, size: int | None = None) -> np.ndarray:
-    """Decodes an image of 8 bits a channel, upright, without its transparency; of several frames, the first.
+    """Decode an image of 8 bits per channel, upright, without its transparency; of several frames, the first.
 
     Args:
         path: the file.
@@ -110,7 +110,7 @@ def _middle_square(image: Image.Image, size: int) -> Image.Image:
 
 
 def check_size(size: int) -> None:
-    """Refuses a side that is not a whole number above 0.
+    """Refuse a side that is not a whole number above 0.
 
     Raises:
         DataError: another size.

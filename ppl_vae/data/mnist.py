@@ -69,7 +69,7 @@ _FASHION = _Source(
 
 
 def load_mnist(*, root: str | Path | None = None, mirrors: Sequence[str] | None = None) -> Dataset:
-    """Handwritten digits: 60,000 training and 10,000 test images [N, 1, 28, 28] in [0, 1], labels 0 to 9.
+    """Load handwritten digits: 60,000 training and 10,000 test images [N, 1, 28, 28] in [0, 1], labels 0 to 9.
 
     Args:
         root: the folder of the four files, or one above it; nothing is downloaded then.
@@ -82,7 +82,7 @@ def load_mnist(*, root: str | Path | None = None, mirrors: Sequence[str] | None 
 
 
 def load_fashion_mnist(*, root: str | Path | None = None, mirrors: Sequence[str] | None = None) -> Dataset:
-    """Articles of clothing: 60,000 training and 10,000 test images [N, 1, 28, 28] in [0, 1], labels 0 to 9.
+    """Load articles of clothing: 60,000 training and 10,000 test images [N, 1, 28, 28] in [0, 1], labels 0 to 9.
 
     Args:
         root: the folder of the four files, or one above it; nothing is downloaded then.

@@ -41,7 +41,7 @@ SECONDS = 240.0
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one topic.
+    """The outcome of one topic: its numbers, or the reason why there are none, and its verdicts.
 
     Attributes:
         title: the topic's.
@@ -58,7 +58,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings of one pair on one set of data.
+    """The result of ``diagnose``: all findings of one pair on one set of data.
 
     Attributes:
         findings: by topic, in the order in which they were made.
@@ -85,12 +85,12 @@ class Diagnosis:
 
     @property
     def numbers(self) -> dict[str, xr.Dataset]:
-        """What run_... returned, by topic; topics that were not run are left out."""
+        """The numbers of run_... by topic; topics that were not run are left out."""
         return {topic: f.numbers for topic, f in self.findings.items() if f.numbers is not None}
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """Of all topics."""
+        """The verdicts of all topics."""
         return [verdict for finding in self.findings.values() for verdict in finding.verdicts]
 
     @property
@@ -199,7 +199,7 @@ def run_diagnosis(pair: Any, x: Any, x_train: Any = None, labels: Any = None, **
 
 
 def _draws(case: Case, y: NDArray[Any] | None) -> tuple[Any, str]:
-    """The ArviZ object of the diagnosed data, or None and the reason."""
+    """Make the ArviZ object of the diagnosed data, or return None and the reason."""
     if time.monotonic() > case.deadline:
         return None, "the time was up"
     try:
@@ -209,7 +209,7 @@ def _draws(case: Case, y: NDArray[Any] | None) -> tuple[Any, str]:
 
 
 def _kind(pair: Any) -> str:
-    """What a pair is called: the class of the object, or the names of the two programs."""
+    """Name a pair by the class of the object, or by the names of the two programs."""
     if isinstance(pair, tuple):
         return " and ".join(getattr(p, "__qualname__", type(p).__name__) for p in pair)
     return type(pair).__name__
@@ -223,7 +223,7 @@ def _checked(labels: Any, size: int) -> NDArray[Any] | None:
 
 
 def _subset(size: int, wanted: int, seed: int) -> NDArray[np.int64]:
-    """Which data, in random order, so that a part of the subset is random too."""
+    """Choose the data in random order, so that a part of the subset is random too."""
     return np.random.default_rng(derived_seed(seed, STREAM)).choice(size, min(size, wanted), replace=False)
 
 

@@ -1,4 +1,4 @@
-"""What a verdict may be built on: a table of the right kind, with numbers in it, known well enough to say so.
+"""The requirements of a verdict: a table of the right kind, finite figures, and errors small enough for the word.
 
 A figure with its error is an interval, the figure plus and minus two standard errors. "good" is said where the
 whole of it is on the good side of the first limit, "bad" where the whole is beyond the second, "doubtful" where it
@@ -21,7 +21,7 @@ ERRORS = 2.0
 
 
 def level_of(value: float, error: float, good: float, bad: float) -> Level:
-    """Of a figure that is the worse the larger it is.
+    """Choose the level of a figure that is the worse the larger it is.
 
     Args:
         value: the figure.
@@ -43,7 +43,7 @@ def level_of(value: float, error: float, good: float, bad: float) -> Level:
 
 
 def share_stderr(share: float, count: int) -> float:
-    """Of a share of ``count`` data; at 0 and 1 no spread shows, and Laplace's rule of succession stands in."""
+    """The standard error of a share of ``count`` data; at 0 and 1 by Laplace's rule of succession."""
     chance = share if 0 < share < 1 else (share * count + 1) / (count + 2)
     return math.sqrt(chance * (1 - chance) / count)
 

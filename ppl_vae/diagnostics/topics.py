@@ -31,7 +31,7 @@ LEAST_DATA = 32
 
 @dataclass(frozen=True)
 class Effort:
-    """How much a diagnosis draws.
+    """The numbers of draws, steps and data of a diagnosis.
 
     Attributes:
         num_data: data for k-hat, evidence, collapse and the predictive checks, chosen at random.
@@ -70,7 +70,7 @@ class Effort:
     reference_chains: int = 4
 
     def within(self, coordinates: int) -> Effort:
-        """Fewer data where a datum has so many coordinates that all draws of all data would take too long."""
+        """Lower the number of data where a datum has so many coordinates that all draws would take too long."""
         data = LARGEST_RUN // (self.num_samples * coordinates)
         simulations = LARGEST_RUN // (self.num_draws * coordinates)
         return replace(
@@ -104,7 +104,7 @@ QUICK = Effort(
 
 @dataclass(frozen=True)
 class Case:
-    """What is diagnosed.
+    """The pair and the data that are diagnosed.
 
     Attributes:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
@@ -124,12 +124,12 @@ class Case:
 
     @cached_property
     def weights(self) -> xr.Dataset:
-        """Importance weights; k-hat and evidence share them."""
+        """The importance weights, which k-hat and evidence share."""
         return run_importance(self.pair, self.x, self.effort.num_samples, self.seed)
 
     @cached_property
     def simulated(self) -> SimulatedPosteriors:
-        """Simulated data with the guide's draws; calibration and coverage share them."""
+        """The simulated data with the guide's draws, which calibration and coverage share."""
         return simulate_posteriors(
             self.pair, self.x, self.effort.num_simulations, self.effort.num_draws, seed=self.seed
         )
@@ -184,7 +184,7 @@ def _gaps(case: Case) -> xr.Dataset:
 
 
 def _reference(case: Case) -> xr.Dataset:
-    """Datum by datum, as many as the time allows, but one at least."""
+    """Run the reference datum by datum, on as many as the time allows, but one at least."""
     effort, start = case.effort, time.monotonic()
     found: list[xr.Dataset] = []
     for index in range(min(effort.reference_data, len(case.x))):

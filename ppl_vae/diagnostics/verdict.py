@@ -1,4 +1,4 @@
-"""What a diagnostic says in words: the figure, the threshold it was held against, and what to try next."""
+"""The verdict of a diagnostic: the figure, the threshold it was held against, and what to try next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Level = Literal["good", "doubtful", "bad", "unknown"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of a diagnosis.
+    """A verdict is one line of a diagnosis.
 
     Attributes:
         diagnostic: what was looked at, such as "Pareto k-hat".

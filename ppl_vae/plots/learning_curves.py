@@ -1,4 +1,4 @@
-"""Learning curves: the un-weighted ELBO and its two terms by epoch, and beside them what was minimised.
+"""Learning curves: the unweighted ELBO and its two terms by epoch, and beside them the loss that was minimised.
 
 ELBO = E_q[log p(x | z)] − KL(q(z | x) || p(z)), in nats per datum. The loss is the objective, which under a
 weighted, annealed or many-sample bound is not minus the ELBO; it has a panel of its own for that reason.
@@ -76,7 +76,7 @@ def _check(history: pd.DataFrame, best_epoch: int | None) -> None:
 
 
 def _draw_curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, dashes: str, label: str) -> None:
-    """One curve; epochs without a value, where an evaluation was skipped, are bridged."""
+    """Draw one curve; epochs without a value, where an evaluation was skipped, are bridged."""
     curve = history[["epoch", column]].dropna()
     marker = "o" if len(curve) <= FEW_EPOCHS else ""
     axes.plot(
@@ -106,7 +106,7 @@ def _finish(axes: Axes, best_epoch: int | None) -> None:
 
 
 def _legend(figure: Figure, lines: list[Line2D]) -> None:
-    """One legend for all panels, below them."""
+    """Draw one legend for all panels, below them."""
     figure.legend(
         handles=lines,
         loc="outside lower center",

@@ -9,7 +9,7 @@ from ppl_vae.recipes.recipe import Row
 
 
 def sparse_objective(target: float = 0.05, weight: float = 0.3) -> SparseActivations:
-    """The reconstruction, with every code unit held at a small mean activation."""
+    """Train by the reconstruction, with every code unit held at a small mean activation."""
     return SparseActivations(ReconstructionLikelihood(), target, weight)
 
 

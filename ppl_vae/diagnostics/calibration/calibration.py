@@ -103,7 +103,7 @@ def run_calibration(
 
 
 def _values(posteriors: SimulatedPosteriors, quantities: Mapping[str, Quantity]) -> Iterator[tuple[str, Tensor]]:
-    """Every test quantity [1 + L, S], latent dimensions first."""
+    """List every test quantity [1 + L, S], latent dimensions first."""
     dimensions = posteriors.dimensions
     for index, name in enumerate(posteriors.dimension_names):
         yield name, dimensions[..., index]
@@ -114,7 +114,7 @@ def _values(posteriors: SimulatedPosteriors, quantities: Mapping[str, Quantity])
 
 
 def _evaluated(name: str, quantity: Quantity, posteriors: SimulatedPosteriors) -> Tensor:
-    """A user's quantity at all latent values, in chunks, where the pair's parameters are: [1 + L, S]."""
+    """Evaluate a user's quantity at all latent values, in chunks, on the device of the pair: [1 + L, S]."""
     rows, per_pass = 1 + posteriors.num_draws, data_per_chunk(posteriors.x, 1 + posteriors.num_draws)
     parts = []
     for start in range(0, posteriors.num_simulations, per_pass):
@@ -138,7 +138,7 @@ def _normalised_weights(posteriors: SimulatedPosteriors) -> Tensor:
 
 
 def _correlation(values: Tensor) -> float:
-    """Of the simulated value with the mean of its draws; 0 where either is constant."""
+    """The correlation of the simulated value with the mean of its draws; 0 where either is constant."""
     truth, mean = values[0].double(), values[1:].double().mean(0)
     truth, mean = truth - truth.mean(), mean - mean.mean()
     scale = math.sqrt(truth.square().sum().item() * mean.square().sum().item())

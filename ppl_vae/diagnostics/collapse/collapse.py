@@ -1,4 +1,4 @@
-r"""Posterior collapse: how much of the code is used, and what the average KL is made of.
+r"""Posterior collapse: active units, KL per dimension, and the parts of the average KL.
 
     A_u = Var_x E_q[z_u]                                     active where > 0.01 (Burda et al. 2016)
     KL_u = E_x KL(q(z_u|x) || p(z_u))                        per dimension, where q and p factorise
@@ -44,7 +44,7 @@ def run_collapse(
     num_samples: int = 10,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Active units, KL per dimension, and the average KL in its two parts.
+    """Compute active units, KL per dimension, and the average KL in its two parts.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
@@ -87,7 +87,7 @@ def run_collapse(
 
 
 class _Pass:
-    """What one run of the pair says of its data; joined over runs along the data."""
+    """The statistics of one run of the pair; those of several runs are joined along the data."""
 
     def __init__(self, terms: Terms) -> None:
         if not terms.sites:
@@ -111,7 +111,7 @@ class _Pass:
 
     @staticmethod
     def joined(passes: list[_Pass]) -> _Pass:
-        """All data in one."""
+        """Join the data of several runs."""
         whole_run = passes[0]
         whole_run.values = {name: torch.cat([p.values[name] for p in passes], 1) for name in whole_run.values}
         for name in ("means", "noise", "kl", "site_kl"):
@@ -122,7 +122,7 @@ class _Pass:
 
 
 def _unit_kl(site: Site) -> Tensor:
-    """KL of every dimension and datum [N, U]: closed, else by Monte Carlo; NaN where they are not independent."""
+    """Compute the KL of every dimension and datum [N, U], closed or by Monte Carlo; NaN where not independent."""
     shape = site.value.shape
     q, p = _coordinates(site.q), _coordinates(site.p)
     if q is None or p is None:
@@ -142,7 +142,7 @@ def _coordinates(d: Any) -> Distribution | None:
 
 
 def _site_kl(terms: Terms, site: Site) -> tuple[Tensor, bool]:
-    """KL of a whole site [N], and whether it is in closed form."""
+    """Compute the KL of a whole site [N], and whether it is in closed form."""
     try:
         return terms.kl(site.name).mean(0), True
     except ModelError:
@@ -154,7 +154,7 @@ def _site_kl(terms: Terms, site: Site) -> tuple[Tensor, bool]:
 
 
 def _units(found: _Pass, threshold: float, epsilon: float) -> dict[str, Any]:
-    """What is known of every latent dimension, and of every site."""
+    """Collect the numbers of every latent dimension and of every site."""
     centred = found.means - found.means.mean(0)
     variance = centred.square().sum(0) / (len(centred) - 1) - found.noise.mean(0)
     error = (centred.square() - found.noise).std(0) / math.sqrt(len(centred))
@@ -177,7 +177,7 @@ def _over(dim: str, values: Tensor, description: str, units: str) -> tuple[str, 
 
 
 def _surgery(found: _Pass, log_density: Tensor | None) -> dict[str, Any]:
-    """The average KL and its two parts, on the same draws."""
+    """Compute the average KL and its two parts on the same draws."""
     num_data = found.log_guide.shape[1]
     used = len(log_density) if log_density is not None else len(found.log_guide)
     log_q, log_p = (t[:used].double() for t in (found.log_guide, found.log_prior))
@@ -196,7 +196,7 @@ def _surgery(found: _Pass, log_density: Tensor | None) -> dict[str, Any]:
 
 
 def check_collapse(table: xr.Dataset) -> Verdict:
-    """How many latent dimensions are used.
+    """Judge how many latent dimensions are used.
 
     Args:
         table: of ``run_collapse``.
@@ -249,7 +249,7 @@ def check_collapse(table: xr.Dataset) -> Verdict:
 
 
 def _clear(table: xr.Dataset) -> np.ndarray:
-    """Which dimensions are beyond two standard errors of the threshold, on either side: [U]."""
+    """Mark the dimensions more than two standard errors from the threshold, on either side: [U]."""
     distance = abs(table["posterior_mean_variance"].to_numpy() - table.attrs["threshold"])
     return np.asarray(distance > ERRORS * table["posterior_mean_variance_stderr"].to_numpy())
 

@@ -1,4 +1,4 @@
-r"""Tests of accuracy with random points (TARP): is the guide right as a whole, not by dimension alone?
+r"""Tests of accuracy with random points (TARP) judge the guide as a whole, not by dimension alone.
 
 For every simulated x a reference point r is chosen without a look at z_0. The share of draws nearer to r than z_0
 
@@ -20,7 +20,7 @@ from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPoster
 
 
 def tarp_credibility(posteriors: SimulatedPosteriors, generator: torch.Generator) -> Tensor:
-    """f [S] in [0, 1], with ties and steps between draws spread at random.
+    """Compute the credibility f [S] in [0, 1], with ties and steps between draws spread at random.
 
     Distances are Euclidean in latent dimensions scaled to unit spread over simulated values and draws together,
     which treats them alike.
@@ -33,7 +33,7 @@ def tarp_credibility(posteriors: SimulatedPosteriors, generator: torch.Generator
 
 
 def _references(x: Tensor, latent: Tensor) -> Tensor:
-    """x [S, D] along its covariance with the mean latent values [S, d], with mean 0 and spread 1: [S, d]."""
+    """Project x [S, D] along its covariance with the mean latent values [S, d], to mean 0 and spread 1: [S, d]."""
     centred = torch.where(x.isnan(), 0.0, x - x.nanmean(0))
     standard = centred / _spread(centred)
     projected = standard @ (standard.mT @ (latent - latent.mean(0)))
@@ -47,7 +47,7 @@ def _spread(values: Tensor) -> Tensor:
 
 
 def area_to_curve(credibility: Tensor) -> tuple[float, float]:
-    r"""ATC, the integral of P(f <= a) - a over a in [1/2, 1], and its standard error.
+    r"""Compute ATC, the integral of P(f <= a) - a over a in [1/2, 1], and its standard error.
 
     Positive where regions cover too much (a guide too wide), negative where they cover too little. The integral of
     1[f <= a] is 1 - max(f, 1/2), so no grid is needed.

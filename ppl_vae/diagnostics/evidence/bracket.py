@@ -1,4 +1,4 @@
-"""What the two ends of a bracket on log p(x) say of annealing: whether it may be trusted, or is broken."""
+"""The verdict on the two ends of a bracket on log p(x): narrow, wide, unknown, or crossed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""log p(x) by two methods that fail in different ways: do they agree, and how far above the ELBO do they lie?
+"""Compare log p(x) by two methods that fail in different ways, with one another and with the ELBO.
 
 The importance bound starts from the guide and is too low where the guide misses mass; annealed importance sampling
 starts from the prior and is too low where the path is walked too fast. Both are lower bounds in expectation, so the
@@ -38,7 +38,7 @@ def run_evidence(
     num_temperatures: int = 500,
     seed: int = 0,
 ) -> xr.Dataset:
-    """ELBO, importance bound, and on the first of the data annealed importance sampling.
+    """Estimate ELBO, importance bound, and on the first of the data annealed importance sampling.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
@@ -86,7 +86,7 @@ def run_evidence(
 
 
 def check_evidence(table: xr.Dataset) -> Verdict:
-    """Whether the two methods agree, where both were run.
+    """Judge whether the two methods agree, where both were run.
 
     What annealing finds more is known to two standard errors of the mean difference; upwards also to the first
     order of annealing's own bias, half the variance of a datum's mean weight.
@@ -120,7 +120,7 @@ def check_evidence(table: xr.Dataset) -> Verdict:
 
 
 def _second_method(table: xr.Dataset) -> tuple[Level, str, str]:
-    """Level, words and advice of what annealing found."""
+    """Judge the estimate of annealing: its level, words and advice."""
     both = table.where(table["annealed"].notnull(), drop=True)
     if not both.sizes["datum"]:
         return "unknown", f"There is no second method: {table.attrs['why_not_annealed']}.", ""
@@ -147,7 +147,7 @@ def _mean(values: xr.DataArray) -> tuple[float, float]:
 
 
 def _difference(both: xr.Dataset) -> tuple[float, float, float]:
-    """The mean difference on these data, its Monte-Carlo error, and how much annealing may be too low."""
+    """Compute the mean difference on these data, its Monte-Carlo error, and how much annealing may be too low."""
     count, annealed = both.sizes["datum"], both["annealed_stderr"].to_numpy() ** 2
     error = math.sqrt(float((annealed + both["importance_stderr"].to_numpy() ** 2).sum())) / count
     return float((both["annealed"] - both["importance"]).mean()), error, float(annealed.mean()) / 2

@@ -142,14 +142,14 @@ def _means(found: list[GapEstimates]) -> dict[str, Any]:
 
 
 def _mean_error(values: Tensor, errors: Tensor) -> float:
-    """Standard error of the mean over data, in which each datum's Monte-Carlo noise is already; or that alone."""
+    """The standard error of the mean over data, each datum's Monte-Carlo noise included; or the noise alone."""
     if len(values) > 1:
         return values.std().item() / math.sqrt(len(values))
     return errors.item()
 
 
 def check_gaps(table: xr.Dataset) -> list[Verdict]:
-    """What the gap is made of, a verdict a cause: the family, the encoder, and its step to unseen data.
+    """Judge the parts of the gap, one verdict per cause: the family, the encoder, and its step to unseen data.
 
     Args:
         table: of ``run_gaps``.
@@ -210,7 +210,7 @@ def _dominance(approximation: tuple[float, float], amortisation: tuple[float, fl
 
 
 def _judge(name: str, gap: tuple[float, float], words: str, advice: str) -> Verdict:
-    """By the limits, each to be passed, or kept, by two standard errors."""
+    """Choose the level: a limit is passed, or kept, only where two standard errors lie on that side of it."""
     level = level_of(*gap, GOOD, BAD)
     if level == "unknown":
         advice = "Take more data or draws: the error is too wide for a verdict."

@@ -36,7 +36,7 @@ CHOICE_CHUNK, CHOICE_CHUNKS = 16, 16
 
 
 class LocalGuide:
-    """A parameter of its own for every datum and every site of a pair's guide.
+    """The guide of a pair with parameters of its own for every datum and every site.
 
     Args:
         model: the generative program.
@@ -68,11 +68,11 @@ class LocalGuide:
 
     @property
     def fixed(self) -> dict[str, list[str]]:
-        """What stays as the encoder gave it, by site."""
+        """The parameters that stay as the encoder gave them, by site."""
         return {name: local.fixed for name, local in self.sites.items() if local.fixed}
 
     def log_weight(self, num_draws: int, path: bool = False) -> Tensor:
-        """log p(x, z) - log q(z; lambda) at fresh draws: [K, N], nats.
+        """Compute log p(x, z) - log q(z; lambda) at fresh draws: [K, N], nats.
 
         Args:
             num_draws: K.
@@ -90,11 +90,11 @@ class LocalGuide:
         return joint.log_prior + joint.log_likelihood - log_q
 
     def leaves(self) -> list[Tensor]:
-        """Every free parameter."""
+        """List every free parameter."""
         return [leaf for local in self.sites.values() for leaf in local.leaves]
 
     def snapshot(self) -> dict[str, list[Tensor]]:
-        """All parameters as they are now."""
+        """Copy all parameters as they are now."""
         return {name: local.snapshot() for name, local in self.sites.items()}
 
     def restore(self, snapshot: dict[str, list[Tensor]], which: Tensor | None = None) -> None:
@@ -144,14 +144,14 @@ def optimise(local: LocalGuide, num_particles: int, steps: int) -> bool:
 
 
 class _Average:
-    """The mean of parameters over steps, in which the noise of single steps cancels."""
+    """The mean of parameters over steps, which averages out the noise of single steps."""
 
     def __init__(self, leaves: list[Tensor]) -> None:
         self.leaves, self.count = leaves, 0
         self.total = [torch.zeros_like(leaf) for leaf in leaves]
 
     def add(self) -> None:
-        """The parameters as they are now."""
+        """Add the parameters as they are now to the mean."""
         self.count += 1
         for total, leaf in zip(self.total, self.leaves, strict=True):
             total.add_(leaf.detach())
@@ -175,7 +175,7 @@ def _step(local: LocalGuide, leaves: list[Tensor], optimizer: torch.optim.Optimi
 
 
 def _at_rest(bounds: list[float]) -> bool:
-    """Whether the last window's mean is no higher than the one before, beyond its standard error."""
+    """Tell whether the mean of the last window is no higher than the one before, beyond its standard error."""
     if len(bounds) < 2 * WINDOW:
         return False
     before, last = torch.tensor(bounds[-2 * WINDOW :], dtype=torch.float64).split(WINDOW)

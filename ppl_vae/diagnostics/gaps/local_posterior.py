@@ -27,7 +27,7 @@ Build = Callable[[bool], Any]
 
 
 class LocalPosterior:
-    """q(z; lambda_n) of one site, started where the encoder has put it.
+    """The local posterior q(z; lambda_n) of one site, started at the encoder's output.
 
     Args:
         site: of one run of the pair with a single particle.
@@ -54,11 +54,11 @@ class LocalPosterior:
         self.stoppable = not self.fixed
 
     def __call__(self, stopped: bool = False) -> Any:
-        """The distribution, batch shape [N]; with ``stopped`` its parameters take no gradient."""
+        """Make the distribution, batch shape [N]; with ``stopped`` its parameters take no gradient."""
         return self._build(stopped)
 
     def snapshot(self) -> list[Tensor]:
-        """The parameters as they are now."""
+        """Copy the parameters as they are now."""
         return [leaf.detach().clone() for leaf in self.leaves]
 
     @torch.no_grad()
@@ -123,7 +123,7 @@ def _parameter_names(q: Any) -> Iterator[str]:
 
 
 def _expanded(q: Any, name: str) -> tuple[Tensor, Any]:
-    """A parameter with the whole batch shape in front, and its constraint."""
+    """Expand a parameter to the whole batch shape in front, and find its constraint."""
     constraint, value = q.arg_constraints[name], getattr(q, name)
     event = value.shape[value.dim() - constraint.event_dim :] if constraint.event_dim else torch.Size()
     return value.expand(*q.batch_shape, *event), constraint

@@ -1,4 +1,4 @@
-r"""Is q(z|x) a usable proposal for p(z|x)? Pareto k-hat, effective sample size and weights of every datum.
+r"""Judge q(z|x) as a proposal for p(z|x): Pareto k-hat, effective sample size and weights of every datum.
 
     w_s = p(x, z_s) / q(z_s | x),    ESS = (sum_s w_s)^2 / sum_s w_s^2        (Kong 1992)
 
@@ -142,7 +142,7 @@ def _judged(block: WeightBlock, keep_weights: bool) -> dict[str, Tensor]:
 
 
 def is_exact(block: WeightBlock, spread: Tensor) -> Tensor:
-    """Which data have weights that are constant to rounding, from the standard deviation of log w: [n]."""
+    """Mark the data whose weights are constant to rounding, from the standard deviation of log w: [n]."""
     return spread < ROUNDING * block.eps * block.magnitude
 
 
@@ -179,7 +179,7 @@ def check_importance(ds: xr.Dataset) -> Verdict:
 
 
 def khat_of(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, float]:
-    """k-hat [N], exact [N] and the threshold of what ``run_importance`` returned."""
+    """Read k-hat [N], exact [N] and the threshold from the numbers of ``run_importance``."""
     missing = [name for name in ("khat", "exact", "ess", "elbo") if name not in ds]
     if missing or "threshold" not in ds.attrs:
         raise DataError(f"table: expected what run_importance returns; missing {', '.join(missing) or 'threshold'}")

@@ -26,7 +26,7 @@ def resample_posterior(
     *,
     memory_limit: int = MEMORY_LIMIT,
 ) -> dict[str, Tensor]:
-    """Draws nearer to p(z|x) than the guide's own: S of these, resampled by their smoothed weights.
+    """Draw nearer to p(z|x) than the guide does: by resampling S of its draws with their smoothed weights.
 
     A draw may come several times. Where k-hat is above its threshold the result is not to be trusted.
 
@@ -59,7 +59,7 @@ def resample_posterior(
 
 
 def _chosen(block: WeightBlock, num_draws: int, seed: int) -> Tensor:
-    """Which of the S draws: [num_draws, n]."""
+    """Choose among the S draws by their weights: [num_draws, n]."""
     weight = smooth(block.log_weight).log_weight.exp()
     with seeded(seed, weight.device):
         return torch.multinomial(weight.mT, num_draws, replacement=True).mT

@@ -1,4 +1,4 @@
-r"""Latent arithmetic before a judge: how much of the attribute has moved, and how much of the others.
+r"""Latent arithmetic before a classifier: the change of the attribute, and of the others.
 
     x(alpha) = E[x | z + alpha v],       v the direction of one attribute in latent space (Larsen et al. 2016)
 
@@ -38,7 +38,7 @@ def run_arithmetic(
     attributes: Sequence[str],
     moved: str,
 ) -> xr.Dataset:
-    """What a classifier sees along a direction.
+    """Measure what a classifier sees of decoded codes along a direction.
 
     Args:
         images: decoded z + alpha v of data without the attribute, [N, steps, *event_shape].
@@ -78,7 +78,7 @@ def run_arithmetic(
 
 
 def _with_error(name: str, values: Tensor, spread: Tensor, description: str) -> dict[str, Any]:
-    """Mean over data of values [steps, N, A] whose standard deviation is ``spread`` [steps, A], with its error."""
+    """Average values [steps, N, A] with standard deviation ``spread`` [steps, A] over data, with an error."""
     dims = ("alpha", "attribute")
     error = spread / values.shape[1] ** 0.5
     return {
@@ -110,7 +110,7 @@ def _check(images: Tensor, weights: NDArray[np.float64], attributes: Sequence[st
 
 
 def check_arithmetic(table: xr.Dataset, alpha: float = 1.0) -> Verdict:
-    """Whether the attribute moved, and the others stayed.
+    """Judge whether the attribute moved and the others stayed.
 
     Args:
         table: of ``run_arithmetic``.

@@ -1,4 +1,4 @@
-r"""How far two sets of draws are from each other: moments, Wasserstein, a classifier, a kernel.
+r"""The distance between two sets of draws: by moments, Wasserstein, a classifier, a kernel.
 
 All take draws a [n, d] (of a guide) and b [m, d] (of a reference), independent within each set.
 """
@@ -25,14 +25,14 @@ MMD_DRAWS = 500
 
 
 def mean_difference(a: Draws, b: Draws) -> float:
-    """|E a - E b| in standard deviations of b, the largest over coordinates; inf or NaN where b stands still."""
+    """The largest |E a - E b| over coordinates, in standard deviations of b; inf or NaN where b stands still."""
     _check(a, b)
     with np.errstate(divide="ignore", invalid="ignore"):
         return float((np.abs(a.mean(0) - b.mean(0)) / b.std(0, ddof=1)).max())
 
 
 def covariance_difference(a: Draws, b: Draws) -> float:
-    """|Cov a - Cov b| in the Frobenius norm, both in the coordinates in which Cov b is the identity.
+    """The Frobenius norm of Cov a - Cov b, both in the coordinates in which Cov b is the identity.
 
     0 where the covariances agree; an excess of b's variance by half in one direction is 0.5. NaN where b has too
     few draws for a covariance of full rank, or stands still.
@@ -58,7 +58,7 @@ def gaussian_w2(mean_a: Draws, cov_a: Draws, mean_b: Draws, cov_b: Draws) -> flo
 
 
 def wasserstein_of_moments(a: Draws, b: Draws) -> float:
-    """``gaussian_w2`` between the Gaussians that have the draws' means and covariances."""
+    """Compute ``gaussian_w2`` between the Gaussians that have the draws' means and covariances."""
     _check(a, b)
     return gaussian_w2(a.mean(0), _covariance(a), b.mean(0), _covariance(b))
 
@@ -77,7 +77,7 @@ def sliced_wasserstein(a: Draws, b: Draws, num_projections: int = 100, seed: int
 
 
 def classifier_accuracy(a: Draws, b: Draws, folds: int = 5, seed: int = 0) -> tuple[float, float]:
-    """C2ST: how often a classifier tells which set a held-out draw is of, and the standard error of that.
+    """The classifier two-sample test (C2ST): how often a classifier tells the sets apart, and its standard error.
 
     0.5 where the sets are of one distribution (Lopez-Paz & Oquab 2017); Phi(Delta / 2) at best for two Gaussians of
     one covariance whose means are Delta standard deviations apart. A small network on coordinates in units of b's
@@ -107,7 +107,7 @@ def classifier_accuracy(a: Draws, b: Draws, folds: int = 5, seed: int = 0) -> tu
 
 
 def kernel_discrepancy(a: Draws, b: Draws) -> tuple[float, float]:
-    """MMD^2, the U-statistic with a Gaussian kernel (Gretton et al. 2012), and its standard error under a = b.
+    """The U-statistic of MMD^2 with a Gaussian kernel (Gretton et al. 2012), and its standard error under a = b.
 
     The kernel's length is the median distance between draws of b. The statistic is unbiased, so it may be negative.
     At most 500 draws of each are used. The error is the spread over random exchanges of the two sets.

@@ -1,4 +1,4 @@
-"""What a reader is told of every topic: the question, how it is answered, and what the answer cannot prove."""
+"""The words for every topic: the question, how it is answered, and what the answer cannot prove."""
 
 from __future__ import annotations
 

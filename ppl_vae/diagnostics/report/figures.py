@@ -1,4 +1,4 @@
-"""The figures of a diagnosis, and how one is put into a page."""
+"""The figures of a diagnosis, embedded in a page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MOST_LATENT = 4
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as a page holds it.
+    """The picture of a figure inside a page.
 
     Attributes:
         source: the PNG as a data URI.
@@ -54,7 +54,7 @@ Drawn = Iterator[tuple["Figure", str]]
 
 
 def embed(figure: Figure, caption: str) -> Picture:
-    """A figure as a PNG inside the page."""
+    """Embed a figure as a PNG in the page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
     source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -133,7 +133,7 @@ def _reference(table: xr.Dataset, diagnosis: Diagnosis) -> Drawn:
 
 
 def distances(draws: xr.Dataset) -> NDArray[np.float64]:
-    """How far q is from NUTS in every latent dimension of all sites, in means and in log scales [U]."""
+    """Measure how far q is from NUTS in every latent dimension of all sites, in means and in log scales [U]."""
     sites = [str(name) for name in draws.data_vars if f"guide_{name}" in draws]
     apart = []
     for site in sites:
@@ -158,7 +158,7 @@ DRAWERS: Mapping[str, Callable[[xr.Dataset, Diagnosis], Drawn]] = {
 
 
 def pictures(topic: str, diagnosis: Diagnosis) -> list[Picture]:
-    """The pictures of a topic; none where it was not run, or has none."""
+    """Draw the pictures of a topic; there are none where it was not run, or has none."""
     numbers, draw = diagnosis.findings[topic].numbers, DRAWERS.get(topic)
     if numbers is None or draw is None:
         return []

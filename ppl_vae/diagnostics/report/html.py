@@ -42,7 +42,7 @@ EFFORT_NAMES = {
 
 @dataclass(frozen=True)
 class Subject:
-    """What was diagnosed, in words.
+    """The subject of a diagnosis, in words.
 
     Attributes:
         name: the run's.
@@ -62,13 +62,13 @@ class Subject:
 
 
 def subject_of(diagnosis: Diagnosis) -> Subject:
-    """The subject of a diagnosis of which nothing else is known: the kind of model and the number of data."""
+    """Describe a diagnosis of which nothing else is known: the kind of model and the number of data."""
     data = f"{len(diagnosis.x)} data of shape {list(diagnosis.x.shape[1:])}"
     return Subject(diagnosis.model, diagnosis.model, data)
 
 
 def render_report(diagnosis: Diagnosis, subject: Subject, made: datetime | None = None) -> str:
-    """The HTML of a diagnosis; nothing in it is fetched from anywhere.
+    """Render the HTML of a diagnosis; nothing in it is fetched from anywhere.
 
     Args:
         diagnosis: what ``pv.diagnose`` returned.
@@ -111,7 +111,7 @@ def write_report(diagnosis: Diagnosis, subject: Subject, path: str | Path) -> No
 
 
 def figure_text(verdict: Verdict) -> str:
-    """A verdict's figure with its error and unit, for a cell of a table.
+    """Write a verdict's figure with its error and unit, for a cell of a table.
 
     >>> figure_text(Verdict("Gap", "good", 0.1234, 0.011, "nats per datum"))
     '0.123 ± 0.011 nats per datum'
@@ -123,14 +123,14 @@ def figure_text(verdict: Verdict) -> str:
 
 
 def _rounded(value: float, error: float) -> str:
-    """As many digits as the error bears out, where there is one."""
+    """Round to as many digits as the error bears out, where there is one."""
     if math.isnan(error) or not 0 < error < math.inf or not math.isfinite(value):
         return f"{value:.3g}"
     return f"{value:.{min(6, max(0, 1 - math.floor(math.log10(error))))}f}"
 
 
 def headline(verdicts: Sequence[Verdict]) -> str:
-    """One sentence for who reads no further."""
+    """Sum up the verdicts in one sentence."""
     bad, doubtful = ([v.diagnostic for v in verdicts if v.level == level] for level in ("bad", "doubtful"))
     if bad:
         return f"Faults were found: {_listed(bad)}." + (f" In doubt: {_listed(doubtful)}." if doubtful else "")

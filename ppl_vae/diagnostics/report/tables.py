@@ -106,6 +106,6 @@ MAKERS: Mapping[str, Callable[[xr.Dataset, Diagnosis], Table]] = {
 
 
 def tables(topic: str, diagnosis: Diagnosis) -> list[Table]:
-    """The tables of a topic; none where it was not run, or has none."""
+    """Make the tables of a topic; there are none where it was not run, or has none."""
     numbers = diagnosis.findings[topic].numbers
     return [] if numbers is None or topic not in MAKERS else [MAKERS[topic](numbers, diagnosis)]
