@@ -77,7 +77,7 @@ def compare_recipes(
     """Train several recipes with several seeds and judge them by the same plain ELBO on the test split.
 
     The table is printed, means and standard deviations over the seeds; recipes.nc (netCDF, for
-    xarray.open_dataset), recipes.csv (a row a run) and the rate-distortion plane are written.
+    xarray.open_dataset), recipes.csv (one row per run) and the rate-distortion plane are written.
     """
     entries = [_entry(text) for text in recipes]
     folder = claim_folder(

@@ -26,7 +26,7 @@ class Run:
     Attributes:
         vae: trained, in evaluation mode.
         dataset: what it was trained on.
-        history: a row an epoch.
+        history: a row per epoch.
         manifest: what the run was.
     """
 

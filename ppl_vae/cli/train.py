@@ -60,7 +60,7 @@ def train(
 ) -> None:
     """Train a recipe on data and leave a folder with model, history, metrics and figures.
 
-    The folder holds config.json and weights.safetensors (the model), history.csv (a row an epoch),
+    The folder holds config.json and weights.safetensors (the model), history.csv (a row per epoch),
     metrics.json (the final numbers), manifest.json (versions, seed, device, data checksums), data.json,
     a checkpoint to resume from, and figures/.
     """

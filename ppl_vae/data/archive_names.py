@@ -71,7 +71,7 @@ def _medical(path: Path, found: set[str]) -> tuple[list[Arrays], tuple[str, ...]
     if "val" in splits:
         notes = ("the validation images are in train", *notes)
     if labelled and parts[0].factors is not None:
-        notes = ("several labels a datum: they are the factors", *notes)
+        notes = ("several labels per datum: they are the factors", *notes)
     return parts, notes
 
 

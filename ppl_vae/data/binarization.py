@@ -2,7 +2,8 @@
 
 threshold   b = 1 if x >= 1/2, else 0
 stochastic  b ~ Bernoulli(x), every pixel by itself (Salakhutdinov and Murray, 2008)
-dynamic     stochastic, drawn anew whenever a training batch is used (Burda et al., 2016)
+dynamic     stochastic, drawn anew whenever a training batch is used (Burda et al., 2016,
+            https://arxiv.org/abs/1509.00519)
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ root/list_attr_celeba.txt        the count; the attributes' names; for each imag
 root/list_eval_partition.txt     optional rows "000001.jpg 0": 0 training, 1 validation, 2 test
 
 Kaggle's copy has .csv tables, and its images one folder deeper, in img_align_celeba/img_align_celeba.
+
+Liu, Luo, Wang & Tang 2015, https://arxiv.org/abs/1411.7766.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The layout of a folder of images: which files there are, of which class, in which split.
 
 folder/*.png                       images without labels
-folder/<class>/**/*.png            one subfolder a class, with all that lies below it
+folder/<class>/**/*.png            one subfolder per class, with all that lies below it
 folder/train/..., test/..., val/...   splits, each laid out in one of the ways above
 
 A split goes by the names train, training; test, testing; val, valid, validation, dev. Validation images are
@@ -146,7 +146,7 @@ def _listing(path: Path) -> Listing:
             by_class[folder.name] = inside
     if files and by_class:
         found = f"both {files[0].name} and the folder {next(iter(by_class))}"
-        raise DataError(f"{path}: expected images either directly or in one subfolder a class, found {found}")
+        raise DataError(f"{path}: expected images either directly or in one subfolder per class, found {found}")
     if not files and not by_class:
         raise DataError(f"{path}: expected images ({', '.join(sorted(IMAGE_SUFFIXES))}), found none")
     if files:

@@ -3,6 +3,8 @@
 train-images-idx3-ubyte    train-labels-idx1-ubyte     MNIST's, also with .idx3 and .gz
 emnist-letters-train-images-idx3-ubyte                 EMNIST's (Cohen et al. 2017), whose images are stored
                                                        column by column
+
+Cohen, Afshar, Tapson & van Schaik 2017, https://arxiv.org/abs/1702.05373.
 """
 
 from __future__ import annotations

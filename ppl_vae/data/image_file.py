@@ -47,7 +47,7 @@ def read_header(path: str | Path) -> ImageHeader:
     """Judge an image by its header, without the memory that its pixels take.
 
     Raises:
-        DataError: the file is missing, no image, too large, or not of 8 bits a channel.
+        DataError: the file is missing, no image, too large, or not of 8 bits per channel.
     """
     path = Path(path)
     with parser_boundary(path, "an image"), Image.open(path, formats=_FORMATS) as image:
@@ -73,7 +73,7 @@ def read_image(path: str | Path, size: int | None = None) -> np.ndarray:
         uint8 [H, W] for a grey image, [H, W, 3] for a coloured one.
 
     Raises:
-        DataError: the file is missing, damaged, truncated, too large, or not of 8 bits a channel.
+        DataError: the file is missing, damaged, truncated, too large, or not of 8 bits per channel.
     """
     path = Path(path)
     with parser_boundary(path, "an image"), Image.open(path, formats=_FORMATS) as image:
@@ -93,7 +93,7 @@ def _check(image: Image.Image, path: Path) -> None:
     if image.mode not in _GREY | _COLOUR or deep:
         found = f"Pillow's mode {image.mode!r}" + (f" of raw mode {deep!r}" if deep else "")
         raise DataError(
-            f"{path}: expected an image of 8 bits a channel, found {found}; convert it to 8 bits, "
+            f"{path}: expected an image of 8 bits per channel, found {found}; convert it to 8 bits, "
             "or save its values, divided by the largest they can be (65535 of 16 bits), as an array in an .npy file"
         )
 

@@ -9,6 +9,9 @@ Each is four IDX files, gzipped or not, looked for in this order:
 4. the mirrors, from which they are downloaded into the cache, and verified by their checksums.
 
 With ``root=`` nothing is ever downloaded.
+
+LeCun, Bottou, Bengio & Haffner 1998, https://doi.org/10.1109/5.726791; Xiao, Rasul & Vollgraf 2017,
+https://arxiv.org/abs/1708.07747.
 """
 
 from __future__ import annotations

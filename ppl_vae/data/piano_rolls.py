@@ -1,6 +1,7 @@
 r"""Polyphonic piano rolls, drawn here from a small theory of harmony.
 
-They stand for the music that deep Markov models are known from (Boulanger-Lewandowski, Bengio & Vincent 2012).
+They stand for the music that deep Markov models are known from (Boulanger-Lewandowski, Bengio & Vincent 2012,
+https://arxiv.org/abs/1206.6392).
 
 A sequence has a major key k, uniform over 12, and a chord d_t in every frame, one of I, ii, IV, V, vi:
 

@@ -35,21 +35,21 @@ class Effort:
 
     Attributes:
         num_data: data for k-hat, evidence, collapse and the predictive checks, chosen at random.
-        num_samples: importance draws a datum.
+        num_samples: importance draws per datum.
         annealed_data: data whose log p(x) is found by annealing too.
-        annealed_chains: chains a datum.
+        annealed_chains: chains per datum.
         annealed_temperatures: steps of the path.
         num_simulations: simulated data for calibration and coverage.
         num_draws: draws from the guide for each.
         num_replicates: replicated data sets of the predictive checks.
         gap_data: data of either split whose gaps are taken apart.
         gap_steps: optimiser steps of the per-datum fits.
-        gap_particles: draws a datum and step there.
-        gap_samples: importance draws a datum there.
+        gap_particles: draws per datum and step there.
+        gap_samples: importance draws per datum there.
         reference_data: data whose posterior is drawn by NUTS.
-        reference_samples: draws a chain.
+        reference_samples: draws per chain.
         reference_warmup: steps of adaptation before them.
-        reference_chains: chains a datum.
+        reference_chains: chains per datum.
     """
 
     num_data: int = 200
@@ -184,7 +184,7 @@ def _gaps(case: Case) -> xr.Dataset:
 
 
 def _reference(case: Case) -> xr.Dataset:
-    """Run the reference datum by datum, on as many as the time allows, but one at least."""
+    """Run the reference on one datum after another, as many as the time allows, but one at least."""
     effort, start = case.effort, time.monotonic()
     found: list[xr.Dataset] = []
     for index in range(min(effort.reference_data, len(case.x))):

@@ -77,7 +77,9 @@ def _checked(kl: Mapping[str, Any], threshold: float) -> dict[str, NDArray[np.fl
     for name, values in kl.items():
         row = np.asarray(to_numpy(values), dtype=np.float64)
         if row.ndim != 1 or not len(row):
-            raise DataError(f"kl of {name!r}: expected one number a latent dimension [L], found shape {row.shape}")
+            raise DataError(
+                f"kl of {name!r}: expected one number per latent dimension [L], found shape {row.shape}"
+            )
         check_finite(f"kl of {name!r}", row)
         rows[str(name)] = np.sort(row)[::-1]
     return rows

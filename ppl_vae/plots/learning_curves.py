@@ -39,7 +39,7 @@ def plot_learning_curves(history: pd.DataFrame, best_epoch: int | None = None, t
     """Draw four panels over the epochs: the ELBO, its log likelihood and KL, and the objective.
 
     Args:
-        history: a row an epoch, with columns epoch, loss, train_elbo, train_log_likelihood and train_kl,
+        history: a row per epoch, with columns epoch, loss, train_elbo, train_log_likelihood and train_kl,
             and where they were evaluated the same three with the prefixes validation_ and test_.
         best_epoch: the epoch whose weights were kept, marked by an upright line in each panel.
         title: above the panels.
@@ -70,7 +70,7 @@ def _check(history: pd.DataFrame, best_epoch: int | None) -> None:
     missing = [column for column in REQUIRED if column not in history]
     if missing or history.empty:
         found = f"{len(history)} rows with columns {', '.join(map(str, history.columns))}"
-        raise DataError(f"history: expected a row an epoch with columns {', '.join(REQUIRED)}; found {found}")
+        raise DataError(f"history: expected a row per epoch with columns {', '.join(REQUIRED)}; found {found}")
     if best_epoch is not None and best_epoch not in history["epoch"].to_numpy():
         raise DataError(f"best_epoch: expected an epoch of the history, found {best_epoch}")
 

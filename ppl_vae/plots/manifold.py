@@ -1,7 +1,7 @@
 """The manifold of a two-dimensional latent space: a grid of codes, decoded, as one picture.
 
-D. P. Kingma, M. Welling (2013), "Auto-encoding variational Bayes", figure 4. The grid comes from
-`ppl_vae.models.latent_grid`, whose row 0 is the top of the picture.
+D. P. Kingma, M. Welling (2013), "Auto-encoding variational Bayes", https://arxiv.org/abs/1312.6114, figure 4. The
+grid comes from `ppl_vae.models.latent_grid`, whose row 0 is the top of the picture.
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""Recipes of programs with latents of their own: hierarchies, categories, clusters."""
+"""Recipes of programs with latents of their own: hierarchies, categories, clusters, sequences, discrete codes.
+
+Sønderby et al. 2016, https://arxiv.org/abs/1602.02282; Jang et al. 2017, https://arxiv.org/abs/1611.01144;
+Maddison et al. 2017, https://arxiv.org/abs/1611.00712; Dupont 2018, https://arxiv.org/abs/1804.00104;
+Kingma et al. 2014, https://arxiv.org/abs/1406.5298; Jiang et al. 2017, https://arxiv.org/abs/1611.05148;
+Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937.
+"""
 
 from __future__ import annotations
 

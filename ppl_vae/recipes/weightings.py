@@ -1,4 +1,10 @@
-"""Recipes that weight the terms of the ELBO, or add one on the aggregate posterior."""
+"""Recipes that weight the terms of the ELBO, or add one on the aggregate posterior.
+
+Burgess et al. 2018, https://arxiv.org/abs/1804.03599; Fu et al. 2019, https://arxiv.org/abs/1903.10145;
+Kingma et al. 2016, https://arxiv.org/abs/1606.04934; Chen et al. 2018, https://arxiv.org/abs/1802.04942;
+Kim & Mnih 2018, https://arxiv.org/abs/1802.05983; Kumar et al. 2018, https://arxiv.org/abs/1711.00848;
+Zhao et al. 2019, https://arxiv.org/abs/1706.02262; Tolstikhin et al. 2018, https://arxiv.org/abs/1711.01558.
+"""
 
 from __future__ import annotations
 

@@ -201,7 +201,9 @@ def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> An
 
 
 def rhat(draws: ArrayLike, *, generation: Generation | None = None) -> NDArray[np.float64]:
-    """Rank-normalised split R-hat (Vehtari et al. 2021) of every coordinate.
+    """Compute the rank-normalised split R-hat of every coordinate.
+
+    Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021, https://arxiv.org/abs/1903.08008.
 
     Args:
         draws: [chain, draw, *event], two chains or more.
@@ -214,7 +216,9 @@ def rhat(draws: ArrayLike, *, generation: Generation | None = None) -> NDArray[n
 
 
 def ess(draws: ArrayLike, method: str = "bulk", *, generation: Generation | None = None) -> NDArray[np.float64]:
-    """Effective sample size of autocorrelated draws (Vehtari et al. 2021) of every coordinate.
+    """Compute the effective sample size of autocorrelated draws of every coordinate.
+
+    Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021, https://arxiv.org/abs/1903.08008.
 
     Args:
         draws: [chain, draw, *event].

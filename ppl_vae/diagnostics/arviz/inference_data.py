@@ -86,7 +86,7 @@ def inference_data(
 
     Raises:
         ModelError: the pair is refused, or the draws need more memory than allowed.
-        DataError: x is empty, the likelihood has no density for some value, or there is not one label a datum.
+        DataError: x is empty, the likelihood has no density for some value, or there is not one label per datum.
 
     >>> import torch
     >>> import ppl_vae as pv

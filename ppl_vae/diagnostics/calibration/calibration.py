@@ -6,6 +6,9 @@ The quantities here are every latent dimension, log p(x|z), log p(z), and the us
 on the data is needed: a guide that ignores x and returns the prior passes in every dimension, and fails at
 log p(x|z) (Modrák et al. 2023).
 
+Talts, Betancourt, Simpson, Vehtari & Gelman 2018, https://arxiv.org/abs/1804.06788; Modrák et al. 2023,
+https://arxiv.org/abs/2211.02383.
+
 With importance weights w = p(x, z) / q(z|x) a draw counts by its normalised weight: what is judged then is the
 guide corrected by L importance draws. Its ranks are uniform only as far as L weights repair the guide, and
 constant weights give the plain ranks back. ``ranks`` has the formulas, and how equal values are told apart.

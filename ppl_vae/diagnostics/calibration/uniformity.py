@@ -4,7 +4,7 @@ At the fractions z_k = k / K, the number C_k of S uniform numbers below z_k is B
 two-sided tail probability is t_k(c) = 2 min(P(C_k <= c), P(C_k >= c)). Bands that hold all of C_1, ..., C_{K-1}
 with probability ``level`` are the counts with t_k(c) > gamma, for the gamma that gives this probability; the
 p-value of a sample is the probability that uniform numbers have a smaller or equal min_k t_k (Säilynoja, Bürkner &
-Vehtari 2022, "Graphical test for discrete uniformity"). The bands and the p-value are one test.
+Vehtari 2022, https://arxiv.org/abs/2103.10522). The bands and the p-value are one test.
 
 The probability that all counts stay inside is exact: given their total, the counts between neighbouring fractions
 are those of independent Poisson variables, so that it is a chain of convolutions (Moscovich & Nadler 2017).

@@ -6,6 +6,9 @@ r"""Posterior collapse: active units, KL per dimension, and the parts of the ave
 
 with q(z) = (1/N) sum_n q(z|x_n) over the N data given, so that I_q(n; z) <= log N. A unit is (epsilon, delta)-
 collapsed where its KL is below epsilon for a share 1 - delta of the data (Lucas et al. 2019).
+
+Burda, Grosse & Salakhutdinov 2016, https://arxiv.org/abs/1509.00519; Lucas, Tucker, Grosse & Norouzi 2019,
+https://arxiv.org/abs/1911.02469.
 """
 
 from __future__ import annotations

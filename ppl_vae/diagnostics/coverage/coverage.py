@@ -9,6 +9,8 @@ the posterior, and the expected coverage of the regions at level a is P(credibil
 
 The first is calibration by dimension, folded; the second is of the joint q(z|x) (Hermans et al. 2022); neither sees
 a guide that ignores x and returns the prior, the third does (``tarp``; Lemos et al. 2023).
+
+Hermans et al. 2022, https://arxiv.org/abs/2110.06581; Lemos et al. 2023, https://arxiv.org/abs/2302.03026.
 """
 
 from __future__ import annotations

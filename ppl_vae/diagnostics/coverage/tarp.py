@@ -4,10 +4,11 @@ For every simulated x a reference point r is chosen without a look at z_0. The s
 
     f = 1/L sum_l 1[ d(z_l, r) < d(z_0, r) ]
 
-is uniform if q is the posterior, whatever r is as long as it depends on x alone (Lemos et al. 2023). It must depend
-on x: under a reference that does not, a guide that ignores x and returns the prior passes. Here r is linear in x,
-along the covariance of x with all 1 + L latent values taken together, so that r moves as the latents do and needs
-no fit. The covariance cannot tell the truth from the draws, so f stays uniform.
+is uniform if q is the posterior, whatever r is as long as it depends on x alone (Lemos, Coogan, Hezaveh &
+Perreault-Levasseur 2023, https://arxiv.org/abs/2302.03026). It must depend on x: under a reference
+that does not, a guide that ignores x and returns the prior passes. Here r is linear in x, along the covariance of x
+with all 1 + L latent values taken together, so that r moves as the latents do and needs no fit. The covariance
+cannot tell the truth from the draws, so f stays uniform.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The verdict on the two ends of a bracket on log p(x): narrow, wide, unknown, or crossed."""
+"""The verdict on the two ends of a bracket on log p(x): narrow, wide, unknown, or crossed.
+
+Grosse, Ghahramani & Adams 2015, https://arxiv.org/abs/1511.02543.
+"""
 
 from __future__ import annotations
 

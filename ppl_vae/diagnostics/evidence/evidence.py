@@ -2,7 +2,8 @@
 
 The importance bound starts from the guide and is too low where the guide misses mass; annealed importance sampling
 starts from the prior and is too low where the path is walked too fast. Both are lower bounds in expectation, so the
-larger one is the better.
+larger one is the better (Burda et al. 2016, https://arxiv.org/abs/1509.00519; Neal 2001,
+https://arxiv.org/abs/physics/9803008).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def run_evidence(
         x: [N, *event_shape].
         weights: what ``run_importance`` returned for these data; run anew by default.
         num_annealed: how many of the data are annealed.
-        num_chains: chains a datum there.
+        num_chains: chains per datum there.
         num_temperatures: steps of the path from the prior to the posterior.
         seed: of all draws; torch's global generators are left as they were.
 
@@ -114,7 +115,7 @@ def check_evidence(table: xr.Dataset) -> Verdict:
         error,
         "nats per datum",
         f"annealing finds at most {AGREEMENT:g} nats more, bad above {APART:g} (this package's own)",
-        f"{gap:.2f} nats above the ELBO by {table.attrs['num_samples']} draws a datum. {second}",
+        f"{gap:.2f} nats above the ELBO by {table.attrs['num_samples']} draws per datum. {second}",
         advice,
     )
 

@@ -6,6 +6,8 @@ r"""The gap between log p(x) and the ELBO, split into its causes (Cremer, Li & D
 q_phi(z|x) is what the encoder gives, q* the best member of the family for this one datum. What remains under q* is
 the family's fault; what q* gains is the encoder's. The encoder's generalisation gap is how much larger the
 amortisation gap is on held-out than on training data (Shu et al. 2018; Zhang et al. 2022).
+
+Cremer, Li & Duvenaud 2018, https://arxiv.org/abs/1801.03558; Shu et al. 2018, https://arxiv.org/abs/1805.08913.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@ r"""The best member of the guide's family for every datum, by stochastic ascent 
 
     q*_n = argmax_lambda L[q(z; lambda); x_n],   L[q] = E_q [ log p(x, z) - log q(z) ]
 
-Adam on all data of a batch at once (Cremer, Li & Duvenaud 2018 do so datum by datum, with a rule that stops where
-averages of 100 steps no longer rise). Gradients are path derivatives (Roeder, Wu & Duvenaud 2017), whose noise
-vanishes at the exact posterior. The rate falls to 0.3 of itself where the mean bound over a window of steps has
-not risen by its standard error; after the last fall the search is over, and the parameters are averaged over the
-steps at the two lowest rates. A datum whose parameters did not become
-better keeps the encoder's.
+Adam climbs on all data of a batch at once (Cremer, Li & Duvenaud 2018 take one datum after another, with a rule
+that stops where averages of 100 steps no longer rise). Gradients are path derivatives (Roeder, Wu & Duvenaud 2017,
+https://arxiv.org/abs/1703.09194), whose noise vanishes at the exact posterior. The rate falls to 0.3 of itself
+where the mean bound over a window of steps has not risen by its standard error; after the last fall the search is
+over, and the parameters are averaged over the steps at the two lowest rates. A datum whose parameters did not
+become better keeps the encoder's.
 """
 
 from __future__ import annotations
@@ -107,14 +107,14 @@ class LocalGuide:
         for name, local in self.sites.items():
             if local.fixed:
                 raise ModelError(
-                    f"site {name!r}: a flow among several sites cannot be optimised datum by datum, as its steps "
-                    "may depend on another site's draw"
+                    f"site {name!r}: a flow among several sites cannot be optimised for each datum by "
+                    "itself, as its steps may depend on another site's draw"
                 )
             other = LocalPosterior(again.sites[name])
             if any(not torch.equal(a, b) for a, b in zip(local.leaves, other.leaves, strict=True)):
                 raise ModelError(
                     f"site {name!r}: its distribution in the guide depends on another site's draw, so its "
-                    "parameters cannot be optimised datum by datum"
+                    "parameters cannot be optimised for each datum by itself"
                 )
 
 

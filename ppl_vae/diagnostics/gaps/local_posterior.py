@@ -48,7 +48,7 @@ class LocalPosterior:
         if not site.q.has_rsample:
             raise ModelError(
                 f"site {site.name!r}: {type(site.q).__name__} has no reparameterised draws, so its parameters "
-                "cannot be optimised datum by datum"
+                "cannot be optimised for each datum by itself"
             )
         self._build = self._freed(site.q)
         self.stoppable = not self.fixed
@@ -96,7 +96,8 @@ class LocalPosterior:
         names = list(_parameter_names(q))
         if not names:
             raise ModelError(
-                f"site {self.name!r}: {type(q).__name__} shows no parameters that could be optimised datum by datum"
+                f"site {self.name!r}: {type(q).__name__} shows no parameters that could be optimised for "
+                "each datum by itself"
             )
         try:
             free = {name: self._free(*_expanded(q, name)) for name in names}
@@ -105,7 +106,7 @@ class LocalPosterior:
         except (TypeError, ValueError, NotImplementedError) as error:
             raise ModelError(
                 f"site {self.name!r}: {type(q).__name__} cannot be made again from {', '.join(names)}, so it "
-                "cannot be optimised datum by datum"
+                "cannot be optimised for each datum by itself"
             ) from error
         return build
 

@@ -61,12 +61,12 @@ def run_importance(
     keep_weights: bool = False,
     memory_limit: int = MEMORY_LIMIT,
 ) -> xr.Dataset:
-    """Weigh the guide's draws against the posterior, datum by datum, in passes that keep to a memory limit.
+    """Weigh the guide's draws against the posterior of each datum, in passes that keep to a memory limit.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape].
-        num_samples: S draws a datum, at least 25.
+        num_samples: S draws per datum, at least 25.
         seed: of the draws; torch's global generators are left as they were.
         keep_weights: whether "log_weight" and "smoothed_log_weight" [S, N] are in the result.
         memory_limit: bytes that the activations of a pass may take, roughly. Under Gaussian guides no number

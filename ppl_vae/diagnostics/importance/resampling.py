@@ -1,4 +1,7 @@
-"""Sampling importance resampling (Rubin 1987): draws of the guide, chosen anew by their smoothed weights."""
+"""Sampling importance resampling (Rubin 1987): draws of the guide, chosen anew by their smoothed weights.
+
+The weights are smoothed as by Vehtari, Simpson, Gelman, Yao & Gabry 2024, https://arxiv.org/abs/1507.02646.
+"""
 
 from __future__ import annotations
 

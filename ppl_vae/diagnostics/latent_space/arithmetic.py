@@ -5,7 +5,7 @@ r"""Latent arithmetic before a classifier: the change of the attribute, and of t
 A classifier of real images, which the model has never met, says of every x(alpha) which attributes it shows. What
 has changed is held against its own verdict on x(0), the plain reconstruction, so that neither the decoder's blur
 nor an attribute that a reconstruction has lost counts as a move. A direction is as good as the moved attribute's
-share is large and the others' are small.
+share is large and the others' are small. Larsen et al. 2016, https://arxiv.org/abs/1512.09300.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _judged(classifier: Judge, images: Tensor, count: int) -> Tensor:
 def _check(images: Tensor, weights: NDArray[np.float64], attributes: Sequence[str], moved: str) -> None:
     if images.dim() < 3 or len(images) < 2 or weights.shape != (images.shape[1],):
         raise DataError(
-            "images: expected [N, steps, *event_shape] with N of at least 2 and one alpha a step, "
+            "images: expected [N, steps, *event_shape] with N of at least 2 and one alpha per step, "
             f"found {list(images.shape)} and {list(weights.shape)}"
         )
     if not (weights == 0).any():

@@ -3,6 +3,8 @@ r"""Codes as features: the accuracy of a linear classifier on them when few labe
 All training data are seen by the model, labels by the classifier alone: a logistic regression on n labelled codes,
 over random subsets of n, and on other features (pixels, say) from the very same subsets (Alain & Bengio 2016;
 Kingma, Mohamed, Rezende & Welling 2014, model M1). Features are scaled to unit variance over the training data.
+
+Alain & Bengio 2016, https://arxiv.org/abs/1610.01644; Kingma et al. 2014, https://arxiv.org/abs/1406.5298.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ r"""Holes in a latent space: the share of points whose decoded images are unlike
 The same numbers of held-out real images say what can be expected: a draw is in a hole if it is less certain, or
 further off, than 95 of 100 real images. Neither number alone will do: a classifier may be sure of what is no digit,
 and a blurred mean is near to every image. An autoencoder leaves holes between its codes; a VAE's KL closes them to
-the prior, as far as it goes (Ghosh et al. 2020; Dai & Wipf 2019).
+the prior, as far as it goes (Ghosh et al. 2020, https://arxiv.org/abs/1903.12436; Dai & Wipf 2019,
+https://arxiv.org/abs/1903.05789).
 """
 
 from __future__ import annotations

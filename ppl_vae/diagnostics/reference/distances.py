@@ -64,7 +64,9 @@ def wasserstein_of_moments(a: Draws, b: Draws) -> float:
 
 
 def sliced_wasserstein(a: Draws, b: Draws, num_projections: int = 100, seed: int = 0) -> float:
-    r"""The sliced 2-Wasserstein distance (Bonneel et al. 2015), in units of z.
+    r"""The sliced 2-Wasserstein distance, in units of z.
+
+    Bonneel, Rabin, Peyré & Pfister 2015, https://doi.org/10.1007/s10851-014-0506-3.
 
     ( E_u W_2(u'a, u'b)^2 )^{1/2} over directions u on the unit sphere; on a line W_2 compares quantiles.
     """
@@ -79,8 +81,9 @@ def sliced_wasserstein(a: Draws, b: Draws, num_projections: int = 100, seed: int
 def classifier_accuracy(a: Draws, b: Draws, folds: int = 5, seed: int = 0) -> tuple[float, float]:
     """The classifier two-sample test (C2ST): how often a classifier tells the sets apart, and its standard error.
 
-    0.5 where the sets are of one distribution (Lopez-Paz & Oquab 2017); Phi(Delta / 2) at best for two Gaussians of
-    one covariance whose means are Delta standard deviations apart. A small network on coordinates in units of b's
+    The accuracy is 0.5 where the sets are of one distribution (Lopez-Paz & Oquab 2017,
+    https://arxiv.org/abs/1610.06545), and Phi(Delta / 2) at best for two Gaussians of one covariance whose
+    means are Delta standard deviations apart. The classifier is a small network on coordinates in units of b's
     standard deviation, cross-validated; the larger set is cut to the size of the smaller. It can miss a
     difference, so that the figure is a lower bound on the best accuracy.
     """

@@ -3,7 +3,7 @@ r"""Pyro's No-U-Turn sampler (Hoffman & Gelman 2014) on p(z | x_n) of ONE datum,
     U(u) = - log p(x_n, z(u)) - log |dz/du|,   u the unconstrained latents
 
 A batch of data would be one chain in all their dimensions with one step size, so data and chains run one after
-the other.
+the other. Hoffman & Gelman 2014, https://arxiv.org/abs/1111.4246.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@ r"""The reference posterior of a few data: NUTS on p(z | x_n) with the decoder f
 
 The first chain starts at a draw of the guide, the others at draws of the prior, so that a mode that the guide does
 not know can be found; chains that all start on one side of a deep valley will still miss the other. R-hat and the
-effective sample size are ArviZ's (Vehtari et al. 2021).
+effective sample size are ArviZ's (Vehtari et al. 2021, https://arxiv.org/abs/1903.08008).
 """
 
 from __future__ import annotations

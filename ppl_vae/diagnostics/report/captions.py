@@ -25,7 +25,7 @@ class Explanation:
 
 EXPLANATIONS: Mapping[str, Explanation] = {
     "importance": Explanation(
-        question="Is q(z|x) wide enough to stand in for the posterior p(z|x), datum by datum?",
+        question="Is q(z|x) wide enough to stand in for the posterior p(z|x) of each datum?",
         method="Draws from q are weighted by p(x, z) / q(z|x). A generalised Pareto distribution is fitted to "
         "the largest weights of every datum; its shape is Pareto k-hat.",
         shows="A k-hat below the threshold says that averages over the posterior can be had from q by "
@@ -123,26 +123,27 @@ SYMBOLS = (
 )
 REFERENCES = (
     "Box (1980). Sampling and Bayes' inference in scientific modelling and robustness. JRSS A 143.",
-    "Burda, Grosse, Salakhutdinov (2016). Importance weighted autoencoders. ICLR.",
-    "Cremer, Li, Duvenaud (2018). Inference suboptimality in variational autoencoders. ICML.",
+    "Burda, Grosse, Salakhutdinov (2016). Importance weighted autoencoders. ICLR. arXiv:1509.00519.",
+    "Cremer, Li, Duvenaud (2018). Inference suboptimality in variational autoencoders. ICML. arXiv:1801.03558.",
     "Gelman, Meng, Stern (1996). Posterior predictive assessment of model fitness via realized discrepancies. "
     "Statistica Sinica 6.",
-    "Hermans et al. (2022). A trust crisis in simulation-based inference? TMLR.",
+    "Hermans et al. (2022). A trust crisis in simulation-based inference? TMLR. arXiv:2110.06581.",
     "Hoffman, Johnson (2016). ELBO surgery. NeurIPS workshop on advances in approximate Bayesian inference.",
-    "Hoffman, Gelman (2014). The No-U-Turn sampler. JMLR 15.",
+    "Hoffman, Gelman (2014). The No-U-Turn sampler. JMLR 15. arXiv:1111.4246.",
     "Lemos, Coogan, Hezaveh, Perreault-Levasseur (2023). Sampling-based accuracy testing of posterior "
-    "estimators for general inference. ICML.",
-    "Lopez-Paz, Oquab (2017). Revisiting classifier two-sample tests. ICLR.",
+    "estimators for general inference. ICML. arXiv:2302.03026.",
+    "Lopez-Paz, Oquab (2017). Revisiting classifier two-sample tests. ICLR. arXiv:1610.06545.",
     "Modrák et al. (2023). Simulation-based calibration checking for Bayesian computation: the choice of test "
-    "quantities shapes sensitivity. Bayesian Analysis.",
-    "Neal (2001). Annealed importance sampling. Statistics and Computing 11.",
+    "quantities shapes sensitivity. Bayesian Analysis. arXiv:2211.02383.",
+    "Neal (2001). Annealed importance sampling. Statistics and Computing 11. arXiv:physics/9803008.",
     "Säilynoja, Bürkner, Vehtari (2022). Graphical test for discrete uniformity and its applications in "
-    "goodness-of-fit evaluation and multiple sample comparison. Statistics and Computing 32.",
+    "goodness-of-fit evaluation and multiple sample comparison. Statistics and Computing 32. arXiv:2103.10522.",
     "Talagrand (1996). Transportation cost for Gaussian and other product measures. GAFA 6.",
     "Talts, Betancourt, Simpson, Vehtari, Gelman (2018). Validating Bayesian inference algorithms with "
     "simulation-based calibration. arXiv:1804.06788.",
     "Vehtari, Gelman, Simpson, Carpenter, Bürkner (2021). Rank-normalization, folding, and localization: an "
-    "improved R-hat for assessing convergence of MCMC. Bayesian Analysis 16.",
-    "Vehtari, Simpson, Gelman, Yao, Gabry (2024). Pareto smoothed importance sampling. JMLR 25.",
-    "Yao, Vehtari, Simpson, Gelman (2018). Yes, but did it work? Evaluating variational inference. ICML.",
+    "improved R-hat for assessing convergence of MCMC. Bayesian Analysis 16. arXiv:1903.08008.",
+    "Vehtari, Simpson, Gelman, Yao, Gabry (2024). Pareto smoothed importance sampling. JMLR 25. arXiv:1507.02646.",
+    "Yao, Vehtari, Simpson, Gelman (2018). Yes, but did it work? Evaluating variational inference. ICML. "
+    "arXiv:1802.02538.",
 )

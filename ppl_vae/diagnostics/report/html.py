@@ -22,21 +22,21 @@ LEVELS = ("bad", "doubtful", "good", "unknown")
 NAMES = {"bad": "bad", "doubtful": "doubtful", "good": "good", "unknown": "no verdict"}
 EFFORT_NAMES = {
     "num_data": "data for k-hat, evidence, collapse and predictive checks",
-    "num_samples": "importance draws a datum",
+    "num_samples": "importance draws per datum",
     "annealed_data": "data with annealed importance sampling",
-    "annealed_chains": "annealed chains a datum",
+    "annealed_chains": "annealed chains per datum",
     "annealed_temperatures": "temperatures",
     "num_simulations": "simulated data for calibration and coverage",
     "num_draws": "draws from q for each of them",
     "num_replicates": "replicated data sets",
     "gap_data": "data of a split whose gap is taken apart",
     "gap_steps": "optimiser steps of the per-datum fits",
-    "gap_particles": "draws a datum and step there",
-    "gap_samples": "importance draws a datum there",
+    "gap_particles": "draws per datum and step there",
+    "gap_samples": "importance draws per datum there",
     "reference_data": "data with NUTS",
-    "reference_samples": "draws of NUTS a chain",
+    "reference_samples": "draws of NUTS per chain",
     "reference_warmup": "warm-up steps of NUTS",
-    "reference_chains": "chains of NUTS a datum",
+    "reference_chains": "chains of NUTS per datum",
 }
 
 

@@ -44,7 +44,7 @@ def _importance(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
         ]
         for row in groups.to_dict("records")
     ]
-    caption = f"k-hat and effective sample size of {table.attrs['num_samples']} draws a datum; ELBO in nats."
+    caption = f"k-hat and effective sample size of {table.attrs['num_samples']} draws per datum; ELBO in nats."
     columns = ["", "data", "median k-hat", "largest", "above the threshold", "median ESS", "mean ELBO"]
     return Table(caption, columns, rows)
 
