@@ -51,12 +51,12 @@ AREAS: Mapping[str, Area] = {
     ),
     "inference": Area(
         "Training and evaluation",
-        "`fit`, `evaluate`, the protocol of an objective, and the primitive that all stands on, `trace_terms`.",
+        "`fit`, `evaluate`, and the primitive that all stands on, `trace_terms`.",
         INFERENCE,
     ),
     "estimators": Area(
         "Estimators",
-        "Terms in, a bound per datum out. Each is a drop-in `pyro.infer.ELBO`. "
+        "Terms in, a bound per datum out. Each is a drop-in `pyro.infer.ELBO`, as every `Objective` is. "
         "[Which one?](../guides/estimators.md)",
         INFERENCE,
         ("estimators",),
