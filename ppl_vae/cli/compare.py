@@ -50,10 +50,11 @@ def compare(
         ),
     ] = None,
     split: Annotated[
-        SplitName, typer.Option(help="Which half of the data.", rich_help_panel=opt.DATA)
+        SplitName, typer.Option(help="The split of the data.", rich_help_panel=opt.DATA)
     ] = SplitName.TEST,
     num_data: Annotated[
-        int, typer.Option(min=1, help="How many data, at equal steps of the split.", rich_help_panel=opt.DATA)
+        int,
+        typer.Option(min=1, help="Number of data, taken at equal steps of the split.", rich_help_panel=opt.DATA),
     ] = 64,
     root: opt.Root = None,
     estimators: Annotated[
@@ -64,7 +65,9 @@ def compare(
             show_default="all that the model allows",
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=2, max=MOST_REPEATS, help="Independent estimates by each.")] = 1000,
+    repeats: Annotated[
+        int, typer.Option(min=2, max=MOST_REPEATS, help="Independent estimates by each estimator.")
+    ] = 1000,
     num_particles: Annotated[
         int | None, typer.Option(min=1, help="Draws per datum.", show_default="each estimator's own")
     ] = None,

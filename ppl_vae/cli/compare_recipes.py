@@ -41,7 +41,7 @@ def compare_recipes(
         list[str],
         typer.Argument(
             metavar="RECIPE[:KEY=VALUE,...]...",
-            help="What to train, with options where they shall differ from the recipe's: vae beta-vae:beta=16.",
+            help="The recipes to train, with options that replace those of the table: vae beta-vae:beta=16.",
         ),
     ],
     data: opt.Data = "digits",
@@ -49,12 +49,17 @@ def compare_recipes(
     root: opt.Root = None,
     data_option: opt.DataOption = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="How many, from 0: of weights, batches and draws.", rich_help_panel=opt.RUN)
+        int,
+        typer.Option(
+            min=1, help="Number of seeds, from 0, of weights, batches and draws.", rich_help_panel=opt.RUN
+        ),
     ] = 3,
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Passes over the data, for all.", show_default="each recipe's own", rich_help_panel=opt.TRAINING
+            help="Passes over the data, the same for all.",
+            show_default="each recipe's own",
+            rich_help_panel=opt.TRAINING,
         ),
     ] = None,
     batch_size: opt.BatchSize = None,

@@ -29,7 +29,7 @@ def diagnose(
     data: opt.OtherData = None,
     root: opt.Root = None,
     split: Annotated[
-        SplitName, typer.Option(help="Which half of the data.", rich_help_panel=opt.DATA)
+        SplitName, typer.Option(help="The split of the data.", rich_help_panel=opt.DATA)
     ] = SplitName.TEST,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write the report.", show_default="DIR/report.html")

@@ -34,6 +34,6 @@ def require_unlabelled(model: Program) -> None:
     """
     if needs_labels(model):
         raise ModelError(
-            "this model needs labels beside x, which diagnostics do not take: give them a pair of programs of x "
-            "alone, such as the model and the guide at the label of one class"
+            "this model needs labels beside x, which diagnostics do not take: give a pair of programs of x alone, "
+            "with the label of one class set inside both"
         )

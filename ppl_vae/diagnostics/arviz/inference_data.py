@@ -155,7 +155,7 @@ class _Store:
         found = derived.per_draw(draws.stop - draws.start, data.stop - data.start)
         missing = [name for name in self.plan.derived if name not in found]
         if missing:
-            raise ModelError(f"site {missing[0]!r}: its shape is one for every draw and datum in some runs alone")
+            raise ModelError(f"site {missing[0]!r}: its value has one entry per draw and datum in some runs only")
         _put(arrays, {name: found[name] for name in self.plan.derived}, draws, data)
 
     def _keep(self, terms: Terms, draws: slice, data: slice) -> None:

@@ -125,8 +125,8 @@ def _joint_fault(quantities: xr.Dataset, calibration: xr.Dataset) -> tuple[str, 
     if uninformed.any():
         names = _several([str(name) for name in latent["quantity"].to_numpy()[uninformed]])
         return (
-            f"{passed}, as dimensions do that a guide draws from the prior whatever x is: the draws of {names} do "
-            "not follow the truth. The guide is collapsed there.",
+            f"{passed}, but the draws of {names} do not follow the truth: the guide draws them from the prior, "
+            "whatever x is. It is collapsed there.",
             "collapsed",
         )
     return f"{passed}: the guide misses how they depend on each other given x.", "joint"

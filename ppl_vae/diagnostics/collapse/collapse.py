@@ -228,7 +228,7 @@ def check_collapse(table: xr.Dataset) -> Verdict:
         error, most = float(table["mutual_information_stderr"]), float(table["log_num_data"])
         # Rounded first: a little below zero is no -0.00.
         told = round(information, 3) + 0.0
-        words += f" The code tells {told:.3f} ± {error:.3f} nats about which datum it is of"
+        words += f" The code holds {told:.3f} ± {error:.3f} nats of information about which datum it came from"
         words += f" (at most log N = {most:.2f})." if information < 0.9 * most else ", all that N data can show."
     if not clear.all():
         words += f" {(~clear).sum()} of them are within two standard errors of the threshold."

@@ -169,7 +169,7 @@ def _words(coverage: xr.Dataset, p_values: NDArray[np.float64]) -> tuple[str, st
     worst = coverage.isel(region=int(p_values.argmin()))
     at = worst.sel(nominal=REPORTED, method="nearest")
     cover = float(at["coverage"])
-    which = f"{failing.sum()} of {len(p_values)} regions off, most of all {_region(worst)}"
+    which = f"{failing.sum()} of {len(p_values)} regions fail, most of all {_region(worst)}"
     figure = f"of the 90% regions {100 * cover:.1f} ± {100 * float(at['coverage_stderr']):.1f}% hold the truth"
     verdict, advice = _direction(worst["credibility"].to_numpy(), set(coverage["kind"].to_numpy()[failing]))
     return f"{which}: {figure}; {verdict}. {area}", advice

@@ -137,9 +137,13 @@ def _second_method(table: xr.Dataset) -> tuple[Level, str, str]:
     if low >= -AGREEMENT and high <= AGREEMENT:
         return "good", f"{words}: the two methods agree.", ""
     if high < -AGREEMENT:
-        return "unknown", f"{words}: it was too fast to be a check.", "Anneal with more temperatures or chains."
+        return (
+            "unknown",
+            f"{words}: annealing was too fast to be a check.",
+            "Anneal with more temperatures or chains.",
+        )
     more_of = "Anneal more data, with more chains or temperatures."
-    return "unknown", f"{words}: known too badly to say whether the two methods agree.", more_of
+    return "unknown", f"{words}: the error is too wide to say whether the two methods agree.", more_of
 
 
 def _mean(values: xr.DataArray) -> tuple[float, float]:

@@ -166,8 +166,10 @@ def check_gaps(table: xr.Dataset) -> list[Verdict]:
     approximation, amortisation = (_mean(table, f"mean_{name}_gap") for name in ("approximation", "amortisation"))
     words = _dominance(approximation, amortisation)
     held = table.attrs["held_fixed"]
-    family = words + (f" Held as the encoder gave it ({held}), so this is an upper bound." if held else "")
-    encoder = words if table.attrs["converged"] else f"{words} The optimisation had not settled: a lower bound."
+    family = words + (f" The encoder's values were kept for {held}, so this is an upper bound." if held else "")
+    encoder = words
+    if not table.attrs["converged"]:
+        encoder += " The optimisation had not settled, so this is a lower bound."
     verdicts = [
         _judge(
             "Approximation gap", approximation, family, "Try a richer family: full covariance, a flow, a mixture."
@@ -203,11 +205,11 @@ def _mean(table: xr.Dataset, name: str) -> tuple[float, float]:
 
 def _dominance(approximation: tuple[float, float], amortisation: tuple[float, float]) -> str:
     (family, family_error), (encoder, encoder_error) = approximation, amortisation
-    total = f"Of a gap of {family + encoder:z.2f} nats the family costs {family:z.2f}, the encoder {encoder:z.2f}"
+    total = f"The family costs {family:z.2f} of a gap of {family + encoder:z.2f} nats, the encoder {encoder:z.2f}"
     if family + encoder <= GOOD:
         return f"{total}; the posterior is close."
     if abs(family - encoder) <= 2 * math.hypot(family_error, encoder_error):
-        return f"{total}; neither dominates beyond the error."
+        return f"{total}; the error is too wide to say which dominates."
     return f"{total}; the {'family' if family > encoder else 'encoder'} dominates."
 
 
