@@ -231,7 +231,7 @@ def _find(topic: Topic, case: Case) -> Finding:
     start = time.monotonic()
     try:
         numbers = topic.run(case)
-        verdicts = tuple(topic.check(numbers))
+        verdicts = topic.verdicts(numbers)
     except REFUSALS as error:
         return _not_run(topic, " ".join(str(error).split()) or type(error).__name__, time.monotonic() - start)
     return Finding(topic.title, verdicts, numbers, time.monotonic() - start)

@@ -11,9 +11,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ppl_vae.diagnostics.diagnosis import Diagnosis
-from ppl_vae.diagnostics.report.captions import EXPLANATIONS, LOO, READING, REFERENCES, SYMBOLS
+from ppl_vae.diagnostics.report.captions import LOO, READING, REFERENCES, SYMBOLS
 from ppl_vae.diagnostics.report.figures import pictures
-from ppl_vae.diagnostics.report.tables import tables
+from ppl_vae.diagnostics.topics import TOPICS, Table
 from ppl_vae.diagnostics.verdict import Verdict
 from ppl_vae.files import write_atomically
 
@@ -89,9 +89,9 @@ def render_report(diagnosis: Diagnosis, subject: Subject, made: datetime | None 
         headline=headline(diagnosis.verdicts),
         counts=[(level, NAMES[level], _count(diagnosis.verdicts, level)) for level in LEVELS],
         level_names=NAMES,
-        explanations=EXPLANATIONS,
+        explanations={name: topic.explanation for name, topic in TOPICS.items()},
         pictures={topic: pictures(topic, diagnosis) for topic in diagnosis.findings},
-        tables={topic: tables(topic, diagnosis) for topic in diagnosis.findings},
+        tables={topic: _tables(topic, diagnosis) for topic in diagnosis.findings},
         symbols=SYMBOLS,
         reading=READING,
         references=REFERENCES,
@@ -99,6 +99,12 @@ def render_report(diagnosis: Diagnosis, subject: Subject, made: datetime | None 
         effort=effort,
         made=f"{made or datetime.now(UTC):%d %B %Y, %H:%M} UTC",
     )
+
+
+def _tables(topic: str, diagnosis: Diagnosis) -> list[Table]:
+    """Make the tables of a topic; there are none where it was not run, or has none."""
+    numbers, make = diagnosis.findings[topic].numbers, TOPICS[topic].table
+    return [] if numbers is None or make is None else [make(numbers, diagnosis)]
 
 
 def write_report(diagnosis: Diagnosis, subject: Subject, path: str | Path) -> None:
