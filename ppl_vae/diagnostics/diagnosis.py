@@ -1,4 +1,4 @@
-"""``diagnose``: all diagnostics of a pair on a subset of its data, in one result.
+"""The function ``diagnose``: all diagnostics of a pair on a subset of its data, in one result.
 
 A topic that cannot be had for a model becomes a line that says why. The topics run in the order of their
 table, cheap ones first; one that would start after the time is up is left out, and its line says so.
@@ -47,7 +47,7 @@ class Finding:
         title: the topic's.
         verdicts: at least one; where the topic was not run, one that says why.
         numbers: what run_... returned; None where it was not run.
-        seconds: it took.
+        seconds: the time that it took.
     """
 
     title: str
@@ -193,7 +193,7 @@ def diagnose(
 
 
 def run_diagnosis(pair: Any, x: Any, x_train: Any = None, labels: Any = None, **options: Any) -> Diagnosis:
-    """``diagnose`` by its old name; goes with the next release."""
+    """Run ``diagnose`` by its old name, which goes with the next release."""
     warnings.warn("run_diagnosis is called pv.diagnose now, and labels= is y=", DeprecationWarning, stacklevel=2)
     return diagnose(pair, x, x_train, labels, **options)
 

@@ -155,7 +155,7 @@ def build(groups: Groups, attributes: Mapping[str, Any], *, generation: Generati
 
 
 def groups_of(data: Any, *, generation: Generation | None = None) -> dict[str, xr.Dataset]:
-    """List the datasets of an ArviZ object by group."""
+    """The datasets of an ArviZ object by group."""
     return (generation or installed()).groups(data)
 
 
@@ -165,7 +165,7 @@ def for_plot_khat(data: Any, *, generation: Generation | None = None) -> Any:
     It holds k-hat and its threshold alone: scores of leave-one-out have no meaning here.
 
     Args:
-        data: what ``diagnose`` returned.
+        data: what ``inference_data`` returned.
         generation: by default the one that is installed.
     """
     chosen = generation or installed()

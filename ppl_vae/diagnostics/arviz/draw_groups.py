@@ -73,7 +73,7 @@ def draws_dataset(
 
 
 def _origin(site: str) -> dict[str, str]:
-    """Record the site's own name where its variable has another."""
+    """The attribute with the site's own name, where its variable has another."""
     return {"site": site} if "/" in site else {}
 
 

@@ -1,4 +1,4 @@
-"""``inference_data``: draws from prior, guide and likelihood with their densities, as ArviZ keeps them.
+"""The function ``inference_data``: draws from prior, guide and likelihood with their densities, for ArviZ.
 
     posterior              z ~ q(z | x_n), with what pyro.deterministic makes of it
                                                              [chain, draw, datum, latent]

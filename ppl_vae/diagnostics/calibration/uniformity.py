@@ -89,7 +89,7 @@ def ecdf(values: Array, num_ranks: int) -> Array:
 def uniformity_p_value(values: Array, num_ranks: int) -> float:
     """The probability that S uniform numbers stray as far from uniform as ``values`` [S] do, in [0, 1].
 
-    Exact down to RESOLVED, an upper bound below it.
+    The probability is exact down to RESOLVED; below that it is an upper bound.
     """
     size = len(values)
     tails = _tails(size, num_ranks)

@@ -63,7 +63,7 @@ def _observed(x: Tensor) -> tuple[Tensor, Tensor | int]:
 
 
 def named_statistics(statistics: Mapping[str, Statistic]) -> dict[str, Statistic]:
-    """Name a user's statistics.
+    """Check a user's statistics: functions by name.
 
     Raises:
         ModelError: they are no mapping, there is none, or one is no function; it is named.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LOO = (
-    "The draws that ppl_vae.diagnose hands to ArviZ hold log p(x|z) of every datum. Leave-one-out "
+    "The draws that ppl_vae.inference_data hands to ArviZ hold log p(x|z) of every datum. Leave-one-out "
     "cross-validation (loo), waic and loo_pit on these numbers mean nothing: z is inferred from the very x "
     "that they would leave out. To score how well a model predicts, compare log p(x) of held-out data "
     "(ppl_vae.log_evidence), as above."

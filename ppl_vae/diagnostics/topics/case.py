@@ -59,7 +59,7 @@ class Effort:
     reference_chains: int = 4
 
     def within(self, coordinates: int) -> Effort:
-        """Lower the number of data where a datum has so many coordinates that all draws would take too long."""
+        """Lower the number of data where each has so many coordinates that all draws would take too long."""
         data = LARGEST_RUN // (self.num_samples * coordinates)
         simulations = LARGEST_RUN // (self.num_draws * coordinates)
         return replace(
