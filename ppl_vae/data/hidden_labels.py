@@ -26,7 +26,7 @@ def hide_labels(data: Split, num_labelled: int, seed: int = 0) -> Split: ...
 def hide_labels(data: Dataset | Split, num_labelled: int, seed: int = 0) -> Dataset | Split:
     """Keep the labels of few data, equally many of every class drawn at random; the others become -1.
 
-    Of a data set it is the training labels; those of the test split stay, to be judged by.
+    Only training labels of a data set are hidden; those of the test split stay, for evaluation.
 
     Args:
         data: with labels 0, 1, ...; what is -1 already stays hidden.

@@ -50,8 +50,8 @@ def _spread(values: Tensor) -> Tensor:
 def area_to_curve(credibility: Tensor) -> tuple[float, float]:
     r"""Compute ATC, the integral of P(f <= a) - a over a in [1/2, 1], and its standard error.
 
-    ATC is positive where regions cover too much (a guide too wide), negative where they cover too little. The integral of
-    1[f <= a] is 1 - max(f, 1/2), so no grid is needed.
+    ATC is positive where regions cover too much (a guide too wide), negative where they cover too little.
+    The integral of 1[f <= a] is 1 - max(f, 1/2), so no grid is needed.
     """
     areas = 5 / 8 - credibility.clamp(min=0.5)
     return areas.mean().item(), areas.std().item() / len(areas) ** 0.5

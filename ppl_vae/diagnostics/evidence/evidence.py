@@ -89,8 +89,8 @@ def run_evidence(
 def check_evidence(table: xr.Dataset) -> Verdict:
     """Judge whether the two methods agree, where both were run.
 
-    What annealing finds more is known to two standard errors of the mean difference; upwards also to the first
-    order of annealing's own bias, half the variance of a datum's mean weight.
+    The difference is known to two standard errors of its mean; upwards also to the first order of annealing's
+    own bias, half the variance of a datum's mean weight.
 
     Returns:
         The figure is the mean importance bound with its error over data and draws. "good" where annealing is known

@@ -114,7 +114,7 @@ def _replicates(replicate: Replicate, x: Tensor, num_draws: int) -> Iterator[Ten
 class _Tally:
     """The tally of R replicates of one kind: their statistics, and per datum how many lie above and below.
 
-    By statistic: [R]; [N] or [].
+    Arrays are by statistic: [R], and [N] or [].
     """
 
     figures: dict[str, NDArray[np.float64]]
