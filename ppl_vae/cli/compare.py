@@ -61,7 +61,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="A,B,C",
-            help=f"Of {', '.join(list_estimators())}.",
+            help=f"Estimators, of {', '.join(list_estimators())}.",
             show_default="all that the model allows",
         ),
     ] = None,
