@@ -7,8 +7,7 @@ import math
 import xarray as xr
 
 from ppl_vae.diagnostics.calibration.uniformity import lean
-from ppl_vae.diagnostics.judged import require_finite, require_table
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 
 DOUBTFUL, BAD = 0.05, 0.01
 # A standard score below this points in no direction.

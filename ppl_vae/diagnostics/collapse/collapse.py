@@ -25,8 +25,7 @@ from torch.distributions import Distribution, Independent, kl_divergence
 from ppl_vae.checks import integer, positive
 from ppl_vae.diagnostics.collapse.aggregate_density import log_aggregate
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.judged import ERRORS, require_finite, require_table
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating

@@ -28,8 +28,7 @@ from ppl_vae.diagnostics.calibration.ranks import rank_of_first
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, as_simulated
 from ppl_vae.diagnostics.calibration.uniformity import ecdf, ecdf_bands, uniformity_p_value
 from ppl_vae.diagnostics.coverage.tarp import area_to_curve, tarp_credibility
-from ppl_vae.diagnostics.judged import require_finite, require_table
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.randomness import derived_seed
 
 # Ties are broken from a stream of their own.

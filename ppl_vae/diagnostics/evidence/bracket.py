@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 
 from ppl_vae.diagnostics.evidence.evidence import AGREEMENT, APART
-from ppl_vae.diagnostics.judged import ERRORS, level_of, require_finite
-from ppl_vae.diagnostics.verdict import Verdict
+from ppl_vae.diagnostics.verdict import ERRORS, Verdict, level_of, require_finite
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evidence.bidirectional import EvidenceBracket
 

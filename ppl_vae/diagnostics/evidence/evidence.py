@@ -16,8 +16,7 @@ import torch
 import xarray as xr
 
 from ppl_vae.diagnostics.importance.importance import run_importance
-from ppl_vae.diagnostics.judged import ERRORS, require_finite, require_table
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.evidence import log_evidence
 

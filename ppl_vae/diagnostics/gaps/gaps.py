@@ -22,8 +22,7 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.judged import level_of, require_finite, require_table
-from ppl_vae.diagnostics.verdict import Verdict
+from ppl_vae.diagnostics.verdict import Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import DataError
 
 SPLITS = ("test", "train")

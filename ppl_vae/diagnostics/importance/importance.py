@@ -23,8 +23,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.judged import require_finite, require_table, share_stderr
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table, share_stderr
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, pass_size, weight_blocks
 from ppl_vae.inference.evidence.pareto import LEAST_TAIL, khat, smooth, threshold

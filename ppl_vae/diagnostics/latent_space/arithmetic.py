@@ -19,8 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.diagnostics.judged import require_finite, require_table
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.errors import DataError
 
 ENOUGH, SPARED = 0.9, 0.1

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppl_vae.diagnostics.judged import require_finite, share_stderr
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, share_stderr
 from ppl_vae.errors import DataError
 
 # How many of 100 real images lie beyond each of the two limits.

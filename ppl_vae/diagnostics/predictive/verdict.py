@@ -14,8 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from ppl_vae.diagnostics.judged import require_finite, require_table
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
 
 POPULATION, LOCAL = "population", "local"

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.arviz.container import ess, rhat
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.judged import level_of, require_finite, require_table
 from ppl_vae.diagnostics.reference import distances
 from ppl_vae.diagnostics.reference.nuts import DatumPosterior, frozen
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.randomness import derived_seed
