@@ -2,7 +2,7 @@ r"""Recipes side by side: the same data, the same seeds, the same plain ELBO, wh
 
     ELBO = - rate - distortion,   rate = E_x KL(q(z|x) || p(z)),   distortion = - E_x E_q log p(x|z)
 
-(Alemi et al. 2018). All are means over the test split, in nats per datum.
+(Alemi et al. 2018, https://arxiv.org/abs/1711.00464). All are means over the test split, in nats per datum.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ Entry = str | tuple[str, str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class _Contestant:
-    """A point of the comparison: how it is called, and how it is made."""
+    """A point of the comparison: its name, and the recipe that is made for it."""
 
     label: str
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self, data: Dataset, seed: int) -> Recipe:
-        """Afresh for every seed, so that no weight or running average is handed on."""
+        """Make the recipe afresh for every seed, so that no weight or running average is handed on."""
         options = copy.deepcopy(dict(self.options))
         if self.name in RECIPES and "elbo" not in options and "num_data" in option_names(self.name)["objective"]:
             options.setdefault("num_data", len(data.train))
@@ -170,7 +170,7 @@ def _check(data: Any, seeds: Sequence[int], num_particles: int, evidence_draws: 
 
 
 def _rehearse(contestant: _Contestant, data: Dataset) -> str:
-    """Refuse now what would be refused after hours of training; the name of the likelihood."""
+    """Refuse now what would be refused after hours of training, and return the name of the likelihood."""
     try:
         vae = contestant.make(data, 0).vae
         check_data(vae.model, data.test.x, data.test.y)
@@ -183,7 +183,7 @@ def _rehearse(contestant: _Contestant, data: Dataset) -> str:
 
 
 def _run(contestant: _Contestant, data: Dataset, settings: dict[str, Any], judge: _Judge) -> dict[str, float]:
-    """Train once and judge."""
+    """Train one recipe with one seed and judge the model."""
     seed = settings["seed"]
     try:
         result = fit(contestant.make(data, seed), data, progress=False, **settings)
@@ -195,7 +195,7 @@ def _run(contestant: _Contestant, data: Dataset, settings: dict[str, Any], judge
 
 @dataclass(frozen=True)
 class _Judge:
-    """How a trained model is judged, the same for all."""
+    """The evaluation of a trained model, the same for all."""
 
     num_particles: int
     evidence_draws: int
@@ -203,7 +203,7 @@ class _Judge:
 
     @torch.no_grad()
     def __call__(self, vae: VAE, test: Split, seed: int) -> dict[str, float]:
-        """All numbers but what it cost, means over the data."""
+        """Compute all numbers but the cost, as means over the data."""
         # Where labels may be missing they are left out: others' numbers are of log p(x), not of log p(x, y).
         y = needed_labels(vae.model, test.y)
         found = evaluate(vae, test.x, num_particles=self.num_particles, seed=seed, y=y).summary()

@@ -158,7 +158,7 @@ def test_a_notebook_becomes_a_page_with_its_outputs(hook):
 def test_the_guides_name_every_estimator_and_diagnostic(hook):
     tables = hook("guide_tables")
     assert all(f"`{name}`" in tables.estimators() for name in pv.inference.list_estimators())
-    assert tables.diagnostics().count("**It cannot prove**") == len(tables.EXPLANATIONS)
+    assert tables.diagnostics().count("**It cannot prove**") == len(tables.TOPICS)
 
 
 def test_the_first_page_shows_a_script_that_is_python_and_short():

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 
 from pages import plain, prose, result, table
 
-from ppl_vae.diagnostics.report.captions import EXPLANATIONS
 from ppl_vae.diagnostics.topics import TOPICS
 from ppl_vae.inference.estimators.table import ESTIMATORS
 
@@ -60,8 +59,8 @@ def diagnostics() -> str:
     """Question, method, what it shows, what it cannot, and what it took."""
     record = result("digits_diagnosis")
     text = []
-    for name, explained in EXPLANATIONS.items():
-        title = TOPICS[name].title
+    for topic in TOPICS.values():
+        title, explained = topic.title, topic.explanation
         text += [
             f"### {title}\n",
             f"*{plain(explained.question)}*\n",

@@ -30,13 +30,13 @@ class Area:
         title: of the page.
         words: that open it.
         packages: whose public names stand on it.
-        modules: the endings of the modules that belong here; empty takes all that no other page takes.
+        rooms: the rooms of inference that belong here; empty takes all that no other page takes.
     """
 
     title: str
     words: str
     packages: Sequence[str]
-    modules: Sequence[str] = ()
+    rooms: Sequence[str] = ()
 
 
 INFERENCE = ("ppl_vae.inference",)
@@ -51,43 +51,34 @@ AREAS: Mapping[str, Area] = {
     ),
     "inference": Area(
         "Training and evaluation",
-        "`fit`, `evaluate`, the protocol of an objective, and the primitive that all stands on, `trace_terms`.",
+        "`fit`, `evaluate`, and the primitive that all stands on, `trace_terms`.",
         INFERENCE,
     ),
     "estimators": Area(
         "Estimators",
-        "Terms in, a bound per datum out. Each is a drop-in `pyro.infer.ELBO`. "
+        "Terms in, a bound per datum out. Each is a drop-in `pyro.infer.ELBO`, as every `Objective` is. "
         "[Which one?](../guides/estimators.md)",
         INFERENCE,
-        (
-            "elbo",
-            "importance_weighted",
-            "score_function",
-            "thermodynamic",
-            "wake_sleep",
-            "upper_bounds",
-            "discrete",
-            "estimators",
-        ),
+        ("estimators",),
     ),
     "objectives": Area(
         "Objectives",
         "What weights an estimator's terms, or adds one of its own. The history of a run has the plain ELBO beside "
         "all of them.",
         INFERENCE,
-        ("objectives", "aggregate_posterior", "density_ratio", "reconstruction", "quantisation", "schedules"),
+        ("objectives",),
     ),
     "laboratory": Area(
         "Estimator laboratory",
         "Bias, variance, signal to noise and cost of estimators, on one model with the same noise.",
         INFERENCE,
-        ("comparison", "particles", "verdict"),
+        ("laboratory",),
     ),
     "evidence": Area(
         "Evidence",
         "log p(x) of every datum with its error.",
         INFERENCE,
-        ("evidence", "evidence_over_draws", "bidirectional"),
+        ("evidence",),
     ),
     "recipes": Area(
         "Recipes",
@@ -104,7 +95,7 @@ AREAS: Mapping[str, Area] = {
     ),
     "report": Area("Report", "A diagnosis as one HTML file that fetches nothing.", ("ppl_vae.diagnostics.report",)),
     "distributions": Area(
-        "Distributions", "Only what Pyro and torch lack, one class each.", ("ppl_vae.distributions.grey_levels",)
+        "Distributions", "What Pyro and torch lack, or have over a smaller range.", ("ppl_vae.distributions",)
     ),
     "networks": Area("Networks", "Encoders and decoders: torch alone.", ("ppl_vae.networks",)),
     "kl": Area("Gaussian KL", "The divergence between Gaussians in closed form.", ("ppl_vae.kl",)),
@@ -166,26 +157,24 @@ def own_names(module: ModuleType) -> list[str]:
 
 
 def belongs(module: str, name: str) -> bool:
-    """Whether a module stands on this page."""
-    taken = {ending for area in AREAS.values() for ending in area.modules}
-    ending = module.rpartition(".")[2]
-    if AREAS[name].modules:
-        return ending in AREAS[name].modules
-    return not (AREAS[name].packages == INFERENCE and ending in taken)
+    """Tell whether a module stands on this page."""
+    taken = {room for area in AREAS.values() for room in area.rooms}
+    room = module.removeprefix("ppl_vae.inference.").partition(".")[0]
+    if AREAS[name].rooms:
+        return room in AREAS[name].rooms
+    return not (AREAS[name].packages == INFERENCE and room in taken)
 
 
 def page(name: str, area: Area) -> str:
-    """One area: a section a module."""
+    """Write one area, one section per module."""
     modules: dict[str, list[str]] = {}
     for package in area.packages:
         for module, member in defined(package):
             if belongs(module, name):
                 modules.setdefault(module, []).append(member)
-    order = {ending: place for place, ending in enumerate(area.modules)}
-    placed = sorted(modules.items(), key=lambda item: order.get(item[0].rpartition(".")[2], 0))
     sections = [
         f"::: {module}\n    options:\n      members: [{', '.join(dict.fromkeys(members))}]\n"
-        for module, members in placed
+        for module, members in modules.items()
     ]
     return "\n".join([f"# {area.title}\n", area.words + "\n", *sections])
 

@@ -1,4 +1,4 @@
-"""The commands put together, and how a mistake is told: one line on stderr and exit code 2."""
+"""The commands of ``ppl-vae``; a mistake of the user gives one line on stderr and exit code 2."""
 
 from __future__ import annotations
 

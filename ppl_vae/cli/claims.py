@@ -1,4 +1,4 @@
-"""Where a command writes, judged before it works: what is somebody else's there stays, and it can be written."""
+"""Judge the place where a command writes before it works: it can be written, and nobody's file is replaced."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ppl_vae.files import require_writable
 
 
 def claim(path: Path | str) -> Path:
-    """A path as it was typed, with ~ as the user's own folder.
+    """Read a path as it was typed, with ~ as the user's own folder.
 
     Raises:
         CheckpointError: there is no such user.
@@ -22,7 +22,7 @@ def claim(path: Path | str) -> Path:
 
 
 def claim_folder(path: Path | str, written: Iterable[str], marks: Iterable[str]) -> Path:
-    """A folder to write into: nothing of a name in ``written`` is there, unless one of our own ``marks`` is.
+    """Claim a folder to write into: no name in ``written`` is taken there, unless one of our own ``marks`` is.
 
     Raises:
         CheckpointError: a file there is not ours, or nothing can be written there.
@@ -40,7 +40,7 @@ def claim_folder(path: Path | str, written: Iterable[str], marks: Iterable[str])
 
 
 def claim_file(path: Path | str) -> Path:
-    """A file to write, in a folder that can be written.
+    """Claim a file to write, in a folder that can be written.
 
     Raises:
         CheckpointError: it cannot, or the path is a folder.

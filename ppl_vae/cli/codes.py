@@ -1,4 +1,4 @@
-"""Codes of data, and which data and which of their dimensions a figure shows."""
+"""The codes of data, and the choice of the data and dimensions that a figure shows."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ ENCODED_AT_ONCE = 1024
 
 @torch.no_grad()
 def guide_means(vae: VAE, x: Tensor) -> Tensor:
-    """Means of q(z|x), in chunks: [N, latent_dim]."""
+    """Compute the means of q(z|x) in chunks: [N, latent_dim]."""
     return torch.cat([vae.encode(chunk).mean for chunk in x.split(ENCODED_AT_ONCE)])
 
 
 def most_active(codes: Tensor, number: int) -> list[int]:
-    """The dimensions in which codes [N, L] vary most, at most ``number`` of them, in rising order."""
+    """Find the dimensions in which codes [N, L] vary most, at most ``number`` of them, in rising order."""
     return codes.var(0, unbiased=False).topk(min(number, codes.shape[1])).indices.sort().values.tolist()
 
 
 def binary_factor(dataset: Dataset, split: str, name: str) -> Tensor:
-    """Whether each datum of a split has an attribute: boolean [N].
+    """Mark the data of a split that have an attribute: boolean [N].
 
     Raises:
         DataError: the data have no such factor, or it is not made of zeros and ones.
@@ -39,5 +39,5 @@ def binary_factor(dataset: Dataset, split: str, name: str) -> Tensor:
 
 
 def spread(x: Tensor, number: int) -> Tensor:
-    """At most ``number`` data at equal steps, so that files sorted by class show more than the first."""
+    """Take at most ``number`` data at equal steps, so that files sorted by class show more than the first."""
     return x[torch.linspace(0, len(x) - 1, min(number, len(x))).long()]

@@ -50,21 +50,24 @@ def compare(
         ),
     ] = None,
     split: Annotated[
-        SplitName, typer.Option(help="Which half of the data.", rich_help_panel=opt.DATA)
+        SplitName, typer.Option(help="The split of the data.", rich_help_panel=opt.DATA)
     ] = SplitName.TEST,
     num_data: Annotated[
-        int, typer.Option(min=1, help="How many data, at equal steps of the split.", rich_help_panel=opt.DATA)
+        int,
+        typer.Option(min=1, help="Number of data, taken at equal steps of the split.", rich_help_panel=opt.DATA),
     ] = 64,
     root: opt.Root = None,
     estimators: Annotated[
         str | None,
         typer.Option(
             metavar="A,B,C",
-            help=f"Of {', '.join(list_estimators())}.",
+            help=f"Estimators, of {', '.join(list_estimators())}.",
             show_default="all that the model allows",
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=2, max=MOST_REPEATS, help="Independent estimates by each.")] = 1000,
+    repeats: Annotated[
+        int, typer.Option(min=2, max=MOST_REPEATS, help="Independent estimates by each estimator.")
+    ] = 1000,
     num_particles: Annotated[
         int | None, typer.Option(min=1, help="Draws per datum.", show_default="each estimator's own")
     ] = None,
@@ -111,7 +114,7 @@ def compare(
 
 
 def _subject(run_or_recipe: str, data: str | None, root: str | None, seed: int) -> tuple[VAE, Dataset]:
-    """A trained model and its data; or a recipe at its first weights."""
+    """Load a trained model and its data, or make a recipe at its first weights."""
     folder = Path(run_or_recipe)
     if folder.is_dir():
         return load_model(folder), find_source(folder, data, root).load()
@@ -126,7 +129,7 @@ def _subject(run_or_recipe: str, data: str | None, root: str | None, seed: int) 
 
 
 def _write(table: xr.Dataset, folder: Path) -> list[Path]:
-    """The numbers and the figures."""
+    """Write the numbers and the figures."""
     path = folder / COMPARISON
     # scipy's engine writes netCDF 3 and is there with scikit-learn.
     write_atomically(path, bytes(table.to_netcdf(engine="scipy")))

@@ -41,7 +41,7 @@ def compare_recipes(
         list[str],
         typer.Argument(
             metavar="RECIPE[:KEY=VALUE,...]...",
-            help="What to train, with options where they shall differ from the recipe's: vae beta-vae:beta=16.",
+            help="The recipes to train, with options that replace those of the table: vae beta-vae:beta=16.",
         ),
     ],
     data: opt.Data = "digits",
@@ -49,12 +49,17 @@ def compare_recipes(
     root: opt.Root = None,
     data_option: opt.DataOption = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="How many, from 0: of weights, batches and draws.", rich_help_panel=opt.RUN)
+        int,
+        typer.Option(
+            min=1, help="Number of seeds, from 0, of weights, batches and draws.", rich_help_panel=opt.RUN
+        ),
     ] = 3,
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Passes over the data, for all.", show_default="each recipe's own", rich_help_panel=opt.TRAINING
+            help="Passes over the data, the same for all.",
+            show_default="each recipe's own",
+            rich_help_panel=opt.TRAINING,
         ),
     ] = None,
     batch_size: opt.BatchSize = None,
@@ -77,7 +82,7 @@ def compare_recipes(
     """Train several recipes with several seeds and judge them by the same plain ELBO on the test split.
 
     The table is printed, means and standard deviations over the seeds; recipes.nc (netCDF, for
-    xarray.open_dataset), recipes.csv (a row a run) and the rate-distortion plane are written.
+    xarray.open_dataset), recipes.csv (one row per run) and the rate-distortion plane are written.
     """
     entries = [_entry(text) for text in recipes]
     folder = claim_folder(
@@ -101,7 +106,7 @@ def compare_recipes(
 
 
 def _entry(text: str) -> Entry:
-    """A recipe as it was typed, which is also its label.
+    """Parse a recipe as it was typed; the text is also its label.
 
     >>> _entry("beta-vae:beta=16,latent_dim=10")
     ('beta-vae:beta=16,latent_dim=10', 'beta-vae', {'beta': 16, 'latent_dim': 10})
@@ -116,7 +121,7 @@ def _entry(text: str) -> Entry:
 
 
 def _load(source: DataSource, entries: list[Any]) -> Dataset:
-    """The data under the one binarisation that all recipes take.
+    """Load the data under the one binarisation that all recipes take.
 
     Raises:
         ModelError: a recipe or an option is unknown, or the recipes take differently binarised data.
@@ -144,7 +149,7 @@ def _load(source: DataSource, entries: list[Any]) -> Dataset:
 
 
 def _write(table: xr.Dataset, folder: Path) -> tuple[list[Path], str]:
-    """The numbers and the plane; or why there is none."""
+    """Write the numbers and the rate-distortion plane, or say why there is none."""
     # scipy's engine writes netCDF 3 and is there with scikit-learn.
     write_atomically(folder / TABLE, bytes(table.to_netcdf(engine="scipy")))
     write_atomically(folder / ROWS, table.to_dataframe().to_csv().encode())

@@ -1,4 +1,4 @@
-"""What is printed: text as it is, on any terminal."""
+"""Print text as it is, on any terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HANDLER = "ppl_vae.plain"
 
 
 def plain_console(quiet: bool = False) -> Console:
-    """A console on stdout that takes square brackets and colons in names as text."""
+    """Make a console on stdout that takes square brackets and colons in names as text."""
     return Console(quiet=quiet, markup=False, highlight=False, emoji=False)
 
 
@@ -27,7 +27,7 @@ def print_anywhere() -> None:
 
 
 def one_line(message: str, most: int = 2000) -> str:
-    """A message without line breaks and control characters, cut where it would bury the terminal."""
+    """Write a message without line breaks and control characters, cut where it would bury the terminal."""
     flat = " ".join(message.split())
     shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in flat)
     return shown if len(shown) <= most else f"{shown[: most - 4]} ..."

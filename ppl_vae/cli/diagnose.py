@@ -29,7 +29,7 @@ def diagnose(
     data: opt.OtherData = None,
     root: opt.Root = None,
     split: Annotated[
-        SplitName, typer.Option(help="Which half of the data.", rich_help_panel=opt.DATA)
+        SplitName, typer.Option(help="The split of the data.", rich_help_panel=opt.DATA)
     ] = SplitName.TEST,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write the report.", show_default="DIR/report.html")
@@ -65,7 +65,7 @@ def diagnose(
 
 
 def _table(diagnosis: Diagnosis, title: str) -> Table:
-    """A line a verdict: the figure with its standard error, and what to try next; else the words."""
+    """Tabulate one verdict per line: the figure with its standard error and the advice, or else the words."""
     view = Table("diagnostic", "figure", "verdict", "what to try next", box=box.SIMPLE, title=title)
     view.columns[0].no_wrap = True
     for verdict in diagnosis.verdicts:

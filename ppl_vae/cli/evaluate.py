@@ -18,7 +18,7 @@ from ppl_vae.files import require_writable
 def evaluate(
     folder: opt.Folder,
     split: Annotated[
-        SplitName, typer.Option(help="Which half of the data.", rich_help_panel=opt.DATA)
+        SplitName, typer.Option(help="The split of the data.", rich_help_panel=opt.DATA)
     ] = SplitName.TEST,
     data: opt.OtherData = None,
     root: opt.Root = None,

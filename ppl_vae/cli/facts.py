@@ -1,4 +1,4 @@
-"""What a run is, in the rows of a report: from its configuration, its data and its manifest."""
+"""The facts of a run for a report, read from its configuration, its data and its manifest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_DENSITY = (
 
 
 def describe(folder: Path, vae: VAE, dataset: Dataset, split: str, quick: bool, seed: int) -> Subject:
-    """The subject of a report.
+    """Describe the subject of a report.
 
     Raises:
         CheckpointError: the run's manifest is damaged.
@@ -49,7 +49,7 @@ def describe(folder: Path, vae: VAE, dataset: Dataset, split: str, quick: bool, 
 
 
 def _latent(vae: Any) -> str:
-    """Of a model whose latent is one vector; others are told by their name."""
+    """Describe the latent of a model where it is one vector; other models are described by their name."""
     dim = getattr(vae, "latent_dim", None)
     return "" if dim is None else f"{dim} latent dimensions and "
 

@@ -1,4 +1,4 @@
-"""The figures of a run by kind: what each decodes, handed to ``ppl_vae.plots``."""
+"""The figures of a run by kind; each decodes what it shows and hands it to ``ppl_vae.plots``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LEAST_TILES, MOST_TILES = 10, 20
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user may say about the figures.
+    """The options of a figure that a user may set.
 
     Attributes:
         attribute: the factor whose direction latent arithmetic follows.
@@ -52,12 +52,12 @@ class Wishes:
 
 
 def learning_curves(run: Run, wishes: Wishes) -> Figure:
-    """The ELBO's terms by epoch."""
+    """Draw the ELBO and its terms by epoch."""
     return plots.plot_learning_curves(run.history, run.chosen_epoch)
 
 
 def reconstructions(run: Run, wishes: Wishes) -> Figure:
-    """Test data above their reconstructions."""
+    """Draw test data above their reconstructions."""
     test = run.dataset.test
     x = spread(test.x, 24)
     labels = [spread(test.y, 24)] if needs_labels(run.vae.model) and test.y is not None else []
@@ -65,13 +65,13 @@ def reconstructions(run: Run, wishes: Wishes) -> Figure:
 
 
 def samples(run: Run, wishes: Wishes) -> Figure:
-    """Means of p(x|z) at draws of the prior."""
+    """Draw the means of p(x|z) at draws of the prior."""
     with seeded(wishes.seed, next(run.vae.parameters()).device):
         return plots.plot_samples(run.vae.sample(64))
 
 
 def latent(run: Run, wishes: Wishes) -> Figure:
-    """The guide's means of test data in the two latent dimensions that they spread most in."""
+    """Draw the guide's means of test data in the two latent dimensions in which they vary most."""
     test = run.dataset.test
     codes = guide_means(run.vae, test.x[:MOST_POINTS])
     if codes.shape[1] < 2:
@@ -81,7 +81,7 @@ def latent(run: Run, wishes: Wishes) -> Figure:
 
 
 def manifold(run: Run, wishes: Wishes) -> Figure:
-    """A grid of codes of a latent plane, decoded."""
+    """Draw a grid of codes of a latent plane, decoded."""
     latent_dim = getattr(run.vae, "latent_dim", None)
     if latent_dim != 2:
         has = "is not one plane" if latent_dim is None else f"has {latent_dim}"
@@ -95,14 +95,14 @@ def manifold(run: Run, wishes: Wishes) -> Figure:
 
 
 def interpolations(run: Run, wishes: Wishes) -> Figure:
-    """Straight walks between the codes of pairs of test data."""
+    """Draw straight walks between the codes of pairs of test data."""
     ends = spread(run.dataset.test.x, 12)
     half = len(ends) // 2
     return plots.plot_interpolations(run.vae.interpolate(ends[:half], ends[half : 2 * half], steps=11))
 
 
 def traversals(run: Run, wishes: Wishes) -> Figure:
-    """One latent coordinate at a time moved away from the code of a test datum, the most active ones."""
+    """Draw a test datum's code with one latent coordinate at a time moved away, the most active ones."""
     codes = guide_means(run.vae, run.dataset.test.x[:MOST_POINTS])
     values = torch.linspace(-3, 3, 13)
     dims = most_active(codes, MOST_TRAVERSED)
@@ -115,7 +115,7 @@ def traversals(run: Run, wishes: Wishes) -> Figure:
 
 
 def arithmetic(run: Run, wishes: Wishes) -> Figure:
-    """Test data without an attribute, moved along its direction."""
+    """Draw test data without an attribute, moved along its direction."""
     if wishes.attribute is None:
         known = ", ".join(run.dataset.factor_names) or f"none, data set {run.dataset.name!r} has no factors"
         raise ModelError(f"figure 'arithmetic' needs --attribute NAME; known: {known}")
@@ -144,7 +144,7 @@ Kind = StrEnum("Kind", [(name.upper().replace("-", "_"), name) for name in KINDS
 
 
 def usual_kinds(run: Run, wishes: Wishes) -> list[str]:
-    """The kinds that this run's model and data allow."""
+    """List the kinds of figures that the model and the data of this run allow."""
     kinds = ["learning-curves"]
     one_code = isinstance(run.vae, VAE)
     plane = one_code and run.vae.latent_dim == 2

@@ -1,4 +1,4 @@
-"""``ppl-vae datasets`` and ``ppl-vae recipes``: what there is, a line each."""
+"""``ppl-vae datasets`` and ``ppl-vae recipes``: one line per data set or recipe."""
 
 from __future__ import annotations
 

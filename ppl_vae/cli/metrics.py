@@ -1,4 +1,4 @@
-"""metrics.json: the final numbers of a run, each beside what it stands on."""
+"""The final numbers of a run in metrics.json, each with the data and draws that it was computed from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METRICS = "metrics.json"
 
 
 def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: int) -> dict[str, Any]:
-    """The plain ELBO and its terms on a split, with standard errors over data and draws, nats per datum."""
+    """Measure the plain ELBO and its terms on a split, with standard errors over data and draws, nats per datum."""
     x, y = split_data(dataset, split), (dataset.test if split == SplitName.TEST else dataset.train).y
     evaluation = evaluate(vae, x, num_particles=num_particles, seed=seed, y=needed_labels(vae.model, y))
     numbers: dict[str, float] = evaluation.summary()
@@ -75,7 +75,7 @@ def update_metrics(folder: Path, new: dict[str, Any]) -> None:
 
 
 def metrics_table(numbers: dict[str, Any]) -> Table:
-    """The numbers of one split, for a person."""
+    """Tabulate the numbers of one split for a reader."""
     table = Table(show_header=False, title=f"{numbers['data']}, {numbers['split']} split ({numbers['size']} data)")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

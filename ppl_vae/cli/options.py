@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and the long list of ``train``."""
+"""The arguments and options that several commands share, and those of ``train``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppl_vae.cli.source import Policy
 
 
 class CompileChoice(StrEnum):
-    """How the steps are taken."""
+    """The choices of ``--compile``: how training steps are taken."""
 
     AUTO = "auto"
     YES = "yes"
@@ -20,12 +20,12 @@ class CompileChoice(StrEnum):
 
     @property
     def setting(self) -> bool | str:
-        """As ``fit`` takes it."""
+        """Return the value that ``fit`` takes."""
         return "auto" if self is CompileChoice.AUTO else self is CompileChoice.YES
 
 
 def at_home(path: Path | None) -> Path | None:
-    """A path with "~" for the home, which shells leave alone in --out=~/runs."""
+    """Expand "~" to the home folder, which shells leave alone in --out=~/runs."""
     return None if path is None else path.expanduser()
 
 
@@ -51,7 +51,7 @@ OtherData = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the draws.")]
 
-Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="What to train; ppl-vae recipes lists them.")]
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe to train; ppl-vae recipes lists them.")]
 Data = Annotated[
     str,
     typer.Option(
@@ -63,8 +63,8 @@ Data = Annotated[
 Binarize = Annotated[
     Policy,
     typer.Option(
-        help="Grey pixels to 0/1: at one half (threshold), drawn once (stochastic) or anew in every batch "
-        "(dynamic). auto: dynamic for grey data under a Bernoulli likelihood, else none.",
+        help="How grey pixels become 0 or 1: at one half (threshold), drawn once (stochastic) or anew in every "
+        "batch (dynamic). auto: dynamic for grey data under a Bernoulli likelihood, else none.",
         rich_help_panel=DATA,
     ),
 ]
@@ -178,7 +178,7 @@ Resume = Annotated[
     ),
 ]
 RunSeed = Annotated[
-    int, typer.Option("--seed", help="Of the weights, the batches and the draws.", rich_help_panel=RUN)
+    int, typer.Option("--seed", help="Seed of the weights, the batches and the draws.", rich_help_panel=RUN)
 ]
 Device = Annotated[
     str, typer.Option(help="auto takes CUDA where there is one; else cpu, cuda, cuda:1.", rich_help_panel=RUN)
@@ -187,7 +187,7 @@ Compile = Annotated[
     CompileChoice,
     typer.Option(
         "--compile",
-        help="Take the steps in machine code: yes, no, or auto, where it pays by a stated rule.",
+        help="Compile the training steps: yes, no, or auto (where it pays by a stated rule).",
         rich_help_panel=RUN,
     ),
 ]

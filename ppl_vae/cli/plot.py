@@ -16,7 +16,9 @@ def plot(
     folder: opt.Folder,
     kinds: Annotated[
         list[Kind] | None,
-        typer.Argument(metavar="KIND", help=f"Of {', '.join(Kind)}; all that suit the run by default."),
+        typer.Argument(
+            metavar="KIND", help=f"Kinds of figures: {', '.join(Kind)}. By default all that suit the run."
+        ),
     ] = None,
     attribute: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""Whether this machine has the memory for what was asked, judged before it is taken."""
+"""Judge whether this machine has the memory for what was asked, before any of it is taken."""
 
 from __future__ import annotations
 

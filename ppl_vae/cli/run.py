@@ -1,4 +1,4 @@
-"""A trained run as its folder holds it."""
+"""Open a trained run from its folder."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TRAINING = tuple(f"train{term}" for term in TERMS)
 
 @dataclass(frozen=True)
 class Run:
-    """What the figures of a run are drawn from.
+    """The parts of a trained run from which its figures are drawn.
 
     Attributes:
         vae: trained, in evaluation mode.
         dataset: what it was trained on.
-        history: a row an epoch.
+        history: a row per epoch.
         manifest: what the run was.
     """
 
@@ -42,7 +42,7 @@ class Run:
 
 
 def load_model(folder: Path) -> VAE:
-    """The model of a run, ready to be used.
+    """Load the model of a run, ready to be used.
 
     Raises:
         CheckpointError: there is no such folder, or no finished run in it.
@@ -53,7 +53,7 @@ def load_model(folder: Path) -> VAE:
 
 
 def open_run(folder: Path, vae: VAE, dataset: Dataset) -> Run:
-    """The run of a folder, its model and data already loaded.
+    """Open the run of a folder whose model and data are already loaded.
 
     Raises:
         CheckpointError: its history or manifest is missing or damaged.

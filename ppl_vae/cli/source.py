@@ -1,4 +1,4 @@
-"""Which data a run stands on, remembered in its folder so that later commands need the folder alone."""
+"""The data of a run, remembered in its folder so that later commands need the folder alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TAKEN = {"name": "--data", "root": "--root", "binarize": "--binarize"}
 
 
 class Policy(StrEnum):
-    """What becomes of grey values."""
+    """The policies of binarisation for grey values."""
 
     AUTO = "auto"
     NONE = "none"
@@ -35,7 +35,7 @@ class Policy(StrEnum):
 
 
 class SplitName(StrEnum):
-    """The two halves of a data set."""
+    """The names of the two splits of a data set."""
 
     TEST = "test"
     TRAIN = "train"
@@ -58,7 +58,7 @@ class DataSource:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> Dataset:
-        """The data set.
+        """Load the data set.
 
         Raises:
             DataError: the data cannot be read, or an option is settled in another way.
@@ -70,12 +70,12 @@ class DataSource:
         return load_dataset(self.data, root=self.root, binarize=self.binarize, **self.options)  # type: ignore[arg-type]
 
     def write(self, folder: Path) -> None:
-        """Remember it in a run's folder."""
+        """Write the source into the folder of a run."""
         write_json(folder / DATA, asdict(self))
 
 
 def read_source(folder: Path) -> DataSource:
-    """The data of a run.
+    """Read where the data of a run come from.
 
     Raises:
         CheckpointError: the folder has no data.json, or it is not one of ours.
@@ -95,7 +95,7 @@ def read_source(folder: Path) -> DataSource:
 
 
 def choose_binarization(asked: str, dataset: Dataset, vae: VAE) -> str:
-    """The policy that was asked for; under "auto" dynamic for grey data and a Bernoulli, else none."""
+    """Choose the policy that was asked for; under "auto", dynamic for grey data and a Bernoulli, else none."""
     if asked != Policy.AUTO:
         return str(asked)
     x = dataset.train.x
@@ -108,7 +108,7 @@ def choose_binarization(asked: str, dataset: Dataset, vae: VAE) -> str:
 
 
 def split_data(dataset: Dataset, split: str) -> torch.Tensor:
-    """One split as the model sees it: training data of a dynamic policy are drawn once, under a fixed seed."""
+    """Give one split as the model sees it: training data of a dynamic policy are drawn once, under a fixed seed."""
     if split == SplitName.TEST:
         return dataset.test.x
     if dataset.binarization != "dynamic":
@@ -117,7 +117,7 @@ def split_data(dataset: Dataset, split: str) -> torch.Tensor:
 
 
 def find_source(folder: Path, data: str | None, root: str | None) -> DataSource:
-    """The data of a run, or others under the run's binarisation, or the same in another place.
+    """Find the data of a run, or other data under its binarisation, or the same data in another place.
 
     Raises:
         CheckpointError: they are not given and the run does not remember them.

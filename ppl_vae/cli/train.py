@@ -60,7 +60,7 @@ def train(
 ) -> None:
     """Train a recipe on data and leave a folder with model, history, metrics and figures.
 
-    The folder holds config.json and weights.safetensors (the model), history.csv (a row an epoch),
+    The folder holds config.json and weights.safetensors (the model), history.csv (a row per epoch),
     metrics.json (the final numbers), manifest.json (versions, seed, device, data checksums), data.json,
     a checkpoint to resume from, and figures/.
     """
@@ -128,7 +128,7 @@ def _fit(recipe: Recipe, dataset: Dataset, folder: Path, **arguments: Any) -> Fi
 def _finish(
     recipe: str, result: FitResult, dataset: Dataset, folder: Path, console: Console, draw_figures: bool
 ) -> list[Path]:
-    """Measure, draw, and tell."""
+    """Measure the trained model, draw its figures, and print both."""
     numbers = measure(result.model, dataset, "test", FINAL_PARTICLES, FINAL_SEED)
     seconds = float(result.history["seconds"].sum())
     about = {

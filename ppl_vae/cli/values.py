@@ -1,4 +1,4 @@
-"""Values as they are typed in a shell, as Python values."""
+"""Parse values that are typed in a shell into Python values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 
 def parse_value(text: str) -> Any:
-    """A number, true, false, null, list or object where the text is one in JSON, else the text itself.
+    """Parse a number, true, false, null, list or object where the text is one in JSON, else keep the text.
 
     >>> parse_value("4"), parse_value("mlp"), parse_value('{"name": "gaussian", "sigma": 0.1}')
     (4, 'mlp', {'name': 'gaussian', 'sigma': 0.1})
@@ -22,7 +22,7 @@ def parse_value(text: str) -> Any:
 
 
 def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, Any]:
-    """The values of a repeated option KEY=VALUE.
+    """Parse the values of a repeated option KEY=VALUE.
 
     Raises:
         typer.BadParameter: one of them has no key.
@@ -55,7 +55,7 @@ def refuse_taken(option: str, given: Mapping[str, Any], taken: Mapping[str, str]
 
 
 def parse_validation(text: str | None) -> float | str | None:
-    """A fraction, or a name as it is."""
+    """Parse a fraction, or keep a name as it is."""
     try:
         return None if text is None else float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which arrays of an .npz archive are data, labels and the rest, and in which split.
+"""The names of arrays in an .npz archive: they tell data from labels, factors and the rest, and their split.
 
 x, y, factors, lengths, mask                  one data set; or a single array of any name
 x_train, y_train, ..., x_test, y_test, ...    two splits
@@ -71,7 +71,7 @@ def _medical(path: Path, found: set[str]) -> tuple[list[Arrays], tuple[str, ...]
     if "val" in splits:
         notes = ("the validation images are in train", *notes)
     if labelled and parts[0].factors is not None:
-        notes = ("several labels a datum: they are the factors", *notes)
+        notes = ("several labels per datum: they are the factors", *notes)
     return parts, notes
 
 

@@ -33,7 +33,7 @@ def load_npy(
     lengths: ArrayLike | None = None,
     mask: ArrayLike | None = None,
 ) -> Dataset:
-    """One array [N, ...] of data, split 90/10.
+    """Load one array [N, ...] of data, split 90/10.
 
     Args:
         path: the .npy file.
@@ -51,7 +51,7 @@ def load_npy(
 
 
 def load_idx(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Dataset:
-    """One IDX file [N, ...] of data, plain or gzipped, split 90/10; with the labels that lie beside it by name.
+    """Load one IDX file [N, ...] of data, plain or gzipped, split 90/10, with the labels beside it by name.
 
     Args:
         path: the IDX file.
@@ -68,7 +68,7 @@ def load_idx(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Datas
 
 
 def load_npz(path: str | Path, *, value_range: ValueRange = UNIT_RANGE) -> Dataset:
-    """An archive with data and, where it has them, labels, factors and a test set; else split 90/10.
+    """Load an archive with data and, where it has them, labels, factors and a test set; else split 90/10.
 
     Args:
         path: the .npz archive.

@@ -1,8 +1,9 @@
-"""From grey values to black and white.
+"""Binarisation turns grey values into black and white, by a threshold or by draws.
 
 threshold   b = 1 if x >= 1/2, else 0
 stochastic  b ~ Bernoulli(x), every pixel by itself (Salakhutdinov and Murray, 2008)
-dynamic     stochastic, drawn anew whenever a training batch is used (Burda et al., 2016)
+dynamic     stochastic, drawn anew whenever a training batch is used (Burda et al., 2016,
+            https://arxiv.org/abs/1509.00519)
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def binarize(x: ArrayLike | Tensor, policy: str, *, generator: torch.Generator |
 
 
 def check_policy(policy: str) -> None:
-    """Refuses a policy that a data set cannot have.
+    """Refuse a policy that a data set cannot have.
 
     Raises:
         DataError: an unknown policy; the message has the nearest known one.

@@ -1,4 +1,4 @@
-"""The edge where the bytes of a file become arrays: whatever breaks there leaves as a `DataError`."""
+"""The edge where the bytes of a file become arrays: every fault of a parser leaves as a `DataError`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FAILURES = (
 
 @contextmanager
 def parser_boundary(path: Path, expected: str) -> Iterator[None]:
-    """Turns what a parser raises inside the block into a `DataError` that names the file.
+    """Turn what a parser raises inside the block into a `DataError` that names the file.
 
     Args:
         path: the file that is being read.

@@ -63,7 +63,7 @@ def load_dataset(
     seed: int = 0,
     **options: Any,
 ) -> Dataset:
-    """Loads a data set by name, or from a file or folder.
+    """Load a data set by name, or from a file or folder.
 
     Args:
         name: one of `list_datasets`, or a path: .npz, .npy, IDX (.idx, -ubyte, gzipped or not), or a folder

@@ -5,6 +5,8 @@ root/list_attr_celeba.txt        the count; the attributes' names; for each imag
 root/list_eval_partition.txt     optional rows "000001.jpg 0": 0 training, 1 validation, 2 test
 
 Kaggle's copy has .csv tables, and its images one folder deeper, in img_align_celeba/img_align_celeba.
+
+Liu, Luo, Wang & Tang 2015, https://arxiv.org/abs/1411.7766.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _TABLES = (".txt", ".csv")
 
 
 def load_celeba(*, root: str | Path | None = None, size: int = 64, limit: int | None = None) -> Dataset:
-    """Colour images [N, 3, size, size] in [0, 1] with the attributes as factors: 1 present, 0 absent.
+    """Load colour images [N, 3, size, size] in [0, 1] with the attributes as factors: 1 present, 0 absent.
 
     Each image is cut to the largest square in its middle and resized. With the partition file, its training
     and validation images are ``train``. All 202,599 images of side 64 take about 13 GB of memory.

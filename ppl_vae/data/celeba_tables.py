@@ -35,7 +35,7 @@ class Attributes:
 
 
 def read_attributes(path: str | Path) -> Attributes:
-    """Reads ``list_attr_celeba.txt``: the count, the names, and a row of -1 and 1 for each image; or the .csv.
+    """Read ``list_attr_celeba.txt``: the count, the names, and a row of -1 and 1 for each image; or the .csv.
 
     Raises:
         DataError: the file is missing, or a line of it is not as it should be; the message has its number.
@@ -62,7 +62,7 @@ def read_attributes(path: str | Path) -> Attributes:
 
 
 def read_partition(path: str | Path, files: Sequence[str]) -> np.ndarray:
-    """Reads ``list_eval_partition.txt``, or the .csv.
+    """Read ``list_eval_partition.txt``, or the .csv.
 
     Args:
         path: the file.

@@ -9,7 +9,7 @@ from ppl_vae.data.split import SPLIT_NOTE, split_in_two
 
 
 def load_digits() -> Dataset:
-    """Grey images [N, 1, 8, 8] in [0, 1] (sixteenths) with labels 0 to 9; no download.
+    """Load grey images [N, 1, 8, 8] in [0, 1] (sixteenths) with labels 0 to 9; nothing is downloaded.
 
     >>> load_digits().event_shape
     (1, 8, 8)

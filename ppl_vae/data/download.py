@@ -19,7 +19,7 @@ MAX_DOWNLOAD_BYTES = 2**28
 
 
 def download(file: str, mirrors: Sequence[str], target: Path, is_genuine: Callable[[Path], bool]) -> None:
-    """Fetches a file; ``target`` appears only whole and verified.
+    """Fetch a file; ``target`` appears only whole and verified.
 
     Args:
         file: the file's name, appended to each mirror's address.

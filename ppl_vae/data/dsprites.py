@@ -23,7 +23,7 @@ _MEMBERS = ("imgs", "latents_values", "latents_classes")
 
 
 def load_dsprites(*, root: str | Path | None = None, limit: int | None = None) -> Dataset:
-    """Images [N, 1, 64, 64] of zeros and ones, the shape's number as label, and the six factors' values.
+    """Load images [N, 1, 64, 64] of zeros and ones, the shape's number as label, and the six factors' values.
 
     The whole of it takes about 16 GB of memory; with a limit of 50,000 images it is about 5 GB while the
     archive is read and 1 GB after.

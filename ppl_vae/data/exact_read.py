@@ -23,14 +23,14 @@ _CHUNK = 2**20
 
 
 class ByteStream(Protocol):
-    """What is read here: an open file, or a stream that decompresses as it goes."""
+    """The stream of bytes that is read: an open file, or one that decompresses as it goes."""
 
     def read(self, size: int = ..., /) -> bytes:
-        """At most ``size`` bytes; none at the end."""
+        """Read at most ``size`` bytes; at the end there are none."""
 
 
 def check_claim(path: Path, claimed: int, stored: int, max_bytes: int = MAX_BYTES) -> None:
-    """Refuses a header that claims more bytes than allowed, or than its stored bytes could hold.
+    """Refuse a header that claims more bytes than allowed, or than its stored bytes could hold.
 
     Args:
         path: the file, for the message.
@@ -58,7 +58,7 @@ def check_claim(path: Path, claimed: int, stored: int, max_bytes: int = MAX_BYTE
 
 
 def read_exactly(stream: ByteStream, count: int, path: Path) -> bytearray:
-    """Reads ``count`` bytes, in pieces.
+    """Read ``count`` bytes, in pieces.
 
     Raises:
         DataError: the stream ends before.
@@ -73,7 +73,7 @@ def read_exactly(stream: ByteStream, count: int, path: Path) -> bytearray:
 
 
 def expect_end(stream: ByteStream, path: Path) -> None:
-    """Refuses bytes after the promised content.
+    """Refuse bytes after the promised content.
 
     Raises:
         DataError: the stream goes on.

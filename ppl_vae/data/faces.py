@@ -46,7 +46,7 @@ _LIPS, _MOUTH, _LENS = (0.70, 0.26, 0.28), (0.45, 0.10, 0.14), (0.75, 0.90, 1.0)
 
 @dataclass(frozen=True)
 class _Scene:
-    """Factors of n faces, [n, 1, 1] each; coordinates u [1, size], v [size, 1] and x [n, size, size]."""
+    """The factors of n faces, [n, 1, 1] each, and coordinates u [1, size], v [size, 1] and x [n, size, size]."""
 
     factor: dict[str, Tensor]
     u: Tensor
@@ -106,7 +106,7 @@ def _draw_background(image: Tensor, s: _Scene) -> None:
 
 
 def _draw_figure(image: Tensor, s: _Scene) -> None:
-    """Hair at the back, shoulders, neck, head, and hair over the forehead, parted at one side."""
+    """Draw the hair at the back, shoulders, neck, head, and the hair over the forehead, parted at one side."""
     # The hair lies behind the axis and swings the other way.
     back = _ellipse(s.u + 0.035 * s.factor["pose"], s.v - 0.08, s.half_width + 0.16, 0.76)
     _paint(image, torch.maximum(back, s.v - 0.58 - 0.1 * s.u.square()), _hair(s))
@@ -118,7 +118,7 @@ def _draw_figure(image: Tensor, s: _Scene) -> None:
 
 
 def _draw_features(image: Tensor, s: _Scene) -> None:
-    """Brows, eyes, nose and mouth."""
+    """Draw brows, eyes, nose and mouth."""
     aside, v = s.x.abs() - _EYE_X, s.v - _EYE_V
     height = 0.075 + 0.05 * s.factor["eye_size"]
     _paint(image, _ellipse(aside, v, height + 0.025, height), _WHITE)
@@ -131,7 +131,7 @@ def _draw_features(image: Tensor, s: _Scene) -> None:
 
 
 def _draw_mouth(image: Tensor, s: _Scene) -> None:
-    """A closed, level mouth; smiling widens it, lifts its corners and opens it over a row of teeth."""
+    """Draw a closed, level mouth; smiling widens it, lifts its corners and opens it over a row of teeth."""
     smiling = s.factor["smiling"]
     half = 0.16 + 0.09 * smiling
     bow = 1 - (s.x / half).square()
@@ -154,7 +154,7 @@ def _draw_eyeglasses(image: Tensor, s: _Scene) -> None:
 
 
 def _draw_hat(image: Tensor, s: _Scene) -> None:
-    """A woollen hat: pompom, crown, cuff, and a badge that turns with the head."""
+    """Draw a woollen hat: pompom, crown, cuff, and a badge that turns with the head."""
     worn = s.factor["hat"]
     _paint(image, _ellipse(s.u, s.v + 0.80, 0.13, 0.13), _CUFF, worn)
     crown = _ellipse(s.u, s.v + 0.28, s.half_width + 0.08, 0.46).maximum(s.v + 0.28)

@@ -12,7 +12,7 @@ from ppl_vae.arrays import to_tensor
 
 
 def fingerprint(x: ArrayLike | Tensor) -> str:
-    """SHA-256 over the dtype, the shape and the bytes of a tensor, wherever it lives.
+    """Compute SHA-256 over the dtype, the shape and the bytes of a tensor on any device.
 
     Args:
         x: any dense tensor, or an array that becomes one.

@@ -1,7 +1,7 @@
-"""How a folder of images is laid out: which files there are, of which class, in which split.
+"""The layout of a folder of images: which files there are, of which class, in which split.
 
 folder/*.png                       images without labels
-folder/<class>/**/*.png            one subfolder a class, with all that lies below it
+folder/<class>/**/*.png            one subfolder per class, with all that lies below it
 folder/train/..., test/..., val/...   splits, each laid out in one of the ways above
 
 A split goes by the names train, training; test, testing; val, valid, validation, dev. Validation images are
@@ -58,7 +58,7 @@ class Listing:
         return np.array(self.members) if self.classes else None
 
     def subset(self, limit: int | None) -> Listing:
-        """At most ``limit`` of the files."""
+        """Keep at most ``limit`` of the files."""
         chosen = subset_indices(len(self.files), limit)
         members = [self.members[i] for i in chosen] if self.classes else []
         return Listing([self.files[i] for i in chosen], members, self.classes)
@@ -146,7 +146,7 @@ def _listing(path: Path) -> Listing:
             by_class[folder.name] = inside
     if files and by_class:
         found = f"both {files[0].name} and the folder {next(iter(by_class))}"
-        raise DataError(f"{path}: expected images either directly or in one subfolder a class, found {found}")
+        raise DataError(f"{path}: expected images either directly or in one subfolder per class, found {found}")
     if not files and not by_class:
         raise DataError(f"{path}: expected images ({', '.join(sorted(IMAGE_SUFFIXES))}), found none")
     if files:
@@ -158,7 +158,7 @@ def _listing(path: Path) -> Listing:
 
 
 def _images_below(path: Path) -> tuple[list[Path], int]:
-    """The images of a folder and all below it; and how many files are none."""
+    """List the images of a folder and of all folders below it, and count the files that are no images."""
     found, passed_over = [], 0
     with parser_boundary(path, "a folder of images"):
         for folder, inner, names in os.walk(path):

@@ -1,4 +1,4 @@
-"""Labels taken away from most of the data: what semi-supervised learning is tried on."""
+"""Hide the labels of most of the data, so that semi-supervised learning can be tried on them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def hide_labels(data: Split, num_labelled: int, seed: int = 0) -> Split: ...
 
 
 def hide_labels(data: Dataset | Split, num_labelled: int, seed: int = 0) -> Dataset | Split:
-    """The same data with the labels of few: equally many of every class, drawn at random; the others become -1.
+    """Keep the labels of few data, equally many of every class drawn at random; the others become -1.
 
-    Of a data set it is the training labels; those of the test split stay, to be judged by.
+    Only training labels of a data set are hidden; those of the test split stay, for evaluation.
 
     Args:
         data: with labels 0, 1, ...; what is -1 already stays hidden.
@@ -56,7 +56,7 @@ def repeat_labelled(data: Split, times: int) -> Split: ...
 
 
 def repeat_labelled(data: Dataset | Split, times: int) -> Dataset | Split:
-    """The same data with every labelled training datum ``times`` times, so that few labels are in many batches.
+    """Repeat every labelled training datum ``times`` times, so that few labels are in many batches.
 
     Bounds and cross entropies of labelled data then weigh that much more. ``copy_of`` says which rows are copies,
     so that ``fit`` holds out a datum with all of them or not at all.

@@ -28,7 +28,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_idx(path: str | Path, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
-    """Reads an IDX file, plain or gzipped.
+    """Read an IDX file, plain or gzipped.
 
     Args:
         path: the file.

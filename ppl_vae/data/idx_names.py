@@ -1,8 +1,10 @@
-"""What an IDX file's name says: where the labels of its images are, and whether the images lie on their side.
+"""The name of an IDX file says where the labels of its images are, and whether the images lie on their side.
 
 train-images-idx3-ubyte    train-labels-idx1-ubyte     MNIST's, also with .idx3 and .gz
 emnist-letters-train-images-idx3-ubyte                 EMNIST's (Cohen et al. 2017), whose images are stored
                                                        column by column
+
+Cohen, Afshar, Tapson & van Schaik 2017, https://arxiv.org/abs/1702.05373.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from ppl_vae.data.locations import first_existing
 
 
 def labels_beside(path: Path) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """The labels of an image file by their name, gzipped or not; and the words for it.
+    """Find the labels of an image file by their name, gzipped or not, and the words that say so.
 
     Raises:
         DataError: the label file is there and damaged.
@@ -32,7 +34,7 @@ def labels_beside(path: Path) -> tuple[np.ndarray | None, tuple[str, ...]]:
 
 
 def upright(path: Path, x: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """EMNIST's images with rows as rows; others as they are."""
+    """Turn EMNIST's images upright, rows as rows; leave others as they are."""
     if not path.name.lower().startswith("emnist") or x.ndim != 3:
         return x, ()
     return x.transpose(0, 2, 1), ("EMNIST's images, stored column by column, were transposed",)

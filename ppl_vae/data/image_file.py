@@ -26,7 +26,7 @@ _TRANSPARENT = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file claims before its pixels are decoded.
+    """The header of an image file: what the file claims before its pixels are decoded.
 
     Attributes:
         num_pixels: height times width.
@@ -44,10 +44,10 @@ class ImageHeader:
 
 
 def read_header(path: str | Path) -> ImageHeader:
-    """Judges an image by its header, without the memory that its pixels take.
+    """Judge an image by its header, without the memory that its pixels take.
 
     Raises:
-        DataError: the file is missing, no image, too large, or not of 8 bits a channel.
+        DataError: the file is missing, no image, too large, or not of 8 bits per channel.
     """
     path = Path(path)
     with parser_boundary(path, "an image"), Image.open(path, formats=_FORMATS) as image:
@@ -62,7 +62,7 @@ def read_header(path: str | Path) -> ImageHeader:
 
 
 def read_image(path: str | Path, size: int | None = None) -> np.ndarray:
-    """Decodes an image of 8 bits a channel, upright, without its transparency; of several frames, the first.
+    """Decode an image of 8 bits per channel, upright, without its transparency; of several frames, the first.
 
     Args:
         path: the file.
@@ -73,7 +73,7 @@ def read_image(path: str | Path, size: int | None = None) -> np.ndarray:
         uint8 [H, W] for a grey image, [H, W, 3] for a coloured one.
 
     Raises:
-        DataError: the file is missing, damaged, truncated, too large, or not of 8 bits a channel.
+        DataError: the file is missing, damaged, truncated, too large, or not of 8 bits per channel.
     """
     path = Path(path)
     with parser_boundary(path, "an image"), Image.open(path, formats=_FORMATS) as image:
@@ -93,7 +93,7 @@ def _check(image: Image.Image, path: Path) -> None:
     if image.mode not in _GREY | _COLOUR or deep:
         found = f"Pillow's mode {image.mode!r}" + (f" of raw mode {deep!r}" if deep else "")
         raise DataError(
-            f"{path}: expected an image of 8 bits a channel, found {found}; convert it to 8 bits, "
+            f"{path}: expected an image of 8 bits per channel, found {found}; convert it to 8 bits, "
             "or save its values, divided by the largest they can be (65535 of 16 bits), as an array in an .npy file"
         )
 
@@ -110,7 +110,7 @@ def _middle_square(image: Image.Image, size: int) -> Image.Image:
 
 
 def check_size(size: int) -> None:
-    """Refuses a side that is not a whole number above 0.
+    """Refuse a side that is not a whole number above 0.
 
     Raises:
         DataError: another size.

@@ -21,7 +21,7 @@ from ppl_vae.errors import DataError
 
 
 def load_image_folder(path: str | Path, *, size: int | None = None, limit: int | None = None) -> Dataset:
-    """Images [N, C, H, W] in [0, 1]: one channel where all are grey, else red, green and blue.
+    """Load images [N, C, H, W] in [0, 1]: one channel where all are grey, else red, green and blue.
 
     Args:
         path: the folder; files that are no images by their suffix are passed over.
@@ -61,7 +61,7 @@ def _check_memory(path: Path, headers: Sequence[ImageHeader], size: int | None) 
 
 
 def _dropped(headers: Sequence[ImageHeader]) -> tuple[str, ...]:
-    """The words for what of the files is not in the arrays."""
+    """Say which files, and which parts of files, are not in the arrays."""
     transparent = sum(header.has_transparency for header in headers)
     frames = sum(header.has_frames for header in headers)
     words = (
@@ -83,7 +83,7 @@ def _notes(listings: list[Listing], chosen: list[Listing]) -> tuple[str, ...]:
 
 
 def _read(files: list[Path], size: int | None, is_grey: bool) -> np.ndarray:
-    """All images as bytes [N, C, H, W], each decoded into its place."""
+    """Decode all images into one array of bytes [N, C, H, W]."""
     first = read_image(files[0], size)
     height, width = first.shape[:2]
     x = np.empty((len(files), 1 if is_grey else 3, height, width), np.uint8)

@@ -1,4 +1,4 @@
-"""Where the files of a named data set may lie: ``root=``, the variable PPL_VAE_DATA, the user's cache."""
+"""The places where the files of a named data set may lie: ``root=``, PPL_VAE_DATA, the user's cache."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def cache_folder(name: str) -> Path:
 
 
 def folders_under(root: str | Path, subfolders: tuple[str, ...]) -> list[Path]:
-    """Where to look under a root: its known subfolders first, then the root itself."""
+    """List the places to look under a root: its known subfolders first, then the root itself."""
     return [*(Path(root) / subfolder for subfolder in subfolders), Path(root)]
 
 
 def first_existing(candidates: Iterable[Path]) -> Path | None:
-    """The first path that is there, or None.
+    """Find the first path that exists, or None.
 
     Raises:
         DataError: a path that may not be looked at.

@@ -9,6 +9,9 @@ Each is four IDX files, gzipped or not, looked for in this order:
 4. the mirrors, from which they are downloaded into the cache, and verified by their checksums.
 
 With ``root=`` nothing is ever downloaded.
+
+LeCun, Bottou, Bengio & Haffner 1998, https://doi.org/10.1109/5.726791; Xiao, Rasul & Vollgraf 2017,
+https://arxiv.org/abs/1708.07747.
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ _FASHION = _Source(
 
 
 def load_mnist(*, root: str | Path | None = None, mirrors: Sequence[str] | None = None) -> Dataset:
-    """Handwritten digits: 60,000 training and 10,000 test images [N, 1, 28, 28] in [0, 1], labels 0 to 9.
+    """Load handwritten digits: 60,000 training and 10,000 test images [N, 1, 28, 28] in [0, 1], labels 0 to 9.
 
     Args:
         root: the folder of the four files, or one above it; nothing is downloaded then.
@@ -82,7 +85,7 @@ def load_mnist(*, root: str | Path | None = None, mirrors: Sequence[str] | None 
 
 
 def load_fashion_mnist(*, root: str | Path | None = None, mirrors: Sequence[str] | None = None) -> Dataset:
-    """Articles of clothing: 60,000 training and 10,000 test images [N, 1, 28, 28] in [0, 1], labels 0 to 9.
+    """Load articles of clothing: 60,000 training and 10,000 test images [N, 1, 28, 28] in [0, 1], labels 0 to 9.
 
     Args:
         root: the folder of the four files, or one above it; nothing is downloaded then.

@@ -1,4 +1,4 @@
-"""Which of the published files of MNIST or Fashion-MNIST a file is, whatever its name says."""
+"""The checksums of MNIST and Fashion-MNIST tell which published file this is, whatever its name says."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KNOWN = {
 
 
 def recognise(path: Path) -> str | None:
-    """The published file that this one is, as "mnist/train-images-idx3-ubyte", or None.
+    """Name the published file that this one is, as "mnist/train-images-idx3-ubyte", or None.
 
     Raises:
         DataError: the file cannot be read.

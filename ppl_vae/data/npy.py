@@ -26,7 +26,7 @@ _NUMBERS = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 
 
 def read_npy(path: str | Path, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
-    """Reads one array of numbers from a .npy file.
+    """Read one array of numbers from a .npy file.
 
     Args:
         path: the file.
@@ -41,7 +41,7 @@ def read_npy(path: str | Path, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
 
 
 def parse_npy(stream: ByteStream, path: Path, stored: int, max_bytes: int = MAX_BYTES) -> np.ndarray:
-    """Parses a stream in .npy format to its end.
+    """Parse a stream in .npy format to its end.
 
     Args:
         stream: the bytes, from the magic string on.

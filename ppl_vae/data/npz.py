@@ -18,7 +18,7 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def npz_names(path: str | Path) -> list[str]:
-    """The names of the arrays in an archive, in order; nothing is decompressed.
+    """List the names of the arrays in an archive, in order; nothing is decompressed.
 
     Raises:
         DataError: the file is no zip archive.
@@ -29,7 +29,7 @@ def npz_names(path: str | Path) -> list[str]:
 
 
 def read_npz(path: str | Path, names: Iterable[str], *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
-    """Reads the named arrays of an archive, and no other member of it.
+    """Read the named arrays of an archive, and no other member of it.
 
     Args:
         path: the archive.

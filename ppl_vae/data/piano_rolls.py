@@ -1,6 +1,7 @@
 r"""Polyphonic piano rolls, drawn here from a small theory of harmony.
 
-They stand for the music that deep Markov models are known from (Boulanger-Lewandowski, Bengio & Vincent 2012).
+They stand for the music that deep Markov models are known from (Boulanger-Lewandowski, Bengio & Vincent 2012,
+https://arxiv.org/abs/1206.6392).
 
 A sequence has a major key k, uniform over 12, and a chord d_t in every frame, one of I, ii, IV, V, vi:
 
@@ -86,7 +87,7 @@ def load_piano_rolls(
 
 
 def _chords(count: int, num_frames: int, generator: torch.Generator) -> Tensor:
-    """Indices of CHORDS, [count, num_frames]."""
+    """Draw indices of CHORDS, [count, num_frames]."""
     moves = STAY * torch.eye(len(CHORDS)) + (1 - STAY) * torch.tensor(PROGRESSIONS)
     chords = torch.zeros(count, num_frames, dtype=torch.int64)
     for t in range(1, num_frames):
@@ -95,7 +96,7 @@ def _chords(count: int, num_frames: int, generator: torch.Generator) -> Tensor:
 
 
 def _notes(keys: Tensor, chords: Tensor, generator: torch.Generator) -> Tensor:
-    """Zeros and ones [count, num_frames, 36] for keys [count] and chords [count, num_frames]."""
+    """Draw zeros and ones [count, num_frames, 36] for keys [count] and chords [count, num_frames]."""
     roots, tones = chord_tones(keys[:, None], chords)
     x = torch.zeros(*chords.shape, NUM_PITCHES)
     before = x[:, 0]
@@ -106,7 +107,7 @@ def _notes(keys: Tensor, chords: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def chord_tones(key: Tensor, chord: Tensor) -> tuple[Tensor, Tensor]:
-    """Which pitches are the chord's root, and which are any of its three notes: booleans [*batch, 36]."""
+    """Mark the pitches of the chord's root, and those of any of its three notes: booleans [*batch, 36]."""
     root = torch.tensor(ROOTS)[chord] + key
     third = root + torch.tensor(THIRDS)[chord]
     classes = torch.arange(NUM_PITCHES) % 12

@@ -1,4 +1,4 @@
-r"""Sequences of differing length as one tensor [N, ..., T, D]: what is not there is NaN.
+r"""Sequences of differing length stand in one tensor [N, ..., T, D]; a frame that is not there is NaN.
 
 A likelihood that knows missing coordinates ("missing-pixels") leaves NaN out; a deep Markov model also ends its
 chain where the frames end. In a file ``lengths`` [N] say how many frames of x [N, T, D] count, and a ``mask``,
@@ -20,7 +20,7 @@ from ppl_vae.errors import DataError
 
 
 def pad_sequences(sequences: Iterable[ArrayLike | Tensor], num_frames: int | None = None) -> Tensor:
-    """Sequences [T_n, D] of any lengths as float32 [N, T, D] with NaN after the end of each.
+    """Stack sequences [T_n, D] of any lengths into float32 [N, T, D], with NaN after the end of each.
 
     Args:
         sequences: arrays of as many columns.
@@ -53,7 +53,7 @@ def pad_sequences(sequences: Iterable[ArrayLike | Tensor], num_frames: int | Non
 def observed(
     x: np.ndarray, lengths: np.ndarray | None, mask: np.ndarray | None, where: object
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """What is there of x, and where it is not.
+    """Split x into its values and a mask of where they are observed.
 
     Args:
         x: data [N, T, D] where lengths or a mask of frames are given, else of any shape.
@@ -81,7 +81,7 @@ def observed(
 
 
 def _after(lengths: np.ndarray, num_frames: int) -> np.ndarray:
-    """Which frames come after the end: [N, T]."""
+    """Mark the frames that come after the end: [N, T]."""
     return np.arange(num_frames) >= lengths[:, None]
 
 
@@ -103,7 +103,7 @@ def _lengths(lengths: np.ndarray, x: np.ndarray, where: object) -> np.ndarray:
 
 
 def _mask(mask: np.ndarray, x: np.ndarray, where: object) -> np.ndarray:
-    """A mask as booleans of the shape of x."""
+    """Widen a mask to booleans of the shape of x."""
     if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
         raise DataError(f"{where}: expected a mask of zeros and ones")
     if mask.shape == x.shape:

@@ -15,7 +15,7 @@ _IMAGES = {
 
 
 def load_small_images() -> Dataset:
-    """The four images as [4, 1, 3, 3], labels 0 to 3; train and test are the same four.
+    """Load the four images as [4, 1, 3, 3], labels 0 to 3; train and test are the same four.
 
     >>> load_small_images().train.y
     tensor([0, 1, 2, 3])

@@ -18,7 +18,7 @@ SPLIT_NOTE = f"split at random into 90% train and 10% test under the fixed seed 
 
 
 def split_indices(count: int, where: object) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training and the test data, each in ascending order.
+    """Draw the indices of the training and the test data, each in ascending order.
 
     The split depends on the count alone: no option moves it, so that no test datum of one run is
     a training datum of another.
@@ -57,7 +57,7 @@ def _take(whole: Split, index: torch.Tensor) -> Split:
 
 
 def split_by_datum(x: Tensor, order: Tensor, size: int, copy_of: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Which data are held out and which are not, so that no datum is on both sides.
+    """Choose the data that are held out, so that no datum is on both sides.
 
     Copies go together, to the side of the first of them: those that ``copy_of`` names, else rows of equal bytes.
     Where fewer than half of the rows differ, equal rows are what discrete data are made of and no copies: then each
@@ -87,7 +87,7 @@ def split_by_datum(x: Tensor, order: Tensor, size: int, copy_of: Tensor | None =
 
 
 def _groups(x: Tensor) -> np.ndarray | None:
-    """Equal numbers for rows of equal bytes [N]; None where all differ, or fewer than half do."""
+    """Give rows of equal bytes equal numbers [N]; None where all differ, or fewer than half do."""
     rows = x.detach().cpu().reshape(len(x), -1).contiguous().view(torch.uint8).numpy()
     seen: dict[bytes, int] = {}
     numbers = [seen.setdefault(blake2b(row.data, digest_size=16).digest(), len(seen)) for row in rows]
@@ -95,7 +95,7 @@ def _groups(x: Tensor) -> np.ndarray | None:
 
 
 def subset_indices(count: int, limit: int | None) -> np.ndarray:
-    """Indices of at most ``limit`` data, drawn at random under a fixed seed, in ascending order.
+    """Draw indices of at most ``limit`` data at random under a fixed seed, in ascending order.
 
     Raises:
         DataError: the limit is not a whole number above 0.
@@ -108,7 +108,7 @@ def subset_indices(count: int, limit: int | None) -> np.ndarray:
 
 
 def subset_notes(count: int, chosen: int) -> tuple[str, ...]:
-    """The words for `Dataset.notes` where a limit took effect."""
+    """Say in `Dataset.notes` that a limit took effect."""
     if chosen == count:
         return ()
     return (f"{chosen} of {count} images, drawn at random under the fixed seed {_SEED}",)

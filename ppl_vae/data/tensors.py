@@ -1,4 +1,4 @@
-"""From arrays of a user's file to the tensors of a split: layout, value range, labels, factors.
+"""Turn arrays of a user's file into the tensors of a split: layout, value range, labels, factors.
 
 Layout of x, by its number of dimensions:
 
@@ -54,7 +54,7 @@ class Arrays:
 
 
 def unit_divisor(parts: list[Arrays], value_range: ValueRange) -> int:
-    """What uint8 values are divided by to lie in [0, 1]: 255, or 1 where no value of any split is above 1.
+    """The divisor that takes uint8 values into [0, 1]: 255, or 1 where no value of any split is above 1.
 
     Other number types are never rescaled, nor are bytes where other bounds than [0, 1] are asked for.
     """
@@ -64,7 +64,7 @@ def unit_divisor(parts: list[Arrays], value_range: ValueRange) -> int:
 
 
 def to_split(arrays: Arrays, where: object, value_range: ValueRange = UNIT_RANGE, divisor: int = 1) -> Split:
-    """Checks the arrays of one split, once, and makes tensors of them.
+    """Check the arrays of one split, once, and makes tensors of them.
 
     Args:
         arrays: x of any real number type; y of whole numbers; factors of any real number type.
@@ -93,12 +93,12 @@ def _channels_first(x: np.ndarray, where: object) -> np.ndarray:
 
 
 def channels_last(x: np.ndarray) -> bool:
-    """Whether x is read as [N, H, W, C]."""
+    """Tell whether x is read as [N, H, W, C]."""
     return x.ndim == 4 and x.shape[3] in _CHANNELS and x.shape[1] not in _CHANNELS
 
 
 def _floats(values: np.ndarray, where: str) -> Tensor:
-    """A fresh contiguous float32 tensor; refuses what is not finite, there or in float32."""
+    """Copy into a contiguous float32 tensor; refuse what is not finite, there or in float32."""
     with np.errstate(over="ignore"):
         floats = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
     broken = ~floats.isfinite()
@@ -125,7 +125,7 @@ def _check_range(x: Tensor, where: object, value_range: ValueRange) -> None:
 
 
 def check_bounds(value_range: ValueRange) -> None:
-    """Refuses bounds that are not None or two finite numbers in order.
+    """Refuse bounds that are not None or two finite numbers in order.
 
     Raises:
         DataError: other bounds.

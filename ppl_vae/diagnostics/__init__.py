@@ -1,4 +1,4 @@
-"""What a fitted posterior is worth: run_... gives numbers, check_... a verdict in words, plots draw them."""
+"""Diagnostics of a fitted posterior: run_... gives numbers, check_... a verdict in words, plots draw them."""
 
 from ppl_vae.diagnostics.arviz.inference_data import inference_data
 from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration

@@ -1,4 +1,4 @@
-"""``diagnose``: all diagnostics of a pair on a subset of its data, in one result.
+"""The function ``diagnose``: all diagnostics of a pair on a subset of its data, in one result.
 
 A topic that cannot be had for a model becomes a line that says why. The topics run in the order of their
 table, cheap ones first; one that would start after the time is up is left out, and its line says so.
@@ -41,13 +41,13 @@ SECONDS = 240.0
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one topic.
+    """The outcome of one topic: its numbers, or the reason why there are none, and its verdicts.
 
     Attributes:
         title: the topic's.
         verdicts: at least one; where the topic was not run, one that says why.
         numbers: what run_... returned; None where it was not run.
-        seconds: it took.
+        seconds: the time that it took.
     """
 
     title: str
@@ -58,7 +58,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings of one pair on one set of data.
+    """The result of ``diagnose``: all findings of one pair on one set of data.
 
     Attributes:
         findings: by topic, in the order in which they were made.
@@ -85,12 +85,12 @@ class Diagnosis:
 
     @property
     def numbers(self) -> dict[str, xr.Dataset]:
-        """What run_... returned, by topic; topics that were not run are left out."""
+        """The numbers of run_... by topic; topics that were not run are left out."""
         return {topic: f.numbers for topic, f in self.findings.items() if f.numbers is not None}
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """Of all topics."""
+        """The verdicts of all topics."""
         return [verdict for finding in self.findings.values() for verdict in finding.verdicts]
 
     @property
@@ -193,13 +193,13 @@ def diagnose(
 
 
 def run_diagnosis(pair: Any, x: Any, x_train: Any = None, labels: Any = None, **options: Any) -> Diagnosis:
-    """``diagnose`` by its old name; goes with the next release."""
+    """Run ``diagnose`` by its old name, which goes with the next release."""
     warnings.warn("run_diagnosis is called pv.diagnose now, and labels= is y=", DeprecationWarning, stacklevel=2)
     return diagnose(pair, x, x_train, labels, **options)
 
 
 def _draws(case: Case, y: NDArray[Any] | None) -> tuple[Any, str]:
-    """The ArviZ object of the diagnosed data, or None and the reason."""
+    """Make the ArviZ object of the diagnosed data, or return None and the reason."""
     if time.monotonic() > case.deadline:
         return None, "the time was up"
     try:
@@ -209,7 +209,7 @@ def _draws(case: Case, y: NDArray[Any] | None) -> tuple[Any, str]:
 
 
 def _kind(pair: Any) -> str:
-    """What a pair is called: the class of the object, or the names of the two programs."""
+    """Name a pair by the class of the object, or by the names of the two programs."""
     if isinstance(pair, tuple):
         return " and ".join(getattr(p, "__qualname__", type(p).__name__) for p in pair)
     return type(pair).__name__
@@ -223,7 +223,7 @@ def _checked(labels: Any, size: int) -> NDArray[Any] | None:
 
 
 def _subset(size: int, wanted: int, seed: int) -> NDArray[np.int64]:
-    """Which data, in random order, so that a part of the subset is random too."""
+    """Choose the data in random order, so that a part of the subset is random too."""
     return np.random.default_rng(derived_seed(seed, STREAM)).choice(size, min(size, wanted), replace=False)
 
 
@@ -231,7 +231,7 @@ def _find(topic: Topic, case: Case) -> Finding:
     start = time.monotonic()
     try:
         numbers = topic.run(case)
-        verdicts = tuple(topic.check(numbers))
+        verdicts = topic.verdicts(numbers)
     except REFUSALS as error:
         return _not_run(topic, " ".join(str(error).split()) or type(error).__name__, time.monotonic() - start)
     return Finding(topic.title, verdicts, numbers, time.monotonic() - start)

@@ -1,4 +1,4 @@
-"""What a diagnostic is given, judged once at the door."""
+"""Judge the pair and the data of a diagnostic, once per call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ppl_vae.inference.pair.trace import Program, split_pair
 
 
 def admitted(pair: Any, x: Any, least: int = 1) -> tuple[Program, Program, Tensor]:
-    """The two programs of a pair, and at least so many data where the pair's parameters are.
+    """Return the two programs of a pair, and its data, of which there must be enough, on the pair's device.
 
     Raises:
         ModelError: it is no pair, or one that needs labels; or the data have another event shape.
@@ -34,6 +34,6 @@ def require_unlabelled(model: Program) -> None:
     """
     if needs_labels(model):
         raise ModelError(
-            "this model needs labels beside x, which diagnostics do not take: give them a pair of programs of x "
-            "alone, such as the model and the guide at the label of one class"
+            "this model needs labels beside x, which diagnostics do not take: give a pair of programs of x alone, "
+            "with the label of one class set inside both"
         )

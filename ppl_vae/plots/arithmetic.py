@@ -18,7 +18,7 @@ from ppl_vae.plots.labels import number_labels
 def plot_latent_arithmetic(
     images: Array, alphas: Array | Sequence[float], attribute: str, title: str | None = None
 ) -> Figure:
-    """Draw one row a datum and one column a weight α; α = 0, the plain reconstruction, is framed.
+    """Draw one row per datum and one column per weight α; α = 0, the plain reconstruction, is framed.
 
     Args:
         images: decoded z + αv, [N, steps, *event].

@@ -1,4 +1,4 @@
-"""What a plot may be given: a tensor on any device, with or without its gradient, or a NumPy array."""
+"""The numbers that a plot takes: a tensor on any device, with or without its gradient, or a NumPy array."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = torch.Tensor | NDArray[Any]
 
 
 def to_numpy(x: Array | Sequence[Any]) -> NDArray[Any]:
-    """The values of `x` as a NumPy array in main memory.
+    """Copy the values of `x` into a NumPy array in main memory.
 
     >>> to_numpy(torch.ones(2, requires_grad=True))
     array([1., 1.], dtype=float32)

@@ -1,4 +1,4 @@
-"""Latent arithmetic before a judge: in what share of the data each attribute changes along a direction."""
+"""Latent arithmetic before a judge: the share of the data in which each attribute changes along a direction."""
 
 from __future__ import annotations
 

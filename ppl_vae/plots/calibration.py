@@ -1,4 +1,4 @@
-"""Rank calibration as ECDF differences: inside the band the guide passes, outside its shape tells the fault.
+"""Rank calibration as ECDF differences: inside the band the guide passes; outside it the shape shows the fault.
 
 A curve that is first above 0, then below: the truth is too often at the ends, the draws are too narrow. First
 below, then above: too wide. Below throughout: the draws are shifted low; above throughout: shifted high.
@@ -21,7 +21,7 @@ REQUIRED = ("ecdf_difference", "p_value", "band_lower", "band_upper")
 
 
 def plot_calibration(calibration: xr.Dataset, max_panels: int = 20, title: str | None = None) -> Figure:
-    """Draw the ECDF of the ranks less that of uniform ones, a panel a quantity, with simultaneous bands.
+    """Draw the ECDF of the ranks less that of uniform ones, one panel per quantity, with simultaneous bands.
 
     Args:
         calibration: of ``run_calibration``.

@@ -1,4 +1,4 @@
-"""Expected coverage against what credible regions promise: above the diagonal too wide, below it too narrow."""
+"""Expected coverage against the nominal level: a guide is too wide above the diagonal, too narrow below it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADINGS = {"central": "central intervals", "highest density": "highest density"
 
 
 def plot_coverage(coverage: xr.Dataset, title: str | None = None) -> Figure:
-    """Draw the share of truths that regions hold against their nominal level, a panel a kind of region.
+    """Draw the share of truths that regions hold against their nominal level, one panel per kind of region.
 
     The central intervals of all latent dimensions share a panel; curves that leave the band are drawn in another
     colour, and the worst of them is named.

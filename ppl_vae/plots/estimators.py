@@ -40,7 +40,7 @@ MARKERS = ("o", "s")
 
 
 def plot_estimator_cost(table: xr.Dataset, title: str | None = None) -> Figure:
-    """Draw gradient variance against time, a panel a group of parameters, with the efficient frontier.
+    """Draw gradient variance against time, one panel per group of parameters, with the efficient frontier.
 
     Full points are on the frontier: no other estimator has a smaller variance without taking longer.
 
@@ -139,7 +139,7 @@ def plot_estimator_values(table: xr.Dataset, title: str | None = None) -> Figure
 
 
 def _draw_violin(axes: Axes, values: NDArray[np.float64], row: int, colour: str) -> None:
-    """A kernel density with Silverman's width, both ways from the row; a line where all values are equal."""
+    """Draw a kernel density with Silverman's width, both ways from the row; a line where all values are equal."""
     spread = values.std()
     if not spread > 1e-9 * max(1.0, abs(values.mean())):
         axes.vlines(values.mean(), row - 0.4, row + 0.4, color=colour, linewidth=1.5, zorder=2)
@@ -152,7 +152,7 @@ def _draw_violin(axes: Axes, values: NDArray[np.float64], row: int, colour: str)
 
 
 def plot_snr(tables: xr.Dataset, title: str | None = None) -> Figure:
-    """Draw the gradient's signal-to-noise ratio against K, a panel a group, between slopes of -1/2 and +1/2.
+    """Draw the gradient's signal-to-noise ratio against K, one panel per group, between slopes of -1/2 and +1/2.
 
     Args:
         tables: tables joined along "num_particles", as ``inference.compare_over_particles`` gives them; NaN
@@ -178,7 +178,7 @@ def plot_snr(tables: xr.Dataset, title: str | None = None) -> Figure:
 
 
 def _draw_slopes(axes: Axes, particles: NDArray[np.int64]) -> None:
-    """Straight lines through the geometric middle of the panel, behind the curves."""
+    """Draw straight lines through the geometric middle of the panel, behind the curves."""
     low, high = axes.get_ylim()
     middle_x, middle_y = math.sqrt(particles[0] * particles[-1]), math.sqrt(low * high)
     for slope in (-0.5, 0.5):
@@ -188,7 +188,7 @@ def _draw_slopes(axes: Axes, particles: NDArray[np.int64]) -> None:
 
 
 def plot_gradient_variance(tables: xr.Dataset, title: str | None = None) -> Figure:
-    """Draw the gradient's variance along training, a panel a group.
+    """Draw the gradient's variance along training, one panel per group.
 
     Args:
         tables: tables of several checkpoints of a run, joined along "epoch".
@@ -205,7 +205,7 @@ def plot_gradient_variance(tables: xr.Dataset, title: str | None = None) -> Figu
 
 
 def _draw_curves(axes: Axes, values: xr.DataArray, along: str) -> None:
-    """A line an estimator, by colour; a second ten by dashes and squares as well."""
+    """Draw one line per estimator, told by colour; a second ten by dashes and squares as well."""
     x = values[along].to_numpy()
     for index, name in enumerate(values["estimator"].to_numpy()):
         second = index // len(CLASS_COLOURS) % 2
@@ -222,7 +222,7 @@ def _require(table: xr.Dataset, variables: Sequence[str], dims: Sequence[str]) -
 
 
 def _panels(table: xr.Dataset, title: str | None, share_x: bool) -> tuple[Sheet, list[Axes]]:
-    """A panel a group, two in a row, each with the group's name."""
+    """Lay out one panel per group, two in a row, each with the group's name."""
     count = table.sizes["group"]
     columns = min(2, count)
     rows = math.ceil(count / columns)
@@ -237,7 +237,7 @@ def _panels(table: xr.Dataset, title: str | None, share_x: bool) -> tuple[Sheet,
 
 
 def _finish_grid(panels: list[Axes], x_label: str, y_label: str) -> None:
-    """Labels at the outer edges alone."""
+    """Write labels at the outer edges alone."""
     columns = min(2, len(panels))
     for index, axes in enumerate(panels):
         if index % columns == 0:
@@ -252,7 +252,7 @@ def _plain(value: float, _: int | None) -> str:
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Plain numbers on a logarithmic axis, at 1, 2, 5 where it is short."""
+    """Write plain numbers on a logarithmic axis, at 1, 2, 5 where it is short."""
     low, high = axis.get_view_interval()
     short = high < 200 * low
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if short else (1,), numticks=9))

@@ -37,7 +37,7 @@ class Sheet(Figure):
 
 
 def new_sheet(width: float, height: float, title: str | None = None) -> Sheet:
-    """An empty white figure of `width` times `height` inches, with its title above all panels.
+    """Make an empty white figure of `width` times `height` inches, with its title above all panels.
 
     >>> new_sheet(3.0, 2.0, "Digits").get_suptitle()
     'Digits'
@@ -59,6 +59,6 @@ def style_axes(axes: Axes) -> None:
 
 
 def style_ticks(axes: Axes) -> None:
-    """Short thin ticks with small labels."""
+    """Make ticks short and thin, and their labels small."""
     axes.tick_params(labelsize=TICK_SIZE, length=3, width=0.6, color=INK, labelcolor=INK)
     axes.tick_params(which="minor", labelsize=TICK_SIZE, color=INK, labelcolor=INK)

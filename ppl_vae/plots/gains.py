@@ -1,4 +1,4 @@
-"""What each change buys: differences from a baseline, in nats, with their standard errors."""
+"""The gain of each change over a baseline, in nats, with its standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, VE
 def plot_gains(
     gains: Mapping[str, tuple[float, float]], label: str = "gain, nats per datum", title: str | None = None
 ) -> Figure:
-    """Draw a point a change with whiskers of two standard errors, from top to bottom as given.
+    """Draw one point per change with whiskers of two standard errors, from top to bottom as given.
 
     A change whose whiskers stay right of 0 is blue, one whose whiskers stay left of it vermilion, any other grey.
 

@@ -1,4 +1,4 @@
-"""Where the ELBO loses its nats: the family's and the encoder's part of the gap, on average and datum by datum."""
+"""The gap of the ELBO: the part of the family and the part of the encoder, on average and per datum."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARTS = (
 
 
 def plot_gaps(table: xr.Dataset, title: str | None = None) -> Figure:
-    """Draw the two parts of the mean gap as a bar a split, and of every test datum as a point.
+    """Draw the two parts of the mean gap as one bar per split, and those of every test datum as a point.
 
     Whiskers are two standard errors of each part. Below the line in the second panel the family costs more than the
     encoder.

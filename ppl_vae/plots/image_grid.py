@@ -24,7 +24,7 @@ GAP_FRACTION = 1 / 20
 
 
 def as_images(x: Array, leading: Sequence[str] = ("N",)) -> NDArray[np.float64]:
-    """Images as matplotlib takes them.
+    """Convert images to the arrays that matplotlib takes.
 
     Args:
         x: images, [*leading, *event].
@@ -63,7 +63,7 @@ def _is_image(event: tuple[int, ...]) -> bool:
 
 
 def tile(images: NDArray[np.float64], gap: int = 0) -> NDArray[np.float64]:
-    """One picture of all images, with white lines of `gap` pixels between them.
+    """Join all images into one picture, with white lines of `gap` pixels between them.
 
     Args:
         images: [rows, cols, H, W] or [rows, cols, H, W, 3].
@@ -103,7 +103,7 @@ def draw_grid(
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
 ) -> None:
-    """Draw the grid on `axes`, with one label a row at the left and one a column at the top.
+    """Draw the grid on `axes`, with one label per row at the left and one per column at the top.
 
     The centre of the tile in row i and column j lies at the data coordinates (j, i).
 
@@ -142,7 +142,7 @@ def show_picture(
 
 
 def grid_size(rows: int, cols: int, event: tuple[int, ...]) -> tuple[float, float]:
-    """Width and height in inches of a grid of tiles that fills a page's text width at best."""
+    """Compute width and height in inches of a grid of tiles that fills a page's text width at best."""
     tile_width = min(max(TEXT_WIDTH / cols, 0.42), 0.7)
     return cols * tile_width, rows * tile_width * event[0] / event[1]
 
@@ -154,7 +154,7 @@ def grid_figure(
     column_axis: str = "",
     title: str | None = None,
 ) -> Figure:
-    """A figure that is one grid of images with its labels.
+    """Make a figure that is one grid of images with its labels.
 
     Args:
         images: [rows, cols, H, W] or [rows, cols, H, W, 3].

@@ -13,7 +13,7 @@ from ppl_vae.plots.image_grid import as_images, grid_figure
 
 
 def plot_image_rows(rows: Mapping[str, Array], title: str | None = None) -> Figure:
-    """Draw one row of images a name, column under column.
+    """Draw one row of images per name, column under column.
 
     Args:
         rows: images [n, *event] by the name of the row, as many in each.

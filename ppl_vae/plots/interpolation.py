@@ -1,4 +1,4 @@
-"""Walks in latent space: what lies between two codes, decoded."""
+"""Walks in latent space: the points between two codes, decoded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ppl_vae.plots.labels import number_labels
 
 
 def plot_interpolations(images: Array, title: str | None = None) -> Figure:
-    """Draw one walk a row, from the first datum of a pair at the left to the second at the right.
+    """Draw one walk per row, from the first datum of a pair at the left to the second at the right.
 
     Args:
         images: decoded points at equal steps between the two codes of each pair, ends included,

@@ -1,4 +1,4 @@
-"""k-hat of every datum with its thresholds, and the data it is worst on."""
+"""The k-hat of every datum with its thresholds, and the data on which it is worst."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BOX = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.8}
 
 
 def plot_khat(ds: xr.Dataset, title: str | None = None) -> Figure:
-    """Draw k-hat datum by datum with the thresholds, and its histogram beside.
+    """Draw the k-hat of every datum with the thresholds, and its histogram beside.
 
     Args:
         ds: of ``diagnostics.run_importance``. Data whose weights are constant, or allow no fit, have no point;

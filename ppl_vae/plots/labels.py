@@ -1,4 +1,4 @@
-"""How numbers and latent coordinates are written on a figure."""
+"""The labels of numbers and latent coordinates on a figure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def number_labels(values: Sequence[float] | NDArray[Any]) -> list[str]:
-    """Numbers as short labels, with a real minus sign.
+    """Write numbers as short labels, with a real minus sign.
 
     >>> number_labels([-1.5, 0.0, 2.0])
     ['−1.5', '0', '2']
@@ -18,7 +18,7 @@ def number_labels(values: Sequence[float] | NDArray[Any]) -> list[str]:
 
 
 def latent_name(index: int) -> str:
-    """The name of a latent coordinate, counted from 1 as in papers.
+    """Name a latent coordinate, counted from 1 as in papers.
 
     >>> latent_name(0)
     '$z_{1}$'

@@ -1,4 +1,4 @@
-"""Decoded draws of several latent spaces, a row each, beside real data."""
+"""Decoded draws of several latent spaces, one row each, beside real data."""
 
 from __future__ import annotations
 

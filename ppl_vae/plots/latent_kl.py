@@ -1,4 +1,4 @@
-"""Posterior collapse: how many nats every latent dimension of several runs holds, the fullest first."""
+"""Posterior collapse: the nats that every latent dimension of several runs holds, the fullest first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOWEST_PART = 0.01
 def plot_latent_kl(
     kl: Mapping[str, Array | Any], threshold: float = 0.01, unit: str = "nats per datum", title: str | None = None
 ) -> Figure:
-    """Draw KL(q(z_u|x) || p(z_u)) over latent dimensions in falling order, a curve a run, on a logarithmic axis.
+    """Draw KL(q(z_u|x) || p(z_u)) over latent dimensions in falling order, one curve per run, on a log axis.
 
     The legend says how many dimensions of each run are above the threshold. What is smaller than a hundredth of
     the threshold stands on the lower edge.
@@ -77,7 +77,9 @@ def _checked(kl: Mapping[str, Any], threshold: float) -> dict[str, NDArray[np.fl
     for name, values in kl.items():
         row = np.asarray(to_numpy(values), dtype=np.float64)
         if row.ndim != 1 or not len(row):
-            raise DataError(f"kl of {name!r}: expected one number a latent dimension [L], found shape {row.shape}")
+            raise DataError(
+                f"kl of {name!r}: expected one number per latent dimension [L], found shape {row.shape}"
+            )
         check_finite(f"kl of {name!r}", row)
         rows[str(name)] = np.sort(row)[::-1]
     return rows

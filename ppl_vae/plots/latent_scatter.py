@@ -1,4 +1,4 @@
-"""Codes of data in two latent dimensions, coloured by what is known of them, over the standard normal."""
+"""Codes of data in two latent dimensions, coloured by a class or a factor, over the standard normal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def plot_latent_scatter(
     prior_circles: bool = True,
     title: str | None = None,
 ) -> Figure:
-    """Draw one point a datum, with circles at 1, 2 and 3 standard deviations of the prior N(0, I).
+    """Draw one point per datum, with circles at 1, 2 and 3 standard deviations of the prior N(0, I).
 
     Args:
         codes: codes of the data, such as the guide's means, [N, L] with L >= 2.
@@ -73,7 +73,7 @@ def plot_latent_scatter(
 
 
 def _chosen(codes: NDArray[Any], dims: tuple[int, int]) -> NDArray[Any]:
-    """The two drawn columns, [N, 2]."""
+    """Select the two columns that are drawn, [N, 2]."""
     if codes.ndim != 2 or codes.shape[1] < 2 or len(codes) == 0:
         raise DataError(f"codes: expected shape [N, L] with N >= 1 and L >= 2, found {codes.shape}")
     if len(dims) != 2 or not all(0 <= dim < codes.shape[1] for dim in dims):
@@ -90,7 +90,7 @@ def _draw_prior(axes: Axes) -> None:
 
 
 def _colour(axes: Axes, scatter: PathCollection, labels: NDArray[Any]) -> None:
-    """Classes get a legend, many classes a stepped colour bar, a real-valued factor a smooth one."""
+    """Colour the points: classes get a legend, many a stepped colour bar, a real-valued factor a smooth one."""
     if np.issubdtype(labels.dtype, np.floating):
         check_finite("labels", labels)
         scatter.set(array=labels, cmap="viridis")
@@ -118,7 +118,7 @@ def _colour_bar(axes: Axes, scatter: PathCollection) -> Colorbar:
 
 
 def _legend(axes: Axes, classes: NDArray[Any]) -> None:
-    """One round mark a class, outside the panel so that no point is covered."""
+    """Draw one round mark per class, outside the panel so that no point is covered."""
     marks = [
         Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=str(name))
         for name, colour in zip(classes, CLASS_COLOURS, strict=False)

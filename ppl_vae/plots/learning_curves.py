@@ -1,4 +1,4 @@
-"""Learning curves: the un-weighted ELBO and its two terms by epoch, and beside them what was minimised.
+"""Learning curves: the unweighted ELBO and its two terms by epoch, and beside them the loss that was minimised.
 
 ELBO = E_q[log p(x | z)] − KL(q(z | x) || p(z)), in nats per datum. The loss is the objective, which under a
 weighted, annealed or many-sample bound is not minus the ELBO; it has a panel of its own for that reason.
@@ -39,7 +39,7 @@ def plot_learning_curves(history: pd.DataFrame, best_epoch: int | None = None, t
     """Draw four panels over the epochs: the ELBO, its log likelihood and KL, and the objective.
 
     Args:
-        history: a row an epoch, with columns epoch, loss, train_elbo, train_log_likelihood and train_kl,
+        history: a row per epoch, with columns epoch, loss, train_elbo, train_log_likelihood and train_kl,
             and where they were evaluated the same three with the prefixes validation_ and test_.
         best_epoch: the epoch whose weights were kept, marked by an upright line in each panel.
         title: above the panels.
@@ -70,13 +70,13 @@ def _check(history: pd.DataFrame, best_epoch: int | None) -> None:
     missing = [column for column in REQUIRED if column not in history]
     if missing or history.empty:
         found = f"{len(history)} rows with columns {', '.join(map(str, history.columns))}"
-        raise DataError(f"history: expected a row an epoch with columns {', '.join(REQUIRED)}; found {found}")
+        raise DataError(f"history: expected a row per epoch with columns {', '.join(REQUIRED)}; found {found}")
     if best_epoch is not None and best_epoch not in history["epoch"].to_numpy():
         raise DataError(f"best_epoch: expected an epoch of the history, found {best_epoch}")
 
 
 def _draw_curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, dashes: str, label: str) -> None:
-    """One curve; epochs without a value, where an evaluation was skipped, are bridged."""
+    """Draw one curve; epochs without a value, where an evaluation was skipped, are bridged."""
     curve = history[["epoch", column]].dropna()
     marker = "o" if len(curve) <= FEW_EPOCHS else ""
     axes.plot(
@@ -106,7 +106,7 @@ def _finish(axes: Axes, best_epoch: int | None) -> None:
 
 
 def _legend(figure: Figure, lines: list[Line2D]) -> None:
-    """One legend for all panels, below them."""
+    """Draw one legend for all panels, below them."""
     figure.legend(
         handles=lines,
         loc="outside lower center",

@@ -1,7 +1,7 @@
 """The manifold of a two-dimensional latent space: a grid of codes, decoded, as one picture.
 
-D. P. Kingma, M. Welling (2013), "Auto-encoding variational Bayes", figure 4. The grid comes from
-`ppl_vae.models.latent_grid`, whose row 0 is the top of the picture.
+D. P. Kingma, M. Welling (2013), "Auto-encoding variational Bayes", https://arxiv.org/abs/1312.6114, figure 4. The
+grid comes from `ppl_vae.models.latent_grid`, whose row 0 is the top of the picture.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def plot_manifold(images: Array, extent: Extent | None = None, title: str | None
 
 
 def _separate(axes: Axes, rows: int, cols: int, edges: tuple[float, float, float, float]) -> None:
-    """White lines between tiles, laid over the picture so that they shift no coordinate."""
+    """Draw white lines between tiles, over the picture so that they shift no coordinate."""
     left, right, bottom, top = edges
     for k in range(1, cols):
         axes.axvline(left + (right - left) * k / cols, color="white", linewidth=1.0)
@@ -72,7 +72,7 @@ def _separate(axes: Axes, rows: int, cols: int, edges: tuple[float, float, float
 
 
 def _edges(interval: tuple[float, float], tiles: int) -> tuple[float, float]:
-    """Edges of the outer tiles, half a step beyond the centres of the first and the last."""
+    """Compute the edges of the outer tiles, half a step beyond the centres of the first and the last."""
     first, last = interval
     half_step = 0.5 * (last - first) / (tiles - 1)
     return first - half_step, last + half_step

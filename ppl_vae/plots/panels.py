@@ -19,7 +19,7 @@ def panel_grid(
     size: tuple[float, float] = (1.75, 1.6),
     share: bool = True,
 ) -> tuple[Sheet, list[Axes]]:
-    """A styled panel for every name, from left to right and down; with ``share`` all on the same scales."""
+    """Make a styled panel for every name, from left to right and down; with ``share`` all have the same scales."""
     columns = min(columns, len(names))
     rows = math.ceil(len(names) / columns)
     # A single narrow panel would leave no room for the legend.
@@ -35,7 +35,7 @@ def panel_grid(
 
 
 def label_edges(panels: Sequence[Axes], x_label: str, y_label: str) -> None:
-    """Labels at the left of every row and under the last panel of every column."""
+    """Write labels at the left of every row and under the last panel of every column."""
     grid = panels[0].get_gridspec()
     columns = len(panels) if grid is None else grid.ncols
     for index, axes in enumerate(panels):
@@ -47,7 +47,7 @@ def label_edges(panels: Sequence[Axes], x_label: str, y_label: str) -> None:
 
 
 def legend_below(figure: Sheet, handles: Sequence[Line2D | Patch], columns: int = 3) -> None:
-    """One legend for all panels, under them."""
+    """Draw one legend for all panels, under them."""
     figure.legend(
         handles=list(handles), loc="outside lower center", ncols=columns, frameon=False, fontsize=TICK_SIZE,
         labelcolor=INK, columnspacing=1.2, handlelength=1.6,

@@ -1,4 +1,4 @@
-"""Names written beside points, where they cover neither each other nor a point as far as there is room."""
+"""Write names beside points, where they cover neither each other nor a point as far as there is room."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEADER = {"arrowstyle": "-", "color": REFERENCE, "linewidth": 0.5, "shrinkA": 0,
 
 
 class _Place(NamedTuple):
-    """Where a name may stand: the offset from its point in points, and the box it takes in pixels."""
+    """The place where a name may stand: its offset from the point in points, and the box it takes in pixels."""
 
     dx: float
     dy: float
@@ -58,7 +58,7 @@ def label_points(
 
 
 def _extent(axes: Axes, name: str, size: float) -> tuple[float, float]:
-    """Width and height of a name in pixels."""
+    """Measure width and height of a name in pixels."""
     probe = axes.text(0, 0, name, fontsize=size)
     box = probe.get_window_extent()
     probe.remove()
@@ -78,7 +78,7 @@ def _places(pixel: NDArray[np.float64], extent: tuple[float, float], per_point: 
 
 
 def _covered(box: Bbox, others: Sequence[Bbox], frame: Bbox) -> float:
-    """How many pixels of a box lie on others or outside the frame."""
+    """Count the pixels of a box that lie on others or outside the frame."""
     inside = Bbox.intersection(box, frame)
     outside = box.width * box.height - (0.0 if inside is None else inside.width * inside.height)
     overlaps = (Bbox.intersection(box, other) for other in others)
@@ -86,7 +86,7 @@ def _covered(box: Bbox, others: Sequence[Bbox], frame: Bbox) -> float:
 
 
 def _write(axes: Axes, name: str, point: tuple[float, float], place: _Place, size: float) -> Text:
-    """The name, with a thin line to its point where it stands far off."""
+    """Write the name, with a thin line to its point where it stands far off."""
     far = max(abs(place.dx), abs(place.dy)) > LED_FROM
     sign_x, sign_y = np.sign(place.dx), np.sign(place.dy)
     return axes.annotate(

@@ -1,4 +1,4 @@
-"""Predictive checks: statistics of replicated data sets, and where the data lie among them."""
+"""Predictive checks: statistics of replicated data sets, with those of the data among them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def plot_predictive(predictive: xr.Dataset, title: str | None = None) -> Figure:
 
 
 def _draw_histogram(axes: Axes, values: NDArray[np.float64], colour: str) -> None:
-    """Bins of Freedman and Diaconis, at most 40; a line where all values are equal."""
+    """Draw bins of Freedman and Diaconis, at most 40; a line where all values are equal."""
     if np.ptp(values) <= 1e-9 * max(1e-300, float(abs(values).max())):
         axes.axvline(values[0], color=colour, linewidth=2.5, alpha=0.55, zorder=2)
         return
@@ -72,7 +72,7 @@ def _fit_width(axes: Axes, values: NDArray[np.float64]) -> None:
 
 
 def _write_p_values(axes: Axes, found: list[tuple[str, float]], floor: float) -> None:
-    """Above the panel, at its right, each in its histogram's colour; a bound where no replicate is as extreme."""
+    """Write p-values above the panel in the colours of the histograms; a bound where no replicate is as extreme."""
     for row, (colour, p_value) in enumerate(reversed(found)):
         text = f"p {'≤' if p_value <= floor else '='} {p_value:.3f}"
         axes.annotate(

@@ -1,4 +1,4 @@
-"""The rate-distortion plane (Alemi et al. 2018): what a code costs in nats against what it fails to explain.
+"""The rate-distortion plane (Alemi et al. 2018, https://arxiv.org/abs/1711.00464): -E log p(x|z) against the KL.
 
 ELBO = −(rate + distortion), so that models of one ELBO lie on one falling diagonal, and a weight on the KL moves
 a model along the frontier.
@@ -34,7 +34,7 @@ DASHES = (0, (4, 2))
 
 
 def plot_rate_distortion(table: xr.Dataset, title: str | None = None) -> Figure:
-    """Draw a point a recipe, its mean over the seeds with one standard deviation, and the frontier.
+    """Draw one point per recipe, its mean over the seeds with one standard deviation, and the frontier.
 
     Full points are on the frontier: no other recipe has both a smaller rate and a smaller distortion. The
     dashed diagonals have one ELBO each, written at their ends.
@@ -88,7 +88,7 @@ def _check(table: xr.Dataset) -> None:
 
 
 def frontier(rate: NDArray[np.float64], distortion: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which points no other one is at least as good as in both and better in one.
+    """Mark the points that no other one equals or betters in both coordinates and betters in one.
 
     >>> frontier(np.array([1.0, 2.0, 3.0]), np.array([5.0, 6.0, 4.0])).tolist()
     [True, False, True]
@@ -108,7 +108,7 @@ def _draw_spread(axes: Axes, table: xr.Dataset, rate: NDArray[np.float64], disto
 
 
 def _mark_best(axes: Axes, rate: NDArray[np.float64], distortion: NDArray[np.float64]) -> None:
-    """A solid diagonal of the highest ELBO: all points lie above it."""
+    """Draw a solid diagonal of the highest ELBO: all points lie above it."""
     best = (rate + distortion).argmin()
     axes.axline((rate[best], distortion[best]), slope=-1, color=VERMILION, linewidth=0.9, zorder=0.8)
 
@@ -120,7 +120,7 @@ def _fix_limits(axes: Axes, rate: NDArray[np.float64], distortion: NDArray[np.fl
 
 
 def _draw_diagonals(axes: Axes) -> None:
-    """Lines of equal ELBO; each says its value where it leaves the frame, outside if that is free of ticks."""
+    """Draw lines of equal ELBO; each says its value where it leaves the frame, outside if that is free of ticks."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     levels = np.asarray(MaxNLocator(nbins=10, steps=[1, 2, 2.5, 5, 10]).tick_values(left + bottom, right + top))
     for level in levels[(levels > left + bottom) & (levels < right + top)]:

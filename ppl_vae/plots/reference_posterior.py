@@ -71,7 +71,7 @@ def plot_reference(
 
 
 def _draws(table: xr.Dataset, datum: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Draws of the reference and of the guide, all sites side by side: [S, U] each."""
+    """Collect the draws of the reference and of the guide, all sites side by side: [S, U] each."""
     sites = [str(name) for name in table.data_vars if f"guide_{name}" in table]
     if not sites or "datum" not in table.dims:
         raise DataError("table: expected what run_reference returns")
@@ -115,7 +115,7 @@ def _draw_pair(axes: Axes, reference: NDArray[np.float64], guide: NDArray[np.flo
 
 
 def _outline(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """A smoothed histogram of draws [S, 2] and the densities above which the shares lie, rising."""
+    """Smooth a histogram of draws [S, 2], and find the densities above which the shares lie, rising."""
     spread = np.maximum(draws.std(0), 1e-12)
     edges = [
         np.linspace(low - 1.5 * s, high + 1.5 * s, BINS + 1)

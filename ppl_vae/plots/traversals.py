@@ -17,7 +17,7 @@ def plot_traversals(
     names: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw one row a latent dimension, one column a value that it takes.
+    """Draw one row per latent dimension, and one column per value that it takes.
 
     Args:
         images: decoded points, [L, steps, *event].

@@ -1,4 +1,8 @@
-"""Recipes of autoencoders: a guide that is a point and no prior, or an encoder that sees noise."""
+"""Recipes of autoencoders: a guide that is a point and no prior, or an encoder that sees noise.
+
+Hinton & Salakhutdinov 2006, https://doi.org/10.1126/science.1127647; Vincent et al. 2008,
+https://doi.org/10.1145/1390156.1390294; Im et al. 2017, https://arxiv.org/abs/1511.06406.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from ppl_vae.recipes.recipe import Row
 
 
 def sparse_objective(target: float = 0.05, weight: float = 0.3) -> SparseActivations:
-    """The reconstruction, with every code unit held at a small mean activation."""
+    """Train by the reconstruction, with every code unit held at a small mean activation."""
     return SparseActivations(ReconstructionLikelihood(), target, weight)
 
 

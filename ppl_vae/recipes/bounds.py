@@ -1,4 +1,8 @@
-"""Recipes of bounds from several importance weights."""
+"""Recipes of bounds from several importance weights.
+
+Burda et al. 2016, https://arxiv.org/abs/1509.00519; Rainforth et al. 2018, https://arxiv.org/abs/1802.04537;
+Tucker et al. 2019, https://arxiv.org/abs/1810.04152; Li & Turner 2016, https://arxiv.org/abs/1602.02311.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""Recipes that are a choice of generative model and guide: networks, likelihoods, priors, posteriors."""
+"""Recipes that are a choice of generative model and guide: networks, likelihoods, priors, posteriors.
+
+Kingma & Welling 2014, https://arxiv.org/abs/1312.6114; Rezende, Mohamed & Wierstra 2014,
+https://arxiv.org/abs/1401.4082; Tipping & Bishop 1999, https://doi.org/10.1111/1467-9868.00196;
+Rybkin et al. 2021, https://arxiv.org/abs/2006.13202; Kingma et al. 2016, https://arxiv.org/abs/1606.04934;
+Chen et al. 2017, https://arxiv.org/abs/1611.02731; Loaiza-Ganem & Cunningham 2019,
+https://arxiv.org/abs/1907.06845; Dilokthanakul et al. 2016, https://arxiv.org/abs/1611.02648;
+Tomczak & Welling 2018, https://arxiv.org/abs/1705.07120.
+"""
 
 from __future__ import annotations
 

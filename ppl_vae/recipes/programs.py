@@ -1,4 +1,10 @@
-"""Recipes of programs with latents of their own: hierarchies, categories, clusters."""
+"""Recipes of programs with latents of their own: hierarchies, categories, clusters, sequences, discrete codes.
+
+Sønderby et al. 2016, https://arxiv.org/abs/1602.02282; Jang et al. 2017, https://arxiv.org/abs/1611.01144;
+Maddison et al. 2017, https://arxiv.org/abs/1611.00712; Dupont 2018, https://arxiv.org/abs/1804.00104;
+Kingma et al. 2014, https://arxiv.org/abs/1406.5298; Jiang et al. 2017, https://arxiv.org/abs/1611.05148;
+Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +41,14 @@ from ppl_vae.recipes.recipe import Row
 def warmed_up(
     estimator: str = "analytic-kl", num_particles: int = 1, steps: int = 5000, first_weight: float = 0.0
 ) -> Annealed:
-    """The KL weight rises linearly from ``first_weight`` to 1 in ``steps`` steps: no level is dropped at once."""
+    """Raise the KL weight linearly from ``first_weight`` to 1 in ``steps`` steps: no level is dropped at once."""
     return Annealed(get_elbo(estimator, num_particles=num_particles), schedules.linear(steps, first_weight))
 
 
 def discrete_objective(
     vae: Any, estimator: str = "enumeration", num_particles: int = 1, temperature: float = 0.5
 ) -> Objective:
-    """What trains a discrete site: "enumeration", "gumbel-softmax", or a score function such as "rloo"."""
+    """Make the objective of a discrete site: "enumeration", "gumbel-softmax" or a score function such as "rloo"."""
     if estimator == "enumeration":
         return Enumeration(vae.num_configurations)
     if estimator == "gumbel-softmax":
@@ -53,12 +59,12 @@ def discrete_objective(
 def with_classifier(
     vae: Any, alpha: float = 2.0, estimator: str = "enumeration", num_particles: int = 1, temperature: float = 0.5
 ) -> ClassifierTerm:
-    """What trains a discrete site, and alpha times the cross entropy of q(y|x) with the labels that are known."""
+    """Add alpha times the cross entropy of q(y|x) with the known labels to the objective of a discrete site."""
     return ClassifierTerm(discrete_objective(vae, estimator, num_particles, temperature), alpha)
 
 
 def straight_through(commitment: float = 0.25) -> VectorQuantisation:
-    """The bound by the straight-through gradient, and the commitment."""
+    """Train by the bound with the straight-through gradient, and by the commitment."""
     return VectorQuantisation(commitment=commitment)
 
 

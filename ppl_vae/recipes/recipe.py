@@ -1,4 +1,4 @@
-"""What a recipe is: a row of the table, and what ``make`` makes of it."""
+"""A recipe is a row of the table, from which ``make`` makes a model, its objective and its settings."""
 
 from __future__ import annotations
 

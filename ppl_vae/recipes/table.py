@@ -1,4 +1,4 @@
-"""The table of recipes, and how one is made."""
+"""The table of recipes, and ``make``, which makes one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECIPES: Mapping[str, Row] = {**GENERATIVE_MODELS, **WEIGHTINGS, **BOUNDS, **PRO
 
 
 def list_recipes() -> list[str]:
-    """The names that ``make`` knows."""
+    """List the names that ``make`` knows."""
     return list(RECIPES)
 
 
@@ -73,7 +73,7 @@ def make(name: str, event_shape: tuple[int, ...], data: Tensor | None = None, **
 def _objective(
     name: str, row: Row, vae: ProgramPair, elbo: str | Objective | None, options: dict[str, Any]
 ) -> Objective:
-    """The row's objective, or the one that the user puts in its place, with its options."""
+    """Make the objective of a row, or the one that the user puts in its place, with its options."""
     if isinstance(elbo, str):
         return get_elbo(elbo, **options)
     if elbo is not None:
@@ -90,7 +90,7 @@ def _objective(
 
 
 def option_names(name: str) -> dict[str, tuple[str, ...]]:
-    """The options of a recipe by what they set: "parts" of the model, the "objective", "settings" of fit."""
+    """Group the options of a recipe by what they set: "parts" of the model, the "objective", "settings" of fit."""
     row = RECIPES[name]
     parts = tuple(p for p in inspect.signature(row.program).parameters if p != "event_shape")
     objective = tuple(p for p in inspect.signature(row.elbo).parameters if p != "vae")

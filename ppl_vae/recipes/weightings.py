@@ -1,4 +1,10 @@
-"""Recipes that weight the terms of the ELBO, or add one on the aggregate posterior."""
+"""Recipes that weight the terms of the ELBO, or add one on the aggregate posterior.
+
+Burgess et al. 2018, https://arxiv.org/abs/1804.03599; Fu et al. 2019, https://arxiv.org/abs/1903.10145;
+Kingma et al. 2016, https://arxiv.org/abs/1606.04934; Chen et al. 2018, https://arxiv.org/abs/1802.04942;
+Kim & Mnih 2018, https://arxiv.org/abs/1802.05983; Kumar et al. 2018, https://arxiv.org/abs/1711.00848;
+Zhao et al. 2019, https://arxiv.org/abs/1706.02262; Tolstikhin et al. 2018, https://arxiv.org/abs/1711.01558.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +17,17 @@ from ppl_vae.recipes.recipe import Row
 
 
 def beta_objective(beta: float = 4.0, estimator: str = "analytic-kl", num_particles: int = 1) -> Beta:
-    """A weight on the KL of any estimator."""
+    """Weight the KL of any estimator by beta."""
     return Beta(get_elbo(estimator, num_particles=num_particles), beta)
 
 
 def rising_capacity(gamma: float = 1000.0, capacity: float = 25.0, steps: int = 100_000) -> Capacity:
-    """A capacity that rises linearly from 0 to ``capacity`` nats in ``steps`` optimiser steps."""
+    """Raise the capacity linearly from 0 to ``capacity`` nats in ``steps`` optimiser steps."""
     return Capacity("analytic-kl", gamma, schedules.linear(steps, 0.0, capacity))
 
 
 def cycles(steps: int = 40_000, num_cycles: int = 4, ramp: float = 0.5) -> Annealed:
-    """Cyclical annealing of the KL weight over ``steps`` optimiser steps."""
+    """Anneal the KL weight in cycles over ``steps`` optimiser steps."""
     return Annealed("analytic-kl", schedules.cyclical(steps, num_cycles, ramp))
 
 

@@ -107,7 +107,7 @@ def test_a_photograph_taken_upright_is_upright(tmp_path: Path) -> None:
 def test_16_bits_a_channel_are_refused_with_the_way(colour: bool, tmp_path: Path) -> None:
     """Of colour Pillow would drop the lower byte without a word."""
     path = write(tmp_path / "deep.png", deep_png(colour))
-    with pytest.raises(DataError, match=r"8 bits a channel.*65535.*\.npy"):
+    with pytest.raises(DataError, match=r"8 bits per channel.*65535.*\.npy"):
         load_dataset(path.parent)
 
 

@@ -51,8 +51,8 @@ def test_tensors_arrays_and_labelled_arrays_are_taken(kind):
     [
         ({}, "kl: expected the numbers of at least one run by its name, got dict"),
         ([0.1, 0.2], "expected the numbers of at least one run by its name, got list"),
-        ({"vae": [[0.1]]}, r"kl of 'vae': expected one number a latent dimension \[L\], found shape \(1, 1\)"),
-        ({"vae": []}, "kl of 'vae': expected one number a latent dimension"),
+        ({"vae": [[0.1]]}, r"kl of 'vae': expected one number per latent dimension \[L\], found shape \(1, 1\)"),
+        ({"vae": []}, "kl of 'vae': expected one number per latent dimension"),
         ({"vae": [0.1, np.nan]}, "kl of 'vae': expected finite values"),
     ],
 )

@@ -76,7 +76,7 @@ def test_epoch_ticks_are_whole_numbers(epochs):
 
 def test_refuses_other_tables():
     table = history(("train",))
-    with pytest.raises(DataError, match=r"expected a row an epoch.*found 20 rows with columns epoch, step, loss"):
+    with pytest.raises(DataError, match=r"expected a row per epoch.*found 20 rows with columns epoch, step, loss"):
         plot_learning_curves(table.drop(columns="train_kl"))
     with pytest.raises(DataError, match="found 0 rows"):
         plot_learning_curves(table.iloc[:0])

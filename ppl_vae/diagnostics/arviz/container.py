@@ -1,4 +1,4 @@
-"""Draws as ArviZ keeps them: the only file that knows which ArviZ is installed.
+"""The container of ArviZ for draws; the only file that knows which ArviZ is installed.
 
 Two generations have the same conventions and another container:
 
@@ -36,7 +36,7 @@ Groups = Mapping[str, xr.Dataset]
 
 @dataclass(frozen=True)
 class Generation:
-    """What differs between the two.
+    """The differences between the two generations of ArviZ.
 
     Attributes:
         container: name of the type that holds the groups.
@@ -58,7 +58,7 @@ class Generation:
 
 
 def quiet_import(name: str) -> Any:
-    """A package of ArviZ without the warnings that it is replaced by another."""
+    """Import a package of ArviZ without the warnings that it is replaced by another."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # arviz_plots 0.8 looks for this module as an attribute, which matplotlib 3.11 makes it by an import only.
@@ -126,7 +126,7 @@ TREE = Generation(
 
 
 def installed() -> Generation:
-    """The generation that ``import arviz`` gives; that of arviz_base where it stands alone.
+    """Find the generation that ``import arviz`` gives, or that of arviz_base where it stands alone.
 
     Raises:
         ModelError: there is no ArviZ.
@@ -140,7 +140,7 @@ def installed() -> Generation:
 
 
 def build(groups: Groups, attributes: Mapping[str, Any], *, generation: Generation | None = None) -> Any:
-    """The ArviZ object of groups such as posterior, prior and log_likelihood.
+    """Build the ArviZ object of groups such as posterior, prior and log_likelihood.
 
     Args:
         groups: datasets with dimensions chain and draw in front, where they are draws.
@@ -160,12 +160,12 @@ def groups_of(data: Any, *, generation: Generation | None = None) -> dict[str, x
 
 
 def for_plot_khat(data: Any, *, generation: Generation | None = None) -> Any:
-    """The k-hat of ``diagnose`` in the form that ArviZ's plot_khat takes.
+    """Convert the k-hat of ``inference_data`` to the form that ArviZ's plot_khat takes.
 
     It holds k-hat and its threshold alone: scores of leave-one-out have no meaning here.
 
     Args:
-        data: what ``diagnose`` returned.
+        data: what ``inference_data`` returned.
         generation: by default the one that is installed.
     """
     chosen = generation or installed()
@@ -184,7 +184,7 @@ def write_netcdf(data: Any, path: str | Path, *, generation: Generation | None =
 
 
 def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> Any:
-    """The ArviZ object that a netCDF file holds, in memory.
+    """Read the ArviZ object of a netCDF file into memory.
 
     Raises:
         CheckpointError: there is no such file, or it is damaged or none.
@@ -201,7 +201,9 @@ def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> An
 
 
 def rhat(draws: ArrayLike, *, generation: Generation | None = None) -> NDArray[np.float64]:
-    """Rank-normalised split R-hat (Vehtari et al. 2021) of every coordinate.
+    """Compute the rank-normalised split R-hat of every coordinate.
+
+    Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021, https://arxiv.org/abs/1903.08008.
 
     Args:
         draws: [chain, draw, *event], two chains or more.
@@ -214,7 +216,9 @@ def rhat(draws: ArrayLike, *, generation: Generation | None = None) -> NDArray[n
 
 
 def ess(draws: ArrayLike, method: str = "bulk", *, generation: Generation | None = None) -> NDArray[np.float64]:
-    """Effective sample size of autocorrelated draws (Vehtari et al. 2021) of every coordinate.
+    """Compute the effective sample size of autocorrelated draws of every coordinate.
+
+    Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021, https://arxiv.org/abs/1903.08008.
 
     Args:
         draws: [chain, draw, *event].

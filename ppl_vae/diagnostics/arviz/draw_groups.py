@@ -1,4 +1,4 @@
-"""Draws as xarray groups: which dimension is called what, and what the numbers mean.
+"""Draws as xarray groups, with names for their dimensions and words for their numbers.
 
 A single latent site of vectors has the dimension "latent", a single observed site "pixel"; a grid of either has
 "latent_row" and "latent_column", an image with channels also "pixel_channel" in front. Where there are several
@@ -31,7 +31,7 @@ GRID = ("channel", "row", "column")
 
 
 def event_dims(plan: DrawPlan) -> dict[str, tuple[str, ...]]:
-    """The names of the event dimensions of every site.
+    """Name the event dimensions of every site.
 
     Raises:
         ModelError: a site has a name that ArviZ keeps for itself; it is named.
@@ -43,7 +43,7 @@ def event_dims(plan: DrawPlan) -> dict[str, tuple[str, ...]]:
 
 
 def _free(dim: str, names: Mapping[str, str]) -> str:
-    """A name for a dimension that no variable has."""
+    """Find a name for a dimension that no variable has."""
     dim = dim.replace("/", ".")
     while dim in names.values():
         dim += "_dim"
@@ -66,21 +66,21 @@ def _event(stem: str, rank: int) -> tuple[str, ...]:
 def draws_dataset(
     arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, tuple[str, ...]], coordinates: Mapping[str, Any]
 ) -> xr.Dataset:
-    """Draws [chain, draw, datum, *event] by site, every dimension with a coordinate."""
+    """Collect draws [chain, draw, datum, *event] by site, every dimension with a coordinate."""
     names = exported_names(arrays)
     variables = {names[name]: ((*SAMPLE_DIMS, *dims[name]), array, _origin(name)) for name, array in arrays.items()}
     return _indexed(variables, coordinates)
 
 
 def _origin(site: str) -> dict[str, str]:
-    """The site's own name, where its variable has another."""
+    """The attribute with the site's own name, where its variable has another."""
     return {"site": site} if "/" in site else {}
 
 
 def observed_dataset(
     arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, tuple[str, ...]], coordinates: Mapping[str, Any]
 ) -> xr.Dataset:
-    """Data [datum, *event] by site."""
+    """Collect data [datum, *event] by site."""
     names = exported_names(arrays)
     variables = {names[name]: (("datum", *dims[name]), array, _origin(name)) for name, array in arrays.items()}
     return _indexed(variables, coordinates)
@@ -89,7 +89,7 @@ def observed_dataset(
 def likelihood_dataset(
     log_likelihood: NDArray[np.float64], plan: DrawPlan, coordinates: Mapping[str, Any]
 ) -> xr.Dataset:
-    """log p(x_n | z), with the warning that goes wherever the numbers go.
+    """Collect log p(x_n | z), with the warning that goes wherever the numbers go.
 
     It is called after the observed site; where there are several, it is their sum and called after all of them.
     """
@@ -102,7 +102,7 @@ def likelihood_dataset(
 def weights_dataset(
     log_weight: NDArray[np.float64], per_datum: Mapping[str, NDArray[np.float64]], coordinates: Mapping[str, Any]
 ) -> xr.Dataset:
-    """log w [1, S, N] of every draw, and what the weights of a datum are worth: khat, exact and ess [N]."""
+    """Collect log w [1, S, N] of every draw, and the quality of each datum's weights: khat, exact and ess [N]."""
     described = {name: (("datum",), values, {"description": MEANING[name]}) for name, values in per_datum.items()}
     return _indexed({"log_weight": (SAMPLE_DIMS, log_weight, {"units": "nats"}), **described}, coordinates)
 

@@ -1,4 +1,4 @@
-"""How many draws of what fit into a memory limit, and the arrays that hold them."""
+"""Plan the draws that fit into a memory limit, and the arrays that hold them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 @dataclass(frozen=True)
 class DrawPlan:
-    """What is drawn of N data.
+    """The numbers of draws for N data, by group.
 
     Attributes:
         num_data: N.
@@ -50,7 +50,7 @@ class DrawPlan:
     why_not: str = ""
 
     def empty(self, layout: Layout, draws: int) -> dict[str, NDArray[Any]]:
-        """Arrays [1, draws, N, *event] with nothing in them yet."""
+        """Allocate arrays [1, draws, N, *event]."""
         return {name: np.empty((1, draws, self.num_data, *event), dtype) for name, (event, dtype) in layout.items()}
 
 
@@ -62,7 +62,7 @@ def plan_draws(
     num_replicates: int | None,
     memory_limit: int,
 ) -> DrawPlan:
-    """Settle what was left open, and refuse what does not fit.
+    """Settle the numbers of draws that were left open, and refuse what does not fit into the memory limit.
 
     Args:
         terms: of a few of the data, for their shapes.
@@ -109,7 +109,7 @@ def _layout(value: Tensor) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 
 def data_of(observation: Observation) -> Tensor:
-    """The data of a site [N, *event], or [1, *event] where they are one constant; they have no particles."""
+    """Take the data of a site [N, *event], or [1, *event] where they are one constant; they have no particles."""
     value, event = observation.value, len(observation.p.event_shape)
     return value.unsqueeze(0) if value.dim() == event else value[(0,) * (value.dim() - event - 1)]
 

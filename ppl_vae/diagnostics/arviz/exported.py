@@ -1,4 +1,4 @@
-"""What ArviZ is to hold of a pair's sites: which of them, what pyro.deterministic computes, and under which names.
+"""The sites of a pair that ArviZ holds, with the values of pyro.deterministic, and the names of their variables.
 
 ArviZ keeps "chain" and "draw" for dimensions and we keep "datum" and "label"; a variable of such a name would be
 taken for the dimension's coordinate and be lost. In netCDF a slash is a path.
@@ -19,12 +19,12 @@ RESERVED = ("chain", "draw", "datum", "label")
 
 
 def data_sites(terms: Terms) -> dict[str, Observation]:
-    """The observed sites that hold data; those of pyro.factor, and values computed from latents, hold none."""
+    """List the observed sites that hold data; those of pyro.factor, and values computed from latents, hold none."""
     return {name: site for name, site in terms.observations.items() if site.is_data}
 
 
 class Derived(Messenger):
-    """Records what pyro.deterministic computes in the programs that run inside, by site."""
+    """Record what pyro.deterministic computes in the programs that run inside, by site."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Derived(Messenger):
             self.values.setdefault(msg["name"], []).append(msg["value"].detach())
 
     def per_draw(self, num_particles: int, num_data: int) -> dict[str, Tensor]:
-        """The values that there is one of for every draw and datum: [K, N, *event]. Others are left out.
+        """Return the values of which there is one for every draw and datum, [K, N, *event]; others are left out.
 
         The programs may have run once more with one draw, to judge their shapes: the first run that fits is taken.
         """
@@ -49,7 +49,7 @@ class Derived(Messenger):
 
 
 def exported_names(sites: Iterable[str]) -> dict[str, str]:
-    """By site, the name of its variable: the site's own, with a full stop in the place of a slash.
+    """Name the variable of every site: by the site's own name, with a full stop in the place of a slash.
 
     Raises:
         ModelError: a site has the name of a dimension, or two would have one name; it is named.
@@ -66,7 +66,7 @@ def exported_names(sites: Iterable[str]) -> dict[str, str]:
 
 
 def plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes as netCDF holds them: a bool becomes 0 or 1, a list one text, and what is None is left out."""
+    """Convert attributes to those that netCDF holds: a bool becomes 0 or 1, a list one text, None is left out."""
     found: dict[str, Any] = {}
     for name, value in attributes.items():
         if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""``inference_data``: draws from prior, guide and likelihood with their densities, as ArviZ keeps them.
+"""The function ``inference_data``: draws from prior, guide and likelihood with their densities, for ArviZ.
 
     posterior              z ~ q(z | x_n), with what pyro.deterministic makes of it
                                                              [chain, draw, datum, latent]
@@ -86,7 +86,7 @@ def inference_data(
 
     Raises:
         ModelError: the pair is refused, or the draws need more memory than allowed.
-        DataError: x is empty, the likelihood has no density for some value, or there is not one label a datum.
+        DataError: x is empty, the likelihood has no density for some value, or there is not one label per datum.
 
     >>> import torch
     >>> import ppl_vae as pv
@@ -115,7 +115,7 @@ def inference_data(
 
 
 class _Store:
-    """The arrays, filled batch by batch."""
+    """The arrays of draws, filled batch by batch."""
 
     def __init__(self, plan: DrawPlan) -> None:
         self.plan = plan
@@ -129,7 +129,7 @@ class _Store:
         self.eps, self.is_point = 0.0, False
 
     def fill(self, model: Program, guide: Program, batch: Tensor, first: int, draws: int) -> None:
-        """Everything of a batch whose first datum is the ``first`` of all, ``draws`` at a time."""
+        """Fill in all draws of a batch, ``draws`` at a time; its first datum is number ``first`` of all."""
         plan, data = self.plan, slice(first, first + len(batch))
         edges = sorted({*range(0, plan.num_samples, draws), plan.num_replicates, plan.num_samples})
         for start, stop in itertools.pairwise(edges):
@@ -155,7 +155,7 @@ class _Store:
         found = derived.per_draw(draws.stop - draws.start, data.stop - data.start)
         missing = [name for name in self.plan.derived if name not in found]
         if missing:
-            raise ModelError(f"site {missing[0]!r}: its shape is one for every draw and datum in some runs alone")
+            raise ModelError(f"site {missing[0]!r}: its value has one entry per draw and datum in some runs only")
         _put(arrays, {name: found[name] for name in self.plan.derived}, draws, data)
 
     def _keep(self, terms: Terms, draws: slice, data: slice) -> None:
@@ -170,7 +170,7 @@ class _Store:
         self.is_point = any(site.is_point for site in terms.sites.values())
 
     def _judge(self, data: slice) -> None:
-        """What the weights of a batch are worth."""
+        """Judge the importance weights of a batch by k-hat and effective sample size."""
         log_weight = self.log_weight[0, :, data]
         weight = np.exp(log_weight - log_weight.max(0))
         exact = log_weight.std(0) < ROUNDING * self.eps * self.magnitude[data]
@@ -184,7 +184,7 @@ class _Store:
         self.per_datum["khat"][data], self.per_datum["exact"][data] = khat, exact
 
     def groups(self, coordinates: Mapping[str, Any]) -> dict[str, xr.Dataset]:
-        """The groups of the ArviZ object."""
+        """Collect the groups of the ArviZ object."""
         dims = event_dims(self.plan)
         groups = {
             "posterior": draws_dataset(self.posterior, dims, coordinates),

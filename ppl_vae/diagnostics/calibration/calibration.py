@@ -6,6 +6,9 @@ The quantities here are every latent dimension, log p(x|z), log p(z), and the us
 on the data is needed: a guide that ignores x and returns the prior passes in every dimension, and fails at
 log p(x|z) (Modrák et al. 2023).
 
+Talts, Betancourt, Simpson, Vehtari & Gelman 2018, https://arxiv.org/abs/1804.06788; Modrák et al. 2023,
+https://arxiv.org/abs/2211.02383.
+
 With importance weights w = p(x, z) / q(z|x) a draw counts by its normalised weight: what is judged then is the
 guide corrected by L importance draws. Its ranks are uniform only as far as L weights repair the guide, and
 constant weights give the plain ranks back. ``ranks`` has the formulas, and how equal values are told apart.
@@ -103,7 +106,7 @@ def run_calibration(
 
 
 def _values(posteriors: SimulatedPosteriors, quantities: Mapping[str, Quantity]) -> Iterator[tuple[str, Tensor]]:
-    """Every test quantity [1 + L, S], latent dimensions first."""
+    """List every test quantity [1 + L, S], latent dimensions first."""
     dimensions = posteriors.dimensions
     for index, name in enumerate(posteriors.dimension_names):
         yield name, dimensions[..., index]
@@ -114,7 +117,7 @@ def _values(posteriors: SimulatedPosteriors, quantities: Mapping[str, Quantity])
 
 
 def _evaluated(name: str, quantity: Quantity, posteriors: SimulatedPosteriors) -> Tensor:
-    """A user's quantity at all latent values, in chunks, where the pair's parameters are: [1 + L, S]."""
+    """Evaluate a user's quantity at all latent values, in chunks, on the device of the pair: [1 + L, S]."""
     rows, per_pass = 1 + posteriors.num_draws, data_per_chunk(posteriors.x, 1 + posteriors.num_draws)
     parts = []
     for start in range(0, posteriors.num_simulations, per_pass):
@@ -138,7 +141,7 @@ def _normalised_weights(posteriors: SimulatedPosteriors) -> Tensor:
 
 
 def _correlation(values: Tensor) -> float:
-    """Of the simulated value with the mean of its draws; 0 where either is constant."""
+    """The correlation of the simulated value with the mean of its draws; 0 where either is constant."""
     truth, mean = values[0].double(), values[1:].double().mean(0)
     truth, mean = truth - truth.mean(), mean - mean.mean()
     scale = math.sqrt(truth.square().sum().item() * mean.square().sum().item())

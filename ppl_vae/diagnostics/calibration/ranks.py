@@ -1,4 +1,4 @@
-r"""The rank of what was simulated among the guide's draws, whole or weighted, with ties broken at random.
+r"""The rank of a simulated value among the guide's draws, weighted or not, with ties broken at random.
 
 With V ~ U(0, 1), B draws below the simulated value and T draws equal to it, of L:
 
@@ -20,7 +20,7 @@ TIE_ROUNDING = 16
 
 
 def rank_of_first(values: Tensor, generator: torch.Generator, share: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Rank and pit [S] of row 0 of [1 + L, S] among the other rows.
+    """Compute rank and PIT [S] of row 0 of [1 + L, S] among the other rows.
 
     Args:
         values: [1 + L, S]; -inf is the least value, NaN has no rank and must not be there.
@@ -40,7 +40,7 @@ def rank_of_first(values: Tensor, generator: torch.Generator, share: Tensor | No
 
 
 def _below_and_tied(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Which draws lie below the simulated value, and which equal it up to rounding: [L, S] each.
+    """Mark the draws below the simulated value, and those that equal it up to rounding: [L, S] each.
 
     Rounding to a grid that all 1 + L values share leaves them exchangeable.
     """

@@ -1,4 +1,4 @@
-r"""Simulated data whose latent values are known, each with draws from the guide: what calibration stands on.
+r"""Simulated data whose latent values are known, each with draws from the guide, for calibration and coverage.
 
     z_0 ~ p(z),   x ~ p(x | z_0),   z_1, ..., z_L ~ q(z | x)
 
@@ -38,7 +38,7 @@ SIMULATION_STREAM = 20
 
 @dataclass(frozen=True)
 class SimulatedPosteriors:
-    """S simulated data with L draws from the guide each, in main memory.
+    """The latent values of S simulated data, with L draws from the guide for each, in main memory.
 
     In the first dimension of size 1 + L, row 0 is what was simulated and rows 1 to L are the guide's draws.
 
@@ -64,28 +64,28 @@ class SimulatedPosteriors:
 
     @property
     def num_simulations(self) -> int:
-        """S."""
+        """The number S of simulated data."""
         return self.log_prior.shape[1]
 
     @property
     def num_draws(self) -> int:
-        """L."""
+        """The number L of the guide's draws for each simulated datum."""
         return self.log_prior.shape[0] - 1
 
     @property
     def dimension_names(self) -> list[str]:
-        """Of every latent dimension: site[i], or the site alone where its event is one number."""
+        """The name of every latent dimension: site[i], or the site alone where its event is one number."""
         return [name for site, value in self.values.items() for name in _names(site, value.shape[2:])]
 
     @property
     def dimensions(self) -> Tensor:
-        """All latent sites side by side: [1 + L, S, d]."""
+        """Join all latent sites side by side: [1 + L, S, d]."""
         return torch.cat(
             [value.flatten(2) if value.dim() > 2 else value[..., None] for value in self.values.values()], -1
         )
 
     def require_density(self) -> Tensor:
-        """log q(z|x) [1 + L, S].
+        """Return log q(z|x) [1 + L, S].
 
         Raises:
             ModelError: the guide has no density at the simulated values.
@@ -145,7 +145,7 @@ def simulate_posteriors(
 
 
 def as_simulated(pair: Any, x: Any, num_simulations: int, num_draws: int, seed: int) -> SimulatedPosteriors:
-    """What was simulated before, as it is; else a simulation of the pair."""
+    """Return what was simulated before as it is, or else simulate from the pair."""
     if isinstance(pair, SimulatedPosteriors):
         return pair
     if x is None:
@@ -154,7 +154,7 @@ def as_simulated(pair: Any, x: Any, num_simulations: int, num_draws: int, seed: 
 
 
 def _rows(model: Program, guide: Program, x: Any, size: int) -> Tensor:
-    """S data of the right shape: those given, over and over."""
+    """Repeat the data given until there are S rows of the right shape."""
     is_shape = isinstance(x, tuple) and all(isinstance(n, int) and n > 0 for n in x)
     data = beside(model, torch.zeros(1, *x) if is_shape else x, guide)
     if data.dim() == 0 or len(data) == 0:
@@ -199,7 +199,7 @@ def _joined(parts: list[SimulatedPosteriors]) -> SimulatedPosteriors:
 
 
 def _log_guide(terms: Terms) -> tuple[Tensor | None, str]:
-    """log q of a pass; or None, and why."""
+    """Return log q of a pass, or None and the reason."""
     auxiliary = [site.name for site in terms.sites.values() if site.p is None]
     if auxiliary:
         return None, f"site {auxiliary[0]!r} is auxiliary: q of the others is an integral over it, not known here"

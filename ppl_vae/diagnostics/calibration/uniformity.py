@@ -1,10 +1,10 @@
-r"""Are numbers in [0, 1] uniform? The empirical distribution function (ECDF) inside simultaneous bands, exactly.
+r"""Test whether numbers in [0, 1] are uniform: their ECDF within simultaneous bands, without approximation.
 
 At the fractions z_k = k / K, the number C_k of S uniform numbers below z_k is Binomial(S, z_k). A count's own
 two-sided tail probability is t_k(c) = 2 min(P(C_k <= c), P(C_k >= c)). Bands that hold all of C_1, ..., C_{K-1}
 with probability ``level`` are the counts with t_k(c) > gamma, for the gamma that gives this probability; the
 p-value of a sample is the probability that uniform numbers have a smaller or equal min_k t_k (Säilynoja, Bürkner &
-Vehtari 2022, "Graphical test for discrete uniformity"). The bands and the p-value are one test.
+Vehtari 2022, https://arxiv.org/abs/2103.10522). The bands and the p-value are one test.
 
 The probability that all counts stay inside is exact: given their total, the counts between neighbouring fractions
 are those of independent Poisson variables, so that it is a chain of convolutions (Moscovich & Nadler 2017).
@@ -32,7 +32,7 @@ EQUAL = 1 + 1e-9
 
 @dataclass(frozen=True)
 class EcdfBands:
-    """Where the ECDF of uniform numbers stays, at all fractions at once.
+    """The simultaneous bands within which the ECDF of uniform numbers stays.
 
     Attributes:
         fraction: z_k = k / K, k = 1, ..., K - 1.
@@ -49,7 +49,7 @@ class EcdfBands:
 
 @lru_cache(maxsize=8)
 def ecdf_bands(num_simulations: int, num_ranks: int, level: float = 0.95) -> EcdfBands:
-    """Simultaneous bands for the ECDF of S uniform numbers at k / K.
+    """Compute simultaneous bands for the ECDF of S uniform numbers at k / K.
 
     Args:
         num_simulations: S, how many numbers.
@@ -89,7 +89,7 @@ def ecdf(values: Array, num_ranks: int) -> Array:
 def uniformity_p_value(values: Array, num_ranks: int) -> float:
     """The probability that S uniform numbers stray as far from uniform as ``values`` [S] do, in [0, 1].
 
-    Exact down to RESOLVED, an upper bound below it.
+    The probability is exact down to RESOLVED; below that it is an upper bound.
     """
     size = len(values)
     tails = _tails(size, num_ranks)
@@ -127,7 +127,7 @@ def _stay(size: int, num_ranks: int, gamma: float) -> float:
 
 
 def lean(values: Array) -> tuple[float, float]:
-    """In which direction numbers stray: standard scores of their mean and of their spread about 1/2.
+    """The direction in which numbers stray: standard scores of their mean and of their spread about 1/2.
 
     The first is positive where they are too large; the second is positive where they crowd at the ends
     (a U shape), negative where they crowd in the middle. Uniform numbers have (0, 0) with unit errors.

@@ -1,4 +1,4 @@
-"""What the ranks of a calibration say in words: which quantity is not uniform, and in which way."""
+"""The verdict on the ranks of a calibration: the quantities that are not uniform, and the way they fail."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import math
 import xarray as xr
 
 from ppl_vae.diagnostics.calibration.uniformity import lean
-from ppl_vae.diagnostics.judged import require_finite, require_table
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 
 DOUBTFUL, BAD = 0.05, 0.01
 # A standard score below this points in no direction.
@@ -47,7 +46,7 @@ SOURCE = "uniform ranks (Talts et al. 2018; Modrák et al. 2023) by simultaneous
 
 
 def check_calibration(calibration: xr.Dataset) -> Verdict:
-    """One verdict on the ranks of ``run_calibration``.
+    """Judge the ranks of ``run_calibration`` in one verdict.
 
     The figure is the smallest p-value times the number of quantities (Bonferroni). Where nothing strays, but so few
     data were simulated that a guide half as wide as the posterior could pass as well, the level is "unknown".
@@ -83,7 +82,7 @@ def check_calibration(calibration: xr.Dataset) -> Verdict:
 
 
 def _blind(calibration: xr.Dataset) -> bool:
-    """Whether even a guide half as wide as the posterior could stay inside the band."""
+    """Tell whether even a guide half as wide as the posterior could stay inside the band."""
     wide = float((calibration["band_upper"] - calibration["band_lower"]).max()) / 2
     return wide > HALF_AS_WIDE or calibration.attrs["num_draws"] < LEAST_DRAWS
 
@@ -115,7 +114,7 @@ def _faults(failing: xr.Dataset, calibration: xr.Dataset) -> tuple[str, str]:
 
 
 def _joint_fault(quantities: xr.Dataset, calibration: xr.Dataset) -> tuple[str, str]:
-    """What is wrong where every latent dimension passes by itself."""
+    """Name the fault where every latent dimension passes by itself."""
     passed = "Every latent dimension passes by itself"
     if "log p(x|z)" not in quantities["quantity"].to_numpy():
         return f"{passed}: the fault is in their joint distribution or in how it follows x.", "other"
@@ -125,8 +124,8 @@ def _joint_fault(quantities: xr.Dataset, calibration: xr.Dataset) -> tuple[str, 
     if uninformed.any():
         names = _several([str(name) for name in latent["quantity"].to_numpy()[uninformed]])
         return (
-            f"{passed}, as dimensions do that a guide draws from the prior whatever x is: the draws of {names} do "
-            "not follow the truth. The guide is collapsed there.",
+            f"{passed}, but the draws of {names} do not follow the truth: the guide draws them from the prior, "
+            "whatever x is. It is collapsed there.",
             "collapsed",
         )
     return f"{passed}: the guide misses how they depend on each other given x.", "joint"
@@ -137,7 +136,7 @@ def _listed(part: xr.Dataset, words: dict[str, str]) -> str:
 
 
 def _by_fault(part: xr.Dataset) -> dict[str, list[str]]:
-    """Names by fault, the most frequent fault first."""
+    """Group names by fault, the most frequent fault first."""
     found: dict[str, list[str]] = {}
     for name, pit in zip(part["quantity"].to_numpy(), part["pit"].to_numpy().T, strict=True):
         found.setdefault(_fault(*lean(pit)), []).append(str(name))

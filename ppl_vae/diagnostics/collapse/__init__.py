@@ -1,4 +1,4 @@
-"""Posterior collapse: active units and what the code says about its datum."""
+"""Posterior collapse: active units, and the information in the code about its datum."""
 
 from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
 from ppl_vae.diagnostics.collapse.collapse_history import collapse_history

@@ -24,7 +24,7 @@ MOST_PAIRS = 20_000_000
 
 
 def log_aggregate(guide: Program, x: Tensor, values: dict[str, Tensor]) -> Tensor | None:
-    """log q(z) at the guide's own draws [S, N], q(z) being the mixture over all data; None if unknown."""
+    """Compute log q(z) at the guide's own draws [S, N], q(z) being the mixture over all data; None if unknown."""
     num_data = len(x)
     used = int(np.clip(MOST_PAIRS // num_data**2, 1, len(next(iter(values.values())))))
     flat = {name: value[:used].flatten(0, 1) for name, value in values.items()}
@@ -45,6 +45,6 @@ def _split(values: dict[str, Tensor], rows: int) -> list[dict[str, Tensor]]:
 
 
 def _row_totals(guide: Program, x: Tensor, draws: dict[str, Tensor]) -> Tensor:
-    """Log sum_m q(z_k | x_m) over the data of one batch: [K]."""
+    """Compute log sum_m q(z_k | x_m) over the data of one batch: [K]."""
     spread = {name: z.unsqueeze(1).expand(len(z), len(x), *z.shape[1:]) for name, z in draws.items()}
     return log_guide(guide, x, spread).double().logsumexp(1)

@@ -1,4 +1,4 @@
-r"""Posterior collapse: how much of the code is used, and what the average KL is made of.
+r"""Posterior collapse: active units, KL per dimension, and the parts of the average KL.
 
     A_u = Var_x E_q[z_u]                                     active where > 0.01 (Burda et al. 2016)
     KL_u = E_x KL(q(z_u|x) || p(z_u))                        per dimension, where q and p factorise
@@ -6,6 +6,9 @@ r"""Posterior collapse: how much of the code is used, and what the average KL is
 
 with q(z) = (1/N) sum_n q(z|x_n) over the N data given, so that I_q(n; z) <= log N. A unit is (epsilon, delta)-
 collapsed where its KL is below epsilon for a share 1 - delta of the data (Lucas et al. 2019).
+
+Burda, Grosse & Salakhutdinov 2016, https://arxiv.org/abs/1509.00519; Lucas, Tucker, Grosse & Norouzi 2019,
+https://arxiv.org/abs/1911.02469.
 """
 
 from __future__ import annotations
@@ -22,8 +25,7 @@ from torch.distributions import Distribution, Independent
 from ppl_vae.checks import integer, positive
 from ppl_vae.diagnostics.collapse.aggregate_density import log_aggregate
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.judged import ERRORS, require_finite, require_table
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
@@ -45,7 +47,7 @@ def run_collapse(
     num_samples: int = 10,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Active units, KL per dimension, and the average KL in its two parts.
+    """Compute active units, KL per dimension, and the average KL in its two parts.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
@@ -88,7 +90,7 @@ def run_collapse(
 
 
 class _Pass:
-    """What one run of the pair says of its data; joined over runs along the data."""
+    """The statistics of one run of the pair; those of several runs are joined along the data."""
 
     def __init__(self, terms: Terms) -> None:
         if not terms.sites:
@@ -112,7 +114,7 @@ class _Pass:
 
     @staticmethod
     def joined(passes: list[_Pass]) -> _Pass:
-        """All data in one."""
+        """Join the data of several runs."""
         whole_run = passes[0]
         whole_run.values = {name: torch.cat([p.values[name] for p in passes], 1) for name in whole_run.values}
         for name in ("means", "noise", "kl", "site_kl"):
@@ -123,7 +125,7 @@ class _Pass:
 
 
 def _unit_kl(site: Site) -> Tensor:
-    """KL of every dimension and datum [N, U]: closed, else by Monte Carlo; NaN where they are not independent."""
+    """Compute the KL of every dimension and datum [N, U], closed or by Monte Carlo; NaN where not independent."""
     shape = site.value.shape
     q, p = _coordinates(site.q), _coordinates(site.p)
     if q is None or p is None:
@@ -143,7 +145,7 @@ def _coordinates(d: Any) -> Distribution | None:
 
 
 def _site_kl(terms: Terms, site: Site) -> tuple[Tensor, bool]:
-    """KL of a whole site [N], and whether it is in closed form."""
+    """Compute the KL of a whole site [N], and whether it is in closed form."""
     try:
         return terms.kl(site.name).mean(0), True
     except ModelError:
@@ -155,7 +157,7 @@ def _site_kl(terms: Terms, site: Site) -> tuple[Tensor, bool]:
 
 
 def _units(found: _Pass, threshold: float, epsilon: float) -> dict[str, Any]:
-    """What is known of every latent dimension, and of every site."""
+    """Collect the numbers of every latent dimension and of every site."""
     centred = found.means - found.means.mean(0)
     variance = centred.square().sum(0) / (len(centred) - 1) - found.noise.mean(0)
     error = (centred.square() - found.noise).std(0) / math.sqrt(len(centred))
@@ -178,7 +180,7 @@ def _over(dim: str, values: Tensor, description: str, units: str) -> tuple[str, 
 
 
 def _surgery(found: _Pass, log_density: Tensor | None) -> dict[str, Any]:
-    """The average KL and its two parts, on the same draws."""
+    """Compute the average KL and its two parts on the same draws."""
     num_data = found.log_guide.shape[1]
     used = len(log_density) if log_density is not None else len(found.log_guide)
     log_q, log_p = (t[:used].double() for t in (found.log_guide, found.log_prior))
@@ -197,7 +199,7 @@ def _surgery(found: _Pass, log_density: Tensor | None) -> dict[str, Any]:
 
 
 def check_collapse(table: xr.Dataset) -> Verdict:
-    """How many latent dimensions are used.
+    """Judge how many latent dimensions are used.
 
     Args:
         table: of ``run_collapse``.
@@ -226,7 +228,7 @@ def check_collapse(table: xr.Dataset) -> Verdict:
         error, most = float(table["mutual_information_stderr"]), float(table["log_num_data"])
         # Rounded first: a little below zero is no -0.00.
         told = round(information, 3) + 0.0
-        words += f" The code tells {told:.3f} ± {error:.3f} nats about which datum it is of"
+        words += f" The code holds {told:.3f} ± {error:.3f} nats of information about which datum it came from"
         words += f" (at most log N = {most:.2f})." if information < 0.9 * most else ", all that N data can show."
     if not clear.all():
         words += f" {(~clear).sum()} of them are within two standard errors of the threshold."
@@ -250,7 +252,7 @@ def check_collapse(table: xr.Dataset) -> Verdict:
 
 
 def _clear(table: xr.Dataset) -> np.ndarray:
-    """Which dimensions are beyond two standard errors of the threshold, on either side: [U]."""
+    """Mark the dimensions more than two standard errors from the threshold, on either side: [U]."""
     distance = abs(table["posterior_mean_variance"].to_numpy() - table.attrs["threshold"])
     return np.asarray(distance > ERRORS * table["posterior_mean_variance_stderr"].to_numpy())
 

@@ -1,4 +1,4 @@
-"""Posterior collapse over training: looks at one run that is resumed from its own checkpoint between them."""
+"""Posterior collapse over training: one run, resumed from its own checkpoint between two measurements."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def collapse_history(
     seed: int = 0,
     **fit_options: Any,
 ) -> xr.Dataset:
-    """Train a pair and look at it on the way: ``run_collapse`` after each of some epochs, along "epoch".
+    """Train a pair and measure it on the way: ``run_collapse`` after each of some epochs, along "epoch".
 
     The run is one run: it is resumed from its own checkpoint at every look, and ends at the last epoch with the
     weights that an uninterrupted ``fit`` would have.

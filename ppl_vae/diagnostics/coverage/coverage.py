@@ -1,4 +1,4 @@
-r"""Expected coverage: do the guide's credible regions hold the truth as often as they say?
+r"""Expected coverage: how often the guide's credible regions hold the truth, against their nominal level.
 
 The credibility of a simulated z_0 is the smallest level a whose region holds it. It is uniform on [0, 1] if q is
 the posterior, and the expected coverage of the regions at level a is P(credibility <= a). Three kinds of region:
@@ -9,6 +9,8 @@ the posterior, and the expected coverage of the regions at level a is P(credibil
 
 The first is calibration by dimension, folded; the second is of the joint q(z|x) (Hermans et al. 2022); neither sees
 a guide that ignores x and returns the prior, the third does (``tarp``; Lemos et al. 2023).
+
+Hermans et al. 2022, https://arxiv.org/abs/2110.06581; Lemos et al. 2023, https://arxiv.org/abs/2302.03026.
 """
 
 from __future__ import annotations
@@ -26,8 +28,7 @@ from ppl_vae.diagnostics.calibration.ranks import rank_of_first
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, as_simulated
 from ppl_vae.diagnostics.calibration.uniformity import ecdf, ecdf_bands, uniformity_p_value
 from ppl_vae.diagnostics.coverage.tarp import area_to_curve, tarp_credibility
-from ppl_vae.diagnostics.judged import require_finite, require_table
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.randomness import derived_seed
 
 # Ties are broken from a stream of their own.
@@ -46,7 +47,7 @@ HALF_AS_WIDE, LEAST_DRAWS = 0.32, 9
 def run_coverage(
     pair: Any, x: Any = None, num_simulations: int = 1000, num_draws: int = 99, seed: int = 0
 ) -> xr.Dataset:
-    """The expected coverage of the guide's credible regions at levels 0.01, ..., 0.99.
+    """Measure the expected coverage of the guide's credible regions at levels 0.01, ..., 0.99.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, a tuple of the two programs, or what ``simulate_posteriors``
@@ -113,7 +114,7 @@ def _table(credibility: dict[str, Tensor], attributes: dict[str, Any]) -> xr.Dat
 
 
 def check_coverage(coverage: xr.Dataset) -> Verdict:
-    """One verdict on all regions of ``run_coverage``.
+    """Judge all regions of ``run_coverage`` in one verdict.
 
     The figure is the coverage of the regions of 90%: of highest density, or of TARP where there are none. The level
     of the verdict comes from all regions at all levels. Where nothing strays, but so few data were simulated that a
@@ -149,7 +150,7 @@ def check_coverage(coverage: xr.Dataset) -> Verdict:
 
 
 def _blind(coverage: xr.Dataset) -> bool:
-    """Whether even a guide half as wide as the posterior could stay inside the band."""
+    """Tell whether even a guide half as wide as the posterior could stay inside the band."""
     wide = float((coverage["band_upper"] - coverage["band_lower"]).max()) / 2
     return wide > HALF_AS_WIDE or coverage.attrs["num_draws"] < LEAST_DRAWS
 
@@ -167,7 +168,7 @@ def _words(coverage: xr.Dataset, p_values: NDArray[np.float64]) -> tuple[str, st
     worst = coverage.isel(region=int(p_values.argmin()))
     at = worst.sel(nominal=REPORTED, method="nearest")
     cover = float(at["coverage"])
-    which = f"{failing.sum()} of {len(p_values)} regions off, most of all {_region(worst)}"
+    which = f"{failing.sum()} of {len(p_values)} regions fail, most of all {_region(worst)}"
     figure = f"of the 90% regions {100 * cover:.1f} ± {100 * float(at['coverage_stderr']):.1f}% hold the truth"
     verdict, advice = _direction(worst["credibility"].to_numpy(), set(coverage["kind"].to_numpy()[failing]))
     return f"{which}: {figure}; {verdict}. {area}", advice
@@ -179,7 +180,7 @@ def _region(region: xr.Dataset) -> str:
 
 
 def _direction(credibility: NDArray[np.float64], kinds: set[str]) -> tuple[str, str]:
-    """Whether truths lie farther out than they should, in words that do not tell a shift from a narrow guide."""
+    """Say whether truths lie farther out than they should, in words that leave open a shift or a narrow guide."""
     if kinds == {TARP}:
         return (
             "every other region passes, but the guide does not follow x as the posterior does",

@@ -1,12 +1,14 @@
-"""What the two ends of a bracket on log p(x) say of annealing: whether it may be trusted, or is broken."""
+"""The verdict on the two ends of a bracket on log p(x): narrow, wide, unknown, or crossed.
+
+Grosse, Ghahramani & Adams 2015, https://arxiv.org/abs/1511.02543.
+"""
 
 from __future__ import annotations
 
 import math
 
 from ppl_vae.diagnostics.evidence.evidence import AGREEMENT, APART
-from ppl_vae.diagnostics.judged import ERRORS, level_of, require_finite
-from ppl_vae.diagnostics.verdict import Verdict
+from ppl_vae.diagnostics.verdict import ERRORS, Verdict, level_of, require_finite
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evidence.bidirectional import EvidenceBracket
 

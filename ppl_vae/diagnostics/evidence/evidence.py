@@ -1,8 +1,9 @@
-"""log p(x) by two methods that fail in different ways: do they agree, and how far above the ELBO do they lie?
+"""Compare log p(x) by two methods that fail in different ways, with one another and with the ELBO.
 
 The importance bound starts from the guide and is too low where the guide misses mass; annealed importance sampling
 starts from the prior and is too low where the path is walked too fast. Both are lower bounds in expectation, so the
-larger one is the better.
+larger one is the better (Burda et al. 2016, https://arxiv.org/abs/1509.00519; Neal 2001,
+https://arxiv.org/abs/physics/9803008).
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import torch
 import xarray as xr
 
 from ppl_vae.diagnostics.importance.importance import run_importance
-from ppl_vae.diagnostics.judged import ERRORS, require_finite, require_table
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.evidence import log_evidence
 
@@ -38,14 +38,14 @@ def run_evidence(
     num_temperatures: int = 500,
     seed: int = 0,
 ) -> xr.Dataset:
-    """ELBO, importance bound, and on the first of the data annealed importance sampling.
+    """Estimate ELBO, importance bound, and on the first of the data annealed importance sampling.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape].
         weights: what ``run_importance`` returned for these data; run anew by default.
         num_annealed: how many of the data are annealed.
-        num_chains: chains a datum there.
+        num_chains: chains per datum there.
         num_temperatures: steps of the path from the prior to the posterior.
         seed: of all draws; torch's global generators are left as they were.
 
@@ -86,10 +86,10 @@ def run_evidence(
 
 
 def check_evidence(table: xr.Dataset) -> Verdict:
-    """Whether the two methods agree, where both were run.
+    """Judge whether the two methods agree, where both were run.
 
-    What annealing finds more is known to two standard errors of the mean difference; upwards also to the first
-    order of annealing's own bias, half the variance of a datum's mean weight.
+    The difference is known to two standard errors of its mean; upwards also to the first order of annealing's
+    own bias, half the variance of a datum's mean weight.
 
     Returns:
         The figure is the mean importance bound with its error over data and draws. "good" where annealing is known
@@ -114,13 +114,13 @@ def check_evidence(table: xr.Dataset) -> Verdict:
         error,
         "nats per datum",
         f"annealing finds at most {AGREEMENT:g} nats more, bad above {APART:g} (this package's own)",
-        f"{gap:.2f} nats above the ELBO by {table.attrs['num_samples']} draws a datum. {second}",
+        f"{gap:.2f} nats above the ELBO by {table.attrs['num_samples']} draws per datum. {second}",
         advice,
     )
 
 
 def _second_method(table: xr.Dataset) -> tuple[Level, str, str]:
-    """Level, words and advice of what annealing found."""
+    """Judge the estimate of annealing: its level, words and advice."""
     both = table.where(table["annealed"].notnull(), drop=True)
     if not both.sizes["datum"]:
         return "unknown", f"There is no second method: {table.attrs['why_not_annealed']}.", ""
@@ -136,9 +136,13 @@ def _second_method(table: xr.Dataset) -> tuple[Level, str, str]:
     if low >= -AGREEMENT and high <= AGREEMENT:
         return "good", f"{words}: the two methods agree.", ""
     if high < -AGREEMENT:
-        return "unknown", f"{words}: it was too fast to be a check.", "Anneal with more temperatures or chains."
+        return (
+            "unknown",
+            f"{words}: annealing was too fast to be a check.",
+            "Anneal with more temperatures or chains.",
+        )
     more_of = "Anneal more data, with more chains or temperatures."
-    return "unknown", f"{words}: known too badly to say whether the two methods agree.", more_of
+    return "unknown", f"{words}: the error is too wide to say whether the two methods agree.", more_of
 
 
 def _mean(values: xr.DataArray) -> tuple[float, float]:
@@ -147,7 +151,7 @@ def _mean(values: xr.DataArray) -> tuple[float, float]:
 
 
 def _difference(both: xr.Dataset) -> tuple[float, float, float]:
-    """The mean difference on these data, its Monte-Carlo error, and how much annealing may be too low."""
+    """Compute the mean difference on these data, its Monte-Carlo error, and how much annealing may be too low."""
     count, annealed = both.sizes["datum"], both["annealed_stderr"].to_numpy() ** 2
     error = math.sqrt(float((annealed + both["importance_stderr"].to_numpy() ** 2).sum())) / count
     return float((both["annealed"] - both["importance"]).mean()), error, float(annealed.mean()) / 2

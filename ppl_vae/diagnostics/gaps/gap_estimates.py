@@ -1,4 +1,4 @@
-r"""Evidence, the best bound and the encoder's bound of every datum, from one set of noise.
+r"""Estimate the evidence, the best bound and the encoder's bound of every datum from one set of noise.
 
     log p(x) by importance sampling from q*,   L[q*],   L[q_phi],   and their differences
 
@@ -24,7 +24,7 @@ GAPS_STREAM = 40
 
 @dataclass(frozen=True)
 class GapEstimates:
-    """Numbers per datum [N] and their Monte-Carlo errors, by name."""
+    """The numbers per datum [N] and their Monte-Carlo errors, by name."""
 
     value: dict[str, Tensor]
     error: dict[str, Tensor]
@@ -32,7 +32,7 @@ class GapEstimates:
     fixed: dict[str, list[str]]
 
     def with_evidence(self, evidence: Tensor, error: Tensor) -> GapEstimates:
-        """The same with log p(x) from elsewhere."""
+        """Replace the evidence by log p(x) from elsewhere."""
         gap = evidence - self.value["elbo_best"]
         gap_error = (error.square() + self.error["elbo_best"].square()).sqrt()
         return GapEstimates(
@@ -45,7 +45,7 @@ class GapEstimates:
 
 @dataclass(frozen=True)
 class GapPlan:
-    """How much work is done for every datum."""
+    """The amount of work for every datum."""
 
     num_samples: int
     steps: int
@@ -53,7 +53,7 @@ class GapPlan:
     seed: int
 
     def split(self, model: Program, guide: Program, x: Tensor) -> GapEstimates:
-        """All numbers of one split, in memory-bounded chunks of data."""
+        """Compute all numbers of one split, in chunks of data that keep to the memory limit."""
         with evaluating(model, guide, seed=derived_seed(self.seed, GAPS_STREAM), device=x.device):
             parts = [
                 self._chunk(LocalGuide(model, guide, batch), index)
@@ -75,7 +75,7 @@ class GapPlan:
 
     @torch.no_grad()
     def _log_weights(self, local: LocalGuide, noise: int) -> Tensor:
-        """[S, N] in float64, from a stream that starts at ``noise``."""
+        """Compute log weights [S, N] in float64, from a stream that starts at ``noise``."""
         most = max(1, data_per_chunk(local.x, 1) // len(local.x))
         sizes = [min(most, self.num_samples - done) for done in range(0, self.num_samples, most)]
         with seeded(noise, local.x.device):
@@ -83,7 +83,7 @@ class GapPlan:
 
 
 def _compare(best: Tensor, own: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Values [N] and errors [N] from log weights [S, N] under q* and under q, on common random numbers."""
+    """Compute values [N] and errors [N] from log weights [S, N] under q* and q, on common random numbers."""
     bound = log_mean_exp(best)
     # By the delta method, the influence of a draw on the logarithm of the mean weight.
     influence = (best - bound).exp()

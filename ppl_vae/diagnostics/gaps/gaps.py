@@ -6,6 +6,8 @@ r"""The gap between log p(x) and the ELBO, split into its causes (Cremer, Li & D
 q_phi(z|x) is what the encoder gives, q* the best member of the family for this one datum. What remains under q* is
 the family's fault; what q* gains is the encoder's. The encoder's generalisation gap is how much larger the
 amortisation gap is on held-out than on training data (Shu et al. 2018; Zhang et al. 2022).
+
+Cremer, Li & Duvenaud 2018, https://arxiv.org/abs/1801.03558; Shu et al. 2018, https://arxiv.org/abs/1805.08913.
 """
 
 from __future__ import annotations
@@ -20,8 +22,7 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.judged import level_of, require_finite, require_table
-from ppl_vae.diagnostics.verdict import Verdict
+from ppl_vae.diagnostics.verdict import Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import DataError
 
 SPLITS = ("test", "train")
@@ -142,14 +143,14 @@ def _means(found: list[GapEstimates]) -> dict[str, Any]:
 
 
 def _mean_error(values: Tensor, errors: Tensor) -> float:
-    """Standard error of the mean over data, in which each datum's Monte-Carlo noise is already; or that alone."""
+    """The standard error of the mean over data, each datum's Monte-Carlo noise included; or the noise alone."""
     if len(values) > 1:
         return values.std().item() / math.sqrt(len(values))
     return errors.item()
 
 
 def check_gaps(table: xr.Dataset) -> list[Verdict]:
-    """What the gap is made of, a verdict a cause: the family, the encoder, and its step to unseen data.
+    """Judge the parts of the gap, one verdict per cause: the family, the encoder, and its step to unseen data.
 
     Args:
         table: of ``run_gaps``.
@@ -164,8 +165,10 @@ def check_gaps(table: xr.Dataset) -> list[Verdict]:
     approximation, amortisation = (_mean(table, f"mean_{name}_gap") for name in ("approximation", "amortisation"))
     words = _dominance(approximation, amortisation)
     held = table.attrs["held_fixed"]
-    family = words + (f" Held as the encoder gave it ({held}), so this is an upper bound." if held else "")
-    encoder = words if table.attrs["converged"] else f"{words} The optimisation had not settled: a lower bound."
+    family = words + (f" The encoder's values were kept for {held}, so this is an upper bound." if held else "")
+    encoder = words
+    if not table.attrs["converged"]:
+        encoder += " The optimisation had not settled, so this is a lower bound."
     verdicts = [
         _judge(
             "Approximation gap", approximation, family, "Try a richer family: full covariance, a flow, a mixture."
@@ -201,16 +204,16 @@ def _mean(table: xr.Dataset, name: str) -> tuple[float, float]:
 
 def _dominance(approximation: tuple[float, float], amortisation: tuple[float, float]) -> str:
     (family, family_error), (encoder, encoder_error) = approximation, amortisation
-    total = f"Of a gap of {family + encoder:z.2f} nats the family costs {family:z.2f}, the encoder {encoder:z.2f}"
+    total = f"The family costs {family:z.2f} of a gap of {family + encoder:z.2f} nats, the encoder {encoder:z.2f}"
     if family + encoder <= GOOD:
         return f"{total}; the posterior is close."
     if abs(family - encoder) <= 2 * math.hypot(family_error, encoder_error):
-        return f"{total}; neither dominates beyond the error."
+        return f"{total}; the error is too wide to say which dominates."
     return f"{total}; the {'family' if family > encoder else 'encoder'} dominates."
 
 
 def _judge(name: str, gap: tuple[float, float], words: str, advice: str) -> Verdict:
-    """By the limits, each to be passed, or kept, by two standard errors."""
+    """Choose the level: a limit is passed, or kept, only where two standard errors lie on that side of it."""
     level = level_of(*gap, GOOD, BAD)
     if level == "unknown":
         advice = "Take more data or draws: the error is too wide for a verdict."

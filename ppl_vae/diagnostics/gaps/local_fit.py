@@ -2,12 +2,12 @@ r"""The best member of the guide's family for every datum, by stochastic ascent 
 
     q*_n = argmax_lambda L[q(z; lambda); x_n],   L[q] = E_q [ log p(x, z) - log q(z) ]
 
-Adam on all data of a batch at once (Cremer, Li & Duvenaud 2018 do so datum by datum, with a rule that stops where
-averages of 100 steps no longer rise). Gradients are path derivatives (Roeder, Wu & Duvenaud 2017), whose noise
-vanishes at the exact posterior. The rate falls to 0.3 of itself where the mean bound over a window of steps has
-not risen by its standard error; after the last fall the search is over, and the parameters are averaged over the
-steps at the two lowest rates. A datum whose parameters did not become
-better keeps the encoder's.
+Adam climbs on all data of a batch at once (Cremer, Li & Duvenaud 2018 take one datum after another, with a rule
+that stops where averages of 100 steps no longer rise). Gradients are path derivatives (Roeder, Wu & Duvenaud 2017,
+https://arxiv.org/abs/1703.09194), whose noise vanishes at the exact posterior. The rate falls to 0.3 of itself
+where the mean bound over a window of steps has not risen by its standard error; after the last fall the search is
+over, and the parameters are averaged over the steps at the two lowest rates. A datum whose parameters did not
+become better keeps the encoder's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHOICE_CHUNK, CHOICE_CHUNKS = 16, 16
 
 
 class LocalGuide:
-    """A parameter of its own for every datum and every site of a pair's guide.
+    """The guide of a pair with parameters of its own for every datum and every site.
 
     Args:
         model: the generative program.
@@ -68,11 +68,11 @@ class LocalGuide:
 
     @property
     def fixed(self) -> dict[str, list[str]]:
-        """What stays as the encoder gave it, by site."""
+        """The parameters that stay as the encoder gave them, by site."""
         return {name: local.fixed for name, local in self.sites.items() if local.fixed}
 
     def log_weight(self, num_draws: int, path: bool = False) -> Tensor:
-        """log p(x, z) - log q(z; lambda) at fresh draws: [K, N], nats.
+        """Compute log p(x, z) - log q(z; lambda) at fresh draws: [K, N], nats.
 
         Args:
             num_draws: K.
@@ -90,11 +90,11 @@ class LocalGuide:
         return joint.log_prior + joint.log_likelihood - log_q
 
     def leaves(self) -> list[Tensor]:
-        """Every free parameter."""
+        """List every free parameter."""
         return [leaf for local in self.sites.values() for leaf in local.leaves]
 
     def snapshot(self) -> dict[str, list[Tensor]]:
-        """All parameters as they are now."""
+        """Copy all parameters as they are now."""
         return {name: local.snapshot() for name, local in self.sites.items()}
 
     def restore(self, snapshot: dict[str, list[Tensor]], which: Tensor | None = None) -> None:
@@ -107,14 +107,14 @@ class LocalGuide:
         for name, local in self.sites.items():
             if local.fixed:
                 raise ModelError(
-                    f"site {name!r}: a flow among several sites cannot be optimised datum by datum, as its steps "
-                    "may depend on another site's draw"
+                    f"site {name!r}: a flow among several sites cannot be optimised for each datum by "
+                    "itself, as its steps may depend on another site's draw"
                 )
             other = LocalPosterior(again.sites[name])
             if any(not torch.equal(a, b) for a, b in zip(local.leaves, other.leaves, strict=True)):
                 raise ModelError(
                     f"site {name!r}: its distribution in the guide depends on another site's draw, so its "
-                    "parameters cannot be optimised datum by datum"
+                    "parameters cannot be optimised for each datum by itself"
                 )
 
 
@@ -144,14 +144,14 @@ def optimise(local: LocalGuide, num_particles: int, steps: int) -> bool:
 
 
 class _Average:
-    """The mean of parameters over steps, in which the noise of single steps cancels."""
+    """The mean of parameters over steps, which averages out the noise of single steps."""
 
     def __init__(self, leaves: list[Tensor]) -> None:
         self.leaves, self.count = leaves, 0
         self.total = [torch.zeros_like(leaf) for leaf in leaves]
 
     def add(self) -> None:
-        """The parameters as they are now."""
+        """Add the parameters as they are now to the mean."""
         self.count += 1
         for total, leaf in zip(self.total, self.leaves, strict=True):
             total.add_(leaf.detach())
@@ -175,7 +175,7 @@ def _step(local: LocalGuide, leaves: list[Tensor], optimizer: torch.optim.Optimi
 
 
 def _at_rest(bounds: list[float]) -> bool:
-    """Whether the last window's mean is no higher than the one before, beyond its standard error."""
+    """Tell whether the mean of the last window is no higher than the one before, beyond its standard error."""
     if len(bounds) < 2 * WINDOW:
         return False
     before, last = torch.tensor(bounds[-2 * WINDOW :], dtype=torch.float64).split(WINDOW)

@@ -27,7 +27,7 @@ Build = Callable[[bool], Any]
 
 
 class LocalPosterior:
-    """q(z; lambda_n) of one site, started where the encoder has put it.
+    """The local posterior q(z; lambda_n) of one site, started at the encoder's output.
 
     Args:
         site: of one run of the pair with a single particle.
@@ -48,17 +48,17 @@ class LocalPosterior:
         if not site.q.has_rsample:
             raise ModelError(
                 f"site {site.name!r}: {type(site.q).__name__} has no reparameterised draws, so its parameters "
-                "cannot be optimised datum by datum"
+                "cannot be optimised for each datum by itself"
             )
         self._build = self._freed(site.q)
         self.stoppable = not self.fixed
 
     def __call__(self, stopped: bool = False) -> Any:
-        """The distribution, batch shape [N]; with ``stopped`` its parameters take no gradient."""
+        """Make the distribution, batch shape [N]; with ``stopped`` its parameters take no gradient."""
         return self._build(stopped)
 
     def snapshot(self) -> list[Tensor]:
-        """The parameters as they are now."""
+        """Copy the parameters as they are now."""
         return [leaf.detach().clone() for leaf in self.leaves]
 
     @torch.no_grad()
@@ -96,7 +96,8 @@ class LocalPosterior:
         names = list(_parameter_names(q))
         if not names:
             raise ModelError(
-                f"site {self.name!r}: {type(q).__name__} shows no parameters that could be optimised datum by datum"
+                f"site {self.name!r}: {type(q).__name__} shows no parameters that could be optimised for "
+                "each datum by itself"
             )
         try:
             free = {name: self._free(*_expanded(q, name)) for name in names}
@@ -105,7 +106,7 @@ class LocalPosterior:
         except (TypeError, ValueError, NotImplementedError) as error:
             raise ModelError(
                 f"site {self.name!r}: {type(q).__name__} cannot be made again from {', '.join(names)}, so it "
-                "cannot be optimised datum by datum"
+                "cannot be optimised for each datum by itself"
             ) from error
         return build
 
@@ -123,7 +124,7 @@ def _parameter_names(q: Any) -> Iterator[str]:
 
 
 def _expanded(q: Any, name: str) -> tuple[Tensor, Any]:
-    """A parameter with the whole batch shape in front, and its constraint."""
+    """Expand a parameter to the whole batch shape in front, and find its constraint."""
     constraint, value = q.arg_constraints[name], getattr(q, name)
     event = value.shape[value.dim() - constraint.event_dim :] if constraint.event_dim else torch.Size()
     return value.expand(*q.batch_shape, *event), constraint

@@ -1,4 +1,4 @@
-r"""Is q(z|x) a usable proposal for p(z|x)? Pareto k-hat, effective sample size and weights of every datum.
+r"""Judge q(z|x) as a proposal for p(z|x): Pareto k-hat, effective sample size and weights of every datum.
 
     w_s = p(x, z_s) / q(z_s | x),    ESS = (sum_s w_s)^2 / sum_s w_s^2        (Kong 1992)
 
@@ -23,8 +23,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.judged import require_finite, require_table, share_stderr
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table, share_stderr
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, pass_size, weight_blocks
 from ppl_vae.inference.evidence.pareto import LEAST_TAIL, khat, smooth, threshold
@@ -61,12 +60,12 @@ def run_importance(
     keep_weights: bool = False,
     memory_limit: int = MEMORY_LIMIT,
 ) -> xr.Dataset:
-    """Weigh the guide's draws against the posterior, datum by datum, in passes that keep to a memory limit.
+    """Weigh the guide's draws against the posterior of each datum, in passes that keep to a memory limit.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape].
-        num_samples: S draws a datum, at least 25.
+        num_samples: S draws per datum, at least 25.
         seed: of the draws; torch's global generators are left as they were.
         keep_weights: whether "log_weight" and "smoothed_log_weight" [S, N] are in the result.
         memory_limit: bytes that the activations of a pass may take, roughly. Under Gaussian guides no number
@@ -142,7 +141,7 @@ def _judged(block: WeightBlock, keep_weights: bool) -> dict[str, Tensor]:
 
 
 def is_exact(block: WeightBlock, spread: Tensor) -> Tensor:
-    """Which data have weights that are constant to rounding, from the standard deviation of log w: [n]."""
+    """Mark the data whose weights are constant to rounding, from the standard deviation of log w: [n]."""
     return spread < ROUNDING * block.eps * block.magnitude
 
 
@@ -179,7 +178,7 @@ def check_importance(ds: xr.Dataset) -> Verdict:
 
 
 def khat_of(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, float]:
-    """k-hat [N], exact [N] and the threshold of what ``run_importance`` returned."""
+    """Read k-hat [N], exact [N] and the threshold from the numbers of ``run_importance``."""
     missing = [name for name in ("khat", "exact", "ess", "elbo") if name not in ds]
     if missing or "threshold" not in ds.attrs:
         raise DataError(f"table: expected what run_importance returns; missing {', '.join(missing) or 'threshold'}")

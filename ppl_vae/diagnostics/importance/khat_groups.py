@@ -1,4 +1,4 @@
-"""Where the guide fails: k-hat by class and by decile of the ELBO."""
+"""The k-hat by class and by decile of the ELBO shows for which data the guide fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ppl_vae.errors import DataError
 
 
 def khat_table(ds: xr.Dataset, labels: Any = None) -> pd.DataFrame:
-    """The numbers of ``run_importance`` by group.
+    """Summarise the numbers of ``run_importance`` by group.
 
     Args:
         ds: of ``run_importance``.

@@ -1,4 +1,7 @@
-"""Sampling importance resampling (Rubin 1987): draws of the guide, chosen anew by their smoothed weights."""
+"""Sampling importance resampling (Rubin 1987): draws of the guide, chosen anew by their smoothed weights.
+
+The weights are smoothed as by Vehtari, Simpson, Gelman, Yao & Gabry 2024, https://arxiv.org/abs/1507.02646.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def resample_posterior(
     *,
     memory_limit: int = MEMORY_LIMIT,
 ) -> dict[str, Tensor]:
-    """Draws nearer to p(z|x) than the guide's own: S of these, resampled by their smoothed weights.
+    """Draw nearer to p(z|x) than the guide does: by resampling S of its draws with their smoothed weights.
 
     A draw may come several times. Where k-hat is above its threshold the result is not to be trusted.
 
@@ -59,7 +62,7 @@ def resample_posterior(
 
 
 def _chosen(block: WeightBlock, num_draws: int, seed: int) -> Tensor:
-    """Which of the S draws: [num_draws, n]."""
+    """Choose among the S draws by their weights: [num_draws, n]."""
     weight = smooth(block.log_weight).log_weight.exp()
     with seeded(seed, weight.device):
         return torch.multinomial(weight.mT, num_draws, replacement=True).mT

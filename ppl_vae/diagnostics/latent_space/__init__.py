@@ -1,4 +1,4 @@
-"""Holes in the latent space, arithmetic with codes, codes as features."""
+"""The latent space: its holes, arithmetic with codes, and codes as features."""
 
 from ppl_vae.diagnostics.latent_space.arithmetic import check_arithmetic, run_arithmetic
 from ppl_vae.diagnostics.latent_space.attribute_classifier import AttributeClassifier, fit_attribute_classifier

@@ -1,11 +1,11 @@
-r"""Latent arithmetic before a judge: how much of the attribute has moved, and how much of the others.
+r"""Latent arithmetic before a classifier: the change of the attribute, and of the others.
 
     x(alpha) = E[x | z + alpha v],       v the direction of one attribute in latent space (Larsen et al. 2016)
 
 A classifier of real images, which the model has never met, says of every x(alpha) which attributes it shows. What
 has changed is held against its own verdict on x(0), the plain reconstruction, so that neither the decoder's blur
 nor an attribute that a reconstruction has lost counts as a move. A direction is as good as the moved attribute's
-share is large and the others' are small.
+share is large and the others' are small. Larsen et al. 2016, https://arxiv.org/abs/1512.09300.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ppl_vae.diagnostics.judged import require_finite, require_table
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.errors import DataError
 
 ENOUGH, SPARED = 0.9, 0.1
@@ -38,7 +37,7 @@ def run_arithmetic(
     attributes: Sequence[str],
     moved: str,
 ) -> xr.Dataset:
-    """What a classifier sees along a direction.
+    """Measure what a classifier sees of decoded codes along a direction.
 
     Args:
         images: decoded z + alpha v of data without the attribute, [N, steps, *event_shape].
@@ -78,7 +77,7 @@ def run_arithmetic(
 
 
 def _with_error(name: str, values: Tensor, spread: Tensor, description: str) -> dict[str, Any]:
-    """Mean over data of values [steps, N, A] whose standard deviation is ``spread`` [steps, A], with its error."""
+    """Average values [steps, N, A] with standard deviation ``spread`` [steps, A] over data, with an error."""
     dims = ("alpha", "attribute")
     error = spread / values.shape[1] ** 0.5
     return {
@@ -100,7 +99,7 @@ def _judged(classifier: Judge, images: Tensor, count: int) -> Tensor:
 def _check(images: Tensor, weights: NDArray[np.float64], attributes: Sequence[str], moved: str) -> None:
     if images.dim() < 3 or len(images) < 2 or weights.shape != (images.shape[1],):
         raise DataError(
-            "images: expected [N, steps, *event_shape] with N of at least 2 and one alpha a step, "
+            "images: expected [N, steps, *event_shape] with N of at least 2 and one alpha per step, "
             f"found {list(images.shape)} and {list(weights.shape)}"
         )
     if not (weights == 0).any():
@@ -110,7 +109,7 @@ def _check(images: Tensor, weights: NDArray[np.float64], attributes: Sequence[st
 
 
 def check_arithmetic(table: xr.Dataset, alpha: float = 1.0) -> Verdict:
-    """Whether the attribute moved, and the others stayed.
+    """Judge whether the attribute moved and the others stayed.
 
     Args:
         table: of ``run_arithmetic``.

@@ -1,4 +1,4 @@
-"""A judge of attributes: a classifier of real images that the model under judgement has never met."""
+"""A classifier of attributes, trained on real images that the model under judgement has never seen."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EPOCHS = 200
 
 @dataclass(frozen=True)
 class AttributeClassifier:
-    """images [n, *event_shape] -> the probability of every attribute [n, A], each by itself.
+    """A classifier from images [n, *event_shape] to the probability of every attribute [n, A], each by itself.
 
     Attributes:
         names: of the A attributes.
@@ -33,13 +33,13 @@ class AttributeClassifier:
     network: Any
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Probabilities [n, A]."""
+        """Return probabilities [n, A]."""
         flat = images.detach().cpu().flatten(1).double().numpy()
         # Of a single attribute scikit-learn gives two columns, without and with.
         return torch.from_numpy(self.network.predict_proba(flat))[:, -len(self.names) :]
 
     def accuracy(self, images: Tensor, has: Tensor) -> dict[str, float]:
-        """The share of images [n, *event_shape] that are judged as ``has`` [n, A] says, by attribute."""
+        """Compute the share of images [n, *event_shape] that are judged as ``has`` [n, A] says, by attribute."""
         right = (self(images) > 0.5) == has.cpu()
         return dict(zip(self.names, right.double().mean(0).tolist(), strict=True))
 

@@ -1,8 +1,10 @@
-r"""Codes as features: what a linear classifier makes of them when few labels are known.
+r"""Codes as features: the accuracy of a linear classifier on them when few labels are known.
 
 All training data are seen by the model, labels by the classifier alone: a logistic regression on n labelled codes,
 over random subsets of n, and on other features (pixels, say) from the very same subsets (Alain & Bengio 2016;
 Kingma, Mohamed, Rezende & Welling 2014, model M1). Features are scaled to unit variance over the training data.
+
+Alain & Bengio 2016, https://arxiv.org/abs/1610.01644; Kingma et al. 2014, https://arxiv.org/abs/1406.5298.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ def run_feature_probe(
     num_subsets: int = 20,
     seed: int = 0,
 ) -> xr.Dataset:
-    """The accuracy of a logistic regression on each kind of features, against the number of labels.
+    """Measure the accuracy of a logistic regression on each kind of features, against the number of labels.
 
     Args:
         features: by name, features of the training data [N, *] and of held-out data [M, *].
@@ -86,7 +88,7 @@ def _check(
 
 
 def _subset(generator: np.random.Generator, y: np.ndarray, size: int) -> np.ndarray:
-    """Indices of a random subset in which there are two classes at least."""
+    """Draw indices of a random subset with at least two classes."""
     while True:
         chosen = generator.choice(len(y), size, replace=False)
         if len(np.unique(y[chosen])) > 1:

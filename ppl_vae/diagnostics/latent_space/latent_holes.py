@@ -1,4 +1,4 @@
-r"""Holes in a latent space: do points drawn there decode to something like the data?
+r"""Holes in a latent space: the share of points whose decoded images are unlike the data.
 
     confidence    max_c p(c | image) under a classifier of real data that the model has never met
     distance      sqrt(mean over pixels of (image - nearest real image)^2)
@@ -6,7 +6,8 @@ r"""Holes in a latent space: do points drawn there decode to something like the 
 The same numbers of held-out real images say what can be expected: a draw is in a hole if it is less certain, or
 further off, than 95 of 100 real images. Neither number alone will do: a classifier may be sure of what is no digit,
 and a blurred mean is near to every image. An autoencoder leaves holes between its codes; a VAE's KL closes them to
-the prior, as far as it goes (Ghosh et al. 2020; Dai & Wipf 2019).
+the prior, as far as it goes (Ghosh et al. 2020, https://arxiv.org/abs/1903.12436; Dai & Wipf 2019,
+https://arxiv.org/abs/1903.05789).
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppl_vae.diagnostics.judged import require_finite, share_stderr
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, share_stderr
 from ppl_vae.errors import DataError
 
 # How many of 100 real images lie beyond each of the two limits.
@@ -34,7 +34,7 @@ Classifier = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class LatentHoles:
-    """What decoded draws look like beside real data.
+    """The confidence and nearest distance of decoded draws, beside those of real data.
 
     Attributes:
         confidence: of the classifier in its likeliest class, for every draw: [n].
@@ -50,12 +50,12 @@ class LatentHoles:
 
     @property
     def in_hole(self) -> Tensor:
-        """Which draws are less certain, or further off, than 95 of 100 real images: [n], bool."""
+        """Mark the draws that are less certain, or further off, than 95 of 100 real images: [n], bool."""
         return self._beyond(self.confidence, self.distance)
 
     @property
     def real_in_hole(self) -> Tensor:
-        """Which held-out real images are: [m], bool; between 5 and 10 of 100 by construction."""
+        """Mark the held-out real images in holes: [m], bool; between 5 and 10 of 100 by construction."""
         return self._beyond(self.real_confidence, self.real_distance)
 
     def _beyond(self, confidence: Tensor, distance: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class LatentHoles:
         return uncertain | (distance > self.real_distance.quantile(1 - BEYOND))
 
     def summary(self) -> dict[str, float]:
-        """Means over the draws with their standard errors, and those of real images."""
+        """Tabulate means over the draws with their standard errors, and those of real images."""
         found: dict[str, float] = {}
         for name, values in (
             ("confidence", self.confidence),
@@ -106,7 +106,7 @@ def run_latent_holes(images: Tensor, train: Tensor, held_out: Tensor, classifier
 
 
 def confidence(images: Tensor, classifier: Classifier) -> Tensor:
-    """max_c p(c | image): [n].
+    """Compute max_c p(c | image): [n].
 
     Raises:
         DataError: the classifier gives no probabilities [n, C].
@@ -128,7 +128,7 @@ def nearest_distance(images: Tensor, real: Tensor) -> Tensor:
 
 
 def check_latent_holes(holes: LatentHoles) -> Verdict:
-    """The share of draws that fall into holes, against that of real images, at 4 standard errors.
+    """Judge the share of draws that fall into holes against that of real images, at 4 standard errors.
 
     "good" is said where the excess is known to be below a tenth of the draws by two standard errors; between the
     two the verdict is "unknown", as it is of a single draw or a single real image, which have no standard error.

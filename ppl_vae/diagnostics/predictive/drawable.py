@@ -1,4 +1,4 @@
-"""Whether a model draws data of the kind that it was given: only then do replicates and data compare."""
+"""Replicates and data compare only where the model draws data of the kind that it was given."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def require_drawable(terms: Terms, x: Tensor) -> None:
 
 
 def _support(p: dist.TorchDistribution) -> constraints.Constraint | None:
-    """Of a distribution; None where a user's own does not say."""
+    """The support of a distribution; None where a user's own does not say."""
     try:
         return p.support
     except NotImplementedError:

@@ -1,4 +1,4 @@
-r"""Predictive checks: does the model make data like those that it was given?
+r"""Predictive checks compare data sets that the model draws with the one that it was given.
 
 A statistic T of the data is compared with T of replicated data sets of the same size, of two kinds:
 
@@ -100,7 +100,7 @@ def _local(model: Program, guide: Program, rows: Tensor, number: int) -> Tensor:
 
 
 def _replicates(replicate: Replicate, x: Tensor, num_draws: int) -> Iterator[Tensor]:
-    """R data sets [N, *event_shape]: several in a pass where they are small, in several passes where large."""
+    """Draw R data sets [N, *event_shape]: several per pass where they are small, in several passes where large."""
     together = max(1, data_per_chunk(x, 1) // len(x))
     per_pass = data_per_chunk(x, together)
     missing = x.isnan()
@@ -112,9 +112,9 @@ def _replicates(replicate: Replicate, x: Tensor, num_draws: int) -> Iterator[Ten
 
 @dataclass(frozen=True)
 class _Tally:
-    """R replicates of one kind: the data set's figure in each, and per datum how many lie above and below.
+    """The tally of R replicates of one kind: their statistics, and per datum how many lie above and below.
 
-    By statistic: [R]; [N] or [].
+    Arrays are by statistic: [R], and [N] or [].
     """
 
     figures: dict[str, NDArray[np.float64]]
@@ -168,7 +168,7 @@ def _table(
 def two_sided(
     above: NDArray[Any], below: NDArray[Any], number: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Two-sided p-values and their Monte-Carlo errors, of how many of R replicates lie on either side.
+    """Compute two-sided p-values and their Monte-Carlo errors from the numbers of R replicates on either side.
 
     >>> two_sided(np.array([0]), np.array([3]), 3)[0].item()
     0.5

@@ -1,4 +1,4 @@
-"""What predictive checks look at where the user names nothing: numbers of a datum or of a data set.
+"""The statistics of predictive checks: numbers of a datum or of a data set, by default or the user's own.
 
 A statistic is a function of data [N, *event_shape] that returns a number for each datum [N], whose mean over the
 data is then compared, or one number for the data set. NaN is a missing coordinate.
@@ -18,7 +18,7 @@ Statistic = Callable[[Tensor], Any]
 
 
 def default_statistics(x: Tensor) -> dict[str, Statistic]:
-    """Statistics that say something about data [N, *event_shape].
+    """Choose statistics that suit data [N, *event_shape].
 
     The mean of a datum, its standard deviation (of several coordinates), the spread of sums over the data (of
     several data) and the share of zeros (where some coordinates are 0 and not all are 0 or 1).
@@ -54,7 +54,7 @@ def _share_of_zeros(x: Tensor) -> Tensor:
 
 
 def _observed(x: Tensor) -> tuple[Tensor, Tensor | int]:
-    """The coordinates [N, D] with 0 where one is missing, and how many each datum has: [N], or D for all."""
+    """Return coordinates [N, D] with 0 where one is missing, and how many each datum has: [N], or D for all."""
     flat = x.reshape(len(x), -1)
     missing = flat.isnan()
     if not missing.any():
@@ -63,7 +63,7 @@ def _observed(x: Tensor) -> tuple[Tensor, Tensor | int]:
 
 
 def named_statistics(statistics: Mapping[str, Statistic]) -> dict[str, Statistic]:
-    """A user's statistics.
+    """Check a user's statistics: functions by name.
 
     Raises:
         ModelError: they are no mapping, there is none, or one is no function; it is named.
@@ -77,7 +77,7 @@ def named_statistics(statistics: Mapping[str, Statistic]) -> dict[str, Statistic
 
 
 def evaluated(statistics: Mapping[str, Statistic], x: Tensor) -> dict[str, Tensor]:
-    """Every statistic of a data set: [N] or [], float64 in main memory.
+    """Evaluate every statistic of a data set: [N] or [], float64 in main memory.
 
     Raises:
         ModelError: a statistic has another shape, or is not finite; it is named.

@@ -1,4 +1,4 @@
-"""What predictive checks say in words: whether the model makes such data, and which statistic tells if it does not.
+"""The verdict of predictive checks: whether the model makes such data, and which statistics differ if not.
 
 R replicates bound a p-value by 2 / (R + 1). Where the data lie beyond all of them, the tail is that of Student's t
 around the replicates, whose statistics of whole data sets are close to normal: for a normal statistic,
@@ -14,8 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from ppl_vae.diagnostics.judged import require_finite, require_table
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
 
 POPULATION, LOCAL = "population", "local"
@@ -37,7 +36,7 @@ OPTIMISTIC = (
 
 
 def check_predictive(predictive: xr.Dataset, kind: str = POPULATION) -> Verdict:
-    """One verdict on one kind of replicates of ``run_predictive``.
+    """Judge one kind of replicates of ``run_predictive`` in one verdict.
 
     The figure is the smallest p-value times the number of statistics (Bonferroni), without a standard error where
     it comes from the t distribution. Where nothing strays from fewer than 20 replicates, the level is "unknown".
@@ -78,7 +77,7 @@ def check_predictive(predictive: xr.Dataset, kind: str = POPULATION) -> Verdict:
 
 
 def _judged(chosen: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The p-value of every statistic, and where the data lie beyond all replicates: [statistic] each."""
+    """Find the p-value of every statistic, and mark those beyond all replicates: [statistic] each."""
     p_values, draws = chosen["p_value"].to_numpy(), chosen["replicated"].to_numpy()
     number = draws.shape[-1]
     beyond = p_values <= 2 / (number + 1)

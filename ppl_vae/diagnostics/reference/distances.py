@@ -1,4 +1,4 @@
-r"""How far two sets of draws are from each other: moments, Wasserstein, a classifier, a kernel.
+r"""The distance between two sets of draws: by moments, Wasserstein, a classifier, a kernel.
 
 All take draws a [n, d] (of a guide) and b [m, d] (of a reference), independent within each set.
 """
@@ -25,14 +25,14 @@ MMD_DRAWS = 500
 
 
 def mean_difference(a: Draws, b: Draws) -> float:
-    """|E a - E b| in standard deviations of b, the largest over coordinates; inf or NaN where b stands still."""
+    """The largest |E a - E b| over coordinates, in standard deviations of b; inf or NaN where b stands still."""
     _check(a, b)
     with np.errstate(divide="ignore", invalid="ignore"):
         return float((np.abs(a.mean(0) - b.mean(0)) / b.std(0, ddof=1)).max())
 
 
 def covariance_difference(a: Draws, b: Draws) -> float:
-    """|Cov a - Cov b| in the Frobenius norm, both in the coordinates in which Cov b is the identity.
+    """The Frobenius norm of Cov a - Cov b, both in the coordinates in which Cov b is the identity.
 
     0 where the covariances agree; an excess of b's variance by half in one direction is 0.5. NaN where b has too
     few draws for a covariance of full rank, or stands still.
@@ -58,13 +58,15 @@ def gaussian_w2(mean_a: Draws, cov_a: Draws, mean_b: Draws, cov_b: Draws) -> flo
 
 
 def wasserstein_of_moments(a: Draws, b: Draws) -> float:
-    """``gaussian_w2`` between the Gaussians that have the draws' means and covariances."""
+    """Compute ``gaussian_w2`` between the Gaussians that have the draws' means and covariances."""
     _check(a, b)
     return gaussian_w2(a.mean(0), _covariance(a), b.mean(0), _covariance(b))
 
 
 def sliced_wasserstein(a: Draws, b: Draws, num_projections: int = 100, seed: int = 0) -> float:
-    r"""The sliced 2-Wasserstein distance (Bonneel et al. 2015), in units of z.
+    r"""The sliced 2-Wasserstein distance, in units of z.
+
+    Bonneel, Rabin, Peyré & Pfister 2015, https://doi.org/10.1007/s10851-014-0506-3.
 
     ( E_u W_2(u'a, u'b)^2 )^{1/2} over directions u on the unit sphere; on a line W_2 compares quantiles.
     """
@@ -77,10 +79,11 @@ def sliced_wasserstein(a: Draws, b: Draws, num_projections: int = 100, seed: int
 
 
 def classifier_accuracy(a: Draws, b: Draws, folds: int = 5, seed: int = 0) -> tuple[float, float]:
-    """C2ST: how often a classifier tells which set a held-out draw is of, and the standard error of that.
+    """The classifier two-sample test (C2ST): how often a classifier tells the sets apart, and its standard error.
 
-    0.5 where the sets are of one distribution (Lopez-Paz & Oquab 2017); Phi(Delta / 2) at best for two Gaussians of
-    one covariance whose means are Delta standard deviations apart. A small network on coordinates in units of b's
+    The accuracy is 0.5 where the sets are of one distribution (Lopez-Paz & Oquab 2017,
+    https://arxiv.org/abs/1610.06545), and Phi(Delta / 2) at best for two Gaussians of one covariance whose
+    means are Delta standard deviations apart. The classifier is a small network on coordinates in units of b's
     standard deviation, cross-validated; the larger set is cut to the size of the smaller. It can miss a
     difference, so that the figure is a lower bound on the best accuracy.
     """
@@ -107,7 +110,7 @@ def classifier_accuracy(a: Draws, b: Draws, folds: int = 5, seed: int = 0) -> tu
 
 
 def kernel_discrepancy(a: Draws, b: Draws) -> tuple[float, float]:
-    """MMD^2, the U-statistic with a Gaussian kernel (Gretton et al. 2012), and its standard error under a = b.
+    """The U-statistic of MMD^2 with a Gaussian kernel (Gretton et al. 2012), and its standard error under a = b.
 
     The kernel's length is the median distance between draws of b. The statistic is unbiased, so it may be negative.
     At most 500 draws of each are used. The error is the spread over random exchanges of the two sets.

@@ -3,7 +3,7 @@ r"""Pyro's No-U-Turn sampler (Hoffman & Gelman 2014) on p(z | x_n) of ONE datum,
     U(u) = - log p(x_n, z(u)) - log |dz/du|,   u the unconstrained latents
 
 A batch of data would be one chain in all their dimensions with one step size, so data and chains run one after
-the other.
+the other. Hoffman & Gelman 2014, https://arxiv.org/abs/1111.4246.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FULL_MASS = 20
 
 @contextlib.contextmanager
 def frozen(*programs: Program) -> Iterator[None]:
-    """Parameters of the pair's modules as constants inside: a gradient by the latents is all that is asked for."""
+    """Hold the parameters of the pair's modules constant inside: only gradients by the latents are wanted."""
     owners = [module for module in map(owner, programs) if module is not None]
     free = [parameter for module in owners for parameter in module.parameters() if parameter.requires_grad]
     try:
@@ -68,19 +68,19 @@ class DatumPosterior:
             require_fixed(name, p, elsewhere.priors[name], first[name])
 
     def chains(self, num_samples: int, warmup: int, num_chains: int) -> tuple[dict[str, Any], int]:
-        """Draws [chain, draw, *event] by site, and how many transitions diverged."""
+        """Draw chains [chain, draw, *event] by site, and count the transitions that diverged."""
         found = [self._chain(self._start(chain), num_samples, warmup) for chain in range(num_chains)]
         draws = {name: np.stack([each[name] for each, _ in found]) for name in self.maps}
         return draws, sum(diverged for _, diverged in found)
 
     @torch.no_grad()
     def of_guide(self, num_draws: int) -> dict[str, Any]:
-        """As many draws of the guide [draw, *event] by site."""
+        """Draw as many values of the guide [draw, *event] by site."""
         values = self._values(run_terms(self.model, self.guide, (self.x,), {}, num_draws))
         return {name: values[name][:, 0].cpu().double().numpy() for name in self.maps}
 
     def potential(self, position: Mapping[str, Tensor]) -> Tensor:
-        """U at the unconstrained latents of the datum."""
+        """Compute the potential U at the unconstrained latents of the datum."""
         values, log_volume = {}, torch.zeros((), dtype=self.x.dtype, device=self.x.device)
         for name, u in position.items():
             # Bounds of a support have the batch's shape [1, 1].
@@ -124,7 +124,7 @@ class DatumPosterior:
 
     @torch.no_grad()
     def _start(self, chain: int) -> dict[str, Tensor]:
-        """Unconstrained latents of a draw: from the guide for the first chain, from the prior for the others."""
+        """Draw unconstrained latents to start from, the guide's for the first chain, the prior's for the others."""
         values = self._values(run_terms(self.model, self.guide, (self.x,)))
         if chain:
             priors = log_joint(self.model, self.x, values).priors

@@ -1,8 +1,8 @@
-r"""A reference for the guide on a few data: NUTS on p(z | x_n) with the decoder fixed, and the distance from it.
+r"""The reference posterior of a few data: NUTS on p(z | x_n) with the decoder fixed, and the guide's distance.
 
 The first chain starts at a draw of the guide, the others at draws of the prior, so that a mode that the guide does
 not know can be found; chains that all start on one side of a deep valley will still miss the other. R-hat and the
-effective sample size are ArviZ's (Vehtari et al. 2021).
+effective sample size are ArviZ's (Vehtari et al. 2021, https://arxiv.org/abs/1903.08008).
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.arviz.container import ess, rhat
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.judged import level_of, require_finite, require_table
 from ppl_vae.diagnostics.reference import distances
 from ppl_vae.diagnostics.reference.nuts import DatumPosterior, frozen
-from ppl_vae.diagnostics.verdict import Level, Verdict
+from ppl_vae.diagnostics.verdict import Level, Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.randomness import derived_seed
@@ -93,7 +92,7 @@ def run_reference(
 
 
 def _dataset(posterior: dict[str, Any], guided: dict[str, Any], divergences: int) -> xr.Dataset:
-    """One datum's draws [chain, draw, *event], the guide's [draw, *event], and what is said of them."""
+    """Collect one datum's draws [chain, draw, *event], the guide's [draw, *event], and the distances."""
     variables: dict[str, Any] = {}
     for name, draws in posterior.items():
         if name in OWN or name.startswith("guide_"):
@@ -117,7 +116,7 @@ def _event_dims(name: str, dims: int, sites: Mapping[str, Any]) -> list[str]:
 
 
 def _flat(draws: Mapping[str, Any], batch_dims: int) -> NDArray[np.float64]:
-    """All sites' coordinates side by side: [*batch, U]."""
+    """Join the coordinates of all sites side by side: [*batch, U]."""
     return np.concatenate([each.reshape(*each.shape[:batch_dims], -1) for each in draws.values()], -1)
 
 
@@ -129,7 +128,7 @@ def _convergence(draws: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _distances(guided: NDArray[np.float64], chains: NDArray[np.float64], worth: float) -> dict[str, float]:
-    """From about independent draws: the chains are thinned evenly to what they are worth."""
+    """Compute distances from nearly independent draws: the chains are thinned to their effective sample size."""
     pooled = chains.reshape(-1, chains.shape[-1])
     count = int(np.clip(worth if math.isfinite(worth) else 0, 20, min(MOST_COMPARED, len(pooled))))
     thinned = pooled[np.linspace(0, len(pooled) - 1, count).round().astype(int)]
@@ -148,7 +147,7 @@ def _distances(guided: NDArray[np.float64], chains: NDArray[np.float64], worth: 
 
 
 def check_reference(table: xr.Dataset) -> Verdict:
-    """Whether the guide can be told from the reference posterior.
+    """Judge whether the guide can be told from the reference posterior.
 
     Args:
         table: of ``run_reference``.

@@ -11,9 +11,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ppl_vae.diagnostics.diagnosis import Diagnosis
-from ppl_vae.diagnostics.report.captions import EXPLANATIONS, LOO, READING, REFERENCES, SYMBOLS
+from ppl_vae.diagnostics.report.captions import LOO, READING, REFERENCES, SYMBOLS
 from ppl_vae.diagnostics.report.figures import pictures
-from ppl_vae.diagnostics.report.tables import tables
+from ppl_vae.diagnostics.topics import TOPICS, Table
 from ppl_vae.diagnostics.verdict import Verdict
 from ppl_vae.files import write_atomically
 
@@ -22,27 +22,27 @@ LEVELS = ("bad", "doubtful", "good", "unknown")
 NAMES = {"bad": "bad", "doubtful": "doubtful", "good": "good", "unknown": "no verdict"}
 EFFORT_NAMES = {
     "num_data": "data for k-hat, evidence, collapse and predictive checks",
-    "num_samples": "importance draws a datum",
+    "num_samples": "importance draws per datum",
     "annealed_data": "data with annealed importance sampling",
-    "annealed_chains": "annealed chains a datum",
+    "annealed_chains": "annealed chains per datum",
     "annealed_temperatures": "temperatures",
     "num_simulations": "simulated data for calibration and coverage",
     "num_draws": "draws from q for each of them",
     "num_replicates": "replicated data sets",
     "gap_data": "data of a split whose gap is taken apart",
     "gap_steps": "optimiser steps of the per-datum fits",
-    "gap_particles": "draws a datum and step there",
-    "gap_samples": "importance draws a datum there",
+    "gap_particles": "draws per datum and step of these fits",
+    "gap_samples": "importance draws per datum of that split",
     "reference_data": "data with NUTS",
-    "reference_samples": "draws of NUTS a chain",
+    "reference_samples": "draws of NUTS per chain",
     "reference_warmup": "warm-up steps of NUTS",
-    "reference_chains": "chains of NUTS a datum",
+    "reference_chains": "chains of NUTS per datum",
 }
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What was diagnosed, in words.
+    """The subject of a diagnosis, in words.
 
     Attributes:
         name: the run's.
@@ -62,13 +62,13 @@ class Subject:
 
 
 def subject_of(diagnosis: Diagnosis) -> Subject:
-    """The subject of a diagnosis of which nothing else is known: the kind of model and the number of data."""
+    """Describe a diagnosis of which nothing else is known: the kind of model and the number of data."""
     data = f"{len(diagnosis.x)} data of shape {list(diagnosis.x.shape[1:])}"
     return Subject(diagnosis.model, diagnosis.model, data)
 
 
 def render_report(diagnosis: Diagnosis, subject: Subject, made: datetime | None = None) -> str:
-    """The HTML of a diagnosis; nothing in it is fetched from anywhere.
+    """Render the HTML of a diagnosis; nothing in it is fetched from anywhere.
 
     Args:
         diagnosis: what ``pv.diagnose`` returned.
@@ -89,9 +89,9 @@ def render_report(diagnosis: Diagnosis, subject: Subject, made: datetime | None 
         headline=headline(diagnosis.verdicts),
         counts=[(level, NAMES[level], _count(diagnosis.verdicts, level)) for level in LEVELS],
         level_names=NAMES,
-        explanations=EXPLANATIONS,
+        explanations={name: topic.explanation for name, topic in TOPICS.items()},
         pictures={topic: pictures(topic, diagnosis) for topic in diagnosis.findings},
-        tables={topic: tables(topic, diagnosis) for topic in diagnosis.findings},
+        tables={topic: _tables(topic, diagnosis) for topic in diagnosis.findings},
         symbols=SYMBOLS,
         reading=READING,
         references=REFERENCES,
@@ -99,6 +99,12 @@ def render_report(diagnosis: Diagnosis, subject: Subject, made: datetime | None 
         effort=effort,
         made=f"{made or datetime.now(UTC):%d %B %Y, %H:%M} UTC",
     )
+
+
+def _tables(topic: str, diagnosis: Diagnosis) -> list[Table]:
+    """Make the tables of a topic; there are none where it was not run, or has none."""
+    numbers, make = diagnosis.findings[topic].numbers, TOPICS[topic].table
+    return [] if numbers is None or make is None else [make(numbers, diagnosis)]
 
 
 def write_report(diagnosis: Diagnosis, subject: Subject, path: str | Path) -> None:
@@ -111,7 +117,7 @@ def write_report(diagnosis: Diagnosis, subject: Subject, path: str | Path) -> No
 
 
 def figure_text(verdict: Verdict) -> str:
-    """A verdict's figure with its error and unit, for a cell of a table.
+    """Write a verdict's figure with its error and unit, for a cell of a table.
 
     >>> figure_text(Verdict("Gap", "good", 0.1234, 0.011, "nats per datum"))
     '0.123 ± 0.011 nats per datum'
@@ -123,14 +129,14 @@ def figure_text(verdict: Verdict) -> str:
 
 
 def _rounded(value: float, error: float) -> str:
-    """As many digits as the error bears out, where there is one."""
+    """Round to as many digits as the error bears out, where there is one."""
     if math.isnan(error) or not 0 < error < math.inf or not math.isfinite(value):
         return f"{value:.3g}"
     return f"{value:.{min(6, max(0, 1 - math.floor(math.log10(error))))}f}"
 
 
 def headline(verdicts: Sequence[Verdict]) -> str:
-    """One sentence for who reads no further."""
+    """Sum up the verdicts in one sentence."""
     bad, doubtful = ([v.diagnostic for v in verdicts if v.level == level] for level in ("bad", "doubtful"))
     if bad:
         return f"Faults were found: {_listed(bad)}." + (f" In doubt: {_listed(doubtful)}." if doubtful else "")

@@ -80,7 +80,7 @@ def picture(table):
 def test_pictures_of_ranks_mean_what_the_guide_to_diagnostics_says(fault):
     seen, meaning = PICTURES[fault]
     assert picture(run_calibration(simulated(fault))) == seen
-    guide = (Path(__file__).parents[2] / "docs" / "guides" / "diagnostics.md").read_text()
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "diagnostics.md").read_text()
     assert f"| {seen} | {meaning} |" in guide
 
 

@@ -61,7 +61,7 @@ def test_the_verdict_has_the_mean_over_all_data(exact):
         (0.3, "doubtful", "finds 0.30 ± 0.01 nats more on 4 of the data"),
         (2.0, "bad", "finds 2.00"),
         (-0.05, "good", "agree"),
-        (-0.6, "unknown", "too fast to be a check"),
+        (-0.6, "unknown", "annealing was too fast to be a check"),
     ],
 )
 def test_who_lies_too_low(difference, level, words):
@@ -80,7 +80,7 @@ def test_a_difference_that_is_not_known_is_neither_a_fault_nor_good(difference, 
     # Four data: an error of the mean is half that of a datum.
     verdict = check_evidence(table_of(difference, error=2 * error))
     assert verdict.level == "unknown"
-    assert "known too badly to say" in verdict.words
+    assert "the error is too wide to say whether the two methods agree" in verdict.words
     assert "nan" not in verdict.words
 
 

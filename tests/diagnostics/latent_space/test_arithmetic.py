@@ -78,7 +78,7 @@ def test_an_attribute_that_drags_another_along_is_bad():
 
 def test_what_does_not_fit_is_refused():
     images = moved_images(4, 2, 1)
-    with pytest.raises(DataError, match="one alpha a step, found"):
+    with pytest.raises(DataError, match="one alpha per step, found"):
         run_arithmetic(images, (0.0, 1.0), brightness, NAMES, "left")
     with pytest.raises(DataError, match="alphas: expected one that is 0"):
         run_arithmetic(images, (1.0, 2.0, 3.0), brightness, NAMES, "left")

@@ -8,8 +8,8 @@ from scipy import optimize, stats
 
 from ppl_vae import diagnostics as dg
 from ppl_vae.diagnostics.calibration.verdict import HALF_AS_WIDE
-from ppl_vae.diagnostics.judged import level_of
 from ppl_vae.diagnostics.latent_space.latent_holes import LatentHoles
+from ppl_vae.diagnostics.verdict import level_of
 from ppl_vae.errors import DataError
 from tests.scenarios import draw_data, linear_gaussian
 

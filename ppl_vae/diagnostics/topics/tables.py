@@ -1,35 +1,25 @@
-"""The numbers behind a figure that a paper would print as a table."""
+"""The tables of topics: the numbers behind a figure that a paper would print."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import xarray as xr
 
-from ppl_vae.diagnostics.diagnosis import Diagnosis
 from ppl_vae.diagnostics.evidence.evidence import MEANS
 from ppl_vae.diagnostics.importance.khat_groups import khat_table
+from ppl_vae.diagnostics.topics.topic import Diagnosed, Table
 
 # More classes than these would bury the table.
 MOST_CLASSES = 20
-
-
-@dataclass(frozen=True)
-class Table:
-    """A small table, every cell as text."""
-
-    caption: str
-    columns: list[str]
-    rows: list[list[str]]
 
 
 def _margin(value: float, error: float) -> str:
     return f"{value:.3f} ± {error:.3f}"
 
 
-def _importance(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
+def importance(table: xr.Dataset, diagnosis: Diagnosed) -> Table:
+    """Tabulate k-hat and effective sample size, over all data and by class."""
     groups = khat_table(table, diagnosis.y).reset_index()
     groups = groups[groups["by"] != "elbo decile"].head(1 + MOST_CLASSES)
     rows = [
@@ -44,12 +34,13 @@ def _importance(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
         ]
         for row in groups.to_dict("records")
     ]
-    caption = f"k-hat and effective sample size of {table.attrs['num_samples']} draws a datum; ELBO in nats."
+    caption = f"k-hat and effective sample size of {table.attrs['num_samples']} draws per datum; ELBO in nats."
     columns = ["", "data", "median k-hat", "largest", "above the threshold", "median ESS", "mean ELBO"]
     return Table(caption, columns, rows)
 
 
-def _evidence(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
+def evidence(table: xr.Dataset, diagnosis: Diagnosed) -> Table:
+    """Tabulate the estimates of log p(x), over all data and over those that were annealed."""
     subsets = {"all": table, "annealed": table.where(table["annealed"].notnull(), drop=True)}
     rows = [
         [name, str(of.sizes["datum"]), *(_over_data(of[column]) for column in MEANS)]
@@ -67,7 +58,8 @@ def _over_data(values: xr.DataArray) -> str:
     return f"{float(known.mean()):.2f} ± {float(known.std(ddof=1)) / math.sqrt(known.size):.2f}"
 
 
-def _gaps(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
+def gaps(table: xr.Dataset, diagnosis: Diagnosed) -> Table:
+    """Tabulate log p(x), both gaps and the ELBO by split."""
     names = {
         "log_evidence": "log p(x)",
         "approximation_gap": "approximation gap",
@@ -82,7 +74,8 @@ def _gaps(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
     return Table(caption, ["split", *names.values()], rows)
 
 
-def _reference(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
+def reference(table: xr.Dataset, diagnosis: Diagnosed) -> Table:
+    """Tabulate convergence and the two-sample test of every datum."""
     rows = [
         [
             str(index),
@@ -95,17 +88,3 @@ def _reference(table: xr.Dataset, diagnosis: Diagnosis) -> Table:
     ]
     caption = "R-hat is the largest, ESS the smallest over latent dimensions (Vehtari et al. 2021)."
     return Table(caption, ["datum", "R-hat", "ESS", "divergences", "C2ST"], rows)
-
-
-MAKERS: Mapping[str, Callable[[xr.Dataset, Diagnosis], Table]] = {
-    "importance": _importance,
-    "evidence": _evidence,
-    "gaps": _gaps,
-    "reference": _reference,
-}
-
-
-def tables(topic: str, diagnosis: Diagnosis) -> list[Table]:
-    """The tables of a topic; none where it was not run, or has none."""
-    numbers = diagnosis.findings[topic].numbers
-    return [] if numbers is None or topic not in MAKERS else [MAKERS[topic](numbers, diagnosis)]

@@ -1,0 +1,124 @@
+"""The case of a diagnosis: the pair, the data, and how much is drawn."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import xarray as xr
+from torch import Tensor
+
+from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
+from ppl_vae.diagnostics.importance.importance import run_importance
+
+# Decoded coordinates of one topic: about half a minute of two cores for a small network.
+LARGEST_RUN = 200_000_000
+LEAST_DATA = 32
+
+
+@dataclass(frozen=True)
+class Effort:
+    """The numbers of draws, steps and data of a diagnosis.
+
+    Attributes:
+        num_data: data for k-hat, evidence, collapse and the predictive checks, chosen at random.
+        num_samples: importance draws per datum.
+        annealed_data: data whose log p(x) is found by annealing too.
+        annealed_chains: chains per datum.
+        annealed_temperatures: steps of the path.
+        num_simulations: simulated data for calibration and coverage.
+        num_draws: draws from the guide for each.
+        num_replicates: replicated data sets of the predictive checks.
+        gap_data: data of either split whose gaps are taken apart.
+        gap_steps: optimiser steps of the per-datum fits.
+        gap_particles: draws per datum and step there.
+        gap_samples: importance draws per datum there.
+        reference_data: data whose posterior is drawn by NUTS.
+        reference_samples: draws per chain.
+        reference_warmup: steps of adaptation before them.
+        reference_chains: chains per datum.
+    """
+
+    num_data: int = 200
+    num_samples: int = 1000
+    annealed_data: int = 16
+    annealed_chains: int = 8
+    annealed_temperatures: int = 400
+    num_simulations: int = 1000
+    num_draws: int = 99
+    num_replicates: int = 200
+    gap_data: int = 24
+    gap_steps: int = 400
+    gap_particles: int = 8
+    gap_samples: int = 1000
+    reference_data: int = 2
+    reference_samples: int = 300
+    reference_warmup: int = 150
+    reference_chains: int = 4
+
+    def within(self, coordinates: int) -> Effort:
+        """Lower the number of data where each has so many coordinates that all draws would take too long."""
+        data = LARGEST_RUN // (self.num_samples * coordinates)
+        simulations = LARGEST_RUN // (self.num_draws * coordinates)
+        return replace(
+            self,
+            num_data=min(self.num_data, max(LEAST_DATA, data)),
+            num_simulations=min(self.num_simulations, max(LEAST_DATA, simulations)),
+        )
+
+
+FULL = Effort()
+"""The default effort of a diagnosis."""
+QUICK = Effort(
+    num_data=60,
+    num_samples=500,
+    annealed_data=4,
+    annealed_chains=4,
+    annealed_temperatures=200,
+    num_simulations=200,
+    num_draws=49,
+    num_replicates=50,
+    gap_data=8,
+    gap_steps=150,
+    gap_samples=500,
+    reference_data=1,
+    reference_samples=250,
+    reference_warmup=100,
+    reference_chains=2,
+)
+"""A first look in seconds."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """The pair and the data that are diagnosed.
+
+    Attributes:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
+        x: the chosen data [n, *event_shape].
+        x_train: some of the training data, or None.
+        effort: how much is drawn.
+        seed: of everything.
+        deadline: on the clock of ``time.monotonic``; nothing is begun after it.
+    """
+
+    pair: Any
+    x: Tensor
+    x_train: Tensor | None
+    effort: Effort
+    seed: int
+    deadline: float = math.inf
+
+    @cached_property
+    def weights(self) -> xr.Dataset:
+        """The importance weights, which k-hat and evidence share."""
+        return run_importance(self.pair, self.x, self.effort.num_samples, self.seed)
+
+    @cached_property
+    def simulated(self) -> SimulatedPosteriors:
+        """The simulated data with the guide's draws, which calibration and coverage share."""
+        return simulate_posteriors(
+            self.pair, self.x, self.effort.num_simulations, self.effort.num_draws, seed=self.seed
+        )

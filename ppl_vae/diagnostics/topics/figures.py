@@ -1,0 +1,123 @@
+"""The figures of every topic, each with its caption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ppl_vae.diagnostics.topics.topic import Diagnosed
+from ppl_vae.errors import DataError
+from ppl_vae.plots import (
+    plot_calibration,
+    plot_coverage,
+    plot_gaps,
+    plot_khat,
+    plot_latent_kl,
+    plot_predictive,
+    plot_reference,
+    plot_worst_data,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Latent dimensions of a pair plot.
+MOST_LATENT = 4
+
+Drawn = Iterator[tuple["Figure", str]]
+
+
+def importance(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
+    """Draw k-hat of every datum, and the data where it is largest."""
+    yield (
+        plot_khat(table),
+        f"k-hat of {table.sizes['datum']} data from {table.attrs['num_samples']} draws each. Dashed lines are 0.5, "
+        f"below which the weights have a variance, and the threshold {table.attrs['threshold']:.2f}.",
+    )
+    try:
+        worst = plot_worst_data(diagnosis.x, table)
+    except DataError:
+        return
+    yield worst, "The data with the largest k-hat, worst first, each with its k-hat."
+
+
+def calibration(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
+    """Draw the ranks of simulated truths as ECDF differences."""
+    count = table.sizes["simulation"]
+    yield (
+        plot_calibration(table),
+        f"Ranks of {count} simulated truths among {diagnosis.effort.num_draws} draws from q, less uniform. The "
+        "band holds all curves with probability 0.95 if q is the posterior.",
+    )
+
+
+def coverage(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
+    """Draw expected coverage against the nominal level."""
+    yield (
+        plot_coverage(table),
+        f"Share of {table.sizes['simulation']} simulated truths inside the credible regions of q. The band "
+        "holds all curves with probability 0.95 if q is the posterior.",
+    )
+
+
+def collapse(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
+    """Draw the KL of every latent dimension; nothing where single dimensions have none."""
+    if bool(table["kl"].isnull().any()):
+        return
+    yield (
+        plot_latent_kl({"q(z|x)": table["kl"].to_numpy()}),
+        f"KL of q to the prior by latent dimension, in falling order, a mean over {len(diagnosis.x)} data. "
+        "Counted here are those whose KL is above the dashed line, in the verdict those whose mean moves with x.",
+    )
+
+
+def predictive(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
+    """Draw the statistics of replicated data sets beside those of the data."""
+    yield (
+        plot_predictive(table),
+        f"Statistics of {table.sizes['draw']} replicated data sets of {len(diagnosis.x)} data each; the line is "
+        "the real data's.",
+    )
+
+
+def gaps(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
+    """Draw the two parts of the gap."""
+    yield (
+        plot_gaps(table),
+        f"The gap between log p(x) and the ELBO of {table.sizes['datum']} test data. Whiskers are two "
+        "standard errors.",
+    )
+
+
+def reference(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
+    """Draw the pair plot of the datum that tells guide and reference apart best."""
+    c2st = table["c2st"].fillna(-1.0).to_numpy()
+    worst = int(c2st.argmax())
+    apart = distances(table.isel(datum=worst))
+    shown = sorted(np.argsort(-apart, kind="stable")[:MOST_LATENT].tolist())
+    choice = (
+        f" The {len(shown)} of {len(apart)} latent dimensions that differ most." if len(shown) < len(apart) else ""
+    )
+    yield (
+        plot_reference(table, worst, shown),
+        f"Draws of NUTS and of q for the datum, of {table.sizes['datum']}, that tells them apart best "
+        f"(C2ST {c2st[worst]:.2f}).{choice}",
+    )
+
+
+def distances(draws: xr.Dataset) -> NDArray[np.float64]:
+    """Measure how far q is from NUTS in every latent dimension of all sites, in means and in log scales [U]."""
+    sites = [str(name) for name in draws.data_vars if f"guide_{name}" in draws]
+    apart = []
+    for site in sites:
+        nuts, guide = draws[site].to_numpy(), draws[f"guide_{site}"].to_numpy()
+        nuts, guide = nuts.reshape(nuts.shape[0] * nuts.shape[1], -1), guide.reshape(len(guide), -1)
+        scale = nuts.std(0)
+        # A guide that is a point is infinitely far.
+        with np.errstate(divide="ignore"):
+            apart.append(np.abs(guide.mean(0) - nuts.mean(0)) / scale + np.abs(np.log(guide.std(0) / scale)))
+    return np.concatenate(apart)

@@ -1,0 +1,115 @@
+"""The table of topics: every diagnostic that ``diagnose`` runs, in its order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import xarray as xr
+
+from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
+from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
+from ppl_vae.diagnostics.coverage.coverage import check_coverage, run_coverage
+from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
+from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
+from ppl_vae.diagnostics.importance.importance import check_importance
+from ppl_vae.diagnostics.predictive.predictive import LOCAL, POPULATION, check_predictive, run_predictive
+from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
+from ppl_vae.diagnostics.topics import explanations, figures, tables
+from ppl_vae.diagnostics.topics.case import Case
+from ppl_vae.diagnostics.topics.topic import Topic
+from ppl_vae.diagnostics.verdict import Verdict
+from ppl_vae.randomness import derived_seed
+
+
+def _importance(case: Case) -> xr.Dataset:
+    return case.weights
+
+
+def _evidence(case: Case) -> xr.Dataset:
+    effort = case.effort
+    walk = effort.annealed_data, effort.annealed_chains, effort.annealed_temperatures
+    return run_evidence(case.pair, case.x, case.weights, *walk, seed=case.seed)
+
+
+def _calibration(case: Case) -> xr.Dataset:
+    return run_calibration(case.simulated)
+
+
+def _coverage(case: Case) -> xr.Dataset:
+    return run_coverage(case.simulated)
+
+
+def _collapse(case: Case) -> xr.Dataset:
+    return run_collapse(case.pair, case.x, seed=case.seed)
+
+
+def _predictive(case: Case) -> xr.Dataset:
+    return run_predictive(case.pair, case.x, num_draws=case.effort.num_replicates, seed=case.seed)
+
+
+def _gaps(case: Case) -> xr.Dataset:
+    effort, train = case.effort, case.x_train
+    return run_gaps(
+        case.pair,
+        case.x[: effort.gap_data],
+        None if train is None else train[: effort.gap_data],
+        num_samples=effort.gap_samples,
+        steps=effort.gap_steps,
+        seed=case.seed,
+        num_particles=effort.gap_particles,
+    )
+
+
+def _reference(case: Case) -> xr.Dataset:
+    """Run the reference on one datum after another, as many as the time allows, but one at least."""
+    effort, start = case.effort, time.monotonic()
+    found: list[xr.Dataset] = []
+    for index in range(min(effort.reference_data, len(case.x))):
+        now = time.monotonic()
+        # What the next one is likely to take is what the last ones took.
+        if found and now + (now - start) / len(found) > case.deadline:
+            break
+        draws = effort.reference_samples, effort.reference_warmup, effort.reference_chains
+        seed = derived_seed(case.seed, index)
+        found.append(run_reference(case.pair, case.x[index : index + 1], *draws, seed=seed))
+    return xr.concat(
+        [table.assign_coords(datum=[index]) for index, table in enumerate(found)],
+        "datum",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        combine_attrs="override",
+    )
+
+
+def _check_both_kinds(numbers: xr.Dataset) -> list[Verdict]:
+    return [check_predictive(numbers, kind) for kind in (POPULATION, LOCAL)]
+
+
+TOPICS: Mapping[str, Topic] = {
+    "importance": Topic(
+        "Importance weights",
+        _importance,
+        check_importance,
+        explanations.IMPORTANCE,
+        figures.importance,
+        tables.importance,
+    ),
+    "evidence": Topic("Evidence", _evidence, check_evidence, explanations.EVIDENCE, None, tables.evidence),
+    "calibration": Topic(
+        "Calibration", _calibration, check_calibration, explanations.CALIBRATION, figures.calibration, None
+    ),
+    "coverage": Topic(
+        "Expected coverage", _coverage, check_coverage, explanations.COVERAGE, figures.coverage, None
+    ),
+    "collapse": Topic("Active units", _collapse, check_collapse, explanations.COLLAPSE, figures.collapse, None),
+    "predictive": Topic(
+        "Predictive checks", _predictive, _check_both_kinds, explanations.PREDICTIVE, figures.predictive, None
+    ),
+    "gaps": Topic("Gaps", _gaps, check_gaps, explanations.GAPS, figures.gaps, tables.gaps),
+    "reference": Topic(
+        "Distance to NUTS", _reference, check_reference, explanations.REFERENCE, figures.reference, tables.reference
+    ),
+}
+"""All topics by name, cheap ones first."""
