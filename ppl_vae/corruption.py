@@ -19,7 +19,7 @@ class MaskingNoise(nn.Module):
         self.level = _share(level)
 
     def forward(self, x: Tensor) -> Tensor:
-        """X [B, *event_shape], corrupted in training mode."""
+        """Corrupt x [B, *event_shape] in training mode."""
         return torch.where(torch.rand_like(x) < self.level, 0.0, x) if self.training else x
 
 
@@ -31,7 +31,7 @@ class SaltAndPepperNoise(nn.Module):
         self.level = _share(level)
 
     def forward(self, x: Tensor) -> Tensor:
-        """X [B, *event_shape], corrupted in training mode."""
+        """Corrupt x [B, *event_shape] in training mode."""
         if not self.training:
             return x
         extreme = (torch.rand_like(x) < 0.5).to(x)
@@ -46,7 +46,7 @@ class GaussianNoise(nn.Module):
         self.level = real("level", level, least=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """X [B, *event_shape], corrupted in training mode."""
+        """Corrupt x [B, *event_shape] in training mode."""
         return x + self.level * torch.randn_like(x) if self.training else x
 
 

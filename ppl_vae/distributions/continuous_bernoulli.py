@@ -43,7 +43,7 @@ class ContinuousBernoulli(dist.TorchDistribution):
         super().__init__(logits.shape, torch.Size(), validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density, nats."""
+        """The log density, nats."""
         if self._validate_args:
             self._validate_sample(value)
         return self.logits * value - log_normaliser(self.logits)
@@ -80,7 +80,7 @@ class ContinuousBernoulli(dist.TorchDistribution):
         return log_normaliser(a) - a * ContinuousBernoulli(a, validate_args=False).mean
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ContinuousBernoulli:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return ContinuousBernoulli(self.logits.expand(batch_shape), self._validate_args)
 
 

@@ -48,16 +48,16 @@ class CompletedCoordinates(dist.TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """Of the full datum: the given coordinates as they are."""
+        """The mean of the full datum: given coordinates keep their values."""
         return torch.where(self.hidden, self.full.mean, self.given)
 
     @property
     def variance(self) -> Tensor:
-        """Of the full datum: 0 of the given coordinates."""
+        """The variance of the full datum: 0 at given coordinates."""
         return torch.where(self.hidden, self.full.variance, 0.0)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> CompletedCoordinates:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return CompletedCoordinates(self.full.expand(batch_shape), self.given, self.hidden)
 
 
@@ -89,7 +89,7 @@ class ObservedCoordinates(dist.TorchDistribution):
         return torch.where(missing, 0.0, each).sum(dim=tuple(range(-len(self.event_shape), 0)))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Full data."""
+        """Draw full data."""
         return self.full.sample(sample_shape)
 
     @property
@@ -103,5 +103,5 @@ class ObservedCoordinates(dist.TorchDistribution):
         return self.full.variance
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ObservedCoordinates:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return ObservedCoordinates(self.full.expand(batch_shape))

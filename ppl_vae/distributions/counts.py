@@ -46,7 +46,7 @@ class PoissonCounts(dist.TorchDistribution):
         super().__init__(log_rate.shape, torch.Size(), validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log mass, nats."""
+        """The log mass, nats."""
         if self._validate_args:
             self._validate_sample(value)
         log_rate, x = self.log_rate.double(), value.double()
@@ -54,7 +54,7 @@ class PoissonCounts(dist.TorchDistribution):
         return mass.to(torch.promote_types(self.log_rate.dtype, value.dtype))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Counts."""
+        """Draw counts."""
         with torch.no_grad():
             return torch.poisson(self.mean.expand(self._extended_shape(sample_shape)))
 
@@ -69,7 +69,7 @@ class PoissonCounts(dist.TorchDistribution):
         return self.mean
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> PoissonCounts:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return PoissonCounts(self.log_rate.expand(batch_shape), self._validate_args)
 
 
@@ -93,7 +93,7 @@ class NegativeBinomialCounts(dist.TorchDistribution):
         super().__init__(shape, torch.Size(), validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log mass, nats."""
+        """The log mass, nats."""
         if self._validate_args:
             self._validate_sample(value)
         # log r keeps its shape: what depends on it alone is computed once, not for every datum.
@@ -103,7 +103,7 @@ class NegativeBinomialCounts(dist.TorchDistribution):
         return mass.to(torch.promote_types(self.log_mean.dtype, value.dtype))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Counts."""
+        """Draw counts."""
         with torch.no_grad():
             shape = self._extended_shape(sample_shape)
             r = self.log_dispersion.exp().expand(shape)
@@ -121,7 +121,7 @@ class NegativeBinomialCounts(dist.TorchDistribution):
         return self.mean + (2 * self.log_mean - self.log_dispersion).exp()
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> NegativeBinomialCounts:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return NegativeBinomialCounts(self.log_mean.expand(batch_shape), self.log_dispersion, self._validate_args)
 
 

@@ -59,7 +59,7 @@ class GreyCategorical(dist.TorchDistribution):
         return self._index.log_prob((value * (self.levels - 1)).round())
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Grey values."""
+        """Draw grey values."""
         return self._index.sample(sample_shape).to(self.logits.dtype) / (self.levels - 1)
 
     @property
@@ -75,7 +75,7 @@ class GreyCategorical(dist.TorchDistribution):
         return (self._index.probs @ grey.square() - self.mean.square()).clamp(min=0)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> GreyCategorical:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return GreyCategorical(self.logits.expand(*batch_shape, self.levels), self._validate_args)
 
 
@@ -126,7 +126,7 @@ class DiscretisedLogistic(dist.TorchDistribution):
         return torch.where(width < 0.01, series, torch.log(-torch.expm1(-large)))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Grey values."""
+        """Draw grey values."""
         with torch.no_grad():
             loc = self.loc.expand(self._extended_shape(sample_shape))
             value = loc + self.log_scale.exp() * torch.rand_like(loc).logit()
@@ -150,6 +150,6 @@ class DiscretisedLogistic(dist.TorchDistribution):
             yield torch.sigmoid((self.loc - (2 * k - 1) * self.half_width) * per_scale)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretisedLogistic:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         loc, log_scale = self.loc.expand(batch_shape), self.log_scale.expand(batch_shape)
         return DiscretisedLogistic(loc, log_scale, self.levels, self._validate_args)

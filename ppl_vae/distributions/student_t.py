@@ -34,7 +34,7 @@ class StudentT(dist.StudentT):
         super().__init__(loc.new_full((), self.freedom), loc, scale, validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density, nats."""
+        """The log density, nats."""
         if self._validate_args:
             self._validate_sample(value)
         df = self.freedom
@@ -45,7 +45,7 @@ class StudentT(dist.StudentT):
         return log_normaliser(df) - self.scale.log() - 0.5 * (df + 1) * torch.where(large, far, near)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> StudentT:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return StudentT(
             self.freedom, self.loc.expand(batch_shape), self.scale.expand(batch_shape), self._validate_args
         )

@@ -40,7 +40,7 @@ TRAINING_STREAM = 13
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run leaves in memory.
+    """The result of a run in memory.
 
     Attributes:
         model: the pair, trained in place, in evaluation mode, on its device.
@@ -48,7 +48,7 @@ class FitResult:
             prefixes train_ (running mean of the training draws), validation_ and test_ (evaluations), nats
             per datum. The ELBO is the plain one, whatever the objective was.
         best_epoch: the epoch whose weights the model has: the best on validation, else the last.
-        epochs_run: how many epochs were run.
+        epochs_run: the number of epochs that were run.
         manifest: versions, seed, device, threads, settings and data checksums.
         out_dir: the run's folder, or None.
     """

@@ -122,12 +122,12 @@ def networks(
 
 
 def network_config(network: Network) -> dict[str, Any] | None:
-    """What makes the network again; None for a user's own."""
+    """The configuration that makes the network again; None for a user's own."""
     return None if isinstance(network, tuple) else architecture_config(architecture(network))
 
 
 def likelihood_config(likelihood: Likelihood) -> dict[str, Any] | None:
-    """What makes the likelihood again; None for a user's own."""
+    """The configuration that makes the likelihood again; None for a user's own."""
     return own_config(likelihood, LIKELIHOODS)
 
 

@@ -213,7 +213,7 @@ class GuideProgram(Recognition):
 
 
 def require_event_shape(x: Tensor, event_shape: tuple[int, ...]) -> None:
-    """Raise ModelError unless x is [N, *event_shape]."""
+    """Raise ``ModelError`` unless x is [N, *event_shape]."""
     if x.dim() and not len(x):
         raise DataError(f"site 'x': data are empty: shape {list(x.shape)}")
     if tuple(x.shape[1:]) != event_shape or x.dim() == 0:

@@ -33,7 +33,7 @@ class CapturedAdam:
     trained: list[list[Tensor]]
 
     def leaves(self) -> list[Tensor]:
-        """In the order of ``update``'s gradients."""
+        """The leaves, in the order of the gradients that ``update`` takes."""
         return [leaf for group in self.trained for leaf in group]
 
     def state(self) -> list[Tensor]:
@@ -44,7 +44,7 @@ class CapturedAdam:
         return [self.optimizer.state[leaf][name] for name in ("exp_avg", "exp_avg_sq") for leaf in self.leaves()]
 
     def rates(self, factors: Sequence[float], lr: Sequence[float]) -> Tensor:
-        """What the next steps read: [S, groups * RATES], in float64.
+        """The numbers that the next steps read: [S, groups * RATES], in float64.
 
         Args:
             factors: of the learning rate, one a step.

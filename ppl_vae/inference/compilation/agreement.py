@@ -1,4 +1,4 @@
-"""Whether captured steps give the numbers of the programs: asked before training, and now and then during it."""
+"""The comparison of captured steps with the programs, before training and now and then during it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _require_close(found: Tensor, expected: Tensor) -> None:
 
 
 def what_moves(eager: Stepper, buffers: list[Tensor], batches: IndexedBatches) -> str | None:
-    """What of the programs moves from call to call, in words, or None; what two eager steps moved is put back."""
+    """Name what moves in the programs from call to call, or None; what two eager steps moved is put back."""
     batch, kept = next(iter(batches)), [*eager.parameters, *buffers]
     programs = eager.model, eager.guide, eager.objective
     memories, rows = [remember(programs, kept)], []

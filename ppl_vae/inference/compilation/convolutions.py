@@ -45,7 +45,7 @@ def _its_shape(
 
 
 def rewrite_convolutions(graph: fx.Graph) -> None:
-    """Every rewrite, in place."""
+    """Apply every rewrite in place."""
     if not torch.backends.mkldnn.is_available():
         return
     part_bias_gradients(graph)
@@ -66,7 +66,7 @@ def part_bias_gradients(graph: fx.Graph) -> None:
 
 
 def fuse_activations(graph: fx.Graph) -> None:
-    """A convolution and the ReLU that alone reads it, in one pass."""
+    """Fuse a convolution with the ReLU that alone reads it into one pass."""
     for node, arguments in _calls(graph, aten.convolution.default):
         x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = arguments
         readers = list(node.users)

@@ -1,4 +1,4 @@
-"""How a run takes its steps: eagerly, traced or compiled. Chosen once, by a stated rule and not by timing.
+"""The choice between eager, traced and compiled steps, made once, by a stated rule and not by timing.
 
 ``compile=True`` compiles what can be compiled, ``"auto"`` what pays. A step saved from Pyro's handlers is worth
 half a millisecond or more, and so is a compiled one over a traced one; large steps gain besides what their

@@ -51,7 +51,7 @@ def undone(tensors: Iterable[Tensor]) -> Iterator[None]:
 
 @dataclass
 class TracedStepper:
-    """Replays the loss and its gradient; torch's optimiser does the rest.
+    """Replay the loss and its gradient; torch's optimiser does the rest.
 
     Attributes:
         eager: the step that is captured.
@@ -67,7 +67,7 @@ class TracedStepper:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Every trainable leaf."""
+        """The trainable leaves."""
         return self.eager.parameters
 
     def trained(self, batch: Batch) -> list[Tensor]:
@@ -109,7 +109,7 @@ class TracedStepper:
 
 @dataclass
 class CompiledStepper:
-    """Takes whole steps, and those on batches of another size as they were traced.
+    """Run a whole training step as compiled code; a batch of another size runs the traced operations.
 
     Attributes:
         traced: takes the steps that are left over, such as on a smaller last batch.
@@ -132,7 +132,7 @@ class CompiledStepper:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Every trainable leaf."""
+        """The trainable leaves."""
         return self.traced.parameters
 
     def take(self, batches: IndexedBatches, steps: int, first_step: int) -> Iterator[tuple[list[int], Tensor]]:
@@ -147,7 +147,7 @@ class CompiledStepper:
             yield [self.batch_size] * len(rows), rows
 
     def rates(self, first_step: int, steps: int) -> Tensor:
-        """What the optimiser reads in these steps: [S, numbers]."""
+        """The numbers that the optimiser reads in these steps: [S, numbers]."""
         eager = self.traced.eager
         factors = [eager.rate_factor(step) for step in range(first_step, first_step + steps)]
         return self.adam.rates(factors, eager.lr).to(self.parameters[0].dtype)

@@ -40,7 +40,7 @@ class Enumeration(Estimator):
         self.draw_handler = _Enumerate(num_categories)
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return (self._probability(terms) * terms.log_weight).sum(0)
 
     def record(self, terms: Terms) -> tuple[Tensor, Tensor]:
@@ -58,7 +58,7 @@ class Enumeration(Estimator):
         return first.q.log_prob(first.draw).exp()
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_categories={self.num_particles}"
 
 
@@ -85,17 +85,17 @@ class GumbelSoftmax(Estimator):
         self.draw_handler = _Relax(temperature, straight_through)
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         if not any(is_discrete(site.q) for site in terms.sites.values()):
             raise ModelError(f"gumbel-softmax needs a OneHotCategorical site; the guide draws {list(terms.sites)}")
         return (terms.log_likelihood - terms.kl()).mean(0)
 
     def kl(self, terms: Terms) -> Tensor:
-        """KL(q || p) in closed form: [K, N], nats."""
+        """The divergence KL(q || p) in closed form: [K, N], nats."""
         return terms.kl()
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         options = f"temperature={self.temperature}, straight_through={self.straight_through}"
         return f"num_particles={self.num_particles}, {options}"
 
@@ -108,7 +108,7 @@ def variable(q: Any) -> Any:
 
 
 def is_discrete(q: Any) -> bool:
-    """Whether q has finitely many values that can be listed."""
+    """Tell whether q has finitely many values that can be listed."""
     return bool(getattr(variable(q), "has_enumerate_support", False))
 
 

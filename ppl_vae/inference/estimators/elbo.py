@@ -28,7 +28,7 @@ class MonteCarloKL(Estimator):
     separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return terms.log_weight.mean(0)
 
 
@@ -55,11 +55,11 @@ class AnalyticKL(Estimator):
     separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return (terms.log_likelihood - terms.kl()).mean(0)
 
     def kl(self, terms: Terms) -> Tensor:
-        """KL(q || p) in closed form: [K, N], nats."""
+        """The divergence KL(q || p) in closed form: [K, N], nats."""
         return terms.kl()
 
 
@@ -76,11 +76,11 @@ class EntropyAnalytic(Estimator):
     separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return (terms.log_likelihood - self.kl(terms)).mean(0)
 
     def kl(self, terms: Terms) -> Tensor:
-        """-H[q] - log p(z): [K, N], nats."""
+        """The divergence -H[q] - log p(z): [K, N], nats."""
         return -terms.kl_weight * (terms.entropy + terms.log_prior)
 
 
@@ -98,5 +98,5 @@ class StickingTheLanding(Estimator):
     separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return terms.log_weight.mean(0)

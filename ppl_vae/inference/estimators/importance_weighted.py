@@ -59,7 +59,7 @@ class ImportanceWeighted(Estimator):
         super().__init__(num_particles)
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(terms.log_weight)
 
 
@@ -80,11 +80,11 @@ class DReG(Estimator):
         super().__init__(num_particles)
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(terms.log_weight)
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]: self-normalised log weights, squared weights where they reach the guide."""
+        """The surrogate [N]: self-normalised weights, squared where they reach the guide."""
         weight = terms.log_weight.detach().softmax(0)
         if len(weight) > 1:
             scale_at_draws(terms, 1 - terms.kl_weight + terms.kl_weight * weight)
@@ -108,19 +108,19 @@ class MIWAE(Estimator):
 
     @property
     def num_draws(self) -> int:
-        """M K."""
+        """The number of draws, M K."""
         return self.num_outer * self.num_particles
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(self._grouped(terms), dim=1).mean(0)
 
     def _grouped(self, terms: Terms) -> Tensor:
-        """Log weights as [M, K, N]."""
+        """The log weights as [M, K, N]."""
         return terms.log_weight.unflatten(0, (self.num_outer, self.num_particles))
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_particles={self.num_particles}, num_outer={self.num_outer}"
 
 
@@ -131,11 +131,11 @@ class PIWAE(MIWAE):
     """
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(terms.log_weight)
 
     def surrogate(self, terms: Terms) -> Tensor | None:
-        """[N]: weights over all M K draws for theta, over groups of K for phi."""
+        """The surrogate [N]: weights over all M K draws for theta, over groups of K for phi."""
         if self.num_draws == 1:
             return None
         model_weight = terms.log_weight.detach().softmax(0)
@@ -161,11 +161,11 @@ class CIWAE(Estimator):
             raise ModelError(f"mix must be between 0 and 1, got {mix}")
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return self.mix * terms.log_weight.mean(0) + (1 - self.mix) * log_mean_exp(terms.log_weight)
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_particles={self.num_particles}, mix={self.mix}"
 
 
@@ -189,12 +189,12 @@ class Renyi(Estimator):
             raise ModelError("alpha = 1 is the ELBO itself: use MonteCarloKL")
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         power = 1 - self.alpha
         if abs(power) < NEAR_ELBO:
             return power_mean_near_elbo(terms.log_weight, power)
         return log_mean_exp(power * terms.log_weight) / power
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_particles={self.num_particles}, alpha={self.alpha}"

@@ -54,11 +54,11 @@ class ScoreFunction(Estimator):
         self.register_buffer("weight", torch.zeros(()))
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return terms.log_weight.mean(0)
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]: (f - b) log q, and the model's part of f."""
+        """The surrogate [N]: (f - b) log q, and the model's part of f."""
         f = terms.log_weight.detach()
         if self.baseline is not None:
             f = f - self._running_average(f)
@@ -79,7 +79,7 @@ class ScoreFunction(Estimator):
         self.weight.zero_()
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_particles={self.num_particles}, baseline={self.baseline!r}, decay={self.decay}"
 
 
@@ -98,11 +98,11 @@ class RLOO(Estimator):
         super().__init__(_several("rloo", num_particles))
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return terms.log_weight.mean(0)
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]: (f_k - mean of the others) log q_k."""
+        """The surrogate [N]: (f_k - mean of the others) log q_k."""
         f = terms.log_weight.detach()
         others = (f.sum(0) - f) / (len(f) - 1)
         return score_surrogate(terms, 1 / len(f), (f - others) / len(f))
@@ -124,11 +124,11 @@ class VIMCO(Estimator):
         super().__init__(_several("vimco", num_particles))
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(terms.log_weight)
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]."""
+        """The surrogate of every datum: [N]."""
         log_weight = terms.log_weight.detach()
         weight = log_weight.softmax(0)
         signal = log_mean_exp(log_weight) - _leave_one_out(log_weight) - terms.kl_weight * weight
@@ -136,7 +136,7 @@ class VIMCO(Estimator):
 
 
 def _leave_one_out(log_weight: Tensor) -> Tensor:
-    """L_-k for every k: [K, N]."""
+    """The bound L_-k without draw k, for every k: [K, N]."""
     count = len(log_weight)
     others = (log_weight.sum(0) - log_weight) / (count - 1)
     replaced = log_weight.expand(count, *log_weight.shape).clone()

@@ -34,14 +34,14 @@ class CUBO(Estimator):
         self.n = n
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(self.n * terms.log_weight) / self.n
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]: what is climbed: L_K by theta, minus the bound by phi."""
+        """The surrogate [N], which is climbed: L_K by theta, minus the bound by phi."""
         log_weight = terms.log_weight.detach()
         return split_surrogate(terms, log_weight.softmax(0), -(self.n * log_weight).softmax(0))
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_particles={self.num_particles}, n={self.n}"

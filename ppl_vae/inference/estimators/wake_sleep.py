@@ -27,10 +27,10 @@ class WakeSleep(Estimator):
         super().__init__(num_particles)
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(terms.log_weight)
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]."""
+        """The surrogate of every datum: [N]."""
         weight = terms.log_weight.detach().softmax(0)
         return score_surrogate(terms, weight, weight)

@@ -38,7 +38,7 @@ Transition = Callable[[ChainState, float], ChainState]
 
 
 def sigmoid_schedule(num_temperatures: int, sharpness: float = 4.0) -> Tensor:
-    """b_0 = 0 < ... < b_T = 1 in float64 [T + 1], dense at both ends (Wu et al. 2017).
+    """The inverse temperatures b_0 = 0 < ... < b_T = 1, float64 [T + 1], dense at both ends (Wu et al. 2017).
 
     >>> sigmoid_schedule(2)
     tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64)
@@ -49,7 +49,7 @@ def sigmoid_schedule(num_temperatures: int, sharpness: float = 4.0) -> Tensor:
 
 
 def annealed_weights(state: ChainState, betas: Tensor, transition: Transition) -> Tensor:
-    """log w of forward chains: [C, N] in float64, nats.
+    """The log weights of forward chains: [C, N] in float64, nats.
 
     Args:
         state: of exact draws from f_0.
@@ -66,7 +66,7 @@ def annealed_weights(state: ChainState, betas: Tensor, transition: Transition) -
 
 
 def reverse_weights(state: ChainState, betas: Tensor, transition: Transition) -> Tensor:
-    """log w of reverse chains, whose e^-w has mean 1 / p(x): [C, N] in float64, nats.
+    """The log weights of reverse chains, with E[1 / w] = 1 / p(x): [C, N] in float64, nats.
 
     Args:
         state: of exact draws from f_1, the posterior.
@@ -89,7 +89,7 @@ def annealed_evidence(
     memory_limit: int = MEMORY_LIMIT,
     labels: Batch = (),
 ) -> tuple[Tensor, Tensor]:
-    """log p(x) by annealed importance sampling with HMC, and its standard error: [N] each, nats.
+    """Estimate log p(x) by annealed importance sampling with HMC, and its standard error: [N] each, nats.
 
     Args:
         model: the generative program.
@@ -124,7 +124,7 @@ def annealed_evidence(
 
 
 def chains_per_pass(x: Tensor, num_chains: int, memory_limit: int) -> int:
-    """How many data a pass takes, with all their chains."""
+    """The number of data in a pass, with all their chains."""
     per_datum = num_chains * max(1, x[0].numel()) * x.element_size() * ACTIVATIONS_PER_OUTPUT
     return max(1, integer("memory_limit", memory_limit) // per_datum)
 

@@ -41,7 +41,7 @@ STREAM = 10
 
 @dataclass(frozen=True)
 class EvidenceBracket:
-    """log p(x) of simulated data from both sides, in nats.
+    """A bracket of log p(x) of simulated data from both sides, in nats.
 
     Attributes:
         x: the simulated data [N, *event_shape].

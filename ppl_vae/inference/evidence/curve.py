@@ -69,7 +69,7 @@ def evidence_curve(
 
 
 def _grouped(log_weight: Tensor, size: int) -> Tensor:
-    """Bound, jackknife and their standard errors over groups of ``size`` draws: [4, n]."""
+    """The bound, the jackknife and their standard errors over groups of ``size`` draws: [4, n]."""
     groups = len(log_weight) // size
     grouped = log_weight[: groups * size].unflatten(0, (groups, size)).transpose(0, 1)
     bound = log_mean_exp(grouped)

@@ -64,7 +64,7 @@ class Evidence:
 
     @property
     def mean(self) -> float:
-        """Over the data."""
+        """The mean of log p(x) over the data."""
         return self.per_datum.mean().item()
 
     @property
@@ -114,7 +114,7 @@ class Evidence:
         )
 
     def _told_errors(self) -> str | None:
-        """On how many data the delta method's error is known to be too small."""
+        """Say on how many data the delta method's error is known to be too small."""
         if self.khat is None:
             return None
         above = int((self.khat > threshold(self.num_samples)).sum())
@@ -190,7 +190,7 @@ def _importance(
     labels: Batch,
     corrected: bool,
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Block by block the bound or its jackknife, its error, k-hat, and the ends of the interval."""
+    """Estimate the bound or its jackknife, its error, k-hat, and the ends of the interval, block by block."""
     for block in weight_blocks(model, guide, x, draws, derived_seed(seed, STREAM), memory_limit, labels=labels):
         found = evidence_interval(block.log_weight)
         bound = jackknife(block.log_weight) if corrected else found.bound
@@ -229,7 +229,7 @@ def importance_bound(
 
 
 def jackknife(log_weight: Tensor) -> Tensor:
-    """S L_S - (S - 1) mean_s L_{-s} from log w [S, n]: [n] (Nowozin 2018), bias of order 1 / S^2."""
+    """The jackknife S L_S - (S - 1) mean_s L_{-s} of log w [S, n]: [n] (Nowozin 2018), bias of order 1 / S^2."""
     count = len(log_weight)
     share = log_weight.softmax(0)
     log_others = torch.log1p(-share)

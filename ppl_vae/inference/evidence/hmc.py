@@ -28,7 +28,7 @@ ADAPTATION_RATE = 0.3
 
 @dataclass(frozen=True)
 class ChainState:
-    """Where chains stand on a path.
+    """The position of chains on a path, and its densities.
 
     Attributes:
         position: u [C, N, D].
@@ -50,7 +50,7 @@ def state_at(path: Path, position: Tensor) -> ChainState:
 def trajectory(
     slope: Slope, state: ChainState, beta: float, step_size: Tensor, num_leapfrog: int
 ) -> tuple[ChainState, Tensor]:
-    """One trajectory and its Metropolis decision, which leave f_beta invariant.
+    """Run one trajectory and its Metropolis decision, which leave f_beta invariant.
 
     Args:
         slope: of the path.
@@ -102,14 +102,14 @@ class HMC:
         self.acceptance: list[Tensor] = []
 
     def step_size(self, beta: float) -> Tensor:
-        """e of every datum [N], log-linear between the points of the grid."""
+        """The step size of every datum [N], log-linear between the points of the grid."""
         right = int(torch.searchsorted(self.betas, beta).clamp(1, len(self.betas) - 1))
         low, high = float(self.betas[right - 1]), float(self.betas[right])
         share = min(max((beta - low) / (high - low), 0.0), 1.0)
         return torch.lerp(self.log_steps[right - 1], self.log_steps[right], share).exp()
 
     def __call__(self, state: ChainState, beta: float) -> ChainState:
-        """One trajectory at beta."""
+        """Run one trajectory at beta."""
         state, acceptance = trajectory(self.slope, state, beta, self.step_size(beta), self.num_leapfrog)
         self.acceptance.append(acceptance.mean(0))
         return state

@@ -129,7 +129,7 @@ def weight_blocks(
 
 
 def pass_size(x: Tensor, num_samples: int, memory_limit: int = MEMORY_LIMIT) -> tuple[int, int]:
-    """How many data, and how many draws of each, a pass takes; multiples of the noise's tiles where they fit."""
+    """The number of data, and of draws per datum, in a pass; multiples of the noise's tiles where they fit."""
     coordinates = max(1, x[0].numel())
     numbers = max(
         TILE_PARTICLES * coordinates,
@@ -162,7 +162,7 @@ class _Block:
             self.values.append({name: site.value for name, site in terms.sites.items()})
 
     def is_sound(self, datum: int, size: int) -> bool:
-        """Whether no term of these data was NaN or infinite so far, but for a weight of zero."""
+        """Mark data of which no term was NaN or infinite so far, but for a weight of zero."""
         return not bool(self.magnitude[datum : datum + size].isnan().any())
 
     def finished(self, first: int) -> WeightBlock:

@@ -30,7 +30,7 @@ LEAST_DRAWS = 25
 
 @dataclass(frozen=True)
 class EvidenceInterval:
-    """What importance weights say of log p(x), per datum [N], float64, nats.
+    """An estimate of log p(x) with its interval, per datum [N], float64, nats.
 
     Attributes:
         bound: the importance bound.
@@ -66,5 +66,5 @@ def evidence_interval(log_weight: Tensor) -> EvidenceInterval:
 
 
 def _effective(log_weight: Tensor) -> Tensor:
-    """(sum w)^2 / sum w^2: [N]."""
+    """The effective sample size (sum w)^2 / sum w^2: [N]."""
     return (2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0)).exp()

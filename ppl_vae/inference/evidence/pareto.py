@@ -31,7 +31,7 @@ DRAWS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Smoothed:
-    """What smoothing gave, in float64.
+    """Smoothed weights and their tail index, in float64.
 
     Attributes:
         log_weight: smoothed and normalised log weights [S, N]: their exponentials add up to 1 over S.
@@ -43,7 +43,7 @@ class Smoothed:
 
 
 def tail_length(num_samples: int, relative_efficiency: float = 1.0) -> int:
-    """M, how many of S weights make the tail.
+    """The number M of the S weights that make the tail.
 
     >>> tail_length(1000)
     95

@@ -45,7 +45,7 @@ EXTRA = {"draw": ["repeat"], "gradient_distance": ["group", "repeat"]}
 
 @dataclass(frozen=True)
 class _Laboratory:
-    """What all estimators share."""
+    """The setting that all estimators of a comparison share."""
 
     model: Program
     guide: Program
@@ -140,7 +140,7 @@ def compare_estimators(
 def _choose(
     model: Program, guide: Program, x: Tensor, estimators: Any, num_particles: int | None, seed: int
 ) -> tuple[dict[str, Estimator], dict[str, str]]:
-    """The estimators by label; and, if the user named none, why others are left out."""
+    """Choose the estimators by label, and say why others are left out where the user named none."""
     chosen: dict[str, Estimator] = {}
     skipped: dict[str, str] = {}
     if isinstance(estimators, str | Estimator):
@@ -254,7 +254,7 @@ def _gradient_row(laboratory: _Laboratory, found: Repeated, judge: Reference, ti
 
 
 def _gathered(moments: GradientMoments, names: list[str]) -> tuple[Tensor, Tensor]:
-    """Mean and variance of a group's coordinates, each one long vector."""
+    """The mean and the variance of a group's coordinates, each one long vector."""
     mean = torch.cat([moments.mean[name].flatten() for name in names])
     return mean, torch.cat([moments.variance(name).flatten() for name in names])
 
@@ -262,7 +262,7 @@ def _gathered(moments: GradientMoments, names: list[str]) -> tuple[Tensor, Tenso
 def _milliseconds(
     laboratory: _Laboratory, estimators: Mapping[str, Estimator], weights: Weights
 ) -> dict[str, list[float]]:
-    """Times of one value and gradient, run as a training step would run it.
+    """Time one value and gradient, run as a training step would run it.
 
     Every round has a step of each estimator, so that a machine that slows down slows all of them.
     """
@@ -284,7 +284,7 @@ def _milliseconds(
 
 
 def _median_stderr(values: list[float]) -> float:
-    """Of the median, from the quartiles: a normal distribution's is sqrt(pi/2) sigma / sqrt(n)."""
+    """The standard error of the median from the quartiles: sqrt(pi/2) sigma / sqrt(n) of a normal distribution."""
     low, _, high = statistics.quantiles(values)
     return math.sqrt(math.pi / 2) * (high - low) / 1.349 / math.sqrt(len(values))
 

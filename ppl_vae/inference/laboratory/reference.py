@@ -1,4 +1,4 @@
-"""What estimators are compared with: a closed form where the model has one, else a long average, said which."""
+"""The reference of a comparison: a closed form where the model has one, else a long average; it says which."""
 
 from __future__ import annotations
 

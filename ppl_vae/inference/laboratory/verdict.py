@@ -1,4 +1,4 @@
-"""What the numbers of a comparison say, in words: no more than they bear out.
+"""The verdict on a comparison in words, which says no more than the numbers bear out.
 
 A variance is the mean over repeats of squared distances d_r of a gradient from its mean. The logarithm of the
 ratio of two variances has, by the delta method, the standard error sd(d_r / mean d - d'_r / mean d') / sqrt(R):
@@ -31,7 +31,7 @@ REQUIRED = (
 
 
 def check_estimators(table: xr.Dataset) -> str:
-    """One paragraph on a table of ``compare_estimators``.
+    """Summarise a table of ``compare_estimators`` in one paragraph.
 
     Which estimators of the plain ELBO have the least gradient variance and which are the cheapest to a given
     accuracy, in every group of parameters; whose values differ from the ELBO; where more draws leave the guide's
@@ -103,7 +103,7 @@ def _ratio_errors(distance: NDArray[np.float64], values: NDArray[np.float64]) ->
 
 
 def _apart(error: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of independent relative errors, that of every value's ratio to the least: 0 for itself."""
+    """The relative error of every value's ratio to the least, from independent relative errors: 0 for itself."""
     best = int(values.argmin())
     found = np.hypot(error, error[best])
     found[best] = 0.0
@@ -111,7 +111,7 @@ def _apart(error: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[n
 
 
 def _level_with_least(values: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which values are not larger than the least beyond the errors of the logarithms of their ratios."""
+    """Mark the values that exceed the least by no more than the errors of the logarithms of their ratios."""
     best = int(values.argmin())
     if values[best] <= 0:
         return np.asarray(values <= 0)

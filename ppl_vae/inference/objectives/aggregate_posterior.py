@@ -57,13 +57,13 @@ class TotalCorrelation(Weighting):
         self.sampling = sampling
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Nats per datum."""
+        """Minus the objective: a scalar, nats per datum."""
         information, correlation, dimension_wise = self.decompose(terms)
         penalty = self.alpha * information + self.beta * correlation + self.gamma * dimension_wise
         return penalty.mean() - terms.log_likelihood.mean()
 
     def decompose(self, terms: Terms) -> tuple[Tensor, Tensor, Tensor]:
-        """One-draw estimates of I, TC and the dimension-wise KL: [K, N] each, nats."""
+        """Estimate I, TC and the dimension-wise KL from one draw: [K, N] each, nats."""
         site = _only_site(terms)
         joint, product = log_aggregate_posterior(site, self._log_shares(site))
         return terms.log_guide - joint, joint - product, product - terms.log_prior
@@ -76,7 +76,7 @@ class TotalCorrelation(Weighting):
         return shares(size, self.num_data).log().to(site.value)
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         weights = f"alpha={self.alpha}, beta={self.beta}, gamma={self.gamma}"
         return f"num_data={self.num_data}, {weights}, sampling={self.sampling!r}"
 
@@ -106,7 +106,7 @@ def stratified_shares(size: int, num_data: int) -> Tensor:
 
 
 def log_aggregate_posterior(site: Site, log_shares: Tensor) -> tuple[Tensor, Tensor]:
-    """log q(z) and sum_j log q(z_j) at a batch's own codes: [K, N] each.
+    """Estimate log q(z) and sum_j log q(z_j) at a batch's own codes: [K, N] each.
 
     Args:
         site: with codes [K, N, d].
@@ -149,7 +149,7 @@ class MMD(Weighting):
             )
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Nats per datum, plus the weighted MMD^2."""
+        """Minus the objective, nats per datum, plus the weighted MMD^2."""
         site = _only_site(terms)
         loss = (1 - self.alpha) * self.estimator.kl(terms).mean() - terms.log_likelihood.mean()
         weight = self.alpha + self.scale - 1
@@ -160,7 +160,7 @@ class MMD(Weighting):
         return loss + weight * squared_mmd(codes, prior_draws, self.length or math.sqrt(codes.shape[-1]))
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"alpha={self.alpha}, scale={self.scale}, length={self.length}"
 
 
@@ -212,7 +212,7 @@ class DIP(Weighting):
         self.passes_kl_weight = self.weighted.passes_kl_weight
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Nats per datum, plus the penalty."""
+        """Minus the objective, nats per datum, plus the penalty."""
         site = _only_site(terms)
         loc, scale = (t.expand(site.value.shape)[0] for t in diagonal_loc_scale(site.q))
         # Not Tensor.cov, which compares values on the host.
@@ -226,7 +226,7 @@ class DIP(Weighting):
         return self.weighted.forward(terms, step) + penalty
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"kind={self.kind!r}, off_diagonal={self.off_diagonal}, diagonal={self.diagonal}"
 
 

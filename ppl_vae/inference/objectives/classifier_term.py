@@ -1,4 +1,4 @@
-r"""A classifier's own term beside a bound: what labels say to q(y|x) where the bound says nothing of it.
+r"""The cross entropy of a classifier q(y|x) with the known labels, added to a bound that does not train it.
 
     J = -bound - alpha E_labelled[log q(y|x)]         (Kingma, Mohamed, Rezende & Welling 2014)
 
@@ -61,5 +61,5 @@ class ClassifierTerm(Weighting):
         return -q.label_log_prob.sum() / q.known.sum().clamp_min(1)
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"alpha={self.alpha}, site={self.site!r}"

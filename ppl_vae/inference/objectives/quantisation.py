@@ -1,4 +1,4 @@
-r"""What trains a vector-quantised pair: a bound by the straight-through gradient, and two terms that are no bound.
+r"""The loss of a vector-quantised pair: a bound by the straight-through gradient, and two further terms.
 
     L = log p(x | z = e_k) + log p(k) - beta |z_e - sg(e_k)|^2 - |sg(z_e) - e_k|^2
 
@@ -78,7 +78,7 @@ class VectorQuantisation(Weighting):
         return loss
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"commitment={self.commitment}"
 
 

@@ -1,4 +1,4 @@
-r"""Objectives of autoencoders: no prior, no divergence, only how well x comes back from its code.
+r"""Objectives of autoencoders: the reconstruction alone, without a prior or a divergence.
 
     reconstruction    log p(x | z)
     sparse            log p(x | z) - weight sum_j KL(Bernoulli(rho) || Bernoulli(rho_j)),  rho_j = batch mean of z_j
@@ -25,11 +25,11 @@ class ReconstructionLikelihood(Estimator):
     passes_kl_weight = False
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats. It is the score of an autoencoder and a bound on nothing."""
+        """The score of an autoencoder [N], nats, which is a bound on nothing."""
         return terms.log_likelihood.mean(0)
 
     def kl(self, terms: Terms) -> Tensor:
-        """KL(q || p) in closed form [K, N], for the record: this objective leaves it out. 0 of an autoencoder."""
+        """The divergence KL(q || p) [K, N] for the record, which this objective leaves out; 0 for an autoencoder."""
         return terms.kl()
 
 
@@ -58,7 +58,7 @@ class SparseActivations(Weighting):
         return self.weighted.forward(terms, step) + self.weight * self.penalty(terms)
 
     def penalty(self, terms: Terms) -> Tensor:
-        """sum_j KL(Bernoulli(rho) || Bernoulli(rho_j)): a scalar, nats; NaN where a code is outside [0, 1].
+        """The penalty sum_j KL(Bernoulli(rho) || Bernoulli(rho_j)): a scalar, nats; NaN where a code is outside [0, 1].
 
         Raises:
             ModelError: there is no such site.
@@ -74,5 +74,5 @@ class SparseActivations(Weighting):
         return torch.where(inside, penalty, torch.nan)
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"target={self.target}, weight={self.weight}, site={self.site!r}"

@@ -64,7 +64,7 @@ def _described(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
 
 @_described
 def linear(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
-    """From ``start`` to ``end`` over ``steps`` steps, then constant.
+    """Move linearly from ``start`` to ``end`` over ``steps`` steps, then stay.
 
     >>> linear(10)(torch.tensor(5))
     tensor(0.5000)
@@ -75,21 +75,21 @@ def linear(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
 
 @_described
 def cosine(steps: int, end: float = 0.0) -> Schedule:
-    """From 1 to ``end`` along half a cosine over ``steps`` steps, then constant (Loshchilov & Hutter 2017)."""
+    """Fall from 1 to ``end`` along half a cosine over ``steps`` steps, then stay (Loshchilov & Hutter 2017)."""
     positive("steps", steps), real("end", end)
     return lambda step: end + (1 - end) * 0.5 * (1 + torch.cos(math.pi * (step / steps).clamp(0.0, 1.0)))
 
 
 @_described
 def exponential(rate: float, steps: int) -> Schedule:
-    """``rate`` to the power step / steps."""
+    """The power ``rate`` ** (step / steps)."""
     positive("rate", rate), positive("steps", steps)
     return lambda step: torch.as_tensor(rate) ** (step / steps)
 
 
 @_described
 def cyclical(steps: int, cycles: int = 4, ramp: float = 0.5) -> Schedule:
-    """``cycles`` ramps from 0 to 1 within ``steps`` steps, then 1 (Fu et al. 2019, eq. 6-7).
+    """Ramp ``cycles`` times from 0 to 1 within ``steps`` steps, then stay at 1 (Fu et al. 2019, eq. 6-7).
 
     Each is a linear rise over a share ``ramp`` of its cycle and stays at 1 for the rest.
 

@@ -45,7 +45,7 @@ class Weighting(Objective, ABC):
 
     @property
     def num_draws(self) -> int:
-        """As many draws as the estimator needs."""
+        """The number of draws that the estimator needs."""
         return self.weighted.num_draws
 
     def require_separate_kl(self, needs_closed_form: bool = False) -> None:
@@ -80,7 +80,7 @@ class KLWeighting(Weighting, ABC):
 
     @abstractmethod
     def weight(self, terms: Terms, step: Tensor | None) -> Tensor | float:
-        """What the KL is multiplied with at a step."""
+        """The factor of the KL at a step."""
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the weighted bound, nats per datum."""
@@ -115,11 +115,11 @@ class Beta(KLWeighting):
         self.beta = real("beta", beta, least=0)
 
     def weight(self, terms: Terms, step: Tensor | None) -> float:
-        """beta."""
+        """The constant beta."""
         return self.beta
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"beta={self.beta}"
 
 
@@ -140,7 +140,7 @@ class Annealed(KLWeighting):
         return at(self.schedule, step, terms.log_likelihood)
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"schedule={describe(self.schedule)}"
 
 
@@ -160,13 +160,13 @@ class Capacity(Weighting):
         self.capacity = capacity if callable(capacity) else real("capacity", capacity)
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Nats per datum. The absolute value is taken of the batch mean, as in the paper, not per datum."""
+        """Minus the objective, nats per datum. The absolute value is of the batch mean, as in the paper."""
         capacity = at(self.capacity, step, terms.log_likelihood) if callable(self.capacity) else self.capacity
         kl = self.estimator.kl(terms).mean()
         return self.gamma * (kl - capacity).abs() - terms.log_likelihood.mean()
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         capacity = describe(self.capacity) if callable(self.capacity) else self.capacity
         return f"gamma={self.gamma}, capacity={capacity}"
 
@@ -190,7 +190,7 @@ class FreeBits(Weighting):
         self.group_size = whole("group_size", group_size)
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Nats per datum."""
+        """Minus the objective: a scalar, nats per datum."""
         kls = [group for name in terms.sites for group in self._groups(terms, name)]
         return torch.stack(kls).clamp_min(self.floor).sum() - terms.log_likelihood.mean()
 
@@ -201,7 +201,7 @@ class FreeBits(Weighting):
         return [chunk.sum() for chunk in per_dimension.split(self.group_size)]
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"floor={self.floor}, group_size={self.group_size}"
 
 
@@ -226,7 +226,7 @@ class ReconstructionError(Weighting):
         self.error = error
 
     def beta(self, num_pixels: int) -> float:
-        """The beta that this factor is, for the mean squared error and a Gaussian of unit variance.
+        """The beta that this factor amounts to, for the mean squared error and a Gaussian of unit variance.
 
         Raises:
             ModelError: for the root, which corresponds to none.
@@ -236,7 +236,7 @@ class ReconstructionError(Weighting):
         return num_pixels / (2 * self.factor)
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """In the units of the error; not nats."""
+        """Minus the objective, in the units of the error and not in nats."""
         if len(terms.observations) != 1:
             raise ModelError(
                 f"ReconstructionError needs one observed site, the model has {list(terms.observations)}"
@@ -248,5 +248,5 @@ class ReconstructionError(Weighting):
         return self.factor * error.mean() + self.estimator.kl(terms).mean()
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"factor={self.factor}, error={self.error!r}"

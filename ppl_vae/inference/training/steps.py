@@ -27,7 +27,7 @@ class Steps(Protocol):
 
     @property
     def parameters(self) -> Sequence[Tensor]:
-        """Every trainable leaf."""
+        """The trainable leaves."""
 
     def epoch(self, batches: Iterable[Batch], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
         """Take a step on every batch: the sizes of one or more, and their STEP_TERMS [S, 3]."""

@@ -53,7 +53,7 @@ class Frames:
         return x.movedim(-2, -len(self.event_shape))
 
     def present(self, x: Tensor) -> Tensor:
-        """Which frames of x [N, *event_shape] are not missing whole: [N, T]."""
+        """Mark the frames of x [N, *event_shape] with at least one observed cell: boolean [N, T]."""
         return ~self.split(x).isnan().flatten(2).all(-1)
 
 

@@ -136,7 +136,7 @@ class SmoothingGuide(Recognition):
         return q if ended is None else _chosen(ended, self._model[0].step(z), q)
 
     def present(self, x: Tensor) -> Tensor:
-        """Which frames of x [N, *event_shape] are not missing whole: [N, T]."""
+        """Mark the frames of x [N, *event_shape] with at least one observed cell: boolean [N, T]."""
         return self._model[0].frames.present(x)
 
 

@@ -145,7 +145,7 @@ class CategoricalVAE(ProgramPair):
 
     @property
     def num_configurations(self) -> int:
-        """C^M, what an exact enumeration sums over."""
+        """The number C^M of configurations that an exact enumeration sums over."""
         return self.num_categories**self.num_variables
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:

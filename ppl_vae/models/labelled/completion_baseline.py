@@ -41,7 +41,7 @@ def baseline_network(spec: Any, event_shape: tuple[int, ...], likelihood: Likeli
 
 
 def baseline_config(spec: Any) -> dict[str, Any] | None:
-    """What makes the network again; None for a user's own."""
+    """The configuration that makes the network again; None for a user's own."""
     return None if isinstance(spec, nn.Module) else architecture_config(architecture(spec))
 
 

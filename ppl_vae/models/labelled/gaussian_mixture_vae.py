@@ -162,7 +162,7 @@ class GaussianMixtureVAE(ProgramPair):
 
     @property
     def num_configurations(self) -> int:
-        """C, what an exact enumeration sums over."""
+        """The number C of configurations that an exact enumeration sums over."""
         return self.num_categories
 
     def categories(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:

@@ -156,7 +156,7 @@ class JointVAE(ProgramPair):
 
     @property
     def num_configurations(self) -> int:
-        """C, what an exact enumeration sums over."""
+        """The number C of configurations that an exact enumeration sums over."""
         return self.num_categories
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:

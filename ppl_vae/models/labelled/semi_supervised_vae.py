@@ -125,7 +125,7 @@ class SemiSupervisedVAE(ProgramPair):
 
     @property
     def num_configurations(self) -> int:
-        """C, what an exact enumeration sums over."""
+        """The number C of configurations that an exact enumeration sums over."""
         return self.num_classes
 
     def classify(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:

@@ -61,14 +61,14 @@ def conditioned(part: Likelihood, features: Tensor, x: Tensor, event_dim: int) -
 
 
 def check_finite(name: str, x: Tensor) -> None:
-    """Raise DataError unless every value is a number."""
+    """Raise ``DataError`` unless every value is a number."""
     bad = (~torch.isfinite(x)).sum().item()
     if bad:
         raise DataError(f"likelihood {name!r}: {bad} of {x.numel()} values are NaN or infinite")
 
 
 def check_unit_interval(name: str, x: Tensor) -> None:
-    """Raise DataError unless every value is in [0, 1]."""
+    """Raise ``DataError`` unless every value is in [0, 1]."""
     check_finite(name, x)
     low, high = x.min().item(), x.max().item()
     if low < 0 or high > 1:

@@ -43,11 +43,11 @@ class PoissonLikelihood(Likelihood):
         return {"name": self.name, "encoder_sees": self.encoder_sees}
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """P(x|z) of counts."""
+        """The distribution p(x|z) of counts."""
         return PoissonCounts(features.squeeze(-1 - event_dim)).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Counts only."""
+        """Refuse data that are no counts."""
         _check_counts(self.name, x)
 
 
@@ -83,7 +83,7 @@ class NegativeBinomialLikelihood(Likelihood):
         self.log_dispersion = nn.Parameter(start)
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """P(x|z) of counts."""
+        """The distribution p(x|z) of counts."""
         log_mean = features.squeeze(-1 - event_dim)
         shape = log_mean.shape[log_mean.dim() - event_dim :]
         if _broadcast(self.dispersion_shape, shape) != shape:
@@ -94,7 +94,7 @@ class NegativeBinomialLikelihood(Likelihood):
         return NegativeBinomialCounts(log_mean, widened(self.log_dispersion)).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Counts only."""
+        """Refuse data that are no counts."""
         _check_counts(self.name, x)
 
     @property

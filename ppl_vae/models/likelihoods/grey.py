@@ -33,11 +33,11 @@ class CategoricalLikelihood(Likelihood):
         self.num_parameters = self.levels = _at_least_two(levels)
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """P(x|z) of grey levels."""
+        """The distribution p(x|z) of grey levels."""
         return GreyCategorical(features.movedim(-1 - event_dim, -1)).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Grey levels only."""
+        """Refuse values that are no grey levels."""
         _check_levels(self.name, x, self.levels)
 
     @property
@@ -64,12 +64,12 @@ class DiscretisedLogisticLikelihood(Likelihood):
         self.levels = _at_least_two(levels)
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """P(x|z) of grey levels."""
+        """The distribution p(x|z) of grey levels."""
         loc, log_scale = features.unbind(-1 - event_dim)
         return DiscretisedLogistic(loc, log_scale.clamp(min=MIN_LOG_SCALE), self.levels).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Grey levels only."""
+        """Refuse values that are no grey levels."""
         _check_levels(self.name, x, self.levels)
 
     @property

@@ -23,11 +23,11 @@ class BernoulliLikelihood(Likelihood):
     name = "bernoulli"
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) of binary x."""
+        """The distribution p(x|z) of binary data."""
         return dist.Bernoulli(logits=features.squeeze(-1 - event_dim)).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Binary values only."""
+        """Refuse data that are not binary."""
         grey = ((x != 0) & (x != 1)).sum().item()
         if grey:
             raise DataError(
@@ -53,7 +53,7 @@ class RelaxedBernoulliLikelihood(Likelihood):
         return dist.Bernoulli(logits=logits, validate_args=False).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Values in [0, 1]."""
+        """Refuse values outside [0, 1]."""
         check_unit_interval(self.name, x)
 
 
@@ -63,12 +63,12 @@ class ContinuousBernoulliLikelihood(Likelihood):
     name = "continuous-bernoulli"
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) of x in [0, 1]."""
+        """The distribution p(x|z) of data in [0, 1]."""
         logits = features.squeeze(-1 - event_dim)
         return ContinuousBernoulli(logits).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Values in [0, 1]."""
+        """Refuse values outside [0, 1]."""
         check_unit_interval(self.name, x)
 
 
@@ -109,7 +109,7 @@ class MissingPixels(Likelihood):
         self.encoder_sees = self.likelihood.encoder_sees
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) of data with holes."""
+        """The distribution p(x|z) of data with missing cells."""
         return self._observed(self.likelihood(features, event_dim), event_dim)
 
     def adapt(self, features: Tensor, x: Tensor, event_dim: int) -> dist.TorchDistribution:

@@ -66,7 +66,7 @@ class GaussianLikelihood(Likelihood):
             self.register_buffer("num_batches", torch.tensor(0.0))
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) of real x."""
+        """The distribution p(x|z) of real data."""
         loc = features.select(-1 - event_dim, 0)
         return dist.Normal(loc, self._scale(features, event_dim)).to_event(event_dim)
 
@@ -98,7 +98,7 @@ class GaussianLikelihood(Likelihood):
         )
 
     def check(self, x: Tensor) -> None:
-        """Any finite values."""
+        """Refuse data that are not finite."""
         check_finite(self.name, x)
 
     @property
@@ -132,12 +132,12 @@ class StudentTLikelihood(Likelihood):
         self.num_parameters = self.gaussian.num_parameters
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) of real x."""
+        """The distribution p(x|z) of real data."""
         normal = self.gaussian(features, event_dim).base_dist
         return StudentT(self.df, normal.loc, normal.scale).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Any finite values."""
+        """Refuse data that are not finite."""
         check_finite(self.name, x)
 
     @property

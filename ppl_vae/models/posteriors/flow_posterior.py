@@ -115,7 +115,7 @@ class FlowPosterior(nn.Module):
         self.steps = nn.ModuleList(make(latent_dim, num_features, self.hidden) for _ in range(self.num_transforms))
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> q(z|x)."""
+        """The posterior q(z|x) of features [*batch, H]."""
         require_single(self.name, self.loc_head.weight)
         loc, spread = widened(self.loc_head(features)), scale(0.5 * widened(self.scale_head(features)))
         steps = [step.condition(features) for step in cast(Iterable[Any], self.steps)]

@@ -67,7 +67,7 @@ class MixturePosterior(nn.Module):
         self.weight_head = nn.Linear(num_features, self.num_components)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> q(z|x)."""
+        """The posterior q(z|x) of features [*batch, H]."""
         shape = (self.num_components, -1)
         loc = widened(self.loc_head(features)).unflatten(-1, shape)
         spread = scale(0.5 * widened(self.scale_head(features))).unflatten(-1, shape)

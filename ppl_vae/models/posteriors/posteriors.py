@@ -53,7 +53,7 @@ class DiagonalPosterior(nn.Module):
         self.scale_head = nn.Linear(num_features, latent_dim)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> q(z|x)."""
+        """The posterior q(z|x) of features [*batch, H]."""
         spread = SCALES[self.scale](widened(self.scale_head(features)))
         return dist.Normal(widened(self.loc_head(features)), spread).to_event(1)
 
@@ -79,7 +79,7 @@ class FullCovariancePosterior(nn.Module):
         self.register_buffer("_columns", columns, persistent=False)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> q(z|x)."""
+        """The posterior q(z|x) of features [*batch, H]."""
         loc = widened(self.loc_head(features))
         raw = loc.new_zeros(*loc.shape, loc.shape[-1])
         raw[..., self._rows, self._columns] = widened(self.scale_head(features))
@@ -100,7 +100,7 @@ class LowRankGaussian(dist.LowRankMultivariateNormal):
     """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density, nats."""
+        """The log density, nats."""
         factor, diagonal = self._unbroadcasted_cov_factor.double(), self._unbroadcasted_cov_diag.double()
         wide = dist.LowRankMultivariateNormal(self.loc.double(), factor, diagonal, validate_args=False)
         return wide.log_prob(value.double()).to(value.dtype)
@@ -126,7 +126,7 @@ class LowRankPosterior(nn.Module):
         self.factor_head = nn.Linear(num_features, latent_dim * self.rank)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> q(z|x)."""
+        """The posterior q(z|x) of features [*batch, H]."""
         loc = widened(self.loc_head(features))
         factor = widened(self.factor_head(features)).unflatten(-1, (loc.shape[-1], self.rank))
         return LowRankGaussian(loc, factor, positive_variance(widened(self.scale_head(features))))

@@ -68,7 +68,7 @@ class FlowPrior(nn.Module):
         self.steps = nn.ModuleList(KINDS[self.kind](latent_dim, self.hidden) for _ in range(self.num_transforms))
 
     def forward(self) -> dist.TorchDistribution:
-        """p(z), batch shape (), event shape [latent_dim]."""
+        """The prior p(z): batch shape (), event shape [latent_dim]."""
         require_single(self.name, self.loc)
         # Steps are conditioned on nothing, which makes new ones of the same networks: Pyro's transforms
         # remember the last tensors they met, and these must not outlive an optimiser's step in the module.
@@ -91,7 +91,7 @@ def with_reversals(steps: list[Any], order: Tensor) -> list[Any]:
 
 
 def require_room(name: str, latent_dim: int, hidden: int) -> None:
-    """Raise ModelError unless steps between coordinates can be made: L of two or more, hidden of L or more."""
+    """Raise ``ModelError`` unless steps between coordinates can be made: L of two or more, hidden of L or more."""
     if latent_dim < 2:
         raise ModelError(f"{name!r} needs a latent_dim of at least 2, got {latent_dim}")
     if hidden < latent_dim:

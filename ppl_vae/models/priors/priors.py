@@ -30,7 +30,7 @@ class StandardNormalPrior(nn.Module):
         self.register_buffer("scale", torch.ones(latent_dim), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:
-        """p(z), batch shape (), event shape [latent_dim]."""
+        """The prior p(z): batch shape (), event shape [latent_dim]."""
         return dist.Normal(widened(self.loc), widened(self.scale)).to_event(1)
 
     @property
@@ -50,7 +50,7 @@ class DiagonalNormalPrior(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(latent_dim))
 
     def forward(self) -> dist.TorchDistribution:
-        """p(z), batch shape (), event shape [latent_dim]."""
+        """The prior p(z): batch shape (), event shape [latent_dim]."""
         return dist.Normal(widened(self.loc), scale(widened(self.log_scale))).to_event(1)
 
     @property
@@ -82,7 +82,7 @@ class MixturePrior(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(self.num_components, latent_dim))
 
     def forward(self) -> dist.TorchDistribution:
-        """p(z), batch shape (), event shape [latent_dim]."""
+        """The prior p(z): batch shape (), event shape [latent_dim]."""
         components = dist.Normal(widened(self.loc), scale(widened(self.log_scale))).to_event(1)
         return dist.MixtureSameFamily(dist.Categorical(logits=widened(self.logits)), components)
 

@@ -54,7 +54,7 @@ class VampPrior(nn.Module):
         self.pseudo_inputs.copy_(x[index])
 
     def forward(self) -> dist.TorchDistribution:
-        """p(z), batch shape (), event shape [latent_dim]."""
+        """The prior p(z): batch shape (), event shape [latent_dim]."""
         (guide,) = self._guide
         components = guide.amortised(self.pseudo_inputs)
         weights = dist.Categorical(logits=components.mean.new_zeros(self.num_components))

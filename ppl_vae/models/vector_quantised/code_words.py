@@ -71,7 +71,7 @@ class CodeWords(dist.TorchDistribution):
         return self.codes[self.indices.sample(torch.Size(sample_shape))]
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> CodeWords:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return CodeWords(self.indices.expand(torch.Size(batch_shape)), self.codes)
 
 

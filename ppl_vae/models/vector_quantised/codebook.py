@@ -122,7 +122,7 @@ class Codebook(nn.Module):
         return perplexity(self.count.double()).item()
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         options = f"learning={self.learning!r}, decay={self.decay}, revive_below={self.revive_below}"
         return f"num_codes={len(self.code)}, code_dim={self.code.shape[1]}, {options}"
 
