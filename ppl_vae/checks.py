@@ -1,4 +1,4 @@
-"""Numbers that a user gives, judged once at the door."""
+"""Checks of the numbers that a user gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ppl_vae.errors import ModelError, PplVaeError
 
 
 def whole(name: str, value: Any, least: int | None = 1) -> Any:
-    """An integer of any type as an int; None stays.
+    """Convert an integer of any type to an int; None is returned as None.
 
     Raises:
         ModelError: it is none, or below ``least``.
@@ -28,7 +28,7 @@ def whole(name: str, value: Any, least: int | None = 1) -> Any:
 
 
 def integer(name: str, value: Any, least: int | None = 1) -> int:
-    """An integer that must be there, of any type, as an int.
+    """Convert a required integer of any type to an int.
 
     Raises:
         ModelError: it is none, or below ``least``.
@@ -44,7 +44,7 @@ def integer(name: str, value: Any, least: int | None = 1) -> int:
 
 
 def real(name: str, value: Any, least: float = -math.inf) -> float:
-    """A finite number of any type as a float.
+    """Convert a finite number of any type to a float.
 
     Raises:
         ModelError: it is none, or below ``least``.
@@ -58,7 +58,7 @@ def real(name: str, value: Any, least: float = -math.inf) -> float:
 
 
 def positive(name: str, value: Any) -> float:
-    """A positive finite number of any type as a float.
+    """Convert a positive finite number of any type to a float.
 
     Raises:
         ModelError: it is none.

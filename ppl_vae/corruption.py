@@ -12,7 +12,7 @@ from ppl_vae.errors import ModelError, unknown_name
 
 
 class MaskingNoise(nn.Module):
-    """A share of the coordinates is set to 0 (Vincent et al. 2008)."""
+    """Set a share of the coordinates to 0 (Vincent et al. 2008)."""
 
     def __init__(self, level: float) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class MaskingNoise(nn.Module):
 
 
 class SaltAndPepperNoise(nn.Module):
-    """A share of the coordinates is set to 0 or 1, with equal chances (Vincent et al. 2010)."""
+    """Set a share of the coordinates to 0 or 1, with equal chances (Vincent et al. 2010)."""
 
     def __init__(self, level: float) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class SaltAndPepperNoise(nn.Module):
 
 
 class GaussianNoise(nn.Module):
-    """Gaussian noise of one standard deviation is added (Vincent et al. 2010)."""
+    """Add Gaussian noise of one standard deviation (Vincent et al. 2010)."""
 
     def __init__(self, level: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One call at a time: Pyro's handlers, its parameter store and torch's generators are one for the whole process.
+"""The lock around Pyro's handlers, its parameter store and torch's generators, which are one per process.
 
 Two Python threads that run programs at once would find each other's handlers on Pyro's stack and draw from each
 other's streams. So whatever uses them waits until the other thread is done. The lock is re-entrant, and a process
@@ -56,7 +56,7 @@ _door = _Door()
 
 
 def _renew() -> None:
-    """A forked process has one thread, and nobody who would open the door that another thread had shut."""
+    """Renew the lock in a forked process, which has one thread and not the one that held the lock."""
     global _door
     _door = _Door()
 
@@ -86,7 +86,7 @@ def exclusive() -> Iterator[None]:
 
 
 def _state() -> Callable[[], None]:
-    """What a call may not leave behind; returns what puts it back."""
+    """Record the global state that a call must not change, and return the function that puts it back."""
     stack, hooks = list(_PYRO_STACK), dict(torch_module._global_forward_pre_hooks)
     checks = pyro.distributions.is_validation_enabled(), pyro.infer.util.is_validation_enabled()
     poutine_checks, torch_checks = pyro.poutine.util.is_validation_enabled(), _torch_checks()

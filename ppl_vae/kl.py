@@ -26,7 +26,7 @@ from torch.distributions import kl_divergence as torch_kl_divergence
 
 
 def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q || p), summed over the event: [*batch], nats.
+    """The divergence KL(q || p), summed over the event: [*batch], nats.
 
     Args:
         q: the distribution that the expectation is over.
@@ -52,7 +52,7 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
 
 
 def coordinate_kl(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q_j || p_j) of every coordinate of two diagonal Gaussians: [*batch, *event], nats.
+    """The divergence KL(q_j || p_j) of every coordinate of two diagonal Gaussians: [*batch, *event], nats.
 
     Raises:
         NotImplementedError: q or p is not a diagonal Gaussian.
@@ -115,7 +115,7 @@ def _is_gaussian(d: Distribution) -> bool:
 
 
 def diagonal_loc_scale(d: Distribution) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [*batch, *event] of a diagonal Gaussian.
+    """The mean and the standard deviation [*batch, *event] of a diagonal Gaussian.
 
     Raises:
         NotImplementedError: it is none.
@@ -127,7 +127,7 @@ def diagonal_loc_scale(d: Distribution) -> tuple[Tensor, Tensor]:
 
 
 def _loc_tril(d: Distribution) -> tuple[Tensor, Tensor]:
-    """Mean [*batch, d] and Cholesky factor [*batch, d, d] of the covariance."""
+    """The mean [*batch, d] and the Cholesky factor [*batch, d, d] of the covariance."""
     if isinstance(d, MultivariateNormal):
         return d.loc, d.scale_tril
     if isinstance(d, LowRankMultivariateNormal):

@@ -32,7 +32,7 @@ STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 
 
 class PoissonCounts(dist.TorchDistribution):
-    """P(x) = exp(-rate) rate^x / x!.
+    """The Poisson mass p(x) = exp(-rate) rate^x / x!.
 
     Args:
         log_rate: [*batch], the log of the mean.
@@ -60,12 +60,12 @@ class PoissonCounts(dist.TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The rate."""
+        """The mean, which is the rate."""
         return self.log_rate.exp()
 
     @property
     def variance(self) -> Tensor:
-        """The rate as well."""
+        """The variance, which is the rate."""
         return self.mean
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> PoissonCounts:
@@ -112,12 +112,12 @@ class NegativeBinomialCounts(dist.TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """m."""
+        """The mean m."""
         return self.log_mean.exp().expand(self.batch_shape)
 
     @property
     def variance(self) -> Tensor:
-        """m + m^2 / r."""
+        """The variance m + m^2 / r."""
         return self.mean + (2 * self.log_mean - self.log_dispersion).exp()
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> NegativeBinomialCounts:
@@ -126,7 +126,7 @@ class NegativeBinomialCounts(dist.TorchDistribution):
 
 
 def rising_factorial(log_r: Tensor, x: Tensor) -> Tensor:
-    """D, log Gamma(r + x) - log Gamma(r) - x log r for x >= 0, in double precision."""
+    """The function D = log Gamma(r + x) - log Gamma(r) - x log r for x >= 0, in double precision."""
     r = log_r.exp()
     shifted = r + SHIFT
     first = x * torch.log1p(SHIFT / r) - (_product(r + x) / _product(r)).log()
@@ -134,13 +134,13 @@ def rising_factorial(log_r: Tensor, x: Tensor) -> Tensor:
 
 
 def _product(n: Tensor) -> Tensor:
-    """P(n), in pairs: n (n + 5), (n + 1)(n + 4) and (n + 2)(n + 3)."""
+    """The product P(n), in pairs: n (n + 5), (n + 1)(n + 4) and (n + 2)(n + 3)."""
     pair = n * (n + 5)
     return pair * (pair + 4) * (pair + 6)
 
 
 def _rest(n: Tensor) -> Tensor:
-    """S(n) = log Gamma(n) - (n - 1/2) log n + n - 1/2 log 2 pi for n from 6 on."""
+    """The rest S(n) = log Gamma(n) - (n - 1/2) log n + n - 1/2 log 2 pi for n from 6 on."""
     inverse = n.reciprocal()
     square, series = inverse.square(), torch.full_like(n, STIRLING[-1])
     for coefficient in STIRLING[-2::-1]:

@@ -21,7 +21,7 @@ LARGE = 1e9
 
 
 class StudentT(dist.StudentT):
-    """Student-t(df, loc, scale).
+    """The Student-t distribution with ``df`` degrees of freedom, location and scale.
 
     Args:
         df: degrees of freedom, a number of at most MOST_FREEDOM.
@@ -52,7 +52,7 @@ class StudentT(dist.StudentT):
 
 
 def log_normaliser(df: float) -> float:
-    """c(df) = log Gamma((df + 1) / 2) - log Gamma(df / 2) - 1/2 log(pi df)."""
+    """The log normaliser c(df) = log Gamma((df + 1) / 2) - log Gamma(df / 2) - 1/2 log(pi df)."""
     a = 0.5 * df
     if a < 50:
         return math.lgamma(a + 0.5) - math.lgamma(a) - 0.5 * math.log(math.pi * df)

@@ -43,7 +43,7 @@ def attribute_vector(codes: Tensor, has_attribute: Tensor) -> Tensor:
 
 @torch.no_grad()
 def decode_along(vae: VAE, codes: Tensor, direction: Tensor, alphas: Tensor) -> Tensor:
-    """Decoded means of z + alpha v: [N, steps, *event_shape].
+    """Decode z + alpha v into means: [N, steps, *event_shape].
 
     Args:
         vae: whose decoder is used.

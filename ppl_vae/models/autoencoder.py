@@ -44,7 +44,7 @@ class FlatPrior(nn.Module):
         self.latent_dim = latent_dim
 
     def forward(self) -> dist.TorchDistribution:
-        """Batch shape (), event shape [latent_dim]; it cannot be drawn from."""
+        """The flat prior: batch shape (), event shape [latent_dim]; it cannot be drawn from."""
         return Flat(constraints.real_vector, torch.Size(), torch.Size((self.latent_dim,)))
 
     @property
@@ -54,7 +54,7 @@ class FlatPrior(nn.Module):
 
 
 class PointPosterior(nn.Module):
-    """q(z|x) all at one point z = f(x).
+    """The posterior q(z|x) with all its mass at one point z = f(x).
 
     Args:
         code: what the code is made of the last layer's h: "linear" (h itself), "sigmoid" or "relu".
@@ -76,7 +76,7 @@ class PointPosterior(nn.Module):
         self.loc_head = nn.Linear(num_features, latent_dim)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> a point mass, batch shape [*batch], event shape [latent_dim]."""
+        """The point mass of features [*batch, H]: batch shape [*batch], event shape [latent_dim]."""
         return dist.Delta(CODES[self.code](widened(self.loc_head(features))), event_dim=1)
 
     @property

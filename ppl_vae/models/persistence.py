@@ -1,4 +1,4 @@
-"""A model on disk: config.json says how to build it, weights.safetensors holds its numbers. Never pickle.
+"""Models on disk: config.json says how to build one, weights.safetensors holds its numbers. Never pickle.
 
 The two belong together: the header of the weights repeats the configuration and holds a checksum of both, and
 config.json names that checksum. The weights are renamed first, and with them the model is the new one: where
@@ -39,7 +39,7 @@ PRECISIONS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Stored:
-    """What a folder holds.
+    """The content of a model's folder.
 
     Attributes:
         folder: where.
@@ -97,7 +97,7 @@ def write_model(folder: Path, config: Mapping[str, Any], module: nn.Module) -> N
 
 
 def read_model(folder: Path) -> Stored:
-    """What ``write_model`` wrote; each file is judged by itself.
+    """Read the files of ``write_model``; each is judged by itself.
 
     Raises:
         CheckpointError: a file is missing or damaged.
@@ -128,7 +128,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _killed_while_saving(folder: Path, found: str) -> bool:
-    """Whether the configuration of these weights still waits for its rename."""
+    """Tell whether the configuration of these weights still waits for its rename."""
     for waiting, _ in left_over(folder / CONFIG):
         try:
             config = read_json(waiting)

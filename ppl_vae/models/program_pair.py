@@ -1,4 +1,4 @@
-"""What every pair of programs of ours can do: take arrays, draw from its generative program, be stored."""
+"""The base class of the package's pairs: they take arrays, draw from the generative program, and are stored."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class ProgramPair(nn.Module):
     config: dict[str, Any]
 
     def to_own(self, values: ArrayLike | Tensor) -> Tensor:
-        """Values as a tensor of the parameters' precision on their device."""
+        """Turn values into a tensor of the parameters' precision on their device."""
         like = next(self.parameters())
         return to_tensor(values).to(like.device, like.dtype)
 
     def own_data(self, x: ArrayLike | Tensor) -> Tensor:
-        """Data [N, *event_shape] as such a tensor.
+        """Turn data [N, *event_shape] into such a tensor.
 
         Raises:
             ModelError: x has another event shape.
@@ -92,7 +92,7 @@ class ProgramPair(nn.Module):
         write_model(Path(path).expanduser(), self.config, self)
 
     def facts(self) -> dict[str, Any]:
-        """What the pair is, by label: its parts, its size, where its parameters are."""
+        """The facts about the pair by label: its parts, its size, the device of its parameters."""
         parts = {spaced(name): value for name, value in self.config.items() if name != "model"}
         own = {name: "the user's own" if value is None else value for name, value in parts.items()}
         like = next(self.parameters())
@@ -144,7 +144,7 @@ def checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def checked_size(name: str, value: Any) -> int:
-    """A size of at least 1.
+    """Check a size, which is an integer of at least 1.
 
     Raises:
         ModelError: it is none, or missing.

@@ -1,4 +1,4 @@
-"""A model's names and shapes without its memory, to judge whether weights can be of a configuration.
+"""The names and shapes of a model without its memory, to judge whether weights fit a configuration.
 
 A configuration of a few bytes may ask for any amount of memory. It is built on torch's meta device, where tensors
 have shapes and no numbers, and held against the tensors that are there; the model is built only where they agree.
@@ -32,7 +32,7 @@ class TooManyTensorsError(Exception):
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Inside, whoever asks a tensor without numbers for one gets 0, and only so many calls are answered."""
+    """A mode in which a tensor without numbers gives 0 for any, and only so many calls are answered."""
 
     def __init__(self, calls: int) -> None:
         super().__init__()

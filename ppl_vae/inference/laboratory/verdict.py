@@ -183,7 +183,7 @@ def _several(names: Sequence[str] | NDArray[np.str_]) -> str:
 
 
 def _number(value: float, error: float, sign: bool = False) -> str:
-    """A value to the second digit of its standard error."""
+    """Write a value to the second digit of its standard error."""
     digits = 3 if not error > 0 else max(0, 1 - math.floor(math.log10(error)))
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     return text if error == 0 else f"{text} ± {error:.{digits}f}"

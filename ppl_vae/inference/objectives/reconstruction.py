@@ -29,7 +29,7 @@ class ReconstructionLikelihood(Estimator):
         return terms.log_likelihood.mean(0)
 
     def kl(self, terms: Terms) -> Tensor:
-        """The divergence KL(q || p) [K, N] for the record, which this objective leaves out; 0 for an autoencoder."""
+        """The divergence KL(q || p) [K, N] for the record; this objective leaves it out. 0 for an autoencoder."""
         return terms.kl()
 
 
@@ -58,7 +58,7 @@ class SparseActivations(Weighting):
         return self.weighted.forward(terms, step) + self.weight * self.penalty(terms)
 
     def penalty(self, terms: Terms) -> Tensor:
-        """The penalty sum_j KL(Bernoulli(rho) || Bernoulli(rho_j)): a scalar, nats; NaN where a code is outside [0, 1].
+        """The penalty sum_j KL(Bernoulli(rho) || Bernoulli(rho_j)): nats; NaN where a code is outside [0, 1].
 
         Raises:
             ModelError: there is no such site.

@@ -109,7 +109,7 @@ def cyclical(steps: int, cycles: int = 4, ramp: float = 0.5) -> Schedule:
 
 @_described
 def sigmoid(steps: int, sharpness: float = 10.0) -> Schedule:
-    """A logistic rise around ``steps`` / 2, rescaled so that it is exactly 0 at 0 and 1 from ``steps`` on."""
+    """Rise along a logistic around ``steps`` / 2, rescaled to be exactly 0 at 0 and 1 from ``steps`` on."""
     positive("steps", steps), positive("sharpness", sharpness)
     low, high = (1 / (1 + math.exp(s * sharpness / 2)) for s in (1, -1))
 
@@ -121,7 +121,7 @@ def sigmoid(steps: int, sharpness: float = 10.0) -> Schedule:
 
 
 def at(schedule: Schedule, step: Tensor | None, like: Tensor) -> Tensor:
-    """A schedule's value at a step, or at its end where there is none, as a tensor like ``like``."""
+    """The value of a schedule at a step, or at its end where there is no step, as a tensor like ``like``."""
     now = step if step is not None else torch.tensor(END, device=like.device)
     return schedule(now).to(like)
 
@@ -155,5 +155,5 @@ def require_factor(name: str, schedule: Schedule) -> None:
 
 
 def describe(function: object) -> str:
-    """A callable in words, the same in every process: no address is in it."""
+    """Describe a callable in words that are the same in every process: they hold no address."""
     return getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function))

@@ -33,7 +33,7 @@ TOLERANCE = 1e-2
 
 
 def is_transform(q: Any) -> bool:
-    """Whether a site is a value computed from other draws that brings its own log density."""
+    """Tell whether a site is a value computed from other draws that brings its own log density."""
     return isinstance(q, dist.Delta)
 
 
@@ -84,7 +84,7 @@ def _coordinates(node: Any) -> int:
 
 
 def _free_coordinates(node: Any, prior: Any) -> int:
-    """How many real numbers a value has; of a point on a simplex, one less than its coordinates."""
+    """The number of free coordinates of a value; a point on a simplex has one less than its coordinates."""
     event = node["fn"].event_shape
     with contextlib.suppress(NotImplementedError, ValueError):
         event = biject_to(prior.support).inverse_shape(event)
@@ -143,7 +143,7 @@ def require_change_of_variables(
 
 
 def _log_volume(leaves: list[Tensor], event_dims: list[int], values: list[tuple[Tensor, Any]]) -> Tensor:
-    """log |dz/da| per datum [N], z measured as torch measures densities on its support."""
+    """The log volume log |dz/da| per datum [N], z measured as torch measures densities on its support."""
     batch = leaves[0].shape[: leaves[0].dim() - event_dims[0]]
     free, volume = [], torch.zeros(batch, dtype=leaves[0].dtype, device=leaves[0].device)
     for value, prior in values:

@@ -1,4 +1,4 @@
-"""Whether what a pair says of a datum depends on the datum alone, and not on its place among the others.
+"""The requirement that the densities of a datum depend on the datum alone, not on its place in the batch.
 
 Programs with a parameter or a constant of each datum, such as pyro.param("loc", zeros(N)) or known noise
 sigma[n] in a closure, mean the data they were written for, in their order. Cut into parts, or with simulated

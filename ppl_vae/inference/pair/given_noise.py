@@ -54,7 +54,7 @@ def noise_shapes(model: Program, guide: Program, x: Any, num_particles: int) -> 
 
 
 def is_gaussian(q: dist.TorchDistribution) -> bool:
-    """Whether draws of q are an affine function of standard-normal noise of the event's shape."""
+    """Tell whether draws of q are an affine function of standard-normal noise of the event's shape."""
     if isinstance(q, dist.MultivariateNormal):
         return True
     try:

@@ -1,4 +1,4 @@
-"""What a program holds: the objects that Python code can reach from it, each once, with a name for messages.
+"""The objects that Python code can reach from a program, each once, with a name for messages.
 
 A program is a function, a method, an nn.Module or any callable. It holds its closure, its defaults, the globals
 that its code names, the object it is a method of, and what is in the attributes, lists and dicts of all those.
@@ -47,7 +47,7 @@ def modules_of(*programs: Any) -> list[nn.Module]:
 
 
 def parts_of(name: str, item: Any) -> list[tuple[str, Any]]:
-    """What an object holds itself, by name."""
+    """The objects that an object holds itself, by name."""
     if inspect.ismethod(item):
         return [(_kind(item.__self__), item.__self__), (name, item.__func__)]
     if isinstance(item, functools.partial):
@@ -92,7 +92,7 @@ def globals_named(function: types.FunctionType) -> dict[str, Any]:
 
 
 def is_users(item: Any) -> bool:
-    """Whether a function or class is somebody's own, not a library's."""
+    """Tell whether a function or class is the user's, not a library's."""
     return str(getattr(item, "__module__", None) or "builtins").partition(".")[0] not in _LIBRARIES
 
 
@@ -122,7 +122,7 @@ def _of_instance(name: str, item: Any) -> list[tuple[str, Any]]:
 
 
 def cell_value(cell: types.CellType) -> list[Any]:
-    """What a cell of a closure holds: nothing where it is still empty."""
+    """The content of a cell of a closure: nothing where it is still empty."""
     try:
         return [cell.cell_contents]
     except ValueError:

@@ -23,7 +23,7 @@ MISFITS = ("must match", "shape mismatch", "broadcast", "is invalid for input of
 
 
 def particles(number: int) -> contextlib.AbstractContextManager[Any]:
-    """A plate of K particles; none where K is 1."""
+    """Open a plate of K particles; none where K is 1."""
     return pyro.plate(PARTICLES, number, dim=-2) if number > 1 else contextlib.nullcontext()
 
 

@@ -1,4 +1,4 @@
-"""What ``poutine.scale`` and ``poutine.mask`` in a user's programs do to a site.
+"""The effect of ``poutine.scale`` and ``poutine.mask`` in a user's programs on a site.
 
 A scale is a weight of a loss, as in KL annealing, and no part of p or q: a loss is multiplied by it, what is
 told as an ELBO or as log p(x) is not. A mask leaves a site's densities of some data out of everything.
@@ -46,7 +46,7 @@ def own_scale(node: Any) -> Any:
 
 
 def is_scaled(scale: Any) -> bool:
-    """Whether a scale is another than 1."""
+    """Tell whether a scale differs from 1."""
     return isinstance(scale, Tensor) or abs(scale - 1.0) > 1e-9
 
 
@@ -96,7 +96,7 @@ def require_bound(sites: Mapping[str, Any], observations: Mapping[str, Any], sha
 
 
 def full_mask(p: Any, mask: Any) -> Any:
-    """What is left of a site's densities: the mask of its handlers, and that of ``p.mask(...)`` itself."""
+    """The whole mask of a site: that of its handlers, and that of ``p.mask(...)`` itself."""
     own = p._mask if isinstance(p, dist.MaskedDistribution) else None
     if own is None or mask is None:
         return mask if own is None else own

@@ -1,4 +1,4 @@
-"""Where guide, prior and likelihood have their mass, compared once before numbers are told.
+"""The supports of guide, prior and likelihood, compared once before numbers are told.
 
 A draw outside the support of the prior has no density there: torch gives -inf, NaN, or a number that is none. Data
 outside the support of the likelihood likewise. A guide that keeps to a part of the prior's support is a bound,
@@ -27,7 +27,7 @@ NAMES = {
 
 
 def support_of(p: Any) -> Any:
-    """A distribution's support; None where it does not say."""
+    """The support of a distribution; None where it does not say."""
     try:
         return p.support
     except (NotImplementedError, AttributeError):
@@ -35,7 +35,7 @@ def support_of(p: Any) -> Any:
 
 
 def name_of(support: Any) -> str:
-    """A support in words."""
+    """Name a support in words."""
     support = _single(support)
     for attribute, words in NAMES.items():
         if support is getattr(constraints, attribute):
@@ -135,7 +135,7 @@ def _holds_outside(support: Any, values: Tensor, p: Any, mask: Any) -> bool:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    """Whether two supports are the same set whatever the numbers are."""
+    """Tell whether two supports are the same set, whatever their numbers are."""
     a, b = _single(a), _single(b)
     if a is b:
         return True

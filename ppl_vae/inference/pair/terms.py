@@ -73,7 +73,7 @@ class Site:
 
     @property
     def is_point(self) -> bool:
-        """Whether the guide has one value and no density there."""
+        """Tell whether the guide has one value and no density there."""
         return is_point(self.q) and not self.transforms
 
 
@@ -93,7 +93,7 @@ class Observation:
 
     @property
     def is_data(self) -> bool:
-        """Whether it holds data that the model can draw: no ``pyro.factor``, and no value computed from latents."""
+        """Tell whether it holds data that the model can draw: no ``pyro.factor``, no value made from latents."""
         return not isinstance(unmasked(self.p), dist.Unit | dist.Delta)
 
 
@@ -121,7 +121,7 @@ class Terms:
 
     @cached_property
     def log_prior(self) -> Tensor:
-        """log p(z_nk), summed over sites: [K, N], nats.
+        """The prior's log density log p(z_nk), summed over sites: [K, N], nats.
 
         Raises:
             ModelError: a site's prior is improper; the site is named.
@@ -131,7 +131,7 @@ class Terms:
 
     @cached_property
     def log_guide(self) -> Tensor:
-        """log q(z_nk | x_n), summed over sites: [K, N], nats. Under gradient="path" its parameters are stopped.
+        """The guide's log q(z_nk | x_n), summed over sites: [K, N], nats; gradient="path" stops its parameters.
 
         Raises:
             ModelError: the guide draws a site that the model has not; or a site's guide is a point mass or has
@@ -152,16 +152,16 @@ class Terms:
 
     @property
     def is_bound(self) -> bool:
-        """Whether log p(x|z) - KL is an ELBO: under an improper prior there is no log p(x) for it to bound."""
+        """Tell whether log p(x|z) - KL is an ELBO: under an improper prior there is no log p(x) to bound."""
         return not any(is_flat(s.p) for s in self.sites.values())
 
     @property
     def log_weight(self) -> Tensor:
-        """log p(x|z) + kl_weight (log p(z) - log q(z|x)): [K, N], nats."""
+        """The log weight log p(x|z) + kl_weight (log p(z) - log q(z|x)): [K, N], nats."""
         return self.log_likelihood + self.kl_weight * (self.log_prior - self.log_guide)
 
     def kl(self, site: str | None = None) -> Tensor:
-        """KL(q || p) of one site, or of all, times kl_weight, in closed form: [K, N], nats.
+        """The divergence KL(q || p) of one site, or of all, times kl_weight, in closed form: [K, N], nats.
 
         With several sites the sum is the divergence of the joint in expectation, if no site's densities
         depend on a draw that comes after it; that is granted where guide and model have the same order.
@@ -178,7 +178,7 @@ class Terms:
         return self.kl_weight * self._total([self._site_kl(s) for s in self.sites.values()])
 
     def coordinate_kl(self, site: str) -> Tensor:
-        """KL of every coordinate of one site, times kl_weight, in closed form: [K, N, *event], nats.
+        """The divergence of every coordinate of one site, times kl_weight, in closed form: [K, N, *event], nats.
 
         Raises:
             ModelError: guide and prior are not both diagonal Gaussians.
@@ -289,7 +289,7 @@ def per_datum(
     scale: Tensor | float = 1.0,
     mask: Tensor | bool | None = None,
 ) -> Tensor:
-    """A site's log density or KL as [K, N], with the user's own mask and scale applied.
+    """Reduce a site's log density or KL to [K, N], with the user's own mask and scale applied.
 
     Raises:
         ModelError: its batch shape does not broadcast to [K, N].
@@ -361,7 +361,7 @@ def check_data(model: Any, x: Any, y: Any = None, *_: Any, **__: Any) -> None:
 
 
 def admit(model: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
-    """Data that a model with a ``check_data`` has judged, where its parameters are; a user's own pass as they are.
+    """Judge data by the model's ``check_data``, if it has one, and move them to its parameters.
 
     Args:
         model: the generative program.
@@ -390,7 +390,7 @@ def run_terms(
     draw_handler: Messenger | None = None,
     as_loss: bool = False,
 ) -> Terms:
-    """``trace_terms`` for numbers that are told: of the unscaled model, over every datum of the first argument.
+    """Run ``trace_terms`` for reported numbers: of the unscaled model, over every datum of the first argument.
 
     ``draw_handler`` draws some of the guide's sites in a way of its own (see ``inference.estimators.discrete``).
     ``as_loss`` is the inside of a training step: the user's own scales are left in, a plate may take some of

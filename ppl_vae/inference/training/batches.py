@@ -23,7 +23,7 @@ SPLIT_STREAM, BINARIZATION_STREAM, ORDER_STREAM = 1, 2, 3
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run is trained, validated and tested on.
+    """The data that a run is trained, validated and tested on.
 
     Attributes:
         train: x [N, *event_shape], and y [N] where the programs take labels; None where the user's own ``batches``
@@ -52,7 +52,7 @@ class TrainingData:
 
     @property
     def x(self) -> Tensor | None:
-        """[N, *event_shape], or None where the user's own ``batches`` are iterated."""
+        """The data x [N, *event_shape], or None where the user's own ``batches`` are iterated."""
         return None if self.train is None else self.train[0]
 
     def example(self, size: int = 2) -> Batch:
@@ -230,7 +230,7 @@ def _split(data: TrainingData, fraction: float, seed: int) -> TrainingData:
 
 @dataclass(frozen=True)
 class _Pieces:
-    """What programs are given of data in one piece.
+    """Data in one piece, as the programs are given them.
 
     Attributes:
         labelled: whether they take labels.
@@ -241,14 +241,14 @@ class _Pieces:
     allows_missing: bool
 
     def is_one(self, data: Any) -> bool:
-        """Whether it is data in one piece, and no iterable of batches."""
+        """Tell whether the data are in one piece, and no iterable of batches."""
         both = self.labelled and isinstance(data, tuple) and len(data) == 2
         if both and (is_array(data[0]) or not isinstance(data[0], tuple | list)):
             return True
         return isinstance(data, Split) or is_array(data)
 
     def __call__(self, data: Any, where: str) -> Batch:
-        """A Split, a tuple (x, y), or x alone as x, or x and y."""
+        """Turn a Split, a tuple (x, y), or x alone into x, or x and y."""
         if isinstance(data, Split):
             data = data.x, data.y
         x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
@@ -267,5 +267,5 @@ def _finite(x: Tensor, allows_missing: bool) -> Tensor:
 
 
 def _tensor(x: Any) -> Tensor:
-    """A tensor or array as a tensor that is not differentiated."""
+    """Turn a tensor or array into a tensor that is not differentiated."""
     return to_tensor(x).detach()

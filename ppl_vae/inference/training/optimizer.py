@@ -1,4 +1,4 @@
-"""Which optimiser takes the steps: Adam, or the user's own once it is known that ``fit`` can drive it."""
+"""The optimiser of a run: Adam, or the user's own once it is known that ``fit`` can drive it."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def check_optimizer(optimizer: Any) -> None:
 
 
 def takes_rate(optimizer: Any) -> bool:
-    """Whether ``lr`` is the run's to give: a class, or a partial or Pyro's wrapper of one that does not fix it."""
+    """Tell whether the run sets ``lr``: for a class, or a partial or Pyro's wrapper that does not fix it."""
     if isinstance(optimizer, PyroOptim):
         return "lr" not in _arguments(optimizer)
     if isinstance(optimizer, functools.partial):
@@ -101,7 +101,7 @@ def takes_rate(optimizer: Any) -> bool:
 
 
 def describe_optimizer(optimizer: Any) -> str:
-    """In words for a manifest, the same in every process."""
+    """Describe an optimiser for a manifest, with the same words in every process."""
     if optimizer is None:
         return "Adam"
     if isinstance(optimizer, PyroOptim):

@@ -1,4 +1,4 @@
-"""What does not change while a run goes on: sorted out and judged before anything is written or trained."""
+"""The fixed part of a run, which is prepared and judged before anything is written or trained."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEFAULT_BATCH_SIZE = 128
 
 @dataclass(frozen=True)
 class Run:
-    """What does not change while a run goes on."""
+    """The fixed part of a run."""
 
     pair: Any
     model: Program
@@ -58,13 +58,13 @@ class Run:
                 self.objective.run(self.model, self.guide, *batch)
 
     def steps(self) -> int | None:
-        """How many optimiser steps the run has in all; None where the user's own batches are of unknown number."""
+        """The number of optimiser steps in the run; None where the number of the user's own batches is unknown."""
         if self.data.x is not None:
             return -(-len(self.data.x) // self.batch_size) * self.settings.epochs
         return len(self.data.batches) * self.settings.epochs if isinstance(self.data.batches, Sized) else None
 
     def total(self, epochs_done: int) -> int | None:
-        """How many data are still to be stepped over."""
+        """The number of data that are still to be stepped over."""
         return None if self.data.x is None else len(self.data.x) * (self.settings.epochs - epochs_done)
 
 
@@ -123,7 +123,7 @@ def prepare(
 
 @contextlib.contextmanager
 def isolated(seed: int, device: torch.device) -> Iterator[None]:
-    """A fork of torch's generators, no trace of our own models in the parameter store, no checks in the steps."""
+    """Isolate a run: generators are forked, the parameter store stays clean, and steps are not validated."""
     with seeded(seed, device), unregistered(), pyro.validation_enabled(False):
         yield
 
@@ -169,7 +169,7 @@ def _require_precision(precision: str, device: torch.device) -> None:
 
 
 def _own(optimizer: Any) -> Any:
-    """What a fingerprint is taken of: Pyro's wrapper keeps what it has made, its arguments are the settings'."""
+    """The object to fingerprint: Pyro's wrapper keeps the optimisers it made, so its arguments stand for it."""
     return None if isinstance(optimizer, PyroOptim) else optimizer
 
 

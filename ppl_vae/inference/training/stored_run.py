@@ -1,4 +1,4 @@
-"""A stored run, judged as a whole before anything of the present one is changed.
+"""The judgement of a stored run as a whole, before anything of the present one is changed.
 
 A checkpoint's checksum tells damage; one without, of version 0.1.0 or made by somebody else, may say anything.
 """
@@ -114,7 +114,7 @@ def require_state(
 
 
 def _kind(option: Any) -> Any:
-    """What JSON tells apart: a list is a tuple, and each of its elements has a kind; an integer is a number."""
+    """The kind of a value as JSON tells kinds apart: a list is a tuple of kinds, an integer is a number."""
     if isinstance(option, list | tuple):
         return [_kind(element) for element in option]
     return float if isinstance(option, NUMBER) and not isinstance(option, bool) else type(option)

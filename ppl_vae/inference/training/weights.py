@@ -64,7 +64,7 @@ class Weights:
             module.train(mode)
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of every parameter and buffer, by name."""
+        """Copy every parameter and buffer, by name."""
         return {name: tensor.detach().clone() for name, tensor in self.tensors().items()}
 
     @torch.no_grad()
@@ -112,7 +112,7 @@ class Weights:
         return name.removeprefix("store.") in self.late
 
     def _trained_networks(self) -> list[nn.Module]:
-        """Those with a parameter that is trained, and those with none, such as a dropout of its own."""
+        """The modules with a parameter that is trained, and those without any, such as a dropout of its own."""
         known = {id(leaf) for leaf in self.parameters()}
         held = [(network, list(network.parameters())) for network in self.networks]
         return [network for network, own in held if not own or any(id(leaf) in known for leaf in own)]

@@ -17,7 +17,7 @@ from ppl_vae.precision import fed, positive_variance, widened
 
 
 class GatedTransition(nn.Module):
-    """p(z_t | z_t-1), a diagonal Gaussian.
+    """The transition p(z_t | z_t-1), a diagonal Gaussian.
 
     Args:
         latent_dim: L.
@@ -34,7 +34,7 @@ class GatedTransition(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, z: Tensor) -> dist.TorchDistribution:
-        """z_t-1 [*batch, L] -> p(z_t | z_t-1), batch shape [*batch], event shape [L]."""
+        """The transition p(z_t | z_t-1) from z_t-1 [*batch, L]: batch shape [*batch], event shape [L]."""
         z = fed(self.linear, z)
         gate, proposal = torch.sigmoid(self.gate(z)), self.proposal(z)
         loc = widened(torch.lerp(self.linear(z), proposal, gate))

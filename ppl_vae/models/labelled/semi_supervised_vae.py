@@ -63,7 +63,7 @@ from ppl_vae.randomness import seeded
 
 
 class SemiSupervisedVAE(ProgramPair):
-    """M2: a class "y", known of some data, and a continuous code "z" for what varies within a class.
+    """The model M2: a class "y" that is known for some data, and a code "z" for the variation within a class.
 
     Args:
         event_shape: the shape of one datum.
@@ -129,18 +129,18 @@ class SemiSupervisedVAE(ProgramPair):
         return self.num_classes
 
     def classify(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(y|x) for data [N, *event_shape], whatever is known of them: batch shape [N], event shape [C]."""
+        """The posterior q(y|x) for data [N, *event_shape], labels unseen: batch shape [N], event shape [C]."""
         return dist.OneHotCategorical(logits=self.guide.label_logits(self.own_data(x)))
 
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
-        """q(z|x, y) for data [N, *event_shape] and classes (the likeliest): batch shape [N], event shape [L]."""
+        """The posterior q(z|x, y) of x [N, *event_shape] and classes (default: the likeliest): event shape [L]."""
         data = self.own_data(x)
         features = self.guide.features(data)
         chosen = self.guide.label_logits(data, features).argmax(-1) if y is None else to_tensor(y, "y")
         return self.guide.code(features, one_hot(chosen.to(features.device), self.num_classes, features))
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
+        """The likelihood p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
         chosen = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
         return self.model.decode(torch.cat([chosen, codes], -1))
@@ -171,7 +171,7 @@ class SemiSupervisedVAE(ProgramPair):
 
     @torch.no_grad()
     def analogies(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> Tensor:
-        """Every class in the style of every datum: the code from x, the class varied.
+        """Decode every class in the style of every datum: the code from x, the class varied.
 
         Args:
             x: [N, *event_shape].

@@ -21,7 +21,7 @@ ENCODER_SEES = ("log1p", "x")
 
 
 class PoissonLikelihood(Likelihood):
-    """P(x|z) = exp(-rate) rate^x / x!, the features are log rates: expected counts.
+    """The Poisson p(x|z) = exp(-rate) rate^x / x!; the features are log rates, the mean an expected count.
 
     Args:
         encoder_sees: "log1p", log(1 + x), or "x", the counts; an encoder of the user's own always sees x.
@@ -34,7 +34,7 @@ class PoissonLikelihood(Likelihood):
         self.encoder_sees = _what_is_seen(encoder_sees)
 
     def start(self, x: Tensor) -> Tensor:
-        """Log rates of data [N, *event_shape]: [1, *event_shape]."""
+        """The log rates of data [N, *event_shape]: [1, *event_shape]."""
         return _log_rates(x)
 
     @property
@@ -108,7 +108,7 @@ class NegativeBinomialLikelihood(Likelihood):
         }
 
     def start(self, x: Tensor) -> Tensor:
-        """Log means of data [N, *event_shape]: [1, *event_shape]."""
+        """The log means of data [N, *event_shape]: [1, *event_shape]."""
         return _log_rates(x)
 
 

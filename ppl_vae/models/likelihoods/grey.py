@@ -20,7 +20,7 @@ MIN_LOG_SCALE = -7 - math.log(2)
 
 
 class CategoricalLikelihood(Likelihood):
-    """P(x = k / (levels - 1) | z) = softmax(features)_k, independent over pixels (van den Oord et al. 2016).
+    """The categorical p(x = k / (levels - 1) | z) = softmax(features)_k, independent over pixels.
 
     Args:
         levels: how many grey levels, which is the number of features a pixel.

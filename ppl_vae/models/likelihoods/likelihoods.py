@@ -1,4 +1,4 @@
-"""The likelihoods by name: of binary data and of [0, 1] here, others from their files; missing pixels in any."""
+"""Likelihoods by name; here those of binary data, of data in [0, 1], and of data with missing cells."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ppl_vae.models.parts import from_spec, own_config
 
 
 class BernoulliLikelihood(Likelihood):
-    """Independent binary pixels, the features are logits."""
+    """A likelihood of independent binary pixels; the features are logits."""
 
     name = "bernoulli"
 
@@ -73,7 +73,7 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
 
 class MissingPixels(Likelihood):
-    """Another likelihood for data with holes: NaN in x marks a missing coordinate.
+    """A likelihood for data with missing cells, made from another one: NaN in x marks a missing coordinate.
 
     p(x_observed | z) is the product over the observed coordinates, exactly the missing ones integrated out; the
     encoder sees 0 in their place (Nazabal et al. 2020; Mattei & Frellsen 2019) and, beside the values, which they
@@ -113,7 +113,7 @@ class MissingPixels(Likelihood):
         return self._observed(self.likelihood(features, event_dim), event_dim)
 
     def adapt(self, features: Tensor, x: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) where it is conditioned on x."""
+        """The distribution p(x|z) that is conditioned on x."""
         return self._observed(conditioned(self.likelihood, features, x, event_dim), event_dim)
 
     def _observed(self, full: dist.TorchDistribution, event_dim: int) -> ObservedCoordinates:
@@ -125,7 +125,7 @@ class MissingPixels(Likelihood):
         return ObservedCoordinates(full)
 
     def check(self, x: Tensor) -> None:
-        """What the inner likelihood says of the observed values."""
+        """Judge the observed values as the inner likelihood does."""
         observed = x[~x.isnan()]
         if len(observed):
             self.likelihood.check(observed)
@@ -157,7 +157,7 @@ LIKELIHOODS: Mapping[str, Callable[..., nn.Module]] = {
 
 
 def stored(spec: Any) -> Any:
-    """A likelihood's configuration as a model on disk has it.
+    """The configuration of a likelihood as a model on disk has it.
 
     In one from before these settings an encoder sees counts as they are, and does not see which cells are missing.
     """

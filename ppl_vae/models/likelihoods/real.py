@@ -26,7 +26,7 @@ RUNNING_WEIGHT = 0.05
 
 
 class GaussianLikelihood(Likelihood):
-    """p(x|z) = N(decoder(z), sigma^2), independent over coordinates; sigma in units of x.
+    """The Gaussian p(x|z) = N(decoder(z), sigma^2), independent over coordinates; sigma in units of x.
 
     With sigma = "optimal" (Rybkin, Daniilidis & Levine 2021, "Simple and effective VAE training with calibrated
     decoders") the program that is conditioned on x in training mode takes the maximum-likelihood value
@@ -71,7 +71,7 @@ class GaussianLikelihood(Likelihood):
         return dist.Normal(loc, self._scale(features, event_dim)).to_event(event_dim)
 
     def adapt(self, features: Tensor, x: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) where it is conditioned on x: with the batch's own sigma, if that is asked for."""
+        """The distribution p(x|z) that is conditioned on x: with the batch's own sigma, if that is asked for."""
         if not self.training or self.sigma != "optimal":
             return self(features, event_dim)
         loc = features.select(-1 - event_dim, 0)
@@ -108,7 +108,7 @@ class GaussianLikelihood(Likelihood):
 
 
 class StudentTLikelihood(Likelihood):
-    """p(x|z) = Student-t(df, decoder(z), sigma): real data with outliers (Takahashi et al. 2018).
+    """The Student-t p(x|z) = t(df, decoder(z), sigma), for real data with outliers (Takahashi et al. 2018).
 
     Location and scale come from the features as those of a GaussianLikelihood do; sigma is the scale in units of
     x, and the standard deviation is sigma sqrt(df / (df - 2)).

@@ -30,7 +30,7 @@ SPLINE_BINS = 8
 
 
 class FlowDistribution(dist.TransformedDistribution):
-    """A transformed distribution with a point estimate, and words where a density cannot be had."""
+    """A transformed distribution with a point estimate, and a clear error where a density cannot be had."""
 
     @property
     def mean(self) -> Tensor:
@@ -42,7 +42,7 @@ class FlowDistribution(dist.TransformedDistribution):
         return point
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density [*batch] at a draw of its own, or anywhere if all steps have an inverse.
+        """The log density [*batch] at a draw of its own, or anywhere if all steps have an inverse.
 
         Raises:
             NotImplementedError: a planar step is asked for the density of what it has not just drawn.
@@ -83,7 +83,7 @@ KINDS: Mapping[str, Callable[[int, int, int], nn.Module]] = {"planar": _planar, 
 
 
 class FlowPosterior(nn.Module):
-    """q(z|x) of a conditional normalising flow; its ``mean`` is the image of the base's mean.
+    """The posterior q(z|x) of a conditional normalising flow; its ``mean`` is the image of the base's mean.
 
     Args:
         kind: "iaf", "planar" or "spline".

@@ -30,7 +30,7 @@ class DiagonalMixture(dist.MixtureSameFamily):
     has_rsample = True
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws [*sample, *batch, L]."""
+        """Draw [*sample, *batch, L]."""
         z = self.sample(sample_shape)
         normal = self.component_distribution.base_dist
         log_weight = self.mixture_distribution.logits
@@ -48,7 +48,7 @@ class DiagonalMixture(dist.MixtureSameFamily):
 
 
 class MixturePosterior(nn.Module):
-    """q(z|x) = sum_c w_c(x) N(m_c(x), diag s_c(x)^2), linear heads on the encoder's features.
+    """The posterior q(z|x) = sum_c w_c(x) N(m_c(x), diag s_c(x)^2), linear heads on the encoder's features.
 
     Args:
         num_components: C.

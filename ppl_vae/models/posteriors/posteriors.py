@@ -32,7 +32,7 @@ SCALES: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 class DiagonalPosterior(nn.Module):
-    """q(z|x) = N(mu(x), diag s(x)^2), two linear heads on the encoder's features.
+    """The posterior q(z|x) = N(mu(x), diag s(x)^2), two linear heads on the encoder's features.
 
     Args:
         scale: how the second head gives the standard deviation s: "log-variance" (s = exp(h/2)),
@@ -64,7 +64,7 @@ class DiagonalPosterior(nn.Module):
 
 
 class FullCovariancePosterior(nn.Module):
-    """q(z|x) = N(mu(x), L(x) L(x)'), L lower triangular, its diagonal a softplus (Kingma & Welling 2014)."""
+    """The posterior q(z|x) = N(mu(x), L(x) L(x)'), L lower triangular, its diagonal a softplus."""
 
     name = "full-covariance"
     _rows: Tensor
@@ -94,7 +94,7 @@ class FullCovariancePosterior(nn.Module):
 
 
 class LowRankGaussian(dist.LowRankMultivariateNormal):
-    """N(loc, F F' + diag D), whose density is computed in double precision.
+    """The Gaussian N(loc, F F' + diag D), whose density is computed in double precision.
 
     It is a difference of two quadratic forms, of which single precision loses |F|^2 / D in their last digits.
     """
@@ -107,7 +107,7 @@ class LowRankGaussian(dist.LowRankMultivariateNormal):
 
 
 class LowRankPosterior(nn.Module):
-    """q(z|x) = N(mu(x), F(x) F(x)' + diag d(x)) with F [latent_dim, rank] (Rezende, Mohamed & Wierstra 2014).
+    """The posterior q(z|x) = N(mu(x), F(x) F(x)' + diag d(x)) with F [latent_dim, rank].
 
     Args:
         rank: the number of columns of F.

@@ -1,4 +1,4 @@
-r"""A semi-amortised posterior (Kim et al. 2018): the encoder's output and a few gradient steps of every datum.
+r"""A semi-amortised posterior (Kim et al. 2018): the encoder's output, refined by a few gradient steps per datum.
 
     lambda_0 = encoder(x),    lambda_k+1 = lambda_k + a_k F^-1 grad ELBO(lambda_k; x),    q(z|x) = q(z; lambda_K)
 
@@ -75,11 +75,11 @@ class SemiAmortisedPosterior(nn.Module):
         self._model = (model,)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> q(z; lambda_0), what the encoder alone says."""
+        """The posterior q(z; lambda_0) of features [*batch, H], before the refinement."""
         return _gaussian(widened(torch.cat([self.loc_head(features), self.scale_head(features)], -1)))
 
     def refine(self, q: dist.TorchDistribution, x: Tensor) -> dist.TorchDistribution:
-        """q(z; lambda_0) and data [N, *event_shape] -> q(z; lambda_K)."""
+        """Refine q(z; lambda_0) for data [N, *event_shape] into q(z; lambda_K)."""
         start = torch.cat([q.base_dist.loc, q.base_dist.scale.log()], -1)
         size = max(1, CHUNK_NUMBERS // (start.shape[-1] * x[0].numel()))
         parts = [self._climb(*chunk) for chunk in zip(start.split(size), x.split(size), strict=True)]
@@ -89,7 +89,7 @@ class SemiAmortisedPosterior(nn.Module):
         return _gaussian(refined)
 
     def _climb(self, start: Tensor, x: Tensor) -> Tensor:
-        """lambda_0 [N, 2L] -> lambda_K; a graph is kept if gradients shall flow through the steps."""
+        """Climb from lambda_0 [N, 2L] to lambda_K; a graph is kept if gradients shall flow through the steps."""
         keep = torch.is_grad_enabled() and self.second_order
         with torch.enable_grad():
             here = start if keep and start.requires_grad else start.detach().requires_grad_()

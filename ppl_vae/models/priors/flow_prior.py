@@ -38,7 +38,7 @@ KINDS: Mapping[str, Callable[[int, int], nn.Module]] = {"autoregressive": _autor
 
 
 class FlowPrior(nn.Module):
-    """p(z) of a normalising flow, all of it learned.
+    """The prior p(z) of a normalising flow, all of it learned.
 
     Args:
         kind: "autoregressive" or "coupling".
@@ -85,7 +85,7 @@ class FlowPrior(nn.Module):
 
 
 def with_reversals(steps: list[Any], order: Tensor) -> list[Any]:
-    """Steps of a flow with the coordinates taken in another order between any two of them."""
+    """Reverse the order of the coordinates between any two steps of a flow."""
     first, *rest = steps
     return [first, *(part for step in rest for part in (transforms.Permute(order), step))]
 

@@ -18,7 +18,7 @@ from ppl_vae.precision import scale, widened
 
 
 class StandardNormalPrior(nn.Module):
-    """p(z) = N(0, I)."""
+    """The prior p(z) = N(0, I)."""
 
     name = "standard"
     loc: Tensor
@@ -40,7 +40,7 @@ class StandardNormalPrior(nn.Module):
 
 
 class DiagonalNormalPrior(nn.Module):
-    """p(z) = N(m, diag s^2) with m and s learned; it starts at N(0, I)."""
+    """The prior p(z) = N(m, diag s^2) with m and s learned; it starts at N(0, I)."""
 
     name = "diagonal"
 
@@ -60,7 +60,7 @@ class DiagonalNormalPrior(nn.Module):
 
 
 class MixturePrior(nn.Module):
-    """p(z) = sum_c w_c N(m_c, diag s_c^2), all learned (Dilokthanakul et al. 2016).
+    """The prior p(z) = sum_c w_c N(m_c, diag s_c^2), all learned (Dilokthanakul et al. 2016).
 
     The means start as draws of N(0, I) and the scales at one, so that the mixture starts near the standard
     normal but its components can tell themselves apart.

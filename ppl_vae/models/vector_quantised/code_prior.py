@@ -28,7 +28,7 @@ NEAR_ZERO = 1e-3
 
 
 class UniformCodes(nn.Module):
-    """p(k) = K^-M."""
+    """The uniform prior p(k) = K^-M."""
 
     name = "uniform"
     logits: Tensor
@@ -38,7 +38,7 @@ class UniformCodes(nn.Module):
         self.register_buffer("logits", torch.zeros(num_cells, num_codes), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:
-        """p(k), batch shape (), event shape [M]."""
+        """The prior p(k): batch shape (), event shape [M]."""
         return dist.Categorical(logits=widened(self.logits)).to_event(1)
 
     @property
@@ -48,7 +48,7 @@ class UniformCodes(nn.Module):
 
 
 class AutoregressiveCodes(nn.Module):
-    """p(k) = prod_m p(k_m | k_<m) by a causal transformer; it starts next to uniform.
+    """The autoregressive prior p(k) = prod_m p(k_m | k_<m) of a causal transformer; it starts next to uniform.
 
     Args:
         width: of the features of a cell.
@@ -81,7 +81,7 @@ class AutoregressiveCodes(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def logits(self, before: Tensor) -> Tensor:
-        """The codes of m < M cells [B, m] -> unnormalised log masses of the first m + 1 cells [B, m + 1, K]."""
+        """The unnormalised log masses of m + 1 cells [B, m + 1, K], given the codes of m < M cells [B, m]."""
         cells = before.shape[1] + 1
         h = self.position[:cells].expand(len(before), -1, -1)
         # The first cell has no code before it: its features are its position alone.
@@ -91,7 +91,7 @@ class AutoregressiveCodes(nn.Module):
         return self.head(self.norm(h)) + self.bias[:cells]
 
     def forward(self) -> dist.TorchDistribution:
-        """p(k), batch shape (), event shape [M]."""
+        """The prior p(k): batch shape (), event shape [M]."""
         return CodeSequence(self)
 
     @property
@@ -111,12 +111,12 @@ class _Block(nn.Module):
         self.hidden = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, h: Tensor) -> Tensor:
-        """[B, m, width] -> [B, m, width]."""
+        """Transform [B, m, width], whose shape stays."""
         h = h + self.attend(self.norms[0](h))
         return h + self.hidden(self.norms[1](h))
 
     def attend(self, h: Tensor) -> Tensor:
-        """softmax(Q K^T / sqrt(d)) V over the cells up to this one: [B, m, width] -> [B, m, width]."""
+        """Attend by softmax(Q K^T / sqrt(d)) V to the cells up to this one: [B, m, width]."""
         query, key, value = self.read(h).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         score = query @ key.mT / math.sqrt(query.shape[-1])
         later = torch.ones(score.shape[-2:], dtype=torch.bool, device=h.device).triu(1)
@@ -125,7 +125,7 @@ class _Block(nn.Module):
 
 
 class CodeSequence(dist.TorchDistribution):
-    """p(k) = prod_m p(k_m | k_<m), batch shape [*batch], event shape [M], integers.
+    """The distribution p(k) = prod_m p(k_m | k_<m): batch shape [*batch], event shape [M], integers.
 
     Args:
         network: gives the conditionals.
@@ -140,11 +140,11 @@ class CodeSequence(dist.TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """M integers from 0 to K - 1."""
+        """The support: M integers from 0 to K - 1."""
         return constraints.independent(constraints.integer_interval(0, self.network.num_codes - 1), 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log mass of k [*batch, M], nats."""
+        """The log mass of k [*batch, M], nats."""
         k = value.reshape(-1, self.network.num_cells)
         log_mass = widened(self.network.logits(k[:, :-1])).log_softmax(-1).gather(-1, k.unsqueeze(-1)).squeeze(-1)
         found = log_mass.sum(-1).reshape(value.shape[:-1])
@@ -152,7 +152,7 @@ class CodeSequence(dist.TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Cell by cell: [*sample_shape, *batch, M]."""
+        """Draw cell by cell: [*sample_shape, *batch, M]."""
         shape = torch.Size(sample_shape) + self.batch_shape
         k = torch.empty(shape.numel(), 0, dtype=torch.long, device=self.network.bias.device)
         for _ in range(self.network.num_cells):
@@ -161,7 +161,7 @@ class CodeSequence(dist.TorchDistribution):
         return k.reshape(*shape, -1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> CodeSequence:
-        """The same for more data."""
+        """Repeat the distribution over a larger batch."""
         return CodeSequence(self.network, batch_shape)
 
 

@@ -1,4 +1,4 @@
-r"""A codebook e_1, ..., e_K of a vector-quantised model: nearest codes, and how the codes follow what is encoded.
+r"""A codebook e_1, ..., e_K of a vector-quantised model: nearest codes, and codes that follow the encoder.
 
     k(z) = argmin_i |z - e_i|^2                                    (van den Oord, Vinyals & Kavukcuoglu 2017)
 
@@ -31,7 +31,7 @@ LEARNING = ("ema", "gradient")
 
 
 class Codebook(nn.Module):
-    """K codes in R^D.
+    """A codebook of K codes in R^D.
 
     Args:
         num_codes: K, at least 2.
@@ -118,7 +118,7 @@ class Codebook(nn.Module):
 
     @property
     def perplexity(self) -> float:
-        """Of the running use in training: from 1 to K codes; NaN before the first step."""
+        """The perplexity of the running use in training: from 1 to K codes; NaN before the first step."""
         return perplexity(self.count.double()).item()
 
     def extra_repr(self) -> str:
@@ -141,12 +141,12 @@ def nearest(z: Tensor, codes: Tensor) -> Tensor:
 
 
 def one_hot(k: Tensor, num_codes: int) -> Tensor:
-    """[*batch] -> [*batch, K], without a look at the values of k, which a captured step cannot take."""
+    """Turn k [*batch] into one-hot vectors [*batch, K] without reading values, which a captured step cannot do."""
     return k.unsqueeze(-1) == torch.arange(num_codes, device=k.device)
 
 
 def perplexity(use: Tensor) -> Tensor:
-    """exp of the entropy of the codes' use [*batch, K], counts or shares: [*batch], from 1 to K codes.
+    """The exponential of the entropy of the codes' use [*batch, K], counts or shares: [*batch], from 1 to K.
 
     >>> perplexity(torch.tensor([5.0, 5.0, 0.0, 0.0]))
     tensor(2.)
@@ -156,7 +156,7 @@ def perplexity(use: Tensor) -> Tensor:
 
 
 def checked_indices(k: Tensor, num_cells: int, num_codes: int) -> Tensor:
-    """Indices k [*batch, M] of codes.
+    """Check indices k [*batch, M] of codes.
 
     Raises:
         ModelError: another shape, no integers, or an index outside 0, ..., K - 1.
