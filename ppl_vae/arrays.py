@@ -20,8 +20,8 @@ from ppl_vae.errors import DataError
 #: How a model is told that NaN stands for a missing value; the end of every refusal of NaN.
 MISSING_VALUES = (
     "where NaN (or a masked cell) stands for a missing value, ask for "
-    "likelihood={'name': 'missing-pixels', 'of': 'gaussian'}, with another's name in the place of 'gaussian' if "
-    "need be; a program of your own says so by allows_missing = True"
+    "likelihood={'name': 'missing-pixels', 'of': 'gaussian'}, or another likelihood's name for "
+    "'gaussian'; a program of your own declares it by allows_missing = True"
 )
 
 _EXPECTED = "a tensor or an array of numbers [N, *event_shape]"

@@ -85,5 +85,5 @@ def require_memory(what: str, needed: float, refusal: type[PplVaeError] = ModelE
         return
     if needed > there:
         raise refusal(
-            f"{what} needs {needed / 2**30:,.0f} GiB of memory at least, and this machine has {there / 2**30:,.0f}"
+            f"{what} needs at least {needed / 2**30:,.0f} GiB of memory, and this machine has {there / 2**30:,.0f}"
         )

@@ -65,7 +65,7 @@ def corruption(noise: str, level: float) -> nn.Module:
         level: the share of corrupted coordinates, or the standard deviation of the Gaussian noise.
 
     Raises:
-        ModelError: the name is unknown, or the level cannot be meant.
+        ModelError: the name is unknown, or the level is out of its range.
     """
     if noise not in CORRUPTIONS:
         raise ModelError(unknown_name("noise", noise, CORRUPTIONS))

@@ -43,7 +43,7 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
     tensor(1.)
     """
     if q.event_shape != p.event_shape:
-        raise ValueError(f"KL between event shapes {list(q.event_shape)} and {list(p.event_shape)}")
+        raise ValueError(f"KL needs equal event shapes, got {list(q.event_shape)} and {list(p.event_shape)}")
     if _is_diagonal(q) and _is_diagonal(p):
         return _diagonal_kl(q, p)
     if (_is_full(q) and _is_gaussian(p)) or (_is_full(p) and _is_gaussian(q)):
@@ -122,7 +122,7 @@ def diagonal_loc_scale(d: Distribution) -> tuple[Tensor, Tensor]:
     """
     base = _unwrap(d)
     if not isinstance(base, Normal):
-        raise NotImplementedError(f"{type(d).__name__} is no diagonal Gaussian")
+        raise NotImplementedError(f"{type(d).__name__} is not a diagonal Gaussian")
     return base.loc, base.scale
 
 

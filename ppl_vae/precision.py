@@ -41,8 +41,8 @@ def require_single(name: str, parameter: Tensor) -> None:
     """
     if parameter.dtype in HALF:
         raise ModelError(
-            f"{name!r} computes its density by networks, in {str(parameter.dtype).removeprefix('torch.')} too "
-            "coarsely to be reported: keep the model in float32"
+            f"{name!r} computes its density by networks; {str(parameter.dtype).removeprefix('torch.')} "
+            "rounds too coarsely: keep the model in float32"
         )
 
 

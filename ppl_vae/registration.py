@@ -118,6 +118,6 @@ def _say_strangers(names: Iterable[str]) -> None:
         _known.update(strangers)
         warnings.warn(
             f"the parameter store holds {strangers[0]!r}, of another process: its values reach no "
-            "network made so far. Make models in the same order as there, or keep them by vae.save and pv.load",
+            "network made so far. Make models in the same order as there, or use vae.save and pv.load",
             stacklevel=5,
         )

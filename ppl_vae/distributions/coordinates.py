@@ -33,7 +33,7 @@ class CompletedCoordinates(dist.TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """A statistic of the full datum."""
+        """The support of the full datum."""
         return self.full.support
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class ObservedCoordinates(dist.TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """A statistic of the full datum."""
+        """The support of the full datum."""
         return self.full.support
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -94,12 +94,12 @@ class ObservedCoordinates(dist.TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """A statistic of the full datum."""
+        """The mean of the full datum."""
         return self.full.mean
 
     @property
     def variance(self) -> Tensor:
-        """A statistic of the full datum."""
+        """The variance of the full datum."""
         return self.full.variance
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ObservedCoordinates:

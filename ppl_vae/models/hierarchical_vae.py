@@ -145,7 +145,7 @@ class HierarchicalVAE(ProgramPair):
         observed = make_likelihood(likelihood)
         if isinstance(posterior, nn.Module):
             raise ModelError(
-                f"posterior: expected a name or a configuration, of which every level makes one of its own, got a "
+                f"posterior: expected a name or a configuration, from which every level makes its own, got a "
                 f"{type(posterior).__name__}"
             )
         own_posterior = own_config(make_posterior(posterior), POSTERIORS)

@@ -187,7 +187,7 @@ def restore(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     precision = _precision(own, state, path)
     broken = not_finite(state, parameter_names(module))
     if broken:
-        raise CheckpointError(f"{path}: {broken}, so that no number of this model would be one")
+        raise CheckpointError(f"{path}: {broken}, so this model would give no finite number")
     if precision is not None:
         module.to(dtype=precision)
     module.load_state_dict(dict(state))

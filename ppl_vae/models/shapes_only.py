@@ -90,8 +90,8 @@ def require_fit(
         if parts and not isinstance(error, TooManyTensorsError):
             # A module of the user's may need numbers; it is judged when it has them.
             return
-        reason = first_line(error) or f"its {len(state)} tensors are too few for it"
-        raise CheckpointError(f"{path}: not weights of what config.json describes ({reason})") from error
+        reason = first_line(error) or f"{len(state)} tensors are too few for it"
+        raise CheckpointError(f"{path}: not the weights of the model in config.json ({reason})") from error
     require_architecture(own, state, path)
 
 

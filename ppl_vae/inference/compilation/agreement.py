@@ -79,7 +79,7 @@ def what_moves(eager: Stepper, buffers: list[Tensor], batches: IndexedBatches) -
     if name is None:
         return None
     put_back(memories[0])
-    return f"the programs hold state that moves from call to call ({name}), which would stand still"
+    return f"the programs hold state that moves from call to call ({name}), which captured steps would not update"
 
 
 def drifted(steps: Steps, batches: IndexedBatches, first_step: int) -> str | None:

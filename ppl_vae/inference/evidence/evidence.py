@@ -119,7 +119,7 @@ class Evidence:
             return None
         above = int((self.khat > threshold(self.num_samples)).sum())
         limit = f"k-hat above {threshold(self.num_samples):.2f}"
-        return f"on {above} of {len(self.khat)} data ({limit}), and unseen on others: take the interval"
+        return f"on {above} of {len(self.khat)} data ({limit}), and perhaps on others: use the interval"
 
 
 def log_evidence(

@@ -141,7 +141,7 @@ def _of_all_components(support: Any, dim: int) -> Any:
             setattr(shared, name, _of_all_components(bound, dim))
         elif isinstance(bound, Tensor) and bound.dim() >= -dim:
             if not (bound == bound.narrow(dim, 0, 1)).all():
-                raise NotImplementedError("the components live in different places")
+                raise NotImplementedError("the components have different supports")
             setattr(shared, name, bound.select(dim, 0))
     return shared
 

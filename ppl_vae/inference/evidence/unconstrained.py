@@ -181,5 +181,5 @@ def _require_shared_support(site: Site) -> None:
     if not alike:
         kinds = f"{type(bare(q)).__name__} and {type(bare(p)).__name__}"
         raise ModelError(
-            f"site {site.name!r}: guide and prior live in different places ({kinds}); use start='prior'"
+            f"site {site.name!r}: guide and prior have different supports ({kinds}); use start='prior'"
         )

@@ -192,7 +192,7 @@ def _group_names(
         # A constrained pyro.param is a function of its leaf.
         own = [leaf.unconstrained() if hasattr(leaf, "unconstrained") else leaf for leaf in leaves]
         if not own or any(id(leaf) not in by_leaf for leaf in own):
-            raise ModelError(f"parameter group {group!r} has something else than trainable parameters of this pair")
+            raise ModelError(f"parameter group {group!r} must hold trainable parameters of this pair alone")
         groups[group] = [by_leaf[id(leaf)] for leaf in own]
     return groups
 

@@ -124,7 +124,7 @@ def _unranked(table: xr.Dataset) -> list[str]:
     silent = [name for name, target in zip(_labels(table), table["target"].to_numpy(), strict=True) if not target]
     if not silent:
         return []
-    return [f"Not ranked, for want of a target of their own (Estimator.target): {_several(silent)}."]
+    return [f"Not ranked, because they state no target (Estimator.target): {_several(silent)}."]
 
 
 def _by_group(groups: Mapping[str, Sequence[str]], count: int) -> str:

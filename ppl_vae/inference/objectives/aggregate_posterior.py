@@ -145,7 +145,7 @@ class MMD(Weighting):
         if self.alpha > 1 or self.alpha + self.scale < 1:
             raise ModelError(
                 f"MMD needs alpha of at most 1 and alpha + scale of at least 1, got {alpha} and {scale}: "
-                "else it would reward a divergence"
+                "otherwise the objective would reward a divergence"
             )
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:

@@ -58,7 +58,7 @@ class DensityRatio(Weighting):
             self.optimizer_options["lr"] = self.discriminator_lr
         if self.gradient == "score":
             name = type(self.weighted).__name__
-            raise ModelError(f"DensityRatio needs reparameterised draws, which {name} does without")
+            raise ModelError(f"DensityRatio needs reparameterised draws, which {name} does not use")
         self.gamma = real("gamma", gamma, least=0)
         self.discriminator = Discriminator(hidden)
 

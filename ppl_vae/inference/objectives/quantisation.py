@@ -50,7 +50,7 @@ class VectorQuantisation(Weighting):
         commitment: beta; the paper found anything between 0.1 and 2 to do, and took 0.25.
 
     Raises:
-        ModelError: a weight that cannot be meant.
+        ModelError: a weight is negative or not finite.
     """
 
     def __init__(self, elbo: str | Objective = "monte-carlo-kl", commitment: float = 0.25) -> None:
@@ -58,7 +58,7 @@ class VectorQuantisation(Weighting):
         if self.gradient == "score":
             name = type(self.weighted).__name__
             raise ModelError(
-                f"VectorQuantisation needs draws with a straight-through gradient, which {name} does without"
+                f"VectorQuantisation needs draws with a straight-through gradient, which {name} does not use"
             )
         self.commitment = real("commitment", commitment, least=0)
 
@@ -91,6 +91,6 @@ def _quantised(terms: Terms) -> list[Quantised]:
     if not found:
         raise ModelError(
             "vector quantisation needs a guide that draws the nearest codes of a codebook; "
-            f"it draws {list(terms.sites)} otherwise"
+            f"this guide draws {list(terms.sites)} in another way"
         )
     return found

@@ -43,7 +43,7 @@ class SparseActivations(Weighting):
         site: the code's site; its values must lie in [0, 1].
 
     Raises:
-        ModelError: a number that cannot be meant.
+        ModelError: a number is out of its range.
     """
 
     def __init__(self, elbo: str | Objective, target: float = 0.05, weight: float = 1.0, site: str = "z") -> None:

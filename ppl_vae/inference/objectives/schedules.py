@@ -149,7 +149,7 @@ def require_factor(name: str, schedule: Schedule) -> None:
         value = float(schedule(torch.tensor(0)))
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ModelError(f"{name} gives no number at step 0 ({reason}); it is a function of the step") from None
+        raise ModelError(f"{name} gives no number at step 0 ({reason}); give a function of the step") from None
     if not 0 <= value < math.inf:
         raise ModelError(f"{name} must be finite and at least 0, but is {value:g} at step 0")
 

@@ -57,7 +57,7 @@ class Weighting(Objective, ABC):
         name = type(self.weighted).__name__
         if not isinstance(self.weighted, Estimator) or not self.weighted.separates_kl:
             raise ModelError(
-                f"{type(self).__name__} needs a bound that is a log likelihood minus a KL; {name} is none. "
+                f"{type(self).__name__} needs a bound that is a log likelihood minus a KL, which {name} is not. "
                 "Use analytic-kl, monte-carlo-kl, entropy or sticking-the-landing"
             )
         if needs_closed_form and not isinstance(self.weighted, AnalyticKL):
@@ -76,7 +76,7 @@ class KLWeighting(Weighting, ABC):
         super().__init__(elbo)
         if not self.weighted.passes_kl_weight:
             inner, outer = type(self.weighted).__name__, type(self).__name__
-            raise ModelError(f"{inner} has a weighting of the KL of its own, which {outer} would not reach")
+            raise ModelError(f"{inner} weights the KL itself, and {outer} would not change that weight")
 
     @abstractmethod
     def weight(self, terms: Terms, step: Tensor | None) -> Tensor | float:

@@ -71,9 +71,9 @@ def require_accounted(sites: Mapping[str, Any]) -> None:
     if auxiliary and not any(site.transforms for site in sites.values()):
         site = auxiliary[0]
         raise ModelError(
-            f"site {site!r} is in the guide but not in the model, so that its entropy would "
-            f"be counted as if it were "
-            f"a bound's: give the model a site {site!r} with a reverse model r({site} | x, "
+            f"site {site!r} is in the guide but not in the model, so its entropy would "
+            f"be added to the bound "
+            f"without a reverse model: give the model a site {site!r} with a reverse model r({site} | x, "
             f"z), integrate it out, or "
             "make the latent a Delta(value, log_density=...) that transforms it"
         )

@@ -49,7 +49,7 @@ def noise_shapes(model: Program, guide: Program, x: Any, num_particles: int) -> 
         terms = run_terms(model, guide, (x,), {}, num_particles)
     for name, site in terms.sites.items():
         if not is_gaussian(site.q):
-            raise ModelError(f"site {name!r} is no Gaussian: its noise cannot be given from outside")
+            raise ModelError(f"site {name!r} is not Gaussian: its noise cannot be given from outside")
     return {name: tuple(site.draw.shape) for name, site in terms.sites.items()}
 
 

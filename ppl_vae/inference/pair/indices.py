@@ -88,7 +88,7 @@ def require_indices(*programs: Callable[..., Any]) -> None:
         if takes_indices(program):
             name = getattr(program, "__name__", type(program).__name__)
             raise ModelError(
-                f"{name} takes the indices of its data, which fit, evaluate and log_evidence give and this does not"
+                f"{name} takes the indices of its data, which fit, evaluate and log_evidence pass and this does not"
             )
 
 

@@ -159,7 +159,7 @@ class _Unconditioned(Messenger):
             return
         if isinstance(msg["fn"], dist.Unit):
             raise ModelError(
-                f"site {msg['name']!r} is a factor: it weighs draws of the model, which cannot be drawn so"
+                f"site {msg['name']!r} is a factor: a model whose draws are weighted cannot be simulated"
             )
         msg["is_observed"], msg["done"], msg["value"] = False, False, None
         msg["infer"] = {**(msg["infer"] or {}), "was_observed": True}

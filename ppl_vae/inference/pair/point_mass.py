@@ -42,7 +42,7 @@ def require_spread(sites: Mapping[str, Any]) -> None:
         if site.is_point and not is_point(site.p):
             raise ModelError(
                 f"site {name!r}: the guide has one value only, so that equal weights say nothing about the "
-                "posterior; weigh draws of a guide with more of them, such as VQVAE.softened()"
+                "posterior; use a guide with more than one value, such as VQVAE.softened()"
             )
 
 

@@ -32,7 +32,7 @@ def own_scales(
                 "scale both alike, or leave the scaling out and use an objective such as inf.Beta"
             )
         if name in latent and not _same_mask(_mask_of(node), _mask_of(latent[name])):
-            raise ModelError(f"site {name!r} is masked otherwise in the guide than in the model; mask both alike")
+            raise ModelError(f"site {name!r} is masked differently in the guide and in the model; mask both alike")
     return scales
 
 

@@ -89,8 +89,8 @@ def require_cover(sites: Mapping[str, Any]) -> None:
             continue
         if _holds_outside(own, values, site.q, site.mask):
             raise ModelError(
-                f"site {name!r}: the guide keeps to {name_of(own)} while the prior's support is {name_of(prior)}: "
-                "its importance weights leave the rest out, so that they say nothing about log p(x)"
+                f"site {name!r}: the guide's support is {name_of(own)} and the prior's is {name_of(prior)}: "
+                "importance weights never reach the rest, so they do not estimate log p(x)"
             )
 
 

@@ -226,7 +226,7 @@ class Terms:
         if self.model_order != tuple(self.sites):
             raise ModelError(
                 f"guide draws sites {list(self.sites)} and model {list(self.model_order)}: in another order "
-                "the sum of closed-form KLs is not that of the joint; reorder the guide or use MonteCarloKL"
+                "the sum of closed-form KLs is not the KL of the joint; reorder the guide or use MonteCarloKL"
             )
 
     def _per_datum(self, site: Site, density: Tensor) -> Tensor:

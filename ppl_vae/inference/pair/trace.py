@@ -202,7 +202,7 @@ def _one_draw_explains(num_particles: int, run: Callable[[], Any]) -> Iterator[N
         run()
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(
-            f"the programs run with one draw a datum and break with {num_particles} in a plate at dim -2: {reason}"
+            f"the programs run with one draw per datum and fail with {num_particles} in a plate at dim -2: {reason}"
         ) from error
 
 

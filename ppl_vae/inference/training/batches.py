@@ -106,8 +106,8 @@ class TrainingData:
         first = next(batches, None)
         if first is None:
             raise DataError(
-                f"data: there is no batch in epoch {epoch}; what gives batches is passed over anew in every epoch, "
-                "so its __iter__ must start from the beginning each time"
+                f"data: there is no batch in epoch {epoch}; batches are iterated anew in every epoch, "
+                "so their __iter__ must start from the beginning each time"
             )
         yield first
         yield from batches
@@ -179,7 +179,7 @@ def training_data(data: Any, validation: Any, batch_size: int | None, seed: int,
         )
     found = _with_validation(found, validation, seed, pieces)
     if found.x is not None and batch_size is not None and len(found.x) < batch_size:
-        raise DataError(f"batch_size {batch_size} is larger than the {len(found.x)} data there are to train on")
+        raise DataError(f"batch_size {batch_size} is larger than the {len(found.x)} training data")
     return found
 
 
@@ -198,7 +198,7 @@ def _with_validation(data: TrainingData, validation: Any, seed: int, pieces: _Pi
         return data
     if isinstance(validation, str):
         if validation != "test" or data.test is None:
-            raise ModelError(f"validation {validation!r}: a name can only be 'test', of a Dataset that has one")
+            raise ModelError(f"validation {validation!r}: the only name is 'test', for a Dataset with a test split")
         return replace(data, validation=data.test, validation_name="test")
     if isinstance(validation, float | int):
         return _split(data, validation, seed)

@@ -66,11 +66,11 @@ def check_optimizer(optimizer: Any) -> None:
     if isinstance(optimizer, torch.optim.Optimizer):
         kind = type(optimizer).__name__
         raise ModelError(
-            f"optimizer must be a callable on parameters, got an {kind} that is made already; {WAY_OUT}"
+            f"optimizer must be a callable on parameters, got an {kind} that exists already; {WAY_OUT}"
         )
     if inspect.isfunction(optimizer) and optimizer.__module__.startswith("pyro.optim"):
         name = optimizer.__name__
-        raise ModelError(f"optimizer pyro.optim.{name} is to be called, as pyro.optim.{name}({{'lr': 1e-3}})")
+        raise ModelError(f"optimizer pyro.optim.{name} must be called, as pyro.optim.{name}({{'lr': 1e-3}})")
     if not isinstance(optimizer, PyroOptim) and not callable(optimizer):
         raise ModelError(f"optimizer must be a callable on parameters, got {optimizer!r}; {WAY_OUT}")
     if isinstance(optimizer, PyroLRScheduler):
@@ -134,7 +134,7 @@ def _groups(parameters: list[Tensor], objective: Objective, known: dict[str, Any
 def _say_left_out(objective: Objective, names: set[str] | None = None) -> None:
     left = ", ".join(sorted(names or set(objective.optimizer_options)))
     warnings.warn(
-        f"{type(objective).__name__} wants {left} of its own for its parameters, which this optimizer is not given",
+        f"{type(objective).__name__} asks for its own {left} for its parameters, which this optimizer does not get",
         stacklevel=7,
     )
 
@@ -154,7 +154,7 @@ def _require_drivable(made: Any, schedule: Schedule | None) -> None:
             "optimizer SparseAdam needs sparse gradients, and these are dense; choose torch.optim.Adam"
         )
     if schedule is not None and any(group.get("lrd", 1.0) != 1.0 for group in made.param_groups):
-        raise ModelError(f"optimizer {name} lets its rate decay by lrd, which schedule= would override; give one")
+        raise ModelError(f"optimizer {name} lets its rate decay by lrd, which schedule= would override; use one")
     for group in made.param_groups:
         if "lr" not in group and schedule is not None:
             raise ModelError(f"optimizer {name} has no learning rate that schedule= could multiply")
@@ -164,11 +164,9 @@ def _require_all(made: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
     held = {id(leaf) for group in made.param_groups for leaf in group["params"]}
     left = sum(id(leaf) not in held for leaf in parameters)
     if left == len(parameters):
-        raise ModelError(
-            "optimizer holds none of the pair's parameters: it is to be made from the list it is given"
-        )
+        raise ModelError("optimizer holds none of the pair's parameters: it must be made from the list it receives")
     if left:
         warnings.warn(
-            f"optimizer holds {len(parameters) - left} of {len(parameters)} parameters; the others never move",
+            f"optimizer holds {len(parameters) - left} of {len(parameters)} parameters; the others never train",
             stacklevel=7,
         )

@@ -108,7 +108,7 @@ def _warn_of_hidden_state(before: Mapping[str, Any], now: Mapping[str, Any], whe
     own = "first_batch_sha256"
     if own in now["data"] and now["data"][own] is None and own in before["data"]:
         warnings.warn(
-            f"{where}: the batches begin differently at every pass by something random that cannot be seen or "
+            f"{where}: the batches begin differently at every pass, by randomness that cannot be "
             f"restored, {OTHER_BYTES}",
             stacklevel=5,
         )

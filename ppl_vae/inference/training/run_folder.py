@@ -82,7 +82,7 @@ class RunFolder:
         if foreign:
             more = "" if len(foreign) == 1 else f" and {len(foreign) - 1} more"
             raise CheckpointError(
-                f"{self.path}: holds {foreign[0]!r}{more}, which is of no run; nothing was touched. "
+                f"{self.path}: holds {foreign[0]!r}{more}, which no run wrote; nothing was touched. "
                 "Choose an empty or a new folder"
             )
 

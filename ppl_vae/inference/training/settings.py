@@ -28,7 +28,7 @@ class Settings:
     """The settings of a run, as ``fit`` documents them; no ``batch_size`` means 128, or all data if fewer.
 
     Raises:
-        ModelError: a value that cannot be meant.
+        ModelError: a value is out of range or of another type.
     """
 
     elbo: str | Objective = "analytic-kl"
@@ -84,7 +84,7 @@ def resolve(recipe: Any, given: Mapping[str, Any]) -> Settings:
         given: the user's arguments; None means not given.
 
     Raises:
-        ModelError: the recipe has a setting that ``fit`` does not know, or a value cannot be meant.
+        ModelError: the recipe has a setting that ``fit`` does not know, or a value is not possible.
     """
     own = dict(getattr(recipe, "settings", {}))
     if own or hasattr(recipe, "settings"):

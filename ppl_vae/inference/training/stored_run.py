@@ -46,16 +46,16 @@ def _require_run(stored: Any) -> None:
     state, manifest = (_field(stored, name, dict) for name in ("state", "manifest"))
     for name in ("settings", "data"):
         if not all(isinstance(key, str) for key in _field(manifest, name, dict)):
-            raise CheckpointError(f"a name in {name!r} is no text")
+            raise CheckpointError(f"a name in {name!r} is not text")
     try:
         json.dumps(manifest)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"the manifest is no JSON ({first_line(error)})") from None
+        raise CheckpointError(f"the manifest is not JSON ({first_line(error)})") from None
     _field(manifest, "model", object)
     _field(manifest, "seed", int)
     if _field(manifest, "num_threads", int) < 1 or manifest.get("compile") not in MODES:
         raise CheckpointError(
-            f"num_threads {manifest['num_threads']!r} or compile {manifest.get('compile')!r} cannot be"
+            f"num_threads {manifest['num_threads']!r} or compile {manifest.get('compile')!r} is not possible"
         )
     epoch, step, rows = _field(state, "epoch", int), _field(state, "step", int), _field(state, "rows", list)
     for number, row in enumerate(rows, 1):
@@ -65,7 +65,7 @@ def _require_run(stored: Any) -> None:
         raise CheckpointError(f"epoch {epoch} and step {step} are not where its history of {len(rows)} epochs ends")
     for name in ("weights", "random"):
         if not _all(_field(state, name, dict), Tensor):
-            raise CheckpointError(f"{name!r} holds something that is no tensor")
+            raise CheckpointError(f"{name!r} holds something that is not a tensor")
     best = _field(state, "selection", dict)
     _field(best, "score", NUMBER)
     if not 0 <= _field(best, "epoch", int) <= epoch or not _all(_field(best, "weights", dict), Tensor):
@@ -138,7 +138,7 @@ def _require_generators(random: Mapping[str, Tensor], device: torch.device) -> N
         if device.type == "cuda" and "cuda" in random:
             torch.Generator(device).set_state(random["cuda"])
     except (KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"the checkpoint's random state is none ({first_line(error)})") from error
+        raise CheckpointError(f"the checkpoint's random state is invalid ({first_line(error)})") from error
 
 
 def _require_shapes(optimizer: torch.optim.Optimizer) -> None:
@@ -159,5 +159,5 @@ def _require_shapes(optimizer: torch.optim.Optimizer) -> None:
 
 def _items(kept: Any) -> Iterable[tuple[Any, Any]]:
     if not isinstance(kept, dict) or not all(isinstance(name, str) and name.isidentifier() for name in kept):
-        raise CheckpointError("the checkpoint's optimiser keeps nothing that it could go on from")
+        raise CheckpointError("the checkpoint's optimiser has no state to continue from")
     return kept.items()

@@ -96,7 +96,7 @@ def warn_of_unfinished(settings: Settings, steps: int | None, chooses: bool) -> 
         # A rate that falls may be meant for a run that goes on later; one that has yet to rise is a surprise.
         if ending.of == RATE and value_at(ending.function, max(steps - 1, 0)) >= value_at(ending.function, END):
             continue
-        kept = "; until it ends no epoch is chosen as the best, so that the last weights stay"
+        kept = "; until it ends no epoch is chosen as the best, so the last weights are kept"
         warnings.warn(ending.sentence(steps) + (kept if chooses and ending.of != RATE else ""), stacklevel=4)
 
 

@@ -89,8 +89,8 @@ class Weights:
         for name in [*own, *state]:
             if name not in own and name.startswith("store."):
                 raise ModelError(
-                    f"{name.removeprefix('store.')!r} is a pyro.param that first appears after some steps: what "
-                    "brings it about is no part of a checkpoint, so such a run cannot be continued"
+                    f"{name.removeprefix('store.')!r} is a pyro.param that first appears after some steps: its "
+                    "condition is not part of a checkpoint, so such a run cannot be continued"
                 )
             if name not in own or name not in state or own[name].shape != state[name].shape:
                 found = list(state[name].shape) if name in state else "nothing"
@@ -151,7 +151,7 @@ def collect_weights(
     if hidden:
         raise ModelError(
             f"a parameter of shape {list(hidden[0].shape)} takes part in the densities, but no pyro.module or "
-            "pyro.param shows it and it would never be trained: register its network with pyro.module, or "
+            "pyro.param registers it, so it would never be trained: register its network with pyro.module, or "
             "freeze it with requires_grad_(False)"
         )
     if not known:

@@ -165,8 +165,8 @@ class CategoricalVAE(ProgramPair):
             )
         if not (((codes == 0) | (codes == 1)).all() and (codes.sum(-1) == 1).all()):
             raise ModelError(
-                "site 'y': expected one-hot codes, got other numbers; of the probabilities encode(x).mean decode a "
-                "draw, or the likeliest categories as reconstruct(x) does"
+                "site 'y': expected one-hot codes, got other numbers; decode a draw of encode(x) "
+                "and not its mean, or the likeliest categories as reconstruct(x) does"
             )
         return self.model.decode(codes.flatten(-2))
 

@@ -170,7 +170,7 @@ class JointVAE(ProgramPair):
         )
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """The likelihood p(x|y, z) of codes [*batch, L] and categories, integers [*batch] or one-hot [*batch, C]."""
+        """The likelihood p(x|y, z) of codes [*batch, L] and categories: integer [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
         chosen = one_hot(to_tensor(y, "y").to(codes.device), self.num_categories, codes)
         return self.model.decode(torch.cat([chosen, codes], -1))

@@ -29,7 +29,7 @@ def hidden_quadrants(event_shape: tuple[int, ...], visible: int) -> Tensor:
     if len(event_shape) != 3 or min(event_shape[1:]) < 2:
         raise ModelError(f"quadrants are parts of images: expected event_shape (C, H, W), got {event_shape}")
     if isinstance(visible, bool) or visible not in (1, 2, 3):
-        raise ModelError(f"visible: expected how many quadrants are seen, 1, 2 or 3, got {visible!r}")
+        raise ModelError(f"visible: expected the number of quadrants that are seen, 1, 2 or 3, got {visible!r}")
     _, height, width = event_shape
     hidden = torch.ones(event_shape, dtype=torch.bool)
     hidden[:, height // 2 :, : width // 2] = False
@@ -71,7 +71,7 @@ class HiddenPixels(Likelihood):
         if not isinstance(full, dist.Independent) or full.reinterpreted_batch_ndims != event_dim:
             raise ModelError(
                 f"hidden pixels need a likelihood that is independent over pixels, as Pyro's "
-                f"Independent(base, {event_dim}); {self.name!r} is none"
+                f"Independent(base, {event_dim}); {self.name!r} is not"
             )
         return CompletedCoordinates(full, x, self.hidden)
 

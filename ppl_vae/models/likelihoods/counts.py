@@ -75,7 +75,7 @@ class NegativeBinomialLikelihood(Likelihood):
         self.encoder_sees = _what_is_seen(encoder_sees)
         if not LEAST_DISPERSION <= initial_dispersion <= 1 / LEAST_DISPERSION:
             raise ModelError(
-                f"initial_dispersion must be a positive number, got {initial_dispersion}; from 1e-12 to 1e12"
+                f"initial_dispersion must be a positive number from 1e-12 to 1e12, got {initial_dispersion}"
             )
         self.dispersion_shape = tuple(whole("dispersion_shape", n) for n in dispersion_shape)
         self.initial_dispersion = float(initial_dispersion)
@@ -135,10 +135,10 @@ def _check_counts(name: str, x: Tensor) -> None:
     check_finite(name, x)
     bad = ((x < 0) | (x != x.round())).sum().item()
     if bad:
-        raise DataError(f"likelihood {name!r} needs counts 0, 1, 2, ..., but {bad} of {x.numel()} values are none")
+        raise DataError(f"likelihood {name!r} needs counts 0, 1, 2, ..., but {bad} of {x.numel()} values are not")
     most = largest_whole(x.dtype)
     if x.max() > most:
         raise DataError(
-            f"likelihood {name!r}: counts up to {x.max().item():g}, of which {str(x.dtype).removeprefix('torch.')} "
-            f"holds the first {most} alone: turn the model to float32 or float64"
+            f"likelihood {name!r}: counts up to {x.max().item():g}, while {str(x.dtype).removeprefix('torch.')} "
+            f"holds every whole number to {most} only: convert the model to float32 or float64"
         )

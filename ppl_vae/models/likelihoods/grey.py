@@ -89,6 +89,6 @@ def _check_levels(name: str, x: Tensor, levels: int) -> None:
     bad = (~GreyLevels(levels).check(x)).sum().item()
     if bad:
         raise DataError(
-            f"likelihood {name!r} needs grey values k / {levels - 1} in [0, 1], but {bad} of {x.numel()} are none; "
-            "levels= says how many there are"
+            f"likelihood {name!r} needs grey values k / {levels - 1} in [0, 1], but {bad} of {x.numel()} are not; "
+            "levels= states the number of grey levels"
         )

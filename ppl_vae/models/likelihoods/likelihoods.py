@@ -98,7 +98,7 @@ class MissingPixels(Likelihood):
         super().__init__()
         if of is None:
             raise ModelError(
-                "likelihood 'missing-pixels' needs that of the observed values, for instance "
+                "likelihood 'missing-pixels' needs the likelihood of the observed values, for instance "
                 "likelihood={'name': 'missing-pixels', 'of': 'gaussian'}"
             )
         if not isinstance(encoder_sees_mask, bool):
@@ -119,7 +119,7 @@ class MissingPixels(Likelihood):
     def _observed(self, full: dist.TorchDistribution, event_dim: int) -> ObservedCoordinates:
         if not isinstance(full, dist.Independent) or full.reinterpreted_batch_ndims != event_dim:
             raise ModelError(
-                f"likelihood {self.name!r} needs one that is independent over coordinates, as Pyro's "
+                f"likelihood {self.name!r} needs an inner one that is independent over coordinates, as Pyro's "
                 f"Independent(base, {event_dim}), got {full}"
             )
         return ObservedCoordinates(full)

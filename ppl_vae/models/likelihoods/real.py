@@ -54,7 +54,7 @@ class GaussianLikelihood(Likelihood):
             raise ModelError(f"sigma must be a positive number, 'optimal', 'learned' or 'per-pixel', got {sigma!r}")
         for value in (sigma, initial_sigma):
             if not isinstance(value, str) and not LEAST_SIGMA <= value <= 1 / LEAST_SIGMA:
-                raise ModelError(f"sigma must be a positive number, got {value}; from 1e-8 to 1e8, in units of x")
+                raise ModelError(f"sigma must be a positive number from 1e-8 to 1e8, in units of x, got {value}")
         # Plain floats, because a configuration is stored as JSON.
         self.sigma = sigma if isinstance(sigma, str) else float(sigma)
         self.initial_sigma = float(initial_sigma)
@@ -124,7 +124,7 @@ class StudentTLikelihood(Likelihood):
     def __init__(self, df: float = 5.0, sigma: float | str = "learned", initial_sigma: float = 1.0) -> None:
         super().__init__()
         if not 1 < df <= MOST_FREEDOM:
-            raise ModelError(f"df must be a number above 1, got {df}; at most 1e8, with which it is a Gaussian")
+            raise ModelError(f"df must be above 1 and at most 1e8 (a Gaussian), got {df}")
         if sigma == "optimal":
             raise ModelError("sigma 'optimal' has a closed form under likelihood 'gaussian' alone")
         self.df = float(df)

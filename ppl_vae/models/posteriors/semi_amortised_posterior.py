@@ -49,7 +49,7 @@ class SemiAmortisedPosterior(nn.Module):
         second_order: whether gradients flow through the steps.
 
     Raises:
-        ModelError: a number that cannot be meant, or an unknown kind of steps.
+        ModelError: a number is out of its range, or the kind of steps is unknown.
     """
 
     name = "semi-amortised"

@@ -40,7 +40,7 @@ class VampPrior(nn.Module):
         if not getattr(guide.posterior, "invertible", True):
             raise ModelError(
                 f"prior {self.name!r} is a mixture of the guide's densities at any z, and a posterior of kind "
-                f"{guide.posterior.kind!r} has its density at its own draws alone: take another posterior or prior"
+                f"{guide.posterior.kind!r} has its density at its own draws alone: use another posterior or prior"
             )
         # In a tuple, so that nn.Module does not take the guide for a part of the prior.
         self._guide = (guide,)

@@ -56,7 +56,7 @@ class AutoregressiveCodes(nn.Module):
         num_heads: of the attention; divides ``width``.
 
     Raises:
-        ModelError: a number that cannot be meant.
+        ModelError: a number is out of its range.
     """
 
     name = "autoregressive"

@@ -41,7 +41,7 @@ class Codebook(nn.Module):
         revive_below: a code is dead below this share of the average code's use; 0 revives none.
 
     Raises:
-        ModelError: a size or a number that cannot be meant, or an unknown way of learning.
+        ModelError: a size or a number is out of its range, or the way of learning is unknown.
     """
 
     code: Tensor
@@ -66,7 +66,7 @@ class Codebook(nn.Module):
         if not self.decay < 1:
             raise ModelError(f"decay must be below 1, got {decay!r}")
         if not self.revive_below < 1:
-            raise ModelError(f"revive_below must be below 1, the use of an average code, got {revive_below!r}")
+            raise ModelError(f"revive_below must be below 1 (the use of an average code), got {revive_below!r}")
         code = torch.randn(sizes)
         if learning == "gradient":
             self.code = nn.Parameter(code)
