@@ -12,7 +12,10 @@ from ppl_vae.errors import ModelError, unknown_name
 
 
 class MaskingNoise(nn.Module):
-    """Set a share of the coordinates to 0 (Vincent et al. 2008)."""
+    """Set a share of the coordinates to 0 (Vincent et al. 2008).
+
+    Vincent, Larochelle, Bengio & Manzagol (2008): https://doi.org/10.1145/1390156.1390294
+    """
 
     def __init__(self, level: float) -> None:
         super().__init__()

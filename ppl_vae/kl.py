@@ -9,6 +9,8 @@ With Cholesky factors S = L L' the trace is the squared Frobenius norm of L1^-1 
 sums over diagonals, so nothing is inverted. Where q and p are both diagonal the divergence is a sum over
 coordinates. torch covers only some of these pairs (a MultivariateNormal against an Independent Normal, the
 pair of a full-covariance guide, is missing); any other pair of distributions is left to torch's table.
+
+Kingma & Welling (2014), appendix B: https://arxiv.org/abs/1312.6114
 """
 
 from __future__ import annotations

@@ -87,6 +87,8 @@ class DiscretisedLogistic(dist.TorchDistribution):
     with S(.) = 1 on the right at x = 1 and S(.) = 0 on the left at x = 0. For u > l the log of the difference is
     log S(u) + log S(-l) + log(1 - exp(l - u)), which no tail cancels (Kingma et al. 2016; Salimans et al. 2017).
 
+    Salimans, Karpathy, Chen & Kingma (2017): https://arxiv.org/abs/1701.05517
+
     Args:
         loc: location in units of x, [*batch].
         log_scale: log s, [*batch].

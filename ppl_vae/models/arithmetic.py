@@ -4,6 +4,8 @@ r"""Arithmetic on codes: the direction of an attribute in latent space, and what
     x(alpha) = E[x | z + alpha v]
 
 Larsen, Sønderby, Larochelle & Winther 2016, "Autoencoding beyond pixels using a learned similarity metric".
+
+Larsen, Sønderby, Larochelle & Winther (2016): https://arxiv.org/abs/1512.09300
 """
 
 from __future__ import annotations

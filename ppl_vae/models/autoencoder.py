@@ -11,6 +11,9 @@ prior to the codes (Ghosh et al. 2020). Its kin are other choices of the same pa
     denoising    network "denoising": the encoder sees a corrupted x (Vincent et al. 2008); under a Gaussian
                  guide it is the denoising VAE (Im et al. 2017)
     sparse       ``inf.SparseActivations`` on codes that are sigmoids (Ng 2011)
+
+Ghosh, Sajjadi, Vergari, Black & Schölkopf (2020): https://arxiv.org/abs/1903.12436
+Vincent, Larochelle, Bengio & Manzagol (2008): https://doi.org/10.1145/1390156.1390294
 """
 
 from __future__ import annotations

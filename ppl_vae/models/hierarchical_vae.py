@@ -7,6 +7,8 @@ The sites are "z1" (next to the data) to "zL". The guide draws them in the order
 log p(z_l | z_l+1) is no function of what the guide knew when it drew z_l: the sum of closed-form conditional KLs is
 not the divergence of the joint, and "analytic-kl" refuses the pair by name. "monte-carlo-kl" is right. With one
 level it is the VAE.
+
+Rezende, Mohamed & Wierstra (2014): https://arxiv.org/abs/1401.4082
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ r"""The ladder VAE (Sonderby, Raiko, Maaloe, Sonderby & Winther 2016): a hierarc
 The product of the two Gaussians has the sum of their precisions, and their means weighted by precision. The guide
 reads the model's own p(z_l | z_l+1) and draws in the model's order, so the closed-form KL is the divergence of the
 joint. The sites are "z1" (next to the data) to "zL".
+
+Sonderby, Raiko, Maaloe, Sonderby & Winther (2016): https://arxiv.org/abs/1602.02282
 """
 
 from __future__ import annotations

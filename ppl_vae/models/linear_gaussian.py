@@ -10,6 +10,9 @@ With A = W'W / sigma^2, M = A + I and h = W'(x - b) / sigma^2 (Tipping & Bishop 
 
 The best diagonal guide has mean M^-1 h and variances 1 / M_jj (the optimum of the reverse KL). This model is
 the judge of estimators and diagnostics.
+
+Tipping & Bishop (1999): https://doi.org/10.1111/1467-9868.00196
+Lucas, Tucker, Grosse & Norouzi (2019): https://arxiv.org/abs/1911.02469
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@ r"""The post-hoc prior: first the autoencoder is trained, then a density is fitt
 The codes of trained data rarely fill N(0, I), so draws from it decode badly. A second stage fits a mixture of
 Gaussians to the codes and takes its place (Dai & Wipf 2019; Ghosh et al. 2020, section 4). The decoder and
 the guide stay as they are.
+
+Dai & Wipf (2019): https://arxiv.org/abs/1903.05789
+Ghosh, Sajjadi, Vergari, Black & Schölkopf (2020): https://arxiv.org/abs/1903.12436
 """
 
 from __future__ import annotations

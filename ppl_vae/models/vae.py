@@ -1,4 +1,8 @@
-"""The variational autoencoder (Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014) as a pair of programs."""
+"""The variational autoencoder (Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014) as a pair of programs.
+
+Kingma & Welling (2014): https://arxiv.org/abs/1312.6114
+Rezende, Mohamed & Wierstra (2014): https://arxiv.org/abs/1401.4082
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ r"""Adam inside a captured step: one pass over weight, gradient and moments, in 
 
 What depends on the step t, the learning rate among it, is computed beforehand and read as numbers: written into
 the graph, the powers would be taken anew for every weight. AdamW's decay and Adam's L2 penalty are there too.
+
+Kingma & Ba (2015): https://arxiv.org/abs/1412.6980
 """
 
 from __future__ import annotations

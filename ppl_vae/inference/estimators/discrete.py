@@ -3,6 +3,9 @@ r"""Discrete latent sites besides the score function: exact enumeration, and a c
 enumeration    ELBO = sum_c q(y = c | x) [log p(x, y = c, z) - log q(y = c, z | x)]
 relaxation     y = softmax((logits + Gumbel noise) / temperature)
 (Jang, Gu & Poole 2017; Maddison, Mnih & Teh 2017)
+
+Jang, Gu & Poole (2017): https://arxiv.org/abs/1611.01144
+Maddison, Mnih & Teh (2017): https://arxiv.org/abs/1611.00712
 """
 
 from __future__ import annotations

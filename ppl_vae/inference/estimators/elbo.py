@@ -20,6 +20,8 @@ class MonteCarloKL(Estimator):
     The value and the reparameterised gradient of ``pyro.infer.Trace_ELBO`` (form A, SGVB-A, of Kingma &
     Welling 2014). Its variance vanishes where q is the exact posterior. Works for any pair with
     reparameterised draws.
+
+    Kingma & Welling (2014), SGVB-A: https://arxiv.org/abs/1312.6114
     """
 
     target = "elbo"
@@ -39,6 +41,8 @@ class AnalyticKL(Estimator):
     without a closed form is refused by name where Pyro falls back to Monte Carlo in silence.
 
     It goes wherever a ``pyro.infer.ELBO`` goes, and has a value per datum besides:
+
+    Kingma & Welling (2014), SGVB-B: https://arxiv.org/abs/1312.6114
 
     >>> import torch
     >>> import ppl_vae as pv
@@ -89,6 +93,8 @@ class StickingTheLanding(Estimator):
 
     Unbiased, because the score that is left out has mean zero. Its variance vanishes at the exact posterior.
     No twin in Pyro. With several draws inside a logarithm it would be biased; DReG is its counterpart there.
+
+    Roeder, Wu & Duvenaud (2017): https://arxiv.org/abs/1703.09194
     """
 
     target = "elbo"

@@ -4,6 +4,8 @@ r"""Bounds from several importance weights per datum. w_k = p(x, z_k) / q(z_k | 
 
 The bound tightens with K while the signal-to-noise ratio of the guide's gradient falls like K^-1/2 (Rainforth
 et al. 2018); the estimators here differ in how they meet that.
+
+Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
 """
 
 from __future__ import annotations
@@ -50,6 +52,8 @@ class ImportanceWeighted(Estimator):
     Twin: ``pyro.infer.RenyiELBO(alpha=0)``, which is per datum only if every site is in the data plate and
     puts a subsampling scale inside the logarithm; this one is always per datum. Bias -Var(w) / (2 K p(x)^2) +
     O(1/K^2) against log p(x). Biased for the ELBO, unbiased for L_K and for its gradient.
+
+    Burda, Grosse & Salakhutdinov (2016), eq. 8: https://arxiv.org/abs/1509.00519
     """
 
     target = "evidence"
@@ -69,6 +73,8 @@ class DReG(Estimator):
     The guide's gradient is sum_k v_k^2 (d log w_k / d z_k)(d z_k / d phi) with normalised weights v_k: unbiased
     for the gradient of L_K, with a signal-to-noise ratio that rises like K^1/2. theta's gradient is IWAE's.
     At K = 1 it is sticking-the-landing. Under a KL weight b the second v_k becomes 1 - b + b v_k.
+
+    Tucker, Lawson, Gu & Maddison (2019): https://arxiv.org/abs/1810.04152
     """
 
     target = "evidence"
@@ -93,6 +99,8 @@ class DReG(Estimator):
 
 class MIWAE(Estimator):
     """(1/M) sum_m of M independent L_K (Rainforth et al. 2018): the bias of K, a variance divided by M.
+
+    Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
 
     Args:
         num_particles: K, inside the logarithm.
@@ -128,6 +136,8 @@ class PIWAE(MIWAE):
     """theta from L_MK, phi from the mean of M bounds L_K (Rainforth et al. 2018): "partially" importance-weighted.
 
     The value is L_MK. At M = 1 it is IWAE.
+
+    Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
     """
 
     def bound(self, terms: Terms) -> Tensor:
@@ -145,6 +155,8 @@ class PIWAE(MIWAE):
 
 class CIWAE(Estimator):
     """mix * ELBO + (1 - mix) * L_K on the same draws (Rainforth et al. 2018): a "combination".
+
+    Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
 
     Args:
         num_particles: K.
@@ -174,6 +186,8 @@ class Renyi(Estimator):
 
     a = 0 is IWAE, a -> 1 the ELBO, a < 0 bounds log p(x) from above as K -> infinity. For a < 1 and finite K
     the estimate is biased towards the ELBO. Twin: ``pyro.infer.RenyiELBO(alpha=a)``, with the caveats of IWAE.
+
+    Li & Turner (2016): https://arxiv.org/abs/1602.02311
 
     Args:
         num_particles: K.

@@ -4,6 +4,9 @@ r"""Score-function (REINFORCE) estimators: they need no derivative through the d
 
 for any baseline b that does not depend on z (Williams 1992; Paisley, Blei & Jordan 2012). E_q d f / d phi = 0,
 so f is not differentiated by phi. The draws are constants; only log q carries phi.
+
+Williams (1992): https://doi.org/10.1007/BF00992696
+Paisley, Blei & Jordan (2012): https://arxiv.org/abs/1206.6430
 """
 
 from __future__ import annotations
@@ -87,6 +90,8 @@ class RLOO(Estimator):
     """The score function with leave-one-out baselines b_k = mean of the other f_j (Kool et al. 2019).
 
     Equal to the unbiased sample covariance of f and the score. Needs K >= 2.
+
+    Kool, van Hoof & Welling (2019), "Buy 4 REINFORCE samples, get a baseline for free!"
     """
 
     target = "elbo"
@@ -113,6 +118,8 @@ class VIMCO(Estimator):
 
     The signal of draw k is L_K - L_-k, where L_-k has log w_k replaced by the mean of the other log weights.
     Needs K >= 2.
+
+    Mnih & Rezende (2016): https://arxiv.org/abs/1602.06725
     """
 
     target = "evidence"

@@ -4,6 +4,8 @@ r"""The thermodynamic variational objective (Masrani, Le & Wood 2019).
 
 The integrand rises with b from the ELBO to an upper bound, so a left Riemann sum is a lower bound. The
 expectations are self-normalised importance sums over the same S draws, with weights softmax_k(b log w_k).
+
+Masrani, Le & Wood (2019): https://arxiv.org/abs/1907.00031
 """
 
 from __future__ import annotations

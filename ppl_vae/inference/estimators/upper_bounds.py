@@ -19,6 +19,8 @@ class CUBO(Estimator):
     the model, for which pushing an upper bound down would be wrong, climbs L_K on the same draws. At n = 2 the
     bound is finite iff 2 S_q - V > 0 for Gaussians.
 
+    Dieng, Tran, Ranganath, Paisley & Blei (2017): https://arxiv.org/abs/1611.00328
+
     Args:
         num_particles: K, at least 2.
         n: the order.

@@ -1,4 +1,8 @@
-"""Reweighted wake-sleep (Bornschein & Bengio 2015), with the wake update of the guide."""
+"""Reweighted wake-sleep (Bornschein & Bengio 2015), with the wake update of the guide.
+
+Bornschein & Bengio (2015): https://arxiv.org/abs/1406.2751
+Le, Kosiorek, Siddharth, Teh & Wood (2019): https://arxiv.org/abs/1805.10469
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,9 @@ E w is p(x), where f_0 is normalised. With transitions that draw from f_b exactl
 of the integral over b of E_b[log r], which is log p(x); the reverse chain, from an exact draw of p(z|x), gives
 the right sum (Grosse, Maddison & Salakhutdinov 2013). So forward chains bound log p(x) from below and reverse
 chains from above.
+
+Neal (2001): https://arxiv.org/abs/physics/9803008
+Wu, Burda, Salakhutdinov & Grosse (2017): https://arxiv.org/abs/1611.04273
 """
 
 from __future__ import annotations

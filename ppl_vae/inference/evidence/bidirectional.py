@@ -8,6 +8,8 @@ chains may run from the prior to the posterior and back:
 
 Both sides hold in expectation; the gap says how far annealing of this length can be trusted on this model, with
 the caution that data of the model need not be as hard as real ones.
+
+Grosse, Ghahramani & Adams (2015): https://arxiv.org/abs/1511.02543
 """
 
 from __future__ import annotations

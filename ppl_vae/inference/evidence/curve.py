@@ -30,6 +30,8 @@ def evidence_curve(
 
     All of max(K) draws are used at every K: they are cut into groups of K, whose estimates are averaged.
 
+    Burda, Grosse & Salakhutdinov (2016): https://arxiv.org/abs/1509.00519
+
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape].

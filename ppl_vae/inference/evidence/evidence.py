@@ -6,6 +6,10 @@ is a stochastic lower bound on log p(x) (Burda et al. 2016). Its bias is -Var(w)
 the jackknife S L_S - (S - 1) mean_s L_{-s} takes that order off and is no bound any more (Nowozin 2018). The
 standard error is by the delta method, sd(w) / (sqrt(S) mean(w)): where a few draws carry the weight it is too
 small, which k-hat shows where it sees the tail at all; ``evidence_interval`` has an interval that covers.
+
+Burda, Grosse & Salakhutdinov (2016): https://arxiv.org/abs/1509.00519
+Nowozin (2018), "Debiasing evidence approximations: on importance-weighted autoencoders and
+jackknife variational inference"
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ A trajectory of L leapfrog steps of size e for the density f_b of a path, with u
 and a Metropolis decision on log f_b(u) - |v|^2 / 2. Every datum has a step size of its own, a function of b that a
 pilot run fits; afterwards it is frozen, because a step that followed the chain would change what the chain
 leaves invariant. The step is jittered by up to a fifth, so that no trajectory closes upon itself.
+
+Neal (2011): https://arxiv.org/abs/1206.1901
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ The two numbers are this package's own, fitted to Gaussian guides that are too n
 dimensions, with 100 to 5000 draws: benchmarks/verdict_rules.py measures what the intervals cover there, and what
 the delta method's do. Where k is 1 or more no upper end is known. No interval sees mass that the guide never
 visits, and of weights with a heavy tail those few sets whose k-hat comes out low are covered less often.
+
+Vehtari, Simpson, Gelman, Yao & Gabry (2024): https://arxiv.org/abs/1507.02646
 """
 
 from __future__ import annotations

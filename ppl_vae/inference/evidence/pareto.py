@@ -8,6 +8,8 @@ its k is drawn towards 1/2 by a prior worth ten draws:
     k <- (M k + 5) / (M + 10)
 
 The numbers equal those of ``psislw`` of ArviZ 0.23, datum by datum.
+
+Vehtari, Simpson, Gelman, Yao & Gabry (2024): https://arxiv.org/abs/1507.02646
 """
 
 from __future__ import annotations
@@ -152,6 +154,8 @@ def _mean_log(b: Tensor, excess: Tensor) -> Tensor:
 
 def generalised_pareto(excess: Tensor) -> tuple[Tensor, Tensor]:
     """Shape and scale of exceedances by Zhang & Stephens (2009), with the prior on the shape.
+
+    Zhang & Stephens (2009): https://doi.org/10.1198/tech.2009.08017
 
     Args:
         excess: positive and in increasing order along the first dimension [M, n].

@@ -35,7 +35,10 @@ Chunk = tuple[Tensor, dict[str, Tensor]]
 
 @dataclass
 class GradientMoments:
-    """Mean and summed squared deviations of gradients, merged chunk by chunk (Chan, Golub & LeVeque 1983)."""
+    """Mean and summed squared deviations of gradients, merged chunk by chunk (Chan, Golub & LeVeque 1983).
+
+    Chan, Golub & LeVeque (1983): https://doi.org/10.1080/00031305.1983.10483115
+    """
 
     count: int = 0
     mean: dict[str, Tensor] = field(default_factory=dict)

@@ -26,6 +26,8 @@ class TotalCorrelation(Weighting):
 
     At alpha = beta = gamma = 1 it is exactly MonteCarloKL on the same draws, whatever the batch.
 
+    Chen, Li, Grosse & Duvenaud (2018): https://arxiv.org/abs/1802.04942
+
     Args:
         elbo: an estimator that separates its KL, or its name.
         num_data: N, the size of the training set.
@@ -126,6 +128,8 @@ class MMD(Weighting):
     alpha = 0 and scale = 1 is the ELBO; alpha = 1 leaves only the MMD, the Wasserstein autoencoder's penalty. MMD^2
     is the U-statistic between the batch's codes and as many draws from the prior; it may be negative.
 
+    Zhao, Song & Ermon (2019): https://arxiv.org/abs/1706.02262
+
     Args:
         elbo: an estimator that separates its KL, or its name.
         alpha: what share of the KL is taken away.
@@ -191,6 +195,8 @@ class DIP(Weighting):
 
     off_diagonal sum_{i != j} C_ij^2 + diagonal sum_i (C_ii - 1)^2; C is the covariance of the guide's means
     (kind "i", eq. 6) or of the aggregate posterior itself, with the mean variances added (kind "ii", eq. 7).
+
+    Kumar, Sattigeri & Balakrishnan (2018): https://arxiv.org/abs/1711.00848
     """
 
     least_batch = 2

@@ -7,6 +7,8 @@ The bound is the batch mean per datum, and the expectation the mean over the lab
 writes sums over all N data and alpha = 0.1 N: that is alpha = 0.1 here, with which a labelled datum's cross entropy
 weighs 0.1 N / N_labelled times as much as its bound. Trained for tens of epochs and not for thousands, as there, a
 classifier needs more.
+
+Kingma, Mohamed, Rezende & Welling (2014), eq. 9: https://arxiv.org/abs/1406.5298
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ r"""The total correlation of the aggregate posterior by a density ratio (FactorV
 
 D, the discriminator, tells codes of q(z) from codes whose coordinates were permuted over the batch, each for
 itself, which are draws of prod_j q(z_j). The best D has exactly this log ratio.
+
+Kim & Mnih (2018): https://arxiv.org/abs/1802.05983
 """
 
 from __future__ import annotations

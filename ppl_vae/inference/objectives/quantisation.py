@@ -8,6 +8,8 @@ third, the commitment, keeps the encoder near its codes; the fourth moves codes 
 follow by running means have no fourth term: they are moved after the loss is taken, in training steps alone.
 
 Squared distances are summed over the dimensions of a code and averaged over cells, as in the paper.
+
+van den Oord, Vinyals & Kavukcuoglu (2017), eq. 3: https://arxiv.org/abs/1711.00937
 """
 
 from __future__ import annotations

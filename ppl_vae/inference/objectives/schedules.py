@@ -75,7 +75,10 @@ def linear(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
 
 @_described
 def cosine(steps: int, end: float = 0.0) -> Schedule:
-    """Fall from 1 to ``end`` along half a cosine over ``steps`` steps, then stay (Loshchilov & Hutter 2017)."""
+    """Fall from 1 to ``end`` along half a cosine over ``steps`` steps, then stay (Loshchilov & Hutter 2017).
+
+    Loshchilov & Hutter (2017): https://arxiv.org/abs/1608.03983
+    """
     positive("steps", steps), real("end", end)
     return lambda step: end + (1 - end) * 0.5 * (1 + torch.cos(math.pi * (step / steps).clamp(0.0, 1.0)))
 
@@ -92,6 +95,8 @@ def cyclical(steps: int, cycles: int = 4, ramp: float = 0.5) -> Schedule:
     """Ramp ``cycles`` times from 0 to 1 within ``steps`` steps, then stay at 1 (Fu et al. 2019, eq. 6-7).
 
     Each is a linear rise over a share ``ramp`` of its cycle and stays at 1 for the rest.
+
+    Fu et al. (2019): https://arxiv.org/abs/1903.10145
 
     >>> [round(float(cyclical(8, cycles=2)(torch.tensor(s))), 2) for s in range(9)]
     [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0]

@@ -105,6 +105,8 @@ class KLWeighting(Weighting, ABC):
 class Beta(KLWeighting):
     """beta times the KL (Higgins et al. 2017).
 
+    Higgins et al. (2017): https://openreview.net/forum?id=Sy2fzU9gl
+
     Args:
         elbo: the estimator or objective that is weighted, or its name.
         beta: at least 0; at 0 only the likelihood is left.
@@ -126,6 +128,8 @@ class Beta(KLWeighting):
 class Annealed(KLWeighting):
     """A KL weight that moves with the optimiser step; outside training it is where the schedule ends.
 
+    Bowman et al. (2016): https://arxiv.org/abs/1511.06349
+
     Args:
         elbo: as for Beta.
         schedule: from ``inf.schedules``: linear, cyclical, sigmoid, ...; it may start at a true zero.
@@ -146,6 +150,8 @@ class Annealed(KLWeighting):
 
 class Capacity(Weighting):
     """log p(x|z) - gamma |KL - C|: holds the batch's mean KL at C nats, from both sides.
+
+    Burgess et al. (2018): https://arxiv.org/abs/1804.03599
 
     Args:
         elbo: an estimator that separates its KL, or its name.
@@ -176,6 +182,8 @@ class FreeBits(Weighting):
 
     Below the floor a group has exactly no gradient, so it is not pushed towards collapse. The closed form of
     every dimension is needed: a diagonal Gaussian guide and prior.
+
+    Kingma et al. (2016): https://arxiv.org/abs/1606.04934
 
     Args:
         elbo: "analytic-kl" or an AnalyticKL.

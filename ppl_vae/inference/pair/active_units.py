@@ -4,6 +4,8 @@ r"""Active units: latent dimensions whose posterior mean moves with the data (Bu
 
 The threshold is theirs. Where q has no mean in closed form, or its mean depends on another site's draw, the
 expectation is an average of draws, and what their noise adds to the variance is taken off again.
+
+Burda, Grosse & Salakhutdinov (2016): https://arxiv.org/abs/1509.00519
 """
 
 from __future__ import annotations

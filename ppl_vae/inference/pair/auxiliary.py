@@ -10,6 +10,9 @@ under a's name, or a integrated out.
 
 One kind needs neither: z = T(a) as a Delta site with log_density = - log |dT/da|, as Pyro's AutoNormal writes
 it. Then log q(a | x) + log_density is log q(z | x), a change of variables.
+
+Ranganath, Tran & Blei (2016): https://arxiv.org/abs/1511.02386
+Maaloe, Sonderby, Sonderby & Winther (2016): https://arxiv.org/abs/1602.05473
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ be captured.
 
 Sequences of differing length are padded with NaN under the likelihood {"name": "missing-pixels", "of": ...}: the
 frames that are not there have no likelihood and no divergence, and frames missing in between are integrated out.
+
+Krishnan, Shalit & Sontag (2017): https://arxiv.org/abs/1609.09869
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ r"""The gated transition of the deep Markov model (Krishnan, Shalit & Sontag 201
     p(z_t | z_t-1 = z) = N((1 - g) (W5 z + b5) + g h, diag softplus(W6 relu(h) + b6))
 
 W5 starts as the identity and b5 at 0, so that a coordinate may begin by staying where it is.
+
+Krishnan, Shalit & Sontag (2017): https://arxiv.org/abs/1609.09869
 """
 
 from __future__ import annotations

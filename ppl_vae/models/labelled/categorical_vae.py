@@ -6,6 +6,8 @@ r"""A VAE with categorical latents (Jang, Gu & Poole 2017; Maddison, Mnih & Teh 
 The site "y" holds all M variables, one-hot: event shape [M, C]. It has C^M values. Where they are few, sum over
 them: ``inf.Enumeration(vae.num_configurations)``; else relax them by ``inf.GumbelSoftmax``, or take the score
 function (``inf.RLOO``, ``inf.VIMCO``).
+
+Jang, Gu & Poole (2017): https://arxiv.org/abs/1611.01144
 """
 
 from __future__ import annotations

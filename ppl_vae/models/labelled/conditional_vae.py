@@ -6,6 +6,8 @@ r"""The conditional VAE, p(x|y) of a class y that is always known (Kingma et al.
 The class says what it is, the code what varies within it. Both programs take labels y [N], integers; the bound is
 one on log p(x|y), in which no p(y) counts. Where it is given nothing the model draws classes too, all equally
 likely. Sites: "z" and "x", and "y" where the model draws it.
+
+Kingma, Mohamed, Rezende & Welling (2014): https://arxiv.org/abs/1406.5298
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@ r"""A VAE whose prior is a mixture of Gaussians with the component as a latent: 
 clustering. Sites: "y", one-hot with event shape [C], and "z". The component is drawn first, so that it can be
 summed out: ``inf.Enumeration(vae.num_configurations)``. A VAE with ``prior="mixture"`` is the same generative model
 with y summed out of p(z); its guide does not say which component a datum belongs to.
+
+Dilokthanakul et al. (2016): https://arxiv.org/abs/1611.02648
+Jiang, Zheng, Tan, Tang & Zhou (2017): https://arxiv.org/abs/1611.05148
 """
 
 from __future__ import annotations

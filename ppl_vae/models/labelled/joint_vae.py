@@ -6,6 +6,8 @@ r"""A VAE with a category and a continuous code, independent of each other (Dupo
 The category is to hold what comes in kinds (which digit), the code what varies within them (slant, width). Sites:
 "y", one-hot with event shape [C], and "z". The category is drawn first, so that it can be summed out:
 ``inf.Enumeration(vae.num_configurations)``; ``inf.GumbelSoftmax`` relaxes it as in the paper.
+
+Dupont (2018): https://arxiv.org/abs/1804.00104
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ encoder of x.
 What is evaluated with labels is the bound on log p(x, y), not on log p(x): ``pv.evaluate(vae, x, y=y)`` and, where
 the test or validation data have labels, the columns test_elbo and validation_elbo of a history. In train_elbo every
 datum counts with the bound of its own kind. ``pv.evaluate(vae, x)`` bounds log p(x).
+
+Kingma, Mohamed, Rezende & Welling (2014): https://arxiv.org/abs/1406.5298
 """
 
 from __future__ import annotations

@@ -59,6 +59,8 @@ class NegativeBinomialLikelihood(Likelihood):
     The features are log mu. The dispersion r does not depend on z; it is learned, as in models of gene counts
     (Lopez et al. 2018; Grønbech et al. 2020), and with r to infinity the Poisson comes back.
 
+    Lopez, Regier, Cole, Jordan & Yosef (2018): https://doi.org/10.1038/s41592-018-0229-2
+
     Args:
         dispersion_shape: of the learned log r, which broadcasts to the event shape: () is one r for all
             coordinates, the event shape one r for each.

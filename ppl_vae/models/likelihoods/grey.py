@@ -22,6 +22,8 @@ MIN_LOG_SCALE = -7 - math.log(2)
 class CategoricalLikelihood(Likelihood):
     """The categorical p(x = k / (levels - 1) | z) = softmax(features)_k, independent over pixels.
 
+    van den Oord, Kalchbrenner & Kavukcuoglu (2016): https://arxiv.org/abs/1601.06759
+
     Args:
         levels: how many grey levels, which is the number of features a pixel.
     """
@@ -51,6 +53,8 @@ class DiscretisedLogisticLikelihood(Likelihood):
 
     (Kingma et al. 2016; Salimans et al. 2017.) The features are the location, in units of x, and the log of the
     scale, at least MIN_LOG_SCALE. The masses are those of ``ppl_vae.distributions.DiscretisedLogistic``.
+
+    Salimans, Karpathy, Chen & Kingma (2017): https://arxiv.org/abs/1701.05517
 
     Args:
         levels: how many grey levels.

@@ -58,7 +58,10 @@ class RelaxedBernoulliLikelihood(Likelihood):
 
 
 class ContinuousBernoulliLikelihood(Likelihood):
-    """The continuous Bernoulli on [0, 1], normalised (Loaiza-Ganem & Cunningham 2019)."""
+    """The continuous Bernoulli on [0, 1], normalised (Loaiza-Ganem & Cunningham 2019).
+
+    Loaiza-Ganem & Cunningham (2019): https://arxiv.org/abs/1907.06845
+    """
 
     name = "continuous-bernoulli"
 
@@ -79,6 +82,9 @@ class MissingPixels(Likelihood):
     encoder sees 0 in their place (Nazabal et al. 2020; Mattei & Frellsen 2019) and, beside the values, which they
     are (``MissingnessEncoder``). Draws and means are full data. ``fit`` takes such data as a tensor or array, or in
     batches.
+
+    Nazabal, Olmos, Ghahramani & Valera (2020): https://arxiv.org/abs/1807.03653
+    Mattei & Frellsen (2019): https://arxiv.org/abs/1812.02633
 
     Args:
         of: a name, a configuration or a Likelihood, independent over coordinates and with a density at 0.

@@ -37,6 +37,8 @@ class GaussianLikelihood(Likelihood):
     depends on the whole batch. Evaluation, sampling and ``decode`` use a running mean of it over batches, which
     is a buffer: stored with the weights, moved in training mode with gradients enabled alone.
 
+    Rybkin, Daniilidis & Levine (2021): https://arxiv.org/abs/2006.13202
+
     Args:
         sigma: a number from 1e-8 to 1e8 (fixed), "learned" (one parameter shared by all coordinates, starting at
             ``initial_sigma``), "per-pixel" (a second feature map, softplus, at least MIN_PIXEL_SCALE), or

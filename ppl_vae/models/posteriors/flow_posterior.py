@@ -7,6 +7,10 @@ r"""Normalising-flow posteriors (Rezende & Mohamed 2015): a diagonal Gaussian be
 draws only. "iaf" (Kingma et al. 2016, eq. 10) and "spline" (autoregressive rational-linear splines, Durkan
 et al. 2019, Dolatabadi et al. 2020) draw in one pass and invert in L of them. A spline bends a box around the
 origin and is the identity elsewhere, so there the noise is bent first and then placed: z = mu + s f(e).
+
+Rezende & Mohamed (2015): https://arxiv.org/abs/1505.05770
+Kingma et al. (2016): https://arxiv.org/abs/1606.04934
+Durkan, Bekasov, Murray & Papamakarios (2019): https://arxiv.org/abs/1906.04032
 """
 
 from __future__ import annotations

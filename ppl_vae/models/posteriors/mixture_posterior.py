@@ -10,6 +10,8 @@ q(z_j | z_<j), itself a mixture whose weights are what z_<j leaves of w,
 
 (``pyro.distributions.MixtureOfDiagNormals`` of Pyro 1.9.2 has gradients too, but in a batch its derivative
 by the weights is not that of any expectation.)
+
+Figurnov, Mohamed & Mnih (2018): https://arxiv.org/abs/1805.08498
 """
 
 from __future__ import annotations

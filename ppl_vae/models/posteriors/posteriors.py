@@ -64,7 +64,10 @@ class DiagonalPosterior(nn.Module):
 
 
 class FullCovariancePosterior(nn.Module):
-    """The posterior q(z|x) = N(mu(x), L(x) L(x)'), L lower triangular, its diagonal a softplus."""
+    """The posterior q(z|x) = N(mu(x), L(x) L(x)'), L lower triangular, its diagonal a softplus.
+
+    Kingma & Welling (2014): https://arxiv.org/abs/1312.6114
+    """
 
     name = "full-covariance"
     _rows: Tensor
@@ -108,6 +111,8 @@ class LowRankGaussian(dist.LowRankMultivariateNormal):
 
 class LowRankPosterior(nn.Module):
     """The posterior q(z|x) = N(mu(x), F(x) F(x)' + diag d(x)) with F [latent_dim, rank].
+
+    Rezende, Mohamed & Wierstra (2014): https://arxiv.org/abs/1401.4082
 
     Args:
         rank: the number of columns of F.

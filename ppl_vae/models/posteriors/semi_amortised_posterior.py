@@ -10,6 +10,10 @@ cubature of degree 3, Arasaratnam & Haykin 2009). It has no noise, so that q(z|x
 exact where the log joint density is quadratic in z. A step that lowers a datum's bound is not taken and halves the
 datum's step size, one that is taken raises it by a quarter, so that no bound ends below where the encoder left it.
 No step changes s by more than a factor of e.
+
+Kim, Wiseman, Miller, Sontag & Rush (2018): https://arxiv.org/abs/1802.02550
+Amari (1998): https://doi.org/10.1162/089976698300017746
+Arasaratnam & Haykin (2009): https://doi.org/10.1109/TAC.2009.2019800
 """
 
 from __future__ import annotations

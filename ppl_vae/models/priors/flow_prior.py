@@ -6,6 +6,9 @@ Each step is affine in one part of z given the rest: "autoregressive" (the maske
 Papamakarios, Pavlakou & Murray 2017, whose density costs one pass and whose draws cost L of them) or
 "coupling" (real NVP, Dinh, Sohl-Dickstein & Bengio 2017, one pass either way). Between steps the order of
 the coordinates is reversed.
+
+Papamakarios, Pavlakou & Murray (2017): https://arxiv.org/abs/1705.07057
+Dinh, Sohl-Dickstein & Bengio (2017): https://arxiv.org/abs/1605.08803
 """
 
 from __future__ import annotations

@@ -65,6 +65,8 @@ class MixturePrior(nn.Module):
     The means start as draws of N(0, I) and the scales at one, so that the mixture starts near the standard
     normal but its components can tell themselves apart.
 
+    Dilokthanakul et al. (2016): https://arxiv.org/abs/1611.02648
+
     Args:
         num_components: C.
     """

@@ -1,6 +1,8 @@
 """The VampPrior (Tomczak & Welling 2018, eq. 9): a mixture of the guide's own posteriors.
 
 p(z) = (1/C) sum_c q(z | u_c),        u_c learned pseudo-inputs in the data's space
+
+Tomczak & Welling (2018): https://arxiv.org/abs/1705.07120
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ r"""Priors over the indices of a grid of codes, flattened row by row: k = (k_1, 
 
 (van den Oord, Vinyals & Kavukcuoglu 2017 take a PixelCNN or a WaveNet.) Here the conditionals are a causal
 transformer (Vaswani et al. 2017, with the normalisation before each block): cells attend to those before them.
+
+Vaswani et al. (2017): https://arxiv.org/abs/1706.03762
 """
 
 from __future__ import annotations

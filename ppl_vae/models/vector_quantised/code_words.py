@@ -9,6 +9,8 @@ masses:
 The gradient of a draw of NearestCode is the straight-through one: dL/d(encoder output) = dL/dz, as if the
 quantisation were not there (Bengio, Leonard & Courville 2013; van den Oord, Vinyals & Kavukcuoglu 2017). It is
 biased: the true derivative of a deterministic choice among codes is zero almost everywhere.
+
+Bengio, Léonard & Courville (2013): https://arxiv.org/abs/1308.3432
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ N and m start at zero, so that e_i is exactly the weighted mean of all that was 
 In both a code whose share of the use has fallen below ``revive_below / K`` is dead: no encoder output is near
 enough to move it. It is put on an encoder output of the batch, with the count of an average code (Dhariwal et al.
 2020, "random restarts"). In the first step this places the unused codes on data.
+
+van den Oord, Vinyals & Kavukcuoglu (2017): https://arxiv.org/abs/1711.00937
+Dhariwal et al. (2020): https://arxiv.org/abs/2005.00341
 """
 
 from __future__ import annotations

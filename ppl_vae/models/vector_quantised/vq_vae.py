@@ -16,6 +16,8 @@ What the model is trained with (``inf.VectorQuantisation``) is not that bound: t
 straight-through one, which is biased, and the commitment and codebook terms pull z and e together and are no part
 of any bound. The learned prior is trained by the bound itself, log p(k) having no gradient for the encoder, so that
 encoder, codes and decoder are those of training under the uniform prior.
+
+van den Oord, Vinyals & Kavukcuoglu (2017): https://arxiv.org/abs/1711.00937
 """
 
 from __future__ import annotations
