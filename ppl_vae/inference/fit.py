@@ -44,7 +44,7 @@ class FitResult:
 
     Attributes:
         model: the pair, trained in place, in evaluation mode, on its device.
-        history: a row an epoch: epoch (from 1), step, loss, seconds, and elbo, log_likelihood, kl with the
+        history: a row per epoch: epoch (from 1), step, loss, seconds, and elbo, log_likelihood, kl with the
             prefixes train_ (running mean of the training draws), validation_ and test_ (evaluations), nats
             per datum. The ELBO is the plain one, whatever the objective was.
         best_epoch: the epoch whose weights the model has: the best on validation, else the last.
@@ -125,7 +125,7 @@ def fit(
         progress: show a progress bar.
 
     Returns:
-        The model, the history (a row an epoch: the objective as "loss", and the plain ELBO with its two terms, nats
+        The model, the history (a row per epoch: the objective as "loss", the plain ELBO with its two terms, nats
         per datum), which epoch the weights are of, and the manifest.
 
     Raises:

@@ -177,10 +177,10 @@ class LadderVAE(ProgramPair):
     def codes(self, x: ArrayLike | Tensor) -> list[Tensor]:
         """The guide's mean of every level given its mean of the level above: [N, L_l] for l = 1, ..., L."""
         *lower, top = self.guide.read(self.own_data(x))
-        found = [top.mean]
+        means = [top.mean]
         for level in range(len(lower), 0, -1):
-            found.append(self.guide.merged(level, found[-1], lower[level - 1]).mean)
-        return found[::-1]
+            means.append(self.guide.merged(level, means[-1], lower[level - 1]).mean)
+        return means[::-1]
 
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|z_1) for codes [*batch, L_1]: batch shape [*batch], event_shape as the data's."""

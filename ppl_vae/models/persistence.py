@@ -104,15 +104,15 @@ def read_model(folder: Path) -> Stored:
     """
     config = read_config(folder)
     state, metadata = read_sealed(folder / WEIGHTS)
-    found = metadata.get(CHECKSUM)
+    checksum = metadata.get(CHECKSUM)
     try:
         saved = json.loads(metadata.get(OF_CONFIG, "null"))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / WEIGHTS}: its header holds no configuration ({error})") from error
-    if found is not None and config.get(OF_WEIGHTS) != found and _killed_while_saving(folder, found):
-        config = {**saved, OF_WEIGHTS: found}
+    if checksum is not None and config.get(OF_WEIGHTS) != checksum and _killed_while_saving(folder, checksum):
+        config = {**saved, OF_WEIGHTS: checksum}
     named = config.pop(OF_WEIGHTS, None)
-    return Stored(folder, config, state, named, found, saved)
+    return Stored(folder, config, state, named, checksum, saved)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -94,11 +94,11 @@ class ProgramPair(nn.Module):
     def facts(self) -> dict[str, Any]:
         """The facts about the pair by label: its parts, its size, the device of its parameters."""
         parts = {spaced(name): value for name, value in self.config.items() if name != "model"}
-        own = {name: "the user's own" if value is None else value for name, value in parts.items()}
+        described = {name: "the user's own" if value is None else value for name, value in parts.items()}
         like = next(self.parameters())
         sizes = (sum(p.numel() for p in half.parameters()) for half in (self.model, self.guide))
         size = "{:,} of the model, {:,} of the guide".format(*sizes)
-        return {**own, "parameters": size, "on": f"{like.device}, {str(like.dtype).removeprefix('torch.')}"}
+        return {**described, "parameters": size, "on": f"{like.device}, {str(like.dtype).removeprefix('torch.')}"}
 
     def _repr_html_(self) -> str:
         return card(type(self).__name__, self.facts())
@@ -116,9 +116,9 @@ def networks(
     """
     if isinstance(network, tuple):
         return _checked_pair(network)
-    chosen = architecture(network)
-    decoder = chosen.decoder(code_dim, event_shape, likelihood.num_parameters)
-    return encoder_of(chosen, event_shape, likelihood), remember_start(decoder, likelihood)
+    design = architecture(network)
+    decoder = design.decoder(code_dim, event_shape, likelihood.num_parameters)
+    return encoder_of(design, event_shape, likelihood), remember_start(decoder, likelihood)
 
 
 def network_config(network: Network) -> dict[str, Any] | None:
@@ -156,6 +156,6 @@ def checked_size(name: str, value: Any) -> int:
 
 def _checked_pair(network: tuple[Any, ...]) -> tuple[nn.Module, nn.Module]:
     if len(network) != 2 or not all(isinstance(half, nn.Module) for half in network):
-        found = ", ".join(type(half).__name__ for half in network)
-        raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got ({found})")
+        kinds = ", ".join(type(half).__name__ for half in network)
+        raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got ({kinds})")
     return network

@@ -81,9 +81,9 @@ def require_fit(
         CheckpointError: no model can be built from the configuration.
     """
     try:
-        given = {name: _without_numbers(part) for name, part in parts.items()}
+        on_meta = {name: _without_numbers(part) for name, part in parts.items()}
         with torch.device("meta"), ShapesOnly(CALLS + CALLS_PER_TENSOR * len(state)):
-            own = build({**config, **given}).state_dict()
+            expected = build({**config, **on_meta}).state_dict()
     except PplVaeError:
         raise
     except Exception as error:
@@ -92,7 +92,7 @@ def require_fit(
             return
         reason = first_line(error) or f"{len(state)} tensors are too few for it"
         raise CheckpointError(f"{path}: not the weights of the model in config.json ({reason})") from error
-    require_architecture(own, state, path)
+    require_architecture(expected, state, path)
 
 
 def _without_numbers(part: Any) -> Any:

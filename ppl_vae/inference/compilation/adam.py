@@ -49,7 +49,7 @@ class CapturedAdam:
         """The numbers that the next steps read: [S, groups * RATES], in float64.
 
         Args:
-            factors: of the learning rate, one a step.
+            factors: of the learning rate, one per step.
             lr: of every group before the schedule.
         """
         steps = torch.arange(1, len(factors) + 1, dtype=torch.float64)

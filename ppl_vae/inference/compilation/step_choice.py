@@ -38,7 +38,7 @@ class Choice:
     Attributes:
         mode: "eager", "traced" or "compiled".
         reason: why, in words.
-        times: steps a call of compiled code.
+        times: steps per call of compiled code.
     """
 
     mode: str

@@ -119,7 +119,7 @@ class CompiledStepper:
             S a multiple of ``times``.
         kept: the tensors that it changes.
         batch_size: of its batches.
-        times: steps a replay.
+        times: steps per replay.
     """
 
     traced: TracedStepper

@@ -208,9 +208,9 @@ class Estimator(Objective):
             ModelError: the pair is refused; the site is named.
             DataError: the model's likelihood has no density for some value of x.
         """
-        given = admit(model, x, *args, **kwargs), *args
-        terms = self.run(model, guide, *given, **kwargs)
-        self._judge_once(model, guide, given, kwargs, terms)
+        arguments = admit(model, x, *args, **kwargs), *args
+        terms = self.run(model, guide, *arguments, **kwargs)
+        self._judge_once(model, guide, arguments, kwargs, terms)
         require_data_rows(terms.log_likelihood.shape[1], x)
         return self.bound(terms)
 

@@ -52,7 +52,7 @@ class Enumeration(Estimator):
         return (weight * terms.log_likelihood).sum(), (weight * self.kl(terms)).sum()
 
     def _probability(self, terms: Terms) -> Tensor:
-        """q(y = c | x), c in the place of the draws: [C, N]."""
+        """The probability q(y = c | x), c in the place of the draws: [C, N]."""
         first, *others = terms.sites.values()
         if not is_discrete(first.q) or any(is_discrete(s.q) for s in others):
             raise ModelError(
@@ -66,7 +66,7 @@ class Enumeration(Estimator):
 
 
 class GumbelSoftmax(Estimator):
-    """log p(x|y~) - KL(q(y|x) || p(y)) at a relaxed draw y~ of every OneHotCategorical site; the KL is exact.
+    """The relaxed ELBO log p(x|y~) - KL(q(y|x) || p(y)): y~ relaxes every OneHotCategorical, the KL is exact.
 
     Biased: the likelihood is taken between the corners of the simplex, unless ``straight_through`` rounds the
     draw on the way forward (then the gradient is biased alone).

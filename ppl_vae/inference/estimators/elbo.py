@@ -15,7 +15,7 @@ from ppl_vae.inference.pair.terms import Gradient, Terms
 
 
 class MonteCarloKL(Estimator):
-    """mean_k [log p(x|z_k) + log p(z_k) - log q(z_k|x)], the KL by Monte Carlo.
+    """The ELBO with the KL by Monte Carlo: mean_k [log p(x|z_k) + log p(z_k) - log q(z_k|x)].
 
     The value and the reparameterised gradient of ``pyro.infer.Trace_ELBO`` (form A, SGVB-A, of Kingma &
     Welling 2014). Its variance vanishes where q is the exact posterior. Works for any pair with
@@ -35,14 +35,14 @@ class MonteCarloKL(Estimator):
 
 
 class AnalyticKL(Estimator):
-    """mean_k log p(x|z_k) - KL(q(z|x) || p(z)), the KL in closed form.
+    """The ELBO with the KL in closed form: mean_k log p(x|z_k) - KL(q(z|x) || p(z)).
 
-    What ``pyro.infer.TraceMeanField_ELBO`` computes (form B, SGVB-B, of Kingma & Welling 2014), but a site
+    The twin is ``pyro.infer.TraceMeanField_ELBO`` (form B, SGVB-B, of Kingma & Welling 2014), but a site
     without a closed form is refused by name where Pyro falls back to Monte Carlo in silence.
 
-    It goes wherever a ``pyro.infer.ELBO`` goes, and has a value per datum besides:
-
     Kingma & Welling (2014), SGVB-B: https://arxiv.org/abs/1312.6114
+
+    It goes wherever a ``pyro.infer.ELBO`` goes, and has a value per datum besides:
 
     >>> import torch
     >>> import ppl_vae as pv
@@ -68,7 +68,7 @@ class AnalyticKL(Estimator):
 
 
 class EntropyAnalytic(Estimator):
-    """mean_k [log p(x|z_k) + log p(z_k)] + H[q(z|x)], the entropy in closed form.
+    """The ELBO with the entropy in closed form: mean_k [log p(x|z_k) + log p(z_k)] + H[q(z|x)].
 
     Form C ("energy plus entropy"); not in Pyro. For a Gaussian guide its gradient equals MonteCarloKL's draw by
     draw, only the value differs. Works where q has a closed-form entropy, whatever the prior is.
@@ -89,7 +89,7 @@ class EntropyAnalytic(Estimator):
 
 
 class StickingTheLanding(Estimator):
-    """MonteCarloKL with the guide's parameters stopped in log q (Roeder, Wu & Duvenaud 2017): the path derivative.
+    """The ELBO by its path derivative: MonteCarloKL with the guide's parameters stopped in log q.
 
     Unbiased, because the score that is left out has mean zero. Its variance vanishes at the exact posterior.
     No twin in Pyro. With several draws inside a logarithm it would be biased; DReG is its counterpart there.

@@ -26,12 +26,12 @@ NEAR_ELBO = 0.1
 
 
 def log_mean_exp(log_weight: Tensor, dim: int = 0) -> Tensor:
-    """log (1/K) sum_k exp, along a dimension of length K."""
+    """The logarithm of a mean of exponentials, log (1/K) sum_k exp, along a dimension of length K."""
     return log_weight.logsumexp(dim) - math.log(log_weight.shape[dim])
 
 
 def power_mean_near_elbo(log_weight: Tensor, power: float) -> Tensor:
-    """(1/p) log (1/K) sum_k w_k^p for a small p, over the first dimension.
+    """The logarithm of a power mean, (1/p) log (1/K) sum_k w_k^p, for a small p, over the first dimension.
 
     The sum is 1 + O(p) and the quotient loses the digits that 1 takes. From d_k = log w_k - m, for any m,
 
@@ -47,7 +47,7 @@ def power_mean_near_elbo(log_weight: Tensor, power: float) -> Tensor:
 
 
 class ImportanceWeighted(Estimator):
-    """log (1/K) sum_k w_k (IWAE, Burda, Grosse & Salakhutdinov 2016).
+    """The importance-weighted bound log (1/K) sum_k w_k (IWAE, Burda, Grosse & Salakhutdinov 2016).
 
     Twin: ``pyro.infer.RenyiELBO(alpha=0)``, which is per datum only if every site is in the data plate and
     puts a subsampling scale inside the logarithm; this one is always per datum. Bias -Var(w) / (2 K p(x)^2) +
@@ -68,7 +68,7 @@ class ImportanceWeighted(Estimator):
 
 
 class DReG(Estimator):
-    """L_K with the doubly reparameterised gradient (Tucker, Lawson, Gu & Maddison 2019, eq. 8).
+    """The bound L_K with the doubly reparameterised gradient (Tucker, Lawson, Gu & Maddison 2019, eq. 8).
 
     The guide's gradient is sum_k v_k^2 (d log w_k / d z_k)(d z_k / d phi) with normalised weights v_k: unbiased
     for the gradient of L_K, with a signal-to-noise ratio that rises like K^1/2. theta's gradient is IWAE's.
@@ -98,7 +98,7 @@ class DReG(Estimator):
 
 
 class MIWAE(Estimator):
-    """(1/M) sum_m of M independent L_K (Rainforth et al. 2018): the bias of K, a variance divided by M.
+    """The mean of M independent bounds L_K (Rainforth et al. 2018): the bias of K, a variance divided by M.
 
     Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
 
@@ -133,7 +133,7 @@ class MIWAE(Estimator):
 
 
 class PIWAE(MIWAE):
-    """theta from L_MK, phi from the mean of M bounds L_K (Rainforth et al. 2018): "partially" importance-weighted.
+    """The bound L_MK for theta and the mean of M bounds L_K for phi: "partially" importance-weighted.
 
     The value is L_MK. At M = 1 it is IWAE.
 
@@ -154,7 +154,7 @@ class PIWAE(MIWAE):
 
 
 class CIWAE(Estimator):
-    """mix * ELBO + (1 - mix) * L_K on the same draws (Rainforth et al. 2018): a "combination".
+    """The "combination" mix * ELBO + (1 - mix) * L_K on the same draws (Rainforth et al. 2018).
 
     Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
 

@@ -23,7 +23,7 @@ from ppl_vae.inference.pair.terms import Gradient, Terms
 
 
 def score_surrogate(terms: Terms, model_weight: Tensor | float, signal: Tensor) -> Tensor:
-    """sum_k model_weight_k (log p(x|z_k) + log p(z_k)) + signal_k log q(z_k|x), weights constant: [N]."""
+    """The surrogate [N]: sum_k model_weight_k (log p(x|z_k) + log p(z_k)) + signal_k log q(z_k|x)."""
     model_part = terms.log_likelihood + terms.kl_weight * terms.log_prior
     return (model_weight * model_part + signal.detach() * terms.log_guide).sum(0)
 
@@ -109,12 +109,12 @@ class RLOO(Estimator):
     def surrogate(self, terms: Terms) -> Tensor:
         """The surrogate [N]: (f_k - mean of the others) log q_k."""
         f = terms.log_weight.detach()
-        others = (f.sum(0) - f) / (len(f) - 1)
-        return score_surrogate(terms, 1 / len(f), (f - others) / len(f))
+        baseline = (f.sum(0) - f) / (len(f) - 1)
+        return score_surrogate(terms, 1 / len(f), (f - baseline) / len(f))
 
 
 class VIMCO(Estimator):
-    """L_K with a leave-one-out score function (Mnih & Rezende 2016): unbiased for the gradient of L_K.
+    """The bound L_K with a leave-one-out score function (Mnih & Rezende 2016), unbiased for its gradient.
 
     The signal of draw k is L_K - L_-k, where L_-k has log w_k replaced by the mean of the other log weights.
     Needs K >= 2.
@@ -145,10 +145,10 @@ class VIMCO(Estimator):
 def _leave_one_out(log_weight: Tensor) -> Tensor:
     """The bound L_-k without draw k, for every k: [K, N]."""
     count = len(log_weight)
-    others = (log_weight.sum(0) - log_weight) / (count - 1)
+    mean_of_others = (log_weight.sum(0) - log_weight) / (count - 1)
     replaced = log_weight.expand(count, *log_weight.shape).clone()
     index = torch.arange(count)
-    replaced[index, index] = others
+    replaced[index, index] = mean_of_others
     return replaced.logsumexp(1) - math.log(count)
 
 

@@ -12,7 +12,7 @@ from ppl_vae.inference.pair.terms import Terms
 
 
 class CUBO(Estimator):
-    """(1/n) log E_q w^n, the chi upper bound (Dieng et al. 2017, eq. 4); n >= 1.
+    """The chi upper bound (1/n) log E_q w^n (Dieng et al. 2017, eq. 4); n >= 1.
 
     The estimate (1/n) log (1/K) sum_k w_k^n is biased low at finite K and can fall under log p(x). As a training
     objective an upper bound is tightened, not raised: the guide descends it, which covers the posterior, while

@@ -15,7 +15,7 @@ from ppl_vae.inference.pair.terms import Gradient, Terms
 
 
 class WakeSleep(Estimator):
-    """theta climbs L_K; phi climbs sum_k v_k log q(z_k|x), that is it descends KL(p(z|x) || q), up to O(1/K).
+    """Wake-sleep: theta climbs L_K; phi climbs sum_k v_k log q(z_k|x), which descends KL(p(z|x) || q).
 
     The guide's optimum is that of the forward KL: it covers the posterior where ELBO training seeks a mode. No
     reparameterisation, so discrete sites are fine. Twin: ``pyro.infer.ReweightedWakeSleep``, whose weights

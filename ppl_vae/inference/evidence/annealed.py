@@ -98,7 +98,7 @@ def annealed_evidence(
         model: the generative program.
         guide: its guide.
         x: [N, *event_shape], where the pair is.
-        num_chains: C chains a datum, averaged inside the logarithm.
+        num_chains: C chains per datum, averaged inside the logarithm.
         num_temperatures: T, one trajectory of HMC at each but the last.
         start: "prior", or "guide" for fewer temperatures where the guide covers the posterior.
         num_leapfrog: leapfrog steps of a trajectory.
@@ -111,18 +111,18 @@ def annealed_evidence(
             weight is NaN or +inf, or all of a datum are zero: the datum is named.
     """
     betas = sigmoid_schedule(num_temperatures)
-    found = []
+    estimates = []
     size = chains_per_pass(x, integer("num_samples", num_chains, least=2), memory_limit)
     for first in range(0, len(x), size):
         batch = x[first : first + size]
         with evaluating(model, guide, seed=derived_seed(seed, STREAM, first), device=x.device):
-            given = tuple(part[first : first + size] for part in labels)
-            path = LatentPath(at_labels(model, given), at_labels(guide, given), batch, start)
+            y = tuple(part[first : first + size] for part in labels)
+            path = LatentPath(at_labels(model, y), at_labels(guide, y), batch, start)
             hmc = pilot_run(path, betas, num_chains, num_leapfrog)
             log_weight = annealed_weights(state_at(path, path.draw(num_chains)), betas, hmc)
         require_weights(log_weight, first)
-        found.append(torch.stack([log_mean_exp(log_weight), delta_stderr(log_weight)]))
-    bound, stderr = torch.cat(found, 1)
+        estimates.append(torch.stack([log_mean_exp(log_weight), delta_stderr(log_weight)]))
+    bound, stderr = torch.cat(estimates, 1)
     return bound, stderr
 
 

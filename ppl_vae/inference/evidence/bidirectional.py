@@ -92,7 +92,7 @@ def bidirectional_evidence(
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape], for the shape of a datum and their number; the values are replaced by draws.
-        num_chains: C chains a datum in either direction.
+        num_chains: C chains per datum in either direction.
         num_temperatures: T.
         start: where the forward chains begin, "prior" or "guide".
         num_leapfrog: leapfrog steps of a trajectory.

@@ -1,4 +1,4 @@
-r"""Hamiltonian Monte Carlo on many chains and data at once (Neal 2011), one trajectory a call.
+r"""Hamiltonian Monte Carlo on many chains and data at once (Neal 2011), one trajectory per call.
 
 A trajectory of L leapfrog steps of size e for the density f_b of a path, with unit mass:
 

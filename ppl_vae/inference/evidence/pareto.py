@@ -73,27 +73,27 @@ def smooth(log_weight: Tensor, relative_efficiency: float = 1.0) -> Smoothed:
         DataError: another shape, too few draws, or a weight that is NaN or +inf, or none above zero.
     """
     weights = log_weight.double() - _largest(log_weight).double()
-    found = torch.full_like(weights[0], torch.inf)
+    khats = torch.full_like(weights[0], torch.inf)
     for columns, where, tail, cutoff in _tails(log_weight, relative_efficiency):
         base = cutoff.exp()
         shape, scale = generalised_pareto(tail.exp() - base)
-        found[columns] = shape
+        khats[columns] = shape
         weights[where, columns] = _quantiles(tail, base, shape, scale)
     # None is above 0 and one is near it: nothing overflows. A few draws at a time, since memory that is touched for
     # the first time costs more than the exponentials.
-    total = torch.zeros_like(found)
+    total = torch.zeros_like(khats)
     for some in weights.split(DRAWS_AT_ONCE):
         total += some.exp().sum(0)
-    return Smoothed(weights.sub_(total.log_()), found)
+    return Smoothed(weights.sub_(total.log_()), khats)
 
 
 def khat(log_weight: Tensor, relative_efficiency: float = 1.0) -> Tensor:
     """The shape k of every datum alone [N]: what ``smooth`` finds, without the smoothing."""
     _largest(log_weight)
-    found = torch.full_like(log_weight[0], torch.inf, dtype=torch.float64)
+    khats = torch.full_like(log_weight[0], torch.inf, dtype=torch.float64)
     for columns, _, tail, cutoff in _tails(log_weight, relative_efficiency):
-        found[columns], _ = generalised_pareto(tail.exp() - cutoff.exp())
-    return found
+        khats[columns], _ = generalised_pareto(tail.exp() - cutoff.exp())
+    return khats
 
 
 def _tails(log_weight: Tensor, relative_efficiency: float) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
@@ -148,8 +148,8 @@ def _mean_log(b: Tensor, excess: Tensor) -> Tensor:
     for _ in range(FACTORS.bit_length() - 1):
         half = len(factors) // 2
         factors = factors[:half] * factors[half:]
-    found = factors.log_().sum(0).div_(len(excess))
-    return found if found.isfinite().all() else torch.log1p(-b * excess).mean(0)
+    mean_log = factors.log_().sum(0).div_(len(excess))
+    return mean_log if mean_log.isfinite().all() else torch.log1p(-b * excess).mean(0)
 
 
 def generalised_pareto(excess: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from ppl_vae.kl import diagonal_loc_scale
 
 
 class TotalCorrelation(Weighting):
-    """log p(x|z) - alpha I - beta TC - gamma sum_j KL_j, the three parts weighted apart (beta-TCVAE).
+    """The beta-TCVAE objective log p(x|z) - alpha I - beta TC - gamma sum_j KL_j.
 
     At alpha = beta = gamma = 1 it is exactly MonteCarloKL on the same draws, whatever the batch.
 
@@ -123,7 +123,7 @@ def log_aggregate_posterior(site: Site, log_shares: Tensor) -> tuple[Tensor, Ten
 
 
 class MMD(Weighting):
-    """log p(x|z) - (1 - alpha) KL - (alpha + scale - 1) MMD^2(q(z), p(z)) (InfoVAE, Zhao et al. 2019, eq. 6).
+    """The InfoVAE objective log p(x|z) - (1 - alpha) KL - (alpha + scale - 1) MMD^2(q(z), p(z)), eq. 6.
 
     alpha = 0 and scale = 1 is the ELBO; alpha = 1 leaves only the MMD, the Wasserstein autoencoder's penalty. MMD^2
     is the U-statistic between the batch's codes and as many draws from the prior; it may be negative.

@@ -79,8 +79,8 @@ class DensityRatio(Weighting):
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the objective, nats per datum, plus the weighted total correlation."""
         penalised = self.weighted.forward(terms, step) + self.gamma * self.total_correlation(terms)
-        own = self.cross_entropy(terms)
-        return penalised + own - own.detach()
+        cross_entropy = self.cross_entropy(terms)
+        return penalised + cross_entropy - cross_entropy.detach()
 
     def total_correlation(self, terms: Terms) -> Tensor:
         """The mean log ratio at a batch's codes, the discriminator held fixed: a scalar, nats."""

@@ -20,7 +20,7 @@ from ppl_vae.inference.pair.terms import Terms
 
 
 class ReconstructionLikelihood(Estimator):
-    """mean_k log p(x|z_k): the reconstruction log likelihood, of a guide that is a point or any other."""
+    """The reconstruction log likelihood mean_k log p(x|z_k), of a guide that is a point or any other."""
 
     passes_kl_weight = False
 

@@ -53,10 +53,10 @@ class Described:
 def _described(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
     @functools.wraps(make)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Schedule:
-        given = inspect.signature(make).bind(*args, **kwargs)
-        given.apply_defaults()
-        options = ", ".join(f"{name}={value}" for name, value in given.arguments.items())
-        steps = None if make.__name__ == "exponential" else given.arguments["steps"]
+        bound = inspect.signature(make).bind(*args, **kwargs)
+        bound.apply_defaults()
+        options = ", ".join(f"{name}={value}" for name, value in bound.arguments.items())
+        steps = None if make.__name__ == "exponential" else bound.arguments["steps"]
         return Described(f"{make.__name__}({options})", make(*args, **kwargs), steps)
 
     return wrapped

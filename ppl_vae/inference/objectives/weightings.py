@@ -103,7 +103,7 @@ class KLWeighting(Weighting, ABC):
 
 
 class Beta(KLWeighting):
-    """beta times the KL (Higgins et al. 2017).
+    """The beta-VAE objective: beta times the KL (Higgins et al. 2017).
 
     Higgins et al. (2017): https://openreview.net/forum?id=Sy2fzU9gl
 
@@ -149,7 +149,7 @@ class Annealed(KLWeighting):
 
 
 class Capacity(Weighting):
-    """log p(x|z) - gamma |KL - C|: holds the batch's mean KL at C nats, from both sides.
+    """The capacity objective log p(x|z) - gamma |KL - C|, which holds the batch's mean KL at C nats.
 
     Burgess et al. (2018): https://arxiv.org/abs/1804.03599
 
@@ -178,7 +178,7 @@ class Capacity(Weighting):
 
 
 class FreeBits(Weighting):
-    """log p(x|z) - sum_g max(floor, KL_g), KL_g the batch mean of a group of latent dimensions.
+    """The free-bits objective log p(x|z) - sum_g max(floor, KL_g), KL_g the batch mean of a group.
 
     Below the floor a group has exactly no gradient, so it is not pushed towards collapse. The closed form of
     every dimension is needed: a diagonal Gaussian guide and prior.
@@ -214,7 +214,7 @@ class FreeBits(Weighting):
 
 
 class ReconstructionError(Weighting):
-    """factor * error(x, E[x|z]) + KL, the loss of textbooks. It is no bound on log p(x), and is not called one.
+    """The loss of textbooks, factor * error(x, E[x|z]) + KL, which is no bound on log p(x).
 
     With the mean squared error over D pixels this is, up to a constant factor, the objective of a Gaussian
     likelihood of unit variance with ``beta = D / (2 factor)``.

@@ -50,15 +50,15 @@ def transforms_of(guide: Mapping[str, Any], latent: Mapping[str, Any]) -> frozen
     auxiliary = {name: node for name, node in guide.items() if name not in latent}
     if not auxiliary:
         return frozenset()
-    found = [
+    transforms = [
         name
         for name, node in guide.items()
         if name in latent and is_transform(node["fn"]) and not latent[name]["fn"].support.is_discrete
     ]
-    taken = sum(_coordinates(node) for node in auxiliary.values())
-    given = sum(_free_coordinates(guide[name], latent[name]["fn"]) for name in found)
-    exact = taken == given and not any(is_transform(node["fn"]) for node in auxiliary.values())
-    return frozenset(found if exact else ())
+    num_auxiliary = sum(_coordinates(node) for node in auxiliary.values())
+    num_transformed = sum(_free_coordinates(guide[name], latent[name]["fn"]) for name in transforms)
+    exact = num_auxiliary == num_transformed and not any(is_transform(node["fn"]) for node in auxiliary.values())
+    return frozenset(transforms if exact else ())
 
 
 def require_accounted(sites: Mapping[str, Any]) -> None:
@@ -109,7 +109,7 @@ class _Leaves(Messenger):
 def require_change_of_variables(
     guide: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], sites: Mapping[str, Any]
 ) -> None:
-    """Compare the log densities of a guide's Delta sites with the volume of the transform, on one draw a datum.
+    """Compare the log densities of a guide's Delta sites with the volume of the transform, on one draw per datum.
 
     Args:
         guide: a Pyro program.

@@ -67,13 +67,13 @@ class Evaluation:
         }
 
     def _repr_html_(self) -> str:
-        found = self.summary()
+        means = self.summary()
         facts = {
-            self.score: with_error(found["elbo"], found["elbo_stderr"], "nats per datum"),
-            "log likelihood": f"{found['log_likelihood']:.3f}",
-            "KL": f"{found['kl']:.3f}, {'in closed form' if self.closed_form else 'by Monte Carlo'}",
+            self.score: with_error(means["elbo"], means["elbo_stderr"], "nats per datum"),
+            "log likelihood": f"{means['log_likelihood']:.3f}",
+            "KL": f"{means['kl']:.3f}, {'in closed form' if self.closed_form else 'by Monte Carlo'}",
             "data": len(self.elbo),
-            "draws a datum": self.num_particles,
+            "draws per datum": self.num_particles,
         }
         return card("evaluation", facts)
 

@@ -97,10 +97,10 @@ def require_bound(sites: Mapping[str, Any], observations: Mapping[str, Any], sha
 
 def full_mask(p: Any, mask: Any) -> Any:
     """The whole mask of a site: that of its handlers, and that of ``p.mask(...)`` itself."""
-    own = p._mask if isinstance(p, dist.MaskedDistribution) else None
-    if own is None or mask is None:
-        return mask if own is None else own
-    return torch.as_tensor(own) & torch.as_tensor(mask)
+    inner = p._mask if isinstance(p, dist.MaskedDistribution) else None
+    if inner is None or mask is None:
+        return mask if inner is None else inner
+    return torch.as_tensor(inner) & torch.as_tensor(mask)
 
 
 def unmasked(p: Any) -> Any:

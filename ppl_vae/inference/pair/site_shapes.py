@@ -1,6 +1,6 @@
 """The batch and the event of every site, compared with [K, N] itself.
 
-torch broadcasts whatever fits: data [N, 1] under a site of one number a datum become [N, N], and where there happen
+torch broadcasts whatever fits: data [N, 1] under a scalar site per datum become [N, N], and where there happen
 to be N particles the sum looks like one of [K, N]. So shapes are compared with what they must be.
 """
 

@@ -1,4 +1,4 @@
-r"""Terms: what ONE run of a (model, guide) pair yields. Everything else is short mathematics on top of it.
+r"""The terms of ONE run of a (model, guide) pair. Everything else is short mathematics on top of them.
 
 For data x_1..x_N and K particles z_nk ~ q(z | x_n), and for each latent site its value, q and p:
 
@@ -6,7 +6,7 @@ For data x_1..x_N and K particles z_nk ~ q(z | x_n), and for each latent site it
     log w_nk = log p(x_n | z_nk) + log p(z_nk) - log q(z_nk | x_n)
 
 All of them are [K, N] and in nats. With a ``poutine.scale`` of the user's own the terms of a loss are
-multiplied by it; those that numbers are told from are not (``unscaled``). How the values depend on the guide's
+multiplied by it; those behind reported numbers are not (``unscaled``). How the values depend on the guide's
 parameters is chosen by ``gradient``:
 
     "total"  reparameterised draws, and log q depends on the parameters as well
@@ -56,8 +56,8 @@ class Site:
         q: the guide's distribution, batch shape broadcastable to [K, N].
         p: the model's distribution; None for a site that only the guide has (auxiliary).
         q_stopped: q with the guide's parameters stopped, where gradient="path" asked for it.
-        scale: what ``poutine.scale`` in the user's programs multiplies the site's log densities with.
-        mask: what ``poutine.mask`` leaves of them.
+        scale: the factor of ``poutine.scale`` in the user's programs on the site's log densities.
+        mask: the mask of ``poutine.mask`` on them.
         transforms: whether q is a Delta that transforms an auxiliary draw and brings the log density of that.
     """
 
@@ -84,7 +84,7 @@ class Observation:
     Attributes:
         value: the data [N, *event].
         p: p(x|z), batch shape broadcastable to [K, N]; its mean may miss the first dimension where K is 1.
-        mask: what ``poutine.mask`` leaves of its densities.
+        mask: the mask of ``poutine.mask`` on its densities.
     """
 
     value: Tensor
@@ -107,7 +107,7 @@ class Terms:
         observations: the observed sites by name.
         log_likelihood: log p(x_n | z_nk), summed over observed sites: [K, N].
         data_scale: N_total / N of a subsampled data plate, else 1. The terms are not multiplied by it.
-        kl_weight: what an objective multiplies the divergence from the prior with; 1 in an ELBO.
+        kl_weight: the factor by which an objective multiplies the divergence from the prior; 1 in an ELBO.
         unscaled_log_likelihood: log p(x|z) without the user's own ``poutine.scale``; None where it is the same.
     """
 
@@ -183,26 +183,26 @@ class Terms:
         Raises:
             ModelError: guide and prior are not both diagonal Gaussians.
         """
-        found = self.sites[site]
+        latent = self.sites[site]
         try:
-            if found.p is None:
+            if latent.p is None:
                 raise NotImplementedError
-            per_coordinate = coordinate_kl(found.q, found.p)
+            per_coordinate = coordinate_kl(latent.q, latent.p)
         except NotImplementedError:
             raise ModelError(f"site {site!r}: the KL of single dimensions needs diagonal Gaussians") from None
-        return self.kl_weight * per_coordinate.expand(*self.log_likelihood.shape, *found.q.event_shape)
+        return self.kl_weight * per_coordinate.expand(*self.log_likelihood.shape, *latent.q.event_shape)
 
     def weighted(self, kl_weight: Tensor | float) -> Terms:
-        """The same terms with the divergence from the prior multiplied by ``kl_weight`` (once more)."""
+        """Multiply the divergence from the prior by ``kl_weight`` (once more)."""
         return replace(self, kl_weight=self.kl_weight * kl_weight)
 
     def unscaled(self) -> Terms:
-        """The same terms without what ``poutine.scale`` in the user's programs weighs them by."""
+        """Remove the factors of ``poutine.scale`` in the user's programs from the terms."""
         if self.unscaled_log_likelihood is None:
             return self
         sites = {name: replace(site, scale=1.0) for name, site in self.sites.items()}
-        found = replace(self, sites=sites, log_likelihood=self.unscaled_log_likelihood)
-        return replace(found, unscaled_log_likelihood=None)
+        terms = replace(self, sites=sites, log_likelihood=self.unscaled_log_likelihood)
+        return replace(terms, unscaled_log_likelihood=None)
 
     def _site_kl(self, site: Site) -> Tensor:
         prior = _prior_of(site)
@@ -325,7 +325,7 @@ def trace_terms(
         x: the data, first argument of both.
         *args: further arguments of both programs.
         num_particles: K draws per datum, vectorised in a plate at dim -2 (none where K is 1).
-        gradient: how the terms depend on the guide's parameters; see the top of this file.
+        gradient: the dependence of the terms on the guide's parameters; see the top of this file.
         **kwargs: further keyword arguments of both programs.
 
     Returns:
@@ -333,7 +333,7 @@ def trace_terms(
         [K, N], in nats.
 
     Raises:
-        ModelError: the pair is not of the kind that per-datum numbers can be had from; the site is named.
+        ModelError: the pair has no densities per datum; the site is named.
         DataError: the model has a ``check_data`` and refuses x.
 
     >>> import torch
@@ -345,8 +345,8 @@ def trace_terms(
     """
     if gradient not in get_args(Gradient):
         raise ModelError(f"gradient must be one of {', '.join(get_args(Gradient))}, got {gradient!r}")
-    given = admit(model, x, *args, **kwargs), *args
-    return run_terms(model, guide, given, kwargs, num_particles, gradient, as_loss=True)
+    arguments = admit(model, x, *args, **kwargs), *args
+    return run_terms(model, guide, arguments, kwargs, num_particles, gradient, as_loss=True)
 
 
 def check_data(model: Any, x: Any, y: Any = None, *_: Any, **__: Any) -> None:

@@ -179,7 +179,7 @@ def training_data(data: Any, validation: Any, batch_size: int | None, seed: int,
         )
     found = _with_validation(found, validation, seed, pieces)
     if found.x is not None and batch_size is not None and len(found.x) < batch_size:
-        raise DataError(f"batch_size {batch_size} is larger than the {len(found.x)} training data")
+        raise DataError(f"batch_size {batch_size} is larger than the {len(found.x)} data to train on")
     return found
 
 

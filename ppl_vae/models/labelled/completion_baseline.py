@@ -33,10 +33,10 @@ def baseline_network(spec: Any, event_shape: tuple[int, ...], likelihood: Likeli
     """
     if isinstance(spec, nn.Module):
         return spec
-    chosen = architecture(spec)
-    encoder = seen_by(likelihood, chosen.encoder(event_shape))
+    design = architecture(spec)
+    encoder = seen_by(likelihood, design.encoder(event_shape))
     return nn.Sequential(
-        encoder, chosen.decoder(num_features(encoder, event_shape), event_shape, likelihood.num_parameters)
+        encoder, design.decoder(num_features(encoder, event_shape), event_shape, likelihood.num_parameters)
     )
 
 

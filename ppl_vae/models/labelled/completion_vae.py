@@ -174,13 +174,13 @@ class CompletionVAE(ProgramPair):
                 "network: expected a name or an architecture, of which the encoder, the decoder and the condition "
                 "are made, got a tuple of modules"
             )
-        chosen = architecture(network)
+        design = architecture(network)
         with seeded(seed):
-            encoder, decoder = networks(chosen, shape, self.latent_dim, observed)
-            condition, prior = seen_by(observed, chosen.encoder(shape)), DiagonalPosterior()
+            encoder, decoder = networks(design, shape, self.latent_dim, observed)
+            condition, prior = seen_by(observed, design.encoder(shape)), DiagonalPosterior()
             for part, below in ((family, encoder), (prior, condition)):
                 built(part, num_features(below, shape), self.latent_dim)
-            guess = baseline_network(chosen if baseline is None else baseline, shape, observed)
+            guess = baseline_network(design if baseline is None else baseline, shape, observed)
             decoder = OnBaseline(decoder, self.latent_dim)
             self.model = CompletionProgram(condition, prior, guess, decoder, hidden_pixels, shape)
             self.guide = GuideProgram(encoder, family, shape)
@@ -189,8 +189,8 @@ class CompletionVAE(ProgramPair):
             "event_shape": list(shape),
             "latent_dim": self.latent_dim,
             "visible": visible,
-            "network": network_config(chosen),
-            "baseline": baseline_config(chosen if baseline is None else baseline),
+            "network": network_config(design),
+            "baseline": baseline_config(design if baseline is None else baseline),
             "likelihood": likelihood_config(observed),
             "posterior": own_config(family, POSTERIORS),
         }

@@ -231,8 +231,8 @@ class ConditionalVAE(ProgramPair):
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
-        chosen = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
-        return self.model.decode(torch.cat([chosen, codes], -1))
+        label = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
+        return self.model.decode(torch.cat([label, codes], -1))
 
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> Tensor:

@@ -175,8 +175,8 @@ class GaussianMixtureVAE(ProgramPair):
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
         """The posterior q(z|x, y) of x [N, *event_shape] and components (default: the likeliest): event [L]."""
         features = self.guide.features(self.own_data(x))
-        chosen = likeliest(self.guide.category(features)) if y is None else to_tensor(y, "y")
-        return self.guide.code(features, one_hot(chosen.to(features.device), self.num_categories, features))
+        component = likeliest(self.guide.category(features)) if y is None else to_tensor(y, "y")
+        return self.guide.code(features, one_hot(component.to(features.device), self.num_categories, features))
 
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|z) for codes [*batch, L]: batch shape [*batch], event_shape as the data's."""

@@ -174,8 +174,8 @@ class JointVAE(ProgramPair):
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|y, z) of codes [*batch, L] and categories: integer [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
-        chosen = one_hot(to_tensor(y, "y").to(codes.device), self.num_categories, codes)
-        return self.model.decode(torch.cat([chosen, codes], -1))
+        category = one_hot(to_tensor(y, "y").to(codes.device), self.num_categories, codes)
+        return self.model.decode(torch.cat([category, codes], -1))
 
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:

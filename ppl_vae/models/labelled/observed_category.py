@@ -11,7 +11,7 @@ from torch import Tensor
 from ppl_vae.models.labelled.category import indicator
 
 MISSING = -1
-# The log probability of what a known category is not: its probability is 0 in every precision, and 0 times it is 0.
+# The log probability of every other category where one is known: finite, and exp of it is 0 in every precision.
 IMPOSSIBLE = -1e4
 
 
@@ -19,7 +19,8 @@ class PartlyObservedCategory(dist.OneHotCategorical):
     """The one-hot posterior q(y|x): Categorical(softmax(logits)) where y is missing, else a point mass.
 
     Against p(y) a known category has the divergence -log p(y), which is what its observation takes from a bound,
-    and no gradient reaches the logits. What they say of it stands beside, for whoever trains them as a classifier.
+    and no gradient reaches the logits. ``label_log_prob`` is the classifier's own score of that category, for
+    objectives that train the logits.
 
     Args:
         logits: of the classifier [*batch, C].

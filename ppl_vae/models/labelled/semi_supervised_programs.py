@@ -1,4 +1,4 @@
-"""The two programs of the semi-supervised VAE; the guide handles known and missing labels."""
+"""The two programs of the semi-supervised VAE; the guide alone reads which labels are known."""
 
 from __future__ import annotations
 

@@ -109,9 +109,9 @@ class SemiSupervisedVAE(ProgramPair):
             size = num_features(encoder, shape) + self.num_classes
             conditional = Conditional(MLP(tuple(hidden)).encoder((size,)), family, size, self.latent_dim)
             self.model = SemiSupervisedProgram(self.num_classes, prior, decoder, observed, shape)
-            own = classifier_network(classifier, shape, observed)
+            own_classifier = classifier_network(classifier, shape, observed)
             self.guide = SemiSupervisedGuide(
-                encoder, self.num_classes, conditional, shape, observed.allows_missing, own
+                encoder, self.num_classes, conditional, shape, observed.allows_missing, own_classifier
             )
         self.config = {
             "model": "semi-supervised",
@@ -138,20 +138,20 @@ class SemiSupervisedVAE(ProgramPair):
         """The posterior q(z|x, y) of x [N, *event_shape] and classes (default: the likeliest): event shape [L]."""
         data = self.own_data(x)
         features = self.guide.features(data)
-        chosen = self.guide.label_logits(data, features).argmax(-1) if y is None else to_tensor(y, "y")
-        return self.guide.code(features, one_hot(chosen.to(features.device), self.num_classes, features))
+        label = self.guide.label_logits(data, features).argmax(-1) if y is None else to_tensor(y, "y")
+        return self.guide.code(features, one_hot(label.to(features.device), self.num_classes, features))
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
-        chosen = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
-        return self.model.decode(torch.cat([chosen, codes], -1))
+        label = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
+        return self.model.decode(torch.cat([label, codes], -1))
 
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> Tensor:
         """The mean of p(x|y, z) at the mean of q(z|x, y), y the likeliest class or given: [N, *event_shape]."""
-        chosen = likeliest(self.classify(x)) if y is None else y
-        return self.decode(self.encode(x, chosen).mean, chosen).mean
+        label = likeliest(self.classify(x)) if y is None else y
+        return self.decode(self.encode(x, label).mean, label).mean
 
     @exclusive()
     @torch.no_grad()

@@ -77,7 +77,7 @@ class NegativeBinomialLikelihood(Likelihood):
         self.encoder_sees = _what_is_seen(encoder_sees)
         if not LEAST_DISPERSION <= initial_dispersion <= 1 / LEAST_DISPERSION:
             raise ModelError(
-                f"initial_dispersion must be a positive number from 1e-12 to 1e12, got {initial_dispersion}"
+                f"initial_dispersion must be a positive number, got {initial_dispersion}; it may be 1e-12 to 1e12"
             )
         self.dispersion_shape = tuple(whole("dispersion_shape", n) for n in dispersion_shape)
         self.initial_dispersion = float(initial_dispersion)

@@ -56,7 +56,9 @@ class GaussianLikelihood(Likelihood):
             raise ModelError(f"sigma must be a positive number, 'optimal', 'learned' or 'per-pixel', got {sigma!r}")
         for value in (sigma, initial_sigma):
             if not isinstance(value, str) and not LEAST_SIGMA <= value <= 1 / LEAST_SIGMA:
-                raise ModelError(f"sigma must be a positive number from 1e-8 to 1e8, in units of x, got {value}")
+                raise ModelError(
+                    f"sigma must be a positive number, got {value}; it may be 1e-8 to 1e8 in units of x"
+                )
         # Plain floats, because a configuration is stored as JSON.
         self.sigma = sigma if isinstance(sigma, str) else float(sigma)
         self.initial_sigma = float(initial_sigma)

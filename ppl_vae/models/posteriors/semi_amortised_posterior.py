@@ -39,7 +39,7 @@ MOST_LOG_SCALE = 1.0
 
 
 class SemiAmortisedPosterior(nn.Module):
-    """A diagonal Gaussian from two linear heads, refined by the model itself; 2 L decoder passes a step.
+    """A diagonal Gaussian from two linear heads, refined by the model itself; 2 L decoder passes per step.
 
     Its gradients flow through the steps, by second derivatives, as in the paper, so that q depends on the encoder's
     and on the model's parameters. Without ``second_order`` the refinement is a constant that is added to the

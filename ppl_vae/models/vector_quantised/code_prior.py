@@ -149,8 +149,8 @@ class CodeSequence(dist.TorchDistribution):
         """The log mass of k [*batch, M], nats."""
         k = value.reshape(-1, self.network.num_cells)
         log_mass = widened(self.network.logits(k[:, :-1])).log_softmax(-1).gather(-1, k.unsqueeze(-1)).squeeze(-1)
-        found = log_mass.sum(-1).reshape(value.shape[:-1])
-        return found.expand(torch.broadcast_shapes(found.shape, self.batch_shape))
+        log_prob = log_mass.sum(-1).reshape(value.shape[:-1])
+        return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:

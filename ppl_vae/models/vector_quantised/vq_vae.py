@@ -199,10 +199,10 @@ class VQVAE(ProgramPair):
 
     def decode(self, k: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x | e_k) of indices k [*batch, M] or code words z [*batch, M, D]: batch [*batch]."""
-        given = torch.as_tensor(k, device=self.codebook.code.device)
-        if not given.is_floating_point():
-            return self.model.decode(self.codebook(checked_indices(given, *self.grid)).flatten(-2))
-        words = self.to_own(given)
+        codes = torch.as_tensor(k, device=self.codebook.code.device)
+        if not codes.is_floating_point():
+            return self.model.decode(self.codebook(checked_indices(codes, *self.grid)).flatten(-2))
+        words = self.to_own(codes)
         cells, code_dim = self.guide.sizes
         if words.dim() < 3 or tuple(words.shape[-2:]) != (cells, code_dim):
             raise ModelError(
@@ -218,8 +218,8 @@ class VQVAE(ProgramPair):
 
     def log_prior(self, k: ArrayLike | Tensor) -> Tensor:
         """The log prior log p(k) of indices [*batch, M]: [*batch], nats."""
-        given = torch.as_tensor(k, device=self.codebook.code.device)
-        return self.model.prior().log_prob(checked_indices(given, *self.grid))
+        codes = torch.as_tensor(k, device=self.codebook.code.device)
+        return self.model.prior().log_prob(checked_indices(codes, *self.grid))
 
     def perplexity(self, x: ArrayLike | Tensor) -> float:
         """The exponential of the entropy of the codes' use by data [N, *event_shape]: from 1 to K codes."""
