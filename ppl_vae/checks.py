@@ -14,7 +14,7 @@ def whole(name: str, value: Any, least: int | None = 1) -> Any:
     """Convert an integer of any type to an int; None is returned as None.
 
     Raises:
-        ModelError: it is none, or below ``least``.
+        ModelError: the value is of another type, or below ``least``.
 
     >>> whole("epochs", 3)
     3
@@ -31,7 +31,7 @@ def integer(name: str, value: Any, least: int | None = 1) -> int:
     """Convert a required integer of any type to an int.
 
     Raises:
-        ModelError: it is none, or below ``least``.
+        ModelError: the value is of another type, or below ``least``.
 
     >>> integer("num_samples", 3)
     3
@@ -47,7 +47,7 @@ def real(name: str, value: Any, least: float = -math.inf) -> float:
     """Convert a finite number of any type to a float.
 
     Raises:
-        ModelError: it is none, or below ``least``.
+        ModelError: the value is of another type, or below ``least``.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ModelError(f"{name} must be a number, got {value!r}")
@@ -61,7 +61,7 @@ def positive(name: str, value: Any) -> float:
     """Convert a positive finite number of any type to a float.
 
     Raises:
-        ModelError: it is none.
+        ModelError: the value is of another type, or not positive.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ModelError(f"{name} must be a number, got {value!r}")
@@ -79,11 +79,11 @@ def require_memory(what: str, needed: float, refusal: type[PplVaeError] = ModelE
     >>> require_memory("ten numbers", 80)
     """
     try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         # A system that does not say.
         return
-    if needed > there:
+    if needed > memory:
         raise refusal(
-            f"{what} needs at least {needed / 2**30:,.0f} GiB of memory, and this machine has {there / 2**30:,.0f}"
+            f"{what} needs at least {needed / 2**30:,.0f} GiB of memory, and this machine has {memory / 2**30:,.0f}"
         )

@@ -5,7 +5,7 @@ other's streams. So whatever uses them waits until the other thread is done. The
 forked while it is held starts with a lock of its own. A user's own Pyro code in another thread does not know the
 lock; two processes share nothing of all this.
 
-Where a call ends in an error or an interrupt, even one that fell between two lines of somebody's clean-up, the
+Where a call ends in an error or an interrupt, even one that fell between two lines of a clean-up, the
 process's state is put back as the outermost call found it.
 """
 

@@ -78,11 +78,11 @@ def require_writable(folder: Path) -> None:
     """Check before the work starts that a folder can be made and written into.
 
     Raises:
-        CheckpointError: it cannot.
+        CheckpointError: the folder cannot be made or written into.
     """
-    there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
+    ancestor = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=ancestor):
             pass
     except OSError as error:
         reason = error.strerror or str(error)

@@ -120,7 +120,7 @@ def diagonal_loc_scale(d: Distribution) -> tuple[Tensor, Tensor]:
     """The mean and the standard deviation [*batch, *event] of a diagonal Gaussian.
 
     Raises:
-        NotImplementedError: it is none.
+        NotImplementedError: the distribution is not a diagonal Gaussian.
     """
     base = _unwrap(d)
     if not isinstance(base, Normal):

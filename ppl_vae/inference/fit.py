@@ -1,4 +1,4 @@
-"""``fit``: stochastic variational inference on any (model, guide) pair, seeded, resumable, honestly recorded."""
+"""The function ``fit``: stochastic variational inference on any (model, guide) pair, seeded and resumable."""
 
 from __future__ import annotations
 

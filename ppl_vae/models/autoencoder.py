@@ -3,7 +3,7 @@ r"""The parts that turn a VAE into a deterministic autoencoder: a flat prior and
     model:  z ~ flat on R^L (improper),   x ~ p(x | decoder(z))
     guide:  z = f(encoder(x))                                          q(z|x) is a point mass
 
-What is maximised is log p(x | z = f(x)), the reconstruction log likelihood (``inf.ReconstructionLikelihood``). With
+The objective is log p(x | z = f(x)), the reconstruction log likelihood (``inf.ReconstructionLikelihood``). With
 this prior there is no p(x), and a point mass has no density, so there is no ELBO and no evidence: the estimators
 that need them refuse the pair by name. Nothing can be drawn from it either: ``models.with_post_hoc_prior`` fits a
 prior to the codes (Ghosh et al. 2020). Its kin are other choices of the same parts:

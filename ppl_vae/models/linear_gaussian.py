@@ -148,7 +148,7 @@ class LinearGaussianVAE(VAE):
         """The model that a stored configuration describes, before its weights are restored.
 
         Raises:
-            ModelError: a size or the dtype is none.
+            ModelError: a size or the dtype is not possible.
         """
         if dtype not in PRECISIONS or not isinstance(event_shape, list) or len(event_shape) != 1:
             raise ModelError(

@@ -135,7 +135,7 @@ def checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of one datum, as a tuple of positive integers.
 
     Raises:
-        ModelError: it is none.
+        ModelError: the shape is not one of positive integers.
     """
     shape = tuple(event_shape) if isinstance(event_shape, Iterable) else ()
     if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
@@ -147,7 +147,7 @@ def checked_size(name: str, value: Any) -> int:
     """Check a size, which is an integer of at least 1.
 
     Raises:
-        ModelError: it is none, or missing.
+        ModelError: the size is missing, or not an integer of at least 1.
     """
     if whole(name, value) is None:
         raise ModelError(f"{name} must be an integer of at least 1, got None")

@@ -39,7 +39,7 @@ class CapturedAdam:
         return [leaf for group in self.trained for leaf in group]
 
     def state(self) -> list[Tensor]:
-        """First and second moments, as many of each as there are leaves; made where there are none yet."""
+        """The first and second moments, one of each per leaf; they are made where there are none yet."""
         for group, leaves in zip(self.optimizer.param_groups, self.trained, strict=True):
             for leaf in leaves:
                 _prepare(self.optimizer.state[leaf], leaf, group)

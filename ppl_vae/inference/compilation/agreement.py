@@ -25,11 +25,11 @@ def require_same_gradients(
     eager = captured.eager
     for step, batch in enumerate(itertools.islice(batches, count), start=first_step):
         now = torch.full((), step, device=batches.x.device)
-        found = []
+        differences = []
         for way in (eager.gradients, captured.replay_for(batch)):
             with undone([*eager.parameters, *captured.buffers]):
-                found.append([t for t in way(batch, now) if t is not None])
-        for ours, theirs in zip(*found, strict=True):
+                differences.append([t for t in way(batch, now) if t is not None])
+        for ours, theirs in zip(*differences, strict=True):
             _require_close(ours, theirs)
 
 

@@ -88,7 +88,7 @@ def fuse_activations(graph: fx.Graph) -> None:
 
 
 def _calls(graph: fx.Graph, target: Callable[..., Any]) -> Iterator[tuple[fx.Node, tuple[Any, ...]]]:
-    """The calls of an operation on the CPU in single precision, with their arguments as they are by then."""
+    """The calls of an operation on the CPU in single precision, with their present arguments."""
     for node in [node for node in graph.nodes if node.target is target]:
         x = node.args[0].meta["val"]
         if x.device.type == "cpu" and x.dtype is torch.float32:

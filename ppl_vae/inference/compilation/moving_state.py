@@ -95,7 +95,7 @@ def remember(programs: Iterable[Any], trained: Iterable[Tensor]) -> Memory:
 def moved(before: Memory, between: Memory, after: Memory) -> str | None:
     """Describe what two calls have changed: a plain value in either of them, or anything in the second.
 
-    A tensor that only the first call changes is one that is kept for somebody to look at.
+    A tensor that only the first call changes is one that is kept to be looked at.
     """
     first = (name for name, is_plain in _changes(before, between) if is_plain)
     second = (name for name, _ in _changes(between, after))
@@ -130,8 +130,8 @@ def values_of(item: Any) -> dict[Any, Any]:
         return {"": None if item.gi_frame is None else (item.gi_frame.f_lasti, dict(item.gi_frame.f_locals))}
     if isinstance(item, types.FunctionType):
         named = globals_named(item) if is_users(item) else {}
-        found = {key: value for key, value in named.items() if not _is_code(value)}
-        return found | {(item.__name__, key): value for key, value in vars(item).items()}
+        values = {key: value for key, value in named.items() if not _is_code(value)}
+        return values | {(item.__name__, key): value for key, value in vars(item).items()}
     if isinstance(item, type):
         return {k: v for k, v in vars(item).items() if not (_is_code(v) or k[:2] == "__")} if is_users(item) else {}
     if isinstance(item, dict | list | deque | set):

@@ -170,8 +170,8 @@ def whole_step(traced: TracedStepper, adam: CapturedAdam, data: TrainingData) ->
 
     def step(x: Tensor, indices: Tensor, number: Tensor, rates: Tensor, *_: Tensor) -> Tensor:
         row, *gradients = eager.gradients(data.batch(x, indices), number)
-        found = {id(leaf): g for leaf, g in zip(eager.parameters, gradients, strict=True)}
-        adam.update(clipped([found[id(leaf)] for leaf in leaves], eager.max_grad_norm), state, rates)
+        by_leaf = {id(leaf): g for leaf, g in zip(eager.parameters, gradients, strict=True)}
+        adam.update(clipped([by_leaf[id(leaf)] for leaf in leaves], eager.max_grad_norm), state, rates)
         return row
 
     return step
@@ -182,14 +182,14 @@ def compiled_stepper(traced: TracedStepper, adam: CapturedAdam, batches: Indexed
     indices = batches.indices[0]
     step, kept = whole_step(traced, adam, batches.data), [*traced.parameters, *traced.buffers, *adam.state()]
     rates = adam.rates([1.0], traced.eager.lr).to(traced.parameters[0].dtype)[0].to(indices.device)
-    given = [batches.x, indices, torch.full((), 0, device=indices.device), rates]
+    inputs = [batches.x, indices, torch.full((), 0, device=indices.device), rates]
     with undone(kept):
-        graph = trace(step, given, kept)
+        graph = trace(step, inputs, kept)
     code = compiled(graph)
 
     @torch.no_grad()
     def run(x: Tensor, *each: Tensor) -> Tensor:
-        return torch.stack([code([x, *given, *graph.kept])[0] for given in zip(*each, strict=True)])
+        return torch.stack([code([x, *inputs, *graph.kept])[0] for inputs in zip(*each, strict=True)])
 
     return CompiledStepper(traced, adam, step, run, kept, len(indices))
 

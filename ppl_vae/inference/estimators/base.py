@@ -53,7 +53,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
     passes_kl_weight = False
     # The fewest data in a batch that it is defined for.
     least_batch = 1
-    # What the optimiser shall do otherwise for the objective's own parameters than for the pair's.
+    # The optimiser's options for the objective's own parameters where they differ from the pair's.
     optimizer_options: Mapping[str, Any] = MappingProxyType({})
     # What draws some of the guide's sites in a way of its own, such as enumerating them.
     draw_handler: Messenger | None = None
@@ -202,7 +202,7 @@ class Estimator(Objective):
     def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor:
         """The bound for every datum: [N], nats, higher is better. Gradients flow.
 
-        As the loss is, it is multiplied by a ``poutine.scale`` in the user's programs; ``evaluate`` is not.
+        Like the loss, the bound is multiplied by a ``poutine.scale`` in the user's programs; ``evaluate`` is not.
 
         Raises:
             ModelError: the pair is refused; the site is named.

@@ -1,6 +1,6 @@
 """The support of a distribution, and the map to it from the real numbers.
 
-Two things that torch and Pyro say of supports would lead chains astray. An angle is said to live on all real
+Two supports as torch and Pyro state them would mislead a chain. An angle is said to live on all real
 numbers, though its density is one on the circle (-pi, pi) alone: here it stands on the circle, and a chain that
 leaves at one end comes in at the other. A transformed distribution is said to live wherever its last transform
 could lead, though the distribution under it may have bounds: here it lives where the transforms carry those.

@@ -119,8 +119,8 @@ def compare_estimators(
     if data.dim() == 0 or len(data) == 0:
         raise DataError(f"x: expected at least one datum, [N, *event_shape], found shape {list(data.shape)}")
     with unregistered(), pyro.validation_enabled(False), evaluation_mode(model, guide):
-        chosen, skipped = _choose(model, guide, data, estimators, num_particles, seed)
-        first = next(iter(chosen.values()))
+        by_label, skipped = _choose(model, guide, data, estimators, num_particles, seed)
+        first = next(iter(by_label.values()))
         with seeded(seed, data.device):
             weights = collect_weights(model, guide, first, data)
             require_unscaled(first.run(model, guide, data))
@@ -128,13 +128,13 @@ def compare_estimators(
         value_rounding, by_name = rounding(model, guide, weights, data)
         by_group = {group: math.sqrt(sum(by_name[name] ** 2 for name in names)) for group, names in groups.items()}
         laboratory = _Laboratory(model, guide, data, groups, repeats, seed, memory_limit, value_rounding, by_group)
-        with tqdm(total=repeats * (len(chosen) + 1), unit="repeat", disable=not progress) as bar:
+        with tqdm(total=repeats * (len(by_label) + 1), unit="repeat", disable=not progress) as bar:
             judge = reference(pair, model, guide, weights, data, repeats, seed, memory_limit, bar.update)
-            times, rows = _milliseconds(laboratory, chosen, weights), {}
-            for name, estimator in chosen.items():
+            times, rows = _milliseconds(laboratory, by_label, weights), {}
+            for name, estimator in by_label.items():
                 bar.set_postfix_str(name, refresh=False)
                 rows[name] = _measure(laboratory, estimator, judge, times[name], bar.update)
-    return _dataset(laboratory, chosen, rows, judge, skipped)
+    return _dataset(laboratory, by_label, rows, judge, skipped)
 
 
 def _choose(
@@ -190,10 +190,10 @@ def _group_names(
     groups: dict[str, list[str]] = {}
     for group, leaves in parameters.items():
         # A constrained pyro.param is a function of its leaf.
-        own = [leaf.unconstrained() if hasattr(leaf, "unconstrained") else leaf for leaf in leaves]
-        if not own or any(id(leaf) not in by_leaf for leaf in own):
+        trainable = [leaf.unconstrained() if hasattr(leaf, "unconstrained") else leaf for leaf in leaves]
+        if not trainable or any(id(leaf) not in by_leaf for leaf in trainable):
             raise ModelError(f"parameter group {group!r} must hold trainable parameters of this pair alone")
-        groups[group] = [by_leaf[id(leaf)] for leaf in own]
+        groups[group] = [by_leaf[id(leaf)] for leaf in trainable]
     return groups
 
 
@@ -207,7 +207,7 @@ def _measure(
     model, guide, x = laboratory.model, laboratory.guide, laboratory.x
     weights = Weights(judge.weights.modules, judge.weights.store)
     with seeded(laboratory.seed, x.device):
-        found = repeat(
+        repeated = repeat(
             model,
             guide,
             estimator,
@@ -218,7 +218,7 @@ def _measure(
             advance,
             judge.gradient,
         )
-    return _value_row(found, judge) | _gradient_row(laboratory, found, judge, times)
+    return _value_row(repeated, judge) | _gradient_row(laboratory, repeated, judge, times)
 
 
 def _value_row(found: Repeated, judge: Reference) -> dict[str, Any]:

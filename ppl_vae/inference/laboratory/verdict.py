@@ -38,7 +38,7 @@ def check_estimators(table: xr.Dataset) -> str:
     gradient noisier than fewer; and what the references are.
 
     Raises:
-        DataError: the table is none of ``compare_estimators``.
+        DataError: the table is not one of ``compare_estimators``.
     """
     missing = [name for name in REQUIRED if name not in table]
     if missing or "estimator" not in table.dims or set(table["snr"].dims) != {"estimator", "group"}:
@@ -98,16 +98,16 @@ def _ratio_errors(distance: NDArray[np.float64], values: NDArray[np.float64]) ->
     relative = np.divide(distance, mean, out=np.ones_like(distance), where=mean > 0)
     apart = relative - relative[int(values.argmin())]
     count = distance.shape[1]
-    found = np.maximum(apart.std(1, ddof=1), 2.0) / math.sqrt(count)
-    return np.asarray(found * (1 + SMALL / count))
+    errors = np.maximum(apart.std(1, ddof=1), 2.0) / math.sqrt(count)
+    return np.asarray(errors * (1 + SMALL / count))
 
 
 def _apart(error: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The relative error of every value's ratio to the least, from independent relative errors: 0 for itself."""
     best = int(values.argmin())
-    found = np.hypot(error, error[best])
-    found[best] = 0.0
-    return np.asarray(found)
+    errors = np.hypot(error, error[best])
+    errors[best] = 0.0
+    return np.asarray(errors)
 
 
 def _level_with_least(values: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.bool_]:

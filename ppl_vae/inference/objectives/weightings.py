@@ -67,7 +67,7 @@ class Weighting(Objective, ABC):
 class KLWeighting(Weighting, ABC):
     """A weight on the KL, under any estimator: wherever it uses log q(z|x) - log p(z) or its closed form.
 
-    What it wraps is an estimator, or another objective that passes such a weight on.
+    The wrapped objective is an estimator, or another objective that passes such a weight on.
     """
 
     passes_kl_weight = True

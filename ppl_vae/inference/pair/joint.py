@@ -1,6 +1,6 @@
 """The densities of the programs at given points, and draws of the model on its own.
 
-log p(z, x) = log p(z) + log p(x|z)    at z that somebody else chose
+log p(z, x) = log p(z) + log p(x|z)    at z that the caller gives
 log q(z|x)                             at the same z
 z, x ~ p(z, x)                         data simulated from the model
 """
@@ -170,7 +170,7 @@ class _Unconditioned(Messenger):
 def simulate(model: Program, x: Any) -> Simulated:
     """Draw z, x ~ p(z, x), as many as there are data in ``x``, of whose values only NaN is looked at.
 
-    A coordinate that is missing in ``x`` is missing in the draw: what is said of draws is to hold for data with the
+    A coordinate that is missing in ``x`` is missing in the draw: statements about draws must hold for data with the
     same holes. That takes the holes to be independent of the values.
 
     Raises:

@@ -1,6 +1,6 @@
-"""The supports of guide, prior and likelihood, compared once before numbers are told.
+"""The supports of guide, prior and likelihood, compared once before numbers are reported.
 
-A draw outside the support of the prior has no density there: torch gives -inf, NaN, or a number that is none. Data
+A draw outside the support of the prior has no density there: torch gives -inf, NaN, or a meaningless number. Data
 outside the support of the likelihood likewise. A guide that keeps to a part of the prior's support is a bound,
 but its importance weights never hear of the rest.
 """

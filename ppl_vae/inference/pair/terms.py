@@ -392,7 +392,7 @@ def run_terms(
 ) -> Terms:
     """Run ``trace_terms`` for reported numbers: of the unscaled model, over every datum of the first argument.
 
-    ``draw_handler`` draws some of the guide's sites in a way of its own (see ``inference.estimators.discrete``).
+    ``draw_handler`` draws some of the guide's sites itself (see ``inference.estimators.discrete``).
     ``as_loss`` is the inside of a training step: the user's own scales are left in, a plate may take some of
     the data, and no value is looked at.
     """

@@ -19,7 +19,7 @@ Program = Callable[..., Any]
 def require_valid(
     model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Any
 ) -> None:
-    """Refuse terms that numbers about log p(x) must not be told from.
+    """Refuse terms from which no number about log p(x) may be reported.
 
     Args:
         model: the generative program.

@@ -89,9 +89,9 @@ class TrainingData:
     def batch(self, x: Tensor, indices: Tensor) -> Batch:
         """Those data of x [B, *event_shape], binarised if that is to be, and their labels."""
         batch, labels = x.index_select(0, indices), (self.train or ())[1:]
-        chosen = [part.index_select(0, indices) for part in labels]
+        batch_labels = [part.index_select(0, indices) for part in labels]
         rows = (indices,) if self.indexed else ()
-        return batch.bernoulli() if self.dynamic else batch, *chosen, *rows
+        return batch.bernoulli() if self.dynamic else batch, *batch_labels, *rows
 
     def _own_batches(self) -> Iterator[Batch]:
         # A loader without a length has no truth value either.
@@ -166,21 +166,21 @@ def training_data(data: Any, validation: Any, batch_size: int | None, seed: int,
         if dynamic and not ((train[0] >= 0) & (train[0] <= 1)).all():
             raise DataError(f"{name}: values outside [0, 1] cannot be binarised in every batch")
         copies = data.train.copy_of
-        found = TrainingData(train, dynamic=dynamic, test=test, labelled=pieces.labelled, copy_of=copies)
+        training = TrainingData(train, dynamic=dynamic, test=test, labelled=pieces.labelled, copy_of=copies)
     elif pieces.is_one(data):
         train = pieces(data, "the training data")
-        found = TrainingData(train, labelled=pieces.labelled, copy_of=getattr(data, "copy_of", None))
+        training = TrainingData(train, labelled=pieces.labelled, copy_of=getattr(data, "copy_of", None))
     elif isinstance(data, Iterable) and not isinstance(data, Iterator | str):
         _require_anew(data)
-        found = TrainingData(None, batches=data, labelled=pieces.labelled)
+        training = TrainingData(None, batches=data, labelled=pieces.labelled)
     else:
         raise DataError(
             f"data must be a Dataset, a tensor, an array or a re-iterable of batches, got {type(data).__name__}"
         )
-    found = _with_validation(found, validation, seed, pieces)
-    if found.x is not None and batch_size is not None and len(found.x) < batch_size:
-        raise DataError(f"batch_size {batch_size} is larger than the {len(found.x)} data to train on")
-    return found
+    training = _with_validation(training, validation, seed, pieces)
+    if training.x is not None and batch_size is not None and len(training.x) < batch_size:
+        raise DataError(f"batch_size {batch_size} is larger than the {len(training.x)} data to train on")
+    return training
 
 
 def _require_anew(batches: Iterable[Any]) -> None:

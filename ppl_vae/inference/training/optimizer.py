@@ -126,8 +126,8 @@ def _groups(parameters: list[Tensor], objective: Objective, known: dict[str, Any
         _say_left_out(objective, set(objective.optimizer_options) - set(options))
     if not options:
         return parameters
-    own = {id(parameter) for parameter in objective.parameters()}
-    theirs, ours = ([p for p in parameters if (id(p) in own) is mine] for mine in (False, True))
+    of_objective = {id(parameter) for parameter in objective.parameters()}
+    theirs, ours = ([p for p in parameters if (id(p) in of_objective) is mine] for mine in (False, True))
     return [{"params": theirs}, {"params": ours, **options}]
 
 
@@ -162,11 +162,11 @@ def _require_drivable(made: Any, schedule: Schedule | None) -> None:
 
 def _require_all(made: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
     held = {id(leaf) for group in made.param_groups for leaf in group["params"]}
-    left = sum(id(leaf) not in held for leaf in parameters)
-    if left == len(parameters):
+    missing = sum(id(leaf) not in held for leaf in parameters)
+    if missing == len(parameters):
         raise ModelError("optimizer holds none of the pair's parameters: it must be made from the list it receives")
-    if left:
+    if missing:
         warnings.warn(
-            f"optimizer holds {len(parameters) - left} of {len(parameters)} parameters; the others never train",
+            f"optimizer holds {len(parameters) - missing} of {len(parameters)} parameters; the others never train",
             stacklevel=7,
         )

@@ -81,26 +81,26 @@ def prepare(
     model, guide = split_pair(pair)
     if settings.patience is not None and settings.validation is None:
         settings = replace(settings, validation=DEFAULT_VALIDATION_FRACTION)
-    found = training_data(data, settings.validation, settings.batch_size, seed, model)
-    limit = DEFAULT_BATCH_SIZE if found.x is None else len(found.x)
+    training = training_data(data, settings.validation, settings.batch_size, seed, model)
+    limit = DEFAULT_BATCH_SIZE if training.x is None else len(training.x)
     batch_size = settings.batch_size or min(DEFAULT_BATCH_SIZE, limit)
     # Batches of the user's own have sizes of their own.
-    settings = replace(settings, batch_size=None if found.x is None else batch_size)
-    _require_batches(found, batch_size, settings.objective)
+    settings = replace(settings, batch_size=None if training.x is None else batch_size)
+    _require_batches(training, batch_size, settings.objective)
     objective = settings.objective
     modules = [m for m in (owner(model), owner(guide), objective) if m is not None]
     for module in modules:
         _place(module, device)
     require_own_parameters(modules)
-    found = found.to(device, own_dtype(model, guide, data))
-    described = describe_data(data, found)
-    if found.train is None:
-        train, described["first_batch_sha256"] = first_batch(found, seed, device)
+    training = training.to(device, own_dtype(model, guide, data))
+    described = describe_data(data, training)
+    if training.train is None:
+        train, described["first_batch_sha256"] = first_batch(training, seed, device)
     else:
-        train = found.example() if found.dynamic else found.train
-    if found.train is not None:
-        check_labels(model, *found.train)
-    for part in (train, found.validation, found.test):
+        train = training.example() if training.dynamic else training.train
+    if training.train is not None:
+        check_labels(model, *training.train)
+    for part in (train, training.validation, training.test):
         if part is not None:
             check_data(model, *part)
     manifest = {
@@ -116,9 +116,9 @@ def prepare(
         ),
     }
     if takes_indices(model) or takes_indices(guide):
-        _require_rows(found)
-        (model, guide), found = indexed(model, guide), replace(found, indexed=True)
-    return Run(pair, model, guide, found, settings, batch_size, objective, device, seed, precision, manifest)
+        _require_rows(training)
+        (model, guide), training = indexed(model, guide), replace(training, indexed=True)
+    return Run(pair, model, guide, training, settings, batch_size, objective, device, seed, precision, manifest)
 
 
 @contextlib.contextmanager

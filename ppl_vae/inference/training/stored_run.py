@@ -1,6 +1,6 @@
 """The judgement of a stored run as a whole, before anything of the present one is changed.
 
-A checkpoint's checksum tells damage; one without, of version 0.1.0 or made by somebody else, may say anything.
+A checkpoint's checksum tells damage; one without, of version 0.1.0 or of another program, may hold anything.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def require_state(
 
     Raises:
         ModelError: it is the state of another pair; the first difference is named.
-        CheckpointError: a number is not finite or of another type, or the optimiser's or generators' state is none.
+        CheckpointError: a number is not finite or of another type, or a state of optimiser or generator is bad.
     """
     for state in filter(None, (tree["weights"], tree["selection"]["weights"])):
         weights.require_fit(state)

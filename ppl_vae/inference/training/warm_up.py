@@ -56,12 +56,12 @@ class Ending:
 
 def objective_endings(objective: Objective) -> list[Ending]:
     """The end of each schedule of an objective; one that moves for ever has none."""
-    found = []
+    endings = []
     for part in objective.modules():
         for name, value in vars(part).items():
             if isinstance(value, Described) or (name in NAMES and callable(value)):
-                found.append(_ending(f"{type(part).__name__}.{name}", value))
-    return [ending for ending in found if ending is not None]
+                endings.append(_ending(f"{type(part).__name__}.{name}", value))
+    return [ending for ending in endings if ending is not None]
 
 
 def rate_endings(schedule: Schedule | None) -> list[Ending]:

@@ -14,7 +14,7 @@ which labels are known. The labels train q(y|x) by ``inf.ClassifierTerm``. Sites
 and "z". The paper gives q(y|x) and q(z|x, y) networks of their own, as the recipe does; by default they share the
 encoder of x.
 
-What is evaluated with labels is the bound on log p(x, y), not on log p(x): ``pv.evaluate(vae, x, y=y)`` and, where
+With labels the evaluated bound is that on log p(x, y), not on log p(x): ``pv.evaluate(vae, x, y=y)`` and, where
 the test or validation data have labels, the columns test_elbo and validation_elbo of a history. In train_elbo every
 datum counts with the bound of its own kind. ``pv.evaluate(vae, x)`` bounds log p(x).
 

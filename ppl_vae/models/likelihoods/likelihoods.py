@@ -88,7 +88,7 @@ class MissingPixels(Likelihood):
 
     Args:
         of: a name, a configuration or a Likelihood, independent over coordinates and with a density at 0.
-        encoder_sees_mask: whether a named network's encoder is told which coordinates are missing; a user's own one
+        encoder_sees_mask: whether a named network's encoder reads which coordinates are missing; a user's own one
             asks for it by itself.
 
     Raises:

@@ -12,7 +12,7 @@ is its ELBO, KL(q || p) being -log p(k(x)): M log K under the uniform prior, wha
 draws from a one-hot q closes it: all importance weights of a datum are equal, which is here no sign of an exact
 posterior, and ``log_evidence`` of this pair is the bound again. Judge by importance weights the pair ``softened``.
 
-What the model is trained with (``inf.VectorQuantisation``) is not that bound: the encoder's gradient is the
+The loss in training (``inf.VectorQuantisation``) is not that bound: the encoder's gradient is the
 straight-through one, which is biased, and the commitment and codebook terms pull z and e together and are no part
 of any bound. The learned prior is trained by the bound itself, log p(k) having no gradient for the encoder, so that
 encoder, codes and decoder are those of training under the uniform prior.
