@@ -134,7 +134,7 @@ def _groups(parameters: list[Tensor], objective: Objective, known: dict[str, Any
 def _say_left_out(objective: Objective, names: set[str] | None = None) -> None:
     left = ", ".join(sorted(names or set(objective.optimizer_options)))
     warnings.warn(
-        f"{type(objective).__name__} asks for its own {left} for its parameters, which this optimizer does not get",
+        f"{type(objective).__name__} wants {left} of its own for its parameters, which this optimizer does not get",
         stacklevel=7,
     )
 
