@@ -1,4 +1,4 @@
-"""Arrays of numbers from any library as dense tensors: the one door for data in memory.
+"""Arrays of numbers from any library as dense tensors: the one place where data in memory enter.
 
 Taken are tensors, NumPy arrays of any byte order and stride, nested lists of numbers, and what turns into a NumPy
 array of numbers by itself, such as a DataFrame whose columns are all numbers, or a DataArray. Masked cells
@@ -20,8 +20,8 @@ from ppl_vae.errors import DataError
 #: How a model is told that NaN stands for a missing value; the end of every refusal of NaN.
 MISSING_VALUES = (
     "where NaN (or a masked cell) stands for a missing value, ask for "
-    "likelihood={'name': 'missing-pixels', 'of': 'gaussian'}, with another's name in the place of 'gaussian' if "
-    "need be; a program of your own says so by allows_missing = True"
+    "likelihood={'name': 'missing-pixels', 'of': 'gaussian'}, or another likelihood's name for "
+    "'gaussian'; a program of your own declares it by allows_missing = True"
 )
 
 _EXPECTED = "a tensor or an array of numbers [N, *event_shape]"
@@ -40,7 +40,7 @@ _WAYS = {
 
 
 def is_array(x: Any) -> bool:
-    """Whether x is one array, and no iterable of several; it may still be one that `to_tensor` refuses."""
+    """Tell whether x is one array, and no iterable of several; `to_tensor` may still refuse it."""
     if isinstance(x, Tensor | np.ndarray) or hasattr(x, "__array__") or _is_sparse(x):
         return True
     while isinstance(x, list | tuple) and x:
@@ -49,7 +49,7 @@ def is_array(x: Any) -> bool:
 
 
 def to_tensor(x: Any, what: str = "data", expected: str = _EXPECTED) -> Tensor:
-    """x as a dense tensor of real numbers; of a tensor itself, of arrays their memory where torch can share it.
+    """Convert x to a dense tensor of real numbers; a tensor is kept, and memory is shared where torch can.
 
     Args:
         x: as above.
@@ -83,7 +83,7 @@ def _dense(x: Tensor, what: str) -> Tensor:
 
 
 def _numbers(x: Any, what: str, expected: str) -> np.ndarray:
-    """x as an array of real numbers, NaN where a cell is masked or absent."""
+    """Convert x to an array of real numbers, NaN where a cell is masked or absent."""
     if isinstance(x, np.ma.MaskedArray):
         return _unmasked(x, what, expected)
     _refuse_containers(x, what, expected)
@@ -115,7 +115,7 @@ def _unmasked(x: np.ma.MaskedArray, what: str, expected: str) -> np.ndarray:
 
 
 def _is_table(x: Any) -> bool:
-    """A pandas DataFrame or Series, told by what it has: no room but a few may import the library."""
+    """Tell a pandas DataFrame or Series by its attributes, without an import of pandas."""
     return hasattr(x, "to_numpy") and hasattr(x, "iloc")
 
 
@@ -159,7 +159,7 @@ def _is_sparse(x: Any) -> bool:
 
 
 def _native(values: np.ndarray) -> np.ndarray:
-    """In native byte order, with positive strides, in a type of torch's; writable, as torch asks."""
+    """Convert an array to native byte order, positive strides and a type of torch's; writable, as torch asks."""
     dtype = values.dtype.newbyteorder("=")
     if dtype.kind == "f" and dtype.itemsize > 8:
         dtype = np.dtype(np.float64)

@@ -1,4 +1,4 @@
-"""Numbers that a user gives, judged once at the door."""
+"""Checks of the numbers that a user gives."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ppl_vae.errors import ModelError, PplVaeError
 
 
 def whole(name: str, value: Any, least: int | None = 1) -> Any:
-    """An integer of any type as an int; None stays.
+    """Convert an integer of any type to an int; None is returned as None.
 
     Raises:
-        ModelError: it is none, or below ``least``.
+        ModelError: the value is of another type, or below ``least``.
 
     >>> whole("epochs", 3)
     3
@@ -28,10 +28,10 @@ def whole(name: str, value: Any, least: int | None = 1) -> Any:
 
 
 def integer(name: str, value: Any, least: int | None = 1) -> int:
-    """An integer that must be there, of any type, as an int.
+    """Convert a required integer of any type to an int.
 
     Raises:
-        ModelError: it is none, or below ``least``.
+        ModelError: the value is of another type, or below ``least``.
 
     >>> integer("num_samples", 3)
     3
@@ -44,10 +44,10 @@ def integer(name: str, value: Any, least: int | None = 1) -> int:
 
 
 def real(name: str, value: Any, least: float = -math.inf) -> float:
-    """A finite number of any type as a float.
+    """Convert a finite number of any type to a float.
 
     Raises:
-        ModelError: it is none, or below ``least``.
+        ModelError: the value is of another type, or below ``least``.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ModelError(f"{name} must be a number, got {value!r}")
@@ -58,10 +58,10 @@ def real(name: str, value: Any, least: float = -math.inf) -> float:
 
 
 def positive(name: str, value: Any) -> float:
-    """A positive finite number of any type as a float.
+    """Convert a positive finite number of any type to a float.
 
     Raises:
-        ModelError: it is none.
+        ModelError: the value is of another type, or not positive.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ModelError(f"{name} must be a number, got {value!r}")
@@ -79,11 +79,11 @@ def require_memory(what: str, needed: float, refusal: type[PplVaeError] = ModelE
     >>> require_memory("ten numbers", 80)
     """
     try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         # A system that does not say.
         return
-    if needed > there:
+    if needed > memory:
         raise refusal(
-            f"{what} needs {needed / 2**30:,.0f} GiB of memory at least, and this machine has {there / 2**30:,.0f}"
+            f"{what} needs at least {needed / 2**30:,.0f} GiB of memory, and this machine has {memory / 2**30:,.0f}"
         )

@@ -12,26 +12,29 @@ from ppl_vae.errors import ModelError, unknown_name
 
 
 class MaskingNoise(nn.Module):
-    """A share of the coordinates is set to 0 (Vincent et al. 2008)."""
+    """Set a share of the coordinates to 0 (Vincent et al. 2008).
+
+    Vincent, Larochelle, Bengio & Manzagol (2008): https://doi.org/10.1145/1390156.1390294
+    """
 
     def __init__(self, level: float) -> None:
         super().__init__()
         self.level = _share(level)
 
     def forward(self, x: Tensor) -> Tensor:
-        """X [B, *event_shape], corrupted in training mode."""
+        """Corrupt x [B, *event_shape] in training mode."""
         return torch.where(torch.rand_like(x) < self.level, 0.0, x) if self.training else x
 
 
 class SaltAndPepperNoise(nn.Module):
-    """A share of the coordinates is set to 0 or 1, with equal chances (Vincent et al. 2010)."""
+    """Set a share of the coordinates to 0 or 1, with equal chances (Vincent et al. 2010)."""
 
     def __init__(self, level: float) -> None:
         super().__init__()
         self.level = _share(level)
 
     def forward(self, x: Tensor) -> Tensor:
-        """X [B, *event_shape], corrupted in training mode."""
+        """Corrupt x [B, *event_shape] in training mode."""
         if not self.training:
             return x
         extreme = (torch.rand_like(x) < 0.5).to(x)
@@ -39,14 +42,14 @@ class SaltAndPepperNoise(nn.Module):
 
 
 class GaussianNoise(nn.Module):
-    """Gaussian noise of one standard deviation is added (Vincent et al. 2010)."""
+    """Add Gaussian noise of one standard deviation (Vincent et al. 2010)."""
 
     def __init__(self, level: float) -> None:
         super().__init__()
         self.level = real("level", level, least=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """X [B, *event_shape], corrupted in training mode."""
+        """Corrupt x [B, *event_shape] in training mode."""
         return x + self.level * torch.randn_like(x) if self.training else x
 
 
@@ -65,7 +68,7 @@ def corruption(noise: str, level: float) -> nn.Module:
         level: the share of corrupted coordinates, or the standard deviation of the Gaussian noise.
 
     Raises:
-        ModelError: the name is unknown, or the level cannot be meant.
+        ModelError: the name is unknown, or the level is out of its range.
     """
     if noise not in CORRUPTIONS:
         raise ModelError(unknown_name("noise", noise, CORRUPTIONS))

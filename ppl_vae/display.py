@@ -44,7 +44,7 @@ def card(heading: str, facts: Mapping[str, Any], curve: Sequence[float] = (), cu
 
 
 def in_words(value: Any) -> str:
-    """A value as a person writes it, those of a JSON configuration among them.
+    """Write a value, such as one of a JSON configuration, as a person does.
 
     >>> in_words({"name": "mlp", "hidden": [200, 100], "activation": "relu"})
     'mlp (hidden 200 x 100, activation relu)'
@@ -65,12 +65,12 @@ def in_words(value: Any) -> str:
 
 
 def spaced(name: str) -> str:
-    """A name of Python's as words."""
+    """Turn a name of Python's into words."""
     return str(name).replace("_", " ")
 
 
 def with_error(value: float, stderr: float, unit: str = "") -> str:
-    """A value to the second digit of its standard error, where it has one.
+    """Write a value to the second digit of its standard error, where it has one.
 
     >>> with_error(-20.12345, 0.0123, "nats")
     '-20.123 ± 0.012 nats'

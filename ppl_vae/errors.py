@@ -1,4 +1,4 @@
-"""What can go wrong, as a few exceptions under one root.
+"""The exceptions of the package, under one root.
 
 Each message is one sentence or two that name the file, field or site, what was expected and what was
 found. The command line prints the message alone and exits with code 2.
@@ -49,7 +49,7 @@ class CheckpointError(PplVaeError, OSError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, without the stack of its own that torch puts below."""
+    """The message of an exception, without the stack that torch puts below it."""
     return str(error).strip().partition("\n")[0]
 
 

@@ -1,11 +1,11 @@
-"""One call at a time: Pyro's handlers, its parameter store and torch's generators are one for the whole process.
+"""The lock around Pyro's handlers, its parameter store and torch's generators, which are one per process.
 
 Two Python threads that run programs at once would find each other's handlers on Pyro's stack and draw from each
 other's streams. So whatever uses them waits until the other thread is done. The lock is re-entrant, and a process
 forked while it is held starts with a lock of its own. A user's own Pyro code in another thread does not know the
 lock; two processes share nothing of all this.
 
-Where a call ends in an error or an interrupt, even one that fell between two lines of somebody's clean-up, the
+Where a call ends in an error or an interrupt, even one that fell between two lines of a clean-up, the
 process's state is put back as the outermost call found it.
 """
 
@@ -56,7 +56,7 @@ _door = _Door()
 
 
 def _renew() -> None:
-    """A forked process has one thread, and nobody who would open the door that another thread had shut."""
+    """Renew the lock in a forked process, which has one thread and not the one that held the lock."""
     global _door
     _door = _Door()
 
@@ -86,7 +86,7 @@ def exclusive() -> Iterator[None]:
 
 
 def _state() -> Callable[[], None]:
-    """What a call may not leave behind; returns what puts it back."""
+    """Record the global state that a call must not change, and return the function that puts it back."""
     stack, hooks = list(_PYRO_STACK), dict(torch_module._global_forward_pre_hooks)
     checks = pyro.distributions.is_validation_enabled(), pyro.infer.util.is_validation_enabled()
     poutine_checks, torch_checks = pyro.poutine.util.is_validation_enabled(), _torch_checks()

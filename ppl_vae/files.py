@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half of each, and tensors that are the ones written.
+"""Atomic writes, which leave the old file or the new one and never half of each, and tensors with checksums.
 
 Every safetensors file that is written here holds in its header a SHA-256 of all that it says: names, types,
 shapes, numbers and the other metadata. Files without one, by other programs or of version 0.1.0, are read as
@@ -75,14 +75,14 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Find out now, and not after hours of work, that a folder can be made and written into.
+    """Check before the work starts that a folder can be made and written into.
 
     Raises:
-        CheckpointError: it cannot.
+        CheckpointError: the folder cannot be made or written into.
     """
-    there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
+    ancestor = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=ancestor):
             pass
     except OSError as error:
         reason = error.strerror or str(error)
@@ -90,13 +90,13 @@ def require_writable(folder: Path) -> None:
 
 
 def as_text(name: object) -> str:
-    """A name of a file as text that can be written anywhere: bytes of it that are none are spelled out."""
+    """Turn a file's name into text that can be written anywhere; undecodable bytes are spelled out."""
     return str(name).encode(errors="backslashreplace").decode()
 
 
 @contextlib.contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """A temporary name for another library to write to; sealed and renamed to ``path`` where that went well.
+    """Give another library a temporary name to write to; the file is sealed and renamed to ``path`` on success.
 
     The seal is a line with the SHA-256 of what stands before it. netCDF and HDF5 do not look behind their end.
 
@@ -141,7 +141,7 @@ def require_seal(path: Path) -> None:
 
 
 def json_bytes(content: Any) -> bytes:
-    """A JSON document, indented for reading."""
+    """Encode a JSON document, indented for reading."""
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
@@ -187,7 +187,7 @@ def tensor_bytes(state: Mapping[str, Tensor], metadata: Mapping[str, str] | None
 
 
 def checksum(content: bytes | bytearray) -> str:
-    """SHA-256 of what a safetensors file says, whatever its header's blanks and order, without the checksum."""
+    """The SHA-256 of a safetensors file's content, whatever its header's blanks and order, without the checksum."""
     header, payload = _divided(content)
     header[_METADATA] = {k: v for k, v in header.get(_METADATA, {}).items() if k != CHECKSUM}
     return _checksum(header, payload)
@@ -233,7 +233,7 @@ def read_sealed(path: Path, what: str = "safetensors file") -> tuple[dict[str, T
 
 
 def _divided(content: bytes | bytearray) -> tuple[dict[str, Any], memoryview]:
-    """Header and payload."""
+    """Divide the bytes into header and payload."""
     end = 8 + int.from_bytes(content[:8], "little")
     return json.loads(content[8:end]), memoryview(content)[end:]
 
@@ -242,7 +242,7 @@ _HOST = re.sub(r"\W", "", platform.node())[:40]
 
 
 def _temporary(path: Path) -> Path:
-    """A name of this attempt's own: two processes that write the same file must not write into one another."""
+    """A name that no other attempt has: two processes that write the same file must not write into one another."""
     return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 

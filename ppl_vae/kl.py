@@ -9,6 +9,8 @@ With Cholesky factors S = L L' the trace is the squared Frobenius norm of L1^-1 
 sums over diagonals, so nothing is inverted. Where q and p are both diagonal the divergence is a sum over
 coordinates. torch covers only some of these pairs (a MultivariateNormal against an Independent Normal, the
 pair of a full-covariance guide, is missing); any other pair of distributions is left to torch's table.
+
+Kingma & Welling (2014), appendix B: https://arxiv.org/abs/1312.6114
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from torch.distributions import kl_divergence as torch_kl_divergence
 
 
 def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q || p), summed over the event: [*batch], nats.
+    """The divergence KL(q || p), summed over the event: [*batch], nats.
 
     Args:
         q: the distribution that the expectation is over.
@@ -44,7 +46,7 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
     tensor(1.)
     """
     if q.event_shape != p.event_shape:
-        raise ValueError(f"KL between event shapes {list(q.event_shape)} and {list(p.event_shape)}")
+        raise ValueError(f"KL needs equal event shapes, got {list(q.event_shape)} and {list(p.event_shape)}")
     if _is_diagonal(q) and _is_diagonal(p):
         return _diagonal_kl(q, p)
     if (_is_full(q) and _is_gaussian(p)) or (_is_full(p) and _is_gaussian(q)):
@@ -53,7 +55,7 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
 
 
 def coordinate_kl(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q_j || p_j) of every coordinate of two diagonal Gaussians: [*batch, *event], nats.
+    """The divergence KL(q_j || p_j) of every coordinate of two diagonal Gaussians: [*batch, *event], nats.
 
     Raises:
         NotImplementedError: q or p is not a diagonal Gaussian.
@@ -128,19 +130,19 @@ def _is_gaussian(d: Distribution) -> bool:
 
 
 def diagonal_loc_scale(d: Distribution) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [*batch, *event] of a diagonal Gaussian.
+    """The mean and the standard deviation [*batch, *event] of a diagonal Gaussian.
 
     Raises:
-        NotImplementedError: it is none.
+        NotImplementedError: the distribution is not a diagonal Gaussian.
     """
     base = _unwrap(d)
     if not isinstance(base, Normal):
-        raise NotImplementedError(f"{type(d).__name__} is no diagonal Gaussian")
+        raise NotImplementedError(f"{type(d).__name__} is not a diagonal Gaussian")
     return base.loc, base.scale
 
 
 def _loc_tril(d: Distribution) -> tuple[Tensor, Tensor]:
-    """Mean [*batch, d] and Cholesky factor [*batch, d, d] of the covariance."""
+    """The mean [*batch, d] and the Cholesky factor [*batch, d, d] of the covariance."""
     if isinstance(d, MultivariateNormal):
         return d.loc, d.scale_tril
     if isinstance(d, LowRankMultivariateNormal):

@@ -1,4 +1,4 @@
-"""Encoders and decoders: torch alone, nothing of probability.
+"""Encoders and decoders, in torch alone and without any probability.
 
 An architecture makes the two halves of a pair. An encoder maps [B, *event_shape] to features [B, H]; the
 posterior's heads stand on them. A decoder maps codes [B, latent_dim] to [B, num_parameters * prod(event_shape)]
@@ -30,7 +30,7 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
 
 
 class Architecture(Protocol):
-    """What makes an encoder and a decoder that fit each other."""
+    """An architecture: it makes an encoder and a decoder that fit each other."""
 
     def encoder(self, event_shape: tuple[int, ...]) -> nn.Module:
         """[B, *event_shape] -> features [B, H]."""
@@ -74,7 +74,7 @@ class MLP:
 
 @dataclass(frozen=True)
 class Linear:
-    """No hidden layer: the features are x itself, and the decoder is one affine map.
+    """An architecture without hidden layers: the features are x itself, and the decoder is one affine map.
 
     With Gaussian heads and a Gaussian likelihood this is probabilistic PCA.
     """
@@ -204,7 +204,7 @@ class Denoising:
         return nn.Sequential(corruption(self.noise, self.level), architecture(self.of).encoder(event_shape))
 
     def decoder(self, latent_dim: int, event_shape: tuple[int, ...], num_parameters: int) -> nn.Module:
-        """That of the other architecture."""
+        """The decoder of the other architecture."""
         return architecture(self.of).decoder(latent_dim, event_shape, num_parameters)
 
 
@@ -247,7 +247,7 @@ def architecture_config(spec: Architecture) -> dict[str, Any] | None:
 
 
 def _require_counts(name: str, values: Any, length: int | None = None) -> None:
-    """Raise ModelError unless ``values`` are layer sizes, ``length`` of them if that is given."""
+    """Raise ``ModelError`` unless ``values`` are layer sizes, ``length`` of them if that is given."""
     if not isinstance(values, tuple) or not values or len(values) != (length or len(values)):
         number = "one or more" if length is None else length
         raise ModelError(f"{name} must be {number} sizes, got {values!r}")

@@ -15,7 +15,7 @@ MOST_LOG_SCALE = {torch.float64: 40.0}
 
 
 def widened(parameter: Tensor) -> Tensor:
-    """A parameter of a density in single precision if it comes in half, else as it is.
+    """Widen a parameter of a density from half to single precision; others are unchanged.
 
     A sum of 784 log probabilities in bfloat16, which has 8 bits, is off by a nat.
     """
@@ -28,7 +28,7 @@ def largest_whole(dtype: torch.dtype) -> int:
 
 
 def fed(network: nn.Module, z: Tensor) -> Tensor:
-    """What a network in half precision takes in place of a draw of single precision; others take z as it is."""
+    """Cast a draw of single precision for a network in half precision; others take z unchanged."""
     like = next(network.parameters(), None)
     return z if like is None or like.dtype not in HALF else z.to(like.dtype)
 
@@ -41,13 +41,13 @@ def require_single(name: str, parameter: Tensor) -> None:
     """
     if parameter.dtype in HALF:
         raise ModelError(
-            f"{name!r} computes its density by networks, in {str(parameter.dtype).removeprefix('torch.')} too "
-            "coarsely to be reported: keep the model in float32"
+            f"{name!r} computes its density by networks; {str(parameter.dtype).removeprefix('torch.')} "
+            "rounds too coarsely: keep the model in float32"
         )
 
 
 def scale(log_scale: Tensor) -> Tensor:
-    """A standard deviation from its logarithm, which is kept within 20 of 0 (40 in double precision).
+    """The standard deviation of a logarithm, which is kept within 20 of 0 (40 in double precision).
 
     So its square is a number that densities and their gradients can divide by twice. Beyond, they would be wrong or
     not numbers without a word.
@@ -57,12 +57,12 @@ def scale(log_scale: Tensor) -> Tensor:
 
 
 def positive_scale(h: Tensor) -> Tensor:
-    """softplus(h) as a standard deviation, with the least one of ``scale``."""
+    """The standard deviation softplus(h), with the least one of ``scale``."""
     return softplus(h).clamp(min=math.exp(-_most_log_scale(h)))
 
 
 def positive_variance(h: Tensor) -> Tensor:
-    """softplus(h) as a variance, at least the square of the least standard deviation of ``scale``."""
+    """The variance softplus(h), at least the square of the least standard deviation of ``scale``."""
     return softplus(h).clamp(min=math.exp(-2 * _most_log_scale(h)))
 
 

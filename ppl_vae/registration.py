@@ -1,4 +1,4 @@
-"""Under which name a program's networks appear in Pyro's parameter store, and when they do at all.
+"""The registration of a program's networks in Pyro's parameter store: their names, and when it happens.
 
 Stock Pyro trains what ``pyro.module`` registers in one global store. Two models must never meet there, so
 every program carries a name of its own instance; and nothing is left behind where nobody asked, so a
@@ -118,6 +118,6 @@ def _say_strangers(names: Iterable[str]) -> None:
         _known.update(strangers)
         warnings.warn(
             f"the parameter store holds {strangers[0]!r}, of another process: its values reach no "
-            "network made so far. Make models in the same order as there, or keep them by vae.save and pv.load",
+            "network made so far. Make models in the same order as there, or use vae.save and pv.load",
             stacklevel=5,
         )

@@ -123,14 +123,14 @@ def test_evidence_shows_both_errors():
     # sqrt(0.09 + 0.16) / 2, and the standard error sqrt(2 / 2) of two numbers that differ by 2.
     assert facts["mean"].startswith("-2.00 ± 0.25 nats")
     assert facts["over data"].startswith("-2.00 ± 1.00 nats")
-    assert facts["draws a datum"] == "100"
+    assert facts["draws per datum"] == "100"
 
 
 def test_exact_evidence_has_neither_draws_nor_an_error():
     oracle = pv.LinearGaussianVAE(torch.ones(3, 2), torch.zeros(3), 0.5)
     _, facts = shown(pv.log_evidence(oracle, torch.zeros(2, 3), method="exact"))
     assert "±" not in facts["mean"]
-    assert "draws a datum" not in facts
+    assert "draws per datum" not in facts
 
 
 def test_an_evaluation_says_what_its_score_is(trained, digits):

@@ -29,7 +29,7 @@ VARIANCE = (1 / 12, -1 / 240, 1 / 6048, -1 / 172800, 1 / 5322240)
 
 
 class ContinuousBernoulli(dist.TorchDistribution):
-    """p(x) proportional to exp(logits x) on [0, 1].
+    """The density p(x) proportional to exp(logits x) on [0, 1].
 
     Args:
         logits: [*batch], any real numbers.
@@ -43,13 +43,13 @@ class ContinuousBernoulli(dist.TorchDistribution):
         super().__init__(logits.shape, torch.Size(), validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density, nats."""
+        """The log density, nats."""
         if self._validate_args:
             self._validate_sample(value)
         return self.logits * value - log_normaliser(self.logits)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draws by the inverse of the distribution function, taken from the end where the density is largest."""
+        """Draw by the inverse of the distribution function, taken from the end where the density is largest."""
         with torch.no_grad():
             logits = self.logits.expand(self._extended_shape(sample_shape))
             rate = logits.abs().clamp(min=torch.finfo(logits.dtype).tiny)
@@ -59,7 +59,7 @@ class ContinuousBernoulli(dist.TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """A'(logits)."""
+        """The mean A'(logits)."""
         a = self.logits.abs()
         large = a.clamp(min=SERIES_BELOW)
         least = torch.where(a < SERIES_BELOW, 0.5 - a * _series(MEAN, a), large.reciprocal() - _odds(large))
@@ -67,7 +67,7 @@ class ContinuousBernoulli(dist.TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """A''(logits)."""
+        """The variance A''(logits)."""
         a = self.logits.abs()
         large = a.clamp(min=SERIES_BELOW)
         odds = _odds(large)
@@ -75,17 +75,17 @@ class ContinuousBernoulli(dist.TorchDistribution):
         return torch.where(a < SERIES_BELOW, _series(VARIANCE, a), direct)
 
     def entropy(self) -> Tensor:
-        """A(l) - l A'(l), the same for l and -l: [*batch], nats."""
+        """The entropy A(l) - l A'(l), the same for l and -l: [*batch], nats."""
         a = -self.logits.abs()
         return log_normaliser(a) - a * ContinuousBernoulli(a, validate_args=False).mean
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ContinuousBernoulli:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return ContinuousBernoulli(self.logits.expand(batch_shape), self._validate_args)
 
 
 def log_normaliser(logits: Tensor) -> Tensor:
-    """A(logits), the log of the integral of exp(logits x) over [0, 1], to rounding for logits of any size."""
+    """The log normaliser A(logits) = log integral of exp(logits x) over [0, 1], to rounding for any logits."""
     a = logits.abs()
     # Both branches are finite everywhere, so that the one not taken leaves no NaN in a gradient.
     large, small = a.clamp(min=SERIES_BELOW), a.clamp(max=SERIES_BELOW)
@@ -95,7 +95,7 @@ def log_normaliser(logits: Tensor) -> Tensor:
 
 
 def _odds(a: Tensor) -> Tensor:
-    """1 / (exp(a) - 1), which does not overflow."""
+    """The odds 1 / (exp(a) - 1), computed without overflow."""
     return torch.exp(-a) / -torch.expm1(-a)
 
 

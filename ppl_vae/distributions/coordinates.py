@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 
 class CompletedCoordinates(dist.TorchDistribution):
-    r"""Independent coordinates, of which some are given: they are as they are, and only the others have a density.
+    r"""Independent coordinates, some of which are given and keep their values; only the others have a density.
 
         log p(x_hidden | x_given) = sum over hidden coordinates d of log p_d(x_d)
 
@@ -33,31 +33,31 @@ class CompletedCoordinates(dist.TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """Of the full datum."""
+        """The support of the full datum."""
         return self.full.support
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density of the hidden coordinates, nats."""
+        """The log density of the hidden coordinates, nats."""
         scored = self.hidden & ~value.isnan()
         each = self.full.base_dist.log_prob(torch.where(scored, value, 0.0))
         return torch.where(scored, each, 0.0).sum(dim=tuple(range(-len(self.event_shape), 0)))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Full data: the given coordinates as they are."""
+        """Draw full data; given coordinates keep their values."""
         return torch.where(self.hidden, self.full.sample(sample_shape), self.given)
 
     @property
     def mean(self) -> Tensor:
-        """Of the full datum: the given coordinates as they are."""
+        """The mean of the full datum: given coordinates keep their values."""
         return torch.where(self.hidden, self.full.mean, self.given)
 
     @property
     def variance(self) -> Tensor:
-        """Of the full datum: 0 of the given coordinates."""
+        """The variance of the full datum: 0 at given coordinates."""
         return torch.where(self.hidden, self.full.variance, 0.0)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> CompletedCoordinates:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return CompletedCoordinates(self.full.expand(batch_shape), self.given, self.hidden)
 
 
@@ -78,30 +78,30 @@ class ObservedCoordinates(dist.TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """Of the full datum."""
+        """The support of the full datum."""
         return self.full.support
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density of the observed coordinates, nats; 0 where all are missing."""
+        """The log density of the observed coordinates, nats; 0 where all are missing."""
         missing = value.isnan()
         # The value stands in on both sides of the density, so that no NaN reaches a gradient.
         each = self.full.base_dist.log_prob(torch.where(missing, 0.0, value))
         return torch.where(missing, 0.0, each).sum(dim=tuple(range(-len(self.event_shape), 0)))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Full data."""
+        """Draw full data."""
         return self.full.sample(sample_shape)
 
     @property
     def mean(self) -> Tensor:
-        """Of the full datum."""
+        """The mean of the full datum."""
         return self.full.mean
 
     @property
     def variance(self) -> Tensor:
-        """Of the full datum."""
+        """The variance of the full datum."""
         return self.full.variance
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ObservedCoordinates:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return ObservedCoordinates(self.full.expand(batch_shape))

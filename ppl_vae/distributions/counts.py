@@ -32,7 +32,7 @@ STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 
 
 class PoissonCounts(dist.TorchDistribution):
-    """P(x) = exp(-rate) rate^x / x!.
+    """The Poisson mass p(x) = exp(-rate) rate^x / x!.
 
     Args:
         log_rate: [*batch], the log of the mean.
@@ -46,7 +46,7 @@ class PoissonCounts(dist.TorchDistribution):
         super().__init__(log_rate.shape, torch.Size(), validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log mass, nats."""
+        """The log mass, nats."""
         if self._validate_args:
             self._validate_sample(value)
         log_rate, x = self.log_rate.double(), value.double()
@@ -54,22 +54,22 @@ class PoissonCounts(dist.TorchDistribution):
         return mass.to(torch.promote_types(self.log_rate.dtype, value.dtype))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Counts."""
+        """Draw counts."""
         with torch.no_grad():
             return torch.poisson(self.mean.expand(self._extended_shape(sample_shape)))
 
     @property
     def mean(self) -> Tensor:
-        """The rate."""
+        """The mean, which is the rate."""
         return self.log_rate.exp()
 
     @property
     def variance(self) -> Tensor:
-        """The rate as well."""
+        """The variance, which is the rate."""
         return self.mean
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> PoissonCounts:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return PoissonCounts(self.log_rate.expand(batch_shape), self._validate_args)
 
 
@@ -93,7 +93,7 @@ class NegativeBinomialCounts(dist.TorchDistribution):
         super().__init__(shape, torch.Size(), validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log mass, nats."""
+        """The log mass, nats."""
         if self._validate_args:
             self._validate_sample(value)
         # log r keeps its shape: what depends on it alone is computed once, not for every datum.
@@ -103,7 +103,7 @@ class NegativeBinomialCounts(dist.TorchDistribution):
         return mass.to(torch.promote_types(self.log_mean.dtype, value.dtype))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Counts."""
+        """Draw counts."""
         with torch.no_grad():
             shape = self._extended_shape(sample_shape)
             r = self.log_dispersion.exp().expand(shape)
@@ -112,21 +112,21 @@ class NegativeBinomialCounts(dist.TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """m."""
+        """The mean m."""
         return self.log_mean.exp().expand(self.batch_shape)
 
     @property
     def variance(self) -> Tensor:
-        """m + m^2 / r."""
+        """The variance m + m^2 / r."""
         return self.mean + (2 * self.log_mean - self.log_dispersion).exp()
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> NegativeBinomialCounts:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return NegativeBinomialCounts(self.log_mean.expand(batch_shape), self.log_dispersion, self._validate_args)
 
 
 def rising_factorial(log_r: Tensor, x: Tensor) -> Tensor:
-    """D, log Gamma(r + x) - log Gamma(r) - x log r for x >= 0, in double precision."""
+    """The function D = log Gamma(r + x) - log Gamma(r) - x log r for x >= 0, in double precision."""
     r = log_r.exp()
     shifted = r + SHIFT
     first = x * torch.log1p(SHIFT / r) - (_product(r + x) / _product(r)).log()
@@ -134,13 +134,13 @@ def rising_factorial(log_r: Tensor, x: Tensor) -> Tensor:
 
 
 def _product(n: Tensor) -> Tensor:
-    """P(n), in pairs: n (n + 5), (n + 1)(n + 4) and (n + 2)(n + 3)."""
+    """The product P(n), in pairs: n (n + 5), (n + 1)(n + 4) and (n + 2)(n + 3)."""
     pair = n * (n + 5)
     return pair * (pair + 4) * (pair + 6)
 
 
 def _rest(n: Tensor) -> Tensor:
-    """S(n) = log Gamma(n) - (n - 1/2) log n + n - 1/2 log 2 pi for n from 6 on."""
+    """The rest S(n) = log Gamma(n) - (n - 1/2) log n + n - 1/2 log 2 pi for n from 6 on."""
     inverse = n.reciprocal()
     square, series = inverse.square(), torch.full_like(n, STIRLING[-1])
     for coefficient in STIRLING[-2::-1]:

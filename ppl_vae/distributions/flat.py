@@ -18,11 +18,11 @@ class Flat(dist.ImproperUniform):
     """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """0 at every value [*batch, d], where the value is and in its precision."""
+        """The log density 0 at every value [*batch, d], on its device and in its precision."""
         return value.new_zeros(value.shape[: value.dim() - self.event_dim])
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """There is none.
+        """Refuse: nothing can be drawn from an improper distribution.
 
         Raises:
             ModelError: always.

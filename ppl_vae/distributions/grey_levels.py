@@ -17,7 +17,7 @@ from torch.nn.functional import logsigmoid
 
 
 class GreyLevels(constraints.Constraint):
-    """x = k / (levels - 1) for an integer k in [0, levels - 1], to a thousandth of a level.
+    """The constraint x = k / (levels - 1) for an integer k in [0, levels - 1], to a thousandth of a level.
 
     Args:
         levels: how many there are.
@@ -28,13 +28,13 @@ class GreyLevels(constraints.Constraint):
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
-        """Which values are levels."""
+        """Mark the values that are levels."""
         k = value * (self.levels - 1)
         return (k >= -1e-3) & (k <= self.levels - 1 + 1e-3) & ((k - k.round()).abs() < 1e-3)
 
 
 class GreyCategorical(dist.TorchDistribution):
-    """P(x = k / (levels - 1)) = softmax(logits)_k.
+    """The categorical mass p(x = k / (levels - 1)) = softmax(logits)_k.
 
     Args:
         logits: [*batch, levels], unnormalised log masses.
@@ -53,13 +53,13 @@ class GreyCategorical(dist.TorchDistribution):
         return GreyLevels(self.levels)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log mass of grey values, nats."""
+        """The log mass of grey values, nats."""
         if self._validate_args:
             self._validate_sample(value)
         return self._index.log_prob((value * (self.levels - 1)).round())
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Grey values."""
+        """Draw grey values."""
         return self._index.sample(sample_shape).to(self.logits.dtype) / (self.levels - 1)
 
     @property
@@ -75,7 +75,7 @@ class GreyCategorical(dist.TorchDistribution):
         return (self._index.probs @ grey.square() - self.mean.square()).clamp(min=0)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> GreyCategorical:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return GreyCategorical(self.logits.expand(*batch_shape, self.levels), self._validate_args)
 
 
@@ -86,6 +86,8 @@ class DiscretisedLogistic(dist.TorchDistribution):
 
     with S(.) = 1 on the right at x = 1 and S(.) = 0 on the left at x = 0. For u > l the log of the difference is
     log S(u) + log S(-l) + log(1 - exp(l - u)), which no tail cancels (Kingma et al. 2016; Salimans et al. 2017).
+
+    Salimans, Karpathy, Chen & Kingma (2017): https://arxiv.org/abs/1701.05517
 
     Args:
         loc: location in units of x, [*batch].
@@ -108,7 +110,7 @@ class DiscretisedLogistic(dist.TorchDistribution):
         return GreyLevels(self.levels)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log mass of grey values, nats."""
+        """The log mass of grey values, nats."""
         if self._validate_args:
             self._validate_sample(value)
         h, per_scale = self.half_width, torch.exp(-self.log_scale)
@@ -119,14 +121,14 @@ class DiscretisedLogistic(dist.TorchDistribution):
         return torch.where(value < h, below, torch.where(value > 1 - h, above, inside))
 
     def _log_width(self, per_scale: Tensor) -> Tensor:
-        """log(1 - exp(-w)) of w = 2 h / s, by its series where w is small, as for large s."""
+        """The logarithm log(1 - exp(-w)) of w = 2 h / s, by its series where w is small, as for large s."""
         width = 2 * self.half_width * per_scale
         large, small = width.clamp(min=0.01), width.clamp(max=0.01)
         series = math.log(2 * self.half_width) - self.log_scale - 0.5 * small + small.square() / 24
         return torch.where(width < 0.01, series, torch.log(-torch.expm1(-large)))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Grey values."""
+        """Draw grey values."""
         with torch.no_grad():
             loc = self.loc.expand(self._extended_shape(sample_shape))
             value = loc + self.log_scale.exp() * torch.rand_like(loc).logit()
@@ -139,17 +141,17 @@ class DiscretisedLogistic(dist.TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """E[k^2] is the sum over k >= 1 of (2k - 1) P(x >= k / (levels - 1))."""
+        """The variance; E[k^2] is the sum over k >= 1 of (2k - 1) P(x >= k / (levels - 1))."""
         square = sum(((2 * k - 1) * tail for k, tail in enumerate(self._tails(), 1)), torch.zeros_like(self.loc))
         return (square / (self.levels - 1) ** 2 - self.mean.square()).clamp(min=0)
 
     def _tails(self) -> Any:
-        """P(x >= k / (levels - 1)) for k = 1, 2, ...: one at a time, because all at once fill the memory."""
+        """Yield the tails P(x >= k / (levels - 1)) for k = 1, 2, ..., since all at once would fill the memory."""
         per_scale = torch.exp(-self.log_scale)
         for k in range(1, self.levels):
             yield torch.sigmoid((self.loc - (2 * k - 1) * self.half_width) * per_scale)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretisedLogistic:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         loc, log_scale = self.loc.expand(batch_shape), self.log_scale.expand(batch_shape)
         return DiscretisedLogistic(loc, log_scale, self.levels, self._validate_args)

@@ -21,7 +21,7 @@ LARGE = 1e9
 
 
 class StudentT(dist.StudentT):
-    """Student-t(df, loc, scale).
+    """The Student-t distribution with ``df`` degrees of freedom, location and scale.
 
     Args:
         df: degrees of freedom, a number of at most MOST_FREEDOM.
@@ -34,7 +34,7 @@ class StudentT(dist.StudentT):
         super().__init__(loc.new_full((), self.freedom), loc, scale, validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density, nats."""
+        """The log density, nats."""
         if self._validate_args:
             self._validate_sample(value)
         df = self.freedom
@@ -45,14 +45,14 @@ class StudentT(dist.StudentT):
         return log_normaliser(df) - self.scale.log() - 0.5 * (df + 1) * torch.where(large, far, near)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> StudentT:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return StudentT(
             self.freedom, self.loc.expand(batch_shape), self.scale.expand(batch_shape), self._validate_args
         )
 
 
 def log_normaliser(df: float) -> float:
-    """c(df) = log Gamma((df + 1) / 2) - log Gamma(df / 2) - 1/2 log(pi df)."""
+    """The log normaliser c(df) = log Gamma((df + 1) / 2) - log Gamma(df / 2) - 1/2 log(pi df)."""
     a = 0.5 * df
     if a < 50:
         return math.lgamma(a + 0.5) - math.lgamma(a) - 0.5 * math.log(math.pi * df)

@@ -1,4 +1,4 @@
-"""``fit``: stochastic variational inference on any (model, guide) pair, seeded, resumable, honestly recorded."""
+"""The function ``fit``: stochastic variational inference on any (model, guide) pair, seeded and resumable."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ TRAINING_STREAM = 13
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run leaves in memory.
+    """The result of a run in memory.
 
     Attributes:
         model: the pair, trained in place, in evaluation mode, on its device.
-        history: a row an epoch: epoch (from 1), step, loss, seconds, and elbo, log_likelihood, kl with the
+        history: a row per epoch: epoch (from 1), step, loss, seconds, and elbo, log_likelihood, kl with the
             prefixes train_ (running mean of the training draws), validation_ and test_ (evaluations), nats
             per datum. The ELBO is the plain one, whatever the objective was.
         best_epoch: the epoch whose weights the model has: the best on validation, else the last.
-        epochs_run: how many epochs were run.
+        epochs_run: the number of epochs that were run.
         manifest: versions, seed, device, threads, settings and data checksums.
         out_dir: the run's folder, or None.
     """
@@ -125,7 +125,7 @@ def fit(
         progress: show a progress bar.
 
     Returns:
-        The model, the history (a row an epoch: the objective as "loss", and the plain ELBO with its two terms, nats
+        The model, the history (a row per epoch: the objective as "loss", the plain ELBO with its two terms, nats
         per datum), which epoch the weights are of, and the manifest.
 
     Raises:

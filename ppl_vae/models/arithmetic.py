@@ -4,6 +4,8 @@ r"""Arithmetic on codes: the direction of an attribute in latent space, and what
     x(alpha) = E[x | z + alpha v]
 
 Larsen, Sønderby, Larochelle & Winther 2016, "Autoencoding beyond pixels using a learned similarity metric".
+
+Larsen, Sønderby, Larochelle & Winther (2016): https://arxiv.org/abs/1512.09300
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def attribute_vector(codes: Tensor, has_attribute: Tensor) -> Tensor:
 
 @torch.no_grad()
 def decode_along(vae: VAE, codes: Tensor, direction: Tensor, alphas: Tensor) -> Tensor:
-    """Decoded means of z + alpha v: [N, steps, *event_shape].
+    """Decode z + alpha v into means: [N, steps, *event_shape].
 
     Args:
         vae: whose decoder is used.

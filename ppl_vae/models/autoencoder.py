@@ -3,7 +3,7 @@ r"""The parts that turn a VAE into a deterministic autoencoder: a flat prior and
     model:  z ~ flat on R^L (improper),   x ~ p(x | decoder(z))
     guide:  z = f(encoder(x))                                          q(z|x) is a point mass
 
-What is maximised is log p(x | z = f(x)), the reconstruction log likelihood (``inf.ReconstructionLikelihood``). With
+The objective is log p(x | z = f(x)), the reconstruction log likelihood (``inf.ReconstructionLikelihood``). With
 this prior there is no p(x), and a point mass has no density, so there is no ELBO and no evidence: the estimators
 that need them refuse the pair by name. Nothing can be drawn from it either: ``models.with_post_hoc_prior`` fits a
 prior to the codes (Ghosh et al. 2020). Its kin are other choices of the same parts:
@@ -11,6 +11,9 @@ prior to the codes (Ghosh et al. 2020). Its kin are other choices of the same pa
     denoising    network "denoising": the encoder sees a corrupted x (Vincent et al. 2008); under a Gaussian
                  guide it is the denoising VAE (Im et al. 2017)
     sparse       ``inf.SparseActivations`` on codes that are sigmoids (Ng 2011)
+
+Ghosh, Sajjadi, Vergari, Black & Schölkopf (2020): https://arxiv.org/abs/1903.12436
+Vincent, Larochelle, Bengio & Manzagol (2008): https://doi.org/10.1145/1390156.1390294
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ class FlatPrior(nn.Module):
         self.latent_dim = latent_dim
 
     def forward(self) -> dist.TorchDistribution:
-        """Batch shape (), event shape [latent_dim]; it cannot be drawn from."""
+        """The flat prior: batch shape (), event shape [latent_dim]; it cannot be drawn from."""
         return Flat(constraints.real_vector, torch.Size(), torch.Size((self.latent_dim,)))
 
     @property
@@ -54,7 +57,7 @@ class FlatPrior(nn.Module):
 
 
 class PointPosterior(nn.Module):
-    """q(z|x) all at one point z = f(x).
+    """The posterior q(z|x) with all its mass at one point z = f(x).
 
     Args:
         code: what the code is made of the last layer's h: "linear" (h itself), "sigmoid" or "relu".
@@ -76,7 +79,7 @@ class PointPosterior(nn.Module):
         self.loc_head = nn.Linear(num_features, latent_dim)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> a point mass, batch shape [*batch], event shape [latent_dim]."""
+        """The point mass of features [*batch, H]: batch shape [*batch], event shape [latent_dim]."""
         return dist.Delta(CODES[self.code](widened(self.loc_head(features))), event_dim=1)
 
     @property

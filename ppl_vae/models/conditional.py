@@ -1,4 +1,4 @@
-"""p(b|a) for one latent given another: a network on a, and a family of distributions on its features."""
+"""The conditional p(b|a) of one latent given another: a network on a, and a family on its features."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Conditional(nn.Module):
         self.family = built(family, num_features(network, (from_dim,)), to_dim)
 
     def forward(self, a: Tensor) -> dist.TorchDistribution:
-        """A [*batch, D_a] -> p(b|a), batch shape [*batch], event shape [D_b]."""
+        """The conditional p(b|a) of a [*batch, D_a]: batch shape [*batch], event shape [D_b]."""
         return self.family(self.network(fed(self.network, a.flatten(0, -2))).unflatten(0, a.shape[:-1]))
 
 
 def built(family: nn.Module, num_features: int, dim: int) -> nn.Module:
-    """A family of distributions with its heads made.
+    """Make the heads of a family of distributions.
 
     Raises:
         ModelError: it needs the whole model beside it, as a semi-amortised posterior does.

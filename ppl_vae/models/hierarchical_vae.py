@@ -7,6 +7,8 @@ The sites are "z1" (next to the data) to "zL". The guide draws them in the order
 log p(z_l | z_l+1) is no function of what the guide knew when it drew z_l: the sum of closed-form conditional KLs is
 not the divergence of the joint, and "analytic-kl" refuses the pair by name. "monte-carlo-kl" is right. With one
 level it is the VAE.
+
+Rezende, Mohamed & Wierstra (2014): https://arxiv.org/abs/1401.4082
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ from ppl_vae.randomness import seeded
 
 
 class HierarchicalProgram(LatentVariableProgram):
-    """p(z_L) p(z_L-1 | z_L) ... p(x | z_1).
+    """The program p(z_L) p(z_L-1 | z_L) ... p(x | z_1).
 
     Args:
         prior: forward gives p(z_L).
@@ -67,7 +69,7 @@ class HierarchicalProgram(LatentVariableProgram):
         self.downward = nn.ModuleList(downward)
 
     def latents(self) -> Tensor:
-        """z_L, ..., z_1; the last of them [*batch, L_1]."""
+        """Draw z_L, ..., z_1, and return the last of them [*batch, L_1]."""
         z = pyro.sample(f"z{len(self.downward) + 1}", self.prior())
         for level in range(len(self.downward), 0, -1):
             z = pyro.sample(f"z{level}", self.downward[level - 1](z))
@@ -75,7 +77,7 @@ class HierarchicalProgram(LatentVariableProgram):
 
 
 class BottomUpGuide(Recognition):
-    """q(z_1 | x) q(z_2 | z_1) ... q(z_L | z_L-1).
+    """The guide q(z_1 | x) q(z_2 | z_1) ... q(z_L | z_L-1).
 
     Args:
         encoder: [N, *event_shape] -> features [N, H].
@@ -98,7 +100,7 @@ class BottomUpGuide(Recognition):
         self.upward = nn.ModuleList(upward)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The program: z_1, ..., z_L; the last of them."""
+        """Run the program: it draws z_1, ..., z_L and returns the last of them."""
         with pyro.plate("data", self.begin(x)):
             z = pyro.sample("z1", self.encode(x))
             for level, conditional in enumerate(self.upward, 2):
@@ -106,7 +108,7 @@ class BottomUpGuide(Recognition):
             return z
 
     def encode(self, x: Tensor) -> dist.TorchDistribution:
-        """x [N, *event_shape] -> q(z_1|x), batch shape [N], event shape [L_1]."""
+        """The posterior q(z_1|x) of x [N, *event_shape]: batch shape [N], event shape [L_1]."""
         return self.posterior(self.features(x))
 
 
@@ -145,7 +147,7 @@ class HierarchicalVAE(ProgramPair):
         observed = make_likelihood(likelihood)
         if isinstance(posterior, nn.Module):
             raise ModelError(
-                f"posterior: expected a name or a configuration, of which every level makes one of its own, got a "
+                f"posterior: expected a name or a configuration, from which every level makes its own, got a "
                 f"{type(posterior).__name__}"
             )
         own_posterior = own_config(make_posterior(posterior), POSTERIORS)
@@ -177,11 +179,11 @@ class HierarchicalVAE(ProgramPair):
         self.guide = BottomUpGuide(encoder, bottom, upward, self.event_shape, likelihood.allows_missing)
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(z_1|x) for data [N, *event_shape]: batch shape [N], event shape [L_1]."""
+        """The posterior q(z_1|x) for data [N, *event_shape]: batch shape [N], event shape [L_1]."""
         return self.guide.encode(self.own_data(x))
 
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(x|z_1) for codes [*batch, L_1]: batch shape [*batch], event_shape as the data's."""
+        """The likelihood p(x|z_1) for codes [*batch, L_1]: batch shape [*batch], event_shape as the data's."""
         return self.model.decode(checked_codes(self.to_own(z), self.latent_dims[0]))
 
     @torch.no_grad()
@@ -218,14 +220,14 @@ def between(hidden: Sequence[int], from_dim: int) -> nn.Module:
 
 
 def top_prior(dim: int) -> StandardNormalPrior:
-    """p(z_L) = N(0, I)."""
+    """The top prior p(z_L) = N(0, I)."""
     prior = StandardNormalPrior()
     prior.build(dim)
     return prior
 
 
 def downward(dims: tuple[int, ...], hidden: Sequence[int]) -> list[Conditional]:
-    """p(z_l | z_l+1), diagonal Gaussians, for l = 1, ..., L-1."""
+    """The conditionals p(z_l | z_l+1), diagonal Gaussians, for l = 1, ..., L-1."""
     return [
         Conditional(between(hidden, high), DiagonalPosterior(), high, low) for low, high in itertools.pairwise(dims)
     ]

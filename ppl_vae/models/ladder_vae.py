@@ -8,6 +8,8 @@ r"""The ladder VAE (Sonderby, Raiko, Maaloe, Sonderby & Winther 2016): a hierarc
 The product of the two Gaussians has the sum of their precisions, and their means weighted by precision. The guide
 reads the model's own p(z_l | z_l+1) and draws in the model's order, so the closed-form KL is the divergence of the
 joint. The sites are "z1" (next to the data) to "zL".
+
+Sonderby, Raiko, Maaloe, Sonderby & Winther (2016): https://arxiv.org/abs/1602.02282
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ from ppl_vae.randomness import seeded
 
 
 class TopDownGuide(Recognition):
-    """q(z_L | x) q(z_L-1 | z_L, x) ... q(z_1 | z_2, x).
+    """The guide q(z_L | x) q(z_L-1 | z_L, x) ... q(z_1 | z_2, x).
 
     Args:
         model: whose p(z_l | z_l+1) the guide multiplies with what it reads from x; its parameters stay the model's.
@@ -72,7 +74,7 @@ class TopDownGuide(Recognition):
         self._model = (model,)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The program: z_L, ..., z_1; the last of them."""
+        """Run the program: it draws z_L, ..., z_1 and returns the last of them."""
         with pyro.plate("data", self.begin(x)):
             *lower, top = self.read(x)
             z = pyro.sample(f"z{len(lower) + 1}", top)
@@ -81,14 +83,14 @@ class TopDownGuide(Recognition):
             return z
 
     def read(self, x: Tensor) -> list[dist.TorchDistribution]:
-        """x [N, *event_shape] -> N(m_l, diag v_l^2) for l = 1, ..., L: what x alone says of every level."""
+        """The Gaussians N(m_l, diag v_l^2) for l = 1, ..., L that x [N, *event_shape] alone gives every level."""
         features = [self.features(x)]
         for network in self.upward:
             features.append(network(features[-1]))
         return [head(d) for head, d in zip(self.evidence, features, strict=True)]
 
     def merged(self, level: int, above: Tensor, read: dist.TorchDistribution) -> dist.TorchDistribution:
-        """q(z_l | z_l+1, x), from z_l+1 [*batch, L_l+1] and what x says: batch shape [*batch]."""
+        """The conditional q(z_l | z_l+1, x) of z_l+1 [*batch, L_l+1] and x's Gaussian: batch shape [*batch]."""
         (model,) = self._model
         return gaussian_product(model.downward[level - 1](above), read)
 
@@ -159,7 +161,7 @@ class LadderVAE(ProgramPair):
         self.guide = TopDownGuide(self.model, encoder, upward, evidence, likelihood.allows_missing)
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(z_1 | x, z_2, ..., z_L) at the guide's means of the levels above: batch shape [N], event shape [L_1].
+        """The posterior q(z_1 | x, z_2, ..., z_L) at the guide's means above: batch shape [N], event shape [L_1].
 
         So that ``decode`` takes what it gives: the mean of it decodes to the reconstruction.
         """
@@ -169,19 +171,19 @@ class LadderVAE(ProgramPair):
         return z
 
     def encode_top(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(z_L|x), of the top level, for data [N, *event_shape]: batch shape [N], event shape [L_L]."""
+        """The posterior q(z_L|x) of the top level for x [N, *event_shape]: batch shape [N], event shape [L_L]."""
         return self.guide.read(self.own_data(x))[-1]
 
     def codes(self, x: ArrayLike | Tensor) -> list[Tensor]:
         """The guide's mean of every level given its mean of the level above: [N, L_l] for l = 1, ..., L."""
         *lower, top = self.guide.read(self.own_data(x))
-        found = [top.mean]
+        means = [top.mean]
         for level in range(len(lower), 0, -1):
-            found.append(self.guide.merged(level, found[-1], lower[level - 1]).mean)
-        return found[::-1]
+            means.append(self.guide.merged(level, means[-1], lower[level - 1]).mean)
+        return means[::-1]
 
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(x|z_1) for codes [*batch, L_1]: batch shape [*batch], event_shape as the data's."""
+        """The likelihood p(x|z_1) for codes [*batch, L_1]: batch shape [*batch], event_shape as the data's."""
         return self.model.decode(checked_codes(self.to_own(z), self.latent_dims[0]))
 
     @torch.no_grad()

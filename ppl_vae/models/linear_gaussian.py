@@ -10,6 +10,9 @@ With A = W'W / sigma^2, M = A + I and h = W'(x - b) / sigma^2 (Tipping & Bishop 
 
 The best diagonal guide has mean M^-1 h and variances 1 / M_jj (the optimum of the reverse KL). This model is
 the judge of estimators and diagnostics.
+
+Tipping & Bishop (1999): https://doi.org/10.1111/1467-9868.00196
+Lucas, Tucker, Grosse & Norouzi (2019): https://arxiv.org/abs/1911.02469
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 class LinearGaussianPosterior(nn.Module):
-    """q(z|x) = N(gain x + offset, S) with one S for all data: diagonal, or a full lower triangle.
+    """The posterior q(z|x) = N(gain x + offset, S) with one S for all data: diagonal, or a full lower triangle.
 
     The features are x itself. Parameters: ``gain`` [L, D], ``offset`` [L], and ``log_scale`` [L] or
     ``scale_tril`` [L, L].
@@ -55,7 +58,7 @@ class LinearGaussianPosterior(nn.Module):
         self.guide = guide
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """x [N, D] -> q(z|x)."""
+        """The posterior q(z|x) of x [N, D]."""
         loc = nn.functional.linear(features, self.gain, self.offset)
         if self.guide == "exact":
             return dist.MultivariateNormal(loc, scale_tril=self.scale_tril)
@@ -145,7 +148,7 @@ class LinearGaussianVAE(VAE):
         """The model that a stored configuration describes, before its weights are restored.
 
         Raises:
-            ModelError: a size or the dtype is none.
+            ModelError: a size or the dtype is not possible.
         """
         if dtype not in PRECISIONS or not isinstance(event_shape, list) or len(event_shape) != 1:
             raise ModelError(
@@ -158,12 +161,12 @@ class LinearGaussianVAE(VAE):
 
     @property
     def weight(self) -> Tensor:
-        """W [D, L]."""
+        """The weight matrix W [D, L]."""
         return self._decoder.weight
 
     @property
     def bias(self) -> Tensor:
-        """b [D]."""
+        """The offset b [D]."""
         return self._decoder.bias
 
     @property
@@ -185,7 +188,7 @@ class LinearGaussianVAE(VAE):
             self.guide.posterior.set_to_optimum(self.weight, self.bias, self.sigma)
 
     def log_evidence(self, x: ArrayLike | Tensor) -> Tensor:
-        """log p(x) exactly, per datum: [N], nats."""
+        """The exact log evidence log p(x), per datum: [N], nats."""
         residual = self.own_data(x) - self.bias
         precision = _precision(self.weight, self.sigma)
         h = residual @ self.weight / self.sigma.square()
@@ -195,14 +198,14 @@ class LinearGaussianVAE(VAE):
         return -0.5 * (log_noise + torch.linalg.slogdet(precision).logabsdet + distance - explained)
 
     def posterior(self, x: ArrayLike | Tensor) -> dist.MultivariateNormal:
-        """p(z|x) exactly: batch shape [N], event shape [L]."""
+        """The exact posterior p(z|x): batch shape [N], event shape [L]."""
         residual = self.own_data(x) - self.bias
         precision = _precision(self.weight, self.sigma)
         h = residual @ self.weight / self.sigma.square()
         return dist.MultivariateNormal(torch.linalg.solve(precision, h.mT).mT, precision_matrix=precision)
 
     def elbo(self, x: ArrayLike | Tensor) -> Tensor:
-        """The ELBO of the present guide exactly, per datum: [N], nats."""
+        """The exact ELBO of the present guide, per datum: [N], nats."""
         q = self.encode(x)
         residual = self.to_own(x) - self.bias - q.mean @ self.weight.mT
         spread = (_covariance(q) * (self.weight.mT @ self.weight)).sum((-2, -1))
@@ -214,7 +217,7 @@ class LinearGaussianVAE(VAE):
 
 
 def _precision(weight: Tensor, sigma: Tensor) -> Tensor:
-    """M = W'W / sigma^2 + I [L, L]."""
+    """The posterior precision M = W'W / sigma^2 + I [L, L]."""
     return weight.mT @ weight / sigma.square() + torch.eye(
         weight.shape[1], dtype=weight.dtype, device=weight.device
     )

@@ -1,4 +1,4 @@
-"""``pv.load``: a stored model, built again from its configuration."""
+"""The function ``pv.load``, which builds a stored model again from its configuration."""
 
 from __future__ import annotations
 

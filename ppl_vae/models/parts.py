@@ -1,4 +1,4 @@
-"""How a part of a model (prior, likelihood, posterior) is named: by a string, a configuration, or itself."""
+"""The specification of a part of a model (prior, likelihood, posterior): a string, a configuration, or itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model on disk: config.json says how to build it, weights.safetensors holds its numbers. Never pickle.
+"""Models on disk: config.json says how to build one, weights.safetensors holds its numbers. Never pickle.
 
 The two belong together: the header of the weights repeats the configuration and holds a checksum of both, and
 config.json names that checksum. The weights are renamed first, and with them the model is the new one: where
@@ -39,7 +39,7 @@ PRECISIONS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Stored:
-    """What a folder holds.
+    """The content of a model's folder.
 
     Attributes:
         folder: where.
@@ -97,22 +97,22 @@ def write_model(folder: Path, config: Mapping[str, Any], module: nn.Module) -> N
 
 
 def read_model(folder: Path) -> Stored:
-    """What ``write_model`` wrote; each file is judged by itself.
+    """Read the files of ``write_model``; each is judged by itself.
 
     Raises:
         CheckpointError: a file is missing or damaged.
     """
     config = read_config(folder)
     state, metadata = read_sealed(folder / WEIGHTS)
-    found = metadata.get(CHECKSUM)
+    checksum = metadata.get(CHECKSUM)
     try:
         saved = json.loads(metadata.get(OF_CONFIG, "null"))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / WEIGHTS}: its header holds no configuration ({error})") from error
-    if found is not None and config.get(OF_WEIGHTS) != found and _killed_while_saving(folder, found):
-        config = {**saved, OF_WEIGHTS: found}
+    if checksum is not None and config.get(OF_WEIGHTS) != checksum and _killed_while_saving(folder, checksum):
+        config = {**saved, OF_WEIGHTS: checksum}
     named = config.pop(OF_WEIGHTS, None)
-    return Stored(folder, config, state, named, found, saved)
+    return Stored(folder, config, state, named, checksum, saved)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _killed_while_saving(folder: Path, found: str) -> bool:
-    """Whether the configuration of these weights still waits for its rename."""
+    """Tell whether the configuration of these weights still waits for its rename."""
     for waiting, _ in left_over(folder / CONFIG):
         try:
             config = read_json(waiting)
@@ -187,7 +187,7 @@ def restore(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     precision = _precision(own, state, path)
     broken = not_finite(state, parameter_names(module))
     if broken:
-        raise CheckpointError(f"{path}: {broken}, so that no number of this model would be one")
+        raise CheckpointError(f"{path}: {broken}, so this model would give no finite number")
     if precision is not None:
         module.to(dtype=precision)
     module.load_state_dict(dict(state))

@@ -1,4 +1,4 @@
-"""What every pair of programs of ours can do: take arrays, draw from its generative program, be stored."""
+"""The base class of the package's pairs: they take arrays, draw from the generative program, and are stored."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class ProgramPair(nn.Module):
     config: dict[str, Any]
 
     def to_own(self, values: ArrayLike | Tensor) -> Tensor:
-        """Values as a tensor of the parameters' precision on their device."""
+        """Turn values into a tensor of the parameters' precision on their device."""
         like = next(self.parameters())
         return to_tensor(values).to(like.device, like.dtype)
 
     def own_data(self, x: ArrayLike | Tensor) -> Tensor:
-        """Data [N, *event_shape] as such a tensor.
+        """Turn data [N, *event_shape] into such a tensor.
 
         Raises:
             ModelError: x has another event shape.
@@ -92,13 +92,13 @@ class ProgramPair(nn.Module):
         write_model(Path(path).expanduser(), self.config, self)
 
     def facts(self) -> dict[str, Any]:
-        """What the pair is, by label: its parts, its size, where its parameters are."""
+        """The facts about the pair by label: its parts, its size, the device of its parameters."""
         parts = {spaced(name): value for name, value in self.config.items() if name != "model"}
-        own = {name: "the user's own" if value is None else value for name, value in parts.items()}
+        described = {name: "the user's own" if value is None else value for name, value in parts.items()}
         like = next(self.parameters())
         sizes = (sum(p.numel() for p in half.parameters()) for half in (self.model, self.guide))
         size = "{:,} of the model, {:,} of the guide".format(*sizes)
-        return {**own, "parameters": size, "on": f"{like.device}, {str(like.dtype).removeprefix('torch.')}"}
+        return {**described, "parameters": size, "on": f"{like.device}, {str(like.dtype).removeprefix('torch.')}"}
 
     def _repr_html_(self) -> str:
         return card(type(self).__name__, self.facts())
@@ -116,18 +116,18 @@ def networks(
     """
     if isinstance(network, tuple):
         return _checked_pair(network)
-    chosen = architecture(network)
-    decoder = chosen.decoder(code_dim, event_shape, likelihood.num_parameters)
-    return encoder_of(chosen, event_shape, likelihood), remember_start(decoder, likelihood)
+    design = architecture(network)
+    decoder = design.decoder(code_dim, event_shape, likelihood.num_parameters)
+    return encoder_of(design, event_shape, likelihood), remember_start(decoder, likelihood)
 
 
 def network_config(network: Network) -> dict[str, Any] | None:
-    """What makes the network again; None for a user's own."""
+    """The configuration that makes the network again; None for a user's own."""
     return None if isinstance(network, tuple) else architecture_config(architecture(network))
 
 
 def likelihood_config(likelihood: Likelihood) -> dict[str, Any] | None:
-    """What makes the likelihood again; None for a user's own."""
+    """The configuration that makes the likelihood again; None for a user's own."""
     return own_config(likelihood, LIKELIHOODS)
 
 
@@ -135,7 +135,7 @@ def checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of one datum, as a tuple of positive integers.
 
     Raises:
-        ModelError: it is none.
+        ModelError: the shape is not one of positive integers.
     """
     shape = tuple(event_shape) if isinstance(event_shape, Iterable) else ()
     if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
@@ -144,10 +144,10 @@ def checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def checked_size(name: str, value: Any) -> int:
-    """A size of at least 1.
+    """Check a size, which is an integer of at least 1.
 
     Raises:
-        ModelError: it is none, or missing.
+        ModelError: the size is missing, or not an integer of at least 1.
     """
     if whole(name, value) is None:
         raise ModelError(f"{name} must be an integer of at least 1, got None")
@@ -156,6 +156,6 @@ def checked_size(name: str, value: Any) -> int:
 
 def _checked_pair(network: tuple[Any, ...]) -> tuple[nn.Module, nn.Module]:
     if len(network) != 2 or not all(isinstance(half, nn.Module) for half in network):
-        found = ", ".join(type(half).__name__ for half in network)
-        raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got ({found})")
+        kinds = ", ".join(type(half).__name__ for half in network)
+        raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got ({kinds})")
     return network

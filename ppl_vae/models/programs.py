@@ -27,7 +27,7 @@ from ppl_vae.registration import InstanceName, register
 
 
 class LatentVariableProgram(nn.Module, ABC):
-    """latents ~ p(latents), x ~ p(x | decoder(latents)): a subclass states its latent sites.
+    """The program latents ~ p(latents), x ~ p(x | decoder(latents)); a subclass states its latent sites.
 
     Args:
         decoder: [B, latent_dim] -> [B, P * prod(event_shape)] in any trailing shape.
@@ -44,10 +44,10 @@ class LatentVariableProgram(nn.Module, ABC):
 
     @abstractmethod
     def latents(self) -> Tensor:
-        """The latent sites, inside the data plate; what the decoder reads of them [*batch, code_dim]."""
+        """Draw the latent sites inside the data plate, and return the decoder's input [*batch, code_dim]."""
 
     def forward(self, x: Tensor | None = None, size: int | None = None) -> Tensor:
-        """The program. Conditioned on x [N, *event_shape], or a draw of ``size`` data from the prior predictive.
+        """Run the program, conditioned on x [N, *event_shape] or drawing ``size`` data from the prior predictive.
 
         Raises:
             ModelError: neither x nor size is given, or x has another event shape.
@@ -55,7 +55,7 @@ class LatentVariableProgram(nn.Module, ABC):
         return self.run(self.latents, x, size)
 
     def run(self, latents: Callable[[], Tensor], x: Tensor | None, size: int | None) -> Tensor:
-        """The program with latent sites of the caller's choice, such as those given a condition."""
+        """Run the program with latent sites of the caller's choice, such as those given a condition."""
         if x is not None:
             require_event_shape(x, self.event_shape)
             size = len(x)
@@ -71,11 +71,11 @@ class LatentVariableProgram(nn.Module, ABC):
             return pyro.sample("x", p, obs=x)
 
     def decode(self, z: Tensor) -> dist.TorchDistribution:
-        """z [*batch, latent_dim] -> p(x|z), batch shape [*batch], event shape as the data's."""
+        """The likelihood p(x|z) of z [*batch, latent_dim]: batch shape [*batch], event shape as the data's."""
         return self.likelihood(self._features(z), len(self.event_shape))
 
     def _features(self, z: Tensor) -> Tensor:
-        """z [*batch, latent_dim] -> features [*batch, P, *event_shape]."""
+        """Decode z [*batch, latent_dim] into features [*batch, P, *event_shape]."""
         features = widened(self.decoder(fed(self.decoder, z.flatten(0, -2))))
         shape = (*z.shape[:-1], self.likelihood.num_parameters, *self.event_shape)
         if features.numel() != math.prod(shape):
@@ -87,7 +87,7 @@ class LatentVariableProgram(nn.Module, ABC):
 
     @property
     def allows_missing(self) -> bool:
-        """Whether NaN in x stands for a missing coordinate."""
+        """Tell whether NaN in x stands for a missing coordinate."""
         return self.likelihood.allows_missing
 
     def check_data(self, x: Tensor) -> None:
@@ -112,7 +112,7 @@ class LatentVariableProgram(nn.Module, ABC):
 
 
 class GenerativeProgram(LatentVariableProgram):
-    """p(z) p(x|z): the prior, the decoder and the likelihood.
+    """The generative program p(z) p(x|z): the prior, the decoder and the likelihood.
 
     Args:
         prior: forward gives p(z), event shape [latent_dim].
@@ -128,12 +128,12 @@ class GenerativeProgram(LatentVariableProgram):
         self.prior = prior
 
     def latents(self) -> Tensor:
-        """z ~ p(z): [*batch, latent_dim]."""
+        """Draw z ~ p(z): [*batch, latent_dim]."""
         return pyro.sample("z", self.prior())
 
 
 class Recognition(nn.Module):
-    """The encoder, with which every guide begins, and what it sees of x.
+    """The encoder with which every guide begins, and its view of x.
 
     Args:
         encoder: [N, *event_shape] -> features [N, H].
@@ -149,7 +149,7 @@ class Recognition(nn.Module):
         self._name = InstanceName("guide")
 
     def begin(self, x: Tensor) -> int:
-        """The size of the data plate; shows the parameters to the Pyro handlers that are listening.
+        """Show the parameters to the Pyro handlers that are listening, and return the size of the data plate.
 
         Raises:
             ModelError: x has another event shape.
@@ -159,25 +159,25 @@ class Recognition(nn.Module):
         return len(x)
 
     def features(self, x: Tensor) -> Tensor:
-        """x [N, *event_shape] -> [N, H]."""
+        """The encoder's features [N, H] of x [N, *event_shape]."""
         return self.encoder(self.seen(x))
 
     def seen(self, x: Tensor) -> Tensor:
-        """What the encoder is given of x: 0 in the place of a missing coordinate, or x itself if it takes that."""
+        """The data as the encoder sees them: 0 for a missing coordinate, or x itself if it takes NaN."""
         return self.seen_by(self.encoder, x)
 
     def seen_by(self, network: nn.Module, x: Tensor) -> Tensor:
-        """``seen``, of another network of the guide's."""
+        """The data as another network of the guide sees them; compare ``seen``."""
         return filled(x) if self.allows_missing and not takes_missing(network) else x
 
     @property
     def sees_missing(self) -> bool:
-        """Whether the encoder can tell a missing coordinate from an observed 0."""
+        """Tell whether the encoder can distinguish a missing coordinate from an observed 0."""
         return takes_missing(self.encoder)
 
 
 class GuideProgram(Recognition):
-    """q(z|x): the encoder and the posterior.
+    """The guide q(z|x): the encoder and the posterior.
 
     Args:
         encoder: [N, *event_shape] -> features [N, H].
@@ -197,23 +197,23 @@ class GuideProgram(Recognition):
         self.posterior = posterior
 
     def forward(self, x: Tensor) -> Tensor:
-        """The program: z [N, latent_dim] drawn from q(z|x)."""
+        """Run the program: it draws z [N, latent_dim] from q(z|x)."""
         with pyro.plate("data", self.begin(x)):
             return pyro.sample("z", self.encode(x))
 
     def encode(self, x: Tensor) -> dist.TorchDistribution:
-        """x [N, *event_shape] -> q(z|x), batch shape [N], event shape [latent_dim]."""
+        """The posterior q(z|x) of x [N, *event_shape]: batch shape [N], event shape [latent_dim]."""
         q = self.amortised(x)
         refine: Callable[..., dist.TorchDistribution] | None = getattr(self.posterior, "refine", None)
         return q if refine is None else refine(q, x)
 
     def amortised(self, x: Tensor) -> dist.TorchDistribution:
-        """What the encoder alone says of q(z|x), before a posterior that can refines it."""
+        """The amortised q(z|x) of the encoder alone, before any refinement by the posterior."""
         return self.posterior(self.features(x))
 
 
 def require_event_shape(x: Tensor, event_shape: tuple[int, ...]) -> None:
-    """Raise ModelError unless x is [N, *event_shape]."""
+    """Raise ``ModelError`` unless x is [N, *event_shape]."""
     if x.dim() and not len(x):
         raise DataError(f"site 'x': data are empty: shape {list(x.shape)}")
     if tuple(x.shape[1:]) != event_shape or x.dim() == 0:
@@ -223,7 +223,7 @@ def require_event_shape(x: Tensor, event_shape: tuple[int, ...]) -> None:
 
 
 def num_features(encoder: nn.Module, event_shape: tuple[int, ...]) -> int:
-    """How many features H an encoder gives: one dry run in evaluation mode on zeros.
+    """The number of features H of an encoder, by one dry run in evaluation mode on zeros.
 
     Raises:
         ModelError: its output is not [B, H].

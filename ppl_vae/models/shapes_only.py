@@ -1,4 +1,4 @@
-"""A model's names and shapes without its memory, to judge whether weights can be of a configuration.
+"""The names and shapes of a model without its memory, to judge whether weights fit a configuration.
 
 A configuration of a few bytes may ask for any amount of memory. It is built on torch's meta device, where tensors
 have shapes and no numbers, and held against the tensors that are there; the model is built only where they agree.
@@ -32,7 +32,7 @@ class TooManyTensorsError(Exception):
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Inside, whoever asks a tensor without numbers for one gets 0, and only so many calls are answered."""
+    """A mode in which a tensor without numbers gives 0 for any, and only so many calls are answered."""
 
     def __init__(self, calls: int) -> None:
         super().__init__()
@@ -81,18 +81,18 @@ def require_fit(
         CheckpointError: no model can be built from the configuration.
     """
     try:
-        given = {name: _without_numbers(part) for name, part in parts.items()}
+        on_meta = {name: _without_numbers(part) for name, part in parts.items()}
         with torch.device("meta"), ShapesOnly(CALLS + CALLS_PER_TENSOR * len(state)):
-            own = build({**config, **given}).state_dict()
+            expected = build({**config, **on_meta}).state_dict()
     except PplVaeError:
         raise
     except Exception as error:
         if parts and not isinstance(error, TooManyTensorsError):
             # A module of the user's may need numbers; it is judged when it has them.
             return
-        reason = first_line(error) or f"its {len(state)} tensors are too few for it"
-        raise CheckpointError(f"{path}: not weights of what config.json describes ({reason})") from error
-    require_architecture(own, state, path)
+        reason = first_line(error) or f"{len(state)} tensors are too few for it"
+        raise CheckpointError(f"{path}: not the weights of the model in config.json ({reason})") from error
+    require_architecture(expected, state, path)
 
 
 def _without_numbers(part: Any) -> Any:

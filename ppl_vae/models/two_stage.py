@@ -1,8 +1,11 @@
-r"""A prior fitted after the fact: first the autoencoder, then the density of its codes.
+r"""The post-hoc prior: first the autoencoder is trained, then a density is fitted to its codes.
 
 The codes of trained data rarely fill N(0, I), so draws from it decode badly. A second stage fits a mixture of
 Gaussians to the codes and takes its place (Dai & Wipf 2019; Ghosh et al. 2020, section 4). The decoder and
 the guide stay as they are.
+
+Dai & Wipf (2019): https://arxiv.org/abs/1903.05789
+Ghosh, Sajjadi, Vergari, Black & Schölkopf (2020): https://arxiv.org/abs/1903.12436
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ def with_post_hoc_prior(
     seed: int = 0,
     codes: Literal["draws", "means"] = "draws",
 ) -> VAE:
-    """A copy of the VAE whose prior is a mixture of diagonal Gaussians fitted to the codes of x.
+    """Copy a VAE with, as its prior, a mixture of diagonal Gaussians fitted to the codes of x.
 
     Args:
         vae: a trained model; it is left as it is.

@@ -1,4 +1,8 @@
-"""The variational autoencoder (Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014) as a pair of programs."""
+"""The variational autoencoder (Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014) as a pair of programs.
+
+Kingma & Welling (2014): https://arxiv.org/abs/1312.6114
+Rezende, Mohamed & Wierstra (2014): https://arxiv.org/abs/1401.4082
+"""
 
 from __future__ import annotations
 
@@ -107,11 +111,11 @@ class VAE(ProgramPair):
                 start(filled(data))
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(z|x) for data [N, *event_shape]: batch shape [N], event shape [latent_dim]."""
+        """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [latent_dim]."""
         return self.guide.encode(self.own_data(x))
 
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(x|z) for codes [*batch, latent_dim]: batch shape [*batch], event_shape as the data's."""
+        """The likelihood p(x|z) for codes [*batch, latent_dim]: batch shape [*batch], event_shape as the data's."""
         codes = self.to_own(z)
         if codes.dim() < 2 or codes.shape[-1] != self.latent_dim:
             raise ModelError(f"site 'z': expected codes of shape [N, {self.latent_dim}], got {list(codes.shape)}")
@@ -124,7 +128,7 @@ class VAE(ProgramPair):
 
     @torch.no_grad()
     def interpolate(self, x1: ArrayLike | Tensor, x2: ArrayLike | Tensor, steps: int = 8) -> Tensor:
-        """Decoded means on the straight line between the guide's means: [steps, N, *event_shape]."""
+        """Decode the straight line between the guide's means into means: [steps, N, *event_shape]."""
         start, end = self.encode(x1).mean, self.encode(x2).mean
         weight = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).view(-1, 1, 1)
         return self.decode(torch.lerp(start, end, weight)).mean

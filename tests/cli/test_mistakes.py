@@ -65,7 +65,7 @@ def run(trained, tmp_path):
         (("--set", "event_shape=[1]"), "event_shape is settled by the shape of --data"),
         (("--set", "name=vae"), "name is settled by the argument RECIPE"),
         (("--set", "data=3"), "data is settled by --data"),
-        (("--latent-dim", 10**9), "GiB of memory at least, and this machine has"),
+        (("--latent-dim", 10**9), "GiB of memory, and this machine has"),
         (("--data", "sprites", "--data-option", "n=1000000000"), "sprites: n=1000000000 needs"),
         (("--data", "faces", "--data-option", "n=1000000000"), "faces: n=1000000000 needs"),
         (("--data", "piano-rolls", "--data-option", "n=10000000000"), "n=10000000000, num_frames=16 needs"),

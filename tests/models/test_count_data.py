@@ -133,5 +133,5 @@ def test_missing_counts_are_left_out_of_the_rates():
 def test_counts_that_the_precision_cannot_hold_are_refused(dtype, most):
     vae = pv.VAE((2,), 1, likelihood="poisson").to(dtype)
     assert torch.isfinite(pv.evaluate(vae, torch.full((3, 2), float(most))).elbo).all()
-    with pytest.raises(DataError, match=f"holds the first {most} alone: turn the model to float32"):
+    with pytest.raises(DataError, match=f"holds every whole number to {most} only: convert the model to float32"):
         pv.evaluate(vae, torch.full((3, 2), 4.0 * most))

@@ -70,5 +70,5 @@ def test_every_part_has_densities_of_single_precision(likelihood, posterior):
 @pytest.mark.parametrize("part", [{"prior": "flow"}, {"posterior": "flow"}])
 def test_densities_that_are_networks_themselves_are_refused(part):
     vae = pv.VAE((6,), 3, **part).to(torch.bfloat16)
-    with pytest.raises(ModelError, match="'flow' computes its density by networks, in bfloat16 too coarsely"):
+    with pytest.raises(ModelError, match="'flow' computes its density by networks; bfloat16 rounds too coarsely"):
         pv.evaluate(vae, torch.ones(4, 6))

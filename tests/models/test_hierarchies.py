@@ -244,7 +244,7 @@ def test_a_family_that_needs_the_whole_model_is_refused():
 
 def test_one_module_for_the_conditionals_of_all_levels_is_refused():
     """Levels of one size would share its heads without a word."""
-    with pytest.raises(ModelError, match="every level makes one of its own, got a DiagonalPosterior"):
+    with pytest.raises(ModelError, match="every level makes its own, got a DiagonalPosterior"):
         HierarchicalVAE((4,), (2, 2), posterior=DiagonalPosterior())
 
 

@@ -1,1 +1,1 @@
-"""Training steps replayed without Pyro: traced, compiled, or as a CUDA graph."""
+"""Training steps replayed without Pyro's handlers: traced, compiled, or as a CUDA graph."""

@@ -5,6 +5,8 @@ r"""Adam inside a captured step: one pass over weight, gradient and moments, in 
 
 What depends on the step t, the learning rate among it, is computed beforehand and read as numbers: written into
 the graph, the powers would be taken anew for every weight. AdamW's decay and Adam's L2 penalty are there too.
+
+Kingma & Ba (2015): https://arxiv.org/abs/1412.6980
 """
 
 from __future__ import annotations
@@ -33,21 +35,21 @@ class CapturedAdam:
     trained: list[list[Tensor]]
 
     def leaves(self) -> list[Tensor]:
-        """In the order of ``update``'s gradients."""
+        """The leaves, in the order of the gradients that ``update`` takes."""
         return [leaf for group in self.trained for leaf in group]
 
     def state(self) -> list[Tensor]:
-        """First and second moments, as many of each as there are leaves; made where there are none yet."""
+        """The first and second moments, one of each per leaf; they are made where there are none yet."""
         for group, leaves in zip(self.optimizer.param_groups, self.trained, strict=True):
             for leaf in leaves:
                 _prepare(self.optimizer.state[leaf], leaf, group)
         return [self.optimizer.state[leaf][name] for name in ("exp_avg", "exp_avg_sq") for leaf in self.leaves()]
 
     def rates(self, factors: Sequence[float], lr: Sequence[float]) -> Tensor:
-        """What the next steps read: [S, groups * RATES], in float64.
+        """The numbers that the next steps read: [S, groups * RATES], in float64.
 
         Args:
-            factors: of the learning rate, one a step.
+            factors: of the learning rate, one per step.
             lr: of every group before the schedule.
         """
         steps = torch.arange(1, len(factors) + 1, dtype=torch.float64)

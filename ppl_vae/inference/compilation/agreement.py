@@ -1,4 +1,4 @@
-"""Whether captured steps give the numbers of the programs: asked before training, and now and then during it."""
+"""The comparison of captured steps with the programs, before training and now and then during it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def require_same_gradients(
     eager = captured.eager
     for step, batch in enumerate(itertools.islice(batches, count), start=first_step):
         now = torch.full((), step, device=batches.x.device)
-        found = []
+        differences = []
         for way in (eager.gradients, captured.replay_for(batch)):
             with undone([*eager.parameters, *captured.buffers]):
-                found.append([t for t in way(batch, now) if t is not None])
-        for ours, theirs in zip(*found, strict=True):
+                differences.append([t for t in way(batch, now) if t is not None])
+        for ours, theirs in zip(*differences, strict=True):
             _require_close(ours, theirs)
 
 
@@ -64,7 +64,7 @@ def _require_close(found: Tensor, expected: Tensor) -> None:
 
 
 def what_moves(eager: Stepper, buffers: list[Tensor], batches: IndexedBatches) -> str | None:
-    """What of the programs moves from call to call, in words, or None; what two eager steps moved is put back."""
+    """Name what moves in the programs from call to call, or None; what two eager steps moved is put back."""
     batch, kept = next(iter(batches)), [*eager.parameters, *buffers]
     programs = eager.model, eager.guide, eager.objective
     memories, rows = [remember(programs, kept)], []
@@ -80,7 +80,7 @@ def what_moves(eager: Stepper, buffers: list[Tensor], batches: IndexedBatches) -
     if name is None:
         return None
     put_back(memories[0])
-    return f"the programs hold state that moves from call to call ({name}), which would stand still"
+    return f"the programs hold state that moves from call to call ({name}), which captured steps would not update"
 
 
 def drifted(steps: Steps, batches: IndexedBatches, first_step: int) -> str | None:

@@ -45,7 +45,7 @@ def _its_shape(
 
 
 def rewrite_convolutions(graph: fx.Graph) -> None:
-    """Every rewrite, in place."""
+    """Apply every rewrite in place."""
     if not torch.backends.mkldnn.is_available():
         return
     part_bias_gradients(graph)
@@ -66,7 +66,7 @@ def part_bias_gradients(graph: fx.Graph) -> None:
 
 
 def fuse_activations(graph: fx.Graph) -> None:
-    """A convolution and the ReLU that alone reads it, in one pass."""
+    """Fuse a convolution with the ReLU that alone reads it into one pass."""
     for node, arguments in _calls(graph, aten.convolution.default):
         x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = arguments
         readers = list(node.users)
@@ -88,7 +88,7 @@ def fuse_activations(graph: fx.Graph) -> None:
 
 
 def _calls(graph: fx.Graph, target: Callable[..., Any]) -> Iterator[tuple[fx.Node, tuple[Any, ...]]]:
-    """The calls of an operation on the CPU in single precision, with their arguments as they are by then."""
+    """The calls of an operation on the CPU in single precision, with their present arguments."""
     for node in [node for node in graph.nodes if node.target is target]:
         x = node.args[0].meta["val"]
         if x.device.type == "cpu" and x.dtype is torch.float32:

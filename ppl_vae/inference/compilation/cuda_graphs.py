@@ -29,21 +29,21 @@ def cuda_graph_stepper(traced: TracedStepper, adam: CapturedAdam, batches: Index
     times = max(1, min(STEPS_A_REPLAY, sum(len(indices) == len(first) for indices in batches.indices)))
     step, kept = whole_step(traced, adam, batches.data), [*traced.parameters, *traced.buffers, *adam.state()]
     rates = adam.rates([1.0] * times, traced.eager.lr).to(traced.parameters[0].dtype).to(device)
-    given = [first.expand(times, -1).clone(), torch.zeros(times, dtype=torch.long, device=device), rates]
+    inputs = [first.expand(times, -1).clone(), torch.zeros(times, dtype=torch.long, device=device), rates]
     with undone(kept):
-        graph = trace(step, [batches.x, *(tensor[0] for tensor in given)], kept)
+        graph = trace(step, [batches.x, *(tensor[0] for tensor in inputs)], kept)
         one_step = _fused(graph)
 
         @torch.no_grad()
         def all_steps() -> Tensor:
-            return torch.stack([one_step(batches.x, *(tensor[i] for tensor in given)) for i in range(times)])
+            return torch.stack([one_step(batches.x, *(tensor[i] for tensor in inputs)) for i in range(times)])
 
         replay, rows = _recorded(all_steps, device)
 
     def run(x: Tensor, *each: Tensor) -> Tensor:
         taken = []
         for values in zip(*(part.split(times) for part in each), strict=True):
-            for buffer, value in zip(given, values, strict=True):
+            for buffer, value in zip(inputs, values, strict=True):
                 buffer.copy_(value)
             replay()
             taken.append(rows.clone())

@@ -31,7 +31,7 @@ _NOTHING = object()
 
 @dataclass(frozen=True)
 class Held:
-    """What one object held at one moment: its values by key, and the numbers that its tensors and arrays had."""
+    """The content of one object at one moment: its values by key, and the numbers in its tensors and arrays."""
 
     name: str
     item: Any
@@ -39,7 +39,7 @@ class Held:
     numbers: dict[Any, tuple[Any, Any]]
 
     def changes(self, later: Held) -> Iterator[tuple[str, bool]]:
-        """What it holds otherwise later, in words, and whether that is a plain value."""
+        """Describe what has changed in it since, and say whether that is a plain value."""
         for key in [*self.values, *(key for key in later.values if key not in self.values)]:
             old, new = self.values.get(key, _NOTHING), later.values.get(key, _NOTHING)
             if key in self.numbers and key in later.numbers:
@@ -72,7 +72,7 @@ Memory = dict[int, Held]
 
 
 def remember(programs: Iterable[Any], trained: Iterable[Tensor]) -> Memory:
-    """What programs hold now, by the id of each object.
+    """Record what programs hold now, by the id of each object.
 
     Args:
         programs: model, guide and objective.
@@ -93,9 +93,9 @@ def remember(programs: Iterable[Any], trained: Iterable[Tensor]) -> Memory:
 
 
 def moved(before: Memory, between: Memory, after: Memory) -> str | None:
-    """What two calls have changed, in words: a plain value in either of them, or anything in the second.
+    """Describe what two calls have changed: a plain value in either of them, or anything in the second.
 
-    A tensor that only the first call changes is one that is kept for somebody to look at.
+    A tensor that only the first call changes is one that is kept to be looked at.
     """
     first = (name for name, is_plain in _changes(before, between) if is_plain)
     second = (name for name, _ in _changes(between, after))
@@ -115,7 +115,7 @@ def _changes(before: Memory, after: Memory) -> Iterator[tuple[str, bool]]:
 
 
 def values_of(item: Any) -> dict[Any, Any]:
-    """What an object holds itself and may hold otherwise later; empty where there is nothing of the kind."""
+    """The values that an object holds itself and that may change later; empty where there are none."""
     if item is random or isinstance(item, random.Random):
         return {"": item.getstate()}
     if item is np.random or isinstance(item, np.random.RandomState):
@@ -130,8 +130,8 @@ def values_of(item: Any) -> dict[Any, Any]:
         return {"": None if item.gi_frame is None else (item.gi_frame.f_lasti, dict(item.gi_frame.f_locals))}
     if isinstance(item, types.FunctionType):
         named = globals_named(item) if is_users(item) else {}
-        found = {key: value for key, value in named.items() if not _is_code(value)}
-        return found | {(item.__name__, key): value for key, value in vars(item).items()}
+        values = {key: value for key, value in named.items() if not _is_code(value)}
+        return values | {(item.__name__, key): value for key, value in vars(item).items()}
     if isinstance(item, type):
         return {k: v for k, v in vars(item).items() if not (_is_code(v) or k[:2] == "__")} if is_users(item) else {}
     if isinstance(item, dict | list | deque | set):
@@ -206,7 +206,7 @@ def _same(old: Any, new: Any, depth: int) -> bool:
 
 
 def _same_numbers(old: tuple[Any, Any, Any], new: tuple[Any, Any, Any]) -> bool:
-    """Of two tensors or arrays, each with its version and a copy where it is small enough."""
+    """Compare two tensors or arrays, each with its version and a copy where it is small enough."""
     is_one = old[0] is new[0]
     if is_one and old[2] is None:
         return bool(old[1] == new[1])
@@ -217,7 +217,7 @@ def _same_numbers(old: tuple[Any, Any, Any], new: tuple[Any, Any, Any]) -> bool:
 
 
 def _version(value: Any) -> int | None:
-    """How often a tensor was changed in place; an array does not say."""
+    """The number of changes of a tensor in place; an array does not say."""
     return None if isinstance(value, np.ndarray) or value.is_inference() else value._version
 
 

@@ -9,7 +9,7 @@ from torch import fx
 
 
 def call(graph: fx.Graph, target: Callable[..., Any], *args: Any, **kwargs: Any) -> fx.Node:
-    """A call where the graph inserts just now; what makes tensors of nothing needs the graph's fake mode around."""
+    """Insert a call at the graph's present place; operations that create tensors need the graph's fake mode."""
     node = graph.call_function(target, args, kwargs)
     values = fx.node.map_arg((args, kwargs), lambda argument: argument.meta["val"])
     node.meta["val"] = target(*values[0], **values[1])
@@ -17,7 +17,7 @@ def call(graph: fx.Graph, target: Callable[..., Any], *args: Any, **kwargs: Any)
 
 
 def stored(graph: fx.Graph, node: fx.Node, stride: Sequence[int]) -> fx.Node:
-    """A node's value in memory with that stride, which no reader computes anew."""
+    """Store a node's value in memory with that stride, so that no reader computes it anew."""
     # Loading the compiler takes seconds, which who does not compile should not pay at import.
     from torch._inductor.inductor_prims import force_stride_order
 

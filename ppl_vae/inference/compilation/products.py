@@ -23,7 +23,7 @@ SMALLEST_TURNED = 1 << 22
 
 
 def rewrite_products(graph: fx.Graph) -> None:
-    """Every rewrite, in place."""
+    """Apply every rewrite in place."""
     merge_sums(graph)
     graph.eliminate_dead_code()
     merge_products(graph, shared=0)
@@ -65,7 +65,7 @@ def merge_sums(graph: fx.Graph) -> None:
 
 
 def turn_products(graph: fx.Graph) -> None:
-    """A product a b of few rows with many columns as (b' a')', on the CPU.
+    """Turn a product a b of few rows with many columns into (b' a')', on the CPU.
 
     The library gives each thread some rows of a result. Of a batch times weights that is a part of the batch: every
     thread reads all weights, which Adam then writes by parts, and much is fetched from the other core's cache.
@@ -87,7 +87,7 @@ def turn_products(graph: fx.Graph) -> None:
 
 
 def _is_worth_turning(result: torch.Tensor, left: torch.Tensor) -> bool:
-    """Whether it is large, and of a batch: the gradient of weights has a transposed batch on its left."""
+    """Tell a large product of a batch from the gradient of weights, which has a transposed batch on its left."""
     (rows, columns), inner = result.shape, left.shape[1]
     large = rows * inner * columns >= SMALLEST_TURNED
     return result.device.type == "cpu" and large and rows < columns and left.is_contiguous() and inner > 1
@@ -119,7 +119,7 @@ def _side_by_side(graph: fx.Graph, nodes: Sequence[fx.Node], dim: int) -> fx.Nod
 
 
 def _after_all(graph: fx.Graph, target: Callable[..., torch.Tensor], args: tuple[Any, ...]) -> fx.Node:
-    """A call as soon as its arguments are there; the same one if there is one already."""
+    """Insert a call as soon as its arguments exist; an identical earlier call is used again."""
     given: list[fx.Node] = []
     fx.node.map_arg(args, given.append)
     for node in given[0].users:
@@ -134,7 +134,7 @@ def _after_all(graph: fx.Graph, target: Callable[..., torch.Tensor], args: tuple
 
 
 def _ready_before_use(operands: Sequence[fx.Node], products: Sequence[fx.Node]) -> bool:
-    """Whether all operands, the shared one first, are there before the first of the products is read."""
+    """Tell whether all operands, the shared one first, exist before the first of the products is read."""
     place = _order(products[0].graph)
     (shared, *others), joined_inside = operands, all(map(_is_transpose, operands[1:]))
     sources = [_operand(node, 0) for node in others] if joined_inside else others

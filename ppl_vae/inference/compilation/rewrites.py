@@ -17,7 +17,7 @@ aten = torch.ops.aten
 
 
 def rewrite(graph: fx.Graph) -> None:
-    """Every rewrite, in place."""
+    """Apply every rewrite in place."""
     rewrite_convolutions(graph)
     part_biases(graph)
     draw_at_once(graph)

@@ -1,4 +1,4 @@
-"""How a run takes its steps: eagerly, traced or compiled. Chosen once, by a stated rule and not by timing.
+"""The choice between eager, traced and compiled steps, made once, by a stated rule and not by timing.
 
 ``compile=True`` compiles what can be compiled, ``"auto"`` what pays. A step saved from Pyro's handlers is worth
 half a millisecond or more, and so is a compiled one over a traced one; large steps gain besides what their
@@ -38,7 +38,7 @@ class Choice:
     Attributes:
         mode: "eager", "traced" or "compiled".
         reason: why, in words.
-        times: steps a call of compiled code.
+        times: steps per call of compiled code.
     """
 
     mode: str
@@ -59,9 +59,9 @@ def choose(compile: bool | str, total_steps: int | None, flops: int) -> Choice:
     if compile is True:
         return Choice("compiled", "compile=True")
     if compile in MODES:
-        return Choice(str(compile), "as the run that is continued")
+        return Choice(str(compile), "the run that is continued was so")
     if total_steps is None:
-        return Choice("eager", "batches of the user's own are of unknown number")
+        return Choice("eager", "the number of the user's own batches is unknown")
     saved = total_steps * (SECONDS_SAVED + flops * SECONDS_SAVED_PER_FLOP)
     if saved >= SECONDS_TO_COMPILE and missing_compiler() is None:
         return Choice("compiled", f"{total_steps} steps of {flops:.1e} operations pay for the compiler")
@@ -137,4 +137,4 @@ def _instead(mode: str, choice: Choice, reason: str, warns: bool) -> Choice:
     if warns:
         asked = choice.reason if choice.reason == "compile=True" else "compile='auto'"
         warnings.warn(f"{asked}: the steps are {mode}, not {choice.mode}: {reason}", stacklevel=7)
-    return Choice(mode, f"{choice.mode} was wanted, but {reason}")
+    return Choice(mode, f"{choice.mode} steps were asked for, but {reason}")

@@ -51,7 +51,7 @@ def undone(tensors: Iterable[Tensor]) -> Iterator[None]:
 
 @dataclass
 class TracedStepper:
-    """Replays the loss and its gradient; torch's optimiser does the rest.
+    """Replay the loss and its gradient; torch's optimiser does the rest.
 
     Attributes:
         eager: the step that is captured.
@@ -67,7 +67,7 @@ class TracedStepper:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Every trainable leaf."""
+        """The trainable leaves."""
         return self.eager.parameters
 
     def trained(self, batch: Batch) -> list[Tensor]:
@@ -109,7 +109,7 @@ class TracedStepper:
 
 @dataclass
 class CompiledStepper:
-    """Takes whole steps, and those on batches of another size as they were traced.
+    """Run a whole training step as compiled code; a batch of another size runs the traced operations.
 
     Attributes:
         traced: takes the steps that are left over, such as on a smaller last batch.
@@ -119,7 +119,7 @@ class CompiledStepper:
             S a multiple of ``times``.
         kept: the tensors that it changes.
         batch_size: of its batches.
-        times: steps a replay.
+        times: steps per replay.
     """
 
     traced: TracedStepper
@@ -132,7 +132,7 @@ class CompiledStepper:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Every trainable leaf."""
+        """The trainable leaves."""
         return self.traced.parameters
 
     def take(self, batches: IndexedBatches, steps: int, first_step: int) -> Iterator[tuple[list[int], Tensor]]:
@@ -147,7 +147,7 @@ class CompiledStepper:
             yield [self.batch_size] * len(rows), rows
 
     def rates(self, first_step: int, steps: int) -> Tensor:
-        """What the optimiser reads in these steps: [S, numbers]."""
+        """The numbers that the optimiser reads in these steps: [S, numbers]."""
         eager = self.traced.eager
         factors = [eager.rate_factor(step) for step in range(first_step, first_step + steps)]
         return self.adam.rates(factors, eager.lr).to(self.parameters[0].dtype)
@@ -170,8 +170,8 @@ def whole_step(traced: TracedStepper, adam: CapturedAdam, data: TrainingData) ->
 
     def step(x: Tensor, indices: Tensor, number: Tensor, rates: Tensor, *_: Tensor) -> Tensor:
         row, *gradients = eager.gradients(data.batch(x, indices), number)
-        found = {id(leaf): g for leaf, g in zip(eager.parameters, gradients, strict=True)}
-        adam.update(clipped([found[id(leaf)] for leaf in leaves], eager.max_grad_norm), state, rates)
+        by_leaf = {id(leaf): g for leaf, g in zip(eager.parameters, gradients, strict=True)}
+        adam.update(clipped([by_leaf[id(leaf)] for leaf in leaves], eager.max_grad_norm), state, rates)
         return row
 
     return step
@@ -182,14 +182,14 @@ def compiled_stepper(traced: TracedStepper, adam: CapturedAdam, batches: Indexed
     indices = batches.indices[0]
     step, kept = whole_step(traced, adam, batches.data), [*traced.parameters, *traced.buffers, *adam.state()]
     rates = adam.rates([1.0], traced.eager.lr).to(traced.parameters[0].dtype)[0].to(indices.device)
-    given = [batches.x, indices, torch.full((), 0, device=indices.device), rates]
+    inputs = [batches.x, indices, torch.full((), 0, device=indices.device), rates]
     with undone(kept):
-        graph = trace(step, given, kept)
+        graph = trace(step, inputs, kept)
     code = compiled(graph)
 
     @torch.no_grad()
     def run(x: Tensor, *each: Tensor) -> Tensor:
-        return torch.stack([code([x, *given, *graph.kept])[0] for given in zip(*each, strict=True)])
+        return torch.stack([code([x, *inputs, *graph.kept])[0] for inputs in zip(*each, strict=True)])
 
     return CompiledStepper(traced, adam, step, run, kept, len(indices))
 

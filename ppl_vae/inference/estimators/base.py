@@ -1,4 +1,4 @@
-"""What turns Terms into a loss: the protocol that ``fit`` knows, and a drop-in pyro.infer.ELBO.
+"""Objectives, which turn Terms into a loss: the protocol that ``fit`` knows, and a drop-in pyro.infer.ELBO.
 
 An objective is an nn.Module with ``forward(terms, step) -> loss``, minus the mean over the batch in nats per
 datum. It may own parameters. Called with a model and a guide it becomes a module whose value is, as in
@@ -41,7 +41,7 @@ class Loss(ELBOModule):
 
 
 class Objective(pyro.infer.ELBO, nn.Module):
-    """Terms -> loss.
+    """An objective: a module that turns Terms into a loss.
 
     Args:
         num_particles: K draws per datum.
@@ -53,7 +53,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
     passes_kl_weight = False
     # The fewest data in a batch that it is defined for.
     least_batch = 1
-    # What the optimiser shall do otherwise for the objective's own parameters than for the pair's.
+    # The optimiser's options for the objective's own parameters where they differ from the pair's.
     optimizer_options: Mapping[str, Any] = MappingProxyType({})
     # What draws some of the guide's sites in a way of its own, such as enumerating them.
     draw_handler: Messenger | None = None
@@ -85,7 +85,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
 
     @property
     def num_draws(self) -> int:
-        """How many draws per datum ``forward`` needs in its terms."""
+        """The number of draws per datum that ``forward`` needs in its terms."""
         return self.num_particles
 
     def __getstate__(self) -> dict[str, Any]:
@@ -103,11 +103,11 @@ class Objective(pyro.infer.ELBO, nn.Module):
                 part.reset()
 
     def extra_repr(self) -> str:
-        """What a manifest says besides the class."""
+        """The options that a manifest states besides the class."""
         return f"num_particles={self.num_particles}"
 
     def __call__(self, model: Program, guide: Program) -> Loss:
-        """A module whose forward(x) is the loss of this pair on x."""
+        """Build a module whose forward(x) is the loss of this pair on x."""
         return Loss(model, guide, self)
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
@@ -152,7 +152,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
 
 
 def _lasting(program: Program) -> Any:
-    """What stays of a program: a bound method is made anew at every look, what it is bound to is not."""
+    """The lasting object behind a program: a bound method is made anew at every look, its owner is not."""
     found: Any = owner(program)
     return getattr(program, "__self__", program) if found is None else found
 
@@ -181,11 +181,11 @@ class Estimator(Objective):
         """The estimate of the bound: [N], nats per datum, higher is better."""
 
     def surrogate(self, terms: Terms) -> Tensor | None:
-        """[N], differentiated in place of ``bound``; None where the bound is differentiated itself."""
+        """The value [N] that is differentiated in place of ``bound``; None where the bound itself is."""
         return None
 
     def kl(self, terms: Terms) -> Tensor:
-        """This estimator's reading of the KL term, times kl_weight: [K, N], nats."""
+        """The KL term as this estimator reads it, times kl_weight: [K, N], nats."""
         return terms.kl_weight * (terms.log_guide - terms.log_prior)
 
     def record(self, terms: Terms) -> tuple[Tensor, Tensor]:
@@ -202,19 +202,19 @@ class Estimator(Objective):
     def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor:
         """The bound for every datum: [N], nats, higher is better. Gradients flow.
 
-        As the loss is, it is multiplied by a ``poutine.scale`` in the user's programs; ``evaluate`` is not.
+        Like the loss, the bound is multiplied by a ``poutine.scale`` in the user's programs; ``evaluate`` is not.
 
         Raises:
             ModelError: the pair is refused; the site is named.
             DataError: the model's likelihood has no density for some value of x.
         """
-        given = admit(model, x, *args, **kwargs), *args
-        terms = self.run(model, guide, *given, **kwargs)
-        self._judge_once(model, guide, given, kwargs, terms)
+        arguments = admit(model, x, *args, **kwargs), *args
+        terms = self.run(model, guide, *arguments, **kwargs)
+        self._judge_once(model, guide, arguments, kwargs, terms)
         require_data_rows(terms.log_likelihood.shape[1], x)
         return self.bound(terms)
 
     @property
     def estimator(self) -> Estimator:
-        """Itself: an estimator is an objective that weights nothing."""
+        """The estimator itself: it is an objective that weights nothing."""
         return self

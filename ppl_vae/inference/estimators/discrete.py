@@ -3,6 +3,9 @@ r"""Discrete latent sites besides the score function: exact enumeration, and a c
 enumeration    ELBO = sum_c q(y = c | x) [log p(x, y = c, z) - log q(y = c, z | x)]
 relaxation     y = softmax((logits + Gumbel noise) / temperature)
 (Jang, Gu & Poole 2017; Maddison, Mnih & Teh 2017)
+
+Jang, Gu & Poole (2017): https://arxiv.org/abs/1611.01144
+Maddison, Mnih & Teh (2017): https://arxiv.org/abs/1611.00712
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ class Enumeration(Estimator):
         self.draw_handler = _Enumerate(num_categories)
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return (self._probability(terms) * terms.log_weight).sum(0)
 
     def record(self, terms: Terms) -> tuple[Tensor, Tensor]:
@@ -49,7 +52,7 @@ class Enumeration(Estimator):
         return (weight * terms.log_likelihood).sum(), (weight * self.kl(terms)).sum()
 
     def _probability(self, terms: Terms) -> Tensor:
-        """q(y = c | x), c in the place of the draws: [C, N]."""
+        """The probability q(y = c | x), c in the place of the draws: [C, N]."""
         first, *others = terms.sites.values()
         if not is_discrete(first.q) or any(is_discrete(s.q) for s in others):
             raise ModelError(
@@ -58,12 +61,12 @@ class Enumeration(Estimator):
         return first.q.log_prob(first.draw).exp()
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_categories={self.num_particles}"
 
 
 class GumbelSoftmax(Estimator):
-    """log p(x|y~) - KL(q(y|x) || p(y)) at a relaxed draw y~ of every OneHotCategorical site; the KL is exact.
+    """The relaxed ELBO log p(x|y~) - KL(q(y|x) || p(y)): y~ relaxes every OneHotCategorical, the KL is exact.
 
     Biased: the likelihood is taken between the corners of the simplex, unless ``straight_through`` rounds the
     draw on the way forward (then the gradient is biased alone).
@@ -85,17 +88,17 @@ class GumbelSoftmax(Estimator):
         self.draw_handler = _Relax(temperature, straight_through)
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         if not any(is_discrete(site.q) for site in terms.sites.values()):
             raise ModelError(f"gumbel-softmax needs a OneHotCategorical site; the guide draws {list(terms.sites)}")
         return (terms.log_likelihood - terms.kl()).mean(0)
 
     def kl(self, terms: Terms) -> Tensor:
-        """KL(q || p) in closed form: [K, N], nats."""
+        """The divergence KL(q || p) in closed form: [K, N], nats."""
         return terms.kl()
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         options = f"temperature={self.temperature}, straight_through={self.straight_through}"
         return f"num_particles={self.num_particles}, {options}"
 
@@ -108,7 +111,7 @@ def variable(q: Any) -> Any:
 
 
 def is_discrete(q: Any) -> bool:
-    """Whether q has finitely many values that can be listed."""
+    """Tell whether q has finitely many values that can be listed."""
     return bool(getattr(variable(q), "has_enumerate_support", False))
 
 

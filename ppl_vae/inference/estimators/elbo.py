@@ -15,11 +15,13 @@ from ppl_vae.inference.pair.terms import Gradient, Terms
 
 
 class MonteCarloKL(Estimator):
-    """mean_k [log p(x|z_k) + log p(z_k) - log q(z_k|x)], the KL by Monte Carlo.
+    """The ELBO with the KL by Monte Carlo: mean_k [log p(x|z_k) + log p(z_k) - log q(z_k|x)].
 
     The value and the reparameterised gradient of ``pyro.infer.Trace_ELBO`` (form A, SGVB-A, of Kingma &
     Welling 2014). Its variance vanishes where q is the exact posterior. Works for any pair with
     reparameterised draws.
+
+    Kingma & Welling (2014), SGVB-A: https://arxiv.org/abs/1312.6114
     """
 
     target = "elbo"
@@ -28,15 +30,17 @@ class MonteCarloKL(Estimator):
     separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return terms.log_weight.mean(0)
 
 
 class AnalyticKL(Estimator):
-    """mean_k log p(x|z_k) - KL(q(z|x) || p(z)), the KL in closed form.
+    """The ELBO with the KL in closed form: mean_k log p(x|z_k) - KL(q(z|x) || p(z)).
 
-    What ``pyro.infer.TraceMeanField_ELBO`` computes (form B, SGVB-B, of Kingma & Welling 2014), but a site
+    The twin is ``pyro.infer.TraceMeanField_ELBO`` (form B, SGVB-B, of Kingma & Welling 2014), but a site
     without a closed form is refused by name where Pyro falls back to Monte Carlo in silence.
+
+    Kingma & Welling (2014), SGVB-B: https://arxiv.org/abs/1312.6114
 
     It goes wherever a ``pyro.infer.ELBO`` goes, and has a value per datum besides:
 
@@ -55,16 +59,16 @@ class AnalyticKL(Estimator):
     separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return (terms.log_likelihood - terms.kl()).mean(0)
 
     def kl(self, terms: Terms) -> Tensor:
-        """KL(q || p) in closed form: [K, N], nats."""
+        """The divergence KL(q || p) in closed form: [K, N], nats."""
         return terms.kl()
 
 
 class EntropyAnalytic(Estimator):
-    """mean_k [log p(x|z_k) + log p(z_k)] + H[q(z|x)], the entropy in closed form.
+    """The ELBO with the entropy in closed form: mean_k [log p(x|z_k) + log p(z_k)] + H[q(z|x)].
 
     Form C ("energy plus entropy"); not in Pyro. For a Gaussian guide its gradient equals MonteCarloKL's draw by
     draw, only the value differs. Works where q has a closed-form entropy, whatever the prior is.
@@ -76,19 +80,21 @@ class EntropyAnalytic(Estimator):
     separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return (terms.log_likelihood - self.kl(terms)).mean(0)
 
     def kl(self, terms: Terms) -> Tensor:
-        """-H[q] - log p(z): [K, N], nats."""
+        """The divergence -H[q] - log p(z): [K, N], nats."""
         return -terms.kl_weight * (terms.entropy + terms.log_prior)
 
 
 class StickingTheLanding(Estimator):
-    """MonteCarloKL with the guide's parameters stopped in log q (Roeder, Wu & Duvenaud 2017): the path derivative.
+    """The ELBO by its path derivative: MonteCarloKL with the guide's parameters stopped in log q.
 
     Unbiased, because the score that is left out has mean zero. Its variance vanishes at the exact posterior.
     No twin in Pyro. With several draws inside a logarithm it would be biased; DReG is its counterpart there.
+
+    Roeder, Wu & Duvenaud (2017): https://arxiv.org/abs/1703.09194
     """
 
     target = "elbo"
@@ -98,5 +104,5 @@ class StickingTheLanding(Estimator):
     separates_kl = True
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return terms.log_weight.mean(0)

@@ -4,6 +4,8 @@ r"""Bounds from several importance weights per datum. w_k = p(x, z_k) / q(z_k | 
 
 The bound tightens with K while the signal-to-noise ratio of the guide's gradient falls like K^-1/2 (Rainforth
 et al. 2018); the estimators here differ in how they meet that.
+
+Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ NEAR_ELBO = 0.1
 
 
 def log_mean_exp(log_weight: Tensor, dim: int = 0) -> Tensor:
-    """log (1/K) sum_k exp, along a dimension of length K."""
+    """The logarithm of a mean of exponentials, log (1/K) sum_k exp, along a dimension of length K."""
     return log_weight.logsumexp(dim) - math.log(log_weight.shape[dim])
 
 
 def power_mean_near_elbo(log_weight: Tensor, power: float) -> Tensor:
-    """(1/p) log (1/K) sum_k w_k^p for a small p, over the first dimension.
+    """The logarithm of a power mean, (1/p) log (1/K) sum_k w_k^p, for a small p, over the first dimension.
 
     The sum is 1 + O(p) and the quotient loses the digits that 1 takes. From d_k = log w_k - m, for any m,
 
@@ -45,11 +47,13 @@ def power_mean_near_elbo(log_weight: Tensor, power: float) -> Tensor:
 
 
 class ImportanceWeighted(Estimator):
-    """log (1/K) sum_k w_k (IWAE, Burda, Grosse & Salakhutdinov 2016).
+    """The importance-weighted bound log (1/K) sum_k w_k (IWAE, Burda, Grosse & Salakhutdinov 2016).
 
     Twin: ``pyro.infer.RenyiELBO(alpha=0)``, which is per datum only if every site is in the data plate and
     puts a subsampling scale inside the logarithm; this one is always per datum. Bias -Var(w) / (2 K p(x)^2) +
     O(1/K^2) against log p(x). Biased for the ELBO, unbiased for L_K and for its gradient.
+
+    Burda, Grosse & Salakhutdinov (2016), eq. 8: https://arxiv.org/abs/1509.00519
     """
 
     target = "evidence"
@@ -59,16 +63,18 @@ class ImportanceWeighted(Estimator):
         super().__init__(num_particles)
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(terms.log_weight)
 
 
 class DReG(Estimator):
-    """L_K with the doubly reparameterised gradient (Tucker, Lawson, Gu & Maddison 2019, eq. 8).
+    """The bound L_K with the doubly reparameterised gradient (Tucker, Lawson, Gu & Maddison 2019, eq. 8).
 
     The guide's gradient is sum_k v_k^2 (d log w_k / d z_k)(d z_k / d phi) with normalised weights v_k: unbiased
     for the gradient of L_K, with a signal-to-noise ratio that rises like K^1/2. theta's gradient is IWAE's.
     At K = 1 it is sticking-the-landing. Under a KL weight b the second v_k becomes 1 - b + b v_k.
+
+    Tucker, Lawson, Gu & Maddison (2019): https://arxiv.org/abs/1810.04152
     """
 
     target = "evidence"
@@ -80,11 +86,11 @@ class DReG(Estimator):
         super().__init__(num_particles)
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(terms.log_weight)
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]: self-normalised log weights, squared weights where they reach the guide."""
+        """The surrogate [N]: self-normalised weights, squared where they reach the guide."""
         weight = terms.log_weight.detach().softmax(0)
         if len(weight) > 1:
             scale_at_draws(terms, 1 - terms.kl_weight + terms.kl_weight * weight)
@@ -92,7 +98,9 @@ class DReG(Estimator):
 
 
 class MIWAE(Estimator):
-    """(1/M) sum_m of M independent L_K (Rainforth et al. 2018): the bias of K, a variance divided by M.
+    """The mean of M independent bounds L_K (Rainforth et al. 2018): the bias of K, a variance divided by M.
+
+    Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
 
     Args:
         num_particles: K, inside the logarithm.
@@ -108,34 +116,36 @@ class MIWAE(Estimator):
 
     @property
     def num_draws(self) -> int:
-        """M K."""
+        """The number of draws, M K."""
         return self.num_outer * self.num_particles
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(self._grouped(terms), dim=1).mean(0)
 
     def _grouped(self, terms: Terms) -> Tensor:
-        """Log weights as [M, K, N]."""
+        """The log weights as [M, K, N]."""
         return terms.log_weight.unflatten(0, (self.num_outer, self.num_particles))
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_particles={self.num_particles}, num_outer={self.num_outer}"
 
 
 class PIWAE(MIWAE):
-    """theta from L_MK, phi from the mean of M bounds L_K (Rainforth et al. 2018): "partially" importance-weighted.
+    """The bound L_MK for theta and the mean of M bounds L_K for phi: "partially" importance-weighted.
 
     The value is L_MK. At M = 1 it is IWAE.
+
+    Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
     """
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(terms.log_weight)
 
     def surrogate(self, terms: Terms) -> Tensor | None:
-        """[N]: weights over all M K draws for theta, over groups of K for phi."""
+        """The surrogate [N]: weights over all M K draws for theta, over groups of K for phi."""
         if self.num_draws == 1:
             return None
         model_weight = terms.log_weight.detach().softmax(0)
@@ -144,7 +154,9 @@ class PIWAE(MIWAE):
 
 
 class CIWAE(Estimator):
-    """mix * ELBO + (1 - mix) * L_K on the same draws (Rainforth et al. 2018): a "combination".
+    """The "combination" mix * ELBO + (1 - mix) * L_K on the same draws (Rainforth et al. 2018).
+
+    Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
 
     Args:
         num_particles: K.
@@ -161,11 +173,11 @@ class CIWAE(Estimator):
             raise ModelError(f"mix must be between 0 and 1, got {mix}")
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return self.mix * terms.log_weight.mean(0) + (1 - self.mix) * log_mean_exp(terms.log_weight)
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_particles={self.num_particles}, mix={self.mix}"
 
 
@@ -174,6 +186,8 @@ class Renyi(Estimator):
 
     a = 0 is IWAE, a -> 1 the ELBO, a < 0 bounds log p(x) from above as K -> infinity. For a < 1 and finite K
     the estimate is biased towards the ELBO. Twin: ``pyro.infer.RenyiELBO(alpha=a)``, with the caveats of IWAE.
+
+    Li & Turner (2016): https://arxiv.org/abs/1602.02311
 
     Args:
         num_particles: K.
@@ -189,12 +203,12 @@ class Renyi(Estimator):
             raise ModelError("alpha = 1 is the ELBO itself: use MonteCarloKL")
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         power = 1 - self.alpha
         if abs(power) < NEAR_ELBO:
             return power_mean_near_elbo(terms.log_weight, power)
         return log_mean_exp(power * terms.log_weight) / power
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_particles={self.num_particles}, alpha={self.alpha}"

@@ -4,6 +4,9 @@ r"""Score-function (REINFORCE) estimators: they need no derivative through the d
 
 for any baseline b that does not depend on z (Williams 1992; Paisley, Blei & Jordan 2012). E_q d f / d phi = 0,
 so f is not differentiated by phi. The draws are constants; only log q carries phi.
+
+Williams (1992): https://doi.org/10.1007/BF00992696
+Paisley, Blei & Jordan (2012): https://arxiv.org/abs/1206.6430
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from ppl_vae.inference.pair.terms import Gradient, Terms
 
 
 def score_surrogate(terms: Terms, model_weight: Tensor | float, signal: Tensor) -> Tensor:
-    """sum_k model_weight_k (log p(x|z_k) + log p(z_k)) + signal_k log q(z_k|x), weights constant: [N]."""
+    """The surrogate [N]: sum_k model_weight_k (log p(x|z_k) + log p(z_k)) + signal_k log q(z_k|x)."""
     model_part = terms.log_likelihood + terms.kl_weight * terms.log_prior
     return (model_weight * model_part + signal.detach() * terms.log_guide).sum(0)
 
@@ -54,11 +57,11 @@ class ScoreFunction(Estimator):
         self.register_buffer("weight", torch.zeros(()))
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return terms.log_weight.mean(0)
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]: (f - b) log q, and the model's part of f."""
+        """The surrogate [N]: (f - b) log q, and the model's part of f."""
         f = terms.log_weight.detach()
         if self.baseline is not None:
             f = f - self._running_average(f)
@@ -79,7 +82,7 @@ class ScoreFunction(Estimator):
         self.weight.zero_()
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_particles={self.num_particles}, baseline={self.baseline!r}, decay={self.decay}"
 
 
@@ -87,6 +90,8 @@ class RLOO(Estimator):
     """The score function with leave-one-out baselines b_k = mean of the other f_j (Kool et al. 2019).
 
     Equal to the unbiased sample covariance of f and the score. Needs K >= 2.
+
+    Kool, van Hoof & Welling (2019), "Buy 4 REINFORCE samples, get a baseline for free!"
     """
 
     target = "elbo"
@@ -98,21 +103,23 @@ class RLOO(Estimator):
         super().__init__(_several("rloo", num_particles))
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return terms.log_weight.mean(0)
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]: (f_k - mean of the others) log q_k."""
+        """The surrogate [N]: (f_k - mean of the others) log q_k."""
         f = terms.log_weight.detach()
-        others = (f.sum(0) - f) / (len(f) - 1)
-        return score_surrogate(terms, 1 / len(f), (f - others) / len(f))
+        baseline = (f.sum(0) - f) / (len(f) - 1)
+        return score_surrogate(terms, 1 / len(f), (f - baseline) / len(f))
 
 
 class VIMCO(Estimator):
-    """L_K with a leave-one-out score function (Mnih & Rezende 2016): unbiased for the gradient of L_K.
+    """The bound L_K with a leave-one-out score function (Mnih & Rezende 2016), unbiased for its gradient.
 
     The signal of draw k is L_K - L_-k, where L_-k has log w_k replaced by the mean of the other log weights.
     Needs K >= 2.
+
+    Mnih & Rezende (2016): https://arxiv.org/abs/1602.06725
     """
 
     target = "evidence"
@@ -124,11 +131,11 @@ class VIMCO(Estimator):
         super().__init__(_several("vimco", num_particles))
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(terms.log_weight)
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]."""
+        """The surrogate of every datum: [N]."""
         log_weight = terms.log_weight.detach()
         weight = log_weight.softmax(0)
         signal = log_mean_exp(log_weight) - _leave_one_out(log_weight) - terms.kl_weight * weight
@@ -136,12 +143,12 @@ class VIMCO(Estimator):
 
 
 def _leave_one_out(log_weight: Tensor) -> Tensor:
-    """L_-k for every k: [K, N]."""
+    """The bound L_-k without draw k, for every k: [K, N]."""
     count = len(log_weight)
-    others = (log_weight.sum(0) - log_weight) / (count - 1)
+    mean_of_others = (log_weight.sum(0) - log_weight) / (count - 1)
     replaced = log_weight.expand(count, *log_weight.shape).clone()
     index = torch.arange(count)
-    replaced[index, index] = others
+    replaced[index, index] = mean_of_others
     return replaced.logsumexp(1) - math.log(count)
 
 

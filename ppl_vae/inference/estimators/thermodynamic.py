@@ -4,6 +4,8 @@ r"""The thermodynamic variational objective (Masrani, Le & Wood 2019).
 
 The integrand rises with b from the ELBO to an upper bound, so a left Riemann sum is a lower bound. The
 expectations are self-normalised importance sums over the same S draws, with weights softmax_k(b log w_k).
+
+Masrani, Le & Wood (2019): https://arxiv.org/abs/1907.00031
 """
 
 from __future__ import annotations
@@ -46,12 +48,12 @@ class Thermodynamic(Estimator):
         self.register_buffer("points", torch.cat([torch.zeros(1, dtype=torch.float64), inner]))
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         weight = self._weights(terms.log_weight)
         return (self._widths(weight) * (weight * terms.log_weight).sum(1)).sum(0)
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]."""
+        """The surrogate of every datum: [N]."""
         log_weight = terms.log_weight.detach()
         weight, width = self._weights(log_weight), self.points.diff().to(log_weight.dtype).view(-1, 1, 1)
         b = self.points[:-1].to(log_weight.dtype).view(-1, 1, 1)
@@ -71,5 +73,5 @@ class Thermodynamic(Estimator):
         return self.points.diff().to(weight.dtype).view(-1, 1)
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_particles={self.num_particles}, points={[round(p, 6) for p in self.points.tolist()]}"

@@ -12,12 +12,14 @@ from ppl_vae.inference.pair.terms import Terms
 
 
 class CUBO(Estimator):
-    """(1/n) log E_q w^n, the chi upper bound (Dieng et al. 2017, eq. 4); n >= 1.
+    """The chi upper bound (1/n) log E_q w^n (Dieng et al. 2017, eq. 4); n >= 1.
 
     The estimate (1/n) log (1/K) sum_k w_k^n is biased low at finite K and can fall under log p(x). As a training
     objective an upper bound is tightened, not raised: the guide descends it, which covers the posterior, while
     the model, for which pushing an upper bound down would be wrong, climbs L_K on the same draws. At n = 2 the
     bound is finite iff 2 S_q - V > 0 for Gaussians.
+
+    Dieng, Tran, Ranganath, Paisley & Blei (2017): https://arxiv.org/abs/1611.00328
 
     Args:
         num_particles: K, at least 2.
@@ -34,14 +36,14 @@ class CUBO(Estimator):
         self.n = n
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(self.n * terms.log_weight) / self.n
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]: what is climbed: L_K by theta, minus the bound by phi."""
+        """The surrogate [N], which is climbed: L_K by theta, minus the bound by phi."""
         log_weight = terms.log_weight.detach()
         return split_surrogate(terms, log_weight.softmax(0), -(self.n * log_weight).softmax(0))
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"num_particles={self.num_particles}, n={self.n}"

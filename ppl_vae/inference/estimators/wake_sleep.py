@@ -1,4 +1,8 @@
-"""Reweighted wake-sleep (Bornschein & Bengio 2015), with the wake update of the guide."""
+"""Reweighted wake-sleep (Bornschein & Bengio 2015), with the wake update of the guide.
+
+Bornschein & Bengio (2015): https://arxiv.org/abs/1406.2751
+Le, Kosiorek, Siddharth, Teh & Wood (2019): https://arxiv.org/abs/1805.10469
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from ppl_vae.inference.pair.terms import Gradient, Terms
 
 
 class WakeSleep(Estimator):
-    """theta climbs L_K; phi climbs sum_k v_k log q(z_k|x), that is it descends KL(p(z|x) || q), up to O(1/K).
+    """Wake-sleep: theta climbs L_K; phi climbs sum_k v_k log q(z_k|x), which descends KL(p(z|x) || q).
 
     The guide's optimum is that of the forward KL: it covers the posterior where ELBO training seeks a mode. No
     reparameterisation, so discrete sites are fine. Twin: ``pyro.infer.ReweightedWakeSleep``, whose weights
@@ -27,10 +31,10 @@ class WakeSleep(Estimator):
         super().__init__(num_particles)
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats."""
+        """The bound of every datum: [N], nats."""
         return log_mean_exp(terms.log_weight)
 
     def surrogate(self, terms: Terms) -> Tensor:
-        """[N]."""
+        """The surrogate of every datum: [N]."""
         weight = terms.log_weight.detach().softmax(0)
         return score_surrogate(terms, weight, weight)

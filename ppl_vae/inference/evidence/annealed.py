@@ -6,6 +6,9 @@ E w is p(x), where f_0 is normalised. With transitions that draw from f_b exactl
 of the integral over b of E_b[log r], which is log p(x); the reverse chain, from an exact draw of p(z|x), gives
 the right sum (Grosse, Maddison & Salakhutdinov 2013). So forward chains bound log p(x) from below and reverse
 chains from above.
+
+Neal (2001): https://arxiv.org/abs/physics/9803008
+Wu, Burda, Salakhutdinov & Grosse (2017): https://arxiv.org/abs/1611.04273
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ Transition = Callable[[ChainState, float], ChainState]
 
 
 def sigmoid_schedule(num_temperatures: int, sharpness: float = 4.0) -> Tensor:
-    """b_0 = 0 < ... < b_T = 1 in float64 [T + 1], dense at both ends (Wu et al. 2017).
+    """The inverse temperatures b_0 = 0 < ... < b_T = 1, float64 [T + 1], dense at both ends (Wu et al. 2017).
 
     >>> sigmoid_schedule(2)
     tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64)
@@ -49,7 +52,7 @@ def sigmoid_schedule(num_temperatures: int, sharpness: float = 4.0) -> Tensor:
 
 
 def annealed_weights(state: ChainState, betas: Tensor, transition: Transition) -> Tensor:
-    """log w of forward chains: [C, N] in float64, nats.
+    """The log weights of forward chains: [C, N] in float64, nats.
 
     Args:
         state: of exact draws from f_0.
@@ -66,7 +69,7 @@ def annealed_weights(state: ChainState, betas: Tensor, transition: Transition) -
 
 
 def reverse_weights(state: ChainState, betas: Tensor, transition: Transition) -> Tensor:
-    """log w of reverse chains, whose e^-w has mean 1 / p(x): [C, N] in float64, nats.
+    """The log weights of reverse chains, with E[1 / w] = 1 / p(x): [C, N] in float64, nats.
 
     Args:
         state: of exact draws from f_1, the posterior.
@@ -89,13 +92,13 @@ def annealed_evidence(
     memory_limit: int = MEMORY_LIMIT,
     labels: Batch = (),
 ) -> tuple[Tensor, Tensor]:
-    """log p(x) by annealed importance sampling with HMC, and its standard error: [N] each, nats.
+    """Estimate log p(x) by annealed importance sampling with HMC, and its standard error: [N] each, nats.
 
     Args:
         model: the generative program.
         guide: its guide.
         x: [N, *event_shape], where the pair is.
-        num_chains: C chains a datum, averaged inside the logarithm.
+        num_chains: C chains per datum, averaged inside the logarithm.
         num_temperatures: T, one trajectory of HMC at each but the last.
         start: "prior", or "guide" for fewer temperatures where the guide covers the posterior.
         num_leapfrog: leapfrog steps of a trajectory.
@@ -108,23 +111,23 @@ def annealed_evidence(
             weight is NaN or +inf, or all of a datum are zero: the datum is named.
     """
     betas = sigmoid_schedule(num_temperatures)
-    found = []
+    estimates = []
     size = chains_per_pass(x, integer("num_samples", num_chains, least=2), memory_limit)
     for first in range(0, len(x), size):
         batch = x[first : first + size]
         with evaluating(model, guide, seed=derived_seed(seed, STREAM, first), device=x.device):
-            given = tuple(part[first : first + size] for part in labels)
-            path = LatentPath(at_labels(model, given), at_labels(guide, given), batch, start)
+            y = tuple(part[first : first + size] for part in labels)
+            path = LatentPath(at_labels(model, y), at_labels(guide, y), batch, start)
             hmc = pilot_run(path, betas, num_chains, num_leapfrog)
             log_weight = annealed_weights(state_at(path, path.draw(num_chains)), betas, hmc)
         require_weights(log_weight, first)
-        found.append(torch.stack([log_mean_exp(log_weight), delta_stderr(log_weight)]))
-    bound, stderr = torch.cat(found, 1)
+        estimates.append(torch.stack([log_mean_exp(log_weight), delta_stderr(log_weight)]))
+    bound, stderr = torch.cat(estimates, 1)
     return bound, stderr
 
 
 def chains_per_pass(x: Tensor, num_chains: int, memory_limit: int) -> int:
-    """How many data a pass takes, with all their chains."""
+    """The number of data in a pass, with all their chains."""
     per_datum = num_chains * max(1, x[0].numel()) * x.element_size() * ACTIVATIONS_PER_OUTPUT
     return max(1, integer("memory_limit", memory_limit) // per_datum)
 

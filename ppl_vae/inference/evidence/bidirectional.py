@@ -8,6 +8,8 @@ chains may run from the prior to the posterior and back:
 
 Both sides hold in expectation; the gap says how far annealing of this length can be trusted on this model, with
 the caution that data of the model need not be as hard as real ones.
+
+Grosse, Ghahramani & Adams (2015): https://arxiv.org/abs/1511.02543
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ STREAM = 10
 
 @dataclass(frozen=True)
 class EvidenceBracket:
-    """log p(x) of simulated data from both sides, in nats.
+    """A bracket of log p(x) of simulated data from both sides, in nats.
 
     Attributes:
         x: the simulated data [N, *event_shape].
@@ -90,7 +92,7 @@ def bidirectional_evidence(
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape], for the shape of a datum and their number; the values are replaced by draws.
-        num_chains: C chains a datum in either direction.
+        num_chains: C chains per datum in either direction.
         num_temperatures: T.
         start: where the forward chains begin, "prior" or "guide".
         num_leapfrog: leapfrog steps of a trajectory.

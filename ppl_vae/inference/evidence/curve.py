@@ -30,6 +30,8 @@ def evidence_curve(
 
     All of max(K) draws are used at every K: they are cut into groups of K, whose estimates are averaged.
 
+    Burda, Grosse & Salakhutdinov (2016): https://arxiv.org/abs/1509.00519
+
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape].
@@ -69,7 +71,7 @@ def evidence_curve(
 
 
 def _grouped(log_weight: Tensor, size: int) -> Tensor:
-    """Bound, jackknife and their standard errors over groups of ``size`` draws: [4, n]."""
+    """The bound, the jackknife and their standard errors over groups of ``size`` draws: [4, n]."""
     groups = len(log_weight) // size
     grouped = log_weight[: groups * size].unflatten(0, (groups, size)).transpose(0, 1)
     bound = log_mean_exp(grouped)

@@ -6,6 +6,10 @@ is a stochastic lower bound on log p(x) (Burda et al. 2016). Its bias is -Var(w)
 the jackknife S L_S - (S - 1) mean_s L_{-s} takes that order off and is no bound any more (Nowozin 2018). The
 standard error is by the delta method, sd(w) / (sqrt(S) mean(w)): where a few draws carry the weight it is too
 small, which k-hat shows where it sees the tail at all; ``evidence_interval`` has an interval that covers.
+
+Burda, Grosse & Salakhutdinov (2016): https://arxiv.org/abs/1509.00519
+Nowozin (2018), "Debiasing evidence approximations: on importance-weighted autoencoders and
+jackknife variational inference"
 """
 
 from __future__ import annotations
@@ -47,7 +51,7 @@ class Evidence:
             small where a few draws carry the weight: at a k-hat of 0.8 the 95% interval made of it covers 4 to 6 of
             10 times. ``interval`` covers.
         method: "importance", "jackknife", "ais" or "exact".
-        num_samples: importance draws or chains a datum; 0 where the method is "exact".
+        num_samples: importance draws or chains per datum; 0 where the method is "exact".
         khat: the tail index of the importance weights [N], NaN where they are constant or fewer than 25; None for
             other methods.
         per_datum_lower: end of a 95% interval for log p(x) [N]; None but for importance weights.
@@ -64,7 +68,7 @@ class Evidence:
 
     @property
     def mean(self) -> float:
-        """Over the data."""
+        """The mean of log p(x) over the data."""
         return self.per_datum.mean().item()
 
     @property
@@ -99,7 +103,7 @@ class Evidence:
             "lowest, highest": f"{self.per_datum.min().item():.3f}, {self.per_datum.max().item():.3f} nats",
             "largest error of a datum": f"{self.per_datum_stderr.max().item():.3g} nats",
             "method": self.method,
-            "draws a datum": self.num_samples or None,
+            "draws per datum": self.num_samples or None,
             "95% interval of the mean": self._told_interval(),
             "errors stated too small": self._told_errors(),
         }
@@ -114,12 +118,12 @@ class Evidence:
         )
 
     def _told_errors(self) -> str | None:
-        """On how many data the delta method's error is known to be too small."""
+        """Say on how many data the delta method's error is known to be too small."""
         if self.khat is None:
             return None
         above = int((self.khat > threshold(self.num_samples)).sum())
         limit = f"k-hat above {threshold(self.num_samples):.2f}"
-        return f"on {above} of {len(self.khat)} data ({limit}), and unseen on others: take the interval"
+        return f"on {above} of {len(self.khat)} data ({limit}), and perhaps on others: use the interval"
 
 
 def log_evidence(
@@ -141,7 +145,7 @@ def log_evidence(
         method: "importance" (a lower bound in expectation), "jackknife" (the same draws with their first-order
             bias taken off, no bound), "ais" (annealed importance sampling, a lower bound in expectation), or
             "exact" for a pair with a ``log_evidence(x)`` of its own.
-        num_samples: importance draws a datum, 5000 by default; for "ais" chains a datum, 16 by default.
+        num_samples: importance draws per datum, 5000 by default; for "ais" chains per datum, 16 by default.
         seed: of the draws; torch's global generators are left as they were.
         memory_limit: bytes that the activations of a pass may take, roughly. Under Gaussian guides the
             importance bound does not depend on it but for rounding.
@@ -170,10 +174,10 @@ def log_evidence(
     labels = with_labels(model, data, y)[1:]
     if method == "ais":
         chains = CHAINS if num_samples is None else integer("num_samples", num_samples, least=2)
-        found = annealed_evidence(
+        estimate = annealed_evidence(
             model, guide, data, chains, seed=seed, memory_limit=memory_limit, labels=labels, **annealing
         )
-        return Evidence(*found, method, chains)
+        return Evidence(*estimate, method, chains)
     draws = IMPORTANCE_DRAWS if num_samples is None else integer("num_samples", num_samples, least=2)
     blocks = list(_importance(model, guide, data, draws, seed, memory_limit, labels, method == "jackknife"))
     bound, stderr, tail, lower, upper = (torch.cat(column) for column in zip(*blocks, strict=True))
@@ -190,11 +194,11 @@ def _importance(
     labels: Batch,
     corrected: bool,
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Block by block the bound or its jackknife, its error, k-hat, and the ends of the interval."""
+    """Estimate the bound or its jackknife, its error, k-hat, and the ends of the interval, block by block."""
     for block in weight_blocks(model, guide, x, draws, derived_seed(seed, STREAM), memory_limit, labels=labels):
-        found = evidence_interval(block.log_weight)
-        bound = jackknife(block.log_weight) if corrected else found.bound
-        yield bound, found.stderr, found.khat, found.lower, found.upper
+        interval = evidence_interval(block.log_weight)
+        bound = jackknife(block.log_weight) if corrected else interval.bound
+        yield bound, interval.stderr, interval.khat, interval.lower, interval.upper
 
 
 def importance_bound(
@@ -220,23 +224,23 @@ def importance_bound(
         labels: (y,) of a pair that takes them, [N].
     """
     stream = derived_seed(seed, STREAM)
-    found = [
+    estimates = [
         (estimate(block.log_weight), delta_stderr(block.log_weight))
         for block in weight_blocks(model, guide, x, num_samples, stream, memory_limit, labels=labels)
     ]
-    bounds, errors = zip(*found, strict=True)
+    bounds, errors = zip(*estimates, strict=True)
     return torch.cat(bounds), torch.cat(errors)
 
 
 def jackknife(log_weight: Tensor) -> Tensor:
-    """S L_S - (S - 1) mean_s L_{-s} from log w [S, n]: [n] (Nowozin 2018), bias of order 1 / S^2."""
+    """The jackknife S L_S - (S - 1) mean_s L_{-s} of log w [S, n]: [n] (Nowozin 2018), bias of order 1 / S^2."""
     count = len(log_weight)
     share = log_weight.softmax(0)
     log_others = torch.log1p(-share)
     # One minus the largest share loses its digits; what the others weigh is summed anew.
     largest = share.argmax(0, keepdim=True)
-    others = log_weight.scatter(0, largest, -torch.inf).logsumexp(0) - log_weight.logsumexp(0)
-    log_others = log_others.scatter(0, largest, others.unsqueeze(0))
+    log_rest = log_weight.scatter(0, largest, -torch.inf).logsumexp(0) - log_weight.logsumexp(0)
+    log_others = log_others.scatter(0, largest, log_rest.unsqueeze(0))
     # L_{-s} = L_S + log(S / (S - 1)) + log(1 - share_s)
     shift = math.log(count / (count - 1)) + log_others.mean(0)
     return log_mean_exp(log_weight) - (count - 1) * shift

@@ -1,4 +1,4 @@
-r"""Hamiltonian Monte Carlo on many chains and data at once (Neal 2011), one trajectory a call.
+r"""Hamiltonian Monte Carlo on many chains and data at once (Neal 2011), one trajectory per call.
 
 A trajectory of L leapfrog steps of size e for the density f_b of a path, with unit mass:
 
@@ -7,6 +7,8 @@ A trajectory of L leapfrog steps of size e for the density f_b of a path, with u
 and a Metropolis decision on log f_b(u) - |v|^2 / 2. Every datum has a step size of its own, a function of b that a
 pilot run fits; afterwards it is frozen, because a step that followed the chain would change what the chain
 leaves invariant. The step is jittered by up to a fifth, so that no trajectory closes upon itself.
+
+Neal (2011): https://arxiv.org/abs/1206.1901
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ ADAPTATION_RATE = 0.3
 
 @dataclass(frozen=True)
 class ChainState:
-    """Where chains stand on a path.
+    """The position of chains on a path, and its densities.
 
     Attributes:
         position: u [C, N, D].
@@ -50,7 +52,7 @@ def state_at(path: Path, position: Tensor) -> ChainState:
 def trajectory(
     slope: Slope, state: ChainState, beta: float, step_size: Tensor, num_leapfrog: int
 ) -> tuple[ChainState, Tensor]:
-    """One trajectory and its Metropolis decision, which leave f_beta invariant.
+    """Run one trajectory and its Metropolis decision, which leave f_beta invariant.
 
     Args:
         slope: of the path.
@@ -102,14 +104,14 @@ class HMC:
         self.acceptance: list[Tensor] = []
 
     def step_size(self, beta: float) -> Tensor:
-        """e of every datum [N], log-linear between the points of the grid."""
+        """The step size of every datum [N], log-linear between the points of the grid."""
         right = int(torch.searchsorted(self.betas, beta).clamp(1, len(self.betas) - 1))
         low, high = float(self.betas[right - 1]), float(self.betas[right])
         share = min(max((beta - low) / (high - low), 0.0), 1.0)
         return torch.lerp(self.log_steps[right - 1], self.log_steps[right], share).exp()
 
     def __call__(self, state: ChainState, beta: float) -> ChainState:
-        """One trajectory at beta."""
+        """Run one trajectory at beta."""
         state, acceptance = trajectory(self.slope, state, beta, self.step_size(beta), self.num_leapfrog)
         self.acceptance.append(acceptance.mean(0))
         return state

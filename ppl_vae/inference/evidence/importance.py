@@ -90,7 +90,7 @@ def weight_blocks(
         model: the generative program.
         guide: its guide.
         x: [N, *event_shape].
-        num_samples: S draws a datum.
+        num_samples: S draws per datum.
         seed: of the draws; torch's generators are left as they were.
         memory_limit: bytes that the activations of a pass may take, roughly; at least 64 draws of one datum.
         keep_values: whether blocks hold the draws.
@@ -117,10 +117,10 @@ def weight_blocks(
         # Entered anew for every block: a generator would else leave its state in the caller's hands.
         with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, first), device=x.device):
             for datum, draw in itertools.product(range(0, block.num_data, data), range(0, num_samples, draws)):
-                given = slice(first + datum, first + min(datum + data, block.num_data))
-                batch = tuple(part[given] for part in arguments)
+                rows = slice(first + datum, first + min(datum + data, block.num_data))
+                batch = tuple(part[rows] for part in arguments)
                 count = min(draws, num_samples - draw)
-                noise = TiledNoise(seed, draw, given.start, count, len(batch[0]))
+                noise = TiledNoise(seed, draw, rows.start, count, len(batch[0]))
                 with rows_named(model, guide, len(batch[0]), len(x)):
                     terms = run_terms(model, guide, batch, {}, count, draw_handler=noise)
                 if draw == 0:
@@ -132,7 +132,7 @@ def weight_blocks(
 
 
 def pass_size(x: Tensor, num_samples: int, memory_limit: int = MEMORY_LIMIT) -> tuple[int, int]:
-    """How many data, and how many draws of each, a pass takes; multiples of the noise's tiles where they fit."""
+    """The number of data, and of draws per datum, in a pass; multiples of the noise's tiles where they fit."""
     coordinates = max(1, x[0].numel())
     numbers = max(
         TILE_PARTICLES * coordinates,
@@ -165,7 +165,7 @@ class _Block:
             self.values.append({name: site.value for name, site in terms.sites.items()})
 
     def is_sound(self, datum: int, size: int) -> bool:
-        """Whether no term of these data was NaN or infinite so far, but for a weight of zero."""
+        """Mark data of which no term was NaN or infinite so far, but for a weight of zero."""
         return not bool(self.magnitude[datum : datum + size].isnan().any())
 
     def finished(self, first: int) -> WeightBlock:

@@ -10,6 +10,8 @@ The two numbers are this package's own, fitted to Gaussian guides that are too n
 dimensions, with 100 to 5000 draws: benchmarks/verdict_rules.py measures what the intervals cover there, and what
 the delta method's do. Where k is 1 or more no upper end is known. No interval sees mass that the guide never
 visits, and of weights with a heavy tail those few sets whose k-hat comes out low are covered less often.
+
+Vehtari, Simpson, Gelman, Yao & Gabry (2024): https://arxiv.org/abs/1507.02646
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ LEAST_DRAWS = 25
 
 @dataclass(frozen=True)
 class EvidenceInterval:
-    """What importance weights say of log p(x), per datum [N], float64, nats.
+    """An estimate of log p(x) with its interval, per datum [N], float64, nats.
 
     Attributes:
         bound: the importance bound.
@@ -66,5 +68,5 @@ def evidence_interval(log_weight: Tensor) -> EvidenceInterval:
 
 
 def _effective(log_weight: Tensor) -> Tensor:
-    """(sum w)^2 / sum w^2: [N]."""
+    """The effective sample size (sum w)^2 / sum w^2: [N]."""
     return (2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0)).exp()

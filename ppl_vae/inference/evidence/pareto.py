@@ -8,6 +8,8 @@ its k is drawn towards 1/2 by a prior worth ten draws:
     k <- (M k + 5) / (M + 10)
 
 The numbers equal those of ``psislw`` of ArviZ 0.23, datum by datum.
+
+Vehtari, Simpson, Gelman, Yao & Gabry (2024): https://arxiv.org/abs/1507.02646
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ DRAWS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Smoothed:
-    """What smoothing gave, in float64.
+    """Smoothed weights and their tail index, in float64.
 
     Attributes:
         log_weight: smoothed and normalised log weights [S, N]: their exponentials add up to 1 over S.
@@ -43,7 +45,7 @@ class Smoothed:
 
 
 def tail_length(num_samples: int, relative_efficiency: float = 1.0) -> int:
-    """M, how many of S weights make the tail.
+    """The number M of the S weights that make the tail.
 
     >>> tail_length(1000)
     95
@@ -71,27 +73,27 @@ def smooth(log_weight: Tensor, relative_efficiency: float = 1.0) -> Smoothed:
         DataError: another shape, too few draws, or a weight that is NaN or +inf, or none above zero.
     """
     weights = log_weight.double() - _largest(log_weight).double()
-    found = torch.full_like(weights[0], torch.inf)
+    khats = torch.full_like(weights[0], torch.inf)
     for columns, where, tail, cutoff in _tails(log_weight, relative_efficiency):
         base = cutoff.exp()
         shape, scale = generalised_pareto(tail.exp() - base)
-        found[columns] = shape
+        khats[columns] = shape
         weights[where, columns] = _quantiles(tail, base, shape, scale)
     # None is above 0 and one is near it: nothing overflows. A few draws at a time, since memory that is touched for
     # the first time costs more than the exponentials.
-    total = torch.zeros_like(found)
+    total = torch.zeros_like(khats)
     for some in weights.split(DRAWS_AT_ONCE):
         total += some.exp().sum(0)
-    return Smoothed(weights.sub_(total.log_()), found)
+    return Smoothed(weights.sub_(total.log_()), khats)
 
 
 def khat(log_weight: Tensor, relative_efficiency: float = 1.0) -> Tensor:
     """The shape k of every datum alone [N]: what ``smooth`` finds, without the smoothing."""
     _largest(log_weight)
-    found = torch.full_like(log_weight[0], torch.inf, dtype=torch.float64)
+    khats = torch.full_like(log_weight[0], torch.inf, dtype=torch.float64)
     for columns, _, tail, cutoff in _tails(log_weight, relative_efficiency):
-        found[columns], _ = generalised_pareto(tail.exp() - cutoff.exp())
-    return found
+        khats[columns], _ = generalised_pareto(tail.exp() - cutoff.exp())
+    return khats
 
 
 def _tails(log_weight: Tensor, relative_efficiency: float) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
@@ -146,12 +148,14 @@ def _mean_log(b: Tensor, excess: Tensor) -> Tensor:
     for _ in range(FACTORS.bit_length() - 1):
         half = len(factors) // 2
         factors = factors[:half] * factors[half:]
-    found = factors.log_().sum(0).div_(len(excess))
-    return found if found.isfinite().all() else torch.log1p(-b * excess).mean(0)
+    mean_log = factors.log_().sum(0).div_(len(excess))
+    return mean_log if mean_log.isfinite().all() else torch.log1p(-b * excess).mean(0)
 
 
 def generalised_pareto(excess: Tensor) -> tuple[Tensor, Tensor]:
     """Shape and scale of exceedances by Zhang & Stephens (2009), with the prior on the shape.
+
+    Zhang & Stephens (2009): https://doi.org/10.1198/tech.2009.08017
 
     Args:
         excess: positive and in increasing order along the first dimension [M, n].

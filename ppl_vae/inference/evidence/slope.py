@@ -18,7 +18,7 @@ Evaluated = tuple[Tensor, Tensor, Tensor]
 
 
 class Slope:
-    """log f_0(u), log r(u) and d/du [log f_0(u) + beta log r(u)] of a path.
+    """A function of u that gives log f_0(u), log r(u) and d/du [log f_0(u) + beta log r(u)] of a path.
 
     Args:
         path: u [C, N, D] -> log f_0, log r, [C, N] each.
@@ -30,7 +30,7 @@ class Slope:
         self._recorded: dict[torch.Size, Callable[[Tensor, Tensor], Evaluated]] = {}
 
     def __call__(self, position: Tensor, beta: float) -> Evaluated:
-        """[C, N], [C, N] and [C, N, D]; no graph is kept."""
+        """Evaluate both log densities [C, N] and the gradient [C, N, D]; no graph is kept."""
         position = position.contiguous()  # a recording holds for the strides that it has seen
         run = self._recorded.get(position.shape)
         if run is None:

@@ -1,6 +1,6 @@
-"""Where a distribution lives, and the way there from the real numbers.
+"""The support of a distribution, and the map to it from the real numbers.
 
-Two things that torch and Pyro say of supports would lead chains astray. An angle is said to live on all real
+Two supports as torch and Pyro state them would mislead a chain. An angle is said to live on all real
 numbers, though its density is one on the circle (-pi, pi) alone: here it stands on the circle, and a chain that
 leaves at one end comes in at the other. A transformed distribution is said to live wherever its last transform
 could lead, though the distribution under it may have bounds: here it lives where the transforms carry those.
@@ -26,7 +26,7 @@ _ANGLES = (torch.distributions.VonMises, dist.SineBivariateVonMises, dist.SineSk
 
 
 class Wrap(Transform):
-    """The real line around the circle: u to the angle in [-pi, pi) that it stands for. Volumes stay as they are."""
+    """Wrap the real line around the circle: u to its angle in [-pi, pi). Volumes stay as they are."""
 
     domain = constraints.real
     codomain = constraints.interval(-math.pi, math.pi)
@@ -45,19 +45,19 @@ class Wrap(Transform):
         return y
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """0 everywhere."""
+        """Zero: the map keeps volumes."""
         return torch.zeros_like(x)
 
 
 def bare(p: Any) -> Any:
-    """A distribution without what makes its dimensions an event, masks some of it, or repeats it."""
+    """Strip a distribution of the wrappers that declare events, mask or repeat it."""
     while isinstance(p, Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
         p = p.base_dist
     return p
 
 
 def is_circular(p: Any) -> bool:
-    """Whether a distribution is one of angles, or a mixture of such."""
+    """Tell whether a distribution is one of angles, or a mixture of such."""
     base = bare(p)
     if isinstance(base, torch.distributions.MixtureSameFamily):
         return is_circular(base.component_distribution)
@@ -65,7 +65,7 @@ def is_circular(p: Any) -> bool:
 
 
 def to_support(p: Any) -> Transform:
-    """The way from R^d to where p lives; of a mixture, to where its components live.
+    """The map from R^d to the support of p; for a mixture, to that of its components.
 
     Raises:
         NotImplementedError: torch knows none.
@@ -124,7 +124,7 @@ def require_fixed(name: str, one: Any, other: Any, value: Tensor) -> None:
 
 
 def lies_in_support(p: Any, value: Tensor) -> bool:
-    """Whether all values [*batch, *event] are where p lives."""
+    """Tell whether all values [*batch, *event] lie in the support of p."""
     if is_circular(p):
         return bool((value.abs() <= math.pi * (1 + 1e-6)).all())
     support = p.support
@@ -141,13 +141,13 @@ def _of_all_components(support: Any, dim: int) -> Any:
             setattr(shared, name, _of_all_components(bound, dim))
         elif isinstance(bound, Tensor) and bound.dim() >= -dim:
             if not (bound == bound.narrow(dim, 0, 1)).all():
-                raise NotImplementedError("the components live in different places")
+                raise NotImplementedError("the components have different supports")
             setattr(shared, name, bound.select(dim, 0))
     return shared
 
 
 def _without_end(support: Any) -> Any:
-    """An interval whose upper end is at infinity as the half line that it is."""
+    """Turn an interval whose upper end is infinite into the half line that it is."""
     upper = getattr(support, "upper_bound", None)
     if hasattr(support, "lower_bound") and upper is not None and torch.isinf(torch.as_tensor(upper)).all():
         return constraints.greater_than_eq(support.lower_bound)
@@ -161,7 +161,7 @@ def _is_said_real(support: Any) -> bool:
 
 
 def _is_real(p: Any) -> bool:
-    """Whether p lives on all real numbers, and not only says so."""
+    """Tell whether the support of p is all real numbers, and is not only said to be."""
     base = bare(p)
     if is_circular(base) or not _is_said_real(base.support):
         return False

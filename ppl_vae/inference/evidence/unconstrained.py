@@ -39,7 +39,7 @@ Start = Literal["prior", "guide"]
 
 @dataclass(frozen=True)
 class _Coordinates:
-    """Where a site stands in the vector."""
+    """The place of a site in the vector."""
 
     transform: Transform
     event_shape: torch.Size
@@ -73,7 +73,7 @@ class LatentPath:
 
     @property
     def dim(self) -> int:
-        """D, how many real numbers the latent sites of a datum take."""
+        """The number D of real numbers that the latent sites of a datum take."""
         return sum(site.size for site in self.sites.values())
 
     @torch.no_grad()
@@ -88,7 +88,7 @@ class LatentPath:
         return self.pack({name: terms.sites[name].value for name in self.sites})
 
     def pack(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Latent values [C, N, *event] by site as one vector u [C, N, D].
+        """Turn latent values [C, N, *event] by site into one vector u [C, N, D].
 
         Raises:
             ModelError: a site has no value; it is named.
@@ -100,7 +100,7 @@ class LatentPath:
         return torch.cat([part.reshape(*part.shape[:2], -1) for part in parts], -1)
 
     def unpack(self, position: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """u [C, N, D] as latent values [C, N, *event] by site, and log |dz/du| [C, N]."""
+        """Turn u [C, N, D] into latent values [C, N, *event] by site, and log |dz/du| [C, N]."""
         values, log_jacobian = {}, position.new_zeros(position.shape[:2])
         parts = position.split([site.size for site in self.sites.values()], -1)
         for (name, site), part in zip(self.sites.items(), parts, strict=True):
@@ -111,7 +111,7 @@ class LatentPath:
         return values, log_jacobian
 
     def __call__(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """log f_0 and log r at u [C, N, D]: [C, N] each, nats. Gradients flow to u."""
+        """Evaluate log f_0 and log r at u [C, N, D]: [C, N] each, nats. Gradients flow to u."""
         values, log_jacobian = self.unpack(position)
         if self.start == "prior":
             joint = log_joint(self.model, self.x, values)
@@ -169,7 +169,7 @@ def _coordinates(name: str, p: dist.TorchDistribution) -> _Coordinates:
 
 
 def _require_shared_support(site: Site) -> None:
-    """A path from q must reach all of p: angles on both sides, q's draws where p lives and p's where q does."""
+    """Refuse a path from q that cannot reach all of p: each must put its draws in the other's support."""
     p, q = site.p, site.q
     if p is None:
         return
@@ -181,5 +181,5 @@ def _require_shared_support(site: Site) -> None:
     if not alike:
         kinds = f"{type(bare(q)).__name__} and {type(bare(p)).__name__}"
         raise ModelError(
-            f"site {site.name!r}: guide and prior live in different places ({kinds}); use start='prior'"
+            f"site {site.name!r}: guide and prior have different supports ({kinds}); use start='prior'"
         )

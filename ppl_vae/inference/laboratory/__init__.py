@@ -1,1 +1,1 @@
-"""What ``comparison`` stands on: repeats under chosen noise, the reference, and the verdict on an estimator."""
+"""The comparison of estimators: repeats under given noise, the reference, and the verdict in words."""

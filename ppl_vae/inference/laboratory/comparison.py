@@ -45,7 +45,7 @@ EXTRA = {"draw": ["repeat"], "gradient_distance": ["group", "repeat"]}
 
 @dataclass(frozen=True)
 class _Laboratory:
-    """What all estimators share."""
+    """The setting that all estimators of a comparison share."""
 
     model: Program
     guide: Program
@@ -119,8 +119,8 @@ def compare_estimators(
     if data.dim() == 0 or len(data) == 0:
         raise DataError(f"x: expected at least one datum, [N, *event_shape], found shape {list(data.shape)}")
     with unregistered(), pyro.validation_enabled(False), evaluation_mode(model, guide):
-        chosen, skipped = _choose(model, guide, data, estimators, num_particles, seed)
-        first = next(iter(chosen.values()))
+        by_label, skipped = _choose(model, guide, data, estimators, num_particles, seed)
+        first = next(iter(by_label.values()))
         with seeded(seed, data.device):
             weights = collect_weights(model, guide, first, data)
             require_unscaled(first.run(model, guide, data))
@@ -128,19 +128,19 @@ def compare_estimators(
         value_rounding, by_name = rounding(model, guide, weights, data)
         by_group = {group: math.sqrt(sum(by_name[name] ** 2 for name in names)) for group, names in groups.items()}
         laboratory = _Laboratory(model, guide, data, groups, repeats, seed, memory_limit, value_rounding, by_group)
-        with tqdm(total=repeats * (len(chosen) + 1), unit="repeat", disable=not progress) as bar:
+        with tqdm(total=repeats * (len(by_label) + 1), unit="repeat", disable=not progress) as bar:
             judge = reference(pair, model, guide, weights, data, repeats, seed, memory_limit, bar.update)
-            times, rows = _milliseconds(laboratory, chosen, weights), {}
-            for name, estimator in chosen.items():
+            times, rows = _milliseconds(laboratory, by_label, weights), {}
+            for name, estimator in by_label.items():
                 bar.set_postfix_str(name, refresh=False)
                 rows[name] = _measure(laboratory, estimator, judge, times[name], bar.update)
-    return _dataset(laboratory, chosen, rows, judge, skipped)
+    return _dataset(laboratory, by_label, rows, judge, skipped)
 
 
 def _choose(
     model: Program, guide: Program, x: Tensor, estimators: Any, num_particles: int | None, seed: int
 ) -> tuple[dict[str, Estimator], dict[str, str]]:
-    """The estimators by label; and, if the user named none, why others are left out."""
+    """Choose the estimators by label, and say why others are left out where the user named none."""
     chosen: dict[str, Estimator] = {}
     skipped: dict[str, str] = {}
     if isinstance(estimators, str | Estimator):
@@ -190,10 +190,10 @@ def _group_names(
     groups: dict[str, list[str]] = {}
     for group, leaves in parameters.items():
         # A constrained pyro.param is a function of its leaf.
-        own = [leaf.unconstrained() if hasattr(leaf, "unconstrained") else leaf for leaf in leaves]
-        if not own or any(id(leaf) not in by_leaf for leaf in own):
-            raise ModelError(f"parameter group {group!r} has something else than trainable parameters of this pair")
-        groups[group] = [by_leaf[id(leaf)] for leaf in own]
+        trainable = [leaf.unconstrained() if hasattr(leaf, "unconstrained") else leaf for leaf in leaves]
+        if not trainable or any(id(leaf) not in by_leaf for leaf in trainable):
+            raise ModelError(f"parameter group {group!r} must hold trainable parameters of this pair alone")
+        groups[group] = [by_leaf[id(leaf)] for leaf in trainable]
     return groups
 
 
@@ -207,7 +207,7 @@ def _measure(
     model, guide, x = laboratory.model, laboratory.guide, laboratory.x
     weights = Weights(judge.weights.modules, judge.weights.store)
     with seeded(laboratory.seed, x.device):
-        found = repeat(
+        repeated = repeat(
             model,
             guide,
             estimator,
@@ -218,7 +218,7 @@ def _measure(
             advance,
             judge.gradient,
         )
-    return _value_row(found, judge) | _gradient_row(laboratory, found, judge, times)
+    return _value_row(repeated, judge) | _gradient_row(laboratory, repeated, judge, times)
 
 
 def _value_row(found: Repeated, judge: Reference) -> dict[str, Any]:
@@ -254,7 +254,7 @@ def _gradient_row(laboratory: _Laboratory, found: Repeated, judge: Reference, ti
 
 
 def _gathered(moments: GradientMoments, names: list[str]) -> tuple[Tensor, Tensor]:
-    """Mean and variance of a group's coordinates, each one long vector."""
+    """The mean and the variance of a group's coordinates, each one long vector."""
     mean = torch.cat([moments.mean[name].flatten() for name in names])
     return mean, torch.cat([moments.variance(name).flatten() for name in names])
 
@@ -262,7 +262,7 @@ def _gathered(moments: GradientMoments, names: list[str]) -> tuple[Tensor, Tenso
 def _milliseconds(
     laboratory: _Laboratory, estimators: Mapping[str, Estimator], weights: Weights
 ) -> dict[str, list[float]]:
-    """Times of one value and gradient, run as a training step would run it.
+    """Time one value and gradient, run as a training step would run it.
 
     Every round has a step of each estimator, so that a machine that slows down slows all of them.
     """
@@ -284,7 +284,7 @@ def _milliseconds(
 
 
 def _median_stderr(values: list[float]) -> float:
-    """Of the median, from the quartiles: a normal distribution's is sqrt(pi/2) sigma / sqrt(n)."""
+    """The standard error of the median from the quartiles: sqrt(pi/2) sigma / sqrt(n) of a normal distribution."""
     low, _, high = statistics.quantiles(values)
     return math.sqrt(math.pi / 2) * (high - low) / 1.349 / math.sqrt(len(values))
 

@@ -1,4 +1,4 @@
-"""The comparison again and again with another number of particles: how bias, variance and SNR go with K."""
+"""The comparison at several numbers of particles: bias, variance and SNR against K."""
 
 from __future__ import annotations
 

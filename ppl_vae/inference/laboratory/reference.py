@@ -1,4 +1,4 @@
-"""What estimators are compared with: a closed form where the model has one, else a long average, said which."""
+"""The reference of a comparison: a closed form where the model has one, else a long average; it says which."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def reference(
         return _closed_form(pair, weights, x)
     estimator = _reference_estimator(model, guide, x, seed)
     with seeded(derived_seed(seed, REFERENCE_STREAM), x.device):
-        found = repeat(model, guide, estimator, weights, x, repeats, memory_limit, advance)
-    draws = found.values.mean(1)
+        repeated = repeat(model, guide, estimator, weights, x, repeats, memory_limit, advance)
+    draws = repeated.values.mean(1)
     bound, stderr = importance_bound(model, guide, x, EVIDENCE_DRAWS, seed, memory_limit)
     evidence = (bound.mean().item(), stderr.square().sum().sqrt().item() / len(x))
     return Reference(
@@ -74,7 +74,7 @@ def reference(
         f"average of {repeats} repeats of {estimator!r}",
         evidence,
         f"importance bound of {EVIDENCE_DRAWS} draws per datum, a stochastic lower bound",
-        found.moments.mean,
+        repeated.moments.mean,
         weights,
     )
 

@@ -35,7 +35,10 @@ Chunk = tuple[Tensor, dict[str, Tensor]]
 
 @dataclass
 class GradientMoments:
-    """Mean and summed squared deviations of gradients, merged chunk by chunk (Chan, Golub & LeVeque 1983)."""
+    """Mean and summed squared deviations of gradients, merged chunk by chunk (Chan, Golub & LeVeque 1983).
+
+    Chan, Golub & LeVeque (1983): https://doi.org/10.1080/00031305.1983.10483115
+    """
 
     count: int = 0
     mean: dict[str, Tensor] = field(default_factory=dict)
@@ -63,7 +66,7 @@ class GradientMoments:
 
 @dataclass(frozen=True)
 class Repeated:
-    """What R repeats of an estimator gave.
+    """The values and gradients of R repeats of an estimator.
 
     Attributes:
         values: the bound of every datum in every repeat [R, N], nats.
@@ -206,7 +209,7 @@ def _differentiate(
     x: Tensor,
     noises: Iterable[dict[str, Tensor]],
 ) -> Iterator[Chunk]:
-    """Values and gradients of chunks of repeats on given noise [R, *shape], each chunk in one pass."""
+    """The values and gradients of chunks of repeats on given noise [R, *shape], each chunk in one pass."""
     step = _Step(model, guide, estimator, weights, x)
     parameters = {name: p.detach() for name, p in step.named_parameters() if p.requires_grad}
 
@@ -239,7 +242,7 @@ def _one_by_one(
 
 
 def _plain(estimator: Estimator, terms: Terms, weights: Weights) -> Chunk:
-    """Value and gradient of one repeat by autograd."""
+    """The value and the gradient of one repeat by autograd."""
     named = weights.named_parameters()
     found = torch.autograd.grad(-estimator.forward(terms), list(named.values()), allow_unused=True)
     gradients = {

@@ -1,4 +1,4 @@
-"""Below which size the numbers of a comparison are rounding: a bias, a variance or a gradient that is zero."""
+"""The size below which a bias, a variance or a gradient of a comparison is rounding alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUNDING_STREAM = 12
 
 
 def rounding(model: Program, guide: Program, weights: Weights, x: Tensor) -> tuple[float, dict[str, float]]:
-    """What rounding makes of a mean bound over the data, and of the norm of its gradient by parameter name.
+    """The rounding error of a mean bound over the data, and of the norm of its gradient by parameter name.
 
     The gradient is a sum of those of log p(x|z), log p(z) and log q(z|x), which may cancel; so may the densities.
 
@@ -48,7 +48,7 @@ def rounding(model: Program, guide: Program, weights: Weights, x: Tensor) -> tup
 
 
 def _terms(model: Program, guide: Program, x: Tensor) -> Terms:
-    """With reparameterised draws, else with draws that are constants."""
+    """The terms with reparameterised draws, else with draws that are constants."""
     reason = ""
     for gradient in (kind for kind in get_args(Gradient) if kind != "path"):
         try:

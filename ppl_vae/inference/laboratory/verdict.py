@@ -1,4 +1,4 @@
-"""What the numbers of a comparison say, in words: no more than they bear out.
+"""The verdict on a comparison in words, which says no more than the numbers bear out.
 
 A variance is the mean over repeats of squared distances d_r of a gradient from its mean. The logarithm of the
 ratio of two variances has, by the delta method, the standard error sd(d_r / mean d - d'_r / mean d') / sqrt(R):
@@ -31,14 +31,14 @@ REQUIRED = (
 
 
 def check_estimators(table: xr.Dataset) -> str:
-    """One paragraph on a table of ``compare_estimators``.
+    """Summarise a table of ``compare_estimators`` in one paragraph.
 
     Which estimators of the plain ELBO have the least gradient variance and which are the cheapest to a given
     accuracy, in every group of parameters; whose values differ from the ELBO; where more draws leave the guide's
     gradient noisier than fewer; and what the references are.
 
     Raises:
-        DataError: the table is none of ``compare_estimators``.
+        DataError: the table is not one of ``compare_estimators``.
     """
     missing = [name for name in REQUIRED if name not in table]
     if missing or "estimator" not in table.dims or set(table["snr"].dims) != {"estimator", "group"}:
@@ -98,20 +98,20 @@ def _ratio_errors(distance: NDArray[np.float64], values: NDArray[np.float64]) ->
     relative = np.divide(distance, mean, out=np.ones_like(distance), where=mean > 0)
     apart = relative - relative[int(values.argmin())]
     count = distance.shape[1]
-    found = np.maximum(apart.std(1, ddof=1), 2.0) / math.sqrt(count)
-    return np.asarray(found * (1 + SMALL / count))
+    errors = np.maximum(apart.std(1, ddof=1), 2.0) / math.sqrt(count)
+    return np.asarray(errors * (1 + SMALL / count))
 
 
 def _apart(error: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of independent relative errors, that of every value's ratio to the least: 0 for itself."""
+    """The relative error of every value's ratio to the least, from independent relative errors: 0 for itself."""
     best = int(values.argmin())
-    found = np.hypot(error, error[best])
-    found[best] = 0.0
-    return np.asarray(found)
+    errors = np.hypot(error, error[best])
+    errors[best] = 0.0
+    return np.asarray(errors)
 
 
 def _level_with_least(values: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which values are not larger than the least beyond the errors of the logarithms of their ratios."""
+    """Mark the values that exceed the least by no more than the errors of the logarithms of their ratios."""
     best = int(values.argmin())
     if values[best] <= 0:
         return np.asarray(values <= 0)
@@ -124,7 +124,7 @@ def _unranked(table: xr.Dataset) -> list[str]:
     silent = [name for name, target in zip(_labels(table), table["target"].to_numpy(), strict=True) if not target]
     if not silent:
         return []
-    return [f"Not ranked, for want of a target of their own (Estimator.target): {_several(silent)}."]
+    return [f"Not ranked, because they state no target (Estimator.target): {_several(silent)}."]
 
 
 def _by_group(groups: Mapping[str, Sequence[str]], count: int) -> str:
@@ -183,7 +183,7 @@ def _several(names: Sequence[str] | NDArray[np.str_]) -> str:
 
 
 def _number(value: float, error: float, sign: bool = False) -> str:
-    """A value to the second digit of its standard error."""
+    """Write a value to the second digit of its standard error."""
     digits = 3 if not error > 0 else max(0, 1 - math.floor(math.log10(error)))
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     return text if error == 0 else f"{text} ± {error:.{digits}f}"

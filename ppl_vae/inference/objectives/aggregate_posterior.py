@@ -22,9 +22,11 @@ from ppl_vae.kl import diagonal_loc_scale
 
 
 class TotalCorrelation(Weighting):
-    """log p(x|z) - alpha I - beta TC - gamma sum_j KL_j, the three parts weighted apart (beta-TCVAE).
+    """The beta-TCVAE objective log p(x|z) - alpha I - beta TC - gamma sum_j KL_j.
 
     At alpha = beta = gamma = 1 it is exactly MonteCarloKL on the same draws, whatever the batch.
+
+    Chen, Li, Grosse & Duvenaud (2018): https://arxiv.org/abs/1802.04942
 
     Args:
         elbo: an estimator that separates its KL, or its name.
@@ -57,13 +59,13 @@ class TotalCorrelation(Weighting):
         self.sampling = sampling
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Nats per datum."""
+        """Minus the objective: a scalar, nats per datum."""
         information, correlation, dimension_wise = self.decompose(terms)
         penalty = self.alpha * information + self.beta * correlation + self.gamma * dimension_wise
         return penalty.mean() - terms.log_likelihood.mean()
 
     def decompose(self, terms: Terms) -> tuple[Tensor, Tensor, Tensor]:
-        """One-draw estimates of I, TC and the dimension-wise KL: [K, N] each, nats."""
+        """Estimate I, TC and the dimension-wise KL from one draw: [K, N] each, nats."""
         site = _only_site(terms)
         joint, product = log_aggregate_posterior(site, self._log_shares(site))
         return terms.log_guide - joint, joint - product, product - terms.log_prior
@@ -76,7 +78,7 @@ class TotalCorrelation(Weighting):
         return shares(size, self.num_data).log().to(site.value)
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         weights = f"alpha={self.alpha}, beta={self.beta}, gamma={self.gamma}"
         return f"num_data={self.num_data}, {weights}, sampling={self.sampling!r}"
 
@@ -106,7 +108,7 @@ def stratified_shares(size: int, num_data: int) -> Tensor:
 
 
 def log_aggregate_posterior(site: Site, log_shares: Tensor) -> tuple[Tensor, Tensor]:
-    """log q(z) and sum_j log q(z_j) at a batch's own codes: [K, N] each.
+    """Estimate log q(z) and sum_j log q(z_j) at a batch's own codes: [K, N] each.
 
     Args:
         site: with codes [K, N, d].
@@ -121,10 +123,12 @@ def log_aggregate_posterior(site: Site, log_shares: Tensor) -> tuple[Tensor, Ten
 
 
 class MMD(Weighting):
-    """log p(x|z) - (1 - alpha) KL - (alpha + scale - 1) MMD^2(q(z), p(z)) (InfoVAE, Zhao et al. 2019, eq. 6).
+    """The InfoVAE objective log p(x|z) - (1 - alpha) KL - (alpha + scale - 1) MMD^2(q(z), p(z)), eq. 6.
 
     alpha = 0 and scale = 1 is the ELBO; alpha = 1 leaves only the MMD, the Wasserstein autoencoder's penalty. MMD^2
     is the U-statistic between the batch's codes and as many draws from the prior; it may be negative.
+
+    Zhao, Song & Ermon (2019): https://arxiv.org/abs/1706.02262
 
     Args:
         elbo: an estimator that separates its KL, or its name.
@@ -145,11 +149,11 @@ class MMD(Weighting):
         if self.alpha > 1 or self.alpha + self.scale < 1:
             raise ModelError(
                 f"MMD needs alpha of at most 1 and alpha + scale of at least 1, got {alpha} and {scale}: "
-                "else it would reward a divergence"
+                "otherwise the objective would reward a divergence"
             )
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Nats per datum, plus the weighted MMD^2."""
+        """Minus the objective, nats per datum, plus the weighted MMD^2."""
         site = _only_site(terms)
         loss = (1 - self.alpha) * self.estimator.kl(terms).mean() - terms.log_likelihood.mean()
         weight = self.alpha + self.scale - 1
@@ -160,7 +164,7 @@ class MMD(Weighting):
         return loss + weight * squared_mmd(codes, prior_draws, self.length or math.sqrt(codes.shape[-1]))
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"alpha={self.alpha}, scale={self.scale}, length={self.length}"
 
 
@@ -191,6 +195,8 @@ class DIP(Weighting):
 
     off_diagonal sum_{i != j} C_ij^2 + diagonal sum_i (C_ii - 1)^2; C is the covariance of the guide's means
     (kind "i", eq. 6) or of the aggregate posterior itself, with the mean variances added (kind "ii", eq. 7).
+
+    Kumar, Sattigeri & Balakrishnan (2018): https://arxiv.org/abs/1711.00848
     """
 
     least_batch = 2
@@ -212,7 +218,7 @@ class DIP(Weighting):
         self.passes_kl_weight = self.weighted.passes_kl_weight
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Nats per datum, plus the penalty."""
+        """Minus the objective, nats per datum, plus the penalty."""
         site = _only_site(terms)
         loc, scale = (t.expand(site.value.shape)[0] for t in diagonal_loc_scale(site.q))
         # Not Tensor.cov, which compares values on the host.
@@ -226,7 +232,7 @@ class DIP(Weighting):
         return self.weighted.forward(terms, step) + penalty
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"kind={self.kind!r}, off_diagonal={self.off_diagonal}, diagonal={self.diagonal}"
 
 

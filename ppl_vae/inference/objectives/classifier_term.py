@@ -1,4 +1,4 @@
-r"""A classifier's own term beside a bound: what labels say to q(y|x) where the bound says nothing of it.
+r"""The cross entropy of a classifier q(y|x) with the known labels, added to a bound that does not train it.
 
     J = -bound - alpha E_labelled[log q(y|x)]         (Kingma, Mohamed, Rezende & Welling 2014)
 
@@ -7,6 +7,8 @@ The bound is the batch mean per datum, and the expectation the mean over the lab
 writes sums over all N data and alpha = 0.1 N: that is alpha = 0.1 here, with which a labelled datum's cross entropy
 weighs 0.1 N / N_labelled times as much as its bound. Trained for tens of epochs and not for thousands, as there, a
 classifier needs more.
+
+Kingma, Mohamed, Rezende & Welling (2014), eq. 9: https://arxiv.org/abs/1406.5298
 """
 
 from __future__ import annotations
@@ -61,5 +63,5 @@ class ClassifierTerm(Weighting):
         return -q.label_log_prob.sum() / q.known.sum().clamp_min(1)
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"alpha={self.alpha}, site={self.site!r}"

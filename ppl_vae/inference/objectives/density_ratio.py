@@ -4,6 +4,8 @@ r"""The total correlation of the aggregate posterior by a density ratio (FactorV
 
 D, the discriminator, tells codes of q(z) from codes whose coordinates were permuted over the batch, each for
 itself, which are draws of prod_j q(z_j). The best D has exactly this log ratio.
+
+Kim & Mnih (2018): https://arxiv.org/abs/1802.05983
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class DensityRatio(Weighting):
             self.optimizer_options["lr"] = self.discriminator_lr
         if self.gradient == "score":
             name = type(self.weighted).__name__
-            raise ModelError(f"DensityRatio needs reparameterised draws, which {name} does without")
+            raise ModelError(f"DensityRatio needs reparameterised draws, which {name} does not use")
         self.gamma = real("gamma", gamma, least=0)
         self.discriminator = Discriminator(hidden)
 
@@ -75,10 +77,10 @@ class DensityRatio(Weighting):
         self.discriminator.network = None
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Nats per datum, plus the weighted total correlation."""
+        """Minus the objective, nats per datum, plus the weighted total correlation."""
         penalised = self.weighted.forward(terms, step) + self.gamma * self.total_correlation(terms)
-        own = self.cross_entropy(terms)
-        return penalised + own - own.detach()
+        cross_entropy = self.cross_entropy(terms)
+        return penalised + cross_entropy - cross_entropy.detach()
 
     def total_correlation(self, terms: Terms) -> Tensor:
         """The mean log ratio at a batch's codes, the discriminator held fixed: a scalar, nats."""
@@ -87,7 +89,7 @@ class DensityRatio(Weighting):
         return ratio.mean()
 
     def cross_entropy(self, terms: Terms) -> Tensor:
-        """Of the discriminator, the codes held fixed: a scalar, nats; log 2 where it knows nothing."""
+        """The discriminator's cross entropy, the codes held fixed: a scalar, nats; log 2 where it knows nothing."""
         codes = _codes(terms).detach()
         half = codes.shape[1] // 2
         if codes.shape[1] < self.least_batch:
@@ -97,13 +99,13 @@ class DensityRatio(Weighting):
         return 0.5 * (softplus(-of_real).mean() + softplus(of_permuted).mean())
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         rate = "" if self.discriminator_lr is None else f", discriminator_lr={self.discriminator_lr}"
         return f"gamma={self.gamma}{rate}"
 
 
 class Discriminator(nn.Module):
-    """Codes [*batch, L] -> log D / (1 - D) [*batch]: leaky rectifiers, made when the first codes are seen.
+    """A network from codes [*batch, L] to log D / (1 - D) [*batch], made when the first codes are seen.
 
     Args:
         hidden: units of the layers.
@@ -131,7 +133,7 @@ class Discriminator(nn.Module):
         self.network = nn.Sequential(*layers, nn.Linear(width, 1)).to(codes)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """[*batch, L] -> [*batch].
+        """The log odds log D / (1 - D) [*batch] of codes [*batch, L].
 
         Raises:
             ModelError: nothing has been made yet.
@@ -149,13 +151,13 @@ class Discriminator(nn.Module):
 
 
 def permute_coordinates(codes: Tensor) -> Tensor:
-    """Every coordinate of codes [K, N, L] permuted over the N data for itself."""
+    """Permute every coordinate of codes [K, N, L] over the N data, each for itself."""
     order = torch.rand_like(codes).argsort(1)
     return codes.gather(1, order)
 
 
 def _codes(terms: Terms) -> Tensor:
-    """[K, N, L], as the guide drew them: what an estimator does to the model's copy does not reach them."""
+    """The codes [K, N, L] as the guide drew them: an estimator's changes to the model's copy do not reach them."""
     if len(terms.sites) != 1:
         raise ModelError(f"the aggregate posterior needs one latent site, got {list(terms.sites)}")
     (site,) = terms.sites.values()

@@ -1,4 +1,4 @@
-r"""What trains a vector-quantised pair: a bound by the straight-through gradient, and two terms that are no bound.
+r"""The loss of a vector-quantised pair: a bound by the straight-through gradient, and two further terms.
 
     L = log p(x | z = e_k) + log p(k) - beta |z_e - sg(e_k)|^2 - |sg(z_e) - e_k|^2
 
@@ -8,6 +8,8 @@ third, the commitment, keeps the encoder near its codes; the fourth moves codes 
 follow by running means have no fourth term: they are moved after the loss is taken, in training steps alone.
 
 Squared distances are summed over the dimensions of a code and averaged over cells, as in the paper.
+
+van den Oord, Vinyals & Kavukcuoglu (2017), eq. 3: https://arxiv.org/abs/1711.00937
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class VectorQuantisation(Weighting):
         commitment: beta; the paper found anything between 0.1 and 2 to do, and took 0.25.
 
     Raises:
-        ModelError: a weight that cannot be meant.
+        ModelError: a weight is negative or not finite.
     """
 
     def __init__(self, elbo: str | Objective = "monte-carlo-kl", commitment: float = 0.25) -> None:
@@ -58,7 +60,7 @@ class VectorQuantisation(Weighting):
         if self.gradient == "score":
             name = type(self.weighted).__name__
             raise ModelError(
-                f"VectorQuantisation needs draws with a straight-through gradient, which {name} does without"
+                f"VectorQuantisation needs draws with a straight-through gradient, which {name} does not use"
             )
         self.commitment = real("commitment", commitment, least=0)
 
@@ -78,7 +80,7 @@ class VectorQuantisation(Weighting):
         return loss
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"commitment={self.commitment}"
 
 
@@ -91,6 +93,6 @@ def _quantised(terms: Terms) -> list[Quantised]:
     if not found:
         raise ModelError(
             "vector quantisation needs a guide that draws the nearest codes of a codebook; "
-            f"it draws {list(terms.sites)} otherwise"
+            f"this guide draws {list(terms.sites)} in another way"
         )
     return found

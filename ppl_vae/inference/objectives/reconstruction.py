@@ -1,4 +1,4 @@
-r"""Objectives of autoencoders: no prior, no divergence, only how well x comes back from its code.
+r"""Objectives of autoencoders: the reconstruction alone, without a prior or a divergence.
 
     reconstruction    log p(x | z)
     sparse            log p(x | z) - weight sum_j KL(Bernoulli(rho) || Bernoulli(rho_j)),  rho_j = batch mean of z_j
@@ -20,16 +20,16 @@ from ppl_vae.inference.pair.terms import Terms
 
 
 class ReconstructionLikelihood(Estimator):
-    """mean_k log p(x|z_k): the reconstruction log likelihood, of a guide that is a point or any other."""
+    """The reconstruction log likelihood mean_k log p(x|z_k), of a guide that is a point or any other."""
 
     passes_kl_weight = False
 
     def bound(self, terms: Terms) -> Tensor:
-        """[N], nats. It is the score of an autoencoder and a bound on nothing."""
+        """The score of an autoencoder [N], nats, which is a bound on nothing."""
         return terms.log_likelihood.mean(0)
 
     def kl(self, terms: Terms) -> Tensor:
-        """KL(q || p) in closed form [K, N], for the record: this objective leaves it out. 0 of an autoencoder."""
+        """The divergence KL(q || p) [K, N] for the record; this objective leaves it out. 0 for an autoencoder."""
         return terms.kl()
 
 
@@ -43,7 +43,7 @@ class SparseActivations(Weighting):
         site: the code's site; its values must lie in [0, 1].
 
     Raises:
-        ModelError: a number that cannot be meant.
+        ModelError: a number is out of its range.
     """
 
     def __init__(self, elbo: str | Objective, target: float = 0.05, weight: float = 1.0, site: str = "z") -> None:
@@ -58,7 +58,7 @@ class SparseActivations(Weighting):
         return self.weighted.forward(terms, step) + self.weight * self.penalty(terms)
 
     def penalty(self, terms: Terms) -> Tensor:
-        """sum_j KL(Bernoulli(rho) || Bernoulli(rho_j)): a scalar, nats; NaN where a code is outside [0, 1].
+        """The penalty sum_j KL(Bernoulli(rho) || Bernoulli(rho_j)): nats; NaN where a code is outside [0, 1].
 
         Raises:
             ModelError: there is no such site.
@@ -74,5 +74,5 @@ class SparseActivations(Weighting):
         return torch.where(inside, penalty, torch.nan)
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"target={self.target}, weight={self.weight}, site={self.site!r}"

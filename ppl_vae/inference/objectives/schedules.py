@@ -53,10 +53,10 @@ class Described:
 def _described(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
     @functools.wraps(make)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Schedule:
-        given = inspect.signature(make).bind(*args, **kwargs)
-        given.apply_defaults()
-        options = ", ".join(f"{name}={value}" for name, value in given.arguments.items())
-        steps = None if make.__name__ == "exponential" else given.arguments["steps"]
+        bound = inspect.signature(make).bind(*args, **kwargs)
+        bound.apply_defaults()
+        options = ", ".join(f"{name}={value}" for name, value in bound.arguments.items())
+        steps = None if make.__name__ == "exponential" else bound.arguments["steps"]
         return Described(f"{make.__name__}({options})", make(*args, **kwargs), steps)
 
     return wrapped
@@ -64,7 +64,7 @@ def _described(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
 
 @_described
 def linear(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
-    """From ``start`` to ``end`` over ``steps`` steps, then constant.
+    """Move linearly from ``start`` to ``end`` over ``steps`` steps, then stay.
 
     >>> linear(10)(torch.tensor(5))
     tensor(0.5000)
@@ -75,23 +75,28 @@ def linear(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
 
 @_described
 def cosine(steps: int, end: float = 0.0) -> Schedule:
-    """From 1 to ``end`` along half a cosine over ``steps`` steps, then constant (Loshchilov & Hutter 2017)."""
+    """Fall from 1 to ``end`` along half a cosine over ``steps`` steps, then stay (Loshchilov & Hutter 2017).
+
+    Loshchilov & Hutter (2017): https://arxiv.org/abs/1608.03983
+    """
     positive("steps", steps), real("end", end)
     return lambda step: end + (1 - end) * 0.5 * (1 + torch.cos(math.pi * (step / steps).clamp(0.0, 1.0)))
 
 
 @_described
 def exponential(rate: float, steps: int) -> Schedule:
-    """``rate`` to the power step / steps."""
+    """The power ``rate`` ** (step / steps)."""
     positive("rate", rate), positive("steps", steps)
     return lambda step: torch.as_tensor(rate) ** (step / steps)
 
 
 @_described
 def cyclical(steps: int, cycles: int = 4, ramp: float = 0.5) -> Schedule:
-    """``cycles`` ramps from 0 to 1 within ``steps`` steps, then 1 (Fu et al. 2019, eq. 6-7).
+    """Ramp ``cycles`` times from 0 to 1 within ``steps`` steps, then stay at 1 (Fu et al. 2019, eq. 6-7).
 
     Each is a linear rise over a share ``ramp`` of its cycle and stays at 1 for the rest.
+
+    Fu et al. (2019): https://arxiv.org/abs/1903.10145
 
     >>> [round(float(cyclical(8, cycles=2)(torch.tensor(s))), 2) for s in range(9)]
     [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0]
@@ -109,7 +114,7 @@ def cyclical(steps: int, cycles: int = 4, ramp: float = 0.5) -> Schedule:
 
 @_described
 def sigmoid(steps: int, sharpness: float = 10.0) -> Schedule:
-    """A logistic rise around ``steps`` / 2, rescaled so that it is exactly 0 at 0 and 1 from ``steps`` on."""
+    """Rise along a logistic around ``steps`` / 2, rescaled to be exactly 0 at 0 and 1 from ``steps`` on."""
     positive("steps", steps), positive("sharpness", sharpness)
     low, high = (1 / (1 + math.exp(s * sharpness / 2)) for s in (1, -1))
 
@@ -121,7 +126,7 @@ def sigmoid(steps: int, sharpness: float = 10.0) -> Schedule:
 
 
 def at(schedule: Schedule, step: Tensor | None, like: Tensor) -> Tensor:
-    """A schedule's value at a step, or at its end where there is none, as a tensor like ``like``."""
+    """The value of a schedule at a step, or at its end where there is no step, as a tensor like ``like``."""
     now = step if step is not None else torch.tensor(END, device=like.device)
     return schedule(now).to(like)
 
@@ -149,11 +154,11 @@ def require_factor(name: str, schedule: Schedule) -> None:
         value = float(schedule(torch.tensor(0)))
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ModelError(f"{name} gives no number at step 0 ({reason}); it is a function of the step") from None
+        raise ModelError(f"{name} gives no number at step 0 ({reason}); give a function of the step") from None
     if not 0 <= value < math.inf:
         raise ModelError(f"{name} must be finite and at least 0, but is {value:g} at step 0")
 
 
 def describe(function: object) -> str:
-    """A callable in words, the same in every process: no address is in it."""
+    """Describe a callable in words that are the same in every process: they hold no address."""
     return getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function))

@@ -45,7 +45,7 @@ class Weighting(Objective, ABC):
 
     @property
     def num_draws(self) -> int:
-        """As many draws as the estimator needs."""
+        """The number of draws that the estimator needs."""
         return self.weighted.num_draws
 
     def require_separate_kl(self, needs_closed_form: bool = False) -> None:
@@ -57,7 +57,7 @@ class Weighting(Objective, ABC):
         name = type(self.weighted).__name__
         if not isinstance(self.weighted, Estimator) or not self.weighted.separates_kl:
             raise ModelError(
-                f"{type(self).__name__} needs a bound that is a log likelihood minus a KL; {name} is none. "
+                f"{type(self).__name__} needs a bound that is a log likelihood minus a KL, which {name} is not. "
                 "Use analytic-kl, monte-carlo-kl, entropy or sticking-the-landing"
             )
         if needs_closed_form and not isinstance(self.weighted, AnalyticKL):
@@ -67,7 +67,7 @@ class Weighting(Objective, ABC):
 class KLWeighting(Weighting, ABC):
     """A weight on the KL, under any estimator: wherever it uses log q(z|x) - log p(z) or its closed form.
 
-    What it wraps is an estimator, or another objective that passes such a weight on.
+    The wrapped objective is an estimator, or another objective that passes such a weight on.
     """
 
     passes_kl_weight = True
@@ -76,11 +76,11 @@ class KLWeighting(Weighting, ABC):
         super().__init__(elbo)
         if not self.weighted.passes_kl_weight:
             inner, outer = type(self.weighted).__name__, type(self).__name__
-            raise ModelError(f"{inner} has a weighting of the KL of its own, which {outer} would not reach")
+            raise ModelError(f"{inner} weights the KL itself, and {outer} would not change that weight")
 
     @abstractmethod
     def weight(self, terms: Terms, step: Tensor | None) -> Tensor | float:
-        """What the KL is multiplied with at a step."""
+        """The factor of the KL at a step."""
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the weighted bound, nats per datum."""
@@ -103,7 +103,9 @@ class KLWeighting(Weighting, ABC):
 
 
 class Beta(KLWeighting):
-    """beta times the KL (Higgins et al. 2017).
+    """The beta-VAE objective: beta times the KL (Higgins et al. 2017).
+
+    Higgins et al. (2017): https://openreview.net/forum?id=Sy2fzU9gl
 
     Args:
         elbo: the estimator or objective that is weighted, or its name.
@@ -115,16 +117,18 @@ class Beta(KLWeighting):
         self.beta = real("beta", beta, least=0)
 
     def weight(self, terms: Terms, step: Tensor | None) -> float:
-        """beta."""
+        """The constant beta."""
         return self.beta
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"beta={self.beta}"
 
 
 class Annealed(KLWeighting):
     """A KL weight that moves with the optimiser step; outside training it is where the schedule ends.
+
+    Bowman et al. (2016): https://arxiv.org/abs/1511.06349
 
     Args:
         elbo: as for Beta.
@@ -140,12 +144,14 @@ class Annealed(KLWeighting):
         return at(self.schedule, step, terms.log_likelihood)
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"schedule={describe(self.schedule)}"
 
 
 class Capacity(Weighting):
-    """log p(x|z) - gamma |KL - C|: holds the batch's mean KL at C nats, from both sides.
+    """The capacity objective log p(x|z) - gamma |KL - C|, which holds the batch's mean KL at C nats.
+
+    Burgess et al. (2018): https://arxiv.org/abs/1804.03599
 
     Args:
         elbo: an estimator that separates its KL, or its name.
@@ -160,22 +166,24 @@ class Capacity(Weighting):
         self.capacity = capacity if callable(capacity) else real("capacity", capacity)
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Nats per datum. The absolute value is taken of the batch mean, as in the paper, not per datum."""
+        """Minus the objective, nats per datum. The absolute value is of the batch mean, as in the paper."""
         capacity = at(self.capacity, step, terms.log_likelihood) if callable(self.capacity) else self.capacity
         kl = self.estimator.kl(terms).mean()
         return self.gamma * (kl - capacity).abs() - terms.log_likelihood.mean()
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         capacity = describe(self.capacity) if callable(self.capacity) else self.capacity
         return f"gamma={self.gamma}, capacity={capacity}"
 
 
 class FreeBits(Weighting):
-    """log p(x|z) - sum_g max(floor, KL_g), KL_g the batch mean of a group of latent dimensions.
+    """The free-bits objective log p(x|z) - sum_g max(floor, KL_g), KL_g the batch mean of a group.
 
     Below the floor a group has exactly no gradient, so it is not pushed towards collapse. The closed form of
     every dimension is needed: a diagonal Gaussian guide and prior.
+
+    Kingma et al. (2016): https://arxiv.org/abs/1606.04934
 
     Args:
         elbo: "analytic-kl" or an AnalyticKL.
@@ -190,7 +198,7 @@ class FreeBits(Weighting):
         self.group_size = whole("group_size", group_size)
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Nats per datum."""
+        """Minus the objective: a scalar, nats per datum."""
         kls = [group for name in terms.sites for group in self._groups(terms, name)]
         return torch.stack(kls).clamp_min(self.floor).sum() - terms.log_likelihood.mean()
 
@@ -201,12 +209,12 @@ class FreeBits(Weighting):
         return [chunk.sum() for chunk in per_dimension.split(self.group_size)]
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"floor={self.floor}, group_size={self.group_size}"
 
 
 class ReconstructionError(Weighting):
-    """factor * error(x, E[x|z]) + KL, the loss of textbooks. It is no bound on log p(x), and is not called one.
+    """The loss of textbooks, factor * error(x, E[x|z]) + KL, which is no bound on log p(x).
 
     With the mean squared error over D pixels this is, up to a constant factor, the objective of a Gaussian
     likelihood of unit variance with ``beta = D / (2 factor)``.
@@ -226,7 +234,7 @@ class ReconstructionError(Weighting):
         self.error = error
 
     def beta(self, num_pixels: int) -> float:
-        """The beta that this factor is, for the mean squared error and a Gaussian of unit variance.
+        """The beta that this factor amounts to, for the mean squared error and a Gaussian of unit variance.
 
         Raises:
             ModelError: for the root, which corresponds to none.
@@ -236,7 +244,7 @@ class ReconstructionError(Weighting):
         return num_pixels / (2 * self.factor)
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """In the units of the error; not nats."""
+        """Minus the objective, in the units of the error and not in nats."""
         if len(terms.observations) != 1:
             raise ModelError(
                 f"ReconstructionError needs one observed site, the model has {list(terms.observations)}"
@@ -248,5 +256,5 @@ class ReconstructionError(Weighting):
         return self.factor * error.mean() + self.estimator.kl(terms).mean()
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         return f"factor={self.factor}, error={self.error!r}"

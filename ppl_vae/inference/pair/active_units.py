@@ -4,6 +4,8 @@ r"""Active units: latent dimensions whose posterior mean moves with the data (Bu
 
 The threshold is theirs. Where q has no mean in closed form, or its mean depends on another site's draw, the
 expectation is an average of draws, and what their noise adds to the variance is taken off again.
+
+Burda, Grosse & Salakhutdinov (2016): https://arxiv.org/abs/1509.00519
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ ACTIVE_THRESHOLD = 0.01
 
 
 def code_variance(model: Program, guide: Program, x: Tensor, num_draws: int, labels: Batch = ()) -> Tensor:
-    """Var_x E_q[z_u] of every latent dimension, all sites one after the other: [U].
+    """Estimate Var_x E_q[z_u] of every latent dimension, all sites one after the other: [U].
 
     Args:
         model: the generative program.
@@ -40,12 +42,12 @@ def code_variance(model: Program, guide: Program, x: Tensor, num_draws: int, lab
 
 
 def needs_draws(terms: Terms) -> bool:
-    """Whether some site's mean is known by draws alone."""
+    """Tell whether some site's mean is known by draws alone."""
     return len(terms.sites) > 1 or any(_closed_form_mean(site) is None for site in _latent(terms))
 
 
 def expected_codes(terms: Terms) -> tuple[Tensor, Tensor]:
-    """E_q[z_u | x_n] and the variance of its estimate over draws, all sites one after the other: [N, U] each."""
+    """Estimate E_q[z_u | x_n], and that estimate's variance, all sites one after the other: [N, U] each."""
     means, noise = [], []
     for site in _latent(terms):
         known = _closed_form_mean(site)
@@ -57,17 +59,17 @@ def expected_codes(terms: Terms) -> tuple[Tensor, Tensor]:
 
 
 def coordinates(value: Tensor) -> Tensor:
-    """Values of a site [K, N, *event] with its event in one row: [K, N, U], U = 1 for a scalar event."""
+    """Flatten the event of a site's values [K, N, *event]: [K, N, U], U = 1 for a scalar event."""
     return value.reshape(*value.shape[:2], value.shape[2:].numel())
 
 
 def variance_of_means(means: Tensor, noise: Tensor) -> Tensor:
-    """Var_x of exact means, from means [N, U] whose estimates have the variance ``noise`` [N, U]: [U]."""
+    """Estimate Var_x of the exact means from means [N, U] whose errors have the variance ``noise`` [N, U]: [U]."""
     return means.var(0) - noise.mean(0)
 
 
 def _latent(terms: Terms) -> list[Site]:
-    """The sites of the model; what a guide draws besides is no code."""
+    """The latent sites that the model has; a guide's auxiliary draws are no codes."""
     return [site for site in terms.sites.values() if site.p is not None]
 
 

@@ -10,6 +10,9 @@ under a's name, or a integrated out.
 
 One kind needs neither: z = T(a) as a Delta site with log_density = - log |dT/da|, as Pyro's AutoNormal writes
 it. Then log q(a | x) + log_density is log q(z | x), a change of variables.
+
+Ranganath, Tran & Blei (2016): https://arxiv.org/abs/1511.02386
+Maaloe, Sonderby, Sonderby & Winther (2016): https://arxiv.org/abs/1602.05473
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ TOLERANCE = 1e-2
 
 
 def is_transform(q: Any) -> bool:
-    """Whether a site is a value computed from other draws that brings its own log density."""
+    """Tell whether a site is a value computed from other draws that brings its own log density."""
     return isinstance(q, dist.Delta)
 
 
@@ -47,15 +50,15 @@ def transforms_of(guide: Mapping[str, Any], latent: Mapping[str, Any]) -> frozen
     auxiliary = {name: node for name, node in guide.items() if name not in latent}
     if not auxiliary:
         return frozenset()
-    found = [
+    transforms = [
         name
         for name, node in guide.items()
         if name in latent and is_transform(node["fn"]) and not latent[name]["fn"].support.is_discrete
     ]
-    taken = sum(_coordinates(node) for node in auxiliary.values())
-    given = sum(_free_coordinates(guide[name], latent[name]["fn"]) for name in found)
-    exact = taken == given and not any(is_transform(node["fn"]) for node in auxiliary.values())
-    return frozenset(found if exact else ())
+    num_auxiliary = sum(_coordinates(node) for node in auxiliary.values())
+    num_transformed = sum(_free_coordinates(guide[name], latent[name]["fn"]) for name in transforms)
+    exact = num_auxiliary == num_transformed and not any(is_transform(node["fn"]) for node in auxiliary.values())
+    return frozenset(transforms if exact else ())
 
 
 def require_accounted(sites: Mapping[str, Any]) -> None:
@@ -71,9 +74,9 @@ def require_accounted(sites: Mapping[str, Any]) -> None:
     if auxiliary and not any(site.transforms for site in sites.values()):
         site = auxiliary[0]
         raise ModelError(
-            f"site {site!r} is in the guide but not in the model, so that its entropy would "
-            f"be counted as if it were "
-            f"a bound's: give the model a site {site!r} with a reverse model r({site} | x, "
+            f"site {site!r} is in the guide but not in the model, so its entropy would "
+            f"be added to the bound "
+            f"without a reverse model: give the model a site {site!r} with a reverse model r({site} | x, "
             f"z), integrate it out, or "
             "make the latent a Delta(value, log_density=...) that transforms it"
         )
@@ -84,7 +87,7 @@ def _coordinates(node: Any) -> int:
 
 
 def _free_coordinates(node: Any, prior: Any) -> int:
-    """How many real numbers a value has; of a point on a simplex, one less than its coordinates."""
+    """The number of free coordinates of a value; a point on a simplex has one less than its coordinates."""
     event = node["fn"].event_shape
     with contextlib.suppress(NotImplementedError, ValueError):
         event = biject_to(prior.support).inverse_shape(event)
@@ -106,7 +109,7 @@ class _Leaves(Messenger):
 def require_change_of_variables(
     guide: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], sites: Mapping[str, Any]
 ) -> None:
-    """Compare the log densities of a guide's Delta sites with the volume of the transform, on one draw a datum.
+    """Compare the log densities of a guide's Delta sites with the volume of the transform, on one draw per datum.
 
     Args:
         guide: a Pyro program.
@@ -143,7 +146,7 @@ def require_change_of_variables(
 
 
 def _log_volume(leaves: list[Tensor], event_dims: list[int], values: list[tuple[Tensor, Any]]) -> Tensor:
-    """log |dz/da| per datum [N], z measured as torch measures densities on its support."""
+    """The log volume log |dz/da| per datum [N], z measured as torch measures densities on its support."""
     batch = leaves[0].shape[: leaves[0].dim() - event_dims[0]]
     free, volume = [], torch.zeros(batch, dtype=leaves[0].dtype, device=leaves[0].device)
     for value, prior in values:

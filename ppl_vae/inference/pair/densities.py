@@ -1,4 +1,4 @@
-r"""log p(value), without gradients, computed no more often and in no more passes than it has to be.
+r"""The log density of a value without gradients, in as few operations as it takes.
 
 Plates expand a distribution over particles and data before its density is asked for, and torch then takes the
 logarithm of one scale a million times. Here parameters that are repeated are read once:
@@ -26,7 +26,7 @@ LINEAR = {torch.float32: 20.0, torch.float64: 40.0}
 
 
 def log_density(p: Any, value: Tensor) -> Tensor:
-    """log p(value), nats: [*batch], or a shape that broadcasts to it.
+    """The log density log p(value), nats: [*batch], or a shape that broadcasts to it.
 
     Args:
         p: a distribution.
@@ -84,7 +84,7 @@ def _event_sum(values: Tensor, event_dim: int) -> Tensor:
 
 
 def _once(parameter: Tensor, event_dim: int) -> Tensor:
-    """A parameter [*batch, *event] without the repetitions that ``expand`` has put into it.
+    """Undo the repetitions that ``expand`` has put into a parameter [*batch, *event].
 
     The last dimension of the batch, the data's, keeps them unless all others are repeated too: a loop over data and
     coordinates is a long one, over the coordinates alone it may be of two steps.

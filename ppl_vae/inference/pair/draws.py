@@ -1,4 +1,4 @@
-"""A draw together with what its distribution keeps on it.
+"""Draws with the tensors that their distributions keep on them.
 
 Pyro's straight-through relaxations round their draw, keep the soft value as an attribute of the tensor, and
 take the density there. A view, a detached copy or a slice is another tensor without the attribute, and its
@@ -17,12 +17,12 @@ from ppl_vae.errors import ModelError
 
 
 def kept_on(draw: Any) -> dict[str, Any]:
-    """What a distribution keeps on a draw, by the attribute's name."""
+    """The tensors that a distribution keeps on a draw, by the attribute's name."""
     return dict(getattr(draw, "__dict__", {}))
 
 
 def carried(draw: Tensor, view: Callable[[Tensor], Tensor]) -> Tensor:
-    """``view`` of a draw, and of every tensor of the same shape that is kept on it."""
+    """Apply ``view`` to a draw, and to every tensor of the same shape that is kept on it."""
     seen = view(draw)
     for name, kept in kept_on(draw).items():
         same = isinstance(kept, Tensor) and kept.shape == draw.shape
@@ -31,7 +31,7 @@ def carried(draw: Tensor, view: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def with_kept(draw: Tensor) -> list[Tensor]:
-    """A draw and the tensors that are kept on it: all ways on which a density depends on it."""
+    """The draw and the tensors that are kept on it, through all of which a density may depend on it."""
     return [draw, *(kept for kept in kept_on(draw).values() if isinstance(kept, Tensor))]
 
 

@@ -49,11 +49,11 @@ class Evaluation:
 
     @property
     def score(self) -> str:
-        """What ``elbo`` is, in words."""
+        """The name of the quantity in ``elbo``, in words."""
         return "ELBO" if self.is_bound else "reconstruction log likelihood"
 
     def summary(self) -> dict[str, float]:
-        """Means over the data, and the standard error of the mean ELBO over data and draws.
+        """The means over the data, and the standard error of the mean ELBO over data and draws.
 
         ``elbo_stderr`` is sd / sqrt(N): how the mean would differ on N other data of the same population, not on
         these data. Two of it on either side cover 95 of 100 where N is large for the data's skewness; with 20 data
@@ -67,13 +67,13 @@ class Evaluation:
         }
 
     def _repr_html_(self) -> str:
-        found = self.summary()
+        means = self.summary()
         facts = {
-            self.score: with_error(found["elbo"], found["elbo_stderr"], "nats per datum"),
-            "log likelihood": f"{found['log_likelihood']:.3f}",
-            "KL": f"{found['kl']:.3f}, {'in closed form' if self.closed_form else 'by Monte Carlo'}",
+            self.score: with_error(means["elbo"], means["elbo_stderr"], "nats per datum"),
+            "log likelihood": f"{means['log_likelihood']:.3f}",
+            "KL": f"{means['kl']:.3f}, {'in closed form' if self.closed_form else 'by Monte Carlo'}",
             "data": len(self.elbo),
-            "draws a datum": self.num_particles,
+            "draws per datum": self.num_particles,
         }
         return card("evaluation", facts)
 
@@ -151,7 +151,7 @@ def closed_form_or_monte_carlo(terms: Terms) -> tuple[Tensor, bool]:
 
 
 def data_per_chunk(x: Tensor, num_particles: int, numbers: int | None = None) -> int:
-    """How many data of x [N, *event_shape] a pass takes with K particles each: at most ``numbers`` numbers."""
+    """The number of data of x [N, *event_shape] in a pass with K particles each: at most ``numbers`` numbers."""
     return max(1, (numbers or CHUNK_NUMBERS) // (num_particles * max(1, x[0].numel())))
 
 

@@ -1,4 +1,4 @@
-"""Networks when nothing is to change: dropout off, batch norm at its running statistics, buffers kept."""
+"""The evaluation mode of networks: dropout off, batch norm at its running statistics, buffers kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ppl_vae.inference.pair.trace import Program, owner
 
 
 class evaluation_mode:  # noqa: N801  (a context manager, named as torch's own no_grad)
-    """Modules in evaluation mode inside; outside they and their buffers are as they were.
+    """Hold modules in evaluation mode inside; afterwards they and their buffers are as they were.
 
     Those are the modules that the programs hold (``inference.pair.held``) and, where a program is a plain function,
     whatever else is called while it runs: a network of ``pyro.module`` may lie anywhere.
@@ -63,7 +63,7 @@ class evaluation_mode:  # noqa: N801  (a context manager, named as torch's own n
             self._put_back.pop()()
 
     def _called(self, module: nn.Module, _: Any) -> None:
-        """Before the forward of a module that nobody has shown yet."""
+        """Put a module that was not found before into evaluation mode ahead of its forward."""
         if id(module) not in self.modules and threading.get_ident() == self._thread:
             for part in module.modules():
                 self._rest(part)
@@ -82,7 +82,7 @@ class evaluation_mode:  # noqa: N801  (a context manager, named as torch's own n
 
 
 def _mode_and_buffers(module: nn.Module) -> Callable[[], None]:
-    """What puts a module's own mode and buffers back."""
+    """Record a module's own mode and buffers, to be put back."""
     training = module.training
     kept = [
         (name, buffer, _version(buffer), buffer.detach().clone())
@@ -103,5 +103,5 @@ def _mode_and_buffers(module: nn.Module) -> Callable[[], None]:
 
 
 def _version(tensor: torch.Tensor) -> int | None:
-    """How often a tensor was changed in place; tensors of torch's inference mode do not say."""
+    """The number of changes of a tensor in place; tensors of torch's inference mode do not say."""
     return None if tensor.is_inference() else tensor._version

@@ -1,4 +1,4 @@
-"""Whether what a pair says of a datum depends on the datum alone, and not on its place among the others.
+"""The requirement that the densities of a datum depend on the datum alone, not on its place in the batch.
 
 Programs with a parameter or a constant of each datum, such as pyro.param("loc", zeros(N)) or known noise
 sigma[n] in a closure, mean the data they were written for, in their order. Cut into parts, or with simulated
@@ -52,9 +52,9 @@ def require_exchangeable(model: Program, guide: Program, batch: Batch) -> None:
     for side, (here, there) in pairs.items():
         if not _agree(here.roll(1, 1), there):
             raise ModelError(
-                f"what the {side} says of a datum depends on its place among the data, as with a parameter or a "
-                "constant of each datum: such programs take all their data at once and in order, so that data "
-                "cannot be cut into parts, and simulated ones cannot stand in their places"
+                f"the {side}'s density of a datum depends on its place among the data, as with a parameter or a "
+                "constant per datum: such programs take all their data at once and in order, so the data "
+                "cannot be cut into parts or replaced by simulated ones"
             )
 
 

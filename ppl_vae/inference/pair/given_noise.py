@@ -49,12 +49,12 @@ def noise_shapes(model: Program, guide: Program, x: Any, num_particles: int) -> 
         terms = run_terms(model, guide, (x,), {}, num_particles)
     for name, site in terms.sites.items():
         if not is_gaussian(site.q):
-            raise ModelError(f"site {name!r} is no Gaussian: its noise cannot be given from outside")
+            raise ModelError(f"site {name!r} is not Gaussian: its noise cannot be given from outside")
     return {name: tuple(site.draw.shape) for name, site in terms.sites.items()}
 
 
 def is_gaussian(q: dist.TorchDistribution) -> bool:
-    """Whether draws of q are an affine function of standard-normal noise of the event's shape."""
+    """Tell whether draws of q are an affine function of standard-normal noise of the event's shape."""
     if isinstance(q, dist.MultivariateNormal):
         return True
     try:

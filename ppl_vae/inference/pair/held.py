@@ -1,4 +1,4 @@
-"""What a program holds: the objects that Python code can reach from it, each once, with a name for messages.
+"""The objects that Python code can reach from a program, each once, with a name for messages.
 
 A program is a function, a method, an nn.Module or any callable. It holds its closure, its defaults, the globals
 that its code names, the object it is a method of, and what is in the attributes, lists and dicts of all those.
@@ -42,12 +42,12 @@ def held_by(*roots: tuple[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def modules_of(*programs: Any) -> list[nn.Module]:
     """Every nn.Module that programs hold, each once; those that contain others come first."""
-    found = [item for _, item in held_by(*(("", program) for program in programs)) if isinstance(item, nn.Module)]
-    return list({id(part): part for module in found for part in module.modules()}.values())
+    modules = [item for _, item in held_by(*(("", program) for program in programs)) if isinstance(item, nn.Module)]
+    return list({id(part): part for module in modules for part in module.modules()}.values())
 
 
 def parts_of(name: str, item: Any) -> list[tuple[str, Any]]:
-    """What an object holds itself, by name."""
+    """The objects that an object holds itself, by name."""
     if inspect.ismethod(item):
         return [(_kind(item.__self__), item.__self__), (name, item.__func__)]
     if isinstance(item, functools.partial):
@@ -68,17 +68,17 @@ def parts_of(name: str, item: Any) -> list[tuple[str, Any]]:
 
 def attributes(item: Any) -> dict[str, Any]:
     """The attributes of an instance, without what torch keeps of a module's own."""
-    found = dict(getattr(item, "__dict__", {}))
+    values = dict(getattr(item, "__dict__", {}))
     for cls in type(item).__mro__:
         slots = cls.__dict__.get("__slots__", ())
         for slot in (slots,) if isinstance(slots, str) else slots:
             if slot not in ("__dict__", "__weakref__") and hasattr(item, slot):
-                found[slot] = getattr(item, slot)
+                values[slot] = getattr(item, slot)
     if isinstance(item, nn.Module):
         # What the optimiser moves, what has names of its own, and torch's bookkeeping.
-        own = {"_parameters", "_buffers", "_modules", "training"}
-        found = {key: value for key, value in found.items() if key not in own and "_hooks" not in key}
-    return found
+        of_torch = {"_parameters", "_buffers", "_modules", "training"}
+        values = {key: value for key, value in values.items() if key not in of_torch and "_hooks" not in key}
+    return values
 
 
 def globals_named(function: types.FunctionType) -> dict[str, Any]:
@@ -92,16 +92,16 @@ def globals_named(function: types.FunctionType) -> dict[str, Any]:
 
 
 def is_users(item: Any) -> bool:
-    """Whether a function or class is somebody's own, not a library's."""
+    """Tell whether a function or class is the user's, not a library's."""
     return str(getattr(item, "__module__", None) or "builtins").partition(".")[0] not in _LIBRARIES
 
 
 def _of_function(function: types.FunctionType) -> list[tuple[str, Any]]:
-    found = _closure(function)
-    found += [(f"the global {name!r}", value) for name, value in globals_named(function).items()]
-    found += [(f"a default of {function.__name__}", value) for value in function.__defaults__ or ()]
-    found += [(f"a default of {function.__name__}", value) for value in (function.__kwdefaults__ or {}).values()]
-    return found + [(f"{function.__name__}.{key}", value) for key, value in vars(function).items()]
+    held = _closure(function)
+    held += [(f"the global {name!r}", value) for name, value in globals_named(function).items()]
+    held += [(f"a default of {function.__name__}", value) for value in function.__defaults__ or ()]
+    held += [(f"a default of {function.__name__}", value) for value in (function.__kwdefaults__ or {}).values()]
+    return held + [(f"{function.__name__}.{key}", value) for key, value in vars(function).items()]
 
 
 def _closure(function: types.FunctionType) -> list[tuple[str, Any]]:
@@ -114,15 +114,15 @@ def _of_instance(name: str, item: Any) -> list[tuple[str, Any]]:
         return [(name, value) for value in cell_value(item)]
     if isinstance(item, types.ModuleType | torch.Tensor | np.ndarray) or not _is_entered(item):
         return []
-    found = [(f"{_kind(item)}.{key}", value) for key, value in attributes(item).items()]
+    held = [(f"{_kind(item)}.{key}", value) for key, value in attributes(item).items()]
     if isinstance(item, nn.Module):
-        found += [(f"{name}.{key}" if name else key, value) for key, value in item.named_children()]
+        held += [(f"{name}.{key}" if name else key, value) for key, value in item.named_children()]
     # The methods of the user's own classes name globals, and their classes keep state.
-    return found + [(cls.__name__, cls) for cls in type(item).__mro__ if is_users(cls)]
+    return held + [(cls.__name__, cls) for cls in type(item).__mro__ if is_users(cls)]
 
 
 def cell_value(cell: types.CellType) -> list[Any]:
-    """What a cell of a closure holds: nothing where it is still empty."""
+    """The content of a cell of a closure: nothing where it is still empty."""
     try:
         return [cell.cell_contents]
     except ValueError:

@@ -28,7 +28,7 @@ NAME = "indices"
 
 
 def takes_indices(program: Callable[..., Any]) -> bool:
-    """Whether a program has an argument named ``indices`` that is not given yet."""
+    """Tell whether a program has an argument named ``indices`` that is not bound yet."""
     if isinstance(program, Indexed):
         return False
     function: Any = program
@@ -57,7 +57,7 @@ class Indexed:
         self.passes_on = takes_indices(program)
 
     def __call__(self, *args: Any) -> Any:
-        """Run it."""
+        """Run the program."""
         *given, indices = args
         return self.program(*given, **({NAME: indices} if self.passes_on else {}))
 
@@ -66,12 +66,12 @@ class Indexed:
 
 
 def indexed(*programs: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
-    """Programs that are called with the indices last, where one of them takes any; else themselves."""
+    """Wrap programs so that both are called with the indices last, where one of them takes any."""
     return tuple(map(Indexed, programs)) if any(map(takes_indices, programs)) else programs
 
 
 def with_indices(model: Any, guide: Any, data: Batch) -> tuple[Any, Any, Batch]:
-    """A pair and all its data (x, or x and y), with the rows as one more column where the programs take them."""
+    """Add the indices of the data to a pair's data (x, or x and y) where the programs take them."""
     model, guide = indexed(model, guide)
     if not isinstance(model, Indexed):
         return model, guide, data
@@ -88,7 +88,7 @@ def require_indices(*programs: Callable[..., Any]) -> None:
         if takes_indices(program):
             name = getattr(program, "__name__", type(program).__name__)
             raise ModelError(
-                f"{name} takes the indices of its data, which fit, evaluate and log_evidence give and this does not"
+                f"{name} takes the indices of its data, which fit, evaluate and log_evidence pass and this does not"
             )
 
 

@@ -1,6 +1,6 @@
-"""The programs at given points, and the model on its own: what HMC, annealing and calibration stand on.
+"""The densities of the programs at given points, and draws of the model on its own.
 
-log p(z, x) = log p(z) + log p(x|z)    at z that somebody else chose
+log p(z, x) = log p(z) + log p(x|z)    at z that the caller gives
 log q(z|x)                             at the same z
 z, x ~ p(z, x)                         data simulated from the model
 """
@@ -54,7 +54,7 @@ class Simulated:
 
 
 class Given(Messenger):
-    """Every latent site at a given value [K, N, *event] ([N, *event] where K is 1)."""
+    """Set every latent site to a given value [K, N, *event] ([N, *event] where K is 1)."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Given(Messenger):
 
 
 def log_joint(model: Program, x: Any, values: Mapping[str, Tensor]) -> Joint:
-    """log p(z) and log p(x|z) at given z, without a run of the guide. Gradients flow to z.
+    """Evaluate log p(z) and log p(x|z) at given z, without a run of the guide. Gradients flow to z.
 
     Args:
         model: a Pyro program, called as model(x).
@@ -122,7 +122,7 @@ def terms_at(model: Program, guide: Program, x: Any, values: Mapping[str, Tensor
 
 
 def log_guide(guide: Program, x: Any, values: Mapping[str, Tensor]) -> Tensor:
-    """log q(z|x) at given z, without a run of the model: [K, N], nats.
+    """Evaluate log q(z|x) at given z, without a run of the model: [K, N], nats.
 
     Args:
         guide: a Pyro program, called as guide(x).
@@ -159,7 +159,7 @@ class _Unconditioned(Messenger):
             return
         if isinstance(msg["fn"], dist.Unit):
             raise ModelError(
-                f"site {msg['name']!r} is a factor: it weighs draws of the model, which cannot be drawn so"
+                f"site {msg['name']!r} is a factor: a model whose draws are weighted cannot be simulated"
             )
         msg["is_observed"], msg["done"], msg["value"] = False, False, None
         msg["infer"] = {**(msg["infer"] or {}), "was_observed": True}
@@ -168,9 +168,9 @@ class _Unconditioned(Messenger):
 @exclusive()
 @torch.no_grad()
 def simulate(model: Program, x: Any) -> Simulated:
-    """z, x ~ p(z, x), as many as there are data in ``x``, whose values are not looked at but for NaN.
+    """Draw z, x ~ p(z, x), as many as there are data in ``x``, of whose values only NaN is looked at.
 
-    A coordinate that is missing in ``x`` is missing in the draw: what is said of draws is to hold for data with the
+    A coordinate that is missing in ``x`` is missing in the draw: statements about draws must hold for data with the
     same holes. That takes the holes to be independent of the values.
 
     Raises:

@@ -23,22 +23,22 @@ Batch = tuple[Tensor, ...]
 
 
 def takes_labels(model: Any) -> bool:
-    """Whether the two programs are called as model(x, y) and guide(x, y)."""
+    """Tell whether the two programs are called as model(x, y) and guide(x, y)."""
     return bool(getattr(model, "takes_labels", False))
 
 
 def needs_labels(model: Any) -> bool:
-    """Whether they take labels of which none may be missing."""
+    """Tell whether they take labels of which none may be missing."""
     return takes_labels(model) and not getattr(model, "allows_missing_labels", False)
 
 
 def needed_labels(model: Any, y: Any) -> Any:
-    """y for a pair that cannot do without; None for others, whose numbers are then of x alone: log p(x)."""
+    """The labels y for a pair that needs them; None for others, whose numbers are then of log p(x)."""
     return y if needs_labels(model) else None
 
 
 def arguments(labelled: bool, x: Tensor, y: Any, where: str = "the data") -> Batch:
-    """What the programs are called with: x beside its labels where they take them, x alone where they do not.
+    """The arguments of the programs: x and its labels where they take labels, x alone where they do not.
 
     Args:
         labelled: whether they take labels.
@@ -72,7 +72,7 @@ def with_labels(model: Any, x: Tensor, y: Any) -> Batch:
 
 
 def at_labels(program: Callable[..., Any], labels: Batch) -> Callable[..., Any]:
-    """A program as a function of x alone, at labels (y,); itself where there are none."""
+    """Bind labels (y,) to a program, which leaves a function of x alone; without labels it is unchanged."""
     return (lambda x: program(x, *labels)) if labels else program
 
 

@@ -1,4 +1,4 @@
-"""Data where the parameters of a pair are, in their dtype."""
+"""The device and the dtype of a pair's parameters, to which data are moved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppl_vae.inference.pair.trace import Program, owner
 
 
 def beside(model: Program, x: Any, guide: Program | None = None) -> Tensor:
-    """x where the pair's parameters are, in their dtype.
+    """Move x to the device of the pair's parameters, in their dtype.
 
     Raises:
         DataError: x is no array of numbers (see ``ppl_vae.arrays``).

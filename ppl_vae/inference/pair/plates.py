@@ -15,15 +15,15 @@ from ppl_vae.inference.pair.site_shapes import plate_refusal
 
 PARTICLES = "_ppl_vae_particles"
 EACH_DATUM = (
-    "Programs that hold a number for each of their data take all of them at once: fit with batch_size of all data; "
-    "functions that cut data, or simulate others, cannot run them"
+    "Programs that keep a number per datum take all data at once: fit with a batch_size of all data; "
+    "functions that cut the data, or simulate others, cannot run them"
 )
 # In torch's complaints about shapes.
 MISFITS = ("must match", "shape mismatch", "broadcast", "is invalid for input of size")
 
 
 def particles(number: int) -> contextlib.AbstractContextManager[Any]:
-    """A plate of K particles; none where K is 1."""
+    """Open a plate of K particles; none where K is 1."""
     return pyro.plate(PARTICLES, number, dim=-2) if number > 1 else contextlib.nullcontext()
 
 

@@ -1,4 +1,4 @@
-"""What an autoencoder is made of and an ELBO is not: guides that are a point, priors that are flat.
+"""Point-mass guides and flat priors, of which an autoencoder is made and an ELBO is not.
 
 Pyro takes the log density of a point mass on a continuous latent for 0 and that of a flat prior too, so that a sum
 of terms comes out finite and means nothing as a bound. Here both are refused by the site's name.
@@ -18,14 +18,14 @@ from ppl_vae.inference.pair.densities import log_density
 
 
 def is_point(q: Any) -> bool:
-    """Whether a distribution is a point mass: a Delta, or one that says so by an attribute ``is_point``."""
+    """Tell whether a distribution is a point mass: a Delta, or one that says so by an attribute ``is_point``."""
     while isinstance(q, Independent):
         q = q.base_dist
     return isinstance(q, dist.Delta) or bool(getattr(q, "is_point", False))
 
 
 def is_flat(p: Any) -> bool:
-    """Whether a distribution is improper and flat."""
+    """Tell whether a distribution is improper and flat."""
     return isinstance(p, dist.ImproperUniform)
 
 
@@ -42,7 +42,7 @@ def require_spread(sites: Mapping[str, Any]) -> None:
         if site.is_point and not is_point(site.p):
             raise ModelError(
                 f"site {name!r}: the guide has one value only, so that equal weights say nothing about the "
-                "posterior; weigh draws of a guide with more of them, such as VQVAE.softened()"
+                "posterior; use a guide with more than one value, such as VQVAE.softened()"
             )
 
 
@@ -60,7 +60,7 @@ def require_density(site: str, q: Any, p: Any) -> None:
 
 
 def log_prior(site: str, p: Any, value: Tensor) -> Tensor:
-    """log p(z) of a prior that is one.
+    """The log density log p(z) of a prior that is a distribution.
 
     Raises:
         ModelError: it is flat; the site is named.

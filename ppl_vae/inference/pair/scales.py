@@ -1,4 +1,4 @@
-"""What ``poutine.scale`` and ``poutine.mask`` in a user's programs do to a site.
+"""The effect of ``poutine.scale`` and ``poutine.mask`` in a user's programs on a site.
 
 A scale is a weight of a loss, as in KL annealing, and no part of p or q: a loss is multiplied by it, what is
 told as an ELBO or as log p(x) is not. A mask leaves a site's densities of some data out of everything.
@@ -32,7 +32,7 @@ def own_scales(
                 "scale both alike, or leave the scaling out and use an objective such as inf.Beta"
             )
         if name in latent and not _same_mask(_mask_of(node), _mask_of(latent[name])):
-            raise ModelError(f"site {name!r} is masked otherwise in the guide than in the model; mask both alike")
+            raise ModelError(f"site {name!r} is masked differently in the guide and in the model; mask both alike")
     return scales
 
 
@@ -46,7 +46,7 @@ def own_scale(node: Any) -> Any:
 
 
 def is_scaled(scale: Any) -> bool:
-    """Whether a scale is another than 1."""
+    """Tell whether a scale differs from 1."""
     return isinstance(scale, Tensor) or abs(scale - 1.0) > 1e-9
 
 
@@ -96,11 +96,11 @@ def require_bound(sites: Mapping[str, Any], observations: Mapping[str, Any], sha
 
 
 def full_mask(p: Any, mask: Any) -> Any:
-    """What is left of a site's densities: the mask of its handlers, and that of ``p.mask(...)`` itself."""
-    own = p._mask if isinstance(p, dist.MaskedDistribution) else None
-    if own is None or mask is None:
-        return mask if own is None else own
-    return torch.as_tensor(own) & torch.as_tensor(mask)
+    """The whole mask of a site: that of its handlers, and that of ``p.mask(...)`` itself."""
+    inner = p._mask if isinstance(p, dist.MaskedDistribution) else None
+    if inner is None or mask is None:
+        return mask if inner is None else inner
+    return torch.as_tensor(inner) & torch.as_tensor(mask)
 
 
 def unmasked(p: Any) -> Any:

@@ -1,6 +1,6 @@
 """The batch and the event of every site, compared with [K, N] itself.
 
-torch broadcasts whatever fits: data [N, 1] under a site of one number a datum become [N, N], and where there happen
+torch broadcasts whatever fits: data [N, 1] under a scalar site per datum become [N, N], and where there happen
 to be N particles the sum looks like one of [K, N]. So shapes are compared with what they must be.
 """
 
@@ -69,6 +69,6 @@ def require_data_rows(num_data: int, x: Any) -> None:
 def plate_refusal(taken: int, given: int) -> str:
     """Why a plate of another length than the data cannot be judged."""
     return (
-        f"the data plate takes {taken} of {given} data, and a mean over data weighs every one of them once: leave "
-        "the subsampling out and let fit make the batches (data in the first dimension of x)"
+        f"the data plate takes {taken} of {given} data, and a mean over data counts every datum once: remove "
+        "the subsampling and let fit make the batches (data in the first dimension of x)"
     )

@@ -36,13 +36,13 @@ def stopped_guide(
 
 @dataclass(frozen=True)
 class StoppedDensity:
-    """A distribution that may hold some leaves as they are, for which they are constants."""
+    """A distribution for whose density some leaves are constants."""
 
     q: Any
     leaves: list[Tensor]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Its density."""
+        """The log density, in which those leaves are constants."""
         with _stopped(self.leaves):
             return self.q.log_prob(value)
 

@@ -1,6 +1,6 @@
-"""Where guide, prior and likelihood have their mass, compared once before numbers are told.
+"""The supports of guide, prior and likelihood, compared once before numbers are reported.
 
-A draw outside the support of the prior has no density there: torch gives -inf, NaN, or a number that is none. Data
+A draw outside the support of the prior has no density there: torch gives -inf, NaN, or a meaningless number. Data
 outside the support of the likelihood likewise. A guide that keeps to a part of the prior's support is a bound,
 but its importance weights never hear of the rest.
 """
@@ -27,7 +27,7 @@ NAMES = {
 
 
 def support_of(p: Any) -> Any:
-    """A distribution's support; None where it does not say."""
+    """The support of a distribution; None where it does not say."""
     try:
         return p.support
     except (NotImplementedError, AttributeError):
@@ -35,7 +35,7 @@ def support_of(p: Any) -> Any:
 
 
 def name_of(support: Any) -> str:
-    """A support in words."""
+    """Name a support in words."""
     support = _single(support)
     for attribute, words in NAMES.items():
         if support is getattr(constraints, attribute):
@@ -89,8 +89,8 @@ def require_cover(sites: Mapping[str, Any]) -> None:
             continue
         if _holds_outside(own, values, site.q, site.mask):
             raise ModelError(
-                f"site {name!r}: the guide keeps to {name_of(own)} while the prior's support is {name_of(prior)}: "
-                "its importance weights leave the rest out, so that they say nothing about log p(x)"
+                f"site {name!r}: the guide's support is {name_of(own)} and the prior's is {name_of(prior)}: "
+                "importance weights never reach the rest, so they do not estimate log p(x)"
             )
 
 
@@ -135,7 +135,7 @@ def _holds_outside(support: Any, values: Tensor, p: Any, mask: Any) -> bool:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    """Whether two supports are the same set whatever the numbers are."""
+    """Tell whether two supports are the same set, whatever their numbers are."""
     a, b = _single(a), _single(b)
     if a is b:
         return True

@@ -1,4 +1,4 @@
-r"""Terms: what ONE run of a (model, guide) pair yields. Everything else is short mathematics on top of it.
+r"""The terms of ONE run of a (model, guide) pair. Everything else is short mathematics on top of them.
 
 For data x_1..x_N and K particles z_nk ~ q(z | x_n), and for each latent site its value, q and p:
 
@@ -6,7 +6,7 @@ For data x_1..x_N and K particles z_nk ~ q(z | x_n), and for each latent site it
     log w_nk = log p(x_n | z_nk) + log p(z_nk) - log q(z_nk | x_n)
 
 All of them are [K, N] and in nats. With a ``poutine.scale`` of the user's own the terms of a loss are
-multiplied by it; those that numbers are told from are not (``unscaled``). How the values depend on the guide's
+multiplied by it; those behind reported numbers are not (``unscaled``). How the values depend on the guide's
 parameters is chosen by ``gradient``:
 
     "total"  reparameterised draws, and log q depends on the parameters as well
@@ -56,8 +56,8 @@ class Site:
         q: the guide's distribution, batch shape broadcastable to [K, N].
         p: the model's distribution; None for a site that only the guide has (auxiliary).
         q_stopped: q with the guide's parameters stopped, where gradient="path" asked for it.
-        scale: what ``poutine.scale`` in the user's programs multiplies the site's log densities with.
-        mask: what ``poutine.mask`` leaves of them.
+        scale: the factor of ``poutine.scale`` in the user's programs on the site's log densities.
+        mask: the mask of ``poutine.mask`` on them.
         transforms: whether q is a Delta that transforms an auxiliary draw and brings the log density of that.
     """
 
@@ -73,7 +73,7 @@ class Site:
 
     @property
     def is_point(self) -> bool:
-        """Whether the guide has one value and no density there."""
+        """Tell whether the guide has one value and no density there."""
         return is_point(self.q) and not self.transforms
 
 
@@ -84,7 +84,7 @@ class Observation:
     Attributes:
         value: the data [N, *event].
         p: p(x|z), batch shape broadcastable to [K, N]; its mean may miss the first dimension where K is 1.
-        mask: what ``poutine.mask`` leaves of its densities.
+        mask: the mask of ``poutine.mask`` on its densities.
     """
 
     value: Tensor
@@ -93,7 +93,7 @@ class Observation:
 
     @property
     def is_data(self) -> bool:
-        """Whether it holds data that the model can draw: no ``pyro.factor``, and no value computed from latents."""
+        """Tell whether it holds data that the model can draw: no ``pyro.factor``, no value made from latents."""
         return not isinstance(unmasked(self.p), dist.Unit | dist.Delta)
 
 
@@ -107,7 +107,7 @@ class Terms:
         observations: the observed sites by name.
         log_likelihood: log p(x_n | z_nk), summed over observed sites: [K, N].
         data_scale: N_total / N of a subsampled data plate, else 1. The terms are not multiplied by it.
-        kl_weight: what an objective multiplies the divergence from the prior with; 1 in an ELBO.
+        kl_weight: the factor by which an objective multiplies the divergence from the prior; 1 in an ELBO.
         unscaled_log_likelihood: log p(x|z) without the user's own ``poutine.scale``; None where it is the same.
     """
 
@@ -121,7 +121,7 @@ class Terms:
 
     @cached_property
     def log_prior(self) -> Tensor:
-        """log p(z_nk), summed over sites: [K, N], nats.
+        """The prior's log density log p(z_nk), summed over sites: [K, N], nats.
 
         Raises:
             ModelError: a site's prior is improper; the site is named.
@@ -131,7 +131,7 @@ class Terms:
 
     @cached_property
     def log_guide(self) -> Tensor:
-        """log q(z_nk | x_n), summed over sites: [K, N], nats. Under gradient="path" its parameters are stopped.
+        """The guide's log q(z_nk | x_n), summed over sites: [K, N], nats; gradient="path" stops its parameters.
 
         Raises:
             ModelError: the guide draws a site that the model has not; or a site's guide is a point mass or has
@@ -152,16 +152,16 @@ class Terms:
 
     @property
     def is_bound(self) -> bool:
-        """Whether log p(x|z) - KL is an ELBO: under an improper prior there is no log p(x) for it to bound."""
+        """Tell whether log p(x|z) - KL is an ELBO: under an improper prior there is no log p(x) to bound."""
         return not any(is_flat(s.p) for s in self.sites.values())
 
     @property
     def log_weight(self) -> Tensor:
-        """log p(x|z) + kl_weight (log p(z) - log q(z|x)): [K, N], nats."""
+        """The log weight log p(x|z) + kl_weight (log p(z) - log q(z|x)): [K, N], nats."""
         return self.log_likelihood + self.kl_weight * (self.log_prior - self.log_guide)
 
     def kl(self, site: str | None = None) -> Tensor:
-        """KL(q || p) of one site, or of all, times kl_weight, in closed form: [K, N], nats.
+        """The divergence KL(q || p) of one site, or of all, times kl_weight, in closed form: [K, N], nats.
 
         With several sites the sum is the divergence of the joint in expectation, if no site's densities
         depend on a draw that comes after it; that is granted where guide and model have the same order.
@@ -178,31 +178,31 @@ class Terms:
         return self.kl_weight * self._total([self._site_kl(s) for s in self.sites.values()])
 
     def coordinate_kl(self, site: str) -> Tensor:
-        """KL of every coordinate of one site, times kl_weight, in closed form: [K, N, *event], nats.
+        """The divergence of every coordinate of one site, times kl_weight, in closed form: [K, N, *event], nats.
 
         Raises:
             ModelError: guide and prior are not both diagonal Gaussians.
         """
-        found = self.sites[site]
+        latent = self.sites[site]
         try:
-            if found.p is None:
+            if latent.p is None:
                 raise NotImplementedError
-            per_coordinate = coordinate_kl(found.q, found.p)
+            per_coordinate = coordinate_kl(latent.q, latent.p)
         except NotImplementedError:
             raise ModelError(f"site {site!r}: the KL of single dimensions needs diagonal Gaussians") from None
-        return self.kl_weight * per_coordinate.expand(*self.log_likelihood.shape, *found.q.event_shape)
+        return self.kl_weight * per_coordinate.expand(*self.log_likelihood.shape, *latent.q.event_shape)
 
     def weighted(self, kl_weight: Tensor | float) -> Terms:
-        """The same terms with the divergence from the prior multiplied by ``kl_weight`` (once more)."""
+        """Multiply the divergence from the prior by ``kl_weight`` (once more)."""
         return replace(self, kl_weight=self.kl_weight * kl_weight)
 
     def unscaled(self) -> Terms:
-        """The same terms without what ``poutine.scale`` in the user's programs weighs them by."""
+        """Remove the factors of ``poutine.scale`` in the user's programs from the terms."""
         if self.unscaled_log_likelihood is None:
             return self
         sites = {name: replace(site, scale=1.0) for name, site in self.sites.items()}
-        found = replace(self, sites=sites, log_likelihood=self.unscaled_log_likelihood)
-        return replace(found, unscaled_log_likelihood=None)
+        terms = replace(self, sites=sites, log_likelihood=self.unscaled_log_likelihood)
+        return replace(terms, unscaled_log_likelihood=None)
 
     def _site_kl(self, site: Site) -> Tensor:
         prior = _prior_of(site)
@@ -226,7 +226,7 @@ class Terms:
         if self.model_order != tuple(self.sites):
             raise ModelError(
                 f"guide draws sites {list(self.sites)} and model {list(self.model_order)}: in another order "
-                "the sum of closed-form KLs is not that of the joint; reorder the guide or use MonteCarloKL"
+                "the sum of closed-form KLs is not the KL of the joint; reorder the guide or use MonteCarloKL"
             )
 
     def _per_datum(self, site: Site, density: Tensor) -> Tensor:
@@ -289,7 +289,7 @@ def per_datum(
     scale: Tensor | float = 1.0,
     mask: Tensor | bool | None = None,
 ) -> Tensor:
-    """A site's log density or KL as [K, N], with the user's own mask and scale applied.
+    """Reduce a site's log density or KL to [K, N], with the user's own mask and scale applied.
 
     Raises:
         ModelError: its batch shape does not broadcast to [K, N].
@@ -325,7 +325,7 @@ def trace_terms(
         x: the data, first argument of both.
         *args: further arguments of both programs.
         num_particles: K draws per datum, vectorised in a plate at dim -2 (none where K is 1).
-        gradient: how the terms depend on the guide's parameters; see the top of this file.
+        gradient: the dependence of the terms on the guide's parameters; see the top of this file.
         **kwargs: further keyword arguments of both programs.
 
     Returns:
@@ -333,7 +333,7 @@ def trace_terms(
         [K, N], in nats.
 
     Raises:
-        ModelError: the pair is not of the kind that per-datum numbers can be had from; the site is named.
+        ModelError: the pair has no densities per datum; the site is named.
         DataError: the model has a ``check_data`` and refuses x.
 
     >>> import torch
@@ -345,8 +345,8 @@ def trace_terms(
     """
     if gradient not in get_args(Gradient):
         raise ModelError(f"gradient must be one of {', '.join(get_args(Gradient))}, got {gradient!r}")
-    given = admit(model, x, *args, **kwargs), *args
-    return run_terms(model, guide, given, kwargs, num_particles, gradient, as_loss=True)
+    arguments = admit(model, x, *args, **kwargs), *args
+    return run_terms(model, guide, arguments, kwargs, num_particles, gradient, as_loss=True)
 
 
 def check_data(model: Any, x: Any, y: Any = None, *_: Any, **__: Any) -> None:
@@ -361,7 +361,7 @@ def check_data(model: Any, x: Any, y: Any = None, *_: Any, **__: Any) -> None:
 
 
 def admit(model: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
-    """Data that a model with a ``check_data`` has judged, where its parameters are; a user's own pass as they are.
+    """Judge data by the model's ``check_data``, if it has one, and move them to its parameters.
 
     Args:
         model: the generative program.
@@ -390,9 +390,9 @@ def run_terms(
     draw_handler: Messenger | None = None,
     as_loss: bool = False,
 ) -> Terms:
-    """``trace_terms`` for numbers that are told: of the unscaled model, over every datum of the first argument.
+    """Run ``trace_terms`` for reported numbers: of the unscaled model, over every datum of the first argument.
 
-    ``draw_handler`` draws some of the guide's sites in a way of its own (see ``inference.estimators.discrete``).
+    ``draw_handler`` draws some of the guide's sites itself (see ``inference.estimators.discrete``).
     ``as_loss`` is the inside of a training step: the user's own scales are left in, a plate may take some of
     the data, and no value is looked at.
     """

@@ -1,4 +1,4 @@
-"""Gaussian draws that do not depend on how a pass over data and particles is cut.
+"""Gaussian draws that do not depend on how a computation is cut into passes over data and particles.
 
 The noise of particle k and datum n stands in a table that is filled tile by tile, each tile from a seed of its
 own. A pass reads what it needs, so the same seed gives the same draws whatever the chunks are, a longer run

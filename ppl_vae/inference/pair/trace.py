@@ -187,7 +187,7 @@ def run_program(
 
 @contextlib.contextmanager
 def _one_draw_explains(num_particles: int, run: Callable[[], Any]) -> Iterator[None]:
-    """Where programs break under several particles, the refusal of a run with one, or that it was their number.
+    """Explain programs that break under several particles: by the refusal with one, or by their number.
 
     Raises:
         ModelError: in the place of what the programs raised.
@@ -202,7 +202,7 @@ def _one_draw_explains(num_particles: int, run: Callable[[], Any]) -> Iterator[N
         run()
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(
-            f"the programs run with one draw a datum and break with {num_particles} in a plate at dim -2: {reason}"
+            f"the programs run with one draw per datum and fail with {num_particles} in a plate at dim -2: {reason}"
         ) from error
 
 
@@ -240,12 +240,12 @@ def _observed_in_guide(name: str, node: Node) -> str:
 
 
 def is_factor(node: Node) -> bool:
-    """Whether a site is a ``pyro.factor``: a density without a value."""
+    """Tell whether a site is a ``pyro.factor``: a density without a value."""
     return isinstance(node["fn"], dist.Unit)
 
 
 def _sort(guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str) -> tuple[dict[str, Node], ...]:
-    """Latent sites of the guide, latent sites of the model, observed sites; or a refusal."""
+    """Sort the sites into the guide's latents, the model's latents and observed ones, or refuse them."""
     in_guide = sample_nodes(guide_trace)
     latent, observed = _split_observed(sample_nodes(model_trace))
     for name, node in in_guide.items():
@@ -276,7 +276,7 @@ def _require_observed(observed: dict[str, Node]) -> None:
 
 
 def sample_nodes(trace: poutine.Trace) -> dict[str, Node]:
-    """Sample sites, without the bookkeeping of plates and of pyro.deterministic."""
+    """The sample sites, without the bookkeeping of plates and of pyro.deterministic."""
     return {
         name: node
         for name, node in trace.nodes.items()

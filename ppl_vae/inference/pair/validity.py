@@ -1,4 +1,4 @@
-"""What is judged by value once a pair has been run: are its terms densities of one model and one guide?"""
+"""The judgement by value of a pair that has been run: its terms must be densities of one model and one guide."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Program = Callable[..., Any]
 def require_valid(
     model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Any
 ) -> None:
-    """Refuse terms that numbers about log p(x) must not be told from.
+    """Refuse terms from which no number about log p(x) may be reported.
 
     Args:
         model: the generative program.
@@ -74,7 +74,7 @@ def require_numbers(terms: Any) -> None:
 def _require_shapes_of_one_particle(
     model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Any
 ) -> None:
-    """With as many particles as data a shape [N, N] looks like [K, N]; with one particle it does not."""
+    """Run with one particle, where a wrong shape [N, N] does not look like [K, N]."""
     num_particles, num_data = terms.log_likelihood.shape
     if num_particles == num_data > 1:
         devices = [terms.log_likelihood.device] if terms.log_likelihood.is_cuda else []

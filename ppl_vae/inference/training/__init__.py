@@ -1,1 +1,1 @@
-"""What ``fit`` stands on: the data it steps over, the steps, the state it keeps, the folder it writes."""
+"""The parts of ``fit``: the data it steps over, the steps, the state it keeps, the folder it writes."""

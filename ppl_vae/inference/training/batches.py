@@ -23,7 +23,7 @@ SPLIT_STREAM, BINARIZATION_STREAM, ORDER_STREAM = 1, 2, 3
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run is trained, validated and tested on.
+    """The data that a run is trained, validated and tested on.
 
     Attributes:
         train: x [N, *event_shape], and y [N] where the programs take labels; None where the user's own ``batches``
@@ -52,7 +52,7 @@ class TrainingData:
 
     @property
     def x(self) -> Tensor | None:
-        """[N, *event_shape], or None where the user's own ``batches`` are iterated."""
+        """The data x [N, *event_shape], or None where the user's own ``batches`` are iterated."""
         return None if self.train is None else self.train[0]
 
     def example(self, size: int = 2) -> Batch:
@@ -89,9 +89,9 @@ class TrainingData:
     def batch(self, x: Tensor, indices: Tensor) -> Batch:
         """Those data of x [B, *event_shape], binarised if that is to be, and their labels."""
         batch, labels = x.index_select(0, indices), (self.train or ())[1:]
-        chosen = [part.index_select(0, indices) for part in labels]
+        batch_labels = [part.index_select(0, indices) for part in labels]
         rows = (indices,) if self.indexed else ()
-        return batch.bernoulli() if self.dynamic else batch, *chosen, *rows
+        return batch.bernoulli() if self.dynamic else batch, *batch_labels, *rows
 
     def _own_batches(self) -> Iterator[Batch]:
         # A loader without a length has no truth value either.
@@ -106,8 +106,8 @@ class TrainingData:
         first = next(batches, None)
         if first is None:
             raise DataError(
-                f"data: there is no batch in epoch {epoch}; what gives batches is passed over anew in every epoch, "
-                "so its __iter__ must start from the beginning each time"
+                f"data: there is no batch in epoch {epoch}; batches are iterated anew in every epoch, "
+                "so their __iter__ must start from the beginning each time"
             )
         yield first
         yield from batches
@@ -166,21 +166,21 @@ def training_data(data: Any, validation: Any, batch_size: int | None, seed: int,
         if dynamic and not ((train[0] >= 0) & (train[0] <= 1)).all():
             raise DataError(f"{name}: values outside [0, 1] cannot be binarised in every batch")
         copies = data.train.copy_of
-        found = TrainingData(train, dynamic=dynamic, test=test, labelled=pieces.labelled, copy_of=copies)
+        training = TrainingData(train, dynamic=dynamic, test=test, labelled=pieces.labelled, copy_of=copies)
     elif pieces.is_one(data):
         train = pieces(data, "the training data")
-        found = TrainingData(train, labelled=pieces.labelled, copy_of=getattr(data, "copy_of", None))
+        training = TrainingData(train, labelled=pieces.labelled, copy_of=getattr(data, "copy_of", None))
     elif isinstance(data, Iterable) and not isinstance(data, Iterator | str):
         _require_anew(data)
-        found = TrainingData(None, batches=data, labelled=pieces.labelled)
+        training = TrainingData(None, batches=data, labelled=pieces.labelled)
     else:
         raise DataError(
             f"data must be a Dataset, a tensor, an array or a re-iterable of batches, got {type(data).__name__}"
         )
-    found = _with_validation(found, validation, seed, pieces)
-    if found.x is not None and batch_size is not None and len(found.x) < batch_size:
-        raise DataError(f"batch_size {batch_size} is larger than the {len(found.x)} data there are to train on")
-    return found
+    training = _with_validation(training, validation, seed, pieces)
+    if training.x is not None and batch_size is not None and len(training.x) < batch_size:
+        raise DataError(f"batch_size {batch_size} is larger than the {len(training.x)} data to train on")
+    return training
 
 
 def _require_anew(batches: Iterable[Any]) -> None:
@@ -198,7 +198,7 @@ def _with_validation(data: TrainingData, validation: Any, seed: int, pieces: _Pi
         return data
     if isinstance(validation, str):
         if validation != "test" or data.test is None:
-            raise ModelError(f"validation {validation!r}: a name can only be 'test', of a Dataset that has one")
+            raise ModelError(f"validation {validation!r}: the only name is 'test', for a Dataset with a test split")
         return replace(data, validation=data.test, validation_name="test")
     if isinstance(validation, float | int):
         return _split(data, validation, seed)
@@ -230,7 +230,7 @@ def _split(data: TrainingData, fraction: float, seed: int) -> TrainingData:
 
 @dataclass(frozen=True)
 class _Pieces:
-    """What programs are given of data in one piece.
+    """Data in one piece, as the programs are given them.
 
     Attributes:
         labelled: whether they take labels.
@@ -241,14 +241,14 @@ class _Pieces:
     allows_missing: bool
 
     def is_one(self, data: Any) -> bool:
-        """Whether it is data in one piece, and no iterable of batches."""
+        """Tell whether the data are in one piece, and no iterable of batches."""
         both = self.labelled and isinstance(data, tuple) and len(data) == 2
         if both and (is_array(data[0]) or not isinstance(data[0], tuple | list)):
             return True
         return isinstance(data, Split) or is_array(data)
 
     def __call__(self, data: Any, where: str) -> Batch:
-        """A Split, a tuple (x, y), or x alone as x, or x and y."""
+        """Turn a Split, a tuple (x, y), or x alone into x, or x and y."""
         if isinstance(data, Split):
             data = data.x, data.y
         x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
@@ -267,5 +267,5 @@ def _finite(x: Tensor, allows_missing: bool) -> Tensor:
 
 
 def _tensor(x: Any) -> Tensor:
-    """A tensor or array as a tensor that is not differentiated."""
+    """Turn a tensor or array into a tensor that is not differentiated."""
     return to_tensor(x).detach()

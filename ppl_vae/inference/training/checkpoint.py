@@ -40,7 +40,7 @@ def read_checkpoint(path: Path) -> Any:
     """
     tensors, metadata = read_sealed(path, "checkpoint")
     if not {TREE} <= metadata.keys() <= {TREE, CHECKSUM}:
-        raise CheckpointError(f"{path}: not a readable checkpoint (its header is another's)")
+        raise CheckpointError(f"{path}: not a readable checkpoint (its header has another format)")
     try:
         return _put_together(json.loads(metadata[TREE]), tensors)
     except (ValueError, KeyError, TypeError, RecursionError) as error:

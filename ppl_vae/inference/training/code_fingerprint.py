@@ -1,4 +1,4 @@
-"""What a user's programs and functions are made of, in a form that can be compared between two processes.
+"""The fingerprint of a user's programs and functions, which can be compared between two processes.
 
 Bytecode, constants, defaults, closure cells and the globals that a function reads, through partials, methods,
 classes and modules; code of installed packages counts by its name. What the code itself assigns (a counter, a
@@ -179,7 +179,7 @@ class _Reader:
 
 
 def is_library(thing: Any) -> bool:
-    """Whether a class or function is Python's, of an installed package, or of this one."""
+    """Tell whether a class or function is Python's, of an installed package, or of this one."""
     name = getattr(thing, "__module__", None) or ""
     top = name.partition(".")[0]
     if (top in sys.stdlib_module_names and top != "__main__") or top == OWN_PACKAGE:

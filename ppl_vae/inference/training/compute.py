@@ -1,4 +1,4 @@
-"""Where and with how many threads a run computes: chosen once, by rule and not by timing."""
+"""The device and the number of threads of a run, chosen once, by rule and not by timing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the size of the data has to do with a loss that is not finite, in words for the error."""
+"""The hint in an error that large data may have made the loss not finite."""
 
 from __future__ import annotations
 

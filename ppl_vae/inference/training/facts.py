@@ -1,4 +1,4 @@
-"""What a finished run is, in a few labelled facts and one curve."""
+"""A summary of a finished run: a few labelled facts and one curve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process trains into a folder at a time: an exclusive lock that ends with its process, however that ends."""
+"""The exclusive lock by which one process trains into a folder at a time; it ends with its process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, which is made where there is none; one that nothing was written into goes away again.
+    """Hold the folder, which is made if it is missing and removed if nothing was written into it.
 
     The operating system drops the lock of a process that is killed. Where the file system has no locks a warning
     says that nothing keeps a second process away.

@@ -65,7 +65,7 @@ class Interruptions:
             self.deliver()
 
     def deliver(self) -> None:
-        """Between two steps: let the signal that has arrived, if any, do what it does outside.
+        """Let a signal that has arrived, if any, take its effect between two steps.
 
         Raises:
             KeyboardInterrupt: Ctrl-C, or whatever else the handler that was found raises.

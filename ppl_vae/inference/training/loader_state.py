@@ -54,7 +54,7 @@ def loader_generators(batches: Any) -> dict[str, Any]:
 
 
 def loader_state(generators: Mapping[str, Any]) -> dict[str, Any]:
-    """Their states, as plain values and tensors."""
+    """The states of the generators, as plain values and tensors."""
     return {path: _state(generator) for path, generator in generators.items()}
 
 
@@ -136,7 +136,7 @@ def _reseed(generator: Any, seed: int) -> None:
 
 
 def _plain(node: Any) -> Any:
-    """Arrays as lists, so that JSON takes them."""
+    """Turn arrays into lists, which JSON takes."""
     if isinstance(node, Mapping):
         return {key: _plain(value) for key, value in node.items()}
     if isinstance(node, tuple):
@@ -145,7 +145,7 @@ def _plain(node: Any) -> Any:
 
 
 def _numpy(node: Any, like: Any) -> Any:
-    """The lists of ``_plain`` as the arrays that they were."""
+    """Turn the lists of ``_plain`` back into arrays."""
     if isinstance(like, Mapping):
         return {key: _numpy(node[key], value) for key, value in like.items()}
     return np.asarray(node, dtype=like.dtype) if isinstance(like, np.ndarray) else node

@@ -31,7 +31,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 1.0
 
 
 def captured_steps(run: Run, state: TrainingState, eager: Stepper, compile: bool | str, flops: int) -> Steps:
-    """The steps as they are to be taken; the manifest says how, and why."""
+    """Choose eager, traced or compiled steps; the manifest says which, and why."""
     batches = run.data.epoch(1, run.batch_size, run.seed)
     total = None
     if isinstance(batches, IndexedBatches):
@@ -86,7 +86,7 @@ def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: 
 
 
 def _as_the_programs(run: Run, state: TrainingState, steps: Steps, compared_at: int) -> Steps:
-    """The same steps while a captured one is what the programs do; eager ones, and a warning, from then on."""
+    """Keep captured steps while they agree with the programs; else warn and go on with eager ones."""
     if not isinstance(steps, CompiledStepper | TracedStepper):
         return steps
     state.weights.train()
@@ -119,7 +119,7 @@ def _write(run: Run, state: TrainingState, folder: RunFolder) -> None:
 
 
 def _go_back(run: Run, state: TrainingState, before: dict[str, Any], folder: RunFolder) -> None:
-    """The last whole epoch, in the pair and in the folder."""
+    """Restore the last whole epoch in the pair and in the folder."""
     state.weights.restore(before["weights"])
     rest(run, state)
     if state.epoch:
@@ -169,7 +169,7 @@ def _evaluations(run: Run, epoch: int) -> dict[str, float]:
 
 
 def _judged(model: Program, batches: Iterable[Batch]) -> Iterator[Batch]:
-    """A user's own batches, each judged by its values the first time it passes."""
+    """Judge the user's own batches by their values, each the first time it passes."""
     for batch in batches:
         check_data(model, *batch)
         yield batch

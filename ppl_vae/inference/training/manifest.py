@@ -1,4 +1,4 @@
-"""What a run was: enough to say which numbers it gives, and to tell it from another run."""
+"""The manifest of a run: enough to say which numbers it gives, and to tell it from another run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ppl_vae.inference.training.batches import TrainingData
 
 
 def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
-    """On which data the numbers stand: name, binarisation, sizes and checksums."""
+    """Describe the data behind the numbers: name, binarisation, sizes and checksums."""
     described: dict[str, Any] = {"validation": found.validation_name}
     if isinstance(data, Dataset):
         described |= {"name": data.name, "binarization": data.binarization, "source": data.source}
@@ -30,7 +30,7 @@ def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
 
 
 def describe_pair(pair: Any) -> Any:
-    """A model's own configuration, else the names and modules of the two programs, without addresses."""
+    """Describe a pair by its own configuration, else by the names and modules of its programs, no addresses."""
     config = getattr(pair, "config", None)
     if isinstance(config, dict):
         return config
@@ -38,7 +38,7 @@ def describe_pair(pair: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what computed."""
+    """The versions of Python and of the libraries that computed."""
     packages = ("ppl_vae", "torch", "pyro-ppl", "numpy")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
@@ -73,7 +73,7 @@ def _differing(before: Any, now: Any) -> tuple[Any, Any]:
 
 
 def _leave_out_the_untold(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """What only one of the two says of batches of the user's own: earlier checkpoints said less, or a default."""
+    """Drop fields about the user's own batches that only one manifest has: earlier ones said less, or a default."""
     if "train_size" not in now["data"]:
         before.pop("batch_size", None), now.pop("batch_size", None)
     checksums = [data.get("first_batch_sha256") for data in (before["data"], now["data"])]

@@ -1,4 +1,4 @@
-"""Which optimiser takes the steps: Adam, or the user's own once it is known that ``fit`` can drive it."""
+"""The optimiser of a run: Adam, or the user's own once it is known that ``fit`` can drive it."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def check_optimizer(optimizer: Any) -> None:
     if isinstance(optimizer, torch.optim.Optimizer):
         kind = type(optimizer).__name__
         raise ModelError(
-            f"optimizer must be a callable on parameters, got an {kind} that is made already; {WAY_OUT}"
+            f"optimizer must be a callable on parameters, got an {kind} that exists already; {WAY_OUT}"
         )
     if inspect.isfunction(optimizer) and optimizer.__module__.startswith("pyro.optim"):
         name = optimizer.__name__
-        raise ModelError(f"optimizer pyro.optim.{name} is to be called, as pyro.optim.{name}({{'lr': 1e-3}})")
+        raise ModelError(f"optimizer pyro.optim.{name} must be called, as pyro.optim.{name}({{'lr': 1e-3}})")
     if not isinstance(optimizer, PyroOptim) and not callable(optimizer):
         raise ModelError(f"optimizer must be a callable on parameters, got {optimizer!r}; {WAY_OUT}")
     if isinstance(optimizer, PyroLRScheduler):
@@ -92,7 +92,7 @@ def check_optimizer(optimizer: Any) -> None:
 
 
 def takes_rate(optimizer: Any) -> bool:
-    """Whether ``lr`` is the run's to give: a class, or a partial or Pyro's wrapper of one that does not fix it."""
+    """Tell whether the run sets ``lr``: for a class, or a partial or Pyro's wrapper that does not fix it."""
     if isinstance(optimizer, PyroOptim):
         return "lr" not in _arguments(optimizer)
     if isinstance(optimizer, functools.partial):
@@ -101,7 +101,7 @@ def takes_rate(optimizer: Any) -> bool:
 
 
 def describe_optimizer(optimizer: Any) -> str:
-    """In words for a manifest, the same in every process."""
+    """Describe an optimiser for a manifest, with the same words in every process."""
     if optimizer is None:
         return "Adam"
     if isinstance(optimizer, PyroOptim):
@@ -126,15 +126,15 @@ def _groups(parameters: list[Tensor], objective: Objective, known: dict[str, Any
         _say_left_out(objective, set(objective.optimizer_options) - set(options))
     if not options:
         return parameters
-    own = {id(parameter) for parameter in objective.parameters()}
-    theirs, ours = ([p for p in parameters if (id(p) in own) is mine] for mine in (False, True))
+    of_objective = {id(parameter) for parameter in objective.parameters()}
+    theirs, ours = ([p for p in parameters if (id(p) in of_objective) is mine] for mine in (False, True))
     return [{"params": theirs}, {"params": ours, **options}]
 
 
 def _say_left_out(objective: Objective, names: set[str] | None = None) -> None:
     left = ", ".join(sorted(names or set(objective.optimizer_options)))
     warnings.warn(
-        f"{type(objective).__name__} wants {left} of its own for its parameters, which this optimizer is not given",
+        f"{type(objective).__name__} wants {left} of its own for its parameters, which this optimizer does not get",
         stacklevel=7,
     )
 
@@ -154,7 +154,7 @@ def _require_drivable(made: Any, schedule: Schedule | None) -> None:
             "optimizer SparseAdam needs sparse gradients, and these are dense; choose torch.optim.Adam"
         )
     if schedule is not None and any(group.get("lrd", 1.0) != 1.0 for group in made.param_groups):
-        raise ModelError(f"optimizer {name} lets its rate decay by lrd, which schedule= would override; give one")
+        raise ModelError(f"optimizer {name} lets its rate decay by lrd, which schedule= would override; use one")
     for group in made.param_groups:
         if "lr" not in group and schedule is not None:
             raise ModelError(f"optimizer {name} has no learning rate that schedule= could multiply")
@@ -162,13 +162,11 @@ def _require_drivable(made: Any, schedule: Schedule | None) -> None:
 
 def _require_all(made: torch.optim.Optimizer, parameters: list[Tensor]) -> None:
     held = {id(leaf) for group in made.param_groups for leaf in group["params"]}
-    left = sum(id(leaf) not in held for leaf in parameters)
-    if left == len(parameters):
-        raise ModelError(
-            "optimizer holds none of the pair's parameters: it is to be made from the list it is given"
-        )
-    if left:
+    missing = sum(id(leaf) not in held for leaf in parameters)
+    if missing == len(parameters):
+        raise ModelError("optimizer holds none of the pair's parameters: it must be made from the list it receives")
+    if missing:
         warnings.warn(
-            f"optimizer holds {len(parameters) - left} of {len(parameters)} parameters; the others never move",
+            f"optimizer holds {len(parameters) - missing} of {len(parameters)} parameters; the others never train",
             stacklevel=7,
         )

@@ -1,4 +1,4 @@
-"""What does not change while a run goes on: sorted out and judged before anything is written or trained."""
+"""The fixed part of a run, which is prepared and judged before anything is written or trained."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEFAULT_BATCH_SIZE = 128
 
 @dataclass(frozen=True)
 class Run:
-    """What does not change while a run goes on."""
+    """The fixed part of a run."""
 
     pair: Any
     model: Program
@@ -58,7 +58,7 @@ class Run:
                 self.objective.run(self.model, self.guide, *batch)
 
     def steps(self) -> int | None:
-        """How many optimiser steps the run has in all; None where the user's own batches are of unknown number."""
+        """The number of optimiser steps in the run; None where the number of the user's own batches is unknown."""
         if self.data.x is not None:
             return -(-len(self.data.x) // self.batch_size) * self.settings.epochs
         try:
@@ -68,7 +68,7 @@ class Run:
             return None
 
     def total(self, epochs_done: int) -> int | None:
-        """How many data are still to be stepped over."""
+        """The number of data that are still to be stepped over."""
         return None if self.data.x is None else len(self.data.x) * (self.settings.epochs - epochs_done)
 
 
@@ -85,26 +85,26 @@ def prepare(
     model, guide = split_pair(pair)
     if settings.patience is not None and settings.validation is None:
         settings = replace(settings, validation=DEFAULT_VALIDATION_FRACTION)
-    found = training_data(data, settings.validation, settings.batch_size, seed, model)
-    limit = DEFAULT_BATCH_SIZE if found.x is None else len(found.x)
+    training = training_data(data, settings.validation, settings.batch_size, seed, model)
+    limit = DEFAULT_BATCH_SIZE if training.x is None else len(training.x)
     batch_size = settings.batch_size or min(DEFAULT_BATCH_SIZE, limit)
     # Batches of the user's own have sizes of their own.
-    settings = replace(settings, batch_size=None if found.x is None else batch_size)
-    _require_batches(found, batch_size, settings.objective)
+    settings = replace(settings, batch_size=None if training.x is None else batch_size)
+    _require_batches(training, batch_size, settings.objective)
     objective = settings.objective
     modules = [m for m in (owner(model), owner(guide), objective) if m is not None]
     for module in modules:
         _place(module, device)
     require_own_parameters(modules)
-    found = found.to(device, own_dtype(model, guide, data))
-    described = describe_data(data, found)
-    if found.train is None:
-        train, described["first_batch_sha256"] = first_batch(found, seed, device)
+    training = training.to(device, own_dtype(model, guide, data))
+    described = describe_data(data, training)
+    if training.train is None:
+        train, described["first_batch_sha256"] = first_batch(training, seed, device)
     else:
-        train = found.example() if found.dynamic else found.train
-    if found.train is not None:
-        check_labels(model, *found.train)
-    for part in (train, found.validation, found.test):
+        train = training.example() if training.dynamic else training.train
+    if training.train is not None:
+        check_labels(model, *training.train)
+    for part in (train, training.validation, training.test):
         if part is not None:
             check_data(model, *part)
     manifest = {
@@ -120,14 +120,14 @@ def prepare(
         ),
     }
     if takes_indices(model) or takes_indices(guide):
-        _require_rows(found)
-        (model, guide), found = indexed(model, guide), replace(found, indexed=True)
-    return Run(pair, model, guide, found, settings, batch_size, objective, device, seed, precision, manifest)
+        _require_rows(training)
+        (model, guide), training = indexed(model, guide), replace(training, indexed=True)
+    return Run(pair, model, guide, training, settings, batch_size, objective, device, seed, precision, manifest)
 
 
 @contextlib.contextmanager
 def isolated(seed: int, device: torch.device) -> Iterator[None]:
-    """A fork of torch's generators, no trace of our own models in the parameter store, no checks in the steps."""
+    """Isolate a run: generators are forked, the parameter store stays clean, and steps are not validated."""
     with seeded(seed, device), unregistered(), pyro.validation_enabled(False):
         yield
 
@@ -173,7 +173,7 @@ def _require_precision(precision: str, device: torch.device) -> None:
 
 
 def _own(optimizer: Any) -> Any:
-    """What a fingerprint is taken of: Pyro's wrapper keeps what it has made, its arguments are the settings'."""
+    """The object to fingerprint: Pyro's wrapper keeps the optimisers it made, so its arguments stand for it."""
     return None if isinstance(optimizer, PyroOptim) else optimizer
 
 

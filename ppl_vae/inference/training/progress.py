@@ -33,12 +33,12 @@ class Progress:
         self._bar.close()
 
     def say(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         if not self._bar.disable:
             self._bar.write(text, file=sys.stderr)
 
     def advance(self, size: int, loss: Tensor) -> None:
-        """One step of ``size`` data is done."""
+        """Count one finished step of ``size`` data."""
         self._bar.update(size)
         now = time.monotonic()
         if not self._bar.disable and now - self._read_at > SECONDS_BETWEEN_READINGS:

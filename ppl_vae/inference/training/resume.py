@@ -1,4 +1,4 @@
-"""What a run that is continued must share with the one that was stopped, and what is said where it does not."""
+"""The requirements on a run that continues another one, and the warnings where they are not met."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def threads_to_use(stored: Mapping[str, Any] | None, asked: int | None, where: o
 
 
 def mode_to_use(stored: Mapping[str, Any] | None, asked: bool | str) -> bool | str:
-    """How the steps are to be taken: as before, unless the user insists."""
+    """The mode of the steps: as before, unless the user insists on another."""
     return asked if stored is None or asked != "auto" else str(stored["manifest"]["compile"])
 
 
@@ -82,7 +82,7 @@ def keep_mode(stored: Mapping[str, Any] | None, manifest: dict[str, Any], where:
 
 
 def _is_over(state: Mapping[str, Any], settings: Settings) -> bool:
-    """Whether nothing is left to train, so that no code will run in training."""
+    """Tell whether nothing is left to train, so that no code will run in training."""
     best = Selection(settings.patience, epoch=state["selection"]["epoch"])
     return state["epoch"] >= settings.epochs or best.exhausted(state["epoch"])
 
@@ -108,7 +108,7 @@ def _warn_of_hidden_state(before: Mapping[str, Any], now: Mapping[str, Any], whe
     own = "first_batch_sha256"
     if own in now["data"] and now["data"][own] is None and own in before["data"]:
         warnings.warn(
-            f"{where}: the batches begin differently at every pass by something random that cannot be seen or "
+            f"{where}: the batches begin differently at every pass, by randomness that cannot be "
             f"restored, {OTHER_BYTES}",
             stacklevel=5,
         )

@@ -76,13 +76,13 @@ class RunFolder:
         return nullcontext() if self.path is None else locked(self.path)
 
     def _require_free(self) -> None:
-        """Refuse a folder with files of somebody else's, which a run and its figures could replace."""
+        """Refuse a folder with foreign files, which a run and its figures could replace."""
         assert self.path is not None
         foreign = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
         if foreign:
             more = "" if len(foreign) == 1 else f" and {len(foreign) - 1} more"
             raise CheckpointError(
-                f"{self.path}: holds {foreign[0]!r}{more}, which is of no run; nothing was touched. "
+                f"{self.path}: holds {foreign[0]!r}{more}, which no run wrote; nothing was touched. "
                 "Choose an empty or a new folder"
             )
 

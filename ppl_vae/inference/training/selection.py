@@ -1,4 +1,4 @@
-"""Which epoch's weights are kept, and when to stop: by the plain ELBO on validation data alone."""
+"""The choice of the epoch whose weights are kept, and early stopping, by the plain ELBO on validation data."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Selection:
             self.score, self.epoch, self.weights = score, epoch, weights()
 
     def exhausted(self, epoch: int) -> bool:
-        """Whether patience has run out after this epoch."""
+        """Tell whether patience has run out after this epoch."""
         return self.patience is not None and self.epoch > 0 and epoch - self.epoch >= self.patience
 
     def state(self) -> dict[str, object]:
-        """What a checkpoint keeps."""
+        """The fields that a checkpoint keeps."""
         return {"score": self.score, "epoch": self.epoch, "weights": self.weights}

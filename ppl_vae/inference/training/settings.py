@@ -25,10 +25,10 @@ from ppl_vae.inference.training.optimizer import (
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run trains; ``fit`` documents each. No ``batch_size`` is 128, or all data where there are fewer.
+    """The settings of a run, as ``fit`` documents them; no ``batch_size`` means 128, or all data if fewer.
 
     Raises:
-        ModelError: a value that cannot be meant.
+        ModelError: a value is out of range or of another type.
     """
 
     elbo: str | Objective = "analytic-kl"
@@ -63,7 +63,7 @@ class Settings:
         return make_optimizer(self.optimizer, parameters, self.objective, self.lr, self.schedule)
 
     def describe(self) -> dict[str, Any]:
-        """As plain values, for a manifest."""
+        """The settings as plain values, for a manifest."""
         return {
             "elbo": repr(self.objective),
             "epochs": self.epochs,
@@ -84,7 +84,7 @@ def resolve(recipe: Any, given: Mapping[str, Any]) -> Settings:
         given: the user's arguments; None means not given.
 
     Raises:
-        ModelError: the recipe has a setting that ``fit`` does not know, or a value cannot be meant.
+        ModelError: the recipe has a setting that ``fit`` does not know, or a value is not possible.
     """
     own = dict(getattr(recipe, "settings", {}))
     if own or hasattr(recipe, "settings"):

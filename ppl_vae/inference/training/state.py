@@ -1,4 +1,4 @@
-"""What changes while a run goes on, as a tree that a checkpoint holds."""
+"""The changing part of a run, as a tree that a checkpoint holds."""
 
 from __future__ import annotations
 

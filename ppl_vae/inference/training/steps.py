@@ -23,11 +23,11 @@ NOBODY: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
 
 
 class Steps(Protocol):
-    """What takes the steps of an epoch: eagerly, or as they were captured (``inference.compilation.steppers``)."""
+    """The protocol of steppers, which take the steps of an epoch, eager or captured (``inference.compilation``)."""
 
     @property
     def parameters(self) -> Sequence[Tensor]:
-        """Every trainable leaf."""
+        """The trainable leaves."""
 
     def epoch(self, batches: Iterable[Batch], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
         """Take a step on every batch: the sizes of one or more, and their STEP_TERMS [S, 3]."""
@@ -77,7 +77,7 @@ class Stepper:
     def gradients(
         self, batch: Batch, step: Tensor, watch: contextlib.AbstractContextManager[Any] = NOBODY
     ) -> tuple[Tensor, ...]:
-        """STEP_TERMS [3] and the loss's gradient by every parameter; None for one that it does not depend on.
+        """Compute STEP_TERMS [3] and the gradient by every parameter; None where the loss does not depend on it.
 
         ``watch`` is there while the programs run, and may add to the parameters.
         """
@@ -105,12 +105,12 @@ class Stepper:
         self.optimizer.step()
 
     def rate_factor(self, step: int) -> float:
-        """What the schedule multiplies the learning rates with at a step."""
+        """The factor of the learning rates at a step, by the schedule."""
         return 1.0 if self.schedule is None else float(self.schedule(torch.tensor(step)))
 
 
 def laid_out_as(leaf: Tensor, value: Tensor) -> Tensor:
-    """A tensor of a leaf's shape in the leaf's memory layout, on which fused optimisers rely without a check."""
+    """Lay out a tensor in memory as its leaf is, on which fused optimisers rely without a check."""
     return value if value.stride() == leaf.stride() else torch.empty_like(leaf).copy_(value)
 
 

@@ -1,6 +1,6 @@
-"""A stored run, judged as a whole before anything of the present one is changed.
+"""The judgement of a stored run as a whole, before anything of the present one is changed.
 
-A checkpoint's checksum tells damage; one without, of version 0.1.0 or made by somebody else, may say anything.
+A checkpoint's checksum tells damage; one without, of version 0.1.0 or of another program, may hold anything.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ def _require_run(stored: Any) -> None:
     state, manifest = (_field(stored, name, dict) for name in ("state", "manifest"))
     for name in ("settings", "data"):
         if not all(isinstance(key, str) for key in _field(manifest, name, dict)):
-            raise CheckpointError(f"a name in {name!r} is no text")
+            raise CheckpointError(f"a name in {name!r} is not text")
     try:
         json.dumps(manifest)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"the manifest is no JSON ({first_line(error)})") from None
+        raise CheckpointError(f"the manifest is not JSON ({first_line(error)})") from None
     _field(manifest, "model", object)
     _field(manifest, "seed", int)
     if _field(manifest, "num_threads", int) < 1 or manifest.get("compile") not in MODES:
         raise CheckpointError(
-            f"num_threads {manifest['num_threads']!r} or compile {manifest.get('compile')!r} cannot be"
+            f"num_threads {manifest['num_threads']!r} or compile {manifest.get('compile')!r} is not possible"
         )
     epoch, step, rows = _field(state, "epoch", int), _field(state, "step", int), _field(state, "rows", list)
     for number, row in enumerate(rows, 1):
@@ -65,7 +65,7 @@ def _require_run(stored: Any) -> None:
         raise CheckpointError(f"epoch {epoch} and step {step} are not where its history of {len(rows)} epochs ends")
     for name in ("weights", "random"):
         if not _all(_field(state, name, dict), Tensor):
-            raise CheckpointError(f"{name!r} holds something that is no tensor")
+            raise CheckpointError(f"{name!r} holds something that is not a tensor")
     best = _field(state, "selection", dict)
     _field(best, "score", NUMBER)
     if not 0 <= _field(best, "epoch", int) <= epoch or not _all(_field(best, "weights", dict), Tensor):
@@ -91,7 +91,7 @@ def require_state(
 
     Raises:
         ModelError: it is the state of another pair; the first difference is named.
-        CheckpointError: a number is not finite or of another type, or the optimiser's or generators' state is none.
+        CheckpointError: a number is not finite or of another type, or a state of optimiser or generator is bad.
     """
     for state in filter(None, (tree["weights"], tree["selection"]["weights"])):
         weights.require_fit(state)
@@ -114,7 +114,7 @@ def require_state(
 
 
 def _kind(option: Any) -> Any:
-    """What JSON tells apart: a list is a tuple, and each of its elements has a kind; an integer is a number."""
+    """The kind of a value as JSON tells kinds apart: a list is a tuple of kinds, an integer is a number."""
     if isinstance(option, list | tuple):
         return [_kind(element) for element in option]
     return float if isinstance(option, NUMBER) and not isinstance(option, bool) else type(option)
@@ -138,7 +138,7 @@ def _require_generators(random: Mapping[str, Tensor], device: torch.device) -> N
         if device.type == "cuda" and "cuda" in random:
             torch.Generator(device).set_state(random["cuda"])
     except (KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"the checkpoint's random state is none ({first_line(error)})") from error
+        raise CheckpointError(f"the checkpoint's random state is invalid ({first_line(error)})") from error
 
 
 def _require_shapes(optimizer: torch.optim.Optimizer) -> None:
@@ -159,5 +159,5 @@ def _require_shapes(optimizer: torch.optim.Optimizer) -> None:
 
 def _items(kept: Any) -> Iterable[tuple[Any, Any]]:
     if not isinstance(kept, dict) or not all(isinstance(name, str) and name.isidentifier() for name in kept):
-        raise CheckpointError("the checkpoint's optimiser keeps nothing that it could go on from")
+        raise CheckpointError("the checkpoint's optimiser has no state to continue from")
     return kept.items()

@@ -1,4 +1,4 @@
-"""Where the schedules of an objective end, and what is said of a run that ends before they do.
+"""The ends of an objective's schedules, and the warning about a run that ends before they do.
 
 While the weight of the KL or a capacity still moves, the objective is not yet the one that was asked for: no epoch
 before the end is chosen as the best, and patience does not run.
@@ -28,7 +28,7 @@ RATE = "schedule"
 
 @dataclass(frozen=True)
 class Ending:
-    """Where a schedule ends.
+    """The end of a schedule.
 
     Attributes:
         of: what it moves, such as "Annealed.schedule".
@@ -45,7 +45,7 @@ class Ending:
     exact: bool = True
 
     def sentence(self, steps: int) -> str:
-        """What a run of so many steps, fewer than the schedule's, leaves undone."""
+        """Say what a run of so many steps, fewer than the schedule's, leaves undone."""
         last, end = (value_at(self.function, step) for step in (max(steps - 1, 0), END))
         takes = f"takes {'' if self.exact else 'about '}{self.step:,} steps"
         return (
@@ -55,24 +55,24 @@ class Ending:
 
 
 def objective_endings(objective: Objective) -> list[Ending]:
-    """Where each schedule of an objective ends; one that moves for ever has no end."""
-    found = []
+    """The end of each schedule of an objective; one that moves for ever has none."""
+    endings = []
     for part in objective.modules():
         for name, value in vars(part).items():
             if isinstance(value, Described) or (name in NAMES and callable(value)):
-                found.append(_ending(f"{type(part).__name__}.{name}", value))
-    return [ending for ending in found if ending is not None]
+                endings.append(_ending(f"{type(part).__name__}.{name}", value))
+    return [ending for ending in endings if ending is not None]
 
 
 def rate_endings(schedule: Schedule | None) -> list[Ending]:
-    """Where the schedule of the learning rate ends, if it says so."""
+    """The end of the learning rate's schedule, if it states one."""
     if not isinstance(schedule, Described) or schedule.steps is None:
         return []
     return [Ending(RATE, describe(schedule), schedule, math.ceil(schedule.steps))]
 
 
 def describe_schedules(settings: Settings, steps: int | None) -> list[dict[str, Any]]:
-    """For a manifest: every schedule that ends, where it ends, and where a run of so many steps leaves it."""
+    """Describe for a manifest every schedule that ends, its end, and its value after a run of so many steps."""
     described = []
     for ending in _endings(settings):
         row: dict[str, Any] = {"of": ending.of, "schedule": ending.description, "ends_at_step": ending.step}
@@ -96,7 +96,7 @@ def warn_of_unfinished(settings: Settings, steps: int | None, chooses: bool) -> 
         # A rate that falls may be meant for a run that goes on later; one that has yet to rise is a surprise.
         if ending.of == RATE and value_at(ending.function, max(steps - 1, 0)) >= value_at(ending.function, END):
             continue
-        kept = "; until it ends no epoch is chosen as the best, so that the last weights stay"
+        kept = "; until it ends no epoch is chosen as the best, so the last weights are kept"
         warnings.warn(ending.sentence(steps) + (kept if chooses and ending.of != RATE else ""), stacklevel=4)
 
 
@@ -110,7 +110,7 @@ def end_of_warm_up(objective: Objective) -> int:
 
 
 def value_at(schedule: Schedule, step: int) -> float:
-    """A schedule's value at a step; NaN where it has none."""
+    """The value of a schedule at a step; NaN where it has none."""
     try:
         return float(schedule(torch.tensor(step)))
     except Exception:

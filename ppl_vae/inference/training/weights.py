@@ -55,8 +55,8 @@ class Weights:
 
     def buffers(self) -> list[Tensor]:
         """Every buffer once, also those that ``state`` leaves out."""
-        found = [buffer for module in (*self.modules.values(), *self.networks) for buffer in module.buffers()]
-        return list({id(buffer): buffer for buffer in found}.values())
+        buffers = [buffer for module in (*self.modules.values(), *self.networks) for buffer in module.buffers()]
+        return list({id(buffer): buffer for buffer in buffers}.values())
 
     def train(self, mode: bool = True) -> None:
         """Put every module into training or evaluation mode; a frozen network keeps the mode it is in."""
@@ -64,7 +64,7 @@ class Weights:
             module.train(mode)
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of every parameter and buffer, by name."""
+        """Copy every parameter and buffer, by name."""
         return {name: tensor.detach().clone() for name, tensor in self.tensors().items()}
 
     @torch.no_grad()
@@ -85,17 +85,17 @@ class Weights:
         Raises:
             ModelError: the first difference is named.
         """
-        own = {name: tensor for name, tensor in self.tensors().items() if name in state or not self._is_late(name)}
-        for name in [*own, *state]:
-            if name not in own and name.startswith("store."):
+        kept = {name: tensor for name, tensor in self.tensors().items() if name in state or not self._is_late(name)}
+        for name in [*kept, *state]:
+            if name not in kept and name.startswith("store."):
                 raise ModelError(
-                    f"{name.removeprefix('store.')!r} is a pyro.param that first appears after some steps: what "
-                    "brings it about is no part of a checkpoint, so such a run cannot be continued"
+                    f"{name.removeprefix('store.')!r} is a pyro.param that first appears after some steps: its "
+                    "condition is not part of a checkpoint, so such a run cannot be continued"
                 )
-            if name not in own or name not in state or own[name].shape != state[name].shape:
-                found = list(state[name].shape) if name in state else "nothing"
-                expected = list(own[name].shape) if name in own else "nothing"
-                raise ModelError(f"checkpoint of another architecture: {name!r} is {found}, expected {expected}")
+            if name not in kept or name not in state or kept[name].shape != state[name].shape:
+                stored = list(state[name].shape) if name in state else "nothing"
+                expected = list(kept[name].shape) if name in kept else "nothing"
+                raise ModelError(f"checkpoint of another architecture: {name!r} is {stored}, expected {expected}")
 
     def tensors(self) -> dict[str, Tensor]:
         """Every parameter and buffer, by the name that ``state`` has for it."""
@@ -112,7 +112,7 @@ class Weights:
         return name.removeprefix("store.") in self.late
 
     def _trained_networks(self) -> list[nn.Module]:
-        """Those with a parameter that is trained, and those with none, such as a dropout of its own."""
+        """The modules with a parameter that is trained, and those without any, such as a dropout of its own."""
         known = {id(leaf) for leaf in self.parameters()}
         held = [(network, list(network.parameters())) for network in self.networks]
         return [network for network, own in held if not own or any(id(leaf) in known for leaf in own)]
@@ -137,10 +137,10 @@ def collect_weights(
     require_valid(model, guide, batch, {}, terms)
     store = {name: _leaf(name, node) for name, node in capture.trace.nodes.items() if node["type"] == "param"}
     held = {part: module for part, module in modules.items() if module is not None}
-    own = {id(p) for module in held.values() for p in module.parameters()}
+    in_modules = {id(p) for module in held.values() for p in module.parameters()}
     parts = {id(part) for module in held.values() for part in module.modules()}
     networks = [module for module in resting.outermost() if id(module) not in parts]
-    weights = Weights(held, {name: leaf for name, leaf in store.items() if id(leaf) not in own}, networks)
+    weights = Weights(held, {name: leaf for name, leaf in store.items() if id(leaf) not in in_modules}, networks)
     known = {id(leaf) for leaf in weights.parameters()}
     densities = [terms.log_likelihood]
     for name in ("log_prior", "log_guide"):
@@ -151,7 +151,7 @@ def collect_weights(
     if hidden:
         raise ModelError(
             f"a parameter of shape {list(hidden[0].shape)} takes part in the densities, but no pyro.module or "
-            "pyro.param shows it and it would never be trained: register its network with pyro.module, or "
+            "pyro.param registers it, so it would never be trained: register its network with pyro.module, or "
             "freeze it with requires_grad_(False)"
         )
     if not known:

@@ -10,6 +10,8 @@ be captured.
 
 Sequences of differing length are padded with NaN under the likelihood {"name": "missing-pixels", "of": ...}: the
 frames that are not there have no likelihood and no divergence, and frames missing in between are integrated out.
+
+Krishnan, Shalit & Sontag (2017): https://arxiv.org/abs/1609.09869
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ from ppl_vae.randomness import seeded
 
 
 class MarkovProgram(LatentVariableProgram):
-    """p(z_1) p(x_1 | z_1) p(z_2 | z_1) p(x_2 | z_2) ...
+    """The program p(z_1) p(x_1 | z_1) p(z_2 | z_1) p(x_2 | z_2) ...
 
     Args:
         initial: forward gives p(z_1).
@@ -69,7 +71,7 @@ class MarkovProgram(LatentVariableProgram):
         self.frames = frames
 
     def latents(self) -> Tensor:
-        """z_1, ..., z_T, side by side: [*batch, T * L]."""
+        """Draw z_1, ..., z_T, and give them side by side: [*batch, T * L]."""
         z, found = None, []
         for t in range(1, self.frames.number + 1):
             z = pyro.sample(f"z{t}", self.step(z))
@@ -77,12 +79,12 @@ class MarkovProgram(LatentVariableProgram):
         return torch.cat(found, -1)
 
     def step(self, z: Tensor | None) -> dist.TorchDistribution:
-        """p(z_t | z_t-1), or p(z_1) where z is None."""
+        """The transition p(z_t | z_t-1), or p(z_1) where z is None."""
         found: dist.TorchDistribution = self.initial() if z is None else self.transition(z)
         return found
 
     def emit(self, z: Tensor) -> dist.TorchDistribution:
-        """z_1, ..., z_t [*batch, t, L] for any t -> p(x_1, ..., x_t | z), batch shape [*batch], laid out as x."""
+        """The emission p(x_1, ..., x_t | z) of z [*batch, t, L] for any t: batch shape [*batch], laid out as x."""
         features = self.decoder(z.flatten(0, -3).flatten(1)).unflatten(0, z.shape[:-2])
         return self.likelihood(features, len(self.event_shape))
 
@@ -148,7 +150,7 @@ class DeepMarkovModel(ProgramPair):
         self.guide = SmoothingGuide(self.model, reader, combiner, dim, likelihood.allows_missing)
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(z_1|x), of the first frame, for data [N, *event_shape]: batch shape [N], event shape [L]."""
+        """The posterior q(z_1|x) of the first frame of x [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.guide.conditionals(self.own_data(x))[0](None)
 
     def codes(self, x: ArrayLike | Tensor) -> Tensor:
@@ -156,7 +158,7 @@ class DeepMarkovModel(ProgramPair):
         return self.guide.chain(self.own_data(x), lambda _, q: q.mean)
 
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(x | z_1, ..., z_t) for codes [*batch, t, L] of any length t: batch shape [*batch], laid out as x is."""
+        """The emission p(x | z_1, ..., z_t) of codes [*batch, t, L], any t: batch [*batch], laid out as x is."""
         codes = self.to_own(z)
         if codes.dim() < 3 or codes.shape[-1] != self.latent_dim:
             raise ModelError(f"expected codes of shape [N, T, {self.latent_dim}], got {list(codes.shape)}")
@@ -220,7 +222,7 @@ class DeepMarkovModel(ProgramPair):
         return (present * steps).argmax(1)
 
     def _continued(self, z: Tensor, num_steps: int) -> Tensor:
-        """A state [*batch, L] and the next ``num_steps`` of a chain from it: [*batch, num_steps + 1, L]."""
+        """Draw ``num_steps`` states of the chain after a state [*batch, L]: [*batch, num_steps + 1, L]."""
         path = [z]
         for _ in range(num_steps):
             path.append(self.model.step(path[-1]).sample())

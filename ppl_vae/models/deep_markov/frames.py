@@ -1,4 +1,4 @@
-r"""A datum read as a sequence of frames: its last dimension but one is time.
+r"""Frames: a datum is a sequence of them, and its last dimension but one is time.
 
     (T, D)       T frames of D coordinates
     (1, H, W)    an image of H rows: T = H frames of W pixels
@@ -20,7 +20,7 @@ from ppl_vae.errors import ModelError
 
 @dataclass(frozen=True)
 class Frames:
-    """How a datum falls into frames.
+    """The layout of the frames of a datum.
 
     Args:
         event_shape: (..., T, D), the shape of one datum.
@@ -40,7 +40,7 @@ class Frames:
 
     @property
     def number(self) -> int:
-        """T, how many frames a datum has."""
+        """The number T of frames of a datum."""
         return self.event_shape[-2]
 
     @property
@@ -49,11 +49,11 @@ class Frames:
         return (*self.event_shape[:-2], self.event_shape[-1])
 
     def split(self, x: Tensor) -> Tensor:
-        """X [*batch, *event_shape] -> frames [*batch, T, *shape]."""
+        """Split x [*batch, *event_shape] into frames [*batch, T, *shape]."""
         return x.movedim(-2, -len(self.event_shape))
 
     def present(self, x: Tensor) -> Tensor:
-        """Which frames of x [N, *event_shape] are not missing whole: [N, T]."""
+        """Mark the frames of x [N, *event_shape] with at least one observed cell: boolean [N, T]."""
         return ~self.split(x).isnan().flatten(2).all(-1)
 
 
@@ -74,7 +74,7 @@ class FrameDecoder(nn.Module):
         self.frame = (num_parameters, *shape)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Z [B, T * L] -> features [B, P, ..., T, D], laid out as x is."""
+        """Decode z [B, T * L] into features [B, P, ..., T, D], laid out as x is."""
         codes = z.reshape(-1, self.latent_dim)
         features = self.emission(codes)
         if features.numel() != len(codes) * math.prod(self.frame):

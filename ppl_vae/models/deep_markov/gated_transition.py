@@ -5,6 +5,8 @@ r"""The gated transition of the deep Markov model (Krishnan, Shalit & Sontag 201
     p(z_t | z_t-1 = z) = N((1 - g) (W5 z + b5) + g h, diag softplus(W6 relu(h) + b6))
 
 W5 starts as the identity and b5 at 0, so that a coordinate may begin by staying where it is.
+
+Krishnan, Shalit & Sontag (2017): https://arxiv.org/abs/1609.09869
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from ppl_vae.precision import fed, positive_variance, widened
 
 
 class GatedTransition(nn.Module):
-    """p(z_t | z_t-1), a diagonal Gaussian.
+    """The transition p(z_t | z_t-1), a diagonal Gaussian.
 
     Args:
         latent_dim: L.
@@ -34,7 +36,7 @@ class GatedTransition(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, z: Tensor) -> dist.TorchDistribution:
-        """z_t-1 [*batch, L] -> p(z_t | z_t-1), batch shape [*batch], event shape [L]."""
+        """The transition p(z_t | z_t-1) from z_t-1 [*batch, L]: batch shape [*batch], event shape [L]."""
         z = fed(self.linear, z)
         gate, proposal = torch.sigmoid(self.gate(z)), self.proposal(z)
         loc = widened(torch.lerp(self.linear(z), proposal, gate))

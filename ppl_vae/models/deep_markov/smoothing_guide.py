@@ -38,11 +38,11 @@ class Chain(Protocol):
     frames: Frames
 
     def step(self, z: Tensor | None) -> dist.TorchDistribution:
-        """p(z_t | z_t-1), or p(z_1) where z is None."""
+        """The transition p(z_t | z_t-1), or p(z_1) where z is None."""
 
 
 class BackwardRNN(nn.Module):
-    """What every frame's guide reads of the data from that frame on.
+    """The RNN that summarises the data from every frame on, for the guide of that frame.
 
     Args:
         encoder: a frame [B, *shape] -> [B, F].
@@ -60,7 +60,7 @@ class BackwardRNN(nn.Module):
         self.end = nn.Parameter(torch.zeros(hidden))
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> list[Tensor]:
-        """X [N, *event_shape] -> h_1, ..., h_T, each [N, H]; NaN if the encoder takes it; ``present`` [N, T]."""
+        """Read x [N, *event_shape] into h_1, ..., h_T, each [N, H]; ``present`` [N, T] marks the frames."""
         frames = self.frames.split(x)
         read = self.inward(self.encoder(frames.flatten(0, 1))).unflatten(0, (len(x), self.frames.number))
         h, found = self.end.expand(len(x), -1), []
@@ -72,7 +72,7 @@ class BackwardRNN(nn.Module):
 
 
 class Combiner(nn.Module):
-    """q(z_t | z_t-1, x_t:T) from z_t-1 and h_t.
+    """The guide's conditional q(z_t | z_t-1, x_t:T), computed from z_t-1 and h_t.
 
     Args:
         latent_dim: L.
@@ -85,12 +85,12 @@ class Combiner(nn.Module):
         self.posterior = built(DiagonalPosterior("softplus-variance"), hidden, latent_dim)
 
     def forward(self, z: Tensor, h: Tensor) -> dist.TorchDistribution:
-        """z_t-1 [*batch, L] or [L], h_t [N, H] -> batch shape [*batch], event shape [L]."""
+        """The conditional of z_t-1 [*batch, L] or [L] and h_t [N, H]: batch shape [*batch], event shape [L]."""
         return self.posterior(0.5 * (torch.tanh(self.past(fed(self.past, z))) + h))
 
 
 class SmoothingGuide(Recognition):
-    """q(z_1 | x) q(z_2 | z_1, x_2:T) ... q(z_T | z_T-1, x_T).
+    """The guide q(z_1 | x) q(z_2 | z_1, x_2:T) ... q(z_T | z_T-1, x_T).
 
     Args:
         model: whose p(z_t | z_t-1) the guide follows where the data have ended; its parameters stay the model's.
@@ -110,12 +110,12 @@ class SmoothingGuide(Recognition):
         self._model = (model,)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The program: z_1, ..., z_T; all of them [*batch, T, L]."""
+        """Run the program: it draws z_1, ..., z_T and returns them [*batch, T, L]."""
         with pyro.plate("data", self.begin(x)):
             return self.chain(x, lambda t, q: pyro.sample(f"z{t}", q))
 
     def chain(self, x: Tensor, choose: Callable[[int, dist.TorchDistribution], Tensor]) -> Tensor:
-        """z_1, ..., z_T [*batch, T, L] for x [N, *event_shape]: ``choose(t, q)`` takes each from its q."""
+        """Run the chain z_1, ..., z_T [*batch, T, L] for x [N, *event_shape]; ``choose(t, q)`` gives each z_t."""
         z, found = None, []
         for t, conditional in enumerate(self.conditionals(x), 1):
             z = choose(t, conditional(z))
@@ -123,7 +123,7 @@ class SmoothingGuide(Recognition):
         return torch.stack(found, -2)
 
     def conditionals(self, x: Tensor) -> list[Callable[[Tensor | None], dist.TorchDistribution]]:
-        """q(z_t | z_t-1, x_t:T) as functions of z_t-1 [*batch, L], for t = 1, ..., T; z_0 is None."""
+        """The conditionals q(z_t | z_t-1, x_t:T) as functions of z_t-1 [*batch, L], t = 1, ..., T; z_0 is None."""
         present = self.present(x) if self.allows_missing else None
         ended = None if present is None else [~present[:, t:].any(1, keepdim=True) for t in range(present.shape[1])]
         return [
@@ -136,7 +136,7 @@ class SmoothingGuide(Recognition):
         return q if ended is None else _chosen(ended, self._model[0].step(z), q)
 
     def present(self, x: Tensor) -> Tensor:
-        """Which frames of x [N, *event_shape] are not missing whole: [N, T]."""
+        """Mark the frames of x [N, *event_shape] with at least one observed cell: boolean [N, T]."""
         return self._model[0].frames.present(x)
 
 

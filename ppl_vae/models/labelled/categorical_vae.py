@@ -6,6 +6,8 @@ r"""A VAE with categorical latents (Jang, Gu & Poole 2017; Maddison, Mnih & Teh 
 The site "y" holds all M variables, one-hot: event shape [M, C]. It has C^M values. Where they are few, sum over
 them: ``inf.Enumeration(vae.num_configurations)``; else relax them by ``inf.GumbelSoftmax``, or take the score
 function (``inf.RLOO``, ``inf.VIMCO``).
+
+Jang, Gu & Poole (2017): https://arxiv.org/abs/1611.01144
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from ppl_vae.randomness import seeded
 
 
 class CategoricalProgram(LatentVariableProgram):
-    """p(y) p(x|y) with p(y) uniform.
+    """The program p(y) p(x|y) with p(y) uniform.
 
     Args:
         num_variables: M.
@@ -60,12 +62,12 @@ class CategoricalProgram(LatentVariableProgram):
         self.register_buffer("logits", torch.zeros(num_variables, num_categories), persistent=False)
 
     def latents(self) -> Tensor:
-        """Y ~ p(y): [*batch, M C]."""
+        """Draw y ~ p(y): [*batch, M C]."""
         return pyro.sample("y", dist.OneHotCategorical(logits=widened(self.logits)).to_event(1)).flatten(-2)
 
 
 class CategoricalGuide(Recognition):
-    """q(y|x), a product over the M variables.
+    """The guide q(y|x), a product over the M variables.
 
     Args:
         encoder: [N, *event_shape] -> features [N, H].
@@ -88,12 +90,12 @@ class CategoricalGuide(Recognition):
         self.head = nn.Linear(num_features(encoder, event_shape), num_variables * num_categories)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The program: y [N, M, C] drawn from q(y|x)."""
+        """Run the program: it draws y [N, M, C] from q(y|x)."""
         with pyro.plate("data", self.begin(x)):
             return pyro.sample("y", self.encode(x))
 
     def encode(self, x: Tensor) -> dist.TorchDistribution:
-        """x [N, *event_shape] -> q(y|x), batch shape [N], event shape [M, C]."""
+        """The posterior q(y|x) of x [N, *event_shape]: batch shape [N], event shape [M, C]."""
         logits = self.head(self.features(x)).unflatten(-1, self.sizes)
         return dist.OneHotCategorical(logits=widened(logits)).to_event(1)
 
@@ -145,15 +147,15 @@ class CategoricalVAE(ProgramPair):
 
     @property
     def num_configurations(self) -> int:
-        """C^M, what an exact enumeration sums over."""
+        """The number C^M of configurations that an exact enumeration sums over."""
         return self.num_categories**self.num_variables
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(y|x) for data [N, *event_shape]: batch shape [N], event shape [M, C]."""
+        """The posterior q(y|x) for data [N, *event_shape]: batch shape [N], event shape [M, C]."""
         return self.guide.encode(self.own_data(x))
 
     def decode(self, y: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(x|y) for one-hot codes [*batch, M, C]: batch shape [*batch], event_shape as the data's.
+        """The likelihood p(x|y) for one-hot codes [*batch, M, C]: batch shape [*batch], event_shape as the data's.
 
         Raises:
             ModelError: another shape, or codes that are not one-hot, such as the probabilities ``encode(x).mean``.
@@ -165,8 +167,8 @@ class CategoricalVAE(ProgramPair):
             )
         if not (((codes == 0) | (codes == 1)).all() and (codes.sum(-1) == 1).all()):
             raise ModelError(
-                "site 'y': expected one-hot codes, got other numbers; of the probabilities encode(x).mean decode a "
-                "draw, or the likeliest categories as reconstruct(x) does"
+                "site 'y': expected one-hot codes, got other numbers; decode a draw of encode(x) "
+                "and not its mean, or the likeliest categories as reconstruct(x) does"
             )
         return self.model.decode(codes.flatten(-2))
 

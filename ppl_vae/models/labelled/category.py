@@ -1,4 +1,4 @@
-"""Categories as users give them and as decoders read them: integers, or one-hot vectors."""
+"""Categories, given as integers and read by decoders as one-hot vectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def likeliest(q: dist.TorchDistribution) -> Tensor:
 
 
 def one_hot(y: Tensor, num_categories: int, like: Tensor) -> Tensor:
-    """Categories beside codes ``like`` [*batch, L], in their precision: [*batch, C].
+    """Turn categories into one-hot vectors [*batch, C] in the precision of the codes ``like`` [*batch, L].
 
     Args:
         y: integers [*batch], or one-hot (or relaxed) vectors [*batch, C].
@@ -38,7 +38,7 @@ def one_hot(y: Tensor, num_categories: int, like: Tensor) -> Tensor:
 
 
 def indicator(y: Tensor, num_categories: int, like: Tensor) -> Tensor:
-    """Judged labels as one-hot vectors in the precision of ``like``, all zero for a missing one (-1): [*y, C].
+    """Turn judged labels into one-hot vectors [*y, C] in the precision of ``like``; a missing one (-1) is zero.
 
     No value is looked at, so that a training step can be captured, as it cannot with torch's own ``one_hot``.
     """
@@ -46,7 +46,7 @@ def indicator(y: Tensor, num_categories: int, like: Tensor) -> Tensor:
 
 
 def required_labels(y: Tensor, size: int) -> Tensor:
-    """Labels [size], of which no value is looked at.
+    """Check the shape of labels [size], whose values are not looked at.
 
     Raises:
         ModelError: y has another shape, or is not of integers.
@@ -57,7 +57,7 @@ def required_labels(y: Tensor, size: int) -> Tensor:
 
 
 def known_labels(y: Tensor, size: int, num_categories: int) -> Tensor:
-    """Labels [size], of which none may be missing.
+    """Check labels [size], of which none may be missing.
 
     Raises:
         ModelError: another shape, no integers, or an integer outside 0, ..., C - 1.
@@ -68,7 +68,7 @@ def known_labels(y: Tensor, size: int, num_categories: int) -> Tensor:
 
 
 def one_for_each(y: Tensor, size: int) -> Tensor:
-    """Categories of ``size`` draws: [size], from one for all or from as many.
+    """Expand categories to ``size`` draws: [size], from one for all or from as many.
 
     Raises:
         ModelError: another shape.
@@ -84,7 +84,7 @@ def _require_range(y: Tensor, num_categories: int) -> None:
 
 
 def checked_code(z: Tensor, latent_dim: int) -> Tensor:
-    """Codes [*batch, L].
+    """Check codes [*batch, L].
 
     Raises:
         ModelError: they have another size.

@@ -26,27 +26,27 @@ Baseline = str | Architecture | dict[str, Any] | nn.Module | None
 
 
 def baseline_network(spec: Any, event_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
-    """c [B, *event_shape] -> [B, P * prod(event_shape)]: an encoder and a decoder in a row, or the user's own.
+    """Make the network from c [B, *event_shape] to [B, P * prod(event_shape)], unless it is the user's own.
 
     Raises:
         ModelError: the name is unknown.
     """
     if isinstance(spec, nn.Module):
         return spec
-    chosen = architecture(spec)
-    encoder = seen_by(likelihood, chosen.encoder(event_shape))
+    design = architecture(spec)
+    encoder = seen_by(likelihood, design.encoder(event_shape))
     return nn.Sequential(
-        encoder, chosen.decoder(num_features(encoder, event_shape), event_shape, likelihood.num_parameters)
+        encoder, design.decoder(num_features(encoder, event_shape), event_shape, likelihood.num_parameters)
     )
 
 
 def baseline_config(spec: Any) -> dict[str, Any] | None:
-    """What makes the network again; None for a user's own."""
+    """The configuration that makes the network again; None for a user's own."""
     return None if isinstance(spec, nn.Module) else architecture_config(architecture(spec))
 
 
 class BaselineProgram(LatentVariableProgram):
-    """p(x_hidden | c).
+    """The program p(x_hidden | c).
 
     Args:
         baseline: c [B, *event_shape], 0 where it is hidden -> [B, P * prod(event_shape)] in any trailing shape.
@@ -61,7 +61,7 @@ class BaselineProgram(LatentVariableProgram):
         self.baseline = baseline
 
     def forward(self, x: Tensor | None = None, size: int | None = None) -> Tensor:
-        """The program, given the seen pixels of x [N, *event_shape] and conditioned on the others.
+        """Run the program, given the seen pixels of x [N, *event_shape] and conditioned on the others.
 
         Raises:
             ModelError: x is missing or has another shape.
@@ -69,7 +69,7 @@ class BaselineProgram(LatentVariableProgram):
         return self.run(self.latents if x is None else lambda: self.features_of(x), x, size)
 
     def latents(self) -> NoReturn:
-        """Nothing can be drawn without a condition.
+        """Refuse to draw: there is no draw without a condition.
 
         Raises:
             ModelError: always.
@@ -77,7 +77,7 @@ class BaselineProgram(LatentVariableProgram):
         raise ModelError("site 'x': p(hidden | c) needs images x, whose seen quadrants are the condition c")
 
     def features_of(self, x: Tensor) -> Tensor:
-        """What the network says of images [N, *event_shape]: [N, P * prod(event_shape)]."""
+        """The network's features of images [N, *event_shape]: [N, P * prod(event_shape)]."""
         return self.baseline(seen(x, self.likelihood.hidden)).flatten(1)
 
 
@@ -89,12 +89,12 @@ class NoLatents(nn.Module):
         self.event_shape = event_shape
 
     def forward(self, x: Tensor) -> None:
-        """The program: nothing is drawn."""
+        """Run the program, which draws nothing."""
         require_event_shape(x, self.event_shape)
 
 
 class CompletionBaseline(ProgramPair):
-    """The hidden quadrants of images, each pixel by itself, from the seen ones.
+    """A model that predicts the hidden quadrants of images from the seen ones, each pixel by itself.
 
     Args:
         event_shape: (C, H, W).
@@ -135,7 +135,7 @@ class CompletionBaseline(ProgramPair):
 
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
-        """The seen quadrants as they are, the others as the mean that the network gives them: [N, *event_shape]."""
+        """The image with its seen quadrants, and the network's mean for the others: [N, *event_shape]."""
         data = self.own_data(x)
         features = self.model.features_of(data).view(len(data), -1, *self.event_shape)
         return self.model.likelihood.adapt(features, data, len(self.event_shape)).mean

@@ -50,7 +50,7 @@ Architectural = str | Architecture | dict[str, Any]
 
 
 class OnBaseline(nn.Module):
-    """Features of x: what a decoder makes of the code, added to what a baseline says without one.
+    """The decoder's features of a code, added to the features of a baseline without one.
 
     Args:
         decoder: [B, L] -> [B, F] in any trailing shape.
@@ -63,13 +63,13 @@ class OnBaseline(nn.Module):
         self.latent_dim = latent_dim
 
     def forward(self, code: Tensor) -> Tensor:
-        """The code, and behind it the baseline's features [B, L + F] -> [B, F]."""
+        """Add the decoder's features of a code to the baseline's features behind it: [B, L + F] -> [B, F]."""
         z, guess = code[:, : self.latent_dim], code[:, self.latent_dim :]
         return self.decoder(z).flatten(1) + guess
 
 
 class CompletionProgram(LatentVariableProgram):
-    """p(z|c) p(x_hidden | z, c).
+    """The program p(z|c) p(x_hidden | z, c).
 
     Args:
         condition: c [N, *event_shape], 0 where it is hidden -> features [N, H].
@@ -97,7 +97,7 @@ class CompletionProgram(LatentVariableProgram):
         self.baseline = baseline
 
     def forward(self, x: Tensor | None = None, size: int | None = None) -> Tensor:
-        """The program, given the seen pixels of x [N, *event_shape] and conditioned on the others.
+        """Run the program, given the seen pixels of x [N, *event_shape] and conditioned on the others.
 
         Raises:
             ModelError: x is missing or has another shape.
@@ -105,7 +105,7 @@ class CompletionProgram(LatentVariableProgram):
         return self.run(self.latents if x is None else functools.partial(self.latents_of, x), x, size)
 
     def latents(self) -> NoReturn:
-        """Nothing can be drawn without a condition.
+        """Refuse to draw: there is no draw without a condition.
 
         Raises:
             ModelError: always.
@@ -115,25 +115,25 @@ class CompletionProgram(LatentVariableProgram):
         )
 
     def latents_of(self, x: Tensor) -> Tensor:
-        """z ~ p(z|c) of images [N, *event_shape], and behind it the baseline's features: [*batch, L + F]."""
+        """Draw z ~ p(z|c) of images [N, *event_shape], followed by the baseline's features: [*batch, L + F]."""
         return self.beside(pyro.sample("z", self.code(x)), x)
 
     def code(self, x: Tensor) -> dist.TorchDistribution:
-        """p(z|c) of images [N, *event_shape]: batch shape [N], event shape [L]."""
+        """The prior p(z|c) of images [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.prior(self.condition(seen(x, self.likelihood.hidden)))
 
     def complete(self, z: Tensor, x: Tensor) -> CompletedCoordinates:
-        """p(x_hidden | z, c) of codes [*batch, N, L] and images [N, *event_shape], as a distribution of images."""
+        """The likelihood p(x_hidden | z, c) of codes [*batch, N, L] and x [N, *event_shape], over whole images."""
         return self.likelihood.adapt(self._features(self.beside(z, x)), x, len(self.event_shape))
 
     def beside(self, z: Tensor, x: Tensor) -> Tensor:
-        """Codes z [*batch, N, L] with the baseline's features of x behind them, computed once for all."""
+        """Append the baseline's features of x, computed once for all, to codes z [*batch, N, L]."""
         guess = self.baseline(seen(x, self.likelihood.hidden)).flatten(1)
         return torch.cat([z, guess.expand(*z.shape[:-1], -1)], -1)
 
 
 class CompletionVAE(ProgramPair):
-    """p(hidden quadrants | seen quadrants) of images, with a code "z" for which of the possible completions it is.
+    """A model of the hidden quadrants of images given the seen ones; its code "z" tells completions apart.
 
     Args:
         event_shape: (C, H, W).
@@ -174,13 +174,13 @@ class CompletionVAE(ProgramPair):
                 "network: expected a name or an architecture, of which the encoder, the decoder and the condition "
                 "are made, got a tuple of modules"
             )
-        chosen = architecture(network)
+        design = architecture(network)
         with seeded(seed):
-            encoder, decoder = networks(chosen, shape, self.latent_dim, observed)
-            condition, prior = seen_by(observed, chosen.encoder(shape)), DiagonalPosterior()
+            encoder, decoder = networks(design, shape, self.latent_dim, observed)
+            condition, prior = seen_by(observed, design.encoder(shape)), DiagonalPosterior()
             for part, below in ((family, encoder), (prior, condition)):
                 built(part, num_features(below, shape), self.latent_dim)
-            guess = baseline_network(chosen if baseline is None else baseline, shape, observed)
+            guess = baseline_network(design if baseline is None else baseline, shape, observed)
             decoder = OnBaseline(decoder, self.latent_dim)
             self.model = CompletionProgram(condition, prior, guess, decoder, hidden_pixels, shape)
             self.guide = GuideProgram(encoder, family, shape)
@@ -189,22 +189,22 @@ class CompletionVAE(ProgramPair):
             "event_shape": list(shape),
             "latent_dim": self.latent_dim,
             "visible": visible,
-            "network": network_config(chosen),
-            "baseline": baseline_config(chosen if baseline is None else baseline),
+            "network": network_config(design),
+            "baseline": baseline_config(design if baseline is None else baseline),
             "likelihood": likelihood_config(observed),
             "posterior": own_config(family, POSTERIORS),
         }
 
     def prior(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(z|c) of the seen quadrants of images [N, *event_shape]: batch shape [N], event shape [L]."""
+        """The prior p(z|c) of the seen quadrants of images [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.model.code(self.own_data(x))
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(z|x) of whole images [N, *event_shape]: batch shape [N], event shape [L]."""
+        """The posterior q(z|x) of whole images [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.guide.encode(self.own_data(x))
 
     def decode(self, z: ArrayLike | Tensor, x: ArrayLike | Tensor) -> CompletedCoordinates:
-        """p(x_hidden | z, c) of codes [*batch, N, L] and images [N, *event_shape], as a distribution of images."""
+        """The likelihood p(x_hidden | z, c) of codes [*batch, N, L] and x [N, *event_shape], over whole images."""
         codes, data = checked_code(self.to_own(z), self.latent_dim), self.own_data(x)
         if codes.shape[-2] != len(data):
             raise ModelError(
@@ -214,13 +214,13 @@ class CompletionVAE(ProgramPair):
 
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
-        """The seen quadrants as they are, the others as the mean at the guide's mean: [N, *event_shape]."""
+        """The image with its seen quadrants, and the mean of the others at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x).mean, x).mean
 
     @exclusive()
     @torch.no_grad()
     def complete(self, x: ArrayLike | Tensor, n: int = 1, with_noise: bool = False) -> Tensor:
-        """Completions of images of which the seen quadrants alone are read: [n, N, *event_shape].
+        """Complete images, of which the seen quadrants alone are read: [n, N, *event_shape].
 
         Args:
             x: [N, *event_shape].
@@ -236,7 +236,7 @@ class CompletionVAE(ProgramPair):
     @exclusive()
     @torch.no_grad()
     def sample(self, n: int, with_noise: bool = False, x: ArrayLike | Tensor | None = None) -> Tensor:
-        """One completion each of n images x [n, *event_shape]; see ``complete``.
+        """Complete each of n images x [n, *event_shape] once; see ``complete``.
 
         Raises:
             ModelError: x is missing, or has another shape.

@@ -6,6 +6,8 @@ r"""The conditional VAE, p(x|y) of a class y that is always known (Kingma et al.
 The class says what it is, the code what varies within it. Both programs take labels y [N], integers; the bound is
 one on log p(x|y), in which no p(y) counts. Where it is given nothing the model draws classes too, all equally
 likely. Sites: "z" and "x", and "y" where the model draws it.
+
+Kingma, Mohamed, Rezende & Welling (2014): https://arxiv.org/abs/1406.5298
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ PRIORS = ("standard", "conditional")
 
 
 class ConditionalProgram(LatentVariableProgram):
-    """p(z) p(x|y, z), or p(z|y) p(x|y, z).
+    """The program p(z) p(x|y, z), or p(z|y) p(x|y, z).
 
     Args:
         num_classes: C.
@@ -84,7 +86,7 @@ class ConditionalProgram(LatentVariableProgram):
         self.register_buffer("logits", torch.zeros(num_classes), persistent=False)
 
     def forward(self, x: Tensor | None = None, y: Tensor | None = None, size: int | None = None) -> Tensor:  # type: ignore[override]
-        """The program, given labels y [N]. Conditioned on x [N, *event_shape], or a draw of x.
+        """Run the program, given labels y [N], conditioned on x [N, *event_shape] or drawing x.
 
         Without x and y it draws ``size`` data, their classes too.
 
@@ -101,21 +103,21 @@ class ConditionalProgram(LatentVariableProgram):
         return self.run(functools.partial(self.latents_of, code), x, len(labels))
 
     def latents(self) -> Tensor:
-        """Y, uniform, and z: [*batch, C + L]."""
+        """Draw y, uniform, and z: [*batch, C + L]."""
         return self.latents_of(pyro.sample("y", dist.OneHotCategorical(logits=widened(self.logits))))
 
     def latents_of(self, y: Tensor) -> Tensor:
-        """z of one-hot classes [*batch, C], behind them: [*batch, C + L]."""
+        """Draw z of one-hot classes [*batch, C], behind which it stands: [*batch, C + L]."""
         z = pyro.sample("z", self.code(y))
         return torch.cat([y.expand(*z.shape[:-1], -1), z], -1)
 
     def code(self, y: Tensor) -> dist.TorchDistribution:
-        """p(z), or p(z|y) of one-hot classes [*batch, C]: event shape [L]."""
+        """The prior p(z), or p(z|y) of one-hot classes [*batch, C]: event shape [L]."""
         return self.prior(y) if isinstance(self.prior, Conditional) else self.prior()
 
 
 class ConditionalGuide(Recognition):
-    """q(z|x, y).
+    """The guide q(z|x, y).
 
     Args:
         encoder: [N, *event_shape] -> features [N, H].
@@ -138,7 +140,7 @@ class ConditionalGuide(Recognition):
         self.conditional = conditional
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The program: z [N, L] drawn from q(z|x, y).
+        """Run the program: it draws z [N, L] from q(z|x, y).
 
         Raises:
             ModelError: x or y has another shape, or y is missing.
@@ -150,13 +152,13 @@ class ConditionalGuide(Recognition):
             return pyro.sample("z", self.encode(x, required_labels(y, size)))
 
     def encode(self, x: Tensor, y: Tensor) -> dist.TorchDistribution:
-        """x [N, *event_shape] and labels [N] -> q(z|x, y), batch shape [N], event shape [L]."""
+        """The posterior q(z|x, y) of x [N, *event_shape] and labels [N]: batch shape [N], event shape [L]."""
         features = self.features(x)
         return self.conditional(torch.cat([features, indicator(y, self.num_classes, features)], -1))
 
 
 class ConditionalVAE(ProgramPair):
-    """p(x|y) with a code "z" for what varies within a class.
+    """A model p(x|y) with a code "z" for the variation within a class.
 
     Args:
         event_shape: the shape of one datum.
@@ -221,16 +223,16 @@ class ConditionalVAE(ProgramPair):
         return prior
 
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(z|x, y) for data [N, *event_shape] and their classes [N]: batch shape [N], event shape [L]."""
+        """The posterior q(z|x, y) of x [N, *event_shape] and classes [N]: batch shape [N], event shape [L]."""
         data = self.own_data(x)
         labels = known_labels(to_tensor(y, "y").to(data.device), len(data), self.num_classes)
         return self.guide.encode(data, labels)
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
+        """The likelihood p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
-        chosen = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
-        return self.model.decode(torch.cat([chosen, codes], -1))
+        label = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
+        return self.model.decode(torch.cat([label, codes], -1))
 
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> Tensor:

@@ -7,6 +7,9 @@ r"""A VAE whose prior is a mixture of Gaussians with the component as a latent: 
 clustering. Sites: "y", one-hot with event shape [C], and "z". The component is drawn first, so that it can be
 summed out: ``inf.Enumeration(vae.num_configurations)``. A VAE with ``prior="mixture"`` is the same generative model
 with y summed out of p(z); its guide does not say which component a datum belongs to.
+
+Dilokthanakul et al. (2016): https://arxiv.org/abs/1611.02648
+Jiang, Zheng, Tan, Tang & Zhou (2017): https://arxiv.org/abs/1611.05148
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ from ppl_vae.randomness import seeded
 
 
 class MixtureProgram(LatentVariableProgram):
-    """p(y) p(z|y) p(x|z).
+    """The program p(y) p(z|y) p(x|z).
 
     Args:
         prior: the mixture p(z), whose component becomes a site.
@@ -59,18 +62,18 @@ class MixtureProgram(LatentVariableProgram):
         self.prior = prior
 
     def latents(self) -> Tensor:
-        """Y ~ p(y), z ~ p(z|y): [*batch, L]."""
+        """Draw y ~ p(y) and z ~ p(z|y): [*batch, L]."""
         y = pyro.sample("y", dist.OneHotCategorical(logits=widened(self.prior.logits)))
         return pyro.sample("z", self.component(y))
 
     def component(self, y: Tensor) -> dist.TorchDistribution:
-        """p(z|y) for one-hot y [*batch, C]: batch shape [*batch], event shape [L]."""
+        """The component p(z|y) for one-hot y [*batch, C]: batch shape [*batch], event shape [L]."""
         loc, log_scale = widened(self.prior.loc), widened(self.prior.log_scale)
         return dist.Normal(y @ loc, scale(y @ log_scale)).to_event(1)
 
 
 class MixtureGuide(Recognition):
-    """q(y|x) q(z|x, y).
+    """The guide q(y|x) q(z|x, y).
 
     Args:
         encoder: [N, *event_shape] -> features [N, H].
@@ -93,23 +96,23 @@ class MixtureGuide(Recognition):
         self.conditional = conditional
 
     def forward(self, x: Tensor) -> Tensor:
-        """The program: y, then z."""
+        """Run the program: it draws y, then z."""
         with pyro.plate("data", self.begin(x)):
             features = self.features(x)
             y = pyro.sample("y", self.category(features))
             return pyro.sample("z", self.code(features, y))
 
     def category(self, features: Tensor) -> dist.TorchDistribution:
-        """Features [N, H] -> q(y|x), batch shape [N], event shape [C]."""
+        """The posterior q(y|x) of features [N, H]: batch shape [N], event shape [C]."""
         return dist.OneHotCategorical(logits=widened(self.category_head(features)))
 
     def code(self, features: Tensor, y: Tensor) -> dist.TorchDistribution:
-        """Features [N, H] and one-hot y [*batch, N, C] -> q(z|x, y), batch shape [*batch, N], event shape [L]."""
+        """The posterior q(z|x, y) of features [N, H] and one-hot y [*batch, N, C]: batch [*batch, N], event [L]."""
         return self.conditional(torch.cat([features.expand(*y.shape[:-1], -1), y], -1))
 
 
 class GaussianMixtureVAE(ProgramPair):
-    """A component "y" of a Gaussian mixture and a code "z" from it.
+    """A VAE with a component "y" of a Gaussian mixture, and a code "z" from it.
 
     Args:
         event_shape: the shape of one datum.
@@ -162,21 +165,21 @@ class GaussianMixtureVAE(ProgramPair):
 
     @property
     def num_configurations(self) -> int:
-        """C, what an exact enumeration sums over."""
+        """The number C of configurations that an exact enumeration sums over."""
         return self.num_categories
 
     def categories(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(y|x), the clustering, for data [N, *event_shape]: batch shape [N], event shape [C]."""
+        """The clustering q(y|x) for data [N, *event_shape]: batch shape [N], event shape [C]."""
         return self.guide.category(self.guide.features(self.own_data(x)))
 
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
-        """q(z|x, y) for data [N, *event_shape] and components (the guide's likeliest): event shape [L]."""
+        """The posterior q(z|x, y) of x [N, *event_shape] and components (default: the likeliest): event [L]."""
         features = self.guide.features(self.own_data(x))
-        chosen = likeliest(self.guide.category(features)) if y is None else to_tensor(y, "y")
-        return self.guide.code(features, one_hot(chosen.to(features.device), self.num_categories, features))
+        component = likeliest(self.guide.category(features)) if y is None else to_tensor(y, "y")
+        return self.guide.code(features, one_hot(component.to(features.device), self.num_categories, features))
 
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(x|z) for codes [*batch, L]: batch shape [*batch], event_shape as the data's."""
+        """The likelihood p(x|z) for codes [*batch, L]: batch shape [*batch], event_shape as the data's."""
         return self.model.decode(checked_code(self.to_own(z), self.latent_dim))
 
     @torch.no_grad()

@@ -6,6 +6,8 @@ r"""A VAE with a category and a continuous code, independent of each other (Dupo
 The category is to hold what comes in kinds (which digit), the code what varies within them (slant, width). Sites:
 "y", one-hot with event shape [C], and "z". The category is drawn first, so that it can be summed out:
 ``inf.Enumeration(vae.num_configurations)``; ``inf.GumbelSoftmax`` relaxes it as in the paper.
+
+Dupont (2018): https://arxiv.org/abs/1804.00104
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from ppl_vae.randomness import seeded
 
 
 class JointProgram(LatentVariableProgram):
-    """p(y) p(z) p(x|y, z) with p(y) uniform.
+    """The program p(y) p(z) p(x|y, z) with p(y) uniform.
 
     Args:
         num_categories: C.
@@ -67,14 +69,14 @@ class JointProgram(LatentVariableProgram):
         self.register_buffer("logits", torch.zeros(num_categories), persistent=False)
 
     def latents(self) -> Tensor:
-        """Y ~ p(y) and z ~ p(z), one behind the other: [*batch, C + L]."""
+        """Draw y ~ p(y) and z ~ p(z), one behind the other: [*batch, C + L]."""
         y = pyro.sample("y", dist.OneHotCategorical(logits=widened(self.logits)))
         z = pyro.sample("z", self.prior())
         return torch.cat([y, z], -1)
 
 
 class JointGuide(Recognition):
-    """q(y|x) q(z|x).
+    """The guide q(y|x) q(z|x).
 
     Args:
         encoder: [N, *event_shape] -> features [N, H].
@@ -97,7 +99,7 @@ class JointGuide(Recognition):
         self.posterior = posterior
 
     def forward(self, x: Tensor) -> Tensor:
-        """The program: y, then z."""
+        """Run the program: it draws y, then z."""
         with pyro.plate("data", self.begin(x)):
             features = self.features(x)
             pyro.sample("y", dist.OneHotCategorical(logits=widened(self.category_head(features))))
@@ -105,7 +107,7 @@ class JointGuide(Recognition):
 
 
 class JointVAE(ProgramPair):
-    """A category "y" and a continuous code "z".
+    """A VAE with a category "y" and a continuous code "z".
 
     Args:
         event_shape: the shape of one datum.
@@ -156,24 +158,24 @@ class JointVAE(ProgramPair):
 
     @property
     def num_configurations(self) -> int:
-        """C, what an exact enumeration sums over."""
+        """The number C of configurations that an exact enumeration sums over."""
         return self.num_categories
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(z|x) for data [N, *event_shape]: batch shape [N], event shape [L]."""
+        """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.guide.posterior(self.guide.features(self.own_data(x)))
 
     def categories(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(y|x) for data [N, *event_shape]: batch shape [N], event shape [C]."""
+        """The posterior q(y|x) for data [N, *event_shape]: batch shape [N], event shape [C]."""
         return dist.OneHotCategorical(
             logits=widened(self.guide.category_head(self.guide.features(self.own_data(x))))
         )
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(x|y, z) for codes [*batch, L] and categories, integers [*batch] or one-hot [*batch, C]."""
+        """The likelihood p(x|y, z) of codes [*batch, L] and categories: integer [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
-        chosen = one_hot(to_tensor(y, "y").to(codes.device), self.num_categories, codes)
-        return self.model.decode(torch.cat([chosen, codes], -1))
+        category = one_hot(to_tensor(y, "y").to(codes.device), self.num_categories, codes)
+        return self.model.decode(torch.cat([category, codes], -1))
 
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:

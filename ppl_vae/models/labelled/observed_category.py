@@ -1,4 +1,4 @@
-"""A category that is known of some data and not of others: what a semi-supervised guide says of a label."""
+"""The posterior of a category that is known for some data and missing for others."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from torch import Tensor
 from ppl_vae.models.labelled.category import indicator
 
 MISSING = -1
-# The log probability of what a known category is not: its probability is 0 in every precision, and 0 times it is 0.
+# The log probability of every other category where one is known: finite, and exp of it is 0 in every precision.
 IMPOSSIBLE = -1e4
 
 
 class PartlyObservedCategory(dist.OneHotCategorical):
-    """q(y|x), one-hot: Categorical(softmax(logits)) where y is missing, all mass on y where it is known.
+    """The one-hot posterior q(y|x): Categorical(softmax(logits)) where y is missing, else a point mass.
 
     Against p(y) a known category has the divergence -log p(y), which is what its observation takes from a bound,
-    and no gradient reaches the logits. What they say of it stands beside, for whoever trains them as a classifier.
+    and no gradient reaches the logits. ``label_log_prob`` is the classifier's own score of that category, for
+    objectives that train the logits.
 
     Args:
         logits: of the classifier [*batch, C].
@@ -38,7 +39,7 @@ class PartlyObservedCategory(dist.OneHotCategorical):
         self.label_log_prob = (label * logits.log_softmax(-1)).sum(-1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> PartlyObservedCategory:
-        """The same for more particles; ``known`` and ``label_log_prob`` stay one a datum."""
+        """Repeat the distribution for more particles; ``known`` and ``label_log_prob`` stay one per datum."""
         new = self._get_checked_instance(PartlyObservedCategory, _instance)
         super().expand(batch_shape, _instance=new)
         new.known, new.label_log_prob = self.known, self.label_log_prob

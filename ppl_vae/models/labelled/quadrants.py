@@ -1,4 +1,4 @@
-"""Images of which some quadrants are seen and the others hidden: the condition and the target of completion."""
+"""The seen quadrants of images, which are the condition of a completion, and the hidden ones, its target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ppl_vae.models.likelihoods.base import Likelihood, conditioned
 
 
 def hidden_quadrants(event_shape: tuple[int, ...], visible: int) -> Tensor:
-    """Which pixels of an image are hidden: bool [C, H, W].
+    """The mask of the hidden pixels of an image: boolean [C, H, W].
 
     Args:
         event_shape: (C, H, W).
@@ -29,7 +29,7 @@ def hidden_quadrants(event_shape: tuple[int, ...], visible: int) -> Tensor:
     if len(event_shape) != 3 or min(event_shape[1:]) < 2:
         raise ModelError(f"quadrants are parts of images: expected event_shape (C, H, W), got {event_shape}")
     if isinstance(visible, bool) or visible not in (1, 2, 3):
-        raise ModelError(f"visible: expected how many quadrants are seen, 1, 2 or 3, got {visible!r}")
+        raise ModelError(f"visible: expected the number of quadrants that are seen, 1, 2 or 3, got {visible!r}")
     _, height, width = event_shape
     hidden = torch.ones(event_shape, dtype=torch.bool)
     hidden[:, height // 2 :, : width // 2] = False
@@ -41,7 +41,7 @@ def hidden_quadrants(event_shape: tuple[int, ...], visible: int) -> Tensor:
 
 
 class HiddenPixels(Likelihood):
-    """Another likelihood, of the hidden pixels alone: where it is conditioned on x, the seen ones are given.
+    """A likelihood of the hidden pixels alone, made from another one: conditioned on x, the seen ones are given.
 
     Args:
         of: independent over coordinates.
@@ -62,29 +62,29 @@ class HiddenPixels(Likelihood):
         self.register_buffer("hidden", hidden, persistent=False)
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) of whole images, seen pixels and hidden ones."""
+        """The distribution p(x|z) of whole images, seen pixels and hidden ones."""
         return self.likelihood(features, event_dim)
 
     def adapt(self, features: Tensor, x: Tensor, event_dim: int) -> CompletedCoordinates:
-        """p(x_hidden | z, x_seen) as a distribution of whole images."""
+        """The distribution p(x_hidden | z, x_seen), over whole images."""
         full = conditioned(self.likelihood, features, torch.where(self.hidden, x, torch.nan), event_dim)
         if not isinstance(full, dist.Independent) or full.reinterpreted_batch_ndims != event_dim:
             raise ModelError(
                 f"hidden pixels need a likelihood that is independent over pixels, as Pyro's "
-                f"Independent(base, {event_dim}); {self.name!r} is none"
+                f"Independent(base, {event_dim}); {self.name!r} is not"
             )
         return CompletedCoordinates(full, x, self.hidden)
 
     def check(self, x: Tensor) -> None:
-        """What the other likelihood says of all pixels."""
+        """Judge all pixels as the other likelihood does."""
         self.likelihood.check(x)
 
     @property
     def config(self) -> dict[str, Any] | None:
-        """That of the other likelihood."""
+        """The configuration of the other likelihood."""
         return self.likelihood.config
 
 
 def seen(x: Tensor, hidden: Tensor) -> Tensor:
-    """The condition: x [N, *event_shape] with 0 in place of what is hidden."""
+    """The condition: x [N, *event_shape] with 0 in the hidden pixels."""
     return torch.where(hidden, 0.0, x)

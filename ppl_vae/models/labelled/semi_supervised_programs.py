@@ -1,4 +1,4 @@
-"""The two programs of the semi-supervised VAE: whose label is known is the guide's affair."""
+"""The two programs of the semi-supervised VAE; the guide alone reads which labels are known."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ Classifier = str | dict[str, Any] | Architecture | nn.Module
 
 
 class SemiSupervisedProgram(JointProgram):
-    """p(y) p(z) p(x|y, z) with p(y) uniform. A known label is in what the guide says of y."""
+    """The program p(y) p(z) p(x|y, z) with p(y) uniform. The guide puts all mass of y on a known label."""
 
     takes_labels = True
     allows_missing_labels = True
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """The number C of classes."""
         return len(self.logits)
 
     def forward(self, x: Tensor | None = None, y: Tensor | None = None, size: int | None = None) -> Tensor:  # type: ignore[override]
-        """The program, as JointProgram's; y [N] is for the guide.
+        """Run the program of ``JointProgram``; y [N] is for the guide.
 
         Raises:
             ModelError: neither x nor size is given, or x or y has another shape.
@@ -46,7 +46,7 @@ class SemiSupervisedProgram(JointProgram):
 
 
 class SemiSupervisedGuide(MixtureGuide):
-    """q(y|x) or the known y, and q(z|x, y).
+    """The guide q(y|x) q(z|x, y), in which a known y is a point mass.
 
     Args:
         encoder: [N, *event_shape] -> features [N, H], on which q(z|x, y) stands.
@@ -73,7 +73,7 @@ class SemiSupervisedGuide(MixtureGuide):
             self.category_head = nn.Linear(num_features(classifier, event_shape), num_classes)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The program: y, then z.
+        """Run the program: it draws y, then z.
 
         Args:
             x: [N, *event_shape].
@@ -115,7 +115,7 @@ def classifier_network(
 
 
 def classifier_config(classifier: Classifier) -> str | dict[str, Any] | None:
-    """What makes the classifier again; None for a module of the user's own."""
+    """The configuration that makes the classifier again; None for a module of the user's own."""
     if isinstance(classifier, nn.Module):
         return None
     return SHARED if classifier == SHARED else architecture_config(_named(classifier))

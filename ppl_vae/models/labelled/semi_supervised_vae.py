@@ -14,9 +14,11 @@ which labels are known. The labels train q(y|x) by ``inf.ClassifierTerm``. Sites
 and "z". The paper gives q(y|x) and q(z|x, y) networks of their own, as the recipe does; by default they share the
 encoder of x.
 
-What is evaluated with labels is the bound on log p(x, y), not on log p(x): ``pv.evaluate(vae, x, y=y)`` and, where
+With labels the evaluated bound is that on log p(x, y), not on log p(x): ``pv.evaluate(vae, x, y=y)`` and, where
 the test or validation data have labels, the columns test_elbo and validation_elbo of a history. In train_elbo every
 datum counts with the bound of its own kind. ``pv.evaluate(vae, x)`` bounds log p(x).
+
+Kingma, Mohamed, Rezende & Welling (2014): https://arxiv.org/abs/1406.5298
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ from ppl_vae.randomness import seeded
 
 
 class SemiSupervisedVAE(ProgramPair):
-    """M2: a class "y", known of some data, and a continuous code "z" for what varies within a class.
+    """The model M2: a class "y" that is known for some data, and a code "z" for the variation within a class.
 
     Args:
         event_shape: the shape of one datum.
@@ -107,9 +109,9 @@ class SemiSupervisedVAE(ProgramPair):
             size = num_features(encoder, shape) + self.num_classes
             conditional = Conditional(MLP(tuple(hidden)).encoder((size,)), family, size, self.latent_dim)
             self.model = SemiSupervisedProgram(self.num_classes, prior, decoder, observed, shape)
-            own = classifier_network(classifier, shape, observed)
+            own_classifier = classifier_network(classifier, shape, observed)
             self.guide = SemiSupervisedGuide(
-                encoder, self.num_classes, conditional, shape, observed.allows_missing, own
+                encoder, self.num_classes, conditional, shape, observed.allows_missing, own_classifier
             )
         self.config = {
             "model": "semi-supervised",
@@ -125,31 +127,31 @@ class SemiSupervisedVAE(ProgramPair):
 
     @property
     def num_configurations(self) -> int:
-        """C, what an exact enumeration sums over."""
+        """The number C of configurations that an exact enumeration sums over."""
         return self.num_classes
 
     def classify(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """q(y|x) for data [N, *event_shape], whatever is known of them: batch shape [N], event shape [C]."""
+        """The posterior q(y|x) for data [N, *event_shape], labels unseen: batch shape [N], event shape [C]."""
         return dist.OneHotCategorical(logits=self.guide.label_logits(self.own_data(x)))
 
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
-        """q(z|x, y) for data [N, *event_shape] and classes (the likeliest): batch shape [N], event shape [L]."""
+        """The posterior q(z|x, y) of x [N, *event_shape] and classes (default: the likeliest): event shape [L]."""
         data = self.own_data(x)
         features = self.guide.features(data)
-        chosen = self.guide.label_logits(data, features).argmax(-1) if y is None else to_tensor(y, "y")
-        return self.guide.code(features, one_hot(chosen.to(features.device), self.num_classes, features))
+        label = self.guide.label_logits(data, features).argmax(-1) if y is None else to_tensor(y, "y")
+        return self.guide.code(features, one_hot(label.to(features.device), self.num_classes, features))
 
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
+        """The likelihood p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
-        chosen = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
-        return self.model.decode(torch.cat([chosen, codes], -1))
+        label = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
+        return self.model.decode(torch.cat([label, codes], -1))
 
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> Tensor:
         """The mean of p(x|y, z) at the mean of q(z|x, y), y the likeliest class or given: [N, *event_shape]."""
-        chosen = likeliest(self.classify(x)) if y is None else y
-        return self.decode(self.encode(x, chosen).mean, chosen).mean
+        label = likeliest(self.classify(x)) if y is None else y
+        return self.decode(self.encode(x, label).mean, label).mean
 
     @exclusive()
     @torch.no_grad()
@@ -171,7 +173,7 @@ class SemiSupervisedVAE(ProgramPair):
 
     @torch.no_grad()
     def analogies(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> Tensor:
-        """Every class in the style of every datum: the code from x, the class varied.
+        """Decode every class in the style of every datum: the code from x, the class varied.
 
         Args:
             x: [N, *event_shape].

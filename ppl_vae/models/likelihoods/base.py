@@ -1,4 +1,4 @@
-r"""What a likelihood p(x|z) is: a module that turns a decoder's features into a distribution over data.
+r"""The base class of likelihoods p(x|z), modules that turn a decoder's features into a distribution over data.
 
 The features have the shape [*batch, P, *event_shape], where P = ``num_parameters`` is how many numbers the
 likelihood needs for each coordinate of x; the distribution has that batch shape and event shape. A
@@ -24,7 +24,7 @@ from ppl_vae.errors import DataError
 
 
 class Likelihood(nn.Module, ABC):
-    """p(x|z) from decoder features.
+    """A likelihood p(x|z), computed from decoder features.
 
     Attributes:
         name: its name in configurations and manifests.
@@ -42,7 +42,7 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """[*batch, P, *event_shape] -> p(x|z), batch shape [*batch], ``event_dim`` event dimensions."""
+        """The distribution p(x|z) of features [*batch, P, *event_shape]: batch [*batch], event of ``event_dim``."""
 
     @abstractmethod
     def check(self, x: Tensor) -> None:
@@ -55,20 +55,20 @@ class Likelihood(nn.Module, ABC):
 
 
 def conditioned(part: Likelihood, features: Tensor, x: Tensor, event_dim: int) -> dist.TorchDistribution:
-    """p(x|z) where the program is conditioned on x [N, *event_shape]: adapted to it, if the part can be."""
+    """The likelihood p(x|z) of a program conditioned on x [N, *event_shape]: adapted to it, if the part can be."""
     adapt: Callable[..., dist.TorchDistribution] | None = getattr(part, "adapt", None)
     return part(features, event_dim) if adapt is None else adapt(features, x, event_dim)
 
 
 def check_finite(name: str, x: Tensor) -> None:
-    """Raise DataError unless every value is a number."""
+    """Raise ``DataError`` unless every value is a number."""
     bad = (~torch.isfinite(x)).sum().item()
     if bad:
         raise DataError(f"likelihood {name!r}: {bad} of {x.numel()} values are NaN or infinite")
 
 
 def check_unit_interval(name: str, x: Tensor) -> None:
-    """Raise DataError unless every value is in [0, 1]."""
+    """Raise ``DataError`` unless every value is in [0, 1]."""
     check_finite(name, x)
     low, high = x.min().item(), x.max().item()
     if low < 0 or high > 1:

@@ -1,4 +1,4 @@
-"""What networks take and give where data are counts: an encoder sees log(1 + x), a decoder starts at the rates.
+"""Networks for counts: an encoder sees log(1 + x), and a decoder starts at the rates of the data.
 
 Counts of genes or words spread over four orders of magnitude. An encoder that sees them as they are gives codes in
 the hundreds at its first step, and the exponential of what a decoder makes of those is no number.
@@ -17,15 +17,15 @@ from ppl_vae.models.likelihoods.base import Likelihood
 
 
 class LogCounts(nn.Module):
-    """log(1 + x) of counts; what is below 0, as a learned pseudo-input may be, stays as it is."""
+    """The map log(1 + x) of counts; a value below 0, as in a learned pseudo-input, is left unchanged."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, *event_shape], the same shape."""
+        """Map x [B, *event_shape], whose shape stays."""
         return torch.where(x > 0, x.clamp(min=0).log1p(), x)
 
 
 def seen_by(likelihood: Likelihood, encoder: nn.Module) -> nn.Module:
-    """An encoder of ours, behind log(1 + x) if the likelihood asks for it."""
+    """Put log(1 + x) in front of an encoder of ours if the likelihood asks for it."""
     return nn.Sequential(LogCounts(), encoder) if likelihood.encoder_sees == "log1p" else encoder
 
 
@@ -47,7 +47,7 @@ def start_from(x: Tensor, decoder: nn.Module, likelihood: Likelihood) -> None:
 
 
 def remember_start(decoder: nn.Module, likelihood: Likelihood) -> nn.Module:
-    """A decoder of ours that can tell whether it was trained, loaded or started since it was made."""
+    """Mark a decoder of ours, so that it is known later whether it was trained, loaded or started since."""
     layer = _last_biased(decoder)
     if _start_of(likelihood) is not None and layer is not None:
         layer.bias_as_made = cast(Tensor, layer.bias).detach().clone()

@@ -21,7 +21,7 @@ ENCODER_SEES = ("log1p", "x")
 
 
 class PoissonLikelihood(Likelihood):
-    """P(x|z) = exp(-rate) rate^x / x!, the features are log rates: expected counts.
+    """The Poisson p(x|z) = exp(-rate) rate^x / x!; the features are log rates, the mean an expected count.
 
     Args:
         encoder_sees: "log1p", log(1 + x), or "x", the counts; an encoder of the user's own always sees x.
@@ -34,7 +34,7 @@ class PoissonLikelihood(Likelihood):
         self.encoder_sees = _what_is_seen(encoder_sees)
 
     def start(self, x: Tensor) -> Tensor:
-        """Log rates of data [N, *event_shape]: [1, *event_shape]."""
+        """The log rates of data [N, *event_shape]: [1, *event_shape]."""
         return _log_rates(x)
 
     @property
@@ -43,11 +43,11 @@ class PoissonLikelihood(Likelihood):
         return {"name": self.name, "encoder_sees": self.encoder_sees}
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """P(x|z) of counts."""
+        """The distribution p(x|z) of counts."""
         return PoissonCounts(features.squeeze(-1 - event_dim)).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Counts only."""
+        """Refuse data that are no counts."""
         _check_counts(self.name, x)
 
 
@@ -58,6 +58,8 @@ class NegativeBinomialLikelihood(Likelihood):
 
     The features are log mu. The dispersion r does not depend on z; it is learned, as in models of gene counts
     (Lopez et al. 2018; Grønbech et al. 2020), and with r to infinity the Poisson comes back.
+
+    Lopez, Regier, Cole, Jordan & Yosef (2018): https://doi.org/10.1038/s41592-018-0229-2
 
     Args:
         dispersion_shape: of the learned log r, which broadcasts to the event shape: () is one r for all
@@ -75,7 +77,7 @@ class NegativeBinomialLikelihood(Likelihood):
         self.encoder_sees = _what_is_seen(encoder_sees)
         if not LEAST_DISPERSION <= initial_dispersion <= 1 / LEAST_DISPERSION:
             raise ModelError(
-                f"initial_dispersion must be a positive number, got {initial_dispersion}; from 1e-12 to 1e12"
+                f"initial_dispersion must be a positive number, got {initial_dispersion}; it may be 1e-12 to 1e12"
             )
         self.dispersion_shape = tuple(whole("dispersion_shape", n) for n in dispersion_shape)
         self.initial_dispersion = float(initial_dispersion)
@@ -83,7 +85,7 @@ class NegativeBinomialLikelihood(Likelihood):
         self.log_dispersion = nn.Parameter(start)
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """P(x|z) of counts."""
+        """The distribution p(x|z) of counts."""
         log_mean = features.squeeze(-1 - event_dim)
         shape = log_mean.shape[log_mean.dim() - event_dim :]
         if _broadcast(self.dispersion_shape, shape) != shape:
@@ -94,7 +96,7 @@ class NegativeBinomialLikelihood(Likelihood):
         return NegativeBinomialCounts(log_mean, widened(self.log_dispersion)).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Counts only."""
+        """Refuse data that are no counts."""
         _check_counts(self.name, x)
 
     @property
@@ -108,7 +110,7 @@ class NegativeBinomialLikelihood(Likelihood):
         }
 
     def start(self, x: Tensor) -> Tensor:
-        """Log means of data [N, *event_shape]: [1, *event_shape]."""
+        """The log means of data [N, *event_shape]: [1, *event_shape]."""
         return _log_rates(x)
 
 
@@ -135,10 +137,10 @@ def _check_counts(name: str, x: Tensor) -> None:
     check_finite(name, x)
     bad = ((x < 0) | (x != x.round())).sum().item()
     if bad:
-        raise DataError(f"likelihood {name!r} needs counts 0, 1, 2, ..., but {bad} of {x.numel()} values are none")
+        raise DataError(f"likelihood {name!r} needs counts 0, 1, 2, ..., but {bad} of {x.numel()} values are not")
     most = largest_whole(x.dtype)
     if x.max() > most:
         raise DataError(
-            f"likelihood {name!r}: counts up to {x.max().item():g}, of which {str(x.dtype).removeprefix('torch.')} "
-            f"holds the first {most} alone: turn the model to float32 or float64"
+            f"likelihood {name!r}: counts up to {x.max().item():g}, while {str(x.dtype).removeprefix('torch.')} "
+            f"holds every whole number to {most} only: convert the model to float32 or float64"
         )

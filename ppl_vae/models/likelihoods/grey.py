@@ -20,7 +20,9 @@ MIN_LOG_SCALE = -7 - math.log(2)
 
 
 class CategoricalLikelihood(Likelihood):
-    """P(x = k / (levels - 1) | z) = softmax(features)_k, independent over pixels (van den Oord et al. 2016).
+    """The categorical p(x = k / (levels - 1) | z) = softmax(features)_k, independent over pixels.
+
+    van den Oord, Kalchbrenner & Kavukcuoglu (2016): https://arxiv.org/abs/1601.06759
 
     Args:
         levels: how many grey levels, which is the number of features a pixel.
@@ -33,11 +35,11 @@ class CategoricalLikelihood(Likelihood):
         self.num_parameters = self.levels = _at_least_two(levels)
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """P(x|z) of grey levels."""
+        """The distribution p(x|z) of grey levels."""
         return GreyCategorical(features.movedim(-1 - event_dim, -1)).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Grey levels only."""
+        """Refuse values that are no grey levels."""
         _check_levels(self.name, x, self.levels)
 
     @property
@@ -52,6 +54,8 @@ class DiscretisedLogisticLikelihood(Likelihood):
     (Kingma et al. 2016; Salimans et al. 2017.) The features are the location, in units of x, and the log of the
     scale, at least MIN_LOG_SCALE. The masses are those of ``ppl_vae.distributions.DiscretisedLogistic``.
 
+    Salimans, Karpathy, Chen & Kingma (2017): https://arxiv.org/abs/1701.05517
+
     Args:
         levels: how many grey levels.
     """
@@ -64,12 +68,12 @@ class DiscretisedLogisticLikelihood(Likelihood):
         self.levels = _at_least_two(levels)
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """P(x|z) of grey levels."""
+        """The distribution p(x|z) of grey levels."""
         loc, log_scale = features.unbind(-1 - event_dim)
         return DiscretisedLogistic(loc, log_scale.clamp(min=MIN_LOG_SCALE), self.levels).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Grey levels only."""
+        """Refuse values that are no grey levels."""
         _check_levels(self.name, x, self.levels)
 
     @property
@@ -89,6 +93,6 @@ def _check_levels(name: str, x: Tensor, levels: int) -> None:
     bad = (~GreyLevels(levels).check(x)).sum().item()
     if bad:
         raise DataError(
-            f"likelihood {name!r} needs grey values k / {levels - 1} in [0, 1], but {bad} of {x.numel()} are none; "
-            "levels= says how many there are"
+            f"likelihood {name!r} needs grey values k / {levels - 1} in [0, 1], but {bad} of {x.numel()} are not; "
+            "levels= states the number of grey levels"
         )

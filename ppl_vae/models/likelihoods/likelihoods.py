@@ -1,4 +1,4 @@
-"""The likelihoods by name: of binary data and of [0, 1] here, others from their files; missing pixels in any."""
+"""Likelihoods by name; here those of binary data, of data in [0, 1], and of data with missing cells."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ppl_vae.models.parts import from_spec, own_config
 
 
 class BernoulliLikelihood(Likelihood):
-    """Independent binary pixels, the features are logits."""
+    """A likelihood of independent binary pixels; the features are logits."""
 
     name = "bernoulli"
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) of binary x."""
+        """The distribution p(x|z) of binary data."""
         return dist.Bernoulli(logits=features.squeeze(-1 - event_dim)).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Binary values only."""
+        """Refuse data that are not binary."""
         grey = ((x != 0) & (x != 1)).sum().item()
         if grey:
             raise DataError(
@@ -53,36 +53,42 @@ class RelaxedBernoulliLikelihood(Likelihood):
         return dist.Bernoulli(logits=logits, validate_args=False).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Values in [0, 1]."""
+        """Refuse values outside [0, 1]."""
         check_unit_interval(self.name, x)
 
 
 class ContinuousBernoulliLikelihood(Likelihood):
-    """The continuous Bernoulli on [0, 1], normalised (Loaiza-Ganem & Cunningham 2019)."""
+    """The continuous Bernoulli on [0, 1], normalised (Loaiza-Ganem & Cunningham 2019).
+
+    Loaiza-Ganem & Cunningham (2019): https://arxiv.org/abs/1907.06845
+    """
 
     name = "continuous-bernoulli"
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) of x in [0, 1]."""
+        """The distribution p(x|z) of data in [0, 1]."""
         logits = features.squeeze(-1 - event_dim)
         return ContinuousBernoulli(logits).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Values in [0, 1]."""
+        """Refuse values outside [0, 1]."""
         check_unit_interval(self.name, x)
 
 
 class MissingPixels(Likelihood):
-    """Another likelihood for data with holes: NaN in x marks a missing coordinate.
+    """A likelihood for data with missing cells, made from another one: NaN in x marks a missing coordinate.
 
     p(x_observed | z) is the product over the observed coordinates, exactly the missing ones integrated out; the
     encoder sees 0 in their place (Nazabal et al. 2020; Mattei & Frellsen 2019) and, beside the values, which they
     are (``MissingnessEncoder``). Draws and means are full data. ``fit`` takes such data as a tensor or array, or in
     batches.
 
+    Nazabal, Olmos, Ghahramani & Valera (2020): https://arxiv.org/abs/1807.03653
+    Mattei & Frellsen (2019): https://arxiv.org/abs/1812.02633
+
     Args:
         of: a name, a configuration or a Likelihood, independent over coordinates and with a density at 0.
-        encoder_sees_mask: whether a named network's encoder is told which coordinates are missing; a user's own one
+        encoder_sees_mask: whether a named network's encoder reads which coordinates are missing; a user's own one
             asks for it by itself.
 
     Raises:
@@ -98,7 +104,7 @@ class MissingPixels(Likelihood):
         super().__init__()
         if of is None:
             raise ModelError(
-                "likelihood 'missing-pixels' needs that of the observed values, for instance "
+                "likelihood 'missing-pixels' needs the likelihood of the observed values, for instance "
                 "likelihood={'name': 'missing-pixels', 'of': 'gaussian'}"
             )
         if not isinstance(encoder_sees_mask, bool):
@@ -109,23 +115,23 @@ class MissingPixels(Likelihood):
         self.encoder_sees = self.likelihood.encoder_sees
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) of data with holes."""
+        """The distribution p(x|z) of data with missing cells."""
         return self._observed(self.likelihood(features, event_dim), event_dim)
 
     def adapt(self, features: Tensor, x: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) where it is conditioned on x."""
+        """The distribution p(x|z) that is conditioned on x."""
         return self._observed(conditioned(self.likelihood, features, x, event_dim), event_dim)
 
     def _observed(self, full: dist.TorchDistribution, event_dim: int) -> ObservedCoordinates:
         if not isinstance(full, dist.Independent) or full.reinterpreted_batch_ndims != event_dim:
             raise ModelError(
-                f"likelihood {self.name!r} needs one that is independent over coordinates, as Pyro's "
+                f"likelihood {self.name!r} needs an inner one that is independent over coordinates, as Pyro's "
                 f"Independent(base, {event_dim}), got {full}"
             )
         return ObservedCoordinates(full)
 
     def check(self, x: Tensor) -> None:
-        """What the inner likelihood says of the observed values."""
+        """Judge the observed values as the inner likelihood does."""
         observed = x[~x.isnan()]
         if len(observed):
             self.likelihood.check(observed)
@@ -157,7 +163,7 @@ LIKELIHOODS: Mapping[str, Callable[..., nn.Module]] = {
 
 
 def stored(spec: Any) -> Any:
-    """A likelihood's configuration as a model on disk has it.
+    """The configuration of a likelihood as a model on disk has it.
 
     In one from before these settings an encoder sees counts as they are, and does not see which cells are missing.
     """

@@ -1,4 +1,4 @@
-"""What an encoder is told of the cells that are missing: their values are 0, and an indicator says which they are.
+"""Missing cells as an encoder sees them: their values are 0, and an indicator says which they are.
 
 With 0 alone a missing cell looks like an observed 0, which is the mean of standardised data; the guide then has one
 answer for both, and the bound pays for it.
@@ -15,7 +15,7 @@ from ppl_vae.networks import Architecture
 
 
 class MissingnessEncoder(nn.Module):
-    """An encoder of x with holes: another encoder of the values, 0 in the holes, and of the indicator beside them.
+    """An encoder of x with missing cells: another encoder reads the values, 0 in those cells, and the indicator.
 
     The indicator is 1 where a cell is missing. It follows the values in the first dimension of a datum: columns
     after columns, or channels after channels. An encoder of a user's own sees it inside this one; or, by an
@@ -33,23 +33,23 @@ class MissingnessEncoder(nn.Module):
         self.encoder = encoder
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N, *event_shape] with NaN where a cell is missing -> features [N, H]."""
+        """The features [N, H] of x [N, *event_shape], in which NaN marks a missing cell."""
         features: Tensor = self.encoder(torch.cat([filled(x), x.isnan().to(x.dtype)], dim=1))
         return features
 
 
 def encoder_of(chosen: Architecture, event_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
-    """The encoder of an architecture, which sees of data what the likelihood says it is to see."""
+    """The encoder of an architecture, behind whatever view of the data the likelihood asks for."""
     if not getattr(likelihood, "encoder_sees_mask", False):
         return seen_by(likelihood, chosen.encoder(event_shape))
     return MissingnessEncoder(seen_by(likelihood, chosen.encoder((2 * event_shape[0], *event_shape[1:]))))
 
 
 def filled(x: Tensor) -> Tensor:
-    """x with 0 in the place of a missing value."""
+    """Put 0 in the place of missing values of x."""
     return torch.where(x.isnan(), 0.0, x)
 
 
 def takes_missing(encoder: nn.Module) -> bool:
-    """Whether an encoder is given x itself, with NaN where a cell is missing."""
+    """Tell whether an encoder is given x itself, with NaN where a cell is missing."""
     return bool(getattr(encoder, "takes_missing", False))

@@ -26,7 +26,7 @@ RUNNING_WEIGHT = 0.05
 
 
 class GaussianLikelihood(Likelihood):
-    """p(x|z) = N(decoder(z), sigma^2), independent over coordinates; sigma in units of x.
+    """The Gaussian p(x|z) = N(decoder(z), sigma^2), independent over coordinates; sigma in units of x.
 
     With sigma = "optimal" (Rybkin, Daniilidis & Levine 2021, "Simple and effective VAE training with calibrated
     decoders") the program that is conditioned on x in training mode takes the maximum-likelihood value
@@ -36,6 +36,8 @@ class GaussianLikelihood(Likelihood):
     as a number: at the optimum its own derivative is zero, so the gradient is the same. Each density then
     depends on the whole batch. Evaluation, sampling and ``decode`` use a running mean of it over batches, which
     is a buffer: stored with the weights, moved in training mode with gradients enabled alone.
+
+    Rybkin, Daniilidis & Levine (2021): https://arxiv.org/abs/2006.13202
 
     Args:
         sigma: a number from 1e-8 to 1e8 (fixed), "learned" (one parameter shared by all coordinates, starting at
@@ -54,7 +56,9 @@ class GaussianLikelihood(Likelihood):
             raise ModelError(f"sigma must be a positive number, 'optimal', 'learned' or 'per-pixel', got {sigma!r}")
         for value in (sigma, initial_sigma):
             if not isinstance(value, str) and not LEAST_SIGMA <= value <= 1 / LEAST_SIGMA:
-                raise ModelError(f"sigma must be a positive number, got {value}; from 1e-8 to 1e8, in units of x")
+                raise ModelError(
+                    f"sigma must be a positive number, got {value}; it may be 1e-8 to 1e8 in units of x"
+                )
         # Plain floats, because a configuration is stored as JSON.
         self.sigma = sigma if isinstance(sigma, str) else float(sigma)
         self.initial_sigma = float(initial_sigma)
@@ -66,12 +70,12 @@ class GaussianLikelihood(Likelihood):
             self.register_buffer("num_batches", torch.tensor(0.0))
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) of real x."""
+        """The distribution p(x|z) of real data."""
         loc = features.select(-1 - event_dim, 0)
         return dist.Normal(loc, self._scale(features, event_dim)).to_event(event_dim)
 
     def adapt(self, features: Tensor, x: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) where it is conditioned on x: with the batch's own sigma, if that is asked for."""
+        """The distribution p(x|z) that is conditioned on x: with the batch's own sigma, if that is asked for."""
         if not self.training or self.sigma != "optimal":
             return self(features, event_dim)
         loc = features.select(-1 - event_dim, 0)
@@ -98,7 +102,7 @@ class GaussianLikelihood(Likelihood):
         )
 
     def check(self, x: Tensor) -> None:
-        """Any finite values."""
+        """Refuse data that are not finite."""
         check_finite(self.name, x)
 
     @property
@@ -108,7 +112,7 @@ class GaussianLikelihood(Likelihood):
 
 
 class StudentTLikelihood(Likelihood):
-    """p(x|z) = Student-t(df, decoder(z), sigma): real data with outliers (Takahashi et al. 2018).
+    """The Student-t p(x|z) = t(df, decoder(z), sigma), for real data with outliers (Takahashi et al. 2018).
 
     Location and scale come from the features as those of a GaussianLikelihood do; sigma is the scale in units of
     x, and the standard deviation is sigma sqrt(df / (df - 2)).
@@ -124,7 +128,7 @@ class StudentTLikelihood(Likelihood):
     def __init__(self, df: float = 5.0, sigma: float | str = "learned", initial_sigma: float = 1.0) -> None:
         super().__init__()
         if not 1 < df <= MOST_FREEDOM:
-            raise ModelError(f"df must be a number above 1, got {df}; at most 1e8, with which it is a Gaussian")
+            raise ModelError(f"df must be above 1 and at most 1e8 (a Gaussian), got {df}")
         if sigma == "optimal":
             raise ModelError("sigma 'optimal' has a closed form under likelihood 'gaussian' alone")
         self.df = float(df)
@@ -132,12 +136,12 @@ class StudentTLikelihood(Likelihood):
         self.num_parameters = self.gaussian.num_parameters
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """p(x|z) of real x."""
+        """The distribution p(x|z) of real data."""
         normal = self.gaussian(features, event_dim).base_dist
         return StudentT(self.df, normal.loc, normal.scale).to_event(event_dim)
 
     def check(self, x: Tensor) -> None:
-        """Any finite values."""
+        """Refuse data that are not finite."""
         check_finite(self.name, x)
 
     @property

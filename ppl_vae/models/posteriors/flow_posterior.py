@@ -7,6 +7,10 @@ r"""Normalising-flow posteriors (Rezende & Mohamed 2015): a diagonal Gaussian be
 draws only. "iaf" (Kingma et al. 2016, eq. 10) and "spline" (autoregressive rational-linear splines, Durkan
 et al. 2019, Dolatabadi et al. 2020) draw in one pass and invert in L of them. A spline bends a box around the
 origin and is the identity elsewhere, so there the noise is bent first and then placed: z = mu + s f(e).
+
+Rezende & Mohamed (2015): https://arxiv.org/abs/1505.05770
+Kingma et al. (2016): https://arxiv.org/abs/1606.04934
+Durkan, Bekasov, Murray & Papamakarios (2019): https://arxiv.org/abs/1906.04032
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ SPLINE_BINS = 8
 
 
 class FlowDistribution(dist.TransformedDistribution):
-    """A transformed distribution with a point estimate, and words where a density cannot be had."""
+    """A transformed distribution with a point estimate, and a clear error where a density cannot be had."""
 
     @property
     def mean(self) -> Tensor:
@@ -42,7 +46,7 @@ class FlowDistribution(dist.TransformedDistribution):
         return point
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density [*batch] at a draw of its own, or anywhere if all steps have an inverse.
+        """The log density [*batch] at a draw of its own, or anywhere if all steps have an inverse.
 
         Raises:
             NotImplementedError: a planar step is asked for the density of what it has not just drawn.
@@ -83,7 +87,7 @@ KINDS: Mapping[str, Callable[[int, int, int], nn.Module]] = {"planar": _planar, 
 
 
 class FlowPosterior(nn.Module):
-    """q(z|x) of a conditional normalising flow; its ``mean`` is the image of the base's mean.
+    """The posterior q(z|x) of a conditional normalising flow; its ``mean`` is the image of the base's mean.
 
     Args:
         kind: "iaf", "planar" or "spline".
@@ -115,7 +119,7 @@ class FlowPosterior(nn.Module):
         self.steps = nn.ModuleList(make(latent_dim, num_features, self.hidden) for _ in range(self.num_transforms))
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> q(z|x)."""
+        """The posterior q(z|x) of features [*batch, H]."""
         require_single(self.name, self.loc_head.weight)
         loc, spread = widened(self.loc_head(features)), scale(0.5 * widened(self.scale_head(features)))
         steps = [step.condition(features) for step in cast(Iterable[Any], self.steps)]

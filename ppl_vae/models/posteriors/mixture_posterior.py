@@ -10,6 +10,8 @@ q(z_j | z_<j), itself a mixture whose weights are what z_<j leaves of w,
 
 (``pyro.distributions.MixtureOfDiagNormals`` of Pyro 1.9.2 has gradients too, but in a batch its derivative
 by the weights is not that of any expectation.)
+
+Figurnov, Mohamed & Mnih (2018): https://arxiv.org/abs/1805.08498
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class DiagonalMixture(dist.MixtureSameFamily):
     has_rsample = True
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws [*sample, *batch, L]."""
+        """Draw [*sample, *batch, L]."""
         z = self.sample(sample_shape)
         normal = self.component_distribution.base_dist
         log_weight = self.mixture_distribution.logits
@@ -48,7 +50,7 @@ class DiagonalMixture(dist.MixtureSameFamily):
 
 
 class MixturePosterior(nn.Module):
-    """q(z|x) = sum_c w_c(x) N(m_c(x), diag s_c(x)^2), linear heads on the encoder's features.
+    """The posterior q(z|x) = sum_c w_c(x) N(m_c(x), diag s_c(x)^2), linear heads on the encoder's features.
 
     Args:
         num_components: C.
@@ -67,7 +69,7 @@ class MixturePosterior(nn.Module):
         self.weight_head = nn.Linear(num_features, self.num_components)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> q(z|x)."""
+        """The posterior q(z|x) of features [*batch, H]."""
         shape = (self.num_components, -1)
         loc = widened(self.loc_head(features)).unflatten(-1, shape)
         spread = scale(0.5 * widened(self.scale_head(features))).unflatten(-1, shape)

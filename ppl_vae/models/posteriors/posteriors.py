@@ -32,7 +32,7 @@ SCALES: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 class DiagonalPosterior(nn.Module):
-    """q(z|x) = N(mu(x), diag s(x)^2), two linear heads on the encoder's features.
+    """The posterior q(z|x) = N(mu(x), diag s(x)^2), two linear heads on the encoder's features.
 
     Args:
         scale: how the second head gives the standard deviation s: "log-variance" (s = exp(h/2)),
@@ -53,7 +53,7 @@ class DiagonalPosterior(nn.Module):
         self.scale_head = nn.Linear(num_features, latent_dim)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> q(z|x)."""
+        """The posterior q(z|x) of features [*batch, H]."""
         spread = SCALES[self.scale](widened(self.scale_head(features)))
         return dist.Normal(widened(self.loc_head(features)), spread).to_event(1)
 
@@ -64,7 +64,10 @@ class DiagonalPosterior(nn.Module):
 
 
 class FullCovariancePosterior(nn.Module):
-    """q(z|x) = N(mu(x), L(x) L(x)'), L lower triangular, its diagonal a softplus (Kingma & Welling 2014)."""
+    """The posterior q(z|x) = N(mu(x), L(x) L(x)'), L lower triangular, its diagonal a softplus.
+
+    Kingma & Welling (2014): https://arxiv.org/abs/1312.6114
+    """
 
     name = "full-covariance"
     _rows: Tensor
@@ -79,7 +82,7 @@ class FullCovariancePosterior(nn.Module):
         self.register_buffer("_columns", columns, persistent=False)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> q(z|x)."""
+        """The posterior q(z|x) of features [*batch, H]."""
         loc = widened(self.loc_head(features))
         raw = loc.new_zeros(*loc.shape, loc.shape[-1])
         raw[..., self._rows, self._columns] = widened(self.scale_head(features))
@@ -94,20 +97,22 @@ class FullCovariancePosterior(nn.Module):
 
 
 class LowRankGaussian(dist.LowRankMultivariateNormal):
-    """N(loc, F F' + diag D), whose density is computed in double precision.
+    """The Gaussian N(loc, F F' + diag D), whose density is computed in double precision.
 
     It is a difference of two quadratic forms, of which single precision loses |F|^2 / D in their last digits.
     """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density, nats."""
+        """The log density, nats."""
         factor, diagonal = self._unbroadcasted_cov_factor.double(), self._unbroadcasted_cov_diag.double()
         wide = dist.LowRankMultivariateNormal(self.loc.double(), factor, diagonal, validate_args=False)
         return wide.log_prob(value.double()).to(value.dtype)
 
 
 class LowRankPosterior(nn.Module):
-    """q(z|x) = N(mu(x), F(x) F(x)' + diag d(x)) with F [latent_dim, rank] (Rezende, Mohamed & Wierstra 2014).
+    """The posterior q(z|x) = N(mu(x), F(x) F(x)' + diag d(x)) with F [latent_dim, rank].
+
+    Rezende, Mohamed & Wierstra (2014): https://arxiv.org/abs/1401.4082
 
     Args:
         rank: the number of columns of F.
@@ -126,7 +131,7 @@ class LowRankPosterior(nn.Module):
         self.factor_head = nn.Linear(num_features, latent_dim * self.rank)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> q(z|x)."""
+        """The posterior q(z|x) of features [*batch, H]."""
         loc = widened(self.loc_head(features))
         factor = widened(self.factor_head(features)).unflatten(-1, (loc.shape[-1], self.rank))
         return LowRankGaussian(loc, factor, positive_variance(widened(self.scale_head(features))))

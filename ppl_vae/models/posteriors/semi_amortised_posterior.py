@@ -1,4 +1,4 @@
-r"""A semi-amortised posterior (Kim et al. 2018): the encoder's output and a few gradient steps of every datum.
+r"""A semi-amortised posterior (Kim et al. 2018): the encoder's output, refined by a few gradient steps per datum.
 
     lambda_0 = encoder(x),    lambda_k+1 = lambda_k + a_k F^-1 grad ELBO(lambda_k; x),    q(z|x) = q(z; lambda_K)
 
@@ -10,6 +10,10 @@ cubature of degree 3, Arasaratnam & Haykin 2009). It has no noise, so that q(z|x
 exact where the log joint density is quadratic in z. A step that lowers a datum's bound is not taken and halves the
 datum's step size, one that is taken raises it by a quarter, so that no bound ends below where the encoder left it.
 No step changes s by more than a factor of e.
+
+Kim, Wiseman, Miller, Sontag & Rush (2018): https://arxiv.org/abs/1802.02550
+Amari (1998): https://doi.org/10.1162/089976698300017746
+Arasaratnam & Haykin (2009): https://doi.org/10.1109/TAC.2009.2019800
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ MOST_LOG_SCALE = 1.0
 
 
 class SemiAmortisedPosterior(nn.Module):
-    """A diagonal Gaussian from two linear heads, refined by the model itself; 2 L decoder passes a step.
+    """A diagonal Gaussian from two linear heads, refined by the model itself; 2 L decoder passes per step.
 
     Its gradients flow through the steps, by second derivatives, as in the paper, so that q depends on the encoder's
     and on the model's parameters. Without ``second_order`` the refinement is a constant that is added to the
@@ -49,7 +53,7 @@ class SemiAmortisedPosterior(nn.Module):
         second_order: whether gradients flow through the steps.
 
     Raises:
-        ModelError: a number that cannot be meant, or an unknown kind of steps.
+        ModelError: a number is out of its range, or the kind of steps is unknown.
     """
 
     name = "semi-amortised"
@@ -75,11 +79,11 @@ class SemiAmortisedPosterior(nn.Module):
         self._model = (model,)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """[*batch, H] -> q(z; lambda_0), what the encoder alone says."""
+        """The posterior q(z; lambda_0) of features [*batch, H], before the refinement."""
         return _gaussian(widened(torch.cat([self.loc_head(features), self.scale_head(features)], -1)))
 
     def refine(self, q: dist.TorchDistribution, x: Tensor) -> dist.TorchDistribution:
-        """q(z; lambda_0) and data [N, *event_shape] -> q(z; lambda_K)."""
+        """Refine q(z; lambda_0) for data [N, *event_shape] into q(z; lambda_K)."""
         start = torch.cat([q.base_dist.loc, q.base_dist.scale.log()], -1)
         size = max(1, CHUNK_NUMBERS // (start.shape[-1] * x[0].numel()))
         parts = [self._climb(*chunk) for chunk in zip(start.split(size), x.split(size), strict=True)]
@@ -89,7 +93,7 @@ class SemiAmortisedPosterior(nn.Module):
         return _gaussian(refined)
 
     def _climb(self, start: Tensor, x: Tensor) -> Tensor:
-        """lambda_0 [N, 2L] -> lambda_K; a graph is kept if gradients shall flow through the steps."""
+        """Climb from lambda_0 [N, 2L] to lambda_K; a graph is kept if gradients shall flow through the steps."""
         keep = torch.is_grad_enabled() and self.second_order
         with torch.enable_grad():
             here = start if keep and start.requires_grad else start.detach().requires_grad_()

@@ -6,6 +6,9 @@ Each step is affine in one part of z given the rest: "autoregressive" (the maske
 Papamakarios, Pavlakou & Murray 2017, whose density costs one pass and whose draws cost L of them) or
 "coupling" (real NVP, Dinh, Sohl-Dickstein & Bengio 2017, one pass either way). Between steps the order of
 the coordinates is reversed.
+
+Papamakarios, Pavlakou & Murray (2017): https://arxiv.org/abs/1705.07057
+Dinh, Sohl-Dickstein & Bengio (2017): https://arxiv.org/abs/1605.08803
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ KINDS: Mapping[str, Callable[[int, int], nn.Module]] = {"autoregressive": _autor
 
 
 class FlowPrior(nn.Module):
-    """p(z) of a normalising flow, all of it learned.
+    """The prior p(z) of a normalising flow, all of it learned.
 
     Args:
         kind: "autoregressive" or "coupling".
@@ -68,7 +71,7 @@ class FlowPrior(nn.Module):
         self.steps = nn.ModuleList(KINDS[self.kind](latent_dim, self.hidden) for _ in range(self.num_transforms))
 
     def forward(self) -> dist.TorchDistribution:
-        """p(z), batch shape (), event shape [latent_dim]."""
+        """The prior p(z): batch shape (), event shape [latent_dim]."""
         require_single(self.name, self.loc)
         # Steps are conditioned on nothing, which makes new ones of the same networks: Pyro's transforms
         # remember the last tensors they met, and these must not outlive an optimiser's step in the module.
@@ -85,13 +88,13 @@ class FlowPrior(nn.Module):
 
 
 def with_reversals(steps: list[Any], order: Tensor) -> list[Any]:
-    """Steps of a flow with the coordinates taken in another order between any two of them."""
+    """Reverse the order of the coordinates between any two steps of a flow."""
     first, *rest = steps
     return [first, *(part for step in rest for part in (transforms.Permute(order), step))]
 
 
 def require_room(name: str, latent_dim: int, hidden: int) -> None:
-    """Raise ModelError unless steps between coordinates can be made: L of two or more, hidden of L or more."""
+    """Raise ``ModelError`` unless steps between coordinates can be made: L of two or more, hidden of L or more."""
     if latent_dim < 2:
         raise ModelError(f"{name!r} needs a latent_dim of at least 2, got {latent_dim}")
     if hidden < latent_dim:

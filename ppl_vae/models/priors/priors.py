@@ -18,7 +18,7 @@ from ppl_vae.precision import scale, widened
 
 
 class StandardNormalPrior(nn.Module):
-    """p(z) = N(0, I)."""
+    """The prior p(z) = N(0, I)."""
 
     name = "standard"
     loc: Tensor
@@ -30,7 +30,7 @@ class StandardNormalPrior(nn.Module):
         self.register_buffer("scale", torch.ones(latent_dim), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:
-        """p(z), batch shape (), event shape [latent_dim]."""
+        """The prior p(z): batch shape (), event shape [latent_dim]."""
         return dist.Normal(widened(self.loc), widened(self.scale)).to_event(1)
 
     @property
@@ -40,7 +40,7 @@ class StandardNormalPrior(nn.Module):
 
 
 class DiagonalNormalPrior(nn.Module):
-    """p(z) = N(m, diag s^2) with m and s learned; it starts at N(0, I)."""
+    """The prior p(z) = N(m, diag s^2) with m and s learned; it starts at N(0, I)."""
 
     name = "diagonal"
 
@@ -50,7 +50,7 @@ class DiagonalNormalPrior(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(latent_dim))
 
     def forward(self) -> dist.TorchDistribution:
-        """p(z), batch shape (), event shape [latent_dim]."""
+        """The prior p(z): batch shape (), event shape [latent_dim]."""
         return dist.Normal(widened(self.loc), scale(widened(self.log_scale))).to_event(1)
 
     @property
@@ -60,10 +60,12 @@ class DiagonalNormalPrior(nn.Module):
 
 
 class MixturePrior(nn.Module):
-    """p(z) = sum_c w_c N(m_c, diag s_c^2), all learned (Dilokthanakul et al. 2016).
+    """The prior p(z) = sum_c w_c N(m_c, diag s_c^2), all learned (Dilokthanakul et al. 2016).
 
     The means start as draws of N(0, I) and the scales at one, so that the mixture starts near the standard
     normal but its components can tell themselves apart.
+
+    Dilokthanakul et al. (2016): https://arxiv.org/abs/1611.02648
 
     Args:
         num_components: C.
@@ -82,7 +84,7 @@ class MixturePrior(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(self.num_components, latent_dim))
 
     def forward(self) -> dist.TorchDistribution:
-        """p(z), batch shape (), event shape [latent_dim]."""
+        """The prior p(z): batch shape (), event shape [latent_dim]."""
         components = dist.Normal(widened(self.loc), scale(widened(self.log_scale))).to_event(1)
         return dist.MixtureSameFamily(dist.Categorical(logits=widened(self.logits)), components)
 

@@ -1,6 +1,8 @@
 """The VampPrior (Tomczak & Welling 2018, eq. 9): a mixture of the guide's own posteriors.
 
 p(z) = (1/C) sum_c q(z | u_c),        u_c learned pseudo-inputs in the data's space
+
+Tomczak & Welling (2018): https://arxiv.org/abs/1705.07120
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class VampPrior(nn.Module):
         if not getattr(guide.posterior, "invertible", True):
             raise ModelError(
                 f"prior {self.name!r} is a mixture of the guide's densities at any z, and a posterior of kind "
-                f"{guide.posterior.kind!r} has its density at its own draws alone: take another posterior or prior"
+                f"{guide.posterior.kind!r} has its density at its own draws alone: use another posterior or prior"
             )
         # In a tuple, so that nn.Module does not take the guide for a part of the prior.
         self._guide = (guide,)
@@ -54,7 +56,7 @@ class VampPrior(nn.Module):
         self.pseudo_inputs.copy_(x[index])
 
     def forward(self) -> dist.TorchDistribution:
-        """p(z), batch shape (), event shape [latent_dim]."""
+        """The prior p(z): batch shape (), event shape [latent_dim]."""
         (guide,) = self._guide
         components = guide.amortised(self.pseudo_inputs)
         weights = dist.Categorical(logits=components.mean.new_zeros(self.num_components))

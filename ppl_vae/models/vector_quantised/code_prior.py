@@ -5,6 +5,8 @@ r"""Priors over the indices of a grid of codes, flattened row by row: k = (k_1, 
 
 (van den Oord, Vinyals & Kavukcuoglu 2017 take a PixelCNN or a WaveNet.) Here the conditionals are a causal
 transformer (Vaswani et al. 2017, with the normalisation before each block): cells attend to those before them.
+
+Vaswani et al. (2017): https://arxiv.org/abs/1706.03762
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ NEAR_ZERO = 1e-3
 
 
 class UniformCodes(nn.Module):
-    """p(k) = K^-M."""
+    """The uniform prior p(k) = K^-M."""
 
     name = "uniform"
     logits: Tensor
@@ -38,7 +40,7 @@ class UniformCodes(nn.Module):
         self.register_buffer("logits", torch.zeros(num_cells, num_codes), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:
-        """p(k), batch shape (), event shape [M]."""
+        """The prior p(k): batch shape (), event shape [M]."""
         return dist.Categorical(logits=widened(self.logits)).to_event(1)
 
     @property
@@ -48,7 +50,7 @@ class UniformCodes(nn.Module):
 
 
 class AutoregressiveCodes(nn.Module):
-    """p(k) = prod_m p(k_m | k_<m) by a causal transformer; it starts next to uniform.
+    """The autoregressive prior p(k) = prod_m p(k_m | k_<m) of a causal transformer; it starts next to uniform.
 
     Args:
         width: of the features of a cell.
@@ -56,7 +58,7 @@ class AutoregressiveCodes(nn.Module):
         num_heads: of the attention; divides ``width``.
 
     Raises:
-        ModelError: a number that cannot be meant.
+        ModelError: a number is out of its range.
     """
 
     name = "autoregressive"
@@ -81,7 +83,7 @@ class AutoregressiveCodes(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def logits(self, before: Tensor) -> Tensor:
-        """The codes of m < M cells [B, m] -> unnormalised log masses of the first m + 1 cells [B, m + 1, K]."""
+        """The unnormalised log masses of m + 1 cells [B, m + 1, K], given the codes of m < M cells [B, m]."""
         cells = before.shape[1] + 1
         h = self.position[:cells].expand(len(before), -1, -1)
         # The first cell has no code before it: its features are its position alone.
@@ -91,7 +93,7 @@ class AutoregressiveCodes(nn.Module):
         return self.head(self.norm(h)) + self.bias[:cells]
 
     def forward(self) -> dist.TorchDistribution:
-        """p(k), batch shape (), event shape [M]."""
+        """The prior p(k): batch shape (), event shape [M]."""
         return CodeSequence(self)
 
     @property
@@ -111,12 +113,12 @@ class _Block(nn.Module):
         self.hidden = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, h: Tensor) -> Tensor:
-        """[B, m, width] -> [B, m, width]."""
+        """Transform [B, m, width], whose shape stays."""
         h = h + self.attend(self.norms[0](h))
         return h + self.hidden(self.norms[1](h))
 
     def attend(self, h: Tensor) -> Tensor:
-        """softmax(Q K^T / sqrt(d)) V over the cells up to this one: [B, m, width] -> [B, m, width]."""
+        """Attend by softmax(Q K^T / sqrt(d)) V to the cells up to this one: [B, m, width]."""
         query, key, value = self.read(h).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         score = query @ key.mT / math.sqrt(query.shape[-1])
         later = torch.ones(score.shape[-2:], dtype=torch.bool, device=h.device).triu(1)
@@ -125,7 +127,7 @@ class _Block(nn.Module):
 
 
 class CodeSequence(dist.TorchDistribution):
-    """p(k) = prod_m p(k_m | k_<m), batch shape [*batch], event shape [M], integers.
+    """The distribution p(k) = prod_m p(k_m | k_<m): batch shape [*batch], event shape [M], integers.
 
     Args:
         network: gives the conditionals.
@@ -140,19 +142,19 @@ class CodeSequence(dist.TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """M integers from 0 to K - 1."""
+        """The support: M integers from 0 to K - 1."""
         return constraints.independent(constraints.integer_interval(0, self.network.num_codes - 1), 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log mass of k [*batch, M], nats."""
+        """The log mass of k [*batch, M], nats."""
         k = value.reshape(-1, self.network.num_cells)
         log_mass = widened(self.network.logits(k[:, :-1])).log_softmax(-1).gather(-1, k.unsqueeze(-1)).squeeze(-1)
-        found = log_mass.sum(-1).reshape(value.shape[:-1])
-        return found.expand(torch.broadcast_shapes(found.shape, self.batch_shape))
+        log_prob = log_mass.sum(-1).reshape(value.shape[:-1])
+        return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Cell by cell: [*sample_shape, *batch, M]."""
+        """Draw cell by cell: [*sample_shape, *batch, M]."""
         shape = torch.Size(sample_shape) + self.batch_shape
         k = torch.empty(shape.numel(), 0, dtype=torch.long, device=self.network.bias.device)
         for _ in range(self.network.num_cells):
@@ -161,7 +163,7 @@ class CodeSequence(dist.TorchDistribution):
         return k.reshape(*shape, -1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> CodeSequence:
-        """The same for more data."""
+        """Repeat the distribution over a larger batch."""
         return CodeSequence(self.network, batch_shape)
 
 

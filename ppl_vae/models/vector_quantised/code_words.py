@@ -9,6 +9,8 @@ masses:
 The gradient of a draw of NearestCode is the straight-through one: dL/d(encoder output) = dL/dz, as if the
 quantisation were not there (Bengio, Leonard & Courville 2013; van den Oord, Vinyals & Kavukcuoglu 2017). It is
 biased: the true derivative of a deterministic choice among codes is zero almost everywhere.
+
+Bengio, Léonard & Courville (2013): https://arxiv.org/abs/1308.3432
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class _CodeWord(constraints.Constraint):
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
-        """Which values are."""
+        """Mark the values that are arrays of code words."""
         return (self.codes[nearest(value, self.codes)] == value).flatten(-2).all(-1)
 
 
@@ -60,23 +62,23 @@ class CodeWords(dist.TorchDistribution):
         return _CodeWord(self.codes)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log mass of z [*batch, M, D], nats; minus infinity where some row is no code word."""
+        """The log mass of z [*batch, M, D], nats; minus infinity where some row is no code word."""
         value = value.detach()
         k = nearest(value, self.codes)
         is_word = (self.codes[k] == value).flatten(-2).all(-1)
         return torch.where(is_word, self.indices.log_prob(k), -torch.inf)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """[*sample_shape, *batch, M, D]."""
+        """Draw code words [*sample_shape, *batch, M, D]."""
         return self.codes[self.indices.sample(torch.Size(sample_shape))]
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> CodeWords:
-        """The same over more data."""
+        """Repeat the distribution over a larger batch."""
         return CodeWords(self.indices.expand(torch.Size(batch_shape)), self.codes)
 
 
 class NearestCode(dist.TorchDistribution):
-    """All mass at the nearest code of every encoder output.
+    """A point mass at the nearest code of every encoder output.
 
     Args:
         encoded: encoder outputs [*batch, M, D].
@@ -110,11 +112,11 @@ class NearestCode(dist.TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """Zero."""
+        """The value is zero: there is no spread."""
         return torch.zeros_like(self.mean)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """0 at the nearest codes, minus infinity elsewhere: one-hot probabilities."""
+        """The log mass: 0 at the nearest codes, minus infinity elsewhere."""
         is_nearest = (value.detach() == self.code.detach()).flatten(-2).all(-1)
         shape = torch.broadcast_shapes(is_nearest.shape, self.batch_shape)
         return torch.where(is_nearest, 0.0, -torch.inf).to(self.code.dtype).expand(shape)
@@ -125,11 +127,11 @@ class NearestCode(dist.TorchDistribution):
         return straight_through.expand(torch.Size(sample_shape) + self.batch_shape + self.event_shape)
 
     def entropy(self) -> Tensor:
-        """Zero."""
+        """The value is zero: there is no spread."""
         return self.code.new_zeros(self.batch_shape)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> NearestCode:
-        """The same over more data or particles."""
+        """Repeat the distribution over more data or particles."""
         wider = copy.copy(self)
         wider._batch_shape = torch.Size(batch_shape)
         return wider
@@ -137,5 +139,5 @@ class NearestCode(dist.TorchDistribution):
 
 @register_kl(NearestCode, CodeWords)
 def _kl(q: NearestCode, p: CodeWords) -> Tensor:
-    """-log p(k): a one-hot q has no entropy."""
+    """The divergence -log p(k), since a one-hot q has no entropy."""
     return -p.indices.log_prob(q.indices)

@@ -1,4 +1,4 @@
-r"""A codebook e_1, ..., e_K of a vector-quantised model: nearest codes, and how the codes follow what is encoded.
+r"""A codebook e_1, ..., e_K of a vector-quantised model: nearest codes, and codes that follow the encoder.
 
     k(z) = argmin_i |z - e_i|^2                                    (van den Oord, Vinyals & Kavukcuoglu 2017)
 
@@ -14,6 +14,9 @@ N and m start at zero, so that e_i is exactly the weighted mean of all that was 
 In both a code whose share of the use has fallen below ``revive_below / K`` is dead: no encoder output is near
 enough to move it. It is put on an encoder output of the batch, with the count of an average code (Dhariwal et al.
 2020, "random restarts"). In the first step this places the unused codes on data.
+
+van den Oord, Vinyals & Kavukcuoglu (2017): https://arxiv.org/abs/1711.00937
+Dhariwal et al. (2020): https://arxiv.org/abs/2005.00341
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ LEARNING = ("ema", "gradient")
 
 
 class Codebook(nn.Module):
-    """K codes in R^D.
+    """A codebook of K codes in R^D.
 
     Args:
         num_codes: K, at least 2.
@@ -41,7 +44,7 @@ class Codebook(nn.Module):
         revive_below: a code is dead below this share of the average code's use; 0 revives none.
 
     Raises:
-        ModelError: a size or a number that cannot be meant, or an unknown way of learning.
+        ModelError: a size or a number is out of its range, or the way of learning is unknown.
     """
 
     code: Tensor
@@ -66,7 +69,7 @@ class Codebook(nn.Module):
         if not self.decay < 1:
             raise ModelError(f"decay must be below 1, got {decay!r}")
         if not self.revive_below < 1:
-            raise ModelError(f"revive_below must be below 1, the use of an average code, got {revive_below!r}")
+            raise ModelError(f"revive_below must be below 1 (the use of an average code), got {revive_below!r}")
         code = torch.randn(sizes)
         if learning == "gradient":
             self.code = nn.Parameter(code)
@@ -118,11 +121,11 @@ class Codebook(nn.Module):
 
     @property
     def perplexity(self) -> float:
-        """Of the running use in training: from 1 to K codes; NaN before the first step."""
+        """The perplexity of the running use in training: from 1 to K codes; NaN before the first step."""
         return perplexity(self.count.double()).item()
 
     def extra_repr(self) -> str:
-        """For manifests."""
+        """The options that a manifest states."""
         options = f"learning={self.learning!r}, decay={self.decay}, revive_below={self.revive_below}"
         return f"num_codes={len(self.code)}, code_dim={self.code.shape[1]}, {options}"
 
@@ -141,12 +144,12 @@ def nearest(z: Tensor, codes: Tensor) -> Tensor:
 
 
 def one_hot(k: Tensor, num_codes: int) -> Tensor:
-    """[*batch] -> [*batch, K], without a look at the values of k, which a captured step cannot take."""
+    """Turn k [*batch] into one-hot vectors [*batch, K] without reading values, which a captured step cannot do."""
     return k.unsqueeze(-1) == torch.arange(num_codes, device=k.device)
 
 
 def perplexity(use: Tensor) -> Tensor:
-    """exp of the entropy of the codes' use [*batch, K], counts or shares: [*batch], from 1 to K codes.
+    """The exponential of the entropy of the codes' use [*batch, K], counts or shares: [*batch], from 1 to K.
 
     >>> perplexity(torch.tensor([5.0, 5.0, 0.0, 0.0]))
     tensor(2.)
@@ -156,7 +159,7 @@ def perplexity(use: Tensor) -> Tensor:
 
 
 def checked_indices(k: Tensor, num_cells: int, num_codes: int) -> Tensor:
-    """Indices k [*batch, M] of codes.
+    """Check indices k [*batch, M] of codes.
 
     Raises:
         ModelError: another shape, no integers, or an index outside 0, ..., K - 1.

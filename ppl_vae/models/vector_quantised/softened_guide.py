@@ -13,7 +13,7 @@ from ppl_vae.models.vector_quantised.code_words import CodeWords, NearestCode
 
 
 class SoftenedGuide(nn.Module):
-    """q(k_m|x) proportional to exp(-|encoder(x)_m - e_k|^2 / temperature): every code has some mass.
+    """The guide q(k_m|x) proportional to exp(-|encoder(x)_m - e_k|^2 / temperature): every code has some mass.
 
     Args:
         guide: the guide that it softens, whose ``encode`` gives a NearestCode: the limit at a temperature of 0.
@@ -25,12 +25,12 @@ class SoftenedGuide(nn.Module):
         self.guide, self.temperature = guide, positive("temperature", temperature)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The program: z [N, M, D]."""
+        """Run the program: it draws z [N, M, D]."""
         with pyro.plate("data", self.guide.begin(x)):
             return pyro.sample("z", self.encode(x))
 
     def encode(self, x: Tensor) -> CodeWords:
-        """x [N, *event_shape] -> q(z|x), batch shape [N], event shape [M, D]."""
+        """The posterior q(z|x) of x [N, *event_shape]: batch shape [N], event shape [M, D]."""
         hard: NearestCode = self.guide.encode(x)
         codes = hard.codebook.code.detach().clone()
         squared = (hard.encoded.unsqueeze(-2) - codes).square().sum(-1)

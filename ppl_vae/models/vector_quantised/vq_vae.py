@@ -12,10 +12,12 @@ is its ELBO, KL(q || p) being -log p(k(x)): M log K under the uniform prior, wha
 draws from a one-hot q closes it: all importance weights of a datum are equal, which is here no sign of an exact
 posterior, and ``log_evidence`` of this pair is the bound again. Judge by importance weights the pair ``softened``.
 
-What the model is trained with (``inf.VectorQuantisation``) is not that bound: the encoder's gradient is the
+The loss in training (``inf.VectorQuantisation``) is not that bound: the encoder's gradient is the
 straight-through one, which is biased, and the commitment and codebook terms pull z and e together and are no part
 of any bound. The learned prior is trained by the bound itself, log p(k) having no gradient for the encoder, so that
 encoder, codes and decoder are those of training under the uniform prior.
+
+van den Oord, Vinyals & Kavukcuoglu (2017): https://arxiv.org/abs/1711.00937
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ CHUNK = 1024
 
 
 class CodebookProgram(LatentVariableProgram):
-    """p(k) p(x | e_k).
+    """The program p(k) p(x | e_k).
 
     Args:
         prior: forward gives p(k), event shape [M], integers.
@@ -76,14 +78,14 @@ class CodebookProgram(LatentVariableProgram):
         self.prior, self.codebook = prior, codebook
 
     def latents(self) -> Tensor:
-        """z ~ p(z): [*batch, M D]."""
+        """Draw z ~ p(z): [*batch, M D]."""
         # Copied, because a training step moves the codes while these densities are still asked for.
         codes = self.codebook.code.detach().clone()
         return pyro.sample("z", CodeWords(self.prior(), codes)).flatten(-2)
 
 
 class QuantisingGuide(Recognition):
-    """q(z|x), all at the codes nearest to what the encoder says.
+    """The guide q(z|x), a point mass at the codes nearest to the encoder's outputs.
 
     Args:
         encoder: [N, *event_shape] -> features [N, H].
@@ -108,19 +110,19 @@ class QuantisingGuide(Recognition):
         self._codebook = (codebook,)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The program: z [N, M, D], the code words of x."""
+        """Run the program: z [N, M, D] are the code words of x."""
         with pyro.plate("data", self.begin(x)):
             return pyro.sample("z", self.encode(x))
 
     def encode(self, x: Tensor) -> NearestCode:
-        """x [N, *event_shape] -> q(z|x), batch shape [N], event shape [M, D]."""
+        """The posterior q(z|x) of x [N, *event_shape]: batch shape [N], event shape [M, D]."""
         (codebook,) = self._codebook
         encoded = self.head(self.features(x)).unflatten(-1, self.sizes)
         return NearestCode(encoded.to(codebook.code.dtype), codebook)
 
 
 class VQVAE(ProgramPair):
-    """M cells, each with one of K code words in R^D, all in the site "z".
+    """A VAE of M cells, each with one of K code words in R^D, all in the site "z".
 
     Args:
         event_shape: the shape of one datum.
@@ -183,11 +185,11 @@ class VQVAE(ProgramPair):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """M cells and K codes."""
+        """The grid of M cells and K codes."""
         return self.num_cells, self.num_codes
 
     def encode(self, x: ArrayLike | Tensor) -> NearestCode:
-        """q(z|x) for data [N, *event_shape]: batch shape [N], event shape [M, D]."""
+        """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [M, D]."""
         return self.guide.encode(self.own_data(x))
 
     @torch.no_grad()
@@ -196,11 +198,11 @@ class VQVAE(ProgramPair):
         return torch.cat([self.guide.encode(batch).indices for batch in self.own_data(x).split(CHUNK)])
 
     def decode(self, k: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """p(x | e_k) for indices k [*batch, M] or code words z [*batch, M, D]: batch shape [*batch]."""
-        given = torch.as_tensor(k, device=self.codebook.code.device)
-        if not given.is_floating_point():
-            return self.model.decode(self.codebook(checked_indices(given, *self.grid)).flatten(-2))
-        words = self.to_own(given)
+        """The likelihood p(x | e_k) of indices k [*batch, M] or code words z [*batch, M, D]: batch [*batch]."""
+        codes = torch.as_tensor(k, device=self.codebook.code.device)
+        if not codes.is_floating_point():
+            return self.model.decode(self.codebook(checked_indices(codes, *self.grid)).flatten(-2))
+        words = self.to_own(codes)
         cells, code_dim = self.guide.sizes
         if words.dim() < 3 or tuple(words.shape[-2:]) != (cells, code_dim):
             raise ModelError(
@@ -215,12 +217,12 @@ class VQVAE(ProgramPair):
         return self.model.decode(self.encode(x).mean.flatten(-2)).mean
 
     def log_prior(self, k: ArrayLike | Tensor) -> Tensor:
-        """log p(k) of indices [*batch, M]: [*batch], nats."""
-        given = torch.as_tensor(k, device=self.codebook.code.device)
-        return self.model.prior().log_prob(checked_indices(given, *self.grid))
+        """The log prior log p(k) of indices [*batch, M]: [*batch], nats."""
+        codes = torch.as_tensor(k, device=self.codebook.code.device)
+        return self.model.prior().log_prob(checked_indices(codes, *self.grid))
 
     def perplexity(self, x: ArrayLike | Tensor) -> float:
-        """exp of the entropy of the codes' use by data [N, *event_shape]: from 1 to K codes."""
+        """The exponential of the entropy of the codes' use by data [N, *event_shape]: from 1 to K codes."""
         used = self.codes(x).flatten().bincount(minlength=self.num_codes)
         return perplexity(used.double()).item()
 

@@ -309,7 +309,7 @@ def test_auto_follows_the_rule(monkeypatch):
 
 @pytest.mark.parametrize("mode", step_choice.MODES)
 def test_a_continued_run_keeps_its_mode(mode):
-    assert choose(mode, 1, 1) == Choice(mode, "as the run that is continued")
+    assert choose(mode, 1, 1) == Choice(mode, "the run that is continued was so")
 
 
 def test_bf16_is_refused_on_the_cpu():

@@ -185,7 +185,7 @@ def test_long_chains_on_a_circle_do_not_leave_it():
 @pytest.mark.parametrize(
     ("p", "q", "reason"),
     [
-        (one(dist.VonMises, 0.0, 1.0), one(dist.Normal, 0.0, 1.0), "guide and prior live in different places"),
+        (one(dist.VonMises, 0.0, 1.0), one(dist.Normal, 0.0, 1.0), "guide and prior have different supports"),
         (one(dist.HalfNormal, 1.0), one(dist.Normal, 0.5, 0.5), "the guide draws values outside the support"),
         (one(dist.Gamma, 2.0, 2.0), one(dist.Beta, 2.0, 2.0), "the guide keeps to unit interval while the prior's"),
     ],

@@ -376,7 +376,7 @@ def test_groups_are_made_of_trainable_parameters():
     lg, x = off_optimum()
     foreign = nn.Parameter(torch.zeros(2))
     for parameters in ({"guide": [lg.guide.posterior.offset, foreign]}, {"guide": []}):
-        with pytest.raises(ModelError, match="group 'guide' has something else than trainable parameters"):
+        with pytest.raises(ModelError, match="group 'guide' must hold trainable parameters of this pair alone"):
             compare(lg, x, ["analytic-kl"], repeats=2, parameters=parameters)
     with pytest.raises(ModelError, match="parameters must map names of groups"):
         compare(lg, x, ["analytic-kl"], repeats=2, parameters=[lg.guide.posterior.offset])

@@ -144,7 +144,7 @@ def test_a_users_own_estimator_of_the_elbo_is_ranked_where_it_says_so():
     assert table["target"].to_numpy().tolist() == ["elbo", "", "elbo"]
     said = inf.check_estimators(table)
     assert "Among the 2 estimators of the plain ELBO" in said
-    assert "Not ranked, for want of a target of their own (Estimator.target): OwnELBO(num_particles=1)." in said
+    assert "Not ranked, because they state no target (Estimator.target): OwnELBO(num_particles=1)." in said
 
 
 def test_every_estimator_by_name_says_what_it_estimates():

@@ -230,7 +230,7 @@ def test_refusals():
         inf.DensityRatio("analytic-kl", hidden=8)
     with pytest.raises(ModelError, match="discriminator_lr must be positive and finite, got 0"):
         inf.DensityRatio("analytic-kl", discriminator_lr=0)
-    with pytest.raises(ModelError, match="DensityRatio has a weighting of the KL of its own"):
+    with pytest.raises(ModelError, match="DensityRatio weights the KL itself"):
         inf.Beta(inf.DensityRatio("analytic-kl"), 2.0)
     lg, x = off_optimum(n=3)
     objective = inf.DensityRatio("analytic-kl", **SMALL)

@@ -196,7 +196,7 @@ def test_the_second_stage_trains_the_prior_alone():
     ("make", "message"),
     [
         (lambda: inf.VectorQuantisation(commitment=-1.0), "commitment must be at least 0"),
-        (lambda: inf.VectorQuantisation("rloo"), "straight-through gradient, which RLOO does without"),
+        (lambda: inf.VectorQuantisation("rloo"), "straight-through gradient, which RLOO does not use"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(make, message):
@@ -206,5 +206,5 @@ def test_what_cannot_be_meant_is_refused(make, message):
 
 def test_a_guide_that_is_not_quantised_is_refused():
     vae = pv.VAE(SHAPE, 2, network=MLP((4,)))
-    with pytest.raises(ModelError, match=r"nearest codes of a codebook; it draws \['z'\] otherwise"):
+    with pytest.raises(ModelError, match=r"nearest codes of a codebook; this guide draws \['z'\] in another way"):
         inf.VectorQuantisation()(vae.model, vae.guide)(binary().float())

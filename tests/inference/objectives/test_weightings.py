@@ -188,7 +188,7 @@ def test_a_scalar_site_has_one_coordinate():
     [inf.TotalCorrelation("monte-carlo-kl", 10), inf.MMD("analytic-kl"), inf.Capacity("analytic-kl", 1.0, 2.0)],
 )
 def test_a_weight_that_would_not_reach_the_kl_is_refused(outer, inner):
-    with pytest.raises(ModelError, match=f"{type(inner).__name__} has a weighting of the KL of its own"):
+    with pytest.raises(ModelError, match=f"{type(inner).__name__} weights the KL itself"):
         outer(inner)
 
 

@@ -53,5 +53,5 @@ def test_other_sites_and_observations_are_left_alone():
 
 def test_a_site_that_is_no_gaussian_is_named():
     pair = CategoricalPair()
-    with pytest.raises(ModelError, match="site 'label' is no Gaussian"):
+    with pytest.raises(ModelError, match="site 'label' is not Gaussian"):
         noise_shapes(pair.model, pair.guide, torch.randn(3, 2, dtype=torch.float64), 1)

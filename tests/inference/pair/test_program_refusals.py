@@ -82,7 +82,7 @@ def test_programs_that_hold_a_number_for_each_datum_are_not_cut_into_parts(pair,
     whole = pv.evaluate(pair, x, num_particles=20)
     assert whole.elbo.isfinite().all()
     monkeypatch.setattr(evaluation, "CHUNK_NUMBERS", 200)
-    with pytest.raises(ModelError, match=f"what the {side} says of a datum depends on its place among the data"):
+    with pytest.raises(ModelError, match=f"the {side}'s density of a datum depends on its place among the data"):
         pv.evaluate(pair, x, num_particles=20)
     with pytest.raises(ModelError, match="depends on its place"):
         pv.log_evidence(pair, x, num_samples=200, memory_limit=1)

@@ -624,6 +624,6 @@ def test_a_mask_on_one_side_only_is_refused(side):
         return run
 
     model, guide = program(side == "model", True), program(side == "guide", False)
-    with pytest.raises(ModelError, match="site 'z' is masked otherwise in the guide than in the model"):
+    with pytest.raises(ModelError, match="site 'z' is masked differently in the guide and in the model"):
         inf.trace_terms(model, guide, X)
     inf.trace_terms(program(True, True), program(True, False), X)

@@ -836,7 +836,7 @@ PROGRAMS = {
     "masked distribution": Row(masked_distribution, X, half_evidence),
     "masked rows": Row(masked(HALF, HALF), X, half_evidence),
     "masked latent": Row(masked(HALF, ALL), X, refused=refused("site 'z' is masked for data whose 'x' is not")),
-    "masked on one side": Row(masked(ALL, HALF, HALF), X, refused=refused("site 'z' is masked otherwise")),
+    "masked on one side": Row(masked(ALL, HALF, HALF), X, refused=refused("site 'z' is masked differently")),
     "obs_mask": Row(partly_observed, X, half_evidence),
     "subsampled": Row(subsampled, X, refused=refused(SUBSAMPLED)),
     "batch of more": Row(batch_of_more, X, normal_evidence, plain),
@@ -864,6 +864,6 @@ PROGRAMS = {
     "guide on a part": Row(
         narrow_guide,
         POSITIVE,
-        refused=refused("site 'z': the guide keeps to unit interval", "log_evidence", "importance", "compare"),
+        refused=refused("site 'z': the guide's support is unit interval", "log_evidence", "importance", "compare"),
     ),
 }

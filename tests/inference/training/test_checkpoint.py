@@ -259,7 +259,7 @@ def test_any_file_of_a_run_protects_its_folder(name, tmp_path):
 def test_a_folder_with_files_of_somebody_elses_is_refused(tmp_path):
     (tmp_path / "data.json").write_text("mine")
     for resume in (False, True):
-        with pytest.raises(CheckpointError, match=r"holds 'data\.json', which is of no run; nothing was touched"):
+        with pytest.raises(CheckpointError, match=r"holds 'data\.json', which no run wrote; nothing was touched"):
             trained_in(tmp_path, resume=resume)
     assert files(tmp_path) == {(tmp_path / "data.json").relative_to(tmp_path): b"mine"}
 

@@ -41,7 +41,7 @@ def test_clipped_adam_keeps_its_decay():
     [
         ({"optimizer": torch.optim.LBFGS}, "LBFGS evaluates the loss several times a step"),
         ({"optimizer": torch.optim.SparseAdam}, "SparseAdam needs sparse gradients"),
-        ({"optimizer": pyro.optim.Adam}, r"pyro.optim.Adam is to be called, as pyro.optim.Adam\("),
+        ({"optimizer": pyro.optim.Adam}, r"pyro.optim.Adam must be called, as pyro.optim.Adam\("),
         ({"optimizer": pyro.optim.Adam({"lr": 0.1}, {"clip_norm": 1.0})}, "clip_args.*max_grad_norm"),
         ({"optimizer": pyro.optim.Adam(lambda name: {"lr": 0.1})}, "arguments of each parameter"),
         (
@@ -52,7 +52,7 @@ def test_clipped_adam_keeps_its_decay():
             },
             "a Pyro scheduler.*schedule=",
         ),
-        ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, "got an SGD that is made already.*torch.optim.AdamW"),
+        ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, "got an SGD that exists already.*torch.optim.AdamW"),
         ({"optimizer": "adamw"}, "got 'adamw'; give a class such as torch.optim.AdamW"),
         ({"optimizer": functools.partial(torch.optim.Adam, momentum=0.9)}, "cannot be made .*momentum"),
         ({"optimizer": lambda p: torch.optim.SGD([torch.zeros(1)])}, "holds none of the pair's parameters"),
@@ -79,7 +79,7 @@ def test_what_cannot_be_obeyed_is_refused_in_one_line(options, message, tmp_path
 
 
 def test_parameters_that_the_optimiser_leaves_out_are_told():
-    with pytest.warns(UserWarning, match=r"optimizer holds 2 of \d+ parameters; the others never move"):
+    with pytest.warns(UserWarning, match=r"optimizer holds 2 of \d+ parameters; the others never train"):
         train(small_vae(), small_data(), optimizer=lambda p: torch.optim.SGD(p[:2], lr=1e-3), epochs=1)
 
 

@@ -122,7 +122,7 @@ def test_randomness_that_cannot_be_seen_is_told(tmp_path):
             return iter([torch.from_numpy(np.random.default_rng().normal(size=(16, D))).float()])
 
     train(small_vae(), Hidden(), epochs=1, out_dir=tmp_path)
-    with pytest.warns(UserWarning, match="something random that cannot be seen or restored"):
+    with pytest.warns(UserWarning, match="randomness that cannot be restored"):
         train(small_vae(), Hidden(), epochs=2, out_dir=tmp_path, resume=True)
 
 

@@ -99,7 +99,7 @@ def test_no_epoch_of_the_warm_up_is_the_best(monkeypatch):
     assert train(small_vae(), small_data(), **options).best_epoch == 1
     # Three batches an epoch: the schedule ends in the fourth.
     assert train(small_vae(), small_data(), elbo=annealed(schedules.linear(11)), **options).best_epoch == 4
-    with pytest.warns(UserWarning, match="no epoch is chosen as the best, so that the last weights stay"):
+    with pytest.warns(UserWarning, match="no epoch is chosen as the best, so the last weights are kept"):
         result = train(small_vae(), small_data(), elbo=annealed(schedules.linear(99)), **options)
     assert result.best_epoch == 6
 

@@ -199,7 +199,7 @@ def test_simulated_images_keep_the_condition_of_their_code():
 
 def test_a_missing_mask_image_or_pixel_is_refused_by_name():
     for visible in (0, 4, None, True, 1.5):
-        with pytest.raises(ModelError, match="visible: expected how many quadrants are seen, 1, 2 or 3"):
+        with pytest.raises(ModelError, match="visible: expected the number of quadrants that are seen, 1, 2 or 3"):
             small(visible)
     for kind in (pv.models.CompletionVAE, pv.models.CompletionBaseline):
         with pytest.raises(ModelError, match=r"expected event_shape \(C, H, W\), got \(16,\)"):

@@ -213,13 +213,13 @@ def test_data_of_the_support_pass(name):
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_refused_counts_are_counted(name):
-    with pytest.raises(DataError, match=r"needs counts 0, 1, 2, \.\.\., but 2 of 4 values are none"):
+    with pytest.raises(DataError, match=r"needs counts 0, 1, 2, \.\.\., but 2 of 4 values are not"):
         likelihood(name).check(GREY)
 
 
 def test_refused_grey_levels_are_counted_with_the_way_out():
     likelihood({"name": "categorical", "levels": 5}).check(GREY)
-    with pytest.raises(DataError, match=r"k / 2 in \[0, 1\], but 1 of 4 are none; levels="):
+    with pytest.raises(DataError, match=r"k / 2 in \[0, 1\], but 1 of 4 are not; levels="):
         likelihood({"name": "categorical", "levels": 3}).check(GREY)
 
 
@@ -244,7 +244,7 @@ def test_estimators_judge_the_data_of_a_vae(estimator):
         ({"name": "gaussian", "sigma": float("inf")}, "sigma must be a positive number, got inf"),
         ({"name": "gaussian", "sigma": "lerned"}, "'learned' or 'per-pixel', got 'lerned'"),
         ({"name": "student-t", "sigma": "optimal"}, "closed form under likelihood 'gaussian' alone"),
-        ({"name": "student-t", "df": 1.0}, "df must be a number above 1, got 1.0"),
+        ({"name": "student-t", "df": 1.0}, "df must be above 1 and at most 1e8 \\(a Gaussian\\), got 1.0"),
         ({"name": "negative-binomial", "initial_dispersion": 0.0}, "must be a positive number, got 0.0"),
         ({"name": "negative-binomial", "dispersion_shape": (0,)}, "dispersion_shape must be an integer"),
         ({"name": "categorical", "levels": 1}, "levels must be an integer of at least 2, got 1"),

@@ -128,7 +128,7 @@ def test_perplexity_counts_the_codes_in_use():
         ({"learning": "emma"}, "unknown learning 'emma'; did you mean 'ema'"),
         ({"decay": 1.0}, "decay must be below 1, got 1.0"),
         ({"decay": -0.1}, "decay must be at least 0"),
-        ({"revive_below": 1.5}, "revive_below must be below 1, the use of an average code, got 1.5"),
+        ({"revive_below": 1.5}, "revive_below must be below 1 \\(the use of an average code\\), got 1.5"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(options, message):
