@@ -127,9 +127,8 @@ class VAE(ProgramPair):
     def interpolate(self, x1: ArrayLike | Tensor, x2: ArrayLike | Tensor, steps: int = 8) -> Tensor:
         """Decoded means on the straight line between the guide's means: [steps, N, *event_shape]."""
         start, end = self.encode(x1).mean, self.encode(x2).mean
-        weight = torch.linspace(0, 1, integer("steps", steps), dtype=start.dtype, device=start.device).view(
-            -1, 1, 1
-        )
+        steps = integer("steps", steps)
+        weight = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).view(-1, 1, 1)
         return self.decode(torch.lerp(start, end, weight)).mean
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
