@@ -109,7 +109,8 @@ def test_a_chunk_holds_no_more_numbers_than_allowed(monkeypatch):
     monkeypatch.setattr(vae.guide, "forward", lambda x: (sizes.append(len(x)), forward(x))[1])
     pv.evaluate(vae, small_data(), num_particles=3)
     # The pair is run on one chunk before that, to see whether its data can be cut into parts.
-    assert sizes[-7:] == [8] * 6 + [2] and max(sizes) == 8
+    assert sizes[-7:] == [8] * 6 + [2]
+    assert max(sizes) == 8
 
 
 def test_a_seed_gives_one_result_and_leaves_the_global_stream():
