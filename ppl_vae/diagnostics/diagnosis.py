@@ -136,7 +136,7 @@ def diagnose(
     y: Any = None,
     *,
     effort: Effort = FULL,
-    topics: Sequence[str] | None = None,
+    topics: str | Sequence[str] | None = None,
     seconds: float = SECONDS,
     seed: int = 0,
     on_topic: Callable[[str], None] | None = None,
@@ -149,7 +149,7 @@ def diagnose(
         x_train: training data, for the generalisation gap.
         y: a label per datum of x [N], by which k-hat is tabled; or None.
         effort: how much is drawn; ``FULL``, ``QUICK``, or one of your own. Of large data fewer are taken.
-        topics: names of ``TOPICS``; by default all.
+        topics: names of ``TOPICS``, or one of them; by default all.
         seconds: no topic is started later than this.
         seed: of the subset and all draws; torch's global generators are left as they were.
         on_topic: told the title of every topic as it starts.
@@ -170,7 +170,7 @@ def diagnose(
     """
     seed, seconds = whole("seed", seed, least=None), positive("seconds", seconds)
     _, _, data = admitted(pair, x, least=2)
-    names = list(TOPICS) if topics is None else list(topics)
+    names = list(TOPICS) if topics is None else [topics] if isinstance(topics, str) else list(topics)
     for name in names:
         if name not in TOPICS:
             raise DataError(unknown_name("diagnostic", name, TOPICS))

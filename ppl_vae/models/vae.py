@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError
 from ppl_vae.models.likelihoods.count_networks import start_from
 from ppl_vae.models.likelihoods.likelihoods import LIKELIHOODS, Likelihood
@@ -130,6 +131,7 @@ class VAE(ProgramPair):
     def interpolate(self, x1: ArrayLike | Tensor, x2: ArrayLike | Tensor, steps: int = 8) -> Tensor:
         """Decode the straight line between the guide's means into means: [steps, N, *event_shape]."""
         start, end = self.encode(x1).mean, self.encode(x2).mean
+        steps = integer("steps", steps)
         weight = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).view(-1, 1, 1)
         return self.decode(torch.lerp(start, end, weight)).mean
 

@@ -106,3 +106,8 @@ def test_bad_arguments_are_refused_before_any_work(arguments, error, message):
     with pytest.raises(error, match=message):
         diagnose(lg, draw_data(lg, 20), effort=SMALL, on_topic=told.append, **arguments)
     assert told == []
+
+
+def test_one_topic_needs_no_list():
+    lg = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0)
+    assert list(pv.diagnose(lg, torch.randn(20, 3), topics="importance").numbers) == ["importance"]

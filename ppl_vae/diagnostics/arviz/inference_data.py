@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ppl_vae.checks import whole
 from ppl_vae.diagnostics.arviz import container
 from ppl_vae.diagnostics.arviz.draw_groups import (
     draws_dataset,
@@ -97,6 +98,7 @@ def inference_data(
     """
     model, guide, data = admitted(pair, x)
     coordinates = _labels(y, len(data))
+    num_samples = whole("num_samples", num_samples, least=2)
     with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
         few = data[: pass_size(data, num_samples or USUAL_SAMPLES)[0]]
         with Derived() as derived:

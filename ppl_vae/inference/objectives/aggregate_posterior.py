@@ -111,11 +111,11 @@ def log_aggregate_posterior(site: Site, log_shares: Tensor) -> tuple[Tensor, Ten
     """Estimate log q(z) and sum_j log q(z_j) at a batch's own codes: [K, N] each.
 
     Args:
-        site: with codes [K, N, d].
+        site: with codes [K, N, *event], of d coordinates.
         log_shares: log of how much of the data each datum stands for, row by row: [N, N].
     """
-    loc, scale = (t.expand(site.value.shape)[0] for t in diagonal_loc_scale(site.q))
-    standard = (site.value.unsqueeze(2) - loc) / scale
+    loc, scale = _loc_scale(site)
+    standard = (_flat(site, site.value).unsqueeze(2) - loc) / scale
     log_density = -0.5 * standard.square() - scale.log() - 0.5 * math.log(2 * math.pi)  # [K, N, N, d]
     joint = (log_density.sum(-1) + log_shares).logsumexp(2)
     product = (log_density + log_shares.unsqueeze(-1)).logsumexp(2).sum(-1)
@@ -160,7 +160,8 @@ class MMD(Weighting):
         if weight == 0:
             return loss
         assert site.p is not None
-        codes, prior_draws = site.value[0], site.p.expand(site.value.shape[:2]).sample()[0]
+        prior_draws = _flat(site, site.p.expand(site.value.shape[:2]).sample()[0])
+        codes = _flat(site, site.value[0])
         return loss + weight * squared_mmd(codes, prior_draws, self.length or math.sqrt(codes.shape[-1]))
 
     def extra_repr(self) -> str:
@@ -220,7 +221,7 @@ class DIP(Weighting):
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the objective, nats per datum, plus the penalty."""
         site = _only_site(terms)
-        loc, scale = (t.expand(site.value.shape)[0] for t in diagonal_loc_scale(site.q))
+        loc, scale = _loc_scale(site)
         # Not Tensor.cov, which compares values on the host.
         centred = loc - loc.mean(0)
         covariance = centred.mT @ centred / (len(loc) - 1)
@@ -234,6 +235,18 @@ class DIP(Weighting):
     def extra_repr(self) -> str:
         """The options that a manifest states."""
         return f"kind={self.kind!r}, off_diagonal={self.off_diagonal}, diagonal={self.diagonal}"
+
+
+def _flat(site: Site, values: Tensor) -> Tensor:
+    """Values of a site [*batch, *event] as [*batch, d]: a scalar is one coordinate, a matrix many."""
+    event = len(site.q.event_shape)
+    return values.reshape(*values.shape[: values.dim() - event], -1)
+
+
+def _loc_scale(site: Site) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the guide's Gaussians: [N, d] each."""
+    loc, scale = (_flat(site, t.expand(site.value.shape)[0]) for t in diagonal_loc_scale(site.q))
+    return loc, scale
 
 
 def _only_site(terms: Terms) -> Site:

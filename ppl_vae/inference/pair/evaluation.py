@@ -12,6 +12,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from ppl_vae.checks import integer
 from ppl_vae.display import card, with_error
 from ppl_vae.errors import ConvergenceError, DataError, ModelError
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
@@ -19,6 +20,7 @@ from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.indices import rows_named, with_indices
 from ppl_vae.inference.pair.labels import Batch, with_labels
 from ppl_vae.inference.pair.placement import beside
+from ppl_vae.inference.pair.supports import require_within
 from ppl_vae.inference.pair.terms import Terms, check_data, run_terms
 from ppl_vae.inference.pair.trace import Program, split_pair
 from ppl_vae.randomness import derived_seed, seeded
@@ -104,8 +106,7 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0, y: Any
     ['elbo', 'elbo_stderr', 'kl', 'log_likelihood']
     """
     model, guide = split_pair(pair)
-    if num_particles < 1:
-        raise ModelError(f"num_particles must be at least 1, got {num_particles}")
+    num_particles = integer("num_particles", num_particles)
     x = beside(model, x, guide)
     if x.dim() == 0 or len(x) == 0:
         raise DataError(f"data are empty: shape {list(x.shape)}")
@@ -128,6 +129,8 @@ def _in_chunks(model: Program, guide: Program, data: Batch, num_particles: int) 
         is_bound = terms.is_bound
         rows.append(torch.stack([terms.log_likelihood.mean(0), kl.mean(0)]))
     log_likelihood, kl = torch.cat(rows, dim=1)
+    if kl.isinf().any():
+        require_within(terms.sites)
     _require_numbers(log_likelihood, kl)
     return Evaluation(log_likelihood - kl, log_likelihood, kl, closed_form, num_particles, is_bound)
 

@@ -68,6 +68,11 @@ def require_data_rows(num_data: int, x: Any) -> None:
 
 def plate_refusal(taken: int, given: int) -> str:
     """Why a plate of another length than the data cannot be judged."""
+    if taken > given:
+        return (
+            f"the data plate takes {taken} of {given} data: its length, and what is observed in it, must come from "
+            "x, as in pyro.plate('data', len(x))"
+        )
     return (
         f"the data plate takes {taken} of {given} data, and a mean over data counts every datum once: remove "
         "the subsampling and let fit make the batches (data in the first dimension of x)"

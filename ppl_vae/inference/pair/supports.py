@@ -7,12 +7,22 @@ but its importance weights never hear of the rest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from pyro import distributions as dist
 from torch import Tensor
-from torch.distributions import Independent, constraints
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Independent,
+    OneHotCategorical,
+    TransformedDistribution,
+    constraints,
+)
+from torch.distributions.constraints import MixtureSameFamilyConstraint
+from torch.distributions.transforms import ComposeTransform
 
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.draws import kept_on
@@ -25,13 +35,70 @@ NAMES = {
     "boolean": "0 or 1", "nonnegative_integer": "nonnegative integers", "simplex": "simplex",
 }  # fmt: skip
 
+# Of every datum, to find out whether the guide visits where the prior is.
+PRIOR_DRAWS = 64
+
 
 def support_of(p: Any) -> Any:
     """The support of a distribution; None where it does not say."""
     try:
-        return p.support
+        return _image(p) or p.support
     except (NotImplementedError, AttributeError):
         return None
+
+
+def _image(p: Any) -> Any:
+    """Where transforms carry a base that has bounds, [lower, upper]; None where ``p.support`` is right or best.
+
+    torch takes a transformed distribution to live wherever its last transform could lead from all real numbers: an
+    exponential that is shifted, or a tanh that is scaled, would live on all of them.
+    """
+    while isinstance(p, Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
+        p = p.base_dist
+    if not isinstance(p, TransformedDistribution) or type(p).support is not TransformedDistribution.support:
+        return None
+    bounds = _bounds(support_of(p.base_dist))
+    for transform in _each(p.transforms):
+        if bounds is None or transform.domain.event_dim or transform.codomain.event_dim or not transform.bijective:
+            return None
+        if _is_everything(bounds):
+            bounds = _bounds(transform.codomain)
+            continue
+        ends = [transform(bound) for bound in torch.broadcast_tensors(*bounds)]
+        bounds = torch.minimum(*ends), torch.maximum(*ends)
+    if bounds is None or _is_everything(bounds) or any(bool(bound.isnan().any()) for bound in bounds):
+        return None
+    return constraints.interval(*bounds)
+
+
+def _each(transforms: Any) -> Iterator[Any]:
+    for transform in transforms:
+        if isinstance(transform, ComposeTransform):
+            yield from _each(transform.parts)
+        else:
+            yield transform
+
+
+def _bounds(support: Any) -> tuple[Tensor, Tensor] | None:
+    if isinstance(support, MixtureSameFamilyConstraint):
+        return None
+    support = _single(support)
+    if support is None or support.is_discrete or support.event_dim:
+        return None
+    if support is constraints.real:
+        return torch.tensor(-torch.inf), torch.tensor(torch.inf)
+    lower, upper = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+    if lower is None and upper is None:
+        return None
+    return (
+        torch.as_tensor(-torch.inf if lower is None else lower),
+        torch.as_tensor(torch.inf if upper is None else upper),
+    )
+
+
+def _is_everything(bounds: tuple[Tensor, Tensor]) -> bool:
+    lower, upper = bounds
+    return bool((lower == -torch.inf).all() and (upper == torch.inf).all())
 
 
 def name_of(support: Any) -> str:
@@ -80,11 +147,19 @@ def require_cover(sites: Mapping[str, Any]) -> None:
     for name, site in sites.items():
         if site.p is None or is_flat(site.p) or is_point(site.q) or _masked(site.mask) or kept_on(site.value):
             continue
+        if _never_drawn(site.q, site.p):
+            raise ModelError(
+                f"site {name!r}: the guide gives probability 0 to a value that the prior has, for all data: its "
+                "importance weights leave the rest out, so that they say nothing about log p(x)"
+            )
         prior, own = support_of(site.p), support_of(site.q)
         if own is None or prior is None or _alike(own, prior):
             continue
+        num_particles, num_data = site.value.shape[:2]
         try:
-            values = site.p.expand(site.value.shape[:2]).sample()
+            values = site.p.expand((min(num_particles, PRIOR_DRAWS), num_data)).sample()
+            # As many as the guide's bounds, which every particle may have of its own.
+            values = values[torch.arange(num_particles, device=values.device) % len(values)]
         except NotImplementedError:
             continue
         if _holds_outside(own, values, site.q, site.mask):
@@ -92,6 +167,46 @@ def require_cover(sites: Mapping[str, Any]) -> None:
                 f"site {name!r}: the guide's support is {name_of(own)} and the prior's is {name_of(prior)}: "
                 "importance weights never reach the rest, so they do not estimate log p(x)"
             )
+
+
+def _never_drawn(q: Any, p: Any) -> bool:
+    """Whether some category has no probability in the guide of any datum, and some in the prior.
+
+    Only what is 0 exactly and of all data is meant: a guide that is sure of a datum is no such one.
+    """
+    q, p = _base(q), _base(p)
+    if not all(isinstance(each, Bernoulli | Categorical | OneHotCategorical) for each in (q, p)):
+        return False
+    drawn, wanted = (
+        each.probs if each.event_shape or isinstance(each, Categorical) else each.probs.unsqueeze(-1)
+        for each in (q, p)
+    )
+    if drawn.shape[-1] != wanted.shape[-1]:
+        return False
+    never, ever = ((probs == 0).flatten(0, -2).all(0) for probs in (drawn, wanted))
+    return bool((never & ~ever).any())
+
+
+def require_within(sites: Mapping[str, Any]) -> None:
+    """Refuse guides with mass outside the prior's support, whether or not a draw fell there: their KL is infinite.
+
+    Args:
+        sites: of Terms, by name.
+
+    Raises:
+        ModelError: the site, and both supports, are named.
+    """
+    for name, site in sites.items():
+        if site.p is None or is_flat(site.p) or is_point(site.q):
+            continue
+        prior, own = support_of(site.p), support_of(site.q)
+        inner, outer = _bounds(own), _bounds(prior)
+        if inner is None or outer is None or bool((inner[0] >= outer[0]).all() and (inner[1] <= outer[1]).all()):
+            continue
+        raise ModelError(
+            f"site {name!r}: the guide's KL from the prior is infinite, for its support ({name_of(own)}) reaches "
+            f"outside that of the prior ({name_of(prior)})"
+        )
 
 
 def require_data_in_support(observations: Mapping[str, Any]) -> None:
@@ -111,9 +226,10 @@ def require_data_in_support(observations: Mapping[str, Any]) -> None:
             continue
         if _holds_outside(support, observation.value, observation.p, full_mask(observation.p, observation.mask)):
             kind = type(_base(observation.p)).__name__
+            grey = " (grey pixels: binarise them)" if _single(support) is constraints.boolean else ""
             raise DataError(
                 f"site {name!r}: the data hold values outside the support of its {kind} ({name_of(support)}), "
-                "which has no density there (grey pixels under a Bernoulli: binarise them)"
+                f"which has no density there{grey}"
             )
 
 
@@ -148,7 +264,7 @@ def _alike(a: Any, b: Any) -> bool:
 
 
 def _single(support: Any) -> Any:
-    while isinstance(support, constraints.independent):
+    while isinstance(support, constraints.independent | MixtureSameFamilyConstraint):
         support = support.base_constraint
     return support
 

@@ -36,6 +36,7 @@ from ppl_vae.inference.pair.placement import beside
 from ppl_vae.inference.pair.point_mass import is_flat, is_point, log_prior, require_density
 from ppl_vae.inference.pair.scales import is_scaled, unmasked
 from ppl_vae.inference.pair.stopped import StoppedDensity
+from ppl_vae.inference.pair.supports import require_data_in_support
 from ppl_vae.inference.pair.trace import PairRun, run_pair
 from ppl_vae.inference.pair.validity import require_valid
 from ppl_vae.kl import coordinate_kl, kl_divergence
@@ -422,7 +423,10 @@ def _terms(run: PairRun, num_particles: int) -> Terms:
             transforms=name in run.transforms,
         )
     shape = torch.Size((num_particles, run.num_data))
-    densities = {name: log_density(node["fn"], node["value"]) for name, node in run.observed.items()}
+    observations = {
+        name: Observation(node["value"], node["fn"], node["mask"]) for name, node in run.observed.items()
+    }
+    densities = {name: _observed_density(name, each) for name, each in observations.items()}
 
     def total(scales: Mapping[str, Any]) -> Tensor:
         parts = [
@@ -435,11 +439,20 @@ def _terms(run: PairRun, num_particles: int) -> Terms:
     return Terms(
         sites,
         tuple(run.model_sites),
-        {name: Observation(node["value"], node["fn"], node["mask"]) for name, node in run.observed.items()},
+        observations,
         total(run.scales),
         run.data_scale,
         unscaled_log_likelihood=total({}) if scaled else None,
     )
+
+
+def _observed_density(name: str, observation: Observation) -> Tensor:
+    """log p(x) of one site: a category that there is not would else be an index out of bounds."""
+    try:
+        return log_density(observation.p, observation.value)
+    except (RuntimeError, IndexError):
+        require_data_in_support({name: observation})
+        raise
 
 
 def _kind(distribution: dist.TorchDistribution) -> str:

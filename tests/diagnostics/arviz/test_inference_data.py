@@ -299,3 +299,9 @@ def test_summary_and_khat_of_either_generation(grown, generation):
     assert elpd.good_k == pytest.approx(1 - 1 / math.log10(200))
     plots = package if generation is CLASSIC else inference_data.quiet_import("arviz_plots")
     assert plots.plot_khat(elpd) is not None
+
+
+def test_a_number_of_draws_that_is_none_is_refused():
+    lg = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0)
+    with pytest.raises(ModelError, match="num_samples must be an integer of at least 2"):
+        pv.inference_data(lg, torch.zeros(2, 3), num_samples="many")

@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pyro
 import pytest
 import torch
 from pyro import distributions as dist
@@ -244,3 +245,44 @@ def test_gradients_reach_guide_and_model(objective):
 def test_weights_that_cannot_be_meant_are_refused(make, message):
     with pytest.raises(ModelError, match=message):
         make()
+
+
+# What the coordinates of a code are ------------------------------------------------------------------------
+
+
+def shaped_pair(event):
+    """The same pair with codes of another event shape, () and (1,) or (6,) and (2, 3)."""
+    loading = torch.linspace(0.2, 1.0, math.prod(event)).reshape(event)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(event), 1.0).to_event(len(event)))
+            mean = (z * loading).reshape(*z.shape[: z.dim() - len(event)], -1).sum(-1)
+            pyro.sample("x", dist.Normal(mean, 1.0), obs=x)
+
+    def guide(x):
+        loc = x.reshape(-1, *(1,) * len(event)) / 2 * torch.ones(event)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, 0.8).to_event(len(event)))
+
+    return model, guide
+
+
+@pytest.mark.parametrize("shapes", [((), (1,)), ((2, 3), (6,))])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        inf.MMD("analytic-kl"),
+        inf.DIP("analytic-kl"),
+        inf.DIP("analytic-kl", kind="ii"),
+        inf.TotalCorrelation("monte-carlo-kl", num_data=30),
+    ],
+    ids=lambda objective: type(objective).__name__,
+)
+def test_codes_of_any_event_shape_are_the_vectors_of_their_coordinates(objective, shapes):
+    x = torch.linspace(-2.0, 2.0, 30)
+    found = []
+    for event in shapes:
+        torch.manual_seed(1)
+        found.append(float(objective(*shaped_pair(event))(x)))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)

@@ -243,3 +243,10 @@ def test_the_stated_error_is_of_other_data_and_covers_as_it_says(kind, mean, cov
         found = Evaluation(draws, draws, draws, True, 1).summary()
         hit += abs(found["elbo"] - mean) < 2 * found["elbo_stderr"]
     assert hit / trials == pytest.approx(cover, abs=4 * math.sqrt(cover * (1 - cover) / trials) + 0.005)
+
+
+@pytest.mark.parametrize("num_particles", [0, 1.5, "3", None])
+def test_a_number_of_draws_that_is_none_is_refused(num_particles):
+    lg = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0)
+    with pytest.raises(ModelError, match="num_particles must be an integer of at least 1"):
+        pv.evaluate(lg, torch.zeros(2, 3), num_particles=num_particles)

@@ -163,7 +163,7 @@ def test_a_prior_of_the_users_own():
             self.logits = nn.Parameter(torch.randn(CELLS, CODES))
 
         def forward(self):
-            return pv.models.vq_vae.dist.Categorical(logits=self.logits).to_event(1)
+            return torch.distributions.Categorical(logits=self.logits).to_event(1)
 
     vae, x = small(prior=Marginals()), binary()
     assert vae.config["prior"] is None
