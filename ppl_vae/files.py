@@ -47,16 +47,19 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write several files of one folder that belong together: none is replaced before all are on the disk.
 
+    With the first rename they are the new ones: a process killed after it leaves the others under their temporary
+    names, for their reader to find.
+
     Raises:
-        CheckpointError: a file could not be written; what was there is untouched.
+        CheckpointError: a file could not be written; what was there is untouched, unless the first was renamed.
     """
     temporary = {path: _temporary(path) for path in contents}
-    path = next(iter(contents))
+    path = first = next(iter(contents))
     try:
         try:
+            first.parent.mkdir(parents=True, exist_ok=True)
+            _clear_left_over(first)
             for path, content in contents.items():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _clear_left_over(path)
                 with temporary[path].open("wb") as file:
                     file.write(content)
                     file.flush()
@@ -64,10 +67,17 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
             for path in contents:
                 temporary[path].replace(path)
         except BaseException:
-            for partial in temporary.values():
+            begun = not temporary[first].exists()
+            for name, partial in temporary.items():
                 with contextlib.suppress(OSError):
-                    partial.unlink()
+                    if begun:
+                        partial.replace(name)
+                    else:
+                        partial.unlink()
             raise
+        for path in list(contents)[1:]:
+            # Not before: until now one of them may have been what a killed process left for its reader.
+            _clear_left_over(path)
         _sync_folder(path.parent)
     except OSError as error:
         reason = error.strerror or str(error)

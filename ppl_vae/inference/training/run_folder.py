@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from ppl_vae.inference.training.stored_run import read_run
 from ppl_vae.inference.training.weights import Weights
 
 MANIFEST, HISTORY, WEIGHTS = "manifest.json", "history.csv", "weights.safetensors"
-OWN_FILES = (CHECKPOINT, MANIFEST, HISTORY, WEIGHTS, "config.json")
+CONFIG = "config.json"
+OWN_FILES = (CHECKPOINT, MANIFEST, HISTORY, WEIGHTS, CONFIG)
 
 
 def as_folder(out_dir: str | Path | None) -> Path | None:
@@ -51,7 +53,8 @@ class RunFolder:
         """
         if self.path is None:
             return None
-        self._sweep()
+        # A configuration may be all that a process killed while it saved has left of its model.
+        self._sweep([name for name in OWN_FILES if name != CONFIG])
         held = [name for name in OWN_FILES if (self.path / name).exists()]
         if held and not resume:
             raise CheckpointError(
@@ -86,10 +89,10 @@ class RunFolder:
                 "Choose an empty or a new folder"
             )
 
-    def _sweep(self) -> None:
-        """Remove what processes that were killed have left half-written."""
+    def _sweep(self, names: Sequence[str]) -> None:
+        """Remove what processes that were killed have left half-written of these files."""
         assert self.path is not None
-        for name in OWN_FILES:
+        for name in names:
             for partial in self.path.glob(f".{name}.*partial"):
                 with suppress(OSError):
                     partial.unlink()
@@ -109,3 +112,4 @@ class RunFolder:
             write_tensors(self.path / WEIGHTS, weights.state())
         write_atomically(self.path / HISTORY, history.to_csv(index=False).encode())
         write_json(self.path / MANIFEST, manifest)
+        self._sweep(OWN_FILES)
