@@ -8,6 +8,7 @@ they are.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -59,6 +60,9 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
         try:
             first.parent.mkdir(parents=True, exist_ok=True)
             _clear_left_over(first)
+            for path in contents:
+                if path.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             for path, content in contents.items():
                 with temporary[path].open("wb") as file:
                     file.write(content)
@@ -82,6 +86,28 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise CheckpointError(f"{path}: could not be written ({reason}); what was there is untouched") from error
+
+
+def as_path(what: str, path: str | os.PathLike[str]) -> Path:
+    """A file or folder that a user names; "~" is the home.
+
+    Args:
+        what: it names, for an error.
+        path: the name.
+
+    Raises:
+        CheckpointError: it is no name of a file, or of a home that does not exist, or empty, which would be the
+            folder that the process happens to be in.
+    """
+    try:
+        found = Path(path).expanduser()
+    except (TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{what} {path!r} is no path of a file or folder ({error})") from None
+    if not str(path).strip():
+        raise CheckpointError(f"{what} is empty; name a folder")
+    if "\0" in str(found):
+        raise CheckpointError(f"{what} {path!r} is no path of a file or folder (a null character)")
+    return found
 
 
 def require_writable(folder: Path) -> None:

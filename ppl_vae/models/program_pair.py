@@ -17,6 +17,7 @@ from ppl_vae.checks import whole
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
+from ppl_vae.files import as_path
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.count_networks import remember_start, start_untrained
 from ppl_vae.models.likelihoods.likelihoods import LIKELIHOODS
@@ -89,7 +90,7 @@ class ProgramPair(nn.Module):
             ModelError: a weight is not finite; nothing was written.
             CheckpointError: a file could not be written.
         """
-        write_model(Path(path).expanduser(), self.config, self)
+        write_model(as_path("path", path), self.config, self)
 
     def facts(self) -> dict[str, Any]:
         """What the pair is, by label: its parts, its size, where its parameters are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,7 +61,11 @@ class Run:
         """How many optimiser steps the run has in all; None where the user's own batches are of unknown number."""
         if self.data.x is not None:
             return -(-len(self.data.x) // self.batch_size) * self.settings.epochs
-        return len(self.data.batches) * self.settings.epochs if isinstance(self.data.batches, Sized) else None
+        try:
+            # A loader of an IterableDataset has a length, and an error in its place.
+            return len(self.data.batches) * self.settings.epochs  # type: ignore[arg-type]
+        except TypeError:
+            return None
 
     def total(self, epochs_done: int) -> int | None:
         """How many data are still to be stepped over."""

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ppl_vae.errors import CheckpointError
-from ppl_vae.files import write_atomically, write_json, write_tensors
+from ppl_vae.files import as_path, write_atomically, write_json, write_tensors
 from ppl_vae.inference.training.checkpoint import CHECKPOINT, write_checkpoint
 from ppl_vae.inference.training.folder_lock import locked
 from ppl_vae.inference.training.stored_run import read_run
@@ -26,16 +26,9 @@ def as_folder(out_dir: str | Path | None) -> Path | None:
     """The folder that a user names; "~" is the home.
 
     Raises:
-        CheckpointError: the name is empty, which would be the folder that the process happens to be in.
+        CheckpointError: it is no path, or empty.
     """
-    if out_dir is None:
-        return None
-    if not str(out_dir).strip():
-        raise CheckpointError("out_dir is empty; name a folder")
-    try:
-        return Path(out_dir).expanduser()
-    except RuntimeError as error:
-        raise CheckpointError(f"{out_dir}: {error}") from None
+    return None if out_dir is None else as_path("out_dir", out_dir)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,13 @@ def test_an_unwritable_folder_is_found_before_training(tmp_path):
     assert len(steps) == 1, "the one look at the schedule's first value"
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
+def test_a_name_that_no_folder_can_have(tmp_path, name):
+    with pytest.raises(CheckpointError, match=r"too long|null character"):
+        train(small_vae(), small_data(), out_dir=f"{tmp_path}/{name}")
+    assert not files(tmp_path)
+
+
 def test_half_written_files_of_killed_processes_are_swept(tmp_path):
     train(small_vae(), small_data(), out_dir=tmp_path, epochs=1)
     for name in (".checkpoint.safetensors.partial", ".config.json.123.partial"):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ppl_vae import inference as inf
-from ppl_vae.inference import fit as svi
 from ppl_vae.inference.objectives import schedules
+from ppl_vae.inference.training import loop
 from ppl_vae.inference.training.warm_up import end_of_warm_up
 from tests.inference.small_runs import STEPS, small_data, small_vae, train
 
@@ -94,7 +94,7 @@ def test_no_epoch_of_the_warm_up_is_the_best(monkeypatch):
         elbo = float(next(scores))
         return SimpleNamespace(summary=lambda: {"elbo": elbo, "log_likelihood": elbo, "kl": 0.0})
 
-    monkeypatch.setattr(svi, "evaluate", falling)
+    monkeypatch.setattr(loop, "evaluate", falling)
     options = {"epochs": 6, "validation": 0.2}
     assert train(small_vae(), small_data(), **options).best_epoch == 1
     # Three batches an epoch: the schedule ends in the fourth.
