@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,9 @@ def checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
         ModelError: it is none.
     """
     shape = tuple(event_shape) if isinstance(event_shape, Iterable) else ()
-    if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
+    if not shape or any(not isinstance(n, Integral) or n < 1 for n in shape):
         raise ModelError(f"event_shape must be positive integers such as (1, 28, 28), got {event_shape!r}")
-    return shape
+    return tuple(map(int, shape))
 
 
 def checked_size(name: str, value: Any) -> int:

@@ -210,6 +210,14 @@ def test_a_save_killed_at_a_rename_leaves_one_whole_model(stored, rename, seed, 
     assert {path.name for path in folder.iterdir()} == {"config.json", "weights.safetensors"}
 
 
+@pytest.mark.parametrize("content", ['{"my": "settings"}', "[1, 2]"])
+def test_a_configuration_of_somebody_elses_is_not_written_over(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"config\.json: of no model of ours; nothing was touched"):
+        pv.VAE((4,), 2, network=MLP((3,))).save(tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.json", content)]
+
+
 def test_a_save_killed_after_one_that_was_killed_leaves_the_model_that_loaded(stored):
     _, folder = stored
     new = pv.VAE((4,), 2, network=MLP((7,), "relu"), seed=9)

@@ -74,7 +74,7 @@ def what_moves(eager: Stepper, buffers: list[Tensor], batches: IndexedBatches) -
         memories.append(remember(programs, kept))
     name = moved(*memories)
     exact = 0.0 if batch[0].device.type == "cpu" else TOLERANCE
-    if name is None and not torch.allclose(*rows, rtol=exact, atol=exact, equal_nan=True):
+    if name is None and not torch.allclose(rows[0], rows[1], rtol=exact, atol=exact, equal_nan=True):
         name = "something that is in no attribute, closure or global"
     if name is None:
         return None

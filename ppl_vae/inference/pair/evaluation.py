@@ -12,6 +12,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from ppl_vae.checks import integer
 from ppl_vae.display import card, with_error
 from ppl_vae.errors import ConvergenceError, DataError, ModelError
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
@@ -104,8 +105,7 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0, y: Any
     ['elbo', 'elbo_stderr', 'kl', 'log_likelihood']
     """
     model, guide = split_pair(pair)
-    if num_particles < 1:
-        raise ModelError(f"num_particles must be at least 1, got {num_particles}")
+    num_particles = integer("num_particles", num_particles)
     x = beside(model, x, guide)
     if x.dim() == 0 or len(x) == 0:
         raise DataError(f"data are empty: shape {list(x.shape)}")
