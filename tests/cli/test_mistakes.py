@@ -143,9 +143,11 @@ def test_tables_and_figures_of_the_users_own_are_not_written_over(run, tmp_path,
     assert "holds figures/estimator-cost.png" in complaint(capsys)
 
 
-def test_a_folder_beside_other_files_may_be_used(tmp_path, images):
+def test_a_folder_with_files_of_no_run_is_refused(tmp_path, images, capsys):
     (tmp_path / "notes.txt").write_text("mine")
-    assert call(*TRAIN, "--data", images, "--out", tmp_path) == 0
+    assert call(*TRAIN, "--data", images, "--out", tmp_path) == 2
+    assert "holds 'notes.txt', which is of no run; nothing was touched" in complaint(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize("command", ["compare", "diagnose", "sample"])
@@ -274,4 +276,5 @@ def test_an_elbo_that_is_not_finite_is_said_so(run, capsys):
 def test_the_folder_that_the_environment_names_is_not_there(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PPL_VAE_DATA", str(tmp_path / "gone"))
     assert call(*TRAIN, "--data", "mnist", "--out", tmp_path / "run") == 2
-    assert f"PPL_VAE_DATA is '{tmp_path / 'gone'}': expected a folder of data" in complaint(capsys)
+    expected = f"PPL_VAE_DATA: expected the name of a folder, found '{tmp_path / 'gone'}', which is none"
+    assert expected in complaint(capsys)
