@@ -79,6 +79,8 @@ def _dense(x: Tensor, what: str) -> Tensor:
         raise DataError(f"{what}: expected one dense tensor, found a nested one; give x.to_padded_tensor(nan)")
     if x.is_meta:
         raise DataError(f"{what}: expected numbers, found a tensor on the meta device, which holds none")
+    # Of a tensor that was made in inference mode no gradient can be taken, of a copy it can.
+    x = x.clone() if x.is_inference() else x
     return x.to(_WIDER[x.dtype]) if x.dtype in _WIDER else x
 
 

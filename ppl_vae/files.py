@@ -8,6 +8,7 @@ they are.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -47,16 +48,22 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write several files of one folder that belong together: none is replaced before all are on the disk.
 
+    With the first rename they are the new ones: a process killed after it leaves the others under their temporary
+    names, for their reader to find.
+
     Raises:
-        CheckpointError: a file could not be written; what was there is untouched.
+        CheckpointError: a file could not be written; what was there is untouched, unless the first was renamed.
     """
     temporary = {path: _temporary(path) for path in contents}
-    path = next(iter(contents))
+    path = first = next(iter(contents))
     try:
         try:
+            first.parent.mkdir(parents=True, exist_ok=True)
+            _clear_left_over(first)
+            for path in contents:
+                if path.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             for path, content in contents.items():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _clear_left_over(path)
                 with temporary[path].open("wb") as file:
                     file.write(content)
                     file.flush()
@@ -64,14 +71,43 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
             for path in contents:
                 temporary[path].replace(path)
         except BaseException:
-            for partial in temporary.values():
+            begun = not temporary[first].exists()
+            for name, partial in temporary.items():
                 with contextlib.suppress(OSError):
-                    partial.unlink()
+                    if begun:
+                        partial.replace(name)
+                    else:
+                        partial.unlink()
             raise
+        for path in list(contents)[1:]:
+            # Not before: until now one of them may have been what a killed process left for its reader.
+            _clear_left_over(path)
         _sync_folder(path.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         raise CheckpointError(f"{path}: could not be written ({reason}); what was there is untouched") from error
+
+
+def as_path(what: str, path: str | os.PathLike[str]) -> Path:
+    """A file or folder that a user names; "~" is the home.
+
+    Args:
+        what: it names, for an error.
+        path: the name.
+
+    Raises:
+        CheckpointError: it is no name of a file, or of a home that does not exist, or empty, which would be the
+            folder that the process happens to be in.
+    """
+    try:
+        found = Path(path).expanduser()
+    except (TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{what} {path!r} is no path of a file or folder ({error})") from None
+    if not str(path).strip():
+        raise CheckpointError(f"{what} is empty; name a folder")
+    if "\0" in str(found):
+        raise CheckpointError(f"{what} {path!r} is no path of a file or folder (a null character)")
+    return found
 
 
 def require_writable(folder: Path) -> None:

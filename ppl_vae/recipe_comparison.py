@@ -26,6 +26,7 @@ from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.labels import needed_labels, with_labels
 from ppl_vae.inference.pair.placement import beside
 from ppl_vae.inference.pair.terms import check_data
+from ppl_vae.inference.training.run_folder import as_folder
 from ppl_vae.models import VAE
 from ppl_vae.randomness import derived_seed
 from ppl_vae.recipes import RECIPES, Recipe, make, option_names
@@ -111,6 +112,7 @@ def compare_recipes(
         if Path(label).name != label:
             raise ModelError(f"recipe {label!r}: the label names the folder of its runs, so no path will do")
     likelihoods = [_rehearse(contestant, data) for contestant in contestants]
+    above = as_folder(out_dir)
     judge = _Judge(num_particles, evidence_draws, active_threshold)
     rows: list[list[dict[str, float]]] = []
     with tqdm(total=len(contestants) * len(seeds), unit="run", disable=not progress) as bar:
@@ -118,7 +120,7 @@ def compare_recipes(
             rows.append([])
             for seed in seeds:
                 bar.set_postfix_str(f"{contestant.label}, seed {seed}")
-                folder = None if out_dir is None else Path(out_dir).expanduser() / contestant.label / f"seed-{seed}"
+                folder = None if above is None else above / contestant.label / f"seed-{seed}"
                 settings = {**fit_options, "epochs": epochs, "seed": seed, "out_dir": folder}
                 rows[-1].append(_run(contestant, data, settings, judge))
                 bar.update()

@@ -33,6 +33,7 @@ SAME = {
     "DataArray": xr.DataArray(X, dims=("datum", "column")),
     "nothing masked": np.ma.masked_array(X),
     "tensor": torch.tensor(X),
+    "made in inference mode": torch.inference_mode()(lambda: torch.tensor(X))(),
 }
 
 

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from ppl_vae.errors import CheckpointError, PplVaeError
-from ppl_vae.files import read_json, read_tensors, write_atomically, write_json, write_tensors
+from ppl_vae.files import (
+    as_path,
+    read_json,
+    read_tensors,
+    write_atomically,
+    write_json,
+    write_tensors,
+    write_together,
+)
 
 
 def failing(kind=OSError):
@@ -175,3 +183,28 @@ def test_a_pickle_is_not_read(tmp_path):
 def test_errors_are_of_the_one_root_and_of_the_standard_kind():
     assert issubclass(CheckpointError, PplVaeError)
     assert issubclass(CheckpointError, OSError)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (3, "not int"),
+        (b"run", "not <class 'bytes'>"),
+        ("~nobody-here/a", "home"),
+        ("a\0b", "null"),
+        (" ", "is empty"),
+    ],
+)
+def test_what_is_no_path_is_refused_by_name(path, words):
+    with pytest.raises(CheckpointError, match=words) as caught:
+        as_path("out_dir", path)
+    assert str(caught.value).startswith("out_dir")
+
+
+def test_a_folder_in_the_place_of_one_of_two_files_leaves_the_other(tmp_path):
+    (tmp_path / "second").mkdir()
+    (tmp_path / "first").write_bytes(b"the old one")
+    with pytest.raises(CheckpointError, match=r"Is a directory.*untouched"):
+        write_together({tmp_path / "first": b"new", tmp_path / "second": b"new"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+    assert (tmp_path / "first").read_bytes() == b"the old one"

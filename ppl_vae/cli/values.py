@@ -8,9 +8,13 @@ from typing import Any
 
 import typer
 
+PYTHONS: Mapping[str, Any] = {"None": None, "True": True, "False": False}
+
 
 def parse_value(text: str) -> Any:
     """Parse a number, true, false, null, list or object where the text is one in JSON, else keep the text.
+
+    None, True and False are taken as Python spells them, too.
 
     >>> parse_value("4"), parse_value("mlp"), parse_value('{"name": "gaussian", "sigma": 0.1}')
     (4, 'mlp', {'name': 'gaussian', 'sigma': 0.1})
@@ -18,7 +22,7 @@ def parse_value(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return text
+        return PYTHONS.get(text, text)
 
 
 def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, Any]:

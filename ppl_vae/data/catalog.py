@@ -98,7 +98,11 @@ def load_dataset(
 def _loader(name: str | os.PathLike[str]) -> Callable[..., Dataset]:
     if isinstance(name, str) and name in _LOADERS:
         return _LOADERS[name]
-    path = Path(name)
+    if not isinstance(name, str | os.PathLike):
+        raise DataError(
+            f"a data set is loaded by its name or a path, got {type(name).__name__}; fit takes arrays as they are"
+        )
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  (an unknown user's ~ stays as it is)
     with parser_boundary(path, "a file or a folder of images"):
         if path.is_dir():
             return functools.partial(load_image_folder, path)

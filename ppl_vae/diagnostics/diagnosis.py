@@ -27,6 +27,7 @@ from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
 from ppl_vae.diagnostics.verdict import Verdict
 from ppl_vae.display import card
 from ppl_vae.errors import DataError, PplVaeError, unknown_name
+from ppl_vae.files import as_path
 from ppl_vae.randomness import derived_seed
 
 if TYPE_CHECKING:
@@ -118,8 +119,9 @@ class Diagnosis:
         # The page needs a template engine and figures, which nothing else here does.
         from ppl_vae.diagnostics.report.html import subject_of, write_report
 
-        write_report(self, subject or subject_of(self), path)
-        return Path(path)
+        page = as_path("path", path)
+        write_report(self, subject or subject_of(self), page)
+        return page
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.verdicts))

@@ -65,6 +65,7 @@ class FitResult:
 
 
 @exclusive()
+@torch.inference_mode(False)
 def fit(
     vae: Any,
     data: Any,
@@ -149,7 +150,7 @@ def fit(
         "elbo": elbo, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
         "schedule": schedule, "max_grad_norm": max_grad_norm, "validation": validation, "patience": patience,
     }  # fmt: skip
-    seed, num_threads = whole("seed", seed, least=None), whole("num_threads", num_threads)
+    seed, num_threads = whole("seed", seed, least=None), compute.require_threads(num_threads)
     folder = RunFolder(as_folder(out_dir))
     on = compute.resolve_device(device)
     run = prepare(getattr(vae, "vae", vae), data, resolve(vae, given), on, seed, precision)

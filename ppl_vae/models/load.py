@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl_vae.errors import CheckpointError, ModelError, PplVaeError, first_line
+from ppl_vae.files import as_path
 from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
 from ppl_vae.models.hierarchical_vae import HierarchicalVAE
 from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
@@ -59,7 +60,7 @@ def load(path: str | Path, **parts: Any) -> Any:
         CheckpointError: a file is missing or damaged, the two are not of one save, or a weight is not finite.
         ModelError: the weights do not fit, or a part of the user's own is needed and not given.
     """
-    folder = Path(path).expanduser()
+    folder = as_path("path", path)
     stored = read_model(folder)
     config = stored.config
     if "likelihood" in config:

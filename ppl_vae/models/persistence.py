@@ -85,8 +85,10 @@ def write_model(folder: Path, config: Mapping[str, Any], module: nn.Module) -> N
 
     Raises:
         ModelError: a weight is not finite, so that the model could not be used again; nothing was written.
-        CheckpointError: a file could not be written; both that were there are untouched.
+        CheckpointError: a file could not be written, or the folder's config.json is of no model; what was there is
+            untouched.
     """
+    _require_a_models(folder / CONFIG)
     state = module.state_dict()
     broken = not_finite(state, parameter_names(module))
     if broken:
@@ -94,6 +96,17 @@ def write_model(folder: Path, config: Mapping[str, Any], module: nn.Module) -> N
     content = tensor_bytes(state, {OF_CONFIG: json.dumps(config)})
     described = {**config, OF_WEIGHTS: checksum(content)}
     write_together({folder / WEIGHTS: content, folder / CONFIG: json_bytes(described)})
+
+
+def _require_a_models(path: Path) -> None:
+    """Refuse to write over a config.json of somebody else's."""
+    try:
+        config = read_json(path)
+    except CheckpointError:
+        # None is there, or a damaged one, which another takes the place of.
+        return
+    if not isinstance(config, dict) or "model" not in config:
+        raise CheckpointError(f"{path}: of no model of ours; nothing was touched. Choose another folder")
 
 
 def read_model(folder: Path) -> Stored:

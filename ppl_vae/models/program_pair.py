@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ppl_vae.checks import whole
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
+from ppl_vae.files import as_path
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.count_networks import remember_start, start_untrained
 from ppl_vae.models.likelihoods.likelihoods import LIKELIHOODS
@@ -89,7 +91,7 @@ class ProgramPair(nn.Module):
             ModelError: a weight is not finite; nothing was written.
             CheckpointError: a file could not be written.
         """
-        write_model(Path(path).expanduser(), self.config, self)
+        write_model(as_path("path", path), self.config, self)
 
     def facts(self) -> dict[str, Any]:
         """The facts about the pair by label: its parts, its size, the device of its parameters."""
@@ -138,9 +140,9 @@ def checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
         ModelError: the shape is not one of positive integers.
     """
     shape = tuple(event_shape) if isinstance(event_shape, Iterable) else ()
-    if not shape or any(not isinstance(n, int) or n < 1 for n in shape):
+    if not shape or any(not isinstance(n, Integral) or n < 1 for n in shape):
         raise ModelError(f"event_shape must be positive integers such as (1, 28, 28), got {event_shape!r}")
-    return shape
+    return tuple(map(int, shape))
 
 
 def checked_size(name: str, value: Any) -> int:

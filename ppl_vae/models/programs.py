@@ -102,11 +102,13 @@ class LatentVariableProgram(nn.Module, ABC):
         self.likelihood.check(x)
 
     def require_observed(self, x: Tensor) -> None:
-        """Refuse NaN in x where it does not stand for a missing coordinate.
+        """Refuse infinities in x, and NaN where it does not stand for a missing coordinate.
 
         Raises:
-            DataError: it does not; the message names the likelihood that takes it.
+            DataError: there are some; for NaN the message names the likelihood that takes it.
         """
+        if infinite := int(x.isinf().sum()):
+            raise DataError(f"site 'x': {infinite} of {x.numel()} values are infinite")
         if not self.allows_missing and (missing := int(x.isnan().sum())):
             raise DataError(f"site 'x': {missing} of {x.numel()} values are NaN; {MISSING_VALUES}")
 

@@ -344,6 +344,7 @@ def test_an_interrupt_says_how_to_go_on(plane, tmp_path, monkeypatch, capsys):
 def test_values_are_read_as_a_person_means_them():
     assert parse_value("0.5") == 0.5
     assert parse_value("none") == "none"
+    assert [parse_value(text) for text in ("None", "null", "True", "False")] == [None, None, True, False]
     assert parse_pairs("--set", ["a-b=x=y", 'c={"d": [1]}']) == {"a_b": "x=y", "c": {"d": [1]}}
 
 

@@ -146,7 +146,7 @@ def test_tables_and_figures_of_the_users_own_are_not_written_over(run, tmp_path,
 def test_a_folder_with_other_files_is_refused_and_they_stay(tmp_path, images, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     assert call(*TRAIN, "--data", images, "--out", tmp_path) == 2
-    assert "holds 'notes.txt', which is of no run" in complaint(capsys)
+    assert "holds 'notes.txt', which is of no run; nothing was touched" in complaint(capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -152,3 +153,15 @@ def test_real_valued_data_cannot_be_binarized(tmp_path: Path) -> None:
     assert load_dataset(path, value_range=None).train.x.min() == -100
     with pytest.raises(DataError, match=r"binarize: expected values in \[0, 1\], found"):
         load_dataset(path, value_range=None, binarize="dynamic")
+
+
+def test_the_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.npy").write_bytes(npy_bytes(np.zeros((20, 4), np.float32)))
+    assert load_dataset("~/mine.npy").event_shape == (4,)
+
+
+@pytest.mark.parametrize("name", [None, 3, np.zeros((5, 4))])
+def test_what_is_neither_a_name_nor_a_path_is_refused(name):
+    with pytest.raises(DataError, match="loaded by its name or a path, got"):
+        load_dataset(name)

@@ -503,3 +503,28 @@ def test_a_loss_that_is_not_finite_names_the_scale_of_counts():
     counts[0, 0] = 28_000.0
     with pytest.raises(ConvergenceError, match=r"log_likelihood = .*the data are counts to 28,000 .*log\(1 \+ x\)"):
         train(small_vae(likelihood="poisson"), counts, elbo=BreaksAt(1))
+
+
+# Where torch takes no gradients ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_training_and_comparing_take_gradients_wherever_they_are_called(without):
+    expected, trained = train(small_vae(), small_data()).model, small_vae()
+    with without():
+        x = small_data()
+        train(trained, x)
+        table = pv.compare_estimators(trained, x[:8], ["analytic-kl", "monte-carlo-kl"], repeats=3, progress=False)
+        assert not torch.is_grad_enabled()
+    assert weight_bytes(trained) == weight_bytes(expected)
+    assert np.isfinite(table.gradient_variance).all()
+
+
+def test_data_made_in_inference_mode_train():
+    with torch.inference_mode():
+        x = small_data()
+        model = small_vae()
+    require_same(train(small_vae(), x), train(small_vae(), small_data()))
+    for call in (lambda: train(model, x), lambda: pv.evaluate(model, x), lambda: pv.log_evidence(model, x)):
+        with pytest.raises(ModelError, match=r"parameters of \w+ were made in torch\.inference_mode\(\)"):
+            call()

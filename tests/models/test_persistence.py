@@ -210,6 +210,42 @@ def test_a_save_killed_at_a_rename_leaves_one_whole_model(stored, rename, seed, 
     assert {path.name for path in folder.iterdir()} == {"config.json", "weights.safetensors"}
 
 
+@pytest.mark.parametrize("content", ['{"my": "settings"}', "[1, 2]"])
+def test_a_configuration_of_somebody_elses_is_not_written_over(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"config\.json: of no model of ours; nothing was touched"):
+        pv.VAE((4,), 2, network=MLP((3,))).save(tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.json", content)]
+
+
+def test_a_save_killed_after_one_that_was_killed_leaves_the_model_that_loaded(stored):
+    _, folder = stored
+    new = pv.VAE((4,), 2, network=MLP((7,), "relu"), seed=9)
+    save_and_be_killed(new, folder, 1)
+    save_and_be_killed(pv.VAE((4,), 2, network=MLP((5,)), seed=11), folder, 0)
+    loaded = pv.load(folder)
+    assert loaded.config == new.config
+    assert all(torch.equal(loaded.state_dict()[k], v) for k, v in new.state_dict().items())
+
+
+def test_ctrl_c_between_the_two_renames_leaves_the_new_model_and_no_rubbish(stored, monkeypatch):
+    _, folder = stored
+    new = pv.VAE((4,), 2, network=MLP((7,), "relu"), seed=9)
+    replace, renamed = Path.replace, []
+
+    def interrupted(self, target):
+        renamed.append(target)
+        if len(renamed) == 2:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        new.save(folder)
+    assert pv.load(folder).config == new.config
+    assert {path.name for path in folder.iterdir()} == {"config.json", "weights.safetensors"}
+
+
 def other_weights(folder):
     pv.VAE((4,), 2, network=MLP((3,)), seed=9).save(folder.parent / "other")
     shutil.copy(folder.parent / "other" / "weights.safetensors", folder)

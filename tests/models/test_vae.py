@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import DataError, ModelError
 
 
 @pytest.mark.parametrize("latent_dim", [0, -1, 2.0, "2", None])
@@ -92,3 +92,21 @@ def test_samples_with_noise_are_draws_and_not_means():
     assert len(means.unique()) > 100
     # Both have the same expectation over the prior: 1200 pixels, 4 standard errors of a difference of means.
     assert abs((noisy.mean() - means.mean()).item()) < 4 * (0.25 / 1200) ** 0.5
+
+
+def test_a_shape_may_come_from_numpy():
+    vae = pv.VAE(np.array([4]), 1, likelihood="gaussian")
+    assert vae.event_shape == (4,)
+    assert all(type(n) is int for n in vae.config["event_shape"])
+
+
+@pytest.mark.parametrize("use", ["encode", "reconstruct"])
+def test_infinite_data_are_refused_at_the_site(use):
+    vae = pv.VAE((4,), 1, likelihood="gaussian")
+    with pytest.raises(DataError, match="site 'x': 1 of 8 values are infinite"):
+        getattr(vae, use)([[0.0, 1.0, 2.0, 3.0], [0.0, float("-inf"), 2.0, 3.0]])
+
+
+def test_a_number_of_draws_is_whole():
+    with pytest.raises(ModelError, match=r"num_particles must be an integer of at least 1, got 1\.5"):
+        pv.evaluate(pv.VAE((4,), 1, likelihood="gaussian"), torch.zeros(3, 4), num_particles=1.5)

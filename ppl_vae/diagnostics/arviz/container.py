@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppl_vae.diagnostics.arviz.exported import plain_attributes
 from ppl_vae.errors import CheckpointError, ModelError, first_line
-from ppl_vae.files import require_seal, written_beside
+from ppl_vae.files import as_path, require_seal, written_beside
 from ppl_vae.inference.evidence.pareto import threshold
 
 # Of the two that xarray reads groups with, the one that needs no compiled netCDF library.
@@ -179,7 +179,7 @@ def write_netcdf(data: Any, path: str | Path, *, generation: Generation | None =
     Raises:
         CheckpointError: the file could not be written; what was there is untouched.
     """
-    with written_beside(Path(path)) as temporary:
+    with written_beside(as_path("path", path)) as temporary:
         (generation or installed()).write(data, temporary)
 
 
@@ -189,12 +189,13 @@ def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> An
     Raises:
         CheckpointError: there is no such file, or it is damaged or none.
     """
-    require_seal(Path(path))
+    path = as_path("path", path)
+    require_seal(path)
     try:
         # h5netcdf complains once more, to nobody, where it could not open what it is given.
         with quiet_import("h5py").File(path):
             pass
-        return (generation or installed()).read(Path(path))
+        return (generation or installed()).read(path)
     except Exception as error:
         # Whatever the layers of readers say to a damaged file.
         raise CheckpointError(f"{path}: no readable netCDF file ({first_line(error)})") from error

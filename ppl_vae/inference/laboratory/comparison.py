@@ -59,6 +59,7 @@ class _Laboratory:
 
 
 @exclusive()
+@torch.inference_mode(False)
 def compare_estimators(
     pair: Any,
     x: Any,

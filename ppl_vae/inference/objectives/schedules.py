@@ -36,11 +36,13 @@ class Described:
         description: its name and options.
         weight: the factor at a step.
         steps: after how many it stays where it is; None where it never does.
+        options: by name, to make it again from.
     """
 
     description: str
     weight: Schedule
     steps: float | None = None
+    options: tuple[tuple[str, Any], ...] = ()
 
     def __call__(self, step: Tensor) -> Tensor:
         """The factor at a step."""
@@ -49,15 +51,25 @@ class Described:
     def __repr__(self) -> str:
         return self.description
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, as for another process, by its name and options: its function has no name of its own."""
+        return _made_again, (self.description.partition("(")[0], self.options)
+
+
+def _made_again(name: str, options: tuple[tuple[str, Any], ...]) -> Schedule:
+    made: Schedule = globals()[name](**dict(options))
+    return made
+
 
 def _described(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
     @functools.wraps(make)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Schedule:
         bound = inspect.signature(make).bind(*args, **kwargs)
         bound.apply_defaults()
-        options = ", ".join(f"{name}={value}" for name, value in bound.arguments.items())
+        items = tuple(bound.arguments.items())
+        options = ", ".join(f"{name}={value}" for name, value in items)
         steps = None if make.__name__ == "exponential" else bound.arguments["steps"]
-        return Described(f"{make.__name__}({options})", make(*args, **kwargs), steps)
+        return Described(f"{make.__name__}({options})", make(*args, **kwargs), steps, items)
 
     return wrapped
 

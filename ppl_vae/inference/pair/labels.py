@@ -58,9 +58,15 @@ def arguments(labelled: bool, x: Tensor, y: Any, where: str = "the data") -> Bat
         )
     # A label under a mask is a missing one.
     y = y.filled(MISSING) if isinstance(y, np.ma.MaskedArray) and y.dtype.kind in "iu" else y
+    # torch has few operations on the larger unsigned types, and as data they become floats.
+    unsigned = isinstance(y, np.ndarray) and y.dtype.kind == "u" and y.max(initial=0) < 2**63
+    y = y.astype(np.int64) if unsigned else y
     labels = to_tensor(y, f"y of {where}", "integers [N]").detach()
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise DataError(f"y of {where}: expected integers [N], found {labels.dtype}")
+        raise DataError(
+            f"y of {where}: expected integers [N], found {labels.dtype}; give whole numbers, as of y.astype(int), "
+            f"{MISSING} for a missing one"
+        )
     if tuple(labels.shape) != (len(x),):
         raise DataError(f"y of {where}: expected one label for each of {len(x)} data, found {list(labels.shape)}")
     return x, labels.to(x.device, torch.int64)

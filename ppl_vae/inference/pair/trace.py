@@ -68,7 +68,7 @@ def split_pair(pair: Any) -> tuple[Program, Program]:
     """The two programs of an object with ``.model`` and ``.guide``, or of a tuple.
 
     Raises:
-        ModelError: it is neither.
+        ModelError: it is neither, or its parameters were made in torch's inference mode, which is over.
     """
     if isinstance(pair, tuple) and len(pair) == 2:
         model, guide = pair
@@ -78,7 +78,21 @@ def split_pair(pair: Any) -> tuple[Program, Program]:
         raise ModelError(
             f"expected an object with .model and .guide, or a tuple (model, guide), got {type(pair).__name__}"
         )
+    _require_ordinary(pair, model, guide)
     return model, guide
+
+
+def _require_ordinary(*parts: Any) -> None:
+    """Refuse parameters made in torch's inference mode, where it is over: nothing can be done with them."""
+    if torch.is_inference_mode_enabled():
+        return
+    for part in parts:
+        module = part if isinstance(part, nn.Module) else owner(part)
+        if module is not None and any(tensor.is_inference() for tensor in module.parameters()):
+            raise ModelError(
+                f"the parameters of {type(module).__name__} were made in torch.inference_mode() and cannot be used "
+                "outside of it; make or load the model outside"
+            )
 
 
 def owner(program: Program) -> nn.Module | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -174,8 +175,10 @@ def training_data(data: Any, validation: Any, batch_size: int | None, seed: int,
         _require_anew(data)
         training = TrainingData(None, batches=data, labelled=pieces.labelled)
     else:
+        also = "; give torch.utils.data.DataLoader(data, batch_size=...)" if hasattr(data, "__getitem__") else ""
         raise DataError(
-            f"data must be a Dataset, a tensor, an array or a re-iterable of batches, got {type(data).__name__}"
+            "data must be a Dataset, a tensor, an array or a re-iterable of batches, "
+            f"got {type(data).__name__}{also}"
         )
     training = _with_validation(training, validation, seed, pieces)
     if training.x is not None and batch_size is not None and len(training.x) < batch_size:
@@ -200,8 +203,8 @@ def _with_validation(data: TrainingData, validation: Any, seed: int, pieces: _Pi
         if validation != "test" or data.test is None:
             raise ModelError(f"validation {validation!r}: the only name is 'test', for a Dataset with a test split")
         return replace(data, validation=data.test, validation_name="test")
-    if isinstance(validation, float | int):
-        return _split(data, validation, seed)
+    if isinstance(validation, Real):
+        return _split(data, float(validation), seed)
     held_out = pieces(validation, "the validation data")
     return replace(data, validation=held_out, validation_name=f"{len(held_out[0])} given data")
 
@@ -213,10 +216,10 @@ def _split(data: TrainingData, fraction: float, seed: int) -> TrainingData:
             "with batches of your own give the validation data themselves (patience alone takes a fraction of 0.1)"
         )
     count = len(data.train[0])
-    if round(fraction * count) >= count:
+    size = max(1, round(fraction * count))
+    if size >= count:
         raise ModelError(f"validation={fraction} of {count} data leaves none to train on")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(seed, SPLIT_STREAM)))
-    size = max(1, round(fraction * count))
     first, later = split_by_datum(data.train[0], order, size, data.copy_of)
     chosen, *labels = (part[first] for part in data.train)
     if data.dynamic:

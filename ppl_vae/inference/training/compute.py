@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError
 
 # Below this many floating-point operations in a step's matrix products a second thread costs more to wake
 # than it saves (measured on two cores: the digits' MLP is faster on one thread, MNIST's on two).
 SINGLE_THREAD_FLOPS = 100_000_000
+MOST_THREADS = 1024
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -47,6 +49,18 @@ def step_flops(run_once: Callable[[], Any]) -> int:
         run_once()
     # A backward pass costs about twice the forward one.
     return 3 * int(counter.get_total_flops())
+
+
+def require_threads(number: int | None) -> int | None:
+    """A number of threads that a machine can have; torch ends the process where they cannot be made.
+
+    Raises:
+        ModelError: it is none.
+    """
+    found: int | None = whole("num_threads", number)
+    if found is not None and found > MOST_THREADS:
+        raise ModelError(f"num_threads must be at most {MOST_THREADS}, got {found}")
+    return found
 
 
 def threads_for(flops: int) -> int:

@@ -29,8 +29,9 @@ def locked(folder: Path) -> Iterator[None]:
     """
     # An existence lock, filelock's way out on file systems without locks, would outlive a killed process.
     lock = FileLock(folder / LOCK, fallback_to_soft=False)
-    made = not folder.exists()
+    made = False
     try:
+        made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except (Timeout, RuntimeError):

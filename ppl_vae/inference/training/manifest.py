@@ -56,7 +56,8 @@ def require_same_run(stored: Mapping[str, Any], own: Mapping[str, Any], where: o
     """
     before, now = _identity(stored), _identity(own)
     _leave_out_the_untold(before, now)
-    for field in sorted({*before, *now}):
+    # The data first: another split of them is another size of batch as well.
+    for field in sorted({*before, *now}, key=lambda name: (name != "data", name)):
         if before.get(field) != now.get(field):
             was, is_now = _differing(before.get(field), now.get(field))
             raise CheckpointError(
@@ -84,8 +85,8 @@ def _leave_out_the_untold(before: dict[str, Any], now: dict[str, Any]) -> None:
 def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that decide the numbers; a run may be continued for longer, and on another device."""
     settings = {k: v for k, v in manifest["settings"].items() if k not in ("epochs", "patience")}
-    # Where the files lie may change; their checksums may not.
-    data = {k: v for k, v in manifest["data"].items() if k != "source"}
+    # Where the files lie, and what they are called, may change; their checksums may not.
+    data = {k: v for k, v in manifest["data"].items() if k not in ("source", "name", "notes")}
     # Through JSON, as the stored one went, so that tuples and lists compare alike.
     parts = {"model": manifest["model"], "data": data, "seed": manifest["seed"], **settings}
     parts["precision"] = manifest.get("precision", "float32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,30 +11,24 @@ from typing import Any
 import pandas as pd
 
 from ppl_vae.errors import CheckpointError
-from ppl_vae.files import write_atomically, write_json, write_tensors
+from ppl_vae.files import as_path, write_atomically, write_json, write_tensors
 from ppl_vae.inference.training.checkpoint import CHECKPOINT, write_checkpoint
 from ppl_vae.inference.training.folder_lock import locked
 from ppl_vae.inference.training.stored_run import read_run
 from ppl_vae.inference.training.weights import Weights
 
 MANIFEST, HISTORY, WEIGHTS = "manifest.json", "history.csv", "weights.safetensors"
-OWN_FILES = (CHECKPOINT, MANIFEST, HISTORY, WEIGHTS, "config.json")
+CONFIG = "config.json"
+OWN_FILES = (CHECKPOINT, MANIFEST, HISTORY, WEIGHTS, CONFIG)
 
 
 def as_folder(out_dir: str | Path | None) -> Path | None:
     """The folder that a user names; "~" is the home.
 
     Raises:
-        CheckpointError: the name is empty, which would be the folder that the process happens to be in.
+        CheckpointError: it is no path, or empty.
     """
-    if out_dir is None:
-        return None
-    if not str(out_dir).strip():
-        raise CheckpointError("out_dir is empty; name a folder")
-    try:
-        return Path(out_dir).expanduser()
-    except RuntimeError as error:
-        raise CheckpointError(f"{out_dir}: {error}") from None
+    return None if out_dir is None else as_path("out_dir", out_dir)
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,8 @@ class RunFolder:
         """
         if self.path is None:
             return None
-        self._sweep()
+        # A configuration may be all that a process killed while it saved has left of its model.
+        self._sweep([name for name in OWN_FILES if name != CONFIG])
         held = [name for name in OWN_FILES if (self.path / name).exists()]
         if held and not resume:
             raise CheckpointError(
@@ -86,10 +82,10 @@ class RunFolder:
                 "Choose an empty or a new folder"
             )
 
-    def _sweep(self) -> None:
-        """Remove what processes that were killed have left half-written."""
+    def _sweep(self, names: Sequence[str]) -> None:
+        """Remove what processes that were killed have left half-written of these files."""
         assert self.path is not None
-        for name in OWN_FILES:
+        for name in names:
             for partial in self.path.glob(f".{name}.*partial"):
                 with suppress(OSError):
                     partial.unlink()
@@ -109,3 +105,4 @@ class RunFolder:
             write_tensors(self.path / WEIGHTS, weights.state())
         write_atomically(self.path / HISTORY, history.to_csv(index=False).encode())
         write_json(self.path / MANIFEST, manifest)
+        self._sweep(OWN_FILES)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ppl_vae.errors import CheckpointError, first_line
 from ppl_vae.inference.training.checkpoint import read_checkpoint
+from ppl_vae.inference.training.compute import MOST_THREADS
 from ppl_vae.inference.training.weights import Weights
 
 MODES = ("eager", "traced", "compiled")
@@ -53,7 +54,7 @@ def _require_run(stored: Any) -> None:
         raise CheckpointError(f"the manifest is not JSON ({first_line(error)})") from None
     _field(manifest, "model", object)
     _field(manifest, "seed", int)
-    if _field(manifest, "num_threads", int) < 1 or manifest.get("compile") not in MODES:
+    if not 1 <= _field(manifest, "num_threads", int) <= MOST_THREADS or manifest.get("compile") not in MODES:
         raise CheckpointError(
             f"num_threads {manifest['num_threads']!r} or compile {manifest.get('compile')!r} is not possible"
         )

@@ -140,7 +140,8 @@ def _check_counts(name: str, x: Tensor) -> None:
         raise DataError(f"likelihood {name!r} needs counts 0, 1, 2, ..., but {bad} of {x.numel()} values are not")
     most = largest_whole(x.dtype)
     if x.max() > most:
+        wider = "float64" if x.dtype == torch.float32 else "float32 or float64"
         raise DataError(
             f"likelihood {name!r}: counts up to {x.max().item():g}, while {str(x.dtype).removeprefix('torch.')} "
-            f"holds every whole number to {most} only: convert the model to float32 or float64"
+            f"holds every whole number to {most} only: convert the model to {wider}"
         )

@@ -1,4 +1,5 @@
 import math
+import pickle
 
 import pytest
 import torch
@@ -24,6 +25,20 @@ def test_values(schedule, expected):
         assert isinstance(found, torch.Tensor)
         assert found.dim() == 0
         assert found.item() == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        schedules.linear(10, end=0.3), schedules.cosine(8), schedules.exponential(rate=0.9, steps=3),
+        schedules.cyclical(8, 2), schedules.sigmoid(5),
+    ],
+)  # fmt: skip
+def test_they_go_to_another_process(schedule):
+    again = pickle.loads(pickle.dumps(schedule))
+    assert repr(again) == repr(schedule)
+    assert again.steps == schedule.steps
+    assert torch.equal(again(torch.arange(12)), schedule(torch.arange(12)))
 
 
 @pytest.mark.parametrize("schedule", [schedules.linear(10), schedules.cosine(8), schedules.exponential(0.9, 3)])

@@ -165,6 +165,13 @@ def test_a_pair_that_takes_no_labels_never_sees_them():
     assert torch.equal(pv.evaluate(first.model, x, y=x[:3]).elbo, pv.evaluate(first.model, x).elbo)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8", ">i4"])
+def test_labels_of_every_integer_type(dtype):
+    pair, x, y = (LabelledModel(), LabelledGuide()), torch.randn(6, D), torch.tensor([0, 1, 2, 2, 1, 0])
+    found = pv.evaluate(pair, x, y=y.numpy().astype(dtype))
+    assert torch.equal(found.elbo, pv.evaluate(pair, x, y=y).elbo)
+
+
 MISSING = "takes labels: expected y, integers"
 REFUSED = {
     "a tensor": (lambda pair, x, y: train(pair, x), ModelError, MISSING),

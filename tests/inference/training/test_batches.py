@@ -175,6 +175,28 @@ def test_an_empty_loader_is_refused():
         train(small_vae(), DataLoader(TensorDataset(torch.zeros(0, D)), batch_size=4))
 
 
+def test_a_fraction_may_be_numpys():
+    x = small_data()
+    for fraction in (np.float32(0.5), np.float64(0.5)):
+        assert len(training_data(x, fraction, BATCH, 0).validation[0]) == N // 2
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_validation_split_leaves_something_to_train_on(n):
+    x = small_data()[:n]
+    if n == 1:
+        with pytest.raises(ModelError, match=r"validation=0\.1 of 1 data leaves none to train on"):
+            train(small_vae(), x, batch_size=None, patience=2)
+    else:
+        result = train(small_vae(), x, batch_size=None, patience=2)
+        assert np.isfinite(result.history[["train_elbo", "validation_elbo"]]).all(axis=None)
+
+
+def test_a_map_style_dataset_is_pointed_to_a_loader():
+    with pytest.raises(DataError, match=r"got TensorDataset; give torch\.utils\.data\.DataLoader"):
+        train(small_vae(), TensorDataset(small_data()))
+
+
 class Once:
     """What streaming loaders do: the same iterator again."""
 

@@ -20,6 +20,12 @@ def test_auto_is_cuda_where_there_is_one(monkeypatch):
             compute.resolve_device(name)
 
 
+def test_more_threads_than_any_machine_has_are_refused():
+    """torch.set_num_threads(10**6) ends the process at the next product of matrices."""
+    with pytest.raises(ModelError, match="num_threads must be at most 1024, got 1000000"):
+        train(small_vae(), small_data(), num_threads=10**6)
+
+
 def test_a_device_may_be_a_name_or_a_device():
     assert compute.resolve_device("cpu") == compute.resolve_device(torch.device("cpu")) == torch.device("cpu")
 

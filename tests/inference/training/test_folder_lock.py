@@ -8,6 +8,7 @@ import textwrap
 
 import pytest
 
+import ppl_vae as pv
 from ppl_vae.errors import CheckpointError
 from ppl_vae.inference.training.folder_lock import LOCK, locked
 from ppl_vae.inference.training.run_folder import as_folder
@@ -86,12 +87,37 @@ def test_an_unwritable_folder_is_found_before_training(tmp_path):
     assert len(steps) == 1, "the one look at the schedule's first value"
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
+def test_a_name_that_no_folder_can_have(tmp_path, name):
+    with pytest.raises(CheckpointError, match=r"too long|null character"):
+        train(small_vae(), small_data(), out_dir=f"{tmp_path}/{name}")
+    assert not files(tmp_path)
+
+
 def test_half_written_files_of_killed_processes_are_swept(tmp_path):
     train(small_vae(), small_data(), out_dir=tmp_path, epochs=1)
     for name in (".checkpoint.safetensors.partial", ".config.json.123.partial"):
         (tmp_path / name).write_text("half")
     train(small_vae(), small_data(), out_dir=tmp_path, epochs=2, resume=True)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_what_a_killed_save_has_left_for_its_model_is_kept(tmp_path):
+    """Killed between the renames of weights and configuration, the run's folder loads, whatever is tried next."""
+    result = train(small_vae(), small_data(), out_dir=tmp_path, epochs=1)
+    config = tmp_path / "config.json"
+    config.rename(tmp_path / ".config.json.elsewhere-123-0a1b2c3d.partial")
+    small_vae(seed=5).save(tmp_path / "older")
+    (tmp_path / "older" / "config.json").rename(config)
+    before = files(tmp_path)
+    for settings in ({}, {"resume": True, "lr": 0.5}):
+        with pytest.raises(CheckpointError):
+            train(small_vae(), small_data(), out_dir=tmp_path, epochs=2, **settings)
+        assert files(tmp_path) == before
+        assert pv.load(tmp_path).config == result.model.config
+    train(small_vae(), small_data(), out_dir=tmp_path, epochs=2, resume=True)
+    assert not list(tmp_path.glob(".*"))
+    assert pv.load(tmp_path).config == result.model.config
 
 
 def test_the_home_is_expanded_and_no_name_is_refused(tmp_path, monkeypatch):

@@ -95,6 +95,7 @@ def manifest_of(**changes):
         {"settings": {"lr": 1e-3, "epochs": 9, "patience": None}},
         {"device": "cuda: other", "num_threads": 7, "versions": {"torch": "9"}},
         {"model": json.loads(json.dumps({"a": 1}))},
+        {"data": {"train_sha256": "x", "name": "renamed.npz", "source": "elsewhere", "notes": ["of renamed.npz"]}},
     ],
 )
 def test_the_same_run_may_be_continued(changes):
@@ -114,6 +115,12 @@ def test_the_same_run_may_be_continued(changes):
 def test_another_run_is_refused_by_field(changes, field):
     with pytest.raises(CheckpointError, match=f"here: the checkpoint is of another run: {field}"):
         require_same_run(manifest_of(), manifest_of(**changes), "here")
+
+
+def test_another_split_is_told_before_the_batch_size_that_follows_from_it():
+    other = manifest_of(data={"train_sha256": "y"}, settings={"lr": 1e-3, "batch_size": 58})
+    with pytest.raises(CheckpointError, match="another run: data was"):
+        require_same_run(manifest_of(settings={"lr": 1e-3, "batch_size": 64}), other, "here")
 
 
 def test_tuples_and_lists_are_alike():
