@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import xarray as xr
 from torch import Tensor
@@ -22,6 +21,7 @@ from ppl_vae.diagnostics.importance.importance import check_importance, run_impo
 from ppl_vae.diagnostics.predictive.predictive import LOCAL, POPULATION, check_predictive, run_predictive
 from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
 from ppl_vae.diagnostics.verdict import Verdict
+from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
 
 # Decoded coordinates of one topic: about half a minute of two cores for a small network.
@@ -115,7 +115,7 @@ class Case:
         deadline: on the clock of ``time.monotonic``; nothing is begun after it.
     """
 
-    pair: Any
+    pair: PairLike
     x: Tensor
     x_train: Tensor | None
     effort: Effort

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
@@ -27,6 +28,7 @@ from ppl_vae.diagnostics.verdict import Level, Verdict
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.terms import Site, Terms, per_datum, run_terms
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.randomness import derived_seed
@@ -37,8 +39,8 @@ NATS = "nats per datum"
 
 @torch.no_grad()
 def run_collapse(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     threshold: float = ACTIVE_THRESHOLD,
     epsilon: float = 0.01,
     num_samples: int = 10,

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import xarray as xr
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
@@ -23,6 +24,8 @@ from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.judged import level_of, require_finite, require_table
 from ppl_vae.diagnostics.verdict import Verdict
 from ppl_vae.errors import DataError
+from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.protocols import traits
 
 SPLITS = ("test", "train")
 DESCRIPTIONS = {
@@ -39,8 +42,8 @@ THRESHOLD = "0.125 and 0.5 nats: the KL of a mean that is 0.5 and 1 posterior sd
 
 
 def run_gaps(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     x_train: Any = None,
     num_samples: int = 4000,
     steps: int = 1000,
@@ -100,7 +103,7 @@ def run_gaps(
         "held_fixed": "; ".join(f"{name}: {', '.join(kept)}" for name, kept in found[0].fixed.items()),
         "evidence": "importance bound from q*, a stochastic lower bound" if log_evidence is None else "given",
         "missing": given_missing,
-        "encoder_sees_mask": int(getattr(guide, "sees_missing", True)),
+        "encoder_sees_mask": int(traits(guide).sees_missing),
     }
     return table
 

@@ -14,10 +14,10 @@ from ppl_vae.errors import CheckpointError, ConvergenceError
 from ppl_vae.inference.compilation.agreement import STEPS_BETWEEN, drifted
 from ppl_vae.inference.compilation.step_choice import captured, choose
 from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper
+from ppl_vae.inference.pair.admission import check_data
 from ppl_vae.inference.pair.evaluation import evaluate
 from ppl_vae.inference.pair.labels import Batch
-from ppl_vae.inference.pair.terms import check_data
-from ppl_vae.inference.pair.trace import Program
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.training.batches import IndexedBatches
 from ppl_vae.inference.training.data_scale import scale_note
 from ppl_vae.inference.training.interruption import FitInterrupted, Interruptions

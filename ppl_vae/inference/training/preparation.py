@@ -14,12 +14,14 @@ from torch import nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Objective
+from ppl_vae.inference.pair.admission import check_data
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
-from ppl_vae.inference.pair.indices import indexed, rows_named, takes_indices
+from ppl_vae.inference.pair.indices import indexed, rows_named
 from ppl_vae.inference.pair.labels import check_labels
+from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.placement import own_dtype
-from ppl_vae.inference.pair.terms import check_data
-from ppl_vae.inference.pair.trace import Program, owner, split_pair
+from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.training.batches import TrainingData, training_data
 from ppl_vae.inference.training.code_fingerprint import code_fingerprint
 from ppl_vae.inference.training.loader_state import first_batch
@@ -37,7 +39,7 @@ DEFAULT_BATCH_SIZE = 128
 class Run:
     """What does not change while a run goes on."""
 
-    pair: Any
+    pair: Pair
     model: Program
     guide: Program
     data: TrainingData
@@ -69,7 +71,7 @@ class Run:
 
 
 def prepare(
-    pair: Any, data: Any, settings: Settings, device: torch.device, seed: int, precision: str = "float32"
+    pair: Pair, data: Any, settings: Settings, device: torch.device, seed: int, precision: str = "float32"
 ) -> Run:
     """Sort out and judge everything the user gave.
 
@@ -78,7 +80,7 @@ def prepare(
         DataError: the data cannot.
     """
     _require_precision(precision, device)
-    model, guide = split_pair(pair)
+    model, guide = pair.model, pair.guide
     if settings.patience is not None and settings.validation is None:
         settings = replace(settings, validation=DEFAULT_VALIDATION_FRACTION)
     found = training_data(data, settings.validation, settings.batch_size, seed, model)
@@ -98,7 +100,7 @@ def prepare(
         train, described["first_batch_sha256"] = first_batch(found, seed, device)
     else:
         train = found.example() if found.dynamic else found.train
-    if found.train is not None:
+    if found.train is not None and found.dynamic:
         check_labels(model, *found.train)
     for part in (train, found.validation, found.test):
         if part is not None:
@@ -115,7 +117,7 @@ def prepare(
             model=model, guide=guide, elbo=objective, schedule=settings.schedule, optimizer=_own(settings.optimizer)
         ),
     }
-    if takes_indices(model) or takes_indices(guide):
+    if pair.takes_indices:
         _require_rows(found)
         (model, guide), found = indexed(model, guide), replace(found, indexed=True)
     return Run(pair, model, guide, found, settings, batch_size, objective, device, seed, precision, manifest)
