@@ -118,7 +118,7 @@ def networks(
         return _checked_pair(network)
     chosen = architecture(network)
     decoder = chosen.decoder(code_dim, event_shape, likelihood.num_parameters)
-    return encoder_of(chosen, event_shape, likelihood), remember_start(decoder, likelihood)
+    return encoder_of(chosen, event_shape, likelihood), remember_start(decoder)
 
 
 def network_config(network: Network) -> dict[str, Any] | None:

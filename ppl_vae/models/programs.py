@@ -19,9 +19,11 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import MISSING_VALUES
+from ppl_vae.declared import declared
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.models.likelihoods.base import Likelihood, conditioned
+from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.missingness import filled, takes_missing
+from ppl_vae.models.protocols import Posterior
 from ppl_vae.precision import fed, widened
 from ppl_vae.registration import InstanceName, register
 
@@ -67,7 +69,7 @@ class LatentVariableProgram(nn.Module, ABC):
             if x is None:
                 return pyro.sample("x", self.decode(z))
             x = widened(x)
-            p = conditioned(self.likelihood, self._features(z), x, len(self.event_shape))
+            p = self.likelihood.adapt(self._features(z), x, len(self.event_shape))
             return pyro.sample("x", p, obs=x)
 
     def decode(self, z: Tensor) -> dist.TorchDistribution:
@@ -204,8 +206,7 @@ class GuideProgram(Recognition):
     def encode(self, x: Tensor) -> dist.TorchDistribution:
         """x [N, *event_shape] -> q(z|x), batch shape [N], event shape [latent_dim]."""
         q = self.amortised(x)
-        refine: Callable[..., dist.TorchDistribution] | None = getattr(self.posterior, "refine", None)
-        return q if refine is None else refine(q, x)
+        return declared(Posterior, self.posterior).refine(q, x)
 
     def amortised(self, x: Tensor) -> dist.TorchDistribution:
         """What the encoder alone says of q(z|x), before a posterior that can refines it."""

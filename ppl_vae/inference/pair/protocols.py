@@ -7,11 +7,13 @@ reads what a program declares; the protocols name the methods that a pair may ha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
+
+from ppl_vae.declared import declared
 
 Program = Callable[..., Any]
 
@@ -41,9 +43,31 @@ class Traits:
 
 def traits(program: Program) -> Traits:
     """The traits that a program declares, and the defaults of those that it does not."""
-    # A user's own program inherits nothing, and a wrapped one passes attributes on: they are looked up by name.
-    own = {trait.name: getattr(program, trait.name) for trait in fields(Traits) if hasattr(program, trait.name)}
-    return Traits(**own)
+    return declared(Traits, program)
+
+
+@dataclass(frozen=True)
+class Density:
+    """The optional attributes of a distribution at a latent site.
+
+    Attributes:
+        is_point: it is a point mass, which has no density.
+    """
+
+    is_point: bool = False
+
+
+@runtime_checkable
+class TellsLabels(Protocol):
+    """The distribution of a category in a guide that tells which labels are known.
+
+    Attributes:
+        known: 1 where there is a label, else 0: [*batch].
+        label_log_prob: the log probability that the classifier gives to the label, 0 where it is missing: [*batch].
+    """
+
+    known: Tensor
+    label_log_prob: Tensor
 
 
 class HasPrograms(Protocol):
