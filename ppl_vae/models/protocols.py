@@ -2,8 +2,8 @@
 
 A prior is any nn.Module whose forward gives p(z), a posterior one whose forward turns features into q(z|x). A
 part of a user's needs no more than that and inherits nothing; where it has one of the attributes below, it is used.
-They are read by ``declared(Prior, part)``. A likelihood inherits from ``likelihoods.base.Likelihood``, which holds its
-defaults.
+They are read by ``declared(Prior, part)``. A likelihood inherits from ``likelihoods.base.Likelihood``, which holds
+its defaults.
 """
 
 from __future__ import annotations
