@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -26,8 +27,14 @@ def declared(kind: type[Kind], part: object) -> Kind:
     'nobody'
     """
     own: dict[str, Any] = {}
-    for field in fields(kind):  # type: ignore[arg-type]
-        value = getattr(part, field.name, field.default)
-        if callable(value) or not callable(field.default):
-            own[field.name] = value
+    known: Any = kind
+    for name, default in _defaults(known):
+        value = getattr(part, name, default)
+        if value is not default and (callable(value) or not callable(default)):
+            own[name] = value
     return kind(**own)
+
+
+@functools.cache
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.default) for field in fields(kind))

@@ -133,8 +133,8 @@ class Diagnosis:
 def diagnose(
     pair: PairLike,
     x: ArrayLike | Tensor,
-    x_train: Any = None,
-    y: Any = None,
+    x_train: ArrayLike | Tensor | None = None,
+    y: ArrayLike | Tensor | None = None,
     *,
     effort: Effort = FULL,
     topics: Sequence[str] | None = None,

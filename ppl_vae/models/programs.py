@@ -23,7 +23,7 @@ from ppl_vae.declared import declared
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.missingness import filled, takes_missing
-from ppl_vae.models.protocols import Posterior
+from ppl_vae.models.protocols import Posterior, refines
 from ppl_vae.precision import fed, widened
 from ppl_vae.registration import InstanceName, register
 
@@ -206,7 +206,7 @@ class GuideProgram(Recognition):
     def encode(self, x: Tensor) -> dist.TorchDistribution:
         """x [N, *event_shape] -> q(z|x), batch shape [N], event shape [latent_dim]."""
         q = self.amortised(x)
-        return declared(Posterior, self.posterior).refine(q, x)
+        return declared(Posterior, self.posterior).refine(q, x) if refines(self.posterior) else q
 
     def amortised(self, x: Tensor) -> dist.TorchDistribution:
         """What the encoder alone says of q(z|x), before a posterior that can refines it."""

@@ -8,12 +8,15 @@ its defaults.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pyro import distributions as dist
 from torch import Tensor, nn
+
+from ppl_vae.declared import declared
 
 
 def nothing(*_: Any) -> None:
@@ -62,6 +65,17 @@ class Posterior:
     loc_head: nn.Module | None = None
     scale_head: nn.Module | None = None
     invertible: bool = True
+
+
+def refines(posterior: nn.Module) -> bool:
+    """Whether a posterior refines q; kept by class, since every step of training asks."""
+    kind: Any = type(posterior)
+    return _refines(kind)
+
+
+@functools.cache
+def _refines(kind: Any) -> bool:
+    return declared(Posterior, kind).refine is not unrefined
 
 
 @dataclass(frozen=True)

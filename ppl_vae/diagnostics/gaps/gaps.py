@@ -44,7 +44,7 @@ THRESHOLD = "0.125 and 0.5 nats: the KL of a mean that is 0.5 and 1 posterior sd
 def run_gaps(
     pair: PairLike,
     x: ArrayLike | Tensor,
-    x_train: Any = None,
+    x_train: ArrayLike | Tensor | None = None,
     num_samples: int = 4000,
     steps: int = 1000,
     seed: int = 0,

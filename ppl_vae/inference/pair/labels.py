@@ -7,11 +7,9 @@ is int64 [N], -1 where a label is missing. Two more attributes say what y may be
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
@@ -33,12 +31,12 @@ def needs_labels(model: Program) -> bool:
     return takes_labels(model) and not traits(model).allows_missing_labels
 
 
-def needed_labels(model: Program, y: Any) -> Any:
+def needed_labels(model: Program, y: ArrayLike | Tensor | None) -> ArrayLike | Tensor | None:
     """y for a pair that cannot do without; None for others, whose numbers are then of x alone: log p(x)."""
     return y if needs_labels(model) else None
 
 
-def arguments(labelled: bool, x: Tensor, y: Any, where: str = "the data") -> Batch:
+def arguments(labelled: bool, x: Tensor, y: ArrayLike | Tensor | None, where: str = "the data") -> Batch:
     """What the programs are called with: x beside its labels where they take them, x alone where they do not.
 
     Args:
@@ -67,17 +65,17 @@ def arguments(labelled: bool, x: Tensor, y: Any, where: str = "the data") -> Bat
     return x, labels.to(x.device, torch.int64)
 
 
-def with_labels(model: Program, x: Tensor, y: Any) -> Batch:
+def with_labels(model: Program, x: Tensor, y: ArrayLike | Tensor | None) -> Batch:
     """``arguments`` outside training, where a model that allows missing labels may be asked about x alone."""
     return (x,) if y is None and not needs_labels(model) else arguments(takes_labels(model), x, y)
 
 
-def at_labels(program: Callable[..., Any], labels: Batch) -> Callable[..., Any]:
+def at_labels(program: Program, labels: Batch) -> Program:
     """A program as a function of x alone, at labels (y,); itself where there are none."""
     return (lambda x: program(x, *labels)) if labels else program
 
 
-def check_labels(model: Program, x: Tensor, y: Any = None) -> None:
+def check_labels(model: Program, x: Tensor, y: ArrayLike | Tensor | None = None) -> None:
     """Judge labels by their values, once before work begins; of a model that takes none, nothing is judged.
 
     Raises:

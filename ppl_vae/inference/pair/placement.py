@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
@@ -12,7 +11,7 @@ from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.trace import owner
 
 
-def beside(model: Program, x: Any, guide: Program | None = None) -> Tensor:
+def beside(model: Program, x: ArrayLike | Tensor, guide: Program | None = None) -> Tensor:
     """x where the pair's parameters are, in their dtype.
 
     Raises:
@@ -23,7 +22,7 @@ def beside(model: Program, x: Any, guide: Program | None = None) -> Tensor:
     return data.to(data.device if like is None else like.device, own_dtype(model, guide, x))
 
 
-def own_dtype(model: Program, guide: Program | None, x: Any) -> torch.dtype:
+def own_dtype(model: Program, guide: Program | None, x: object) -> torch.dtype:
     """The dtype that data take: of the pair's modules, else a tensor's own, else torch's default."""
     like = parameter_of(model, guide)
     if like is None and isinstance(x, Tensor) and x.is_floating_point():
