@@ -105,9 +105,9 @@ def _as_the_programs(run: Run, state: TrainingState, steps: Steps, compared_at: 
 def rest(run: Run, state: TrainingState) -> None:
     """Leave the pair in evaluation mode."""
     state.weights.train(False)
-    if isinstance(run.pair, nn.Module):
+    if isinstance(run.pair.source, nn.Module):
         # The module that holds the two programs has a mode of its own.
-        run.pair.eval()
+        run.pair.source.eval()
 
 
 def _write(run: Run, state: TrainingState, folder: RunFolder) -> None:
