@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -29,6 +29,7 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
 }
 
 
+@runtime_checkable
 class Architecture(Protocol):
     """An architecture: it makes an encoder and a decoder that fit each other."""
 
@@ -225,7 +226,7 @@ def architecture(spec: str | Mapping[str, Any] | Architecture) -> Architecture:
     """
     if isinstance(spec, str):
         spec = {"name": spec}
-    if hasattr(spec, "encoder") and hasattr(spec, "decoder"):
+    if isinstance(spec, Architecture):
         return spec
     if not isinstance(spec, Mapping) or "name" not in spec:
         raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got {spec!r}")

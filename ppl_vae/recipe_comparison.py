@@ -22,10 +22,10 @@ from ppl_vae.data import Dataset, Split
 from ppl_vae.errors import DataError, ModelError, PplVaeError
 from ppl_vae.inference import evaluate, fit, log_evidence
 from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, code_variance
+from ppl_vae.inference.pair.admission import check_data
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.labels import needed_labels, with_labels
 from ppl_vae.inference.pair.placement import beside
-from ppl_vae.inference.pair.terms import check_data
 from ppl_vae.inference.training.run_folder import as_folder
 from ppl_vae.models import VAE
 from ppl_vae.randomness import derived_seed

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ppl_vae.checks import positive, whole
@@ -28,6 +28,7 @@ from ppl_vae.diagnostics.verdict import Verdict
 from ppl_vae.display import card
 from ppl_vae.errors import DataError, PplVaeError, unknown_name
 from ppl_vae.files import as_path
+from ppl_vae.inference.pair.pair import PairLike, as_pair
 from ppl_vae.randomness import derived_seed
 
 if TYPE_CHECKING:
@@ -132,10 +133,10 @@ class Diagnosis:
 
 
 def diagnose(
-    pair: Any,
-    x: Any,
-    x_train: Any = None,
-    y: Any = None,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
+    x_train: ArrayLike | Tensor | None = None,
+    y: ArrayLike | Tensor | None = None,
     *,
     effort: Effort = FULL,
     topics: str | Sequence[str] | None = None,
@@ -194,7 +195,13 @@ def diagnose(
     return Diagnosis(findings, chosen, case.x, labels, effort, seed, _kind(pair), draws, why_not)
 
 
-def run_diagnosis(pair: Any, x: Any, x_train: Any = None, labels: Any = None, **options: Any) -> Diagnosis:
+def run_diagnosis(
+    pair: PairLike,
+    x: ArrayLike | Tensor,
+    x_train: ArrayLike | Tensor | None = None,
+    labels: ArrayLike | Tensor | None = None,
+    **options: Any,
+) -> Diagnosis:
     """Run ``diagnose`` by its old name, which goes with the next release."""
     warnings.warn("run_diagnosis is called pv.diagnose now, and labels= is y=", DeprecationWarning, stacklevel=2)
     return diagnose(pair, x, x_train, labels, **options)
@@ -210,11 +217,12 @@ def _draws(case: Case, y: NDArray[Any] | None) -> tuple[Any, str]:
         return None, " ".join(str(error).split()) or type(error).__name__
 
 
-def _kind(pair: Any) -> str:
+def _kind(pair: PairLike) -> str:
     """Name a pair by the class of the object, or by the names of the two programs."""
-    if isinstance(pair, tuple):
-        return " and ".join(getattr(p, "__qualname__", type(p).__name__) for p in pair)
-    return type(pair).__name__
+    source = as_pair(pair).source
+    if isinstance(source, tuple):
+        return " and ".join(getattr(p, "__qualname__", type(p).__name__) for p in source)
+    return type(source).__name__
 
 
 def _checked(labels: Any, size: int) -> NDArray[Any] | None:

@@ -25,6 +25,7 @@ from ppl_vae.inference.objectives.reconstruction import ReconstructionLikelihood
 from ppl_vae.inference.objectives.weightings import Annealed, Beta, Capacity, FreeBits, ReconstructionError
 from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
 from ppl_vae.inference.pair.joint import Simulated, simulate
+from ppl_vae.inference.pair.pair import Pair, as_pair
 from ppl_vae.inference.pair.terms import Site, Terms, trace_terms
 from ppl_vae.inference.training.interruption import FitInterrupted
 
@@ -57,6 +58,7 @@ __all__ = [
     "ImportanceWeighted",
     "MonteCarloKL",
     "Objective",
+    "Pair",
     "ReconstructionError",
     "ReconstructionLikelihood",
     "Renyi",
@@ -70,6 +72,7 @@ __all__ = [
     "TotalCorrelation",
     "VectorQuantisation",
     "WakeSleep",
+    "as_pair",
     "bidirectional_evidence",
     "check_estimators",
     "compare_estimators",

@@ -16,6 +16,8 @@ from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
+from ppl_vae.inference.pair.pair import PairLike, as_pair
+from ppl_vae.inference.pair.protocols import Startable
 from ppl_vae.inference.training import compute
 from ppl_vae.inference.training.facts import fit_facts
 from ppl_vae.inference.training.late_parameters import LateParameters
@@ -67,7 +69,7 @@ class FitResult:
 @exclusive()
 @torch.inference_mode(False)
 def fit(
-    vae: Any,
+    vae: PairLike,
     data: Any,
     elbo: str | Objective | None = None,
     epochs: int | None = None,
@@ -90,7 +92,7 @@ def fit(
     """Train a pair in place by stochastic gradient steps on the batch mean of an objective.
 
     Args:
-        vae: a VAE, a Recipe, any object with ``.model`` and ``.guide``, or a tuple of two Pyro programs.
+        vae: a VAE, a Recipe, any object with ``.model`` and ``.guide``, a Pair, or a tuple of two Pyro programs.
         data: a Dataset, a tensor or array [N, *event_shape], or a re-iterable of batches. Data in one piece are
             shuffled into batches anew in every epoch; one batch of all data keeps their order. Programs that keep
             something for each datum take its rows by an argument ``indices`` (``inference.pair.indices``). A pair
@@ -153,7 +155,7 @@ def fit(
     seed, num_threads = whole("seed", seed, least=None), compute.require_threads(num_threads)
     folder = RunFolder(as_folder(out_dir))
     on = compute.resolve_device(device)
-    run = prepare(getattr(vae, "vae", vae), data, resolve(vae, given), on, seed, precision)
+    run = prepare(as_pair(vae), data, resolve(vae, given), on, seed, precision)
     require_used(given, run)
     with folder.held():
         return _fit(run, folder, resume, compile, num_threads, progress)
@@ -184,9 +186,8 @@ def _fit(
 
 def _start(run: Run) -> tuple[TrainingState, Stepper]:
     run.objective.reset()
-    start = getattr(run.pair, "start_untrained", None)
-    if start is not None:
-        start(run.data.example(run.batch_size)[0] if run.data.x is None else run.data.x)
+    if isinstance(run.pair.source, Startable):
+        run.pair.source.start_untrained(run.data.example(run.batch_size)[0] if run.data.x is None else run.data.x)
     num_data = None if run.data.x is None else len(run.data.x)
     example = run.data.example(run.batch_size)
     weights = collect_weights(run.model, run.guide, run.objective, *example, num_data=num_data)
@@ -223,8 +224,8 @@ def _finish(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:
     history = pd.DataFrame(state.rows)
     manifest = run.manifest | {"epochs_run": state.epoch, "best_epoch": best_epoch}
     manifest["schedules"] = describe_schedules(run.settings, run.steps() or state.step)
-    folder.finish(run.pair, state.weights, history, manifest)
+    folder.finish(run.pair.source, state.weights, history, manifest)
     if run.steps() is None:
         # Only now is it known how many there were.
         warn_of_unfinished(run.settings, state.step, run.data.validation is not None)
-    return FitResult(run.pair, history, best_epoch, state.epoch, manifest, folder.path)
+    return FitResult(run.pair.source, history, best_epoch, state.epoch, manifest, folder.path)

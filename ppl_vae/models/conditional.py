@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.models.programs import num_features
+from ppl_vae.models.protocols import Posterior, nothing
 from ppl_vae.precision import fed
 
 
@@ -38,10 +38,9 @@ def built(family: nn.Module, num_features: int, dim: int) -> nn.Module:
     Raises:
         ModelError: it needs the whole model beside it, as a semi-amortised posterior does.
     """
-    if hasattr(family, "attach"):
-        name = getattr(family, "name", type(family).__name__)
+    posterior = declared(Posterior, family)
+    if posterior.attach is not nothing:
+        name = posterior.name or type(family).__name__
         raise ModelError(f"posterior {name!r} needs a model with one latent site; it cannot be a part of several")
-    build: Callable[[int, int], None] | None = getattr(family, "build", None)
-    if build is not None:
-        build(num_features, dim)
+    posterior.build(num_features, dim)
     return family

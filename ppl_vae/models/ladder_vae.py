@@ -174,7 +174,11 @@ class LadderVAE(ProgramPair):
         """The posterior q(z_L|x) of the top level for x [N, *event_shape]: batch shape [N], event shape [L_L]."""
         return self.guide.read(self.own_data(x))[-1]
 
-    def codes(self, x: ArrayLike | Tensor) -> list[Tensor]:
+    def codes(self, x: ArrayLike | Tensor) -> Tensor:
+        """The codes z_1 that ``decode`` takes, the guide's mean: [N, L_1]. ``level_codes`` has all levels."""
+        return self.encode(x).mean
+
+    def level_codes(self, x: ArrayLike | Tensor) -> list[Tensor]:
         """The guide's mean of every level given its mean of the level above: [N, L_l] for l = 1, ..., L."""
         *lower, top = self.guide.read(self.own_data(x))
         means = [top.mean]
@@ -189,4 +193,4 @@ class LadderVAE(ProgramPair):
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
         """The mean of p(x|z_1) at the guide's means, level by level: [N, *event_shape]."""
-        return self.decode(self.codes(x)[0]).mean
+        return self.decode(self.codes(x)).mean

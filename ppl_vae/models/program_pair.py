@@ -118,9 +118,9 @@ def networks(
     """
     if isinstance(network, tuple):
         return _checked_pair(network)
-    design = architecture(network)
-    decoder = design.decoder(code_dim, event_shape, likelihood.num_parameters)
-    return encoder_of(design, event_shape, likelihood), remember_start(decoder, likelihood)
+    chosen = architecture(network)
+    decoder = chosen.decoder(code_dim, event_shape, likelihood.num_parameters)
+    return encoder_of(chosen, event_shape, likelihood), remember_start(decoder)
 
 
 def network_config(network: Network) -> dict[str, Any] | None:

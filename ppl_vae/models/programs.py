@@ -19,9 +19,11 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import MISSING_VALUES
+from ppl_vae.declared import declared
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.models.likelihoods.base import Likelihood, conditioned
+from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.missingness import filled, takes_missing
+from ppl_vae.models.protocols import Posterior, refines
 from ppl_vae.precision import fed, widened
 from ppl_vae.registration import InstanceName, register
 
@@ -67,7 +69,7 @@ class LatentVariableProgram(nn.Module, ABC):
             if x is None:
                 return pyro.sample("x", self.decode(z))
             x = widened(x)
-            p = conditioned(self.likelihood, self._features(z), x, len(self.event_shape))
+            p = self.likelihood.adapt(self._features(z), x, len(self.event_shape))
             return pyro.sample("x", p, obs=x)
 
     def decode(self, z: Tensor) -> dist.TorchDistribution:
@@ -206,8 +208,7 @@ class GuideProgram(Recognition):
     def encode(self, x: Tensor) -> dist.TorchDistribution:
         """The posterior q(z|x) of x [N, *event_shape]: batch shape [N], event shape [latent_dim]."""
         q = self.amortised(x)
-        refine: Callable[..., dist.TorchDistribution] | None = getattr(self.posterior, "refine", None)
-        return q if refine is None else refine(q, x)
+        return declared(Posterior, self.posterior).refine(q, x) if refines(self.posterior) else q
 
     def amortised(self, x: Tensor) -> dist.TorchDistribution:
         """The amortised q(z|x) of the encoder alone, before any refinement by the posterior."""

@@ -6,7 +6,6 @@ Rezende, Mohamed & Wierstra (2014): https://arxiv.org/abs/1401.4082
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import integer
+from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.models.likelihoods.count_networks import start_from
 from ppl_vae.models.likelihoods.likelihoods import LIKELIHOODS, Likelihood
@@ -27,6 +27,7 @@ from ppl_vae.models.priors.priors import PRIORS
 from ppl_vae.models.priors.priors import prior as make_prior
 from ppl_vae.models.program_pair import Network, ProgramPair, checked_shape, checked_size, network_config, networks
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_features
+from ppl_vae.models.protocols import Posterior, Prior
 from ppl_vae.randomness import seeded
 
 
@@ -74,16 +75,12 @@ class VAE(ProgramPair):
 
     def _assemble(self, network: Network, likelihood: Likelihood, prior: nn.Module, posterior: nn.Module) -> None:
         encoder, decoder = networks(network, self.event_shape, self.latent_dim, likelihood)
-        for part, sizes in ((prior, ()), (posterior, (num_features(encoder, self.event_shape),))):
-            build: Callable[..., None] | None = getattr(part, "build", None)
-            if build is not None:
-                build(*sizes, self.latent_dim)
+        declared(Prior, prior).build(self.latent_dim)
+        declared(Posterior, posterior).build(num_features(encoder, self.event_shape), self.latent_dim)
         self.model = GenerativeProgram(prior, decoder, likelihood, self.event_shape)
         self.guide = GuideProgram(encoder, posterior, self.event_shape, likelihood.allows_missing)
-        for part, attached in ((prior, (self.guide, self.event_shape)), (posterior, (self.model,))):
-            attach: Callable[..., None] | None = getattr(part, "attach", None)
-            if attach is not None:
-                attach(*attached)
+        declared(Prior, prior).attach(self.guide, self.event_shape)
+        declared(Posterior, posterior).attach(self.model)
 
     def _config(self, network: Network, *parts: nn.Module) -> dict[str, Any]:
         tables = LIKELIHOODS, PRIORS, POSTERIORS
@@ -106,10 +103,8 @@ class VAE(ProgramPair):
         data = self.own_data(x)
         if self.config["network"] is not None:
             start_from(data, self.model.decoder, self.model.likelihood)
-        start: Callable[[Tensor], None] | None = getattr(self.model.prior, "initialise", None)
-        if start is not None:
-            with seeded(seed, data.device):
-                start(filled(data))
+        with seeded(seed, data.device):
+            declared(Prior, self.model.prior).initialise(filled(data))
 
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [latent_dim]."""
@@ -137,10 +132,8 @@ class VAE(ProgramPair):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters by their part in the model: the two heads, the encoder's body, the decoder."""
-        heads = {
-            "encoder mean head": getattr(self.guide.posterior, "loc_head", None),
-            "encoder scale head": getattr(self.guide.posterior, "scale_head", None),
-        }
+        posterior = declared(Posterior, self.guide.posterior)
+        heads = {"encoder mean head": posterior.loc_head, "encoder scale head": posterior.scale_head}
         groups = {name: list(head.parameters()) for name, head in heads.items() if head is not None}
         taken = {id(p) for group in groups.values() for p in group}
         groups["encoder body"] = [p for p in self.guide.parameters() if id(p) not in taken]

@@ -125,12 +125,21 @@ def test_the_decoded_mean_of_the_code_is_the_reconstruction_or_refused_by_name(p
         assert torch.equal(decoded(), pair.reconstruct(x, *labels))
 
 
+@pytest.mark.parametrize("program", [program for program in PROGRAMS if hasattr(program.pair(), "codes")], ids=str)
+def test_codes_are_one_tensor_that_decode_takes(program):
+    pair, x = program.pair(), data()
+    codes = pair.codes(x)
+    assert isinstance(codes, torch.Tensor)
+    assert len(codes) == len(x)
+    assert torch.equal(pair.decode(codes).mean, pair.reconstruct(x))
+
+
 def test_a_ladder_of_equal_levels_decodes_the_level_next_to_the_data():
     """Where sizes agree, no shape could tell that the top level went to the bottom."""
     ladder, x = pv.models.LadderVAE(SHAPE, latent_dims=(3, 3, 3), hidden=(5,)), data()
     assert torch.equal(ladder.decode(ladder.encode(x).mean).mean, ladder.reconstruct(x))
-    assert torch.equal(ladder.encode(x).mean, ladder.codes(x)[0])
-    assert torch.equal(ladder.encode_top(x).mean, ladder.codes(x)[2])
+    assert torch.equal(ladder.encode(x).mean, ladder.level_codes(x)[0])
+    assert torch.equal(ladder.encode_top(x).mean, ladder.level_codes(x)[2])
 
 
 @every_program

@@ -42,8 +42,10 @@ from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.importance import pass_size
 from ppl_vae.inference.evidence.pareto import smooth
 from ppl_vae.inference.pair.evaluation import evaluating
+from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Terms, run_terms
-from ppl_vae.inference.pair.trace import Program, run_model
+from ppl_vae.inference.pair.trace import run_model
 from ppl_vae.randomness import derived_seed
 
 MEMORY_LIMIT = 4 << 30
@@ -55,8 +57,8 @@ STREAM = 50
 
 @torch.no_grad()
 def inference_data(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     num_samples: int | None = None,
     y: ArrayLike | Tensor | None = None,
     memory_limit: int = MEMORY_LIMIT,

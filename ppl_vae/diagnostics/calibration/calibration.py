@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.diagnostics.calibration.ranks import rank_of_first
@@ -31,6 +32,7 @@ from ppl_vae.diagnostics.calibration.uniformity import ecdf, ecdf_bands, uniform
 from ppl_vae.diagnostics.calibration.verdict import check_calibration
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.evaluation import data_per_chunk
+from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
 
 __all__ = ["LOG_LIKELIHOOD", "LOG_PRIOR", "Quantity", "check_calibration", "ecdf_bands", "run_calibration"]
@@ -46,8 +48,8 @@ Quantity = Callable[[Tensor, Any], Tensor]
 
 
 def run_calibration(
-    pair: Any,
-    x: Any = None,
+    pair: PairLike | SimulatedPosteriors,
+    x: ArrayLike | Tensor | tuple[int, ...] | None = None,
     num_simulations: int = 1000,
     num_draws: int = 99,
     seed: int = 0,

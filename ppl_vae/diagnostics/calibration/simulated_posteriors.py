@@ -11,12 +11,13 @@ whether z_0 can be told from the others. Nothing is fitted again, and no data ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
@@ -27,9 +28,11 @@ from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.exchangeable import require_exchangeable
 from ppl_vae.inference.pair.joint import simulate
+from ppl_vae.inference.pair.pair import PairLike, as_pair
 from ppl_vae.inference.pair.placement import beside
+from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.terms import Terms, run_terms
-from ppl_vae.inference.pair.trace import HANDLED, Program, split_pair
+from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.randomness import derived_seed
 
 # Simulations draw from a stream of their own, none of training's or the ELBO's under the same seed.
@@ -113,7 +116,11 @@ class _TruthFirst(Messenger):
 
 
 def simulate_posteriors(
-    pair: Any, x: Any, num_simulations: int = 1000, num_draws: int = 99, seed: int = 0
+    pair: PairLike,
+    x: ArrayLike | Tensor | tuple[int, ...],
+    num_simulations: int = 1000,
+    num_draws: int = 99,
+    seed: int = 0,
 ) -> SimulatedPosteriors:
     """Simulate data from the model and draw from the guide for each; one run serves calibration and coverage.
 
@@ -134,7 +141,8 @@ def simulate_posteriors(
             their own data alone, with parameters or constants of each.
         DataError: x is empty, or holds values that the model could never draw.
     """
-    model, guide = split_pair(pair)
+    pair = as_pair(pair)
+    model, guide = pair.model, pair.guide
     require_unlabelled(model)
     size, num_draws = integer("num_simulations", num_simulations, least=2), integer("num_draws", num_draws)
     like = _rows(model, guide, x, size)
@@ -144,7 +152,13 @@ def simulate_posteriors(
     return _joined(parts)
 
 
-def as_simulated(pair: Any, x: Any, num_simulations: int, num_draws: int, seed: int) -> SimulatedPosteriors:
+def as_simulated(
+    pair: PairLike | SimulatedPosteriors,
+    x: ArrayLike | Tensor | tuple[int, ...] | None,
+    num_simulations: int,
+    num_draws: int,
+    seed: int,
+) -> SimulatedPosteriors:
     """Return what was simulated before as it is, or else simulate from the pair."""
     if isinstance(pair, SimulatedPosteriors):
         return pair
@@ -161,7 +175,7 @@ def _rows(model: Program, guide: Program, x: Any, size: int) -> Tensor:
         raise DataError(
             f"x: expected data [N, *event_shape] or their event shape as a tuple, got {list(data.shape)}"
         )
-    admit_missing: Callable[[Tensor], None] | None = getattr(model, "require_observed", None)
+    admit_missing = traits(model).require_observed
     if admit_missing is not None:
         admit_missing(data)
     return data[torch.arange(size, device=data.device) % len(data)]

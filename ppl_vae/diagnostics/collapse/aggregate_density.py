@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppl_vae.inference.pair.evaluation import data_per_chunk
 from ppl_vae.inference.pair.joint import log_guide
-from ppl_vae.inference.pair.trace import Program
+from ppl_vae.inference.pair.protocols import Program
 
 # Numbers in one block of log q(z_k | x_m): draws times data times latent dimensions.
 BLOCK_NUMBERS = 1 << 21

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
@@ -29,6 +30,7 @@ from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.terms import Site, Terms, per_datum, run_terms
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.kl import kl_divergence
@@ -40,8 +42,8 @@ NATS = "nats per datum"
 
 @torch.no_grad()
 def run_collapse(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     threshold: float = ACTIVE_THRESHOLD,
     epsilon: float = 0.01,
     num_samples: int = 10,

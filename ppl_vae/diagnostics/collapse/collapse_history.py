@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.collapse.collapse import run_collapse
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.fit import fit
+from ppl_vae.inference.pair.pair import PairLike
 
 
 def collapse_history(
-    vae: Any,
+    vae: PairLike,
     data: Any,
-    x: Any,
+    x: ArrayLike | Tensor,
     epochs: tuple[int, ...] | list[int],
     out_dir: str | Path | None = None,
     num_samples: int = 10,
@@ -56,5 +59,5 @@ def collapse_history(
                     # A schedule need not have ended at a look on the way.
                     warnings.filterwarnings("ignore", message=".*but the run has")
                 fit(vae, data, epochs=stop, seed=seed, out_dir=folder, resume=True, **fit_options)
-            looks.append(run_collapse(getattr(vae, "vae", vae), x, num_samples=num_samples, seed=seed))
+            looks.append(run_collapse(vae, x, num_samples=num_samples, seed=seed))
     return xr.concat(looks, xr.IndexVariable("epoch", np.array(stops)), combine_attrs="override")

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ppl_vae.diagnostics.calibration.ranks import rank_of_first
@@ -29,6 +29,7 @@ from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPoster
 from ppl_vae.diagnostics.calibration.uniformity import ecdf, ecdf_bands, uniformity_p_value
 from ppl_vae.diagnostics.coverage.tarp import area_to_curve, tarp_credibility
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
+from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
 
 # Ties are broken from a stream of their own.
@@ -45,7 +46,11 @@ HALF_AS_WIDE, LEAST_DRAWS = 0.32, 9
 
 
 def run_coverage(
-    pair: Any, x: Any = None, num_simulations: int = 1000, num_draws: int = 99, seed: int = 0
+    pair: PairLike | SimulatedPosteriors,
+    x: ArrayLike | Tensor | tuple[int, ...] | None = None,
+    num_simulations: int = 1000,
+    num_draws: int = 99,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Measure the expected coverage of the guide's credible regions at levels 0.01, ..., 0.99.
 

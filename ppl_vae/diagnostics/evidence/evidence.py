@@ -9,16 +9,19 @@ https://arxiv.org/abs/physics/9803008).
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import ArrayLike
+from torch import Tensor
 
+from ppl_vae.arrays import to_tensor
 from ppl_vae.diagnostics.importance.importance import run_importance
 from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.evidence import log_evidence
+from ppl_vae.inference.pair.pair import PairLike
 
 # How far apart, in nats, two methods may lie that are said to agree: this package's own.
 AGREEMENT, APART = 0.1, 0.5
@@ -30,8 +33,8 @@ MEANS = {
 
 
 def run_evidence(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     weights: xr.Dataset | None = None,
     num_annealed: int = 32,
     num_chains: int = 16,
@@ -59,6 +62,7 @@ def run_evidence(
         DataError: x is empty, the likelihood has no density for some value, or the weights are of other data.
     """
     weights = run_importance(pair, x, seed=seed) if weights is None else weights
+    x = to_tensor(x)
     if weights.sizes["datum"] != len(x):
         raise DataError(f"weights: expected those of {len(x)} data, found {weights.sizes['datum']}")
     annealed, why_not = np.full((2, len(x)), np.nan), ""

@@ -16,7 +16,7 @@ from torch import Tensor
 from ppl_vae.diagnostics.gaps.local_fit import LocalGuide, optimise
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
-from ppl_vae.inference.pair.trace import Program
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.randomness import derived_seed, seeded
 
 GAPS_STREAM = 40

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import xarray as xr
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
@@ -24,6 +25,8 @@ from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.verdict import Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import DataError
+from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.protocols import traits
 
 SPLITS = ("test", "train")
 DESCRIPTIONS = {
@@ -40,9 +43,9 @@ THRESHOLD = "0.125 and 0.5 nats: the KL of a mean that is 0.5 and 1 posterior sd
 
 
 def run_gaps(
-    pair: Any,
-    x: Any,
-    x_train: Any = None,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
+    x_train: ArrayLike | Tensor | None = None,
     num_samples: int = 4000,
     steps: int = 1000,
     seed: int = 0,
@@ -101,7 +104,7 @@ def run_gaps(
         "held_fixed": "; ".join(f"{name}: {', '.join(kept)}" for name, kept in found[0].fixed.items()),
         "evidence": "importance bound from q*, a stochastic lower bound" if log_evidence is None else "given",
         "missing": given_missing,
-        "encoder_sees_mask": int(getattr(guide, "sees_missing", True)),
+        "encoder_sees_mask": int(traits(guide).sees_missing),
     }
     return table
 

@@ -14,11 +14,11 @@ precision that the pair computes in. They are reported as ``exact``, and their k
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
@@ -28,6 +28,7 @@ from ppl_vae.errors import DataError
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, pass_size, weight_blocks
 from ppl_vae.inference.evidence.pareto import LEAST_TAIL, khat, smooth, threshold
 from ppl_vae.inference.pair.evaluation import evaluating
+from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.point_mass import require_spread
 from ppl_vae.inference.pair.terms import run_terms
 from ppl_vae.randomness import derived_seed
@@ -52,8 +53,8 @@ DESCRIPTIONS = {
 
 
 def run_importance(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     num_samples: int = 1000,
     seed: int = 0,
     *,

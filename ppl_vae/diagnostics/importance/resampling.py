@@ -5,9 +5,8 @@ The weights are smoothed as by Vehtari, Simpson, Gelman, Yao & Gabry 2024, https
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
@@ -15,14 +14,15 @@ from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance.importance import LEAST_SAMPLES
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, weight_blocks
 from ppl_vae.inference.evidence.pareto import smooth
+from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed, seeded
 
 STREAM = 12
 
 
 def resample_posterior(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     num_draws: int,
     num_samples: int = 1000,
     seed: int = 0,

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ppl_vae.checks import integer
@@ -34,8 +34,9 @@ from ppl_vae.diagnostics.predictive.statistics import Statistic, default_statist
 from ppl_vae.diagnostics.predictive.verdict import LOCAL, POPULATION, check_predictive
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.joint import simulate
+from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import run_terms
-from ppl_vae.inference.pair.trace import Program
 from ppl_vae.randomness import derived_seed
 
 __all__ = ["LOCAL", "POPULATION", "Statistic", "check_predictive", "run_predictive"]
@@ -50,7 +51,11 @@ Replicate = Callable[[Tensor, int], Tensor]
 
 
 def run_predictive(
-    pair: Any, x: Any, statistics: Mapping[str, Statistic] | None = None, num_draws: int = 1000, seed: int = 0
+    pair: PairLike,
+    x: ArrayLike | Tensor,
+    statistics: Mapping[str, Statistic] | None = None,
+    num_draws: int = 1000,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Compare statistics of the data with those of replicated data sets.
 

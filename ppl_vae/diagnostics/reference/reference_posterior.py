@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.arviz.container import ess, rhat
@@ -23,6 +24,7 @@ from ppl_vae.diagnostics.reference.nuts import DatumPosterior, frozen
 from ppl_vae.diagnostics.verdict import Level, Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.evaluation import evaluating
+from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
 
 REFERENCE_STREAM = 41
@@ -47,8 +49,8 @@ OWN = {"chain", "draw", "datum", "guide_draw", "rhat", "ess", "divergences", *DI
 
 
 def run_reference(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     num_samples: int = 1000,
     warmup: int = 500,
     num_chains: int = 4,

@@ -13,19 +13,23 @@ import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import pyro
 import torch
+from numpy.typing import ArrayLike
 from pyro.infer.elbo import ELBOModule
 from pyro.infer.enum import get_importance_trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.admission import admit, check_data
+from ppl_vae.inference.pair.pair import PairLike, called_with
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.site_shapes import require_data_rows
-from ppl_vae.inference.pair.terms import Gradient, Terms, admit, check_data, run_terms
-from ppl_vae.inference.pair.trace import Program, owner
+from ppl_vae.inference.pair.terms import Gradient, Terms, run_terms
+from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.pair.validity import require_densities
 
 
@@ -199,8 +203,14 @@ class Estimator(Objective):
             bound = surrogate + (bound - surrogate).detach()
         return -bound.mean()
 
-    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """The bound for every datum: [N], nats, higher is better. Gradients flow.
+    @overload
+    def per_datum(self, pair: PairLike, x: ArrayLike | Tensor, *args: Any, **kwargs: Any) -> Tensor: ...
+
+    @overload
+    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor: ...
+
+    def per_datum(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The bound for every datum, from (pair, x, ...) or (model, guide, x, ...): [N], nats. Gradients flow.
 
         Like the loss, the bound is multiplied by a ``poutine.scale`` in the user's programs; ``evaluate`` is not.
 
@@ -208,9 +218,10 @@ class Estimator(Objective):
             ModelError: the pair is refused; the site is named.
             DataError: the model's likelihood has no density for some value of x.
         """
-        arguments = admit(model, x, *args, **kwargs), *args
-        terms = self.run(model, guide, *arguments, **kwargs)
-        self._judge_once(model, guide, arguments, kwargs, terms)
+        pair, x, further, named = called_with(args, kwargs)
+        given = admit(pair.model, x, *further, **named), *further
+        terms = self.run(pair.model, pair.guide, *given, **named)
+        self._judge_once(pair.model, pair.guide, given, named, terms)
         require_data_rows(terms.log_likelihood.shape[1], x)
         return self.bound(terms)
 

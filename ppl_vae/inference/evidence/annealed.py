@@ -31,7 +31,7 @@ from ppl_vae.inference.evidence.slope import Slope
 from ppl_vae.inference.evidence.unconstrained import LatentPath, Start
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.labels import Batch, at_labels
-from ppl_vae.inference.pair.trace import Program
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.randomness import derived_seed
 
 STREAM = 9

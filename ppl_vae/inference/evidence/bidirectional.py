@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
@@ -31,11 +31,12 @@ from ppl_vae.inference.evidence.annealed import (
     sigmoid_schedule,
 )
 from ppl_vae.inference.evidence.hmc import state_at
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, prepare, require_weights
+from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, require_weights
 from ppl_vae.inference.evidence.unconstrained import LatentPath, Start
+from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.joint import simulate
-from ppl_vae.inference.pair.trace import Program
+from ppl_vae.inference.pair.pair import Pair, PairLike
 from ppl_vae.randomness import derived_seed
 
 STREAM = 10
@@ -77,8 +78,8 @@ class EvidenceBracket:
 
 
 def bidirectional_evidence(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     num_chains: int = 16,
     *,
     num_temperatures: int = 1000,
@@ -103,22 +104,21 @@ def bidirectional_evidence(
         ModelError: the pair is refused, the model observes more than one site, or a latent site is discrete.
         DataError: x is empty.
     """
-    model, guide, data = prepare(pair, x)
+    pair, (data, *_) = admitted(pair, x)
     betas = sigmoid_schedule(num_temperatures)
     chains = integer("num_chains", num_chains, least=2)
     size = chains_per_pass(data, chains, memory_limit)
     passes = []
     for first in range(0, len(data), size):
         batch = data[first : first + size]
-        with evaluating(model, guide, seed=derived_seed(seed, STREAM, first), device=data.device):
-            passes.append(_both_ways(model, guide, batch, first, betas, chains, start, num_leapfrog))
+        with evaluating(pair.model, pair.guide, seed=derived_seed(seed, STREAM, first), device=data.device):
+            passes.append(_both_ways(pair, batch, first, betas, chains, start, num_leapfrog))
     drawn, lower, lower_stderr, upper, upper_stderr = (torch.cat(column) for column in zip(*passes, strict=True))
     return EvidenceBracket(drawn, lower, lower_stderr, upper, upper_stderr, chains, num_temperatures)
 
 
 def _both_ways(
-    model: Program,
-    guide: Program,
+    pair: Pair,
     x: Tensor,
     first: int,
     betas: Tensor,
@@ -126,8 +126,8 @@ def _both_ways(
     start: Start,
     num_leapfrog: int,
 ) -> tuple[Tensor, ...]:
-    drawn = simulate(model, x)
-    path = LatentPath(model, guide, drawn.x, start)
+    drawn = simulate(pair, x)
+    path = LatentPath(pair.model, pair.guide, drawn.x, start)
     hmc = pilot_run(path, betas, num_chains, num_leapfrog)
     forward = annealed_weights(state_at(path, path.draw(num_chains)), betas, hmc)
     exact = path.pack({name: value.unsqueeze(0) for name, value in drawn.values.items()})

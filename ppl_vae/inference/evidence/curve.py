@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 import xarray as xr
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.evidence import STREAM, jackknife
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, prepare, weight_blocks
+from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, weight_blocks
+from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
 
 
 def evidence_curve(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     num_samples: Iterable[int] = (1, 10, 100, 1000, 5000),
     *,
     seed: int = 0,
@@ -53,8 +55,10 @@ def evidence_curve(
     counts = [integer("num_samples", k) for k in num_samples]
     if not counts or counts != sorted(set(counts)):
         raise ModelError(f"num_samples: expected increasing numbers, at least one, got {counts!r}")
-    model, guide, data = prepare(pair, x)
-    blocks = weight_blocks(model, guide, data, max(counts[-1], 2), derived_seed(seed, STREAM), memory_limit)
+    pair, (data, *_) = admitted(pair, x)
+    blocks = weight_blocks(
+        pair.model, pair.guide, data, max(counts[-1], 2), derived_seed(seed, STREAM), memory_limit
+    )
     rows = [[_grouped(block.log_weight, k) for k in counts] for block in blocks]
     table = torch.stack([torch.cat(columns, -1) for columns in zip(*rows, strict=True)]).cpu()
     mean, error = table[:, :2].mean(-1), table[:, 2:].square().sum(-1).sqrt() / len(data)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
@@ -27,11 +28,13 @@ from ppl_vae.display import card, with_error
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.annealed import annealed_evidence
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, prepare, weight_blocks
+from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, weight_blocks
 from ppl_vae.inference.evidence.interval import NORMAL, evidence_interval
 from ppl_vae.inference.evidence.pareto import threshold
-from ppl_vae.inference.pair.labels import Batch, with_labels
-from ppl_vae.inference.pair.trace import Program, split_pair
+from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.pair import PairLike, as_pair
+from ppl_vae.inference.pair.protocols import HasEvidence, Program
 from ppl_vae.randomness import derived_seed
 
 Method = Literal["importance", "jackknife", "ais", "exact"]
@@ -127,14 +130,14 @@ class Evidence:
 
 
 def log_evidence(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     method: Method = "importance",
     num_samples: int | None = None,
     *,
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
-    y: Any = None,
+    y: ArrayLike | Tensor | None = None,
     **annealing: Any,
 ) -> Evidence:
     """Estimate log p(x) of every datum; log p(x|y) or log p(x, y), as it says, of a pair that takes labels.
@@ -170,16 +173,16 @@ def log_evidence(
         raise ModelError(f"method {method!r} takes no {', '.join(sorted(annealing))}")
     if method == "exact":
         return _exact(pair, x, y)
-    model, guide, data = prepare(pair, x, y)
-    labels = with_labels(model, data, y)[1:]
+    pair, (data, *labels) = admitted(pair, x, y)
+    model, guide = pair.model, pair.guide
     if method == "ais":
         chains = CHAINS if num_samples is None else integer("num_samples", num_samples, least=2)
         estimate = annealed_evidence(
-            model, guide, data, chains, seed=seed, memory_limit=memory_limit, labels=labels, **annealing
+            model, guide, data, chains, seed=seed, memory_limit=memory_limit, labels=tuple(labels), **annealing
         )
         return Evidence(*estimate, method, chains)
     draws = IMPORTANCE_DRAWS if num_samples is None else integer("num_samples", num_samples, least=2)
-    blocks = list(_importance(model, guide, data, draws, seed, memory_limit, labels, method == "jackknife"))
+    blocks = list(_importance(model, guide, data, draws, seed, memory_limit, tuple(labels), method == "jackknife"))
     bound, stderr, tail, lower, upper = (torch.cat(column) for column in zip(*blocks, strict=True))
     return Evidence(bound, stderr, method, draws, tail, lower, upper)
 
@@ -246,11 +249,11 @@ def jackknife(log_weight: Tensor) -> Tensor:
     return log_mean_exp(log_weight) - (count - 1) * shift
 
 
-def _exact(pair: Any, x: Any, y: Any) -> Evidence:
-    split_pair(pair)
-    if not callable(getattr(pair, "log_evidence", None)):
-        raise ModelError(f"{type(pair).__name__} has no log_evidence(x): its evidence is not known exactly")
-    model, _, data = prepare(pair, x, y)
+def _exact(pair: PairLike, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None) -> Evidence:
+    source = as_pair(pair).source
+    if not isinstance(source, HasEvidence):
+        raise ModelError(f"{type(source).__name__} has no log_evidence(x): its evidence is not known exactly")
+    _, data = admitted(pair, x, y)
     with torch.no_grad():
-        exact = pair.log_evidence(*with_labels(model, data, y)).double()
+        exact = source.log_evidence(*data).double()
     return Evidence(exact, torch.zeros_like(exact), "exact", 0)

@@ -13,23 +13,21 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppl_vae.checks import integer
-from ppl_vae.errors import DataError, ModelError
+from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.indices import rows_named, with_indices
 from ppl_vae.inference.pair.labels import Batch
-from ppl_vae.inference.pair.placement import beside
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.supports import require_cover
-from ppl_vae.inference.pair.terms import Terms, check_data, run_terms
+from ppl_vae.inference.pair.terms import Terms, run_terms
 from ppl_vae.inference.pair.tiled_noise import TILE_DATA, TILE_PARTICLES, TiledNoise
-from ppl_vae.inference.pair.trace import Program, split_pair
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.randomness import derived_seed
 
@@ -57,21 +55,6 @@ class WeightBlock:
     magnitude: Tensor
     eps: float
     values: Mapping[str, Tensor]
-
-
-def prepare(pair: Any, x: Any, y: Any = None) -> tuple[Program, Program, Tensor]:
-    """The two programs, and data that the model has judged, where its parameters are.
-
-    Raises:
-        ModelError: it is no pair, or the data have another event shape; or it takes labels and there are none.
-        DataError: x is empty, or some value is outside the likelihood's support, or y does not fit.
-    """
-    model, guide = split_pair(pair)
-    data = beside(model, x, guide)
-    if data.dim() == 0 or len(data) == 0:
-        raise DataError(f"data are empty: shape {list(data.shape)}")
-    check_data(model, data, y)
-    return model, guide, data
 
 
 def weight_blocks(

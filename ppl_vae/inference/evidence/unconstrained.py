@@ -29,10 +29,11 @@ from ppl_vae.inference.evidence.supports import (
 )
 from ppl_vae.inference.pair.draws import require_plain
 from ppl_vae.inference.pair.joint import log_joint, terms_at
+from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.scales import require_bound
 from ppl_vae.inference.pair.supports import require_cover, require_data_in_support
 from ppl_vae.inference.pair.terms import Observation, Site, per_datum, run_terms
-from ppl_vae.inference.pair.trace import Program, run_model
+from ppl_vae.inference.pair.trace import run_model
 
 Start = Literal["prior", "guide"]
 
@@ -149,7 +150,7 @@ def _prior_run(model: Program, x: Tensor, num_chains: int) -> dict[str, Any]:
     for name, node in latent.items():
         require_plain(name, node["value"])
     observations = {name: Observation(n["value"], n["fn"], n["mask"]) for name, n in observed.items()}
-    if not hasattr(model, "check_data"):
+    if traits(model).check_data is None:
         require_data_in_support(observations)
     require_bound(
         {name: Site(name, n["value"], n["value"], n["fn"], n["fn"], mask=n["mask"]) for name, n in latent.items()},

@@ -18,22 +18,22 @@ import numpy as np
 import pyro
 import torch
 import xarray as xr
+from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ppl_vae.errors import DataError, ModelError
+from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.estimators.base import Estimator
 from ppl_vae.inference.estimators.table import get_elbo, list_estimators
 from ppl_vae.inference.laboratory.reference import Reference, reference
 from ppl_vae.inference.laboratory.repeats import GradientMoments, Repeated, repeat
 from ppl_vae.inference.laboratory.rounding import rounding
+from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
-from ppl_vae.inference.pair.labels import needs_labels
-from ppl_vae.inference.pair.placement import beside
+from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
+from ppl_vae.inference.pair.protocols import HasParameterGroups, Program
 from ppl_vae.inference.pair.scales import require_unscaled
-from ppl_vae.inference.pair.terms import check_data
-from ppl_vae.inference.pair.trace import Program, split_pair
 from ppl_vae.inference.training.weights import Weights, collect_weights
 from ppl_vae.randomness import seeded
 from ppl_vae.registration import unregistered
@@ -61,8 +61,8 @@ class _Laboratory:
 @exclusive()
 @torch.inference_mode(False)
 def compare_estimators(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     estimators: Sequence[str | Estimator] | None = None,
     repeats: int = 1000,
     num_particles: int | None = None,
@@ -110,15 +110,13 @@ def compare_estimators(
     >>> table.gradient_variance.to_pandas().columns.tolist()
     ['encoder mean head', 'encoder scale head', 'encoder body', 'decoder']
     """
-    model, guide = split_pair(pair)
-    if needs_labels(model):
+    pair = as_pair(pair)
+    if pair.needs_labels:
         raise ModelError("this model needs labels beside x, which a comparison of estimators does not take")
-    data = beside(model, x)
-    check_data(model, data)
     if not isinstance(repeats, int) or repeats < 2:
         raise ModelError(f"repeats must be an integer of at least 2, got {repeats!r}")
-    if data.dim() == 0 or len(data) == 0:
-        raise DataError(f"x: expected at least one datum, [N, *event_shape], found shape {list(data.shape)}")
+    pair, (data, *_) = admitted(pair, x)
+    model, guide = pair.model, pair.guide
     with unregistered(), pyro.validation_enabled(False), evaluation_mode(model, guide):
         by_label, skipped = _choose(model, guide, data, estimators, num_particles, seed)
         first = next(iter(by_label.values()))
@@ -130,7 +128,7 @@ def compare_estimators(
         by_group = {group: math.sqrt(sum(by_name[name] ** 2 for name in names)) for group, names in groups.items()}
         laboratory = _Laboratory(model, guide, data, groups, repeats, seed, memory_limit, value_rounding, by_group)
         with tqdm(total=repeats * (len(by_label) + 1), unit="repeat", disable=not progress) as bar:
-            judge = reference(pair, model, guide, weights, data, repeats, seed, memory_limit, bar.update)
+            judge = reference(pair, weights, data, repeats, seed, memory_limit, bar.update)
             times, rows = _milliseconds(laboratory, by_label, weights), {}
             for name, estimator in by_label.items():
                 bar.set_postfix_str(name, refresh=False)
@@ -176,12 +174,12 @@ def _labelled(entry: str | Estimator, num_particles: int | None) -> tuple[str, E
 
 
 def _group_names(
-    pair: Any, weights: Weights, parameters: Mapping[str, Sequence[Tensor]] | None
+    pair: Pair, weights: Weights, parameters: Mapping[str, Sequence[Tensor]] | None
 ) -> dict[str, list[str]]:
     """The names of the parameters of every group."""
     named = weights.named_parameters()
-    if parameters is None and hasattr(pair, "parameter_groups"):
-        parameters = pair.parameter_groups()
+    if parameters is None and isinstance(pair.source, HasParameterGroups):
+        parameters = pair.source.parameter_groups()
     if parameters is None:
         parts = {name.split(".", 1)[0] for name in named}
         return {part: [name for name in named if name.startswith(f"{part}.")] for part in sorted(parts)}

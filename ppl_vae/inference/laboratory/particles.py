@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import xarray as xr
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.table import get_elbo, list_estimators
 from ppl_vae.inference.laboratory.comparison import compare_estimators
+from ppl_vae.inference.pair.pair import PairLike
 
 
 def compare_over_particles(
-    pair: Any,
-    x: Any,
+    pair: PairLike,
+    x: ArrayLike | Tensor,
     estimators: Sequence[str],
     num_particles: Sequence[int] = (1, 4, 16, 64),
     **options: Any,

@@ -16,7 +16,8 @@ from ppl_vae.inference.estimators.elbo import AnalyticKL, MonteCarloKL
 from ppl_vae.inference.estimators.score_function import RLOO
 from ppl_vae.inference.evidence.evidence import importance_bound
 from ppl_vae.inference.laboratory.repeats import repeat
-from ppl_vae.inference.pair.trace import Program
+from ppl_vae.inference.pair.pair import Pair
+from ppl_vae.inference.pair.protocols import HasBounds, Program
 from ppl_vae.inference.training.weights import Weights
 from ppl_vae.randomness import derived_seed, seeded
 
@@ -49,9 +50,7 @@ class Reference:
 
 
 def reference(
-    pair: Any,
-    model: Program,
-    guide: Program,
+    pair: Pair,
     weights: Weights,
     x: Tensor,
     repeats: int,
@@ -60,9 +59,10 @@ def reference(
     advance: Callable[[int], Any],
 ) -> Reference:
     """Exact numbers where the pair has ``elbo(x)`` and ``log_evidence(x)``, long averages where it has not."""
-    if hasattr(pair, "elbo") and hasattr(pair, "log_evidence"):
+    if isinstance(pair.source, HasBounds):
         advance(repeats)
-        return _closed_form(pair, weights, x)
+        return _closed_form(pair.source, weights, x)
+    model, guide = pair.model, pair.guide
     estimator = _reference_estimator(model, guide, x, seed)
     with seeded(derived_seed(seed, REFERENCE_STREAM), x.device):
         repeated = repeat(model, guide, estimator, weights, x, repeats, memory_limit, advance)
@@ -79,7 +79,7 @@ def reference(
     )
 
 
-def _closed_form(pair: Any, weights: Weights, x: Tensor) -> Reference:
+def _closed_form(pair: HasBounds, weights: Weights, x: Tensor) -> Reference:
     named = weights.named_parameters()
     elbo = pair.elbo(x).mean()
     found = torch.autograd.grad(elbo, list(named.values()), allow_unused=True)

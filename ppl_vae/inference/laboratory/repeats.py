@@ -18,8 +18,8 @@ from torch.func import functional_call, grad_and_value, vmap
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator
 from ppl_vae.inference.pair.given_noise import GivenNoise, noise_shapes
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Terms, run_terms
-from ppl_vae.inference.pair.trace import Program
 from ppl_vae.inference.training.weights import Weights
 from ppl_vae.randomness import derived_seed, seeded
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Gradient, Terms, run_terms
-from ppl_vae.inference.pair.trace import Program
 from ppl_vae.inference.training.weights import Weights
 from ppl_vae.randomness import derived_seed, seeded
 

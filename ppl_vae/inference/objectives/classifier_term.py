@@ -19,6 +19,7 @@ from ppl_vae.checks import real
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.weightings import Weighting
+from ppl_vae.inference.pair.protocols import TellsLabels
 from ppl_vae.inference.pair.terms import Terms
 
 
@@ -55,7 +56,7 @@ class ClassifierTerm(Weighting):
         if self.site not in terms.sites:
             raise ModelError(f"a classifier term needs a site {self.site!r}; the guide draws {list(terms.sites)}")
         q = terms.sites[self.site].q
-        if not (hasattr(q, "known") and hasattr(q, "label_log_prob")):
+        if not isinstance(q, TellsLabels):
             raise ModelError(
                 f"site {self.site!r}: a classifier term needs a guide that tells which labels are known, such as "
                 f"models.PartlyObservedCategory, got {type(q).__name__}"

@@ -21,8 +21,8 @@ from ppl_vae.checks import positive, real, whole
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.weightings import Weighting
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Terms
-from ppl_vae.inference.pair.trace import Program
 from ppl_vae.registration import InstanceName, register
 
 

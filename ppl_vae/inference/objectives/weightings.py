@@ -13,9 +13,10 @@ error over D pixels and the KL over d dimensions has another weight in these uni
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import positive, real, whole
@@ -24,8 +25,10 @@ from ppl_vae.inference.estimators.base import Estimator, Objective
 from ppl_vae.inference.estimators.elbo import AnalyticKL
 from ppl_vae.inference.estimators.table import as_objective
 from ppl_vae.inference.objectives.schedules import Schedule, at, describe
-from ppl_vae.inference.pair.terms import Terms, admit
-from ppl_vae.inference.pair.trace import Program
+from ppl_vae.inference.pair.admission import admit
+from ppl_vae.inference.pair.pair import PairLike, called_with
+from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.terms import Terms
 
 
 class Weighting(Objective, ABC):
@@ -92,14 +95,22 @@ class KLWeighting(Weighting, ABC):
             raise ModelError(f"{type(self.weighted).__name__} has no value per datum")
         return self.weighted.bound(terms.weighted(self.weight(terms, None)))
 
-    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """The weighted bound for every datum: [N], nats, higher is better. It is no ELBO.
+    @overload
+    def per_datum(self, pair: PairLike, x: ArrayLike | Tensor, *args: Any, **kwargs: Any) -> Tensor: ...
+
+    @overload
+    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor: ...
+
+    def per_datum(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The weighted bound for every datum, from (pair, x, ...) or (model, guide, x, ...): [N], nats; no ELBO.
 
         Raises:
             ModelError: the pair is refused, or what is weighted has no value per datum.
             DataError: the model's likelihood has no density for some value of x.
         """
-        return self.bound(self.run(model, guide, admit(model, x, *args, **kwargs), *args, **kwargs))
+        pair, x, further, named = called_with(args, kwargs)
+        data = admit(pair.model, x, *further, **named)
+        return self.bound(self.run(pair.model, pair.guide, data, *further, **named))
 
 
 class Beta(KLWeighting):

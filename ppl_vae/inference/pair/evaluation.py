@@ -6,23 +6,24 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyro
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.display import card, with_error
-from ppl_vae.errors import ConvergenceError, DataError, ModelError
+from ppl_vae.errors import ConvergenceError, ModelError
+from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.indices import rows_named, with_indices
-from ppl_vae.inference.pair.labels import Batch, with_labels
-from ppl_vae.inference.pair.placement import beside
+from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.supports import require_within
-from ppl_vae.inference.pair.terms import Terms, check_data, run_terms
-from ppl_vae.inference.pair.trace import Program, split_pair
+from ppl_vae.inference.pair.terms import Terms, run_terms
 from ppl_vae.randomness import derived_seed, seeded
 from ppl_vae.registration import unregistered
 
@@ -81,7 +82,13 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0, y: Any = None) -> Evaluation:
+def evaluate(
+    pair: PairLike,
+    x: ArrayLike | Tensor,
+    num_particles: int = 1,
+    seed: int = 0,
+    y: ArrayLike | Tensor | None = None,
+) -> Evaluation:
     """Evaluate the plain ELBO of every datum.
 
     Args:
@@ -105,14 +112,10 @@ def evaluate(pair: Any, x: Tensor, num_particles: int = 1, seed: int = 0, y: Any
     >>> sorted(evaluate(lg, torch.zeros(2, 3), num_particles=100).summary())
     ['elbo', 'elbo_stderr', 'kl', 'log_likelihood']
     """
-    model, guide = split_pair(pair)
     num_particles = integer("num_particles", num_particles)
-    x = beside(model, x, guide)
-    if x.dim() == 0 or len(x) == 0:
-        raise DataError(f"data are empty: shape {list(x.shape)}")
-    data = with_labels(model, x, y)
-    check_data(model, *data)
-    with evaluating(model, guide, seed=derived_seed(seed, EVALUATION_STREAM), device=x.device):
+    pair, data = admitted(pair, x, y)
+    model, guide = pair.model, pair.guide
+    with evaluating(model, guide, seed=derived_seed(seed, EVALUATION_STREAM), device=data[0].device):
         return _in_chunks(*with_indices(model, guide, data), num_particles)
 
 

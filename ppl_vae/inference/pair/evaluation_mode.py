@@ -14,7 +14,8 @@ from torch.nn.parameter import is_lazy
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.held import modules_of
-from ppl_vae.inference.pair.trace import Program, owner
+from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.trace import owner
 
 
 class evaluation_mode:  # noqa: N801  (a context manager, named as torch's own no_grad)

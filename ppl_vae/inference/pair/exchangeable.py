@@ -15,8 +15,8 @@ from torch import Tensor
 from ppl_vae.errors import ModelError, PplVaeError
 from ppl_vae.inference.pair.joint import Given
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Terms, run_terms
-from ppl_vae.inference.pair.trace import Program
 
 MOST_DATA = 64
 TOLERANCE = 1e-3

@@ -15,8 +15,9 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import run_terms
-from ppl_vae.inference.pair.trace import HANDLED, Program
+from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.kl import diagonal_loc_scale
 
 

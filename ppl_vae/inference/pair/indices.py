@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.held import held_by
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.protocols import Program
 
 NAME = "indices"
 
 
-def takes_indices(program: Callable[..., Any]) -> bool:
+def takes_indices(program: Program) -> bool:
     """Tell whether a program has an argument named ``indices`` that is not bound yet."""
     if isinstance(program, Indexed):
         return False
@@ -52,7 +53,7 @@ def takes_indices(program: Callable[..., Any]) -> bool:
 class Indexed:
     """A program whose last positional argument is the indices; its attributes are the program's own."""
 
-    def __init__(self, program: Callable[..., Any]) -> None:
+    def __init__(self, program: Program) -> None:
         self.program = program
         self.passes_on = takes_indices(program)
 
@@ -65,12 +66,12 @@ class Indexed:
         return getattr(self.__dict__["program"], name)
 
 
-def indexed(*programs: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+def indexed(*programs: Program) -> tuple[Program, ...]:
     """Wrap programs so that both are called with the indices last, where one of them takes any."""
     return tuple(map(Indexed, programs)) if any(map(takes_indices, programs)) else programs
 
 
-def with_indices(model: Any, guide: Any, data: Batch) -> tuple[Any, Any, Batch]:
+def with_indices(model: Program, guide: Program, data: Batch) -> tuple[Program, Program, Batch]:
     """Add the indices of the data to a pair's data (x, or x and y) where the programs take them."""
     model, guide = indexed(model, guide)
     if not isinstance(model, Indexed):
@@ -78,7 +79,7 @@ def with_indices(model: Any, guide: Any, data: Batch) -> tuple[Any, Any, Batch]:
     return model, guide, (*data, torch.arange(len(data[0]), device=data[0].device))
 
 
-def require_indices(*programs: Callable[..., Any]) -> None:
+def require_indices(*programs: Program) -> None:
     """Refuse programs that take indices where none are given.
 
     Raises:
@@ -93,7 +94,7 @@ def require_indices(*programs: Callable[..., Any]) -> None:
 
 
 @contextlib.contextmanager
-def rows_named(model: Any, guide: Any, size: int, total: int) -> Iterator[None]:
+def rows_named(model: Program, guide: Program, size: int, total: int) -> Iterator[None]:
     """Say so where programs fail on ``size`` of ``total`` data because they keep something for each datum.
 
     Raises:
@@ -116,7 +117,7 @@ def rows_refused(name: str, total: int, size: int) -> str:
     )
 
 
-def _rows_of_each(total: int, *programs: Any) -> str | None:
+def _rows_of_each(total: int, *programs: Program) -> str | None:
     """The name of a parameter or constant with one row for each of all data, or None."""
     for name, leaf in pyro.get_param_store()._params.items():
         if total in leaf.shape and "$$$" not in name:

@@ -21,11 +21,13 @@ from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair.draws import require_plain
 from ppl_vae.inference.pair.indices import require_indices
+from ppl_vae.inference.pair.pair import PairLike, as_model
 from ppl_vae.inference.pair.plates import WholePlates, data_plate, one_line_refusals
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.scales import unmasked
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.pair.terms import Observation, Terms, per_datum, run_terms
-from ppl_vae.inference.pair.trace import HANDLED, Program, run_model, run_program, sample_nodes
+from ppl_vae.inference.pair.trace import HANDLED, run_model, run_program, sample_nodes
 
 
 @dataclass(frozen=True)
@@ -167,16 +169,21 @@ class _Unconditioned(Messenger):
 
 @exclusive()
 @torch.no_grad()
-def simulate(model: Program, x: Any) -> Simulated:
+def simulate(model: Program | PairLike, x: Any) -> Simulated:
     """Draw z, x ~ p(z, x), as many as there are data in ``x``, of whose values only NaN is looked at.
 
     A coordinate that is missing in ``x`` is missing in the draw: statements about draws must hold for data with the
     same holes. That takes the holes to be independent of the values.
 
+    Args:
+        model: the generative program, or a pair that has one.
+        x: [N, *event_shape].
+
     Raises:
         ModelError: the model has a ``pyro.factor``; or it observes more than one site, so that a draw of x is
             no argument for it; or its likelihood cannot be drawn from; or it refuses data of this shape.
     """
+    model = as_model(model)
     require_indices(model)
     try:
         with one_line_refusals(), WholePlates(x), _Unconditioned():

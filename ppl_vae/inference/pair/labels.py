@@ -7,37 +7,36 @@ is int64 [N], -1 where a label is missing. Two more attributes say what y may be
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.pair.protocols import Program, traits
 
 MISSING = -1
 # What both programs are called with: (x,), or (x, y).
 Batch = tuple[Tensor, ...]
 
 
-def takes_labels(model: Any) -> bool:
+def takes_labels(model: Program) -> bool:
     """Tell whether the two programs are called as model(x, y) and guide(x, y)."""
-    return bool(getattr(model, "takes_labels", False))
+    return bool(traits(model).takes_labels)
 
 
-def needs_labels(model: Any) -> bool:
+def needs_labels(model: Program) -> bool:
     """Tell whether they take labels of which none may be missing."""
-    return takes_labels(model) and not getattr(model, "allows_missing_labels", False)
+    return takes_labels(model) and not traits(model).allows_missing_labels
 
 
-def needed_labels(model: Any, y: Any) -> Any:
+def needed_labels(model: Program, y: ArrayLike | Tensor | None) -> ArrayLike | Tensor | None:
     """The labels y for a pair that needs them; None for others, whose numbers are then of log p(x)."""
     return y if needs_labels(model) else None
 
 
-def arguments(labelled: bool, x: Tensor, y: Any, where: str = "the data") -> Batch:
+def arguments(labelled: bool, x: Tensor, y: ArrayLike | Tensor | None, where: str = "the data") -> Batch:
     """The arguments of the programs: x and its labels where they take labels, x alone where they do not.
 
     Args:
@@ -72,17 +71,17 @@ def arguments(labelled: bool, x: Tensor, y: Any, where: str = "the data") -> Bat
     return x, labels.to(x.device, torch.int64)
 
 
-def with_labels(model: Any, x: Tensor, y: Any) -> Batch:
+def with_labels(model: Program, x: Tensor, y: ArrayLike | Tensor | None) -> Batch:
     """``arguments`` outside training, where a model that allows missing labels may be asked about x alone."""
     return (x,) if y is None and not needs_labels(model) else arguments(takes_labels(model), x, y)
 
 
-def at_labels(program: Callable[..., Any], labels: Batch) -> Callable[..., Any]:
+def at_labels(program: Program, labels: Batch) -> Program:
     """Bind labels (y,) to a program, which leaves a function of x alone; without labels it is unchanged."""
     return (lambda x: program(x, *labels)) if labels else program
 
 
-def check_labels(model: Any, x: Tensor, y: Any = None) -> None:
+def check_labels(model: Program, x: Tensor, y: ArrayLike | Tensor | None = None) -> None:
     """Judge labels by their values, once before work begins; of a model that takes none, nothing is judged.
 
     Raises:
@@ -92,7 +91,7 @@ def check_labels(model: Any, x: Tensor, y: Any = None) -> None:
     if not takes_labels(model) or (y is None and not needs_labels(model)):
         return
     _, labels = arguments(True, x, y)
-    num_classes = getattr(model, "num_classes", None)
+    num_classes = traits(model).num_classes
     low = labels.min().item() if len(labels) else 0
     if low == MISSING and needs_labels(model):
         missing = int((labels == MISSING).sum())

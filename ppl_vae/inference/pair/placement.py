@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
-from ppl_vae.inference.pair.trace import Program, owner
+from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.trace import owner
 
 
-def beside(model: Program, x: Any, guide: Program | None = None) -> Tensor:
+def beside(model: Program, x: ArrayLike | Tensor, guide: Program | None = None) -> Tensor:
     """Move x to the device of the pair's parameters, in their dtype.
 
     Raises:
         DataError: x is no array of numbers (see ``ppl_vae.arrays``).
     """
     data = to_tensor(x)
-    like = _parameter(model, guide)
+    like = parameter_of(model, guide)
     return data.to(data.device if like is None else like.device, own_dtype(model, guide, x))
 
 
-def own_dtype(model: Program, guide: Program | None, x: Any) -> torch.dtype:
+def own_dtype(model: Program, guide: Program | None, x: object) -> torch.dtype:
     """The dtype that data take: of the pair's modules, else a tensor's own, else torch's default."""
-    like = _parameter(model, guide)
+    like = parameter_of(model, guide)
     if like is None and isinstance(x, Tensor) and x.is_floating_point():
         like = x
     return torch.get_default_dtype() if like is None else like.dtype
 
 
-def _parameter(*programs: Program | None) -> Tensor | None:
+def parameter_of(*programs: Program | None) -> Tensor | None:
+    """The first parameter of the modules that hold the programs' own; None where there are none."""
     owners = [m for m in map(owner, filter(None, programs)) if m is not None]
     return next((p for module in owners for p in module.parameters()), None)

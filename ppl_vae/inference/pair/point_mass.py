@@ -13,15 +13,17 @@ from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import Independent
 
+from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.densities import log_density
+from ppl_vae.inference.pair.protocols import Density
 
 
 def is_point(q: Any) -> bool:
     """Tell whether a distribution is a point mass: a Delta, or one that says so by an attribute ``is_point``."""
     while isinstance(q, Independent):
         q = q.base_dist
-    return isinstance(q, dist.Delta) or bool(getattr(q, "is_point", False))
+    return isinstance(q, dist.Delta) or bool(declared(Density, q).is_point)
 
 
 def is_flat(p: Any) -> bool:

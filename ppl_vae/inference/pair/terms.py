@@ -17,23 +17,25 @@ parameters is chosen by ``gradient``:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import torch
+from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.admission import admit
 from ppl_vae.inference.pair.auxiliary import require_accounted
 from ppl_vae.inference.pair.densities import log_density
 from ppl_vae.inference.pair.draws import carried
-from ppl_vae.inference.pair.labels import check_labels
-from ppl_vae.inference.pair.placement import beside
+from ppl_vae.inference.pair.pair import PairLike, called_with
 from ppl_vae.inference.pair.point_mass import is_flat, is_point, log_prior, require_density
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.scales import is_scaled, unmasked
 from ppl_vae.inference.pair.stopped import StoppedDensity
 from ppl_vae.inference.pair.supports import require_data_in_support
@@ -309,22 +311,37 @@ def per_datum(
         ) from None
 
 
+@overload
 def trace_terms(
-    model: Callable[..., Any],
-    guide: Callable[..., Any],
+    pair: PairLike,
+    x: ArrayLike | Tensor,
+    *args: Any,
+    num_particles: int = 1,
+    gradient: Gradient = "total",
+    **kwargs: Any,
+) -> Terms: ...
+
+
+@overload
+def trace_terms(
+    model: Program,
+    guide: Program,
     x: Any,
     *args: Any,
     num_particles: int = 1,
     gradient: Gradient = "total",
     **kwargs: Any,
-) -> Terms:
+) -> Terms: ...
+
+
+def trace_terms(*args: Any, num_particles: int = 1, gradient: Gradient = "total", **kwargs: Any) -> Terms:
     """Run guide and model once on x and return every density per datum.
 
+    It is called as trace_terms(pair, x, ...) or as trace_terms(model, guide, x, ...).
+
     Args:
-        model: a Pyro program, called as model(x, *args, **kwargs).
-        guide: its guide, called with the same arguments.
-        x: the data, first argument of both.
-        *args: further arguments of both programs.
+        *args: the pair, or the two programs; x, the data and the programs' first argument; and their further
+            arguments. The programs are called as model(x, *args, **kwargs) and guide(x, *args, **kwargs).
         num_particles: K draws per datum, vectorised in a plate at dim -2 (none where K is 1).
         gradient: the dependence of the terms on the guide's parameters; see the top of this file.
         **kwargs: further keyword arguments of both programs.
@@ -340,50 +357,20 @@ def trace_terms(
     >>> import torch
     >>> import ppl_vae as pv
     >>> vae = pv.VAE((4,), latent_dim=2, likelihood="gaussian")
-    >>> terms = trace_terms(vae.model, vae.guide, torch.zeros(5, 4), num_particles=3)
+    >>> terms = trace_terms(vae, torch.zeros(5, 4), num_particles=3)
     >>> terms.log_weight.shape, terms.sites["z"].value.shape
     (torch.Size([3, 5]), torch.Size([3, 5, 2]))
     """
     if gradient not in get_args(Gradient):
         raise ModelError(f"gradient must be one of {', '.join(get_args(Gradient))}, got {gradient!r}")
-    arguments = admit(model, x, *args, **kwargs), *args
-    return run_terms(model, guide, arguments, kwargs, num_particles, gradient, as_loss=True)
-
-
-def check_data(model: Any, x: Any, y: Any = None, *_: Any, **__: Any) -> None:
-    """Let a model that knows its data's support judge their values, and its labels', once before work begins.
-
-    Further arguments of its programs are not looked at.
-    """
-    judge = getattr(model, "check_data", None)
-    if judge is not None and isinstance(x, Tensor):
-        judge(x)
-    check_labels(model, x, y)
-
-
-def admit(model: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
-    """Judge data by the model's ``check_data``, if it has one, and move them to its parameters.
-
-    Args:
-        model: the generative program.
-        x: the data.
-        *args: further arguments of the programs; labels are judged with the data.
-        **kwargs: likewise.
-
-    Raises:
-        ModelError: x has another event shape, or labels are missing.
-        DataError: x is empty, or some value is outside the likelihood's support.
-    """
-    if not hasattr(model, "check_data"):
-        return x
-    data = beside(model, x)
-    check_data(model, data, *args, **kwargs)
-    return data
+    pair, x, further, named = called_with(args, kwargs)
+    given = admit(pair.model, x, *further, **named), *further
+    return run_terms(pair.model, pair.guide, given, named, num_particles, gradient, as_loss=True)
 
 
 def run_terms(
-    model: Callable[..., Any],
-    guide: Callable[..., Any],
+    model: Program,
+    guide: Program,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None = None,
     num_particles: int = 1,

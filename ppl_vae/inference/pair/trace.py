@@ -26,6 +26,7 @@ from ppl_vae.inference.pair.auxiliary import transforms_of
 from ppl_vae.inference.pair.draws import carried
 from ppl_vae.inference.pair.indices import NAME, Indexed, require_indices
 from ppl_vae.inference.pair.plates import WholePlates, data_plate, one_line_refusals, particles
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.scales import own_scales
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.pair.stopped import stopped_guide
@@ -33,7 +34,6 @@ from ppl_vae.registration import unregistered
 
 # A site of a Pyro trace. Pyro's own type has optional fields that every sample site does have.
 Node = Any
-Program = Callable[..., Any]
 HANDLED = "_ppl_vae_handled"
 
 
@@ -62,37 +62,6 @@ class PairRun:
     scales: dict[str, Any]
     num_data: int
     data_scale: float
-
-
-def split_pair(pair: Any) -> tuple[Program, Program]:
-    """The two programs of an object with ``.model`` and ``.guide``, or of a tuple.
-
-    Raises:
-        ModelError: it is neither, or its parameters were made in torch's inference mode, which is over.
-    """
-    if isinstance(pair, tuple) and len(pair) == 2:
-        model, guide = pair
-    else:
-        model, guide = getattr(pair, "model", None), getattr(pair, "guide", None)
-    if not (callable(model) and callable(guide)):
-        raise ModelError(
-            f"expected an object with .model and .guide, or a tuple (model, guide), got {type(pair).__name__}"
-        )
-    _require_ordinary(pair, model, guide)
-    return model, guide
-
-
-def _require_ordinary(*parts: Any) -> None:
-    """Refuse parameters made in torch's inference mode, where it is over: nothing can be done with them."""
-    if torch.is_inference_mode_enabled():
-        return
-    for part in parts:
-        module = part if isinstance(part, nn.Module) else owner(part)
-        if module is not None and any(tensor.is_inference() for tensor in module.parameters()):
-            raise ModelError(
-                f"the parameters of {type(module).__name__} were made in torch.inference_mode() and cannot be used "
-                "outside of it; make or load the model outside"
-            )
 
 
 def owner(program: Program) -> nn.Module | None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.auxiliary import require_change_of_variables
+from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.scales import require_bound
 from ppl_vae.inference.pair.supports import require_data_in_support, require_supports
 from ppl_vae.inference.pair.trace import run_pair
-
-Program = Callable[..., Any]
 
 
 def require_valid(
@@ -49,7 +48,7 @@ def require_densities(
     _require_shapes_of_one_particle(model, guide, args, kwargs, terms)
     require_supports(terms.sites)
     # A model with a judge of its own has judged its data at the door.
-    if not hasattr(model, "check_data"):
+    if traits(model).check_data is None:
         require_data_in_support(terms.observations)
     require_change_of_variables(guide, args, kwargs, terms.sites)
 

@@ -16,6 +16,7 @@ from ppl_vae.data import Dataset, Split, binarize
 from ppl_vae.data.split import split_by_datum
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.labels import Batch, arguments, takes_labels
+from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.randomness import derived_seed
 
 # Streams of random numbers besides the training stream, told apart by a number under the user's seed.
@@ -158,7 +159,7 @@ def training_data(data: Any, validation: Any, batch_size: int | None, seed: int,
         ModelError: ``validation`` is none of the above, or asks for what ``data`` does not have; or labels are
             needed and there are none.
     """
-    pieces = _Pieces(takes_labels(model), getattr(model, "allows_missing", False))
+    pieces = _Pieces(takes_labels(model), traits(model).allows_missing)
     if isinstance(data, Dataset):
         dynamic, name = data.binarization == "dynamic", f"data set {data.name!r}"
         train, test = (

@@ -14,10 +14,10 @@ from ppl_vae.errors import CheckpointError, ConvergenceError
 from ppl_vae.inference.compilation.agreement import STEPS_BETWEEN, drifted
 from ppl_vae.inference.compilation.step_choice import captured, choose
 from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper
+from ppl_vae.inference.pair.admission import check_data
 from ppl_vae.inference.pair.evaluation import evaluate
 from ppl_vae.inference.pair.labels import Batch
-from ppl_vae.inference.pair.terms import check_data
-from ppl_vae.inference.pair.trace import Program
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.training.batches import IndexedBatches
 from ppl_vae.inference.training.data_scale import scale_note
 from ppl_vae.inference.training.interruption import FitInterrupted, Interruptions
@@ -105,9 +105,9 @@ def _as_the_programs(run: Run, state: TrainingState, steps: Steps, compared_at: 
 def rest(run: Run, state: TrainingState) -> None:
     """Leave the pair in evaluation mode."""
     state.weights.train(False)
-    if isinstance(run.pair, nn.Module):
+    if isinstance(run.pair.source, nn.Module):
         # The module that holds the two programs has a mode of its own.
-        run.pair.eval()
+        run.pair.source.eval()
 
 
 def _write(run: Run, state: TrainingState, folder: RunFolder) -> None:

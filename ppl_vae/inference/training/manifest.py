@@ -13,7 +13,8 @@ import torch
 from ppl_vae.data import Dataset, fingerprint
 from ppl_vae.errors import CheckpointError
 from ppl_vae.inference.objectives.schedules import describe
-from ppl_vae.inference.pair.trace import split_pair
+from ppl_vae.inference.pair.pair import Pair
+from ppl_vae.inference.pair.protocols import Configured
 from ppl_vae.inference.training.batches import TrainingData
 
 
@@ -29,12 +30,11 @@ def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
     return described
 
 
-def describe_pair(pair: Any) -> Any:
+def describe_pair(pair: Pair) -> Any:
     """Describe a pair by its own configuration, else by the names and modules of its programs, no addresses."""
-    config = getattr(pair, "config", None)
-    if isinstance(config, dict):
-        return config
-    return {role: describe(program) for role, program in zip(("model", "guide"), split_pair(pair), strict=True)}
+    if isinstance(pair.source, Configured) and isinstance(pair.source.config, dict):
+        return pair.source.config
+    return {"model": describe(pair.model), "guide": describe(pair.guide)}
 
 
 def versions() -> dict[str, str]:

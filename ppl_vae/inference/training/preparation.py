@@ -14,12 +14,14 @@ from torch import nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Objective
+from ppl_vae.inference.pair.admission import check_data
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
-from ppl_vae.inference.pair.indices import indexed, rows_named, takes_indices
+from ppl_vae.inference.pair.indices import indexed, rows_named
 from ppl_vae.inference.pair.labels import check_labels
+from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.placement import own_dtype
-from ppl_vae.inference.pair.terms import check_data
-from ppl_vae.inference.pair.trace import Program, owner, split_pair
+from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.training.batches import TrainingData, training_data
 from ppl_vae.inference.training.code_fingerprint import code_fingerprint
 from ppl_vae.inference.training.loader_state import first_batch
@@ -37,7 +39,7 @@ DEFAULT_BATCH_SIZE = 128
 class Run:
     """The fixed part of a run."""
 
-    pair: Any
+    pair: Pair
     model: Program
     guide: Program
     data: TrainingData
@@ -73,7 +75,7 @@ class Run:
 
 
 def prepare(
-    pair: Any, data: Any, settings: Settings, device: torch.device, seed: int, precision: str = "float32"
+    pair: Pair, data: Any, settings: Settings, device: torch.device, seed: int, precision: str = "float32"
 ) -> Run:
     """Sort out and judge everything the user gave.
 
@@ -82,7 +84,7 @@ def prepare(
         DataError: the data cannot.
     """
     _require_precision(precision, device)
-    model, guide = split_pair(pair)
+    model, guide = pair.model, pair.guide
     if settings.patience is not None and settings.validation is None:
         settings = replace(settings, validation=DEFAULT_VALIDATION_FRACTION)
     training = training_data(data, settings.validation, settings.batch_size, seed, model)
@@ -102,7 +104,7 @@ def prepare(
         train, described["first_batch_sha256"] = first_batch(training, seed, device)
     else:
         train = training.example() if training.dynamic else training.train
-    if training.train is not None:
+    if training.train is not None and training.dynamic:
         check_labels(model, *training.train)
     for part in (train, training.validation, training.test):
         if part is not None:
@@ -119,7 +121,7 @@ def prepare(
             model=model, guide=guide, elbo=objective, schedule=settings.schedule, optimizer=_own(settings.optimizer)
         ),
     }
-    if takes_indices(model) or takes_indices(guide):
+    if pair.takes_indices:
         _require_rows(training)
         (model, guide), training = indexed(model, guide), replace(training, indexed=True)
     return Run(pair, model, guide, training, settings, batch_size, objective, device, seed, precision, manifest)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import as_path, write_atomically, write_json, write_tensors
+from ppl_vae.inference.pair.protocols import Storable
 from ppl_vae.inference.training.checkpoint import CHECKPOINT, write_checkpoint
 from ppl_vae.inference.training.folder_lock import locked
 from ppl_vae.inference.training.stored_run import read_run
@@ -95,11 +96,11 @@ class RunFolder:
         if self.path is not None:
             write_checkpoint(self.path / CHECKPOINT, state)
 
-    def finish(self, pair: Any, weights: Weights, history: pd.DataFrame, manifest: dict[str, Any]) -> None:
+    def finish(self, pair: object, weights: Weights, history: pd.DataFrame, manifest: dict[str, Any]) -> None:
         """Write what the run leaves behind."""
         if self.path is None:
             return
-        if hasattr(pair, "save"):
+        if isinstance(pair, Storable):
             pair.save(self.path)
         else:
             write_tensors(self.path / WEIGHTS, weights.state())

@@ -15,7 +15,7 @@ from ppl_vae.errors import ConvergenceError
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.labels import Batch
-from ppl_vae.inference.pair.trace import Program
+from ppl_vae.inference.pair.protocols import Program
 
 # What every step leaves behind, in this order: means over its batch, nats per datum.
 STEP_TERMS = ("loss", "log_likelihood", "kl")

@@ -17,9 +17,10 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.indices import Indexed, rows_refused
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.site_shapes import require_data_rows
 from ppl_vae.inference.pair.stopped import leaves_of
-from ppl_vae.inference.pair.trace import Program, owner
+from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.pair.validity import require_valid
 from ppl_vae.registration import unregistered
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppl_vae.distributions import CompletedCoordinates
 from ppl_vae.errors import ModelError
-from ppl_vae.models.likelihoods.base import Likelihood, conditioned
+from ppl_vae.models.likelihoods.base import Likelihood
 
 
 def hidden_quadrants(event_shape: tuple[int, ...], visible: int) -> Tensor:
@@ -67,13 +67,17 @@ class HiddenPixels(Likelihood):
 
     def adapt(self, features: Tensor, x: Tensor, event_dim: int) -> CompletedCoordinates:
         """The distribution p(x_hidden | z, x_seen), over whole images."""
-        full = conditioned(self.likelihood, features, torch.where(self.hidden, x, torch.nan), event_dim)
+        full = self.likelihood.adapt(features, torch.where(self.hidden, x, torch.nan), event_dim)
         if not isinstance(full, dist.Independent) or full.reinterpreted_batch_ndims != event_dim:
             raise ModelError(
                 f"hidden pixels need a likelihood that is independent over pixels, as Pyro's "
                 f"Independent(base, {event_dim}); {self.name!r} is not"
             )
         return CompletedCoordinates(full, x, self.hidden)
+
+    def start(self, x: Tensor) -> Tensor | None:
+        """That of the other likelihood, of all pixels."""
+        return self.likelihood.start(x)
 
     def check(self, x: Tensor) -> None:
         """Judge all pixels as the other likelihood does."""

@@ -5,15 +5,14 @@ likelihood needs for each coordinate of x; the distribution has that batch shape
 likelihood also knows which data have a density under it (``check``): grey-scale pixels under a Bernoulli do
 not, and are refused unless the relaxed one is asked for by name.
 
-A likelihood may have two more methods. ``adapt(features, x, event_dim)`` is the distribution where it is
-conditioned on x, for a parameter whose best value given x is known in closed form. ``start(x)`` are the features
-[P, *event_shape] of a constant decoder of data x [N, *event_shape], from which a decoder of ours can start.
+Two more methods have a default. ``adapt(features, x, event_dim)`` is the distribution where it is conditioned on x,
+for a parameter whose best value given x is known in closed form. ``start(x)`` are the features [P, *event_shape] of
+a constant decoder of data x [N, *event_shape], from which a decoder of ours can start.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,6 +31,7 @@ class Likelihood(nn.Module, ABC):
         is_density: False where ``log_prob`` is no log likelihood of the data (the relaxed Bernoulli).
         allows_missing: True where NaN in x stands for a missing coordinate.
         encoder_sees: "x", or "log1p" where an encoder of ours sees log(1 + x).
+        encoder_sees_mask: whether an encoder of ours is told which coordinates are missing.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Likelihood(nn.Module, ABC):
     is_density: bool = True
     allows_missing: bool = False
     encoder_sees: str = "x"
+    encoder_sees_mask: bool = False
 
     @abstractmethod
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
@@ -48,16 +49,18 @@ class Likelihood(nn.Module, ABC):
     def check(self, x: Tensor) -> None:
         """Raise DataError if some value of x is outside the support."""
 
+    def adapt(self, features: Tensor, x: Tensor, event_dim: int) -> dist.TorchDistribution:
+        """p(x|z) where the program is conditioned on x [N, *event_shape]: by default what it is anyway."""
+        return self(features, event_dim)
+
+    def start(self, x: Tensor) -> Tensor | None:
+        """The features of a constant decoder of data x [N, *event_shape]; None where there is no rule for them."""
+        return None
+
     @property
     def config(self) -> dict[str, Any] | None:
         """The name and options that make this likelihood again; None where a part is the user's own."""
         return {"name": self.name}
-
-
-def conditioned(part: Likelihood, features: Tensor, x: Tensor, event_dim: int) -> dist.TorchDistribution:
-    """The likelihood p(x|z) of a program conditioned on x [N, *event_shape]: adapted to it, if the part can be."""
-    adapt: Callable[..., dist.TorchDistribution] | None = getattr(part, "adapt", None)
-    return part(features, event_dim) if adapt is None else adapt(features, x, event_dim)
 
 
 def check_finite(name: str, x: Tensor) -> None:

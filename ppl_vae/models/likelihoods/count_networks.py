@@ -7,13 +7,14 @@ the hundreds at its first step, and the exponential of what a decoder makes of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.declared import declared
 from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.protocols import Layer
 
 
 class LogCounts(nn.Module):
@@ -36,20 +37,20 @@ def start_from(x: Tensor, decoder: nn.Module, likelihood: Likelihood) -> None:
     A convolution's bias is one for a channel. A likelihood that has no ``start``, and a decoder whose last layer is
     another, are left as they are.
     """
-    begin, layer = _start_of(likelihood), _last_biased(decoder)
-    if begin is None or layer is None:
+    start, layer = likelihood.start(x), _last_biased(decoder)
+    if start is None or layer is None:
         return
-    start, bias = begin(x), cast(Tensor, layer.bias)
+    bias = cast(Tensor, layer.bias)
     if bias.numel() == start.numel():
         bias.copy_(start.reshape(bias.shape))
     elif start.dim() == 4 and bias.numel() == math.prod(start.shape[:2]):
         bias.copy_(start.mean((2, 3)).reshape(bias.shape))
 
 
-def remember_start(decoder: nn.Module, likelihood: Likelihood) -> nn.Module:
+def remember_start(decoder: nn.Module) -> nn.Module:
     """Mark a decoder of ours, so that it is known later whether it was trained, loaded or started since."""
     layer = _last_biased(decoder)
-    if _start_of(likelihood) is not None and layer is not None:
+    if layer is not None:
         layer.bias_as_made = cast(Tensor, layer.bias).detach().clone()
     return decoder
 
@@ -57,17 +58,13 @@ def remember_start(decoder: nn.Module, likelihood: Likelihood) -> nn.Module:
 def start_untrained(x: Tensor, decoder: nn.Module, likelihood: Likelihood) -> None:
     """``start_from`` for a decoder whose last bias is still the one that it was made with."""
     layer = _last_biased(decoder)
-    made = None if layer is None else getattr(layer, "bias_as_made", None)
+    made = None if layer is None else declared(Layer, layer).bias_as_made
     if layer is not None and made is not None:
         bias = cast(Tensor, layer.bias).detach()
         if torch.equal(bias, made.to(bias.device, bias.dtype)):
             start_from(x, decoder, likelihood)
 
 
-def _start_of(likelihood: Likelihood) -> Callable[[Tensor], Tensor] | None:
-    return getattr(getattr(likelihood, "likelihood", likelihood), "start", None)
-
-
 def _last_biased(decoder: nn.Module) -> nn.Module | None:
-    biased = [layer for layer in decoder.modules() if getattr(layer, "bias", None) is not None]
+    biased = [layer for layer in decoder.modules() if declared(Layer, layer).bias is not None]
     return biased[-1] if biased else None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ppl_vae.distributions import ContinuousBernoulli, ObservedCoordinates
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.models.likelihoods.base import Likelihood, check_unit_interval, conditioned
+from ppl_vae.models.likelihoods.base import Likelihood, check_unit_interval
 from ppl_vae.models.likelihoods.counts import NegativeBinomialLikelihood, PoissonLikelihood
 from ppl_vae.models.likelihoods.grey import CategoricalLikelihood, DiscretisedLogisticLikelihood
 from ppl_vae.models.likelihoods.real import GaussianLikelihood, StudentTLikelihood
@@ -119,8 +119,12 @@ class MissingPixels(Likelihood):
         return self._observed(self.likelihood(features, event_dim), event_dim)
 
     def adapt(self, features: Tensor, x: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """The distribution p(x|z) that is conditioned on x."""
-        return self._observed(conditioned(self.likelihood, features, x, event_dim), event_dim)
+        """p(x|z) where it is conditioned on x."""
+        return self._observed(self.likelihood.adapt(features, x, event_dim), event_dim)
+
+    def start(self, x: Tensor) -> Tensor | None:
+        """That of the inner likelihood, which knows holes."""
+        return self.likelihood.start(x)
 
     def _observed(self, full: dist.TorchDistribution, event_dim: int) -> ObservedCoordinates:
         if not isinstance(full, dist.Independent) or full.reinterpreted_batch_ndims != event_dim:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.declared import declared
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.count_networks import seen_by
+from ppl_vae.models.protocols import Encoder
 from ppl_vae.networks import Architecture
 
 
@@ -40,7 +42,7 @@ class MissingnessEncoder(nn.Module):
 
 def encoder_of(chosen: Architecture, event_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
     """The encoder of an architecture, behind whatever view of the data the likelihood asks for."""
-    if not getattr(likelihood, "encoder_sees_mask", False):
+    if not likelihood.encoder_sees_mask:
         return seen_by(likelihood, chosen.encoder(event_shape))
     return MissingnessEncoder(seen_by(likelihood, chosen.encoder((2 * event_shape[0], *event_shape[1:]))))
 
@@ -52,4 +54,4 @@ def filled(x: Tensor) -> Tensor:
 
 def takes_missing(encoder: nn.Module) -> bool:
     """Tell whether an encoder is given x itself, with NaN where a cell is missing."""
-    return bool(getattr(encoder, "takes_missing", False))
+    return bool(declared(Encoder, encoder).takes_missing)

@@ -14,8 +14,10 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
+from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.models.programs import GuideProgram
+from ppl_vae.models.protocols import Posterior
 
 
 class VampPrior(nn.Module):
@@ -39,7 +41,7 @@ class VampPrior(nn.Module):
         Raises:
             ModelError: the guide's density is not known at every z.
         """
-        if not getattr(guide.posterior, "invertible", True):
+        if not declared(Posterior, guide.posterior).invertible:
             raise ModelError(
                 f"prior {self.name!r} is a mixture of the guide's densities at any z, and a posterior of kind "
                 f"{guide.posterior.kind!r} has its density at its own draws alone: use another posterior or prior"

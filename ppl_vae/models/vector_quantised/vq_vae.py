@@ -23,7 +23,7 @@ van den Oord, Vinyals & Kavukcuoglu (2017): https://arxiv.org/abs/1711.00937
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyro
@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.models.likelihoods.likelihoods import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
@@ -46,6 +47,7 @@ from ppl_vae.models.program_pair import (
     networks,
 )
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
+from ppl_vae.models.protocols import CodePrior
 from ppl_vae.models.vector_quantised.code_prior import CODE_PRIORS, code_prior
 from ppl_vae.models.vector_quantised.code_words import CodeWords, NearestCode
 from ppl_vae.models.vector_quantised.codebook import Codebook, checked_indices, perplexity
@@ -161,9 +163,7 @@ class VQVAE(ProgramPair):
         with seeded(seed):
             codes = _codebook(self.num_codes, code_dim, codebook)
             encoder, decoder = networks(network, shape, self.num_cells * codes.code.shape[1], observed)
-            build: Callable[..., None] | None = getattr(over_codes, "build", None)
-            if build is not None:
-                build(self.num_cells, self.num_codes)
+            declared(CodePrior, over_codes).build(self.num_cells, self.num_codes)
             self.model = CodebookProgram(over_codes, codes, decoder, observed, shape)
             self.guide = QuantisingGuide(encoder, codes, self.num_cells, shape, observed.allows_missing)
         self.config = {

@@ -4,6 +4,7 @@ import torch
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.laboratory.reference import reference
+from ppl_vae.inference.pair.pair import as_pair
 from ppl_vae.inference.training.weights import collect_weights
 from tests.inference.comparisons import CategoricalPair, off_optimum
 from tests.scenarios import binary_mlp, quadrature_elbo, quadrature_evidence
@@ -11,7 +12,7 @@ from tests.scenarios import binary_mlp, quadrature_elbo, quadrature_evidence
 
 def refer(pair, x, repeats=300, memory_limit=1 << 24, first="score-function"):
     weights = collect_weights(pair.model, pair.guide, inf.get_elbo(first), x)
-    return reference(pair, pair.model, pair.guide, weights, x, repeats, 0, memory_limit, lambda _: None)
+    return reference(as_pair(pair), weights, x, repeats, 0, memory_limit, lambda _: None)
 
 
 def test_closed_forms_where_the_model_has_them():
@@ -71,4 +72,4 @@ def test_a_pair_that_allows_none_is_refused_by_site():
     weights = collect_weights(lg.model, lg.guide, inf.get_elbo("iwae"), x)
     pair.model = lambda x: None
     with pytest.raises(ModelError, match="the model observes nothing"):
-        reference(pair, pair.model, pair.guide, weights, x, 2, 0, 1 << 20, lambda _: None)
+        reference(as_pair(pair), weights, x, 2, 0, 1 << 20, lambda _: None)

@@ -17,6 +17,7 @@ from torch import nn
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.pair import as_pair
 from tests.inference.small_runs import small_data, small_vae, train, weight_bytes
 
 M, T, S = 1.0, 2.0, 1.0
@@ -121,7 +122,7 @@ def require_exact_posterior(pair, found, x):
     assert found == pytest.approx(EXACT, abs=2e-3)
     # At the exact posterior every draw of log p(x, z) - log q(z|x) is log p(x).
     with torch.no_grad():
-        draws = inf.MonteCarloKL().per_datum(*inf.pair.trace.split_pair(pair), x)
+        draws = inf.MonteCarloKL().per_datum(pair, x)
     torch.testing.assert_close(draws, log_evidence(x), rtol=0, atol=0.02)
     evaluation = pv.evaluate(pair, x, num_particles=100)
     gap = evaluation.elbo.mean() - log_evidence(x).mean()
@@ -467,7 +468,8 @@ def test_a_users_pair_can_be_continued_by_another_process(kind, tmp_path):
     x = conjugate_data()
 
     def numbers(pair):
-        modules = [m for m in (inf.pair.trace.owner(p) for p in inf.pair.trace.split_pair(pair)) if m is not None]
+        both = as_pair(pair)
+        modules = [m for m in map(inf.pair.trace.owner, (both.model, both.guide)) if m is not None]
         store = {name: p.detach().numpy().tobytes() for name, p in pyro.get_param_store()._params.items()}
         return [weight_bytes(m) for m in modules], store
 

@@ -1,0 +1,40 @@
+"""Optional attributes of parts that users bring, declared in one dataclass a kind of part, with their defaults."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import fields
+from typing import Any, TypeVar
+
+Kind = TypeVar("Kind")
+
+
+def declared(kind: type[Kind], part: object) -> Kind:
+    """What a part declares of a kind's fields, and the kind's defaults of the others.
+
+    A part inherits nothing from the kind: its attributes are looked up by name, as those of wrapped programs and
+    the parts of an nn.Module can be. An attribute that cannot be called is not taken for a method.
+
+    Args:
+        kind: a dataclass with a default for every field.
+        part: any object.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Named:
+    ...     name: str = "nobody"
+    >>> declared(Named, 3).name
+    'nobody'
+    """
+    own: dict[str, Any] = {}
+    known: Any = kind
+    for name, default in _defaults(known):
+        value = getattr(part, name, default)
+        if value is not default and (callable(value) or not callable(default)):
+            own[name] = value
+    return kind(**own)
+
+
+@functools.cache
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.default) for field in fields(kind))

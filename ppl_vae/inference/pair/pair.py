@@ -1,0 +1,140 @@
+"""A (model, guide) pair as one value, and the one door through which everything that is a pair comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.indices import takes_indices
+from ppl_vae.inference.pair.labels import needs_labels, takes_labels
+from ppl_vae.inference.pair.placement import beside, own_dtype, parameter_of
+from ppl_vae.inference.pair.protocols import HasPair, HasPrograms, Program
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A generative program and its guide.
+
+    Attributes:
+        model: the generative program.
+        guide: its guide.
+        source: the object that the user gave, such as a VAE; the tuple of the two programs where there is none.
+    """
+
+    model: Program
+    guide: Program
+    source: Any = None
+
+    def __post_init__(self) -> None:
+        for program in (self.model, self.guide):
+            if not callable(program):
+                raise ModelError(f"expected two programs, got {type(program).__name__}")
+        if self.source is None:
+            object.__setattr__(self, "source", (self.model, self.guide))
+
+    @property
+    def device(self) -> torch.device | None:
+        """The device of the parameters at present; None where no module holds any."""
+        like = parameter_of(self.model, self.guide)
+        return None if like is None else like.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision that data take: the parameters', else torch's default."""
+        return own_dtype(self.model, self.guide, None)
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether the programs are called as model(x, y) and guide(x, y)."""
+        return takes_labels(self.model)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether they take labels of which none may be missing."""
+        return needs_labels(self.model)
+
+    @property
+    def takes_indices(self) -> bool:
+        """Whether one of them takes the rows of its data in an argument ``indices``."""
+        return takes_indices(self.model) or takes_indices(self.guide)
+
+    def place(self, x: ArrayLike | Tensor) -> Tensor:
+        """x as a tensor where the parameters are, in their precision.
+
+        Raises:
+            DataError: x is no array of numbers.
+        """
+        return beside(self.model, x, self.guide)
+
+
+PairLike: TypeAlias = Pair | HasPrograms | HasPair | tuple[Program, Program]
+
+
+def as_pair(pair: PairLike) -> Pair:
+    """The pair in a Pair, a VAE, a Recipe, an object with ``.model`` and ``.guide``, or a tuple of two programs.
+
+    Raises:
+        ModelError: it is none of these.
+    """
+    found = _pair_in(pair)
+    if found is None:
+        raise ModelError(
+            f"expected an object with .model and .guide, or a tuple (model, guide), got {type(pair).__name__}"
+        )
+    return found
+
+
+def as_model(model: Program | PairLike) -> Program:
+    """The generative program of a pair, or the program itself."""
+    found = _pair_in(model)
+    if found is not None:
+        return found.model
+    if not callable(model):
+        raise ModelError(f"expected a generative program or a pair, got {type(model).__name__}")
+    return model
+
+
+def called_with(
+    given: tuple[Any, ...], named: Mapping[str, Any]
+) -> tuple[Pair, Any, tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a function of (pair, x, ...) that takes (model, guide, x, ...) too.
+
+    Args:
+        given: by position.
+        named: by name.
+
+    Returns:
+        The pair, x, and the further arguments of its programs by position and by name.
+
+    Raises:
+        ModelError: it is no pair.
+        TypeError: an argument is missing; it is named.
+    """
+    by_programs = "model" in named or callable(given[1] if len(given) > 1 else named.get("guide"))
+    names = ("model", "guide", "x") if by_programs else ("pair", "x")
+    found, further = dict(zip(names, given, strict=False)), dict(named)
+    for name in names:
+        if name not in found and name not in further:
+            raise TypeError(f"missing argument: {name!r}")
+        if name not in found:
+            found[name] = further.pop(name)
+    pair = Pair(found["model"], found["guide"]) if by_programs else as_pair(found["pair"])
+    return pair, found["x"], given[len(names) :], further
+
+
+def _pair_in(given: Any) -> Pair | None:
+    if isinstance(given, Pair):
+        return given
+    if isinstance(given, tuple):
+        return Pair(*given) if len(given) == 2 and all(map(callable, given)) else None
+    # Modules keep their parts out of sight of a static look, so that no isinstance of a protocol sees them.
+    model, guide, inner = (getattr(given, name, None) for name in ("model", "guide", "vae"))
+    if callable(model) and callable(guide):
+        return Pair(model, guide, given)
+    return None if inner is None or inner is given else _pair_in(inner)

@@ -1,0 +1,42 @@
+"""Every part that the package knows by name stands in the table that the laws run over."""
+
+import pytest
+
+from ppl_vae import models
+from ppl_vae.models.likelihoods.likelihoods import LIKELIHOODS
+from ppl_vae.models.posteriors.posteriors import POSTERIORS
+from ppl_vae.models.priors.priors import PRIORS
+from tests.models import program_table, table
+
+# An autoencoder's are no densities: the laws of bounds are not theirs, tests/models/test_autoencoder.py is.
+AUTOENCODERS = {"flat", "point"}
+
+
+def _names(rows):
+    return {row if isinstance(row, str) else row["name"] for row in rows.values()}
+
+
+@pytest.mark.parametrize(
+    ("ours", "tested"),
+    [(PRIORS, table.PRIORS), (POSTERIORS, table.POSTERIORS), (LIKELIHOODS, table.LIKELIHOODS)],
+    ids=["priors", "posteriors", "likelihoods"],
+)
+def test_every_part_has_a_row_of_its_own(ours, tested):
+    assert set(ours) - AUTOENCODERS == _names(tested)
+
+
+def test_every_row_stands_in_a_combination():
+    axes = {"likelihood": table.LIKELIHOODS, "posterior": table.POSTERIORS, "network": table.NETWORKS}
+    for axis, values in {**axes, "prior": table.PRIORS}.items():
+        assert {getattr(row, axis) for row in table.ROWS} == set(values)
+
+
+def test_every_program_of_ours_stands_in_the_table_of_programs():
+    """But for those of tests/models/table.py, their ground, and the completion VAE's baseline without latents."""
+    made = {type(program.pair()).__name__ for program in program_table.PROGRAMS}
+    ours = {
+        name
+        for name in models.__all__
+        if isinstance(kind := getattr(models, name), type) and issubclass(kind, models.ProgramPair)
+    }
+    assert ours - made <= {"ProgramPair", "VAE", "LinearGaussianVAE", "CompletionBaseline"}
