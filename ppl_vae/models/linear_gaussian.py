@@ -224,7 +224,7 @@ def _precision(weight: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _covariance(q: dist.TorchDistribution) -> Tensor:
-    return q.covariance_matrix if isinstance(q, dist.MultivariateNormal) else torch.diag_embed(q.variance)
+    return q.covariance_matrix if hasattr(q, "covariance_matrix") else torch.diag_embed(q.variance)
 
 
 def _check(weight: Tensor, bias: Tensor, sigma: float, guide: object) -> None:

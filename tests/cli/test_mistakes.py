@@ -105,7 +105,7 @@ def test_absurd_numbers_of_draws(run, monkeypatch, capsys, args, message):
 def test_memory_is_that_of_the_machine():
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     require_memory("all of it", there)
-    with pytest.raises(ModelError, match=f"more needs {(there + 2**30) / 2**30:,.0f} GiB"):
+    with pytest.raises(ModelError, match=f"more needs at least {(there + 2**30) / 2**30:,.0f} GiB"):
         require_memory("more", there + 2**30)
 
 
@@ -146,7 +146,7 @@ def test_tables_and_figures_of_the_users_own_are_not_written_over(run, tmp_path,
 def test_a_folder_with_other_files_is_refused_and_they_stay(tmp_path, images, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     assert call(*TRAIN, "--data", images, "--out", tmp_path) == 2
-    assert "holds 'notes.txt', which is of no run; nothing was touched" in complaint(capsys)
+    assert "holds 'notes.txt', which no run wrote; nothing was touched" in complaint(capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

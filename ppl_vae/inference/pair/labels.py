@@ -58,8 +58,8 @@ def arguments(labelled: bool, x: Tensor, y: ArrayLike | Tensor | None, where: st
     # A label under a mask is a missing one.
     y = y.filled(MISSING) if isinstance(y, np.ma.MaskedArray) and y.dtype.kind in "iu" else y
     # torch has few operations on the larger unsigned types, and as data they become floats.
-    unsigned = isinstance(y, np.ndarray) and y.dtype.kind == "u" and y.max(initial=0) < 2**63
-    y = y.astype(np.int64) if unsigned else y
+    if isinstance(y, np.ndarray) and y.dtype.kind == "u" and y.max(initial=0) < 2**63:
+        y = y.astype(np.int64)
     labels = to_tensor(y, f"y of {where}", "integers [N]").detach()
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise DataError(

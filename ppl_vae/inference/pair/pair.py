@@ -8,13 +8,14 @@ from typing import Any, TypeAlias
 
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.indices import takes_indices
 from ppl_vae.inference.pair.labels import needs_labels, takes_labels
 from ppl_vae.inference.pair.placement import beside, own_dtype, parameter_of
 from ppl_vae.inference.pair.protocols import HasPair, HasPrograms, Program
+from ppl_vae.inference.pair.trace import owner
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,7 @@ def as_pair(pair: PairLike) -> Pair:
         raise ModelError(
             f"expected an object with .model and .guide, or a tuple (model, guide), got {type(pair).__name__}"
         )
+    _require_ordinary(found.source, found.model, found.guide)
     return found
 
 
@@ -132,9 +134,22 @@ def _pair_in(given: Any) -> Pair | None:
     if isinstance(given, Pair):
         return given
     if isinstance(given, tuple):
-        return Pair(*given) if len(given) == 2 and all(map(callable, given)) else None
+        return Pair(*given, source=given) if len(given) == 2 and all(map(callable, given)) else None
     # Modules keep their parts out of sight of a static look, so that no isinstance of a protocol sees them.
     model, guide, inner = (getattr(given, name, None) for name in ("model", "guide", "vae"))
     if callable(model) and callable(guide):
         return Pair(model, guide, given)
     return None if inner is None or inner is given else _pair_in(inner)
+
+
+def _require_ordinary(*parts: Any) -> None:
+    """Refuse parameters made in torch's inference mode, where it is over: nothing can be done with them."""
+    if torch.is_inference_mode_enabled():
+        return
+    for part in parts:
+        module = part if isinstance(part, nn.Module) else owner(part)
+        if module is not None and any(tensor.is_inference() for tensor in module.parameters()):
+            raise ModelError(
+                f"the parameters of {type(module).__name__} were made in torch.inference_mode() and cannot be used "
+                "outside of it; make or load the model outside"
+            )

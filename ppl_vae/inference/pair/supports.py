@@ -27,6 +27,7 @@ from torch.distributions.transforms import ComposeTransform
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.draws import kept_on
 from ppl_vae.inference.pair.point_mass import is_flat, is_point
+from ppl_vae.inference.pair.protocols import TellsLabels
 from ppl_vae.inference.pair.scales import full_mask
 
 # As simple constraints are called in torch; others by their class.
@@ -174,6 +175,9 @@ def _never_drawn(q: Any, p: Any) -> bool:
 
     Only what is 0 exactly and of all data is meant: a guide that is sure of a datum is no such one.
     """
+    if isinstance(q, TellsLabels):
+        # A known label is an observation: the other categories are no part of the evidence.
+        return False
     q, p = _base(q), _base(p)
     if not all(isinstance(each, Bernoulli | Categorical | OneHotCategorical) for each in (q, p)):
         return False

@@ -187,7 +187,11 @@ def test_long_chains_on_a_circle_do_not_leave_it():
     [
         (one(dist.VonMises, 0.0, 1.0), one(dist.Normal, 0.0, 1.0), "guide and prior have different supports"),
         (one(dist.HalfNormal, 1.0), one(dist.Normal, 0.5, 0.5), "the guide draws values outside the support"),
-        (one(dist.Gamma, 2.0, 2.0), one(dist.Beta, 2.0, 2.0), "the guide keeps to unit interval while the prior's"),
+        (
+            one(dist.Gamma, 2.0, 2.0),
+            one(dist.Beta, 2.0, 2.0),
+            "the guide's support is unit interval and the prior's",
+        ),
     ],
 )
 def test_a_guide_elsewhere_starts_no_path(p, q, reason):

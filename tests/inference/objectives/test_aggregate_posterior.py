@@ -137,7 +137,7 @@ def test_refusals_of_total_correlation():
         small.forward(terms_of(small, lg, x[:1]))
     with pytest.raises(ModelError, match="sampling must be"):
         inf.TotalCorrelation("analytic-kl", 5, sampling="other")
-    with pytest.raises(ModelError, match="ImportanceWeighted is none"):
+    with pytest.raises(ModelError, match="which ImportanceWeighted is not"):
         inf.TotalCorrelation("iwae", 5)
     full, data = off_optimum("exact", n=6)
     with pytest.raises(ModelError, match="site 'z': the aggregate posterior needs a diagonal Gaussian"):

@@ -203,7 +203,7 @@ def test_a_weight_that_would_not_reach_the_kl_is_refused(outer, inner):
     ],
 )
 def test_an_objective_with_its_own_kl_takes_no_weighted_one(make):
-    with pytest.raises(ModelError, match="Beta is none"):
+    with pytest.raises(ModelError, match="which Beta is not"):
         make(inf.Beta("analytic-kl", 4.0))
 
 

@@ -51,7 +51,7 @@ PARTS = {
 @pytest.mark.parametrize("name", PARTS)
 def test_a_guide_that_transforms_keep_to_a_part_of_the_prior_has_no_evidence(name):
     pair = pair_of(dist.Normal(0.0, 1.0), PARTS[name])
-    with pytest.raises(ModelError, match="site 'z': the guide keeps to"):
+    with pytest.raises(ModelError, match=r"site 'z': the guide's support is .*importance weights never reach"):
         pv.log_evidence(pair, X, num_samples=50)
     assert pv.evaluate(pair, X, num_particles=10).elbo.isfinite().all()
 
@@ -94,7 +94,7 @@ def test_a_guide_that_never_draws_a_category_has_no_evidence():
         lambda x: dist.Categorical(torch.ones(len(x), 3)),
     ):
         pair = pair_of(five, guide)
-        with pytest.raises(ModelError, match=r"site 'z': the guide (gives probability 0|keeps to)"):
+        with pytest.raises(ModelError, match=r"site 'z': the guide('s support is|.* probability 0)"):
             pv.log_evidence(pair, X, num_samples=50)
 
 

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from pyro import distributions as dist
 from torch import nn
 
 import ppl_vae as pv
@@ -163,7 +164,7 @@ def test_a_prior_of_the_users_own():
             self.logits = nn.Parameter(torch.randn(CELLS, CODES))
 
         def forward(self):
-            return torch.distributions.Categorical(logits=self.logits).to_event(1)
+            return dist.Categorical(logits=self.logits).to_event(1)
 
     vae, x = small(prior=Marginals()), binary()
     assert vae.config["prior"] is None
