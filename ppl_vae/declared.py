@@ -10,7 +10,7 @@ Kind = TypeVar("Kind")
 
 
 def declared(kind: type[Kind], part: object) -> Kind:
-    """What a part declares of a kind's fields, and the kind's defaults of the others.
+    """Read the fields of a kind from a part, with the kind's defaults for those that it lacks.
 
     A part inherits nothing from the kind: its attributes are looked up by name, as those of wrapped programs and
     the parts of an nn.Module can be. An attribute that cannot be called is not taken for a method.

@@ -83,7 +83,7 @@ def _torch_kl(q: Distribution, p: Distribution) -> Tensor:
 
 
 def _folds(distribution: Distribution) -> bool:
-    """Whether a transform sends several values to one, as abs and softmax do."""
+    """Tell whether a transform sends several values to one, as abs and softmax do."""
     while isinstance(distribution, Independent):
         distribution = distribution.base_dist
     return isinstance(distribution, TransformedDistribution) and not all(

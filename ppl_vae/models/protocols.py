@@ -1,4 +1,4 @@
-"""What the parts of a model may have besides their forward: every optional attribute, with its default.
+"""The optional attributes of a model's parts, besides their forward, with the default of each.
 
 A prior is any nn.Module whose forward gives p(z), a posterior one whose forward turns features into q(z|x). A
 part of a user's needs no more than that and inherits nothing; where it has one of the attributes below, it is used.
@@ -68,7 +68,7 @@ class Posterior:
 
 
 def refines(posterior: nn.Module) -> bool:
-    """Whether a posterior refines q; kept by class, since every step of training asks."""
+    """Tell whether a posterior refines q; kept by class, since every step of training asks."""
     kind: Any = type(posterior)
     return _refines(kind)
 

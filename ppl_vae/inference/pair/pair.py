@@ -52,17 +52,17 @@ class Pair:
 
     @property
     def takes_labels(self) -> bool:
-        """Whether the programs are called as model(x, y) and guide(x, y)."""
+        """Tell whether the programs are called as model(x, y) and guide(x, y)."""
         return takes_labels(self.model)
 
     @property
     def needs_labels(self) -> bool:
-        """Whether they take labels of which none may be missing."""
+        """Tell whether they take labels of which none may be missing."""
         return needs_labels(self.model)
 
     @property
     def takes_indices(self) -> bool:
-        """Whether one of them takes the rows of its data in an argument ``indices``."""
+        """Tell whether one of them takes the rows of its data in an argument ``indices``."""
         return takes_indices(self.model) or takes_indices(self.guide)
 
     def place(self, x: ArrayLike | Tensor) -> Tensor:

@@ -171,7 +171,7 @@ def require_cover(sites: Mapping[str, Any]) -> None:
 
 
 def _never_drawn(q: Any, p: Any) -> bool:
-    """Whether some category has no probability in the guide of any datum, and some in the prior.
+    """Tell whether some category has no probability in the guide of any datum, and some in the prior.
 
     Only what is 0 exactly and of all data is meant: a guide that is sure of a datum is no such one.
     """
