@@ -22,7 +22,7 @@ from ppl_vae.inference.training import compute
 from ppl_vae.inference.training.facts import fit_facts
 from ppl_vae.inference.training.late_parameters import LateParameters
 from ppl_vae.inference.training.loader_state import loader_generators
-from ppl_vae.inference.training.loop import captured_steps, rest, train
+from ppl_vae.inference.training.loop import captured_steps, rest, train, warn_of_python_state
 from ppl_vae.inference.training.optimizer import Optimizer
 from ppl_vae.inference.training.preparation import Run, isolated, prepare, require_used
 from ppl_vae.inference.training.progress import Progress
@@ -175,6 +175,8 @@ def _fit(
         state, stepper = _start(run)
         if stored is not None:
             state.restore(stored["state"])
+            if state.epoch < run.settings.epochs and not state.selection.exhausted(state.epoch):
+                warn_of_python_state(run, state, stepper, folder.path)
         steps = captured_steps(run, state, stepper, mode_to_use(stored, compile), flops)
         keep_mode(stored, run.manifest, folder.path)
         with Progress(run.total(state.epoch), progress) as bar:

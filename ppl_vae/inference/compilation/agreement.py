@@ -80,7 +80,7 @@ def what_moves(eager: Stepper, buffers: list[Tensor], batches: IndexedBatches) -
     if name is None:
         return None
     put_back(memories[0])
-    return f"the programs hold state that moves from call to call ({name}), which captured steps would not update"
+    return f"the programs hold state that moves from call to call ({name})"
 
 
 def drifted(steps: Steps, batches: IndexedBatches, first_step: int) -> str | None:

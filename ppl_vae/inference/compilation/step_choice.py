@@ -100,7 +100,7 @@ def _captured(
     except Exception as error:
         return eager, _instead("eager", choice, _words(error), insists)
     if moving is not None:
-        return eager, _instead("eager", choice, moving, True)
+        return eager, _instead("eager", choice, f"{moving}, which captured steps would not update", True)
     reason = None
     if choice.mode == "compiled":
         try:

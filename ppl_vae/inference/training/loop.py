@@ -11,9 +11,9 @@ import pandas as pd
 from torch import Tensor, nn
 
 from ppl_vae.errors import CheckpointError, ConvergenceError
-from ppl_vae.inference.compilation.agreement import STEPS_BETWEEN, drifted
+from ppl_vae.inference.compilation.agreement import STEPS_BETWEEN, drifted, what_moves
 from ppl_vae.inference.compilation.step_choice import captured, choose
-from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper
+from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper, undone
 from ppl_vae.inference.pair.admission import check_data
 from ppl_vae.inference.pair.evaluation import evaluate
 from ppl_vae.inference.pair.labels import Batch
@@ -41,6 +41,22 @@ def captured_steps(run: Run, state: TrainingState, eager: Stepper, compile: bool
     steps, choice = captured(choice, eager, state.weights.buffers(), batches, compile is True)
     run.manifest.update(compile=choice.mode, compile_reason=choice.reason, steps_per_call=choice.times)
     return steps
+
+
+def warn_of_python_state(run: Run, state: TrainingState, eager: Stepper, where: object) -> None:
+    """Warn that a run goes on without what its programs keep in Python, which no checkpoint holds."""
+    batches = run.data.epoch(1, run.batch_size, run.seed)
+    if not isinstance(batches, IndexedBatches):
+        return
+    state.weights.train()
+    # The first batch may be binarised by draws, which the run itself has still to make.
+    with undone([]):
+        moving = what_moves(eager, state.weights.buffers(), batches)
+    if moving is not None:
+        warnings.warn(
+            f"{where}: {moving}, which no checkpoint holds: it begins anew, so that the resumed run is another one",
+            stacklevel=5,
+        )
 
 
 def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: Progress) -> None:

@@ -186,3 +186,29 @@ def test_a_missing_compiler_is_told(tmp_path, monkeypatch):
         result = train(small_vae(), small_data(), epochs=2, out_dir=tmp_path, resume=True)
     assert result.manifest["compile"] == "traced"
     assert json.loads((tmp_path / "manifest.json").read_text())["compile"] == "traced"
+
+
+class CountingItsSteps(torch.nn.Module):
+    """A pair that cools by a counter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.calls = torch.nn.Linear(D, 2), 0
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z.expand(x.shape), 1.0 + 1.0 / (1 + self.calls)).to_event(1), obs=x)
+
+    def guide(self, x):
+        self.calls += 1
+        loc, log_scale = self.encoder(x).chunk(2, -1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+
+def test_a_counter_that_begins_anew_is_told(tmp_path):
+    train(CountingItsSteps(), small_data(), epochs=1, out_dir=tmp_path, compile=False)
+    message = r"moves from call to call \(CountingItsSteps.calls\), which no checkpoint holds"
+    with pytest.warns(UserWarning, match=message):
+        train(CountingItsSteps(), small_data(), epochs=2, out_dir=tmp_path, resume=True, compile=False)
