@@ -119,8 +119,10 @@ def networks(
     if isinstance(network, tuple):
         return _checked_pair(network)
     chosen = architecture(network)
+    # In this order: it decides which weights a seed gives.
+    encoder = encoder_of(chosen, event_shape, likelihood)
     decoder = chosen.decoder(code_dim, event_shape, likelihood.num_parameters)
-    return encoder_of(chosen, event_shape, likelihood), remember_start(decoder)
+    return encoder, remember_start(decoder)
 
 
 def network_config(network: Network) -> dict[str, Any] | None:

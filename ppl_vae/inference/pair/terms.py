@@ -207,7 +207,20 @@ class Terms:
         terms = replace(self, sites=sites, log_likelihood=self.unscaled_log_likelihood)
         return replace(terms, unscaled_log_likelihood=None)
 
+    @cached_property
+    def _site_kls(self) -> dict[tuple[str, bool], Tensor]:
+        """The divergences computed so far, by site and by whether gradients were recorded."""
+        return {}
+
     def _site_kl(self, site: Site) -> Tensor:
+        # A step reads the divergence twice: in its loss and in what it records.
+        key = site.name, torch.is_grad_enabled()
+        known = self._site_kls.get((site.name, True), self._site_kls.get(key))
+        if known is None:
+            known = self._site_kls[key] = self._closed_form_kl(site)
+        return known
+
+    def _closed_form_kl(self, site: Site) -> Tensor:
         prior = _prior_of(site)
         if site.transforms:
             raise ModelError(
