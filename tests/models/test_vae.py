@@ -6,6 +6,7 @@ import torch
 
 import ppl_vae as pv
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.networks import architecture
 
 
 @pytest.mark.parametrize("latent_dim", [0, -1, 2.0, "2", None])
@@ -110,3 +111,13 @@ def test_infinite_data_are_refused_at_the_site(use):
 def test_a_number_of_draws_is_whole():
     with pytest.raises(ModelError, match=r"num_particles must be an integer of at least 1, got 1\.5"):
         pv.evaluate(pv.VAE((4,), 1, likelihood="gaussian"), torch.zeros(3, 4), num_particles=1.5)
+
+
+def test_a_seed_draws_the_encoder_first():
+    """Otherwise every seed would give other weights than it gave before."""
+    vae = pv.VAE((4,), 2, network="mlp", seed=3)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        encoder = architecture("mlp").encoder((4,))
+    for name, weight in encoder.state_dict().items():
+        assert torch.equal(vae.guide.encoder.state_dict()[name], weight)
