@@ -90,6 +90,7 @@ def test_an_objective_with_parameters_is_trained_and_told_the_step():
     assert not objective.training
 
 
+@pytest.mark.filterwarnings("ignore:.*no checkpoint holds")  # what the penalty writes down for this test
 def test_an_objective_with_parameters_is_continued(tmp_path):
     straight, resumed = Penalty(), Penalty()
     expected = train(small_vae(), small_data(), elbo=straight, epochs=4)
