@@ -8,18 +8,21 @@
 ['epoch', 'step', 'loss', 'train_elbo', 'train_log_likelihood']
 """
 
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from ppl_vae import data, diagnostics, errors, inference, kl, models, networks, plots
-from ppl_vae.data import list_datasets, load_dataset
-from ppl_vae.diagnostics import diagnose, inference_data
-from ppl_vae.errors import PplVaeError
-from ppl_vae.inference import Evidence, compare_estimators, evaluate, fit, log_evidence
-from ppl_vae.models import VAE, LinearGaussianVAE, load
-from ppl_vae.recipe_comparison import compare_recipes
-from ppl_vae.recipes import Recipe, list_recipes, make
+from ppl_vae.lazy import load_names_lazily
 
-__version__ = version("ppl_vae")
+# One line a name, here and in __all__; each is imported when it is first asked for.
+if TYPE_CHECKING:
+    from ppl_vae import data, diagnostics, errors, inference, kl, models, networks, plots
+    from ppl_vae.data import list_datasets, load_dataset
+    from ppl_vae.diagnostics import diagnose, inference_data
+    from ppl_vae.errors import PplVaeError
+    from ppl_vae.inference import Evidence, compare_estimators, evaluate, fit, log_evidence
+    from ppl_vae.models import VAE, LinearGaussianVAE, load
+    from ppl_vae.recipe_comparison import compare_recipes
+    from ppl_vae.recipes import Recipe, list_recipes, make
+    from ppl_vae.version import __version__ as __version__
 
 __all__ = [
     "VAE",
@@ -48,3 +51,5 @@ __all__ = [
     "networks",
     "plots",
 ]
+
+load_names_lazily(__name__)

@@ -18,13 +18,15 @@ import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
 from ppl_vae.errors import CheckpointError
+
+if TYPE_CHECKING:
+    # The command line reads JSON and writes files before it needs torch.
+    from torch import Tensor
 
 CHECKSUM = "sha256"
 _METADATA = "__metadata__"
@@ -211,6 +213,8 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], metadata: dict[str, s
 
 def tensor_bytes(state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
     """Tensors in the safetensors format, with their checksum in the header."""
+    from safetensors.torch import save
+
     # A clone each: safetensors refuses tensors that share storage.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     header, payload = _divided(save(tensors))
@@ -254,6 +258,8 @@ def read_sealed(path: Path, what: str = "safetensors file") -> tuple[dict[str, T
     Raises:
         CheckpointError: the file is missing, truncated or corrupt, or its checksum is of other numbers.
     """
+    from safetensors.torch import load
+
     try:
         content = path.read_bytes()
         tensors = load(content)

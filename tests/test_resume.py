@@ -14,7 +14,8 @@ import pytest
 
 import ppl_vae as pv
 from ppl_vae.errors import CheckpointError, ModelError
-from ppl_vae.inference.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.checkpoint import read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.run_files import CHECKPOINT
 
 SECONDS_OF_PATIENCE = 120
 BATCH = 64

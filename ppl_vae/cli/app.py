@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -77,6 +78,23 @@ for _command, _examples in (
     (recipes, ()),
 ):
     app.command(epilog="Examples:\n\n" + "\n\n".join(_examples) if _examples else None)(_command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from ppl_vae.version import __version__
+
+        typer.echo(f"ppl-vae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all_commands(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
 
 
 def main(args: Sequence[str] | None = None) -> None:

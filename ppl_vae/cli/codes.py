@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from ppl_vae.data import Dataset
 from ppl_vae.errors import DataError, unknown_name
-from ppl_vae.models import VAE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ppl_vae.data import Dataset
+    from ppl_vae.models import VAE
 
 ENCODED_AT_ONCE = 1024
 
 
-@torch.no_grad()
 def guide_means(vae: VAE, x: Tensor) -> Tensor:
     """Compute the means of q(z|x) in chunks: [N, latent_dim]."""
-    return torch.cat([vae.encode(chunk).mean for chunk in x.split(ENCODED_AT_ONCE)])
+    import torch
+
+    with torch.no_grad():
+        return torch.cat([vae.encode(chunk).mean for chunk in x.split(ENCODED_AT_ONCE)])
 
 
 def most_active(codes: Tensor, number: int) -> list[int]:
@@ -40,4 +45,6 @@ def binary_factor(dataset: Dataset, split: str, name: str) -> Tensor:
 
 def spread(x: Tensor, number: int) -> Tensor:
     """Take at most ``number`` data at equal steps, so that files sorted by class show more than the first."""
+    import torch
+
     return x[torch.linspace(0, len(x) - 1, min(number, len(x))).long()]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-import xarray as xr
 from rich import box
 from rich.table import Table
 
-from ppl_vae import plots
+from ppl_vae import inference, plots, recipes
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_folder
 from ppl_vae.cli.codes import spread
@@ -21,13 +19,15 @@ from ppl_vae.cli.figures import FIGURES, save_figure
 from ppl_vae.cli.room import require_room_for_draws
 from ppl_vae.cli.run import load_model
 from ppl_vae.cli.source import DataSource, Policy, SplitName, choose_binarization, find_source, split_data
-from ppl_vae.data import Dataset
 from ppl_vae.errors import CheckpointError, unknown_name
 from ppl_vae.files import as_text, write_atomically
-from ppl_vae.inference import check_estimators, compare_estimators, list_estimators
-from ppl_vae.inference.training.run_folder import OWN_FILES
-from ppl_vae.models import VAE
-from ppl_vae.recipes import RECIPES, make
+from ppl_vae.inference.training.run_files import OWN_FILES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from ppl_vae.data import Dataset
+    from ppl_vae.models import VAE
 
 COMPARISON = "comparison.nc"
 MOST_REPEATS = 10_000_000
@@ -61,7 +61,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="A,B,C",
-            help=f"Estimators, of {', '.join(list_estimators())}.",
+            help=f"Estimators, of {', '.join(opt.ESTIMATORS)}.",
             show_default="all that the model allows",
         ),
     ] = None,
@@ -93,7 +93,7 @@ def compare(
     require_room_for_draws(vae, "--num-particles", num_particles)
     x = spread(split_data(dataset, split), num_data)
     chosen = None if estimators is None else [name.strip() for name in estimators.split(",")]
-    table = compare_estimators(
+    table = inference.compare_estimators(
         vae, x, chosen, repeats=repeats, num_particles=num_particles, seed=seed, progress=sys.stderr.isatty()
     )
     table.attrs |= {
@@ -109,7 +109,7 @@ def compare(
         console.print(view)
     if table.attrs["skipped"]:
         console.print(f"left out: {table.attrs['skipped']}\n")
-    console.print(check_estimators(table))
+    console.print(inference.check_estimators(table))
     console.print("", *written, sep="\n", soft_wrap=True)
 
 
@@ -118,12 +118,12 @@ def _subject(run_or_recipe: str, data: str | None, root: str | None, seed: int) 
     folder = Path(run_or_recipe)
     if folder.is_dir():
         return load_model(folder), find_source(folder, data, root).load()
-    if run_or_recipe not in RECIPES:
-        known = unknown_name("recipe", run_or_recipe, RECIPES)
+    if run_or_recipe not in recipes.RECIPES:
+        known = unknown_name("recipe", run_or_recipe, recipes.RECIPES)
         raise CheckpointError(f"{run_or_recipe}: neither the folder of a run nor a recipe; {known}")
     source = DataSource(data or "digits", root=root)
     dataset = source.load()
-    vae = make(run_or_recipe, dataset.event_shape, seed=seed).vae
+    vae = recipes.make(run_or_recipe, dataset.event_shape, seed=seed).vae
     binarization = choose_binarization(Policy.AUTO, dataset, vae)
     return vae, dataset if binarization == "none" else DataSource(source.data, binarization, root).load()
 
@@ -165,6 +165,8 @@ def _values(table: xr.Dataset) -> Table:
 
 
 def _gradients(table: xr.Dataset) -> Table:
+    import numpy as np
+
     groups = [str(group) for group in table["group"].to_numpy()]
     title = "gradient variance (signal-to-noise ratio)"
     view = Table("estimator", *groups, box=box.SIMPLE, padding=(0, 1, 0, 0), title=title)

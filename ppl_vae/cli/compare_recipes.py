@@ -7,14 +7,14 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import xarray as xr
 from rich import box
 from rich.table import Table
 
 from ppl_vae import plots
+from ppl_vae import recipes as table_of_recipes
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_folder
 from ppl_vae.cli.console import plain_console
@@ -22,12 +22,14 @@ from ppl_vae.cli.figures import FIGURES, save_figure
 from ppl_vae.cli.room import require_room_to_train
 from ppl_vae.cli.source import DataSource, Policy, choose_binarization
 from ppl_vae.cli.values import OF_THE_RECIPE, parse_pairs, parse_validation, refuse_taken
-from ppl_vae.data import Dataset
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.files import write_atomically
-from ppl_vae.recipe_comparison import Entry
-from ppl_vae.recipe_comparison import compare_recipes as compare
-from ppl_vae.recipes import RECIPES, make, option_names
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from ppl_vae.data import Dataset
+    from ppl_vae.recipe_comparison import Entry
 
 TABLE, ROWS, PLANE = "recipes.nc", "recipes.csv", "rate-distortion.png"
 COLUMNS = {
@@ -84,6 +86,8 @@ def compare_recipes(
     The table is printed, means and standard deviations over the seeds; recipes.nc (netCDF, for
     xarray.open_dataset), recipes.csv (one row per run) and the rate-distortion plane are written.
     """
+    from ppl_vae.recipe_comparison import compare_recipes as compare
+
     entries = [_entry(text) for text in recipes]
     folder = claim_folder(
         out or Path("runs") / f"recipes-{Path(data).stem}", (ROWS, f"{FIGURES}/{PLANE}"), (TABLE,)
@@ -128,18 +132,18 @@ def _load(source: DataSource, entries: list[Any]) -> Dataset:
     """
     for _, name, _ in entries:
         # Before the data, which may be gigabytes to download.
-        if name not in RECIPES:
-            raise ModelError(unknown_name("recipe", name, RECIPES))
+        if name not in table_of_recipes.RECIPES:
+            raise ModelError(unknown_name("recipe", name, table_of_recipes.RECIPES))
     if source.binarize != Policy.AUTO:
         return source.load()
     dataset = replace(source, binarize="none").load()
     found: dict[str, str] = {}
     for label, name, options in entries:
-        wanting = "elbo" not in options and "num_data" in option_names(name)["objective"]
+        wanting = "elbo" not in options and "num_data" in table_of_recipes.option_names(name)["objective"]
         needed = {"num_data": len(dataset.train)} if wanting else {}
         given = {**needed, **options}
-        require_room_to_train(functools.partial(make, name, dataset.event_shape, **given))
-        vae = make(name, dataset.event_shape, **given).vae
+        require_room_to_train(functools.partial(table_of_recipes.make, name, dataset.event_shape, **given))
+        vae = table_of_recipes.make(name, dataset.event_shape, **given).vae
         found.setdefault(choose_binarization(Policy.AUTO, dataset, vae), label)
     if len(found) > 1:
         kinds = ", ".join(f"{kind} ({label})" for kind, label in found.items())

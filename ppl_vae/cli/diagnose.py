@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ppl_vae import diagnostics
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_file
 from ppl_vae.cli.console import plain_console
-from ppl_vae.cli.facts import describe
 from ppl_vae.cli.run import load_model
 from ppl_vae.cli.source import SplitName, find_source, split_data
-from ppl_vae.diagnostics import FULL, QUICK, Diagnosis
-from ppl_vae.diagnostics import diagnose as run_all
-from ppl_vae.diagnostics.report.html import NAMES, figure_text
+
+if TYPE_CHECKING:
+    from ppl_vae.diagnostics import Diagnosis
 
 REPORT = "report.html"
 COLOURS = {"good": "green", "doubtful": "yellow", "bad": "red", "unknown": "dim"}
@@ -42,6 +42,8 @@ def diagnose(
     k-hat, evidence, calibration, coverage, active units, predictive checks, gaps and a NUTS reference are run on
     a random subset of the data, in about four minutes at most; each gets a verdict and what to try next.
     """
+    from ppl_vae.cli.facts import describe
+
     path = claim_file(out or folder / REPORT)
     vae = load_model(folder)
     dataset = find_source(folder, data, root).load()
@@ -50,12 +52,12 @@ def diagnose(
     console = plain_console()
     train = split_data(dataset, SplitName.TRAIN) if split == SplitName.TEST else None
     with console.status("") as status:
-        diagnosis = run_all(
+        diagnosis = diagnostics.diagnose(
             vae,
             split_data(dataset, split),
             train,
             y=(dataset.test if split == SplitName.TEST else dataset.train).y,
-            effort=QUICK if quick else FULL,
+            effort=diagnostics.QUICK if quick else diagnostics.FULL,
             seed=seed,
             on_topic=lambda title: status.update(f"{title} ..."),
         )
@@ -66,6 +68,8 @@ def diagnose(
 
 def _table(diagnosis: Diagnosis, title: str) -> Table:
     """Tabulate one verdict per line: the figure with its standard error and the advice, or else the words."""
+    from ppl_vae.diagnostics.report.html import NAMES, figure_text
+
     view = Table("diagnostic", "figure", "verdict", "what to try next", box=box.SIMPLE, title=title)
     view.columns[0].no_wrap = True
     for verdict in diagnosis.verdicts:

@@ -13,7 +13,7 @@ from ppl_vae.display import in_words, spaced
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json
 from ppl_vae.inference.training.manifest import versions
-from ppl_vae.inference.training.run_folder import MANIFEST
+from ppl_vae.inference.training.run_files import MANIFEST
 from ppl_vae.models import VAE
 
 Rows = list[tuple[str, str]]

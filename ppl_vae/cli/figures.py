@@ -9,25 +9,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from ppl_vae import plots
+from ppl_vae import models, plots
 from ppl_vae.cli.codes import binary_factor, guide_means, most_active, spread
 from ppl_vae.cli.run import Run
 from ppl_vae.cli.source import split_data
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.files import write_atomically
-from ppl_vae.inference.pair.labels import needs_labels
-from ppl_vae.models import VAE
-from ppl_vae.models.arithmetic import attribute_vector, decode_along
-from ppl_vae.models.latent_grid import latent_grid
-from ppl_vae.plots.image_grid import as_images
-from ppl_vae.plots.labels import latent_name
-from ppl_vae.randomness import seeded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 FIGURES = "figures"
 DOTS_PER_INCH = 200
@@ -58,6 +49,8 @@ def learning_curves(run: Run, wishes: Wishes) -> Figure:
 
 def reconstructions(run: Run, wishes: Wishes) -> Figure:
     """Draw test data above their reconstructions."""
+    from ppl_vae.inference.pair.labels import needs_labels
+
     test = run.dataset.test
     x = spread(test.x, 24)
     labels = [spread(test.y, 24)] if needs_labels(run.vae.model) and test.y is not None else []
@@ -66,6 +59,8 @@ def reconstructions(run: Run, wishes: Wishes) -> Figure:
 
 def samples(run: Run, wishes: Wishes) -> Figure:
     """Draw the means of p(x|z) at draws of the prior."""
+    from ppl_vae.randomness import seeded
+
     with seeded(wishes.seed, next(run.vae.parameters()).device):
         return plots.plot_samples(run.vae.sample(64))
 
@@ -82,6 +77,8 @@ def latent(run: Run, wishes: Wishes) -> Figure:
 
 def manifold(run: Run, wishes: Wishes) -> Figure:
     """Draw a grid of codes of a latent plane, decoded."""
+    import torch
+
     latent_dim = getattr(run.vae, "latent_dim", None)
     if latent_dim != 2:
         has = "is not one plane" if latent_dim is None else f"has {latent_dim}"
@@ -90,7 +87,7 @@ def manifold(run: Run, wishes: Wishes) -> Figure:
     # As many tiles as an image has pixels, within reason: small images need large tiles to be read.
     side = min(max(run.vae.event_shape[-1], LEAST_TILES), MOST_TILES)
     with torch.no_grad():
-        images = run.vae.decode(latent_grid(side, side, extent)).mean
+        images = run.vae.decode(models.latent_grid(side, side, extent)).mean
     return plots.plot_manifold(images, extent)
 
 
@@ -103,6 +100,10 @@ def interpolations(run: Run, wishes: Wishes) -> Figure:
 
 def traversals(run: Run, wishes: Wishes) -> Figure:
     """Draw a test datum's code with one latent coordinate at a time moved away, the most active ones."""
+    import torch
+
+    from ppl_vae.plots.labels import latent_name
+
     codes = guide_means(run.vae, run.dataset.test.x[:MOST_POINTS])
     values = torch.linspace(-3, 3, 13)
     dims = most_active(codes, MOST_TRAVERSED)
@@ -116,16 +117,18 @@ def traversals(run: Run, wishes: Wishes) -> Figure:
 
 def arithmetic(run: Run, wishes: Wishes) -> Figure:
     """Draw test data without an attribute, moved along its direction."""
+    import torch
+
     if wishes.attribute is None:
         known = ", ".join(run.dataset.factor_names) or f"none, data set {run.dataset.name!r} has no factors"
         raise ModelError(f"figure 'arithmetic' needs --attribute NAME; known: {known}")
     has = binary_factor(run.dataset, "train", wishes.attribute)
     train_codes = guide_means(run.vae, split_data(run.dataset, "train"))
-    vector = attribute_vector(train_codes, has.to(train_codes.device))
+    vector = models.attribute_vector(train_codes, has.to(train_codes.device))
     without = run.dataset.test.x[~binary_factor(run.dataset, "test", wishes.attribute)]
     codes = guide_means(run.vae, spread(without, 6))
     alphas = torch.linspace(-1, 2, 7)
-    images = decode_along(run.vae, codes, vector, alphas.to(codes))
+    images = models.decode_along(run.vae, codes, vector, alphas.to(codes))
     return plots.plot_latent_arithmetic(images, alphas, wishes.attribute)
 
 
@@ -146,7 +149,7 @@ Kind = StrEnum("Kind", [(name.upper().replace("-", "_"), name) for name in KINDS
 def usual_kinds(run: Run, wishes: Wishes) -> list[str]:
     """List the kinds of figures that the model and the data of this run allow."""
     kinds = ["learning-curves"]
-    one_code = isinstance(run.vae, VAE)
+    one_code = isinstance(run.vae, models.VAE)
     plane = one_code and run.vae.latent_dim == 2
     if _are_images(run.dataset.test.x[:1]):
         # An autoencoder's flat prior cannot be drawn from, and completions need something to complete.
@@ -162,7 +165,7 @@ def draw(run: Run, folder: Path, kinds: Sequence[str], wishes: Wishes) -> list[P
     """Draw figures into the folder of a run and say where they are."""
     written = []
     for kind in kinds:
-        if kind in OF_ONE_CODE and not isinstance(run.vae, VAE):
+        if kind in OF_ONE_CODE and not isinstance(run.vae, models.VAE):
             raise ModelError(f"figure {kind!r} needs a model with one code z; this is a {type(run.vae).__name__}")
         path = folder / FIGURES / f"{kind}.png"
         save_figure(KINDS[kind](run, wishes), path)
@@ -182,6 +185,10 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def _are_images(x: Tensor) -> bool:
+    import torch
+
+    from ppl_vae.plots.image_grid import as_images
+
     try:
         as_images(torch.zeros_like(x))
     except DataError:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich import box
 from rich.table import Table
 
+from ppl_vae import data
+from ppl_vae import recipes as table
 from ppl_vae.cli.console import plain_console
-from ppl_vae.data import list_datasets
-from ppl_vae.recipes import RECIPES
 
 # What they are, and where they come from.
 DATASETS: Mapping[str, tuple[str, str]] = {
@@ -30,12 +30,12 @@ def datasets() -> None:
 
     Beside these, --data takes a .npz, .npy or IDX file and a folder of images.
     """
-    _print(("name", "what", "where from"), ((name, *DATASETS.get(name, ("", ""))) for name in list_datasets()))
+    _print(("name", "what", "where from"), ((name, *DATASETS.get(name, ("", ""))) for name in data.list_datasets()))
 
 
 def recipes() -> None:
     """List the recipes by name, what they are and the paper of each."""
-    _print(("name", "what", "paper"), ((name, row.summary, row.paper) for name, row in RECIPES.items()))
+    _print(("name", "what", "paper"), ((name, row.summary, row.paper) for name, row in table.RECIPES.items()))
 
 
 def _print(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

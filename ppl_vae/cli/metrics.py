@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.table import Table
 
+from ppl_vae import inference, models
 from ppl_vae.cli.source import TRAIN_DRAW_SEED, SplitName, split_data
-from ppl_vae.data import Dataset
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json, write_json
-from ppl_vae.inference import evaluate
-from ppl_vae.inference.pair.labels import needed_labels
-from ppl_vae.models import VAE, BernoulliLikelihood
-from ppl_vae.models.labelled.quadrants import HiddenPixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ppl_vae.data import Dataset
+    from ppl_vae.models import VAE
 
 METRICS = "metrics.json"
 
 
 def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: int) -> dict[str, Any]:
     """Measure the plain ELBO and its terms on a split, with standard errors over data and draws, nats per datum."""
+    from ppl_vae.inference.pair.labels import needed_labels
+    from ppl_vae.models.labelled.quadrants import HiddenPixels
+
     x, y = split_data(dataset, split), (dataset.test if split == SplitName.TEST else dataset.train).y
-    evaluation = evaluate(vae, x, num_particles=num_particles, seed=seed, y=needed_labels(vae.model, y))
+    evaluation = inference.evaluate(vae, x, num_particles=num_particles, seed=seed, y=needed_labels(vae.model, y))
     numbers: dict[str, float] = evaluation.summary()
     for term in ("log_likelihood", "kl"):
         numbers[f"{term}_stderr"] = _stderr(getattr(evaluation, term))
@@ -33,7 +37,7 @@ def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: in
     scored, dims = likelihood, x[0].numel()
     if isinstance(likelihood, HiddenPixels):
         scored, dims = likelihood.likelihood, int(likelihood.hidden.sum())
-    if isinstance(scored, BernoulliLikelihood):
+    if isinstance(scored, models.BernoulliLikelihood):
         numbers["bits_per_dim"] = -numbers["elbo"] / (math.log(2) * dims)
     return {
         **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
@@ -51,7 +55,7 @@ def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: in
     }
 
 
-def _stderr(values: torch.Tensor) -> float:
+def _stderr(values: Tensor) -> float:
     return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from ppl_vae.checks import require_memory
-from ppl_vae.models.shapes_only import ShapesOnly
 
 # Weights, gradients and the two moments of Adam.
 COPIES_IN_TRAINING = 4
@@ -27,6 +25,10 @@ def require_room_to_train(make: Callable[[], Any]) -> None:
     Raises:
         ModelError: the memory needed and that of the machine.
     """
+    import torch
+
+    from ppl_vae.models.shapes_only import ShapesOnly
+
     try:
         with torch.device("meta"), ShapesOnly(CALLS_OF_ANY_MODEL):
             parameters = list(make().vae.parameters())
@@ -46,7 +48,7 @@ def require_room_for_draws(vae: Any, option: str, num_particles: int | None) -> 
     if num_particles is None:
         return
     shape: tuple[int, ...] = vae.event_shape
-    widest = max([torch.Size(shape).numel(), *(len(p) for p in vae.parameters() if p.dim() > 1)])
+    widest = max([math.prod(shape), *(len(p) for p in vae.parameters() if p.dim() > 1)])
     require_memory(f"{option} {num_particles}", TENSORS_OF_A_PASS * BYTES * widest * num_particles)
 
 
@@ -56,4 +58,4 @@ def require_room_for_samples(vae: Any, option: str, n: int) -> None:
     Raises:
         ModelError: the memory needed and that of the machine.
     """
-    require_memory(f"{option} {n}", 2 * BYTES * torch.Size(vae.event_shape).numel() * n)
+    require_memory(f"{option} {n}", 2 * BYTES * math.prod(vae.event_shape) * n)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from pandas.api.types import is_numeric_dtype
-
-from ppl_vae.data import Dataset
+from ppl_vae import models
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json
-from ppl_vae.inference.training.run_folder import HISTORY, MANIFEST
-from ppl_vae.models import VAE, load
+from ppl_vae.inference.training.run_files import HISTORY, MANIFEST
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ppl_vae.data import Dataset
+    from ppl_vae.models import VAE
 
 TERMS = ("_elbo", "_log_likelihood", "_kl")
 TRAINING = tuple(f"train{term}" for term in TERMS)
@@ -49,7 +51,7 @@ def load_model(folder: Path) -> VAE:
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder; ppl-vae train makes one")
-    return load(folder).eval()
+    return models.load(folder).eval()
 
 
 def open_run(folder: Path, vae: VAE, dataset: Dataset) -> Run:
@@ -58,6 +60,9 @@ def open_run(folder: Path, vae: VAE, dataset: Dataset) -> Run:
     Raises:
         CheckpointError: its history or manifest is missing or damaged.
     """
+    import pandas as pd
+    from pandas.api.types import is_numeric_dtype
+
     manifest = read_json(folder / MANIFEST)
     whole = isinstance(manifest, dict) and isinstance(manifest.get("best_epoch"), int)
     if not (whole and isinstance(manifest.get("data"), dict) and "validation" in manifest["data"]):

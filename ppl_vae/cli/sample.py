@@ -5,12 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-import torch
 import typer
-from torch import Tensor
 
 from ppl_vae import plots
 from ppl_vae.cli import options as opt
@@ -19,7 +16,9 @@ from ppl_vae.cli.figures import save_figure
 from ppl_vae.cli.room import require_room_for_samples
 from ppl_vae.cli.run import load_model
 from ppl_vae.files import write_atomically
-from ppl_vae.randomness import seeded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DRAWN_AT_ONCE, MOST_PICTURES = 4096, 10_000
 
@@ -46,6 +45,10 @@ def sample(
         raise typer.BadParameter(f"--out {path}: expected a file ending in {', '.join(WRITERS)}")
     if path.suffix == ".png" and n > MOST_PICTURES:
         raise typer.BadParameter(f"-n {n}: a picture shows at most {MOST_PICTURES}; --out FILE.npy holds more")
+    import torch
+
+    from ppl_vae.randomness import seeded
+
     vae = load_model(folder)
     require_room_for_samples(vae, "-n", n)
     with seeded(seed):
@@ -60,12 +63,16 @@ def _write_png(x: Tensor, path: Path) -> None:
 
 
 def _write_npy(x: Tensor, path: Path) -> None:
+    import numpy as np
+
     buffer = io.BytesIO()
     np.save(buffer, x.numpy(), allow_pickle=False)
     write_atomically(path, buffer.getvalue())
 
 
 def _write_npz(x: Tensor, path: Path) -> None:
+    import numpy as np
+
     buffer = io.BytesIO()
     np.savez_compressed(buffer, x=x.numpy())
     write_atomically(path, buffer.getvalue())

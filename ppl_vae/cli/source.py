@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
+from ppl_vae import data as library
+from ppl_vae import models
 from ppl_vae.checks import integer
-from ppl_vae.data import Dataset, binarize, load_dataset
 from ppl_vae.errors import CheckpointError, DataError
 from ppl_vae.files import read_json, write_json
-from ppl_vae.models import VAE, BernoulliLikelihood
-from ppl_vae.models.labelled.quadrants import HiddenPixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ppl_vae.data import Dataset
+    from ppl_vae.models import VAE
 
 DATA = "data.json"
 # Of the one draw that stands for dynamically binarised training data wherever they are not trained on.
@@ -67,7 +70,7 @@ class DataSource:
             if name in TAKEN:
                 raise DataError(f"--data-option {name}: {name} is settled by {TAKEN[name]}")
         integer("seed", self.options.get("seed", 0), least=None)
-        return load_dataset(self.data, root=self.root, binarize=self.binarize, **self.options)  # type: ignore[arg-type]
+        return library.load_dataset(self.data, root=self.root, binarize=self.binarize, **self.options)  # type: ignore[arg-type]
 
     def write(self, folder: Path) -> None:
         """Write the source into the folder of a run."""
@@ -98,22 +101,26 @@ def choose_binarization(asked: str, dataset: Dataset, vae: VAE) -> str:
     """Choose the policy that was asked for; under "auto", dynamic for grey data and a Bernoulli, else none."""
     if asked != Policy.AUTO:
         return str(asked)
+    from ppl_vae.models.labelled.quadrants import HiddenPixels
+
     x = dataset.train.x
     grey = bool(((x != 0) & (x != 1)).any())
     # A likelihood of some pixels alone stands on that of all.
     likelihood = vae.model.likelihood
     if isinstance(likelihood, HiddenPixels):
         likelihood = likelihood.likelihood
-    return "dynamic" if grey and isinstance(likelihood, BernoulliLikelihood) else "none"
+    return "dynamic" if grey and isinstance(likelihood, models.BernoulliLikelihood) else "none"
 
 
-def split_data(dataset: Dataset, split: str) -> torch.Tensor:
+def split_data(dataset: Dataset, split: str) -> Tensor:
     """Give one split as the model sees it: training data of a dynamic policy are drawn once, under a fixed seed."""
+    import torch
+
     if split == SplitName.TEST:
         return dataset.test.x
     if dataset.binarization != "dynamic":
         return dataset.train.x
-    return binarize(dataset.train.x, "stochastic", generator=torch.Generator().manual_seed(TRAIN_DRAW_SEED))
+    return library.binarize(dataset.train.x, "stochastic", generator=torch.Generator().manual_seed(TRAIN_DRAW_SEED))
 
 
 def find_source(folder: Path, data: str | None, root: str | None) -> DataSource:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
+from ppl_vae import inference, recipes
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_folder
 from ppl_vae.cli.console import plain_console
@@ -19,12 +20,13 @@ from ppl_vae.cli.room import require_room_to_train
 from ppl_vae.cli.run import Run
 from ppl_vae.cli.source import DATA, DataSource, Policy, choose_binarization
 from ppl_vae.cli.values import OF_THE_RECIPE, parse_pairs, parse_validation, parse_value, refuse_taken
-from ppl_vae.data import Dataset
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.inference import FitResult, fit
-from ppl_vae.inference.training.checkpoint import CHECKPOINT
-from ppl_vae.inference.training.run_folder import OWN_FILES
-from ppl_vae.recipes import RECIPES, Recipe, make, option_names
+from ppl_vae.inference.training.run_files import CHECKPOINT, OWN_FILES
+
+if TYPE_CHECKING:
+    from ppl_vae.data import Dataset
+    from ppl_vae.inference import FitResult
+    from ppl_vae.recipes import Recipe
 
 # Draws per datum of the final evaluation; its seed is fixed, so that runs are compared on the same draws.
 FINAL_PARTICLES, FINAL_SEED = 10, 0
@@ -91,16 +93,16 @@ def _prepare(
 ) -> tuple[DataSource, Dataset, Recipe]:
     """Load the data, make the recipe for them, and settle the binarisation."""
     # Before the data, which may be gigabytes to download.
-    if name not in RECIPES:
-        raise ModelError(unknown_name("recipe", name, RECIPES))
+    if name not in recipes.RECIPES:
+        raise ModelError(unknown_name("recipe", name, recipes.RECIPES))
     asked = source.binarize
     if asked == Policy.AUTO:
         source = replace(source, binarize="none")
     dataset = source.load()
-    if "num_data" in option_names(name)["objective"] and "elbo" not in options:
+    if "num_data" in recipes.option_names(name)["objective"] and "elbo" not in options:
         options = {"num_data": len(dataset.train), **options}
-    require_room_to_train(lambda: make(name, dataset.event_shape, **options))
-    recipe = make(name, dataset.event_shape, data=dataset.train.x, **options)
+    require_room_to_train(lambda: recipes.make(name, dataset.event_shape, **options))
+    recipe = recipes.make(name, dataset.event_shape, data=dataset.train.x, **options)
     chosen = choose_binarization(asked, dataset, recipe.vae)
     if chosen != source.binarize:
         source = replace(source, binarize=chosen)
@@ -117,7 +119,7 @@ def _prepare(
 
 def _fit(recipe: Recipe, dataset: Dataset, folder: Path, **arguments: Any) -> FitResult:
     try:
-        return fit(recipe, dataset, out_dir=folder, **arguments)
+        return inference.fit(recipe, dataset, out_dir=folder, **arguments)
     except KeyboardInterrupt:
         kept = (folder / CHECKPOINT).exists()
         advice = "give the same command with --resume to continue" if kept else "before its first checkpoint"

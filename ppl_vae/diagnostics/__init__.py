@@ -1,26 +1,32 @@
 """Diagnostics of a fitted posterior: run_... gives numbers, check_... a verdict in words, plots draw them."""
 
-from ppl_vae.diagnostics.arviz.inference_data import inference_data
-from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
-from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
-from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
-from ppl_vae.diagnostics.collapse.collapse_history import collapse_history
-from ppl_vae.diagnostics.coverage.coverage import check_coverage, run_coverage
-from ppl_vae.diagnostics.diagnosis import Diagnosis, diagnose, run_diagnosis
-from ppl_vae.diagnostics.evidence.bracket import check_bracket
-from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
-from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
-from ppl_vae.diagnostics.importance.importance import check_importance, run_importance
-from ppl_vae.diagnostics.importance.khat_groups import khat_table
-from ppl_vae.diagnostics.importance.resampling import resample_posterior
-from ppl_vae.diagnostics.latent_space.arithmetic import check_arithmetic, run_arithmetic
-from ppl_vae.diagnostics.latent_space.attribute_classifier import AttributeClassifier, fit_attribute_classifier
-from ppl_vae.diagnostics.latent_space.feature_probe import run_feature_probe
-from ppl_vae.diagnostics.latent_space.latent_holes import LatentHoles, check_latent_holes, run_latent_holes
-from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
-from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
-from ppl_vae.diagnostics.topics import FULL, QUICK, Effort
-from ppl_vae.diagnostics.verdict import Verdict
+from typing import TYPE_CHECKING
+
+from ppl_vae.lazy import load_names_lazily
+
+# One line a name, here and in __all__; each is imported when it is first asked for.
+if TYPE_CHECKING:
+    from ppl_vae.diagnostics.arviz.inference_data import inference_data
+    from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
+    from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
+    from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
+    from ppl_vae.diagnostics.collapse.collapse_history import collapse_history
+    from ppl_vae.diagnostics.coverage.coverage import check_coverage, run_coverage
+    from ppl_vae.diagnostics.diagnosis import Diagnosis, diagnose, run_diagnosis
+    from ppl_vae.diagnostics.evidence.bracket import check_bracket
+    from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
+    from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
+    from ppl_vae.diagnostics.importance.importance import check_importance, run_importance
+    from ppl_vae.diagnostics.importance.khat_groups import khat_table
+    from ppl_vae.diagnostics.importance.resampling import resample_posterior
+    from ppl_vae.diagnostics.latent_space.arithmetic import check_arithmetic, run_arithmetic
+    from ppl_vae.diagnostics.latent_space.attribute_classifier import AttributeClassifier, fit_attribute_classifier
+    from ppl_vae.diagnostics.latent_space.feature_probe import run_feature_probe
+    from ppl_vae.diagnostics.latent_space.latent_holes import LatentHoles, check_latent_holes, run_latent_holes
+    from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
+    from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
+    from ppl_vae.diagnostics.topics import FULL, QUICK, Effort
+    from ppl_vae.diagnostics.verdict import Verdict
 
 __all__ = [
     "FULL",
@@ -62,3 +68,5 @@ __all__ = [
     "run_reference",
     "simulate_posteriors",
 ]
+
+load_names_lazily(__name__)

@@ -1,33 +1,46 @@
 """Inference on any Pyro (model, guide) pair: terms, estimators, objectives, training, evaluation."""
 
-from ppl_vae.inference.estimators.base import Estimator, Objective
-from ppl_vae.inference.estimators.discrete import Enumeration, GumbelSoftmax
-from ppl_vae.inference.estimators.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
-from ppl_vae.inference.estimators.importance_weighted import CIWAE, MIWAE, PIWAE, DReG, ImportanceWeighted, Renyi
-from ppl_vae.inference.estimators.score_function import RLOO, VIMCO, ScoreFunction
-from ppl_vae.inference.estimators.table import get_elbo, list_estimators
-from ppl_vae.inference.estimators.thermodynamic import Thermodynamic
-from ppl_vae.inference.estimators.upper_bounds import CUBO
-from ppl_vae.inference.estimators.wake_sleep import WakeSleep
-from ppl_vae.inference.evidence.bidirectional import EvidenceBracket, bidirectional_evidence
-from ppl_vae.inference.evidence.curve import evidence_curve
-from ppl_vae.inference.evidence.evidence import Evidence, log_evidence
-from ppl_vae.inference.fit import FitResult, fit
-from ppl_vae.inference.laboratory.comparison import compare_estimators
-from ppl_vae.inference.laboratory.particles import compare_over_particles
-from ppl_vae.inference.laboratory.verdict import check_estimators
-from ppl_vae.inference.objectives import schedules
-from ppl_vae.inference.objectives.aggregate_posterior import DIP, MMD, TotalCorrelation
-from ppl_vae.inference.objectives.classifier_term import ClassifierTerm
-from ppl_vae.inference.objectives.density_ratio import DensityRatio
-from ppl_vae.inference.objectives.quantisation import VectorQuantisation
-from ppl_vae.inference.objectives.reconstruction import ReconstructionLikelihood, SparseActivations
-from ppl_vae.inference.objectives.weightings import Annealed, Beta, Capacity, FreeBits, ReconstructionError
-from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
-from ppl_vae.inference.pair.joint import Simulated, simulate
-from ppl_vae.inference.pair.pair import Pair, as_pair
-from ppl_vae.inference.pair.terms import Site, Terms, trace_terms
-from ppl_vae.inference.training.interruption import FitInterrupted
+from typing import TYPE_CHECKING
+
+from ppl_vae.lazy import load_names_lazily
+
+# One line a name, here and in __all__; each is imported when it is first asked for.
+if TYPE_CHECKING:
+    from ppl_vae.inference.estimators.base import Estimator, Objective
+    from ppl_vae.inference.estimators.discrete import Enumeration, GumbelSoftmax
+    from ppl_vae.inference.estimators.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
+    from ppl_vae.inference.estimators.importance_weighted import (
+        CIWAE,
+        MIWAE,
+        PIWAE,
+        DReG,
+        ImportanceWeighted,
+        Renyi,
+    )
+    from ppl_vae.inference.estimators.score_function import RLOO, VIMCO, ScoreFunction
+    from ppl_vae.inference.estimators.table import get_elbo, list_estimators
+    from ppl_vae.inference.estimators.thermodynamic import Thermodynamic
+    from ppl_vae.inference.estimators.upper_bounds import CUBO
+    from ppl_vae.inference.estimators.wake_sleep import WakeSleep
+    from ppl_vae.inference.evidence.bidirectional import EvidenceBracket, bidirectional_evidence
+    from ppl_vae.inference.evidence.curve import evidence_curve
+    from ppl_vae.inference.evidence.evidence import Evidence, log_evidence
+    from ppl_vae.inference.fit import FitResult, fit
+    from ppl_vae.inference.laboratory.comparison import compare_estimators
+    from ppl_vae.inference.laboratory.particles import compare_over_particles
+    from ppl_vae.inference.laboratory.verdict import check_estimators
+    from ppl_vae.inference.objectives import schedules
+    from ppl_vae.inference.objectives.aggregate_posterior import DIP, MMD, TotalCorrelation
+    from ppl_vae.inference.objectives.classifier_term import ClassifierTerm
+    from ppl_vae.inference.objectives.density_ratio import DensityRatio
+    from ppl_vae.inference.objectives.quantisation import VectorQuantisation
+    from ppl_vae.inference.objectives.reconstruction import ReconstructionLikelihood, SparseActivations
+    from ppl_vae.inference.objectives.weightings import Annealed, Beta, Capacity, FreeBits, ReconstructionError
+    from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
+    from ppl_vae.inference.pair.joint import Simulated, simulate
+    from ppl_vae.inference.pair.pair import Pair, as_pair
+    from ppl_vae.inference.pair.terms import Site, Terms, trace_terms
+    from ppl_vae.inference.training.interruption import FitInterrupted
 
 __all__ = [
     "CIWAE",
@@ -87,3 +100,5 @@ __all__ = [
     "simulate",
     "trace_terms",
 ]
+
+load_names_lazily(__name__)

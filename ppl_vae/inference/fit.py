@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.pair import PairLike, as_pair
 from ppl_vae.inference.pair.protocols import Startable
 from ppl_vae.inference.training import compute
-from ppl_vae.inference.training.facts import fit_facts
+from ppl_vae.inference.training.facts import as_history, fit_facts
 from ppl_vae.inference.training.late_parameters import LateParameters
 from ppl_vae.inference.training.loader_state import loader_generators
 from ppl_vae.inference.training.loop import captured_steps, rest, train, warn_of_python_state
@@ -35,6 +34,9 @@ from ppl_vae.inference.training.steps import Stepper
 from ppl_vae.inference.training.warm_up import describe_schedules, end_of_warm_up, warn_of_unfinished
 from ppl_vae.inference.training.weights import collect_weights
 from ppl_vae.randomness import derived_seed, reseed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The initial weights were drawn from the seed itself.
 TRAINING_STREAM = 13
@@ -223,7 +225,7 @@ def _finish(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:
         best_epoch = state.selection.epoch
         state.weights.restore(state.selection.weights)
     rest(run, state)
-    history = pd.DataFrame(state.rows)
+    history = as_history(state.rows)
     manifest = run.manifest | {"epochs_run": state.epoch, "best_epoch": best_epoch}
     manifest["schedules"] = describe_schedules(run.settings, run.steps() or state.step)
     folder.finish(run.pair.source, state.weights, history, manifest)

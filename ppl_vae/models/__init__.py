@@ -1,49 +1,55 @@
 """Pyro programs and the parts they are made of."""
 
-from ppl_vae.models.arithmetic import attribute_vector, decode_along
-from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
-from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
-from ppl_vae.models.hierarchical_vae import HierarchicalVAE
-from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
-from ppl_vae.models.labelled.completion_baseline import CompletionBaseline
-from ppl_vae.models.labelled.completion_vae import CompletionVAE
-from ppl_vae.models.labelled.conditional_vae import ConditionalVAE
-from ppl_vae.models.labelled.gaussian_mixture_vae import GaussianMixtureVAE
-from ppl_vae.models.labelled.joint_vae import JointVAE
-from ppl_vae.models.labelled.observed_category import PartlyObservedCategory
-from ppl_vae.models.labelled.semi_supervised_vae import SemiSupervisedVAE
-from ppl_vae.models.ladder_vae import LadderVAE
-from ppl_vae.models.latent_grid import latent_grid
-from ppl_vae.models.likelihoods.likelihoods import (
-    BernoulliLikelihood,
-    CategoricalLikelihood,
-    ContinuousBernoulliLikelihood,
-    DiscretisedLogisticLikelihood,
-    GaussianLikelihood,
-    Likelihood,
-    MissingPixels,
-    NegativeBinomialLikelihood,
-    PoissonLikelihood,
-    RelaxedBernoulliLikelihood,
-    StudentTLikelihood,
-)
-from ppl_vae.models.likelihoods.missingness import MissingnessEncoder
-from ppl_vae.models.linear_gaussian import LinearGaussianVAE
-from ppl_vae.models.load import load
-from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
-from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
-from ppl_vae.models.posteriors.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
-from ppl_vae.models.posteriors.semi_amortised_posterior import SemiAmortisedPosterior
-from ppl_vae.models.priors.flow_prior import FlowPrior
-from ppl_vae.models.priors.priors import DiagonalNormalPrior, MixturePrior, StandardNormalPrior
-from ppl_vae.models.priors.vamp_prior import VampPrior
-from ppl_vae.models.program_pair import ProgramPair
-from ppl_vae.models.programs import GenerativeProgram, GuideProgram
-from ppl_vae.models.two_stage import with_post_hoc_prior
-from ppl_vae.models.vae import VAE
-from ppl_vae.models.vector_quantised.code_prior import AutoregressiveCodes, UniformCodes
-from ppl_vae.models.vector_quantised.codebook import Codebook, perplexity
-from ppl_vae.models.vector_quantised.vq_vae import VQVAE
+from typing import TYPE_CHECKING
+
+from ppl_vae.lazy import load_names_lazily
+
+# One line a name, here and in __all__; each is imported when it is first asked for.
+if TYPE_CHECKING:
+    from ppl_vae.models.arithmetic import attribute_vector, decode_along
+    from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
+    from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
+    from ppl_vae.models.hierarchical_vae import HierarchicalVAE
+    from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
+    from ppl_vae.models.labelled.completion_baseline import CompletionBaseline
+    from ppl_vae.models.labelled.completion_vae import CompletionVAE
+    from ppl_vae.models.labelled.conditional_vae import ConditionalVAE
+    from ppl_vae.models.labelled.gaussian_mixture_vae import GaussianMixtureVAE
+    from ppl_vae.models.labelled.joint_vae import JointVAE
+    from ppl_vae.models.labelled.observed_category import PartlyObservedCategory
+    from ppl_vae.models.labelled.semi_supervised_vae import SemiSupervisedVAE
+    from ppl_vae.models.ladder_vae import LadderVAE
+    from ppl_vae.models.latent_grid import latent_grid
+    from ppl_vae.models.likelihoods.likelihoods import (
+        BernoulliLikelihood,
+        CategoricalLikelihood,
+        ContinuousBernoulliLikelihood,
+        DiscretisedLogisticLikelihood,
+        GaussianLikelihood,
+        Likelihood,
+        MissingPixels,
+        NegativeBinomialLikelihood,
+        PoissonLikelihood,
+        RelaxedBernoulliLikelihood,
+        StudentTLikelihood,
+    )
+    from ppl_vae.models.likelihoods.missingness import MissingnessEncoder
+    from ppl_vae.models.linear_gaussian import LinearGaussianVAE
+    from ppl_vae.models.load import load
+    from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
+    from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
+    from ppl_vae.models.posteriors.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
+    from ppl_vae.models.posteriors.semi_amortised_posterior import SemiAmortisedPosterior
+    from ppl_vae.models.priors.flow_prior import FlowPrior
+    from ppl_vae.models.priors.priors import DiagonalNormalPrior, MixturePrior, StandardNormalPrior
+    from ppl_vae.models.priors.vamp_prior import VampPrior
+    from ppl_vae.models.program_pair import ProgramPair
+    from ppl_vae.models.programs import GenerativeProgram, GuideProgram
+    from ppl_vae.models.two_stage import with_post_hoc_prior
+    from ppl_vae.models.vae import VAE
+    from ppl_vae.models.vector_quantised.code_prior import AutoregressiveCodes, UniformCodes
+    from ppl_vae.models.vector_quantised.codebook import Codebook, perplexity
+    from ppl_vae.models.vector_quantised.vq_vae import VQVAE
 
 __all__ = [
     "VAE",
@@ -98,3 +104,5 @@ __all__ = [
     "perplexity",
     "with_post_hoc_prior",
 ]
+
+load_names_lazily(__name__)

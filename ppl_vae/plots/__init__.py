@@ -1,32 +1,38 @@
 """Matplotlib figures of results: they take numbers, return a Figure, and compute nothing."""
 
-from ppl_vae.plots.arithmetic import plot_latent_arithmetic
-from ppl_vae.plots.attribute_changes import plot_attribute_changes
-from ppl_vae.plots.calibration import plot_calibration
-from ppl_vae.plots.coverage import plot_coverage
-from ppl_vae.plots.estimators import (
-    plot_estimator_cost,
-    plot_estimator_values,
-    plot_gradient_variance,
-    plot_snr,
-)
-from ppl_vae.plots.evidence import plot_evidence_curve
-from ppl_vae.plots.gains import plot_gains
-from ppl_vae.plots.gaps import plot_gaps
-from ppl_vae.plots.image_rows import plot_image_rows
-from ppl_vae.plots.interpolation import plot_interpolations
-from ppl_vae.plots.khat import plot_khat, plot_worst_data
-from ppl_vae.plots.latent_holes import plot_latent_holes
-from ppl_vae.plots.latent_kl import plot_latent_kl
-from ppl_vae.plots.latent_scatter import plot_latent_scatter
-from ppl_vae.plots.learning_curves import plot_learning_curves
-from ppl_vae.plots.manifold import plot_manifold
-from ppl_vae.plots.predictive import plot_predictive
-from ppl_vae.plots.rate_distortion import plot_rate_distortion
-from ppl_vae.plots.reconstructions import plot_reconstructions
-from ppl_vae.plots.reference_posterior import plot_reference
-from ppl_vae.plots.samples import plot_samples
-from ppl_vae.plots.traversals import plot_traversals
+from typing import TYPE_CHECKING
+
+from ppl_vae.lazy import load_names_lazily
+
+# One line a name, here and in __all__; each is imported when it is first asked for.
+if TYPE_CHECKING:
+    from ppl_vae.plots.arithmetic import plot_latent_arithmetic
+    from ppl_vae.plots.attribute_changes import plot_attribute_changes
+    from ppl_vae.plots.calibration import plot_calibration
+    from ppl_vae.plots.coverage import plot_coverage
+    from ppl_vae.plots.estimators import (
+        plot_estimator_cost,
+        plot_estimator_values,
+        plot_gradient_variance,
+        plot_snr,
+    )
+    from ppl_vae.plots.evidence import plot_evidence_curve
+    from ppl_vae.plots.gains import plot_gains
+    from ppl_vae.plots.gaps import plot_gaps
+    from ppl_vae.plots.image_rows import plot_image_rows
+    from ppl_vae.plots.interpolation import plot_interpolations
+    from ppl_vae.plots.khat import plot_khat, plot_worst_data
+    from ppl_vae.plots.latent_holes import plot_latent_holes
+    from ppl_vae.plots.latent_kl import plot_latent_kl
+    from ppl_vae.plots.latent_scatter import plot_latent_scatter
+    from ppl_vae.plots.learning_curves import plot_learning_curves
+    from ppl_vae.plots.manifold import plot_manifold
+    from ppl_vae.plots.predictive import plot_predictive
+    from ppl_vae.plots.rate_distortion import plot_rate_distortion
+    from ppl_vae.plots.reconstructions import plot_reconstructions
+    from ppl_vae.plots.reference_posterior import plot_reference
+    from ppl_vae.plots.samples import plot_samples
+    from ppl_vae.plots.traversals import plot_traversals
 
 __all__ = [
     "plot_attribute_changes",
@@ -56,3 +62,5 @@ __all__ = [
     "plot_traversals",
     "plot_worst_data",
 ]
+
+load_names_lazily(__name__)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import ppl_vae as pv
+from ppl_vae import inference
 from ppl_vae.cli import main
 from ppl_vae.cli.figures import KINDS
 from ppl_vae.cli.listings import DATASETS
@@ -334,7 +335,7 @@ def test_an_interrupt_says_how_to_go_on(plane, tmp_path, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["ppl_vae.cli.train"], "fit", interrupted)
+    monkeypatch.setattr(inference, "fit", interrupted)
     assert call(*TRAIN, "--out", plane) == 130
     assert _only_line(capsys) == f"ppl-vae: interrupted; {plane}: give the same command with --resume to continue"
     assert call(*TRAIN, "--out", tmp_path) == 130

@@ -1,24 +1,22 @@
 """``ppl-vae diagnose``: what it prints and leaves behind, and what a mistake gets."""
 
 import functools
-import importlib
 import json
 
 import pytest
 
 import ppl_vae as pv
+from ppl_vae import diagnostics
 from ppl_vae.cli.source import DataSource
 from tests.cli.test_cli import call, contents
 from tests.diagnostics.small_effort import CHEAP, SMALL
-
-COMMAND = importlib.import_module("ppl_vae.cli.diagnose")
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     """--quick is quicker here: without fits and chains."""
-    monkeypatch.setattr(COMMAND, "QUICK", SMALL)
-    monkeypatch.setattr(COMMAND, "run_all", functools.partial(COMMAND.run_all, topics=CHEAP))
+    monkeypatch.setattr(diagnostics, "QUICK", SMALL)
+    monkeypatch.setattr(diagnostics, "diagnose", functools.partial(diagnostics.diagnose, topics=CHEAP))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import CheckpointError, ConvergenceError, DataError, ModelError
-from ppl_vae.inference.training.checkpoint import CHECKPOINT
+from ppl_vae.inference.training.run_files import CHECKPOINT
 from ppl_vae.models import DiagonalPosterior
 from ppl_vae.networks import MLP
 from tests.inference.small_runs import (

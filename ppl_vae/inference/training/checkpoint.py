@@ -16,7 +16,6 @@ from torch import Tensor
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import CHECKSUM, read_sealed, write_tensors
 
-CHECKPOINT = "checkpoint.safetensors"
 TREE = "tree"
 _TENSOR, _PAIRS = "__tensor__", "__pairs__"
 

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import pandas as pd
 from torch import Tensor, nn
 
 from ppl_vae.errors import CheckpointError, ConvergenceError
@@ -20,6 +19,7 @@ from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.training.batches import IndexedBatches
 from ppl_vae.inference.training.data_scale import scale_note
+from ppl_vae.inference.training.facts import as_history
 from ppl_vae.inference.training.interruption import FitInterrupted, Interruptions
 from ppl_vae.inference.training.preparation import Run
 from ppl_vae.inference.training.progress import Progress
@@ -146,7 +146,7 @@ def _interrupted(state: TrainingState, folder: RunFolder) -> FitInterrupted:
     words = f"training was interrupted in epoch {state.epoch + 1}; the weights are those of epoch {state.epoch}"
     if folder.path is not None and state.epoch:
         words += f"; {folder.path} continues with resume=True"
-    return FitInterrupted(words, pd.DataFrame(state.rows))
+    return FitInterrupted(words, as_history(state.rows))
 
 
 def _epoch(

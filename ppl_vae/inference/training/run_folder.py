@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import as_path, write_atomically, write_json, write_tensors
 from ppl_vae.inference.pair.protocols import Storable
-from ppl_vae.inference.training.checkpoint import CHECKPOINT, write_checkpoint
+from ppl_vae.inference.training.checkpoint import write_checkpoint
 from ppl_vae.inference.training.folder_lock import locked
+from ppl_vae.inference.training.run_files import CHECKPOINT, CONFIG, HISTORY, MANIFEST, OWN_FILES, WEIGHTS
 from ppl_vae.inference.training.stored_run import read_run
 from ppl_vae.inference.training.weights import Weights
 
-MANIFEST, HISTORY, WEIGHTS = "manifest.json", "history.csv", "weights.safetensors"
-CONFIG = "config.json"
-OWN_FILES = (CHECKPOINT, MANIFEST, HISTORY, WEIGHTS, CONFIG)
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def as_folder(out_dir: str | Path | None) -> Path | None:

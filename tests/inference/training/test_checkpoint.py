@@ -13,7 +13,8 @@ from ppl_vae import inference as inf
 from ppl_vae.errors import CheckpointError, ModelError
 from ppl_vae.files import write_tensors
 from ppl_vae.inference.training import loop
-from ppl_vae.inference.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.checkpoint import read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.run_files import CHECKPOINT
 from ppl_vae.networks import MLP
 from tests.inference.small_runs import (
     BATCH,

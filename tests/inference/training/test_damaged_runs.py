@@ -9,7 +9,8 @@ import torch
 
 import ppl_vae as pv
 from ppl_vae.errors import CheckpointError, PplVaeError
-from ppl_vae.inference.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.checkpoint import read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.run_files import CHECKPOINT
 from ppl_vae.networks import MLP
 from tests.damage import damaged_bytes, damaged_header, sealed_anew, streams, unsealed
 from tests.inference.small_runs import weight_bytes

@@ -14,7 +14,8 @@ import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import CheckpointError
 from ppl_vae.inference.compilation import step_choice
-from ppl_vae.inference.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.checkpoint import read_checkpoint, write_checkpoint
+from ppl_vae.inference.training.run_files import CHECKPOINT
 from tests.inference.small_runs import D, files, require_same, small_data, small_vae, train
 
 
