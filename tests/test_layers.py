@@ -78,6 +78,7 @@ ROOMS = {
     "diagnostics": {
         "arrays",
         "errors",
+        "declared",
         "checks",
         "display",
         "files",
