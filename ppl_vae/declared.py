@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 Kind = TypeVar("Kind")
 
@@ -38,3 +39,23 @@ def declared(kind: type[Kind], part: object) -> Kind:
 @functools.cache
 def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
     return tuple((field.name, field.default) for field in fields(kind))
+
+
+@runtime_checkable
+class Qualified(Protocol):
+    """A function or class, which has a name."""
+
+    __name__: str
+    __qualname__: str
+
+
+def instance_attributes(thing: object) -> Mapping[str, Any]:
+    """The attributes that an object keeps in a dictionary of its own; none where it has no such dictionary.
+
+    >>> instance_attributes(3)
+    {}
+    """
+    try:
+        return vars(thing)
+    except TypeError:
+        return {}

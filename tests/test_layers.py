@@ -80,6 +80,7 @@ ROOMS = {
     "diagnostics": {
         "arrays",
         "errors",
+        "declared",
         "checks",
         "display",
         "files",

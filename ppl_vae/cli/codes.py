@@ -34,7 +34,7 @@ def binary_factor(dataset: Dataset, split: str, name: str) -> Tensor:
     Raises:
         DataError: the data have no such factor, or it is not made of zeros and ones.
     """
-    factors = getattr(dataset, split).factors
+    factors = {"train": dataset.train, "test": dataset.test}[split].factors
     if factors is None or name not in dataset.factor_names:
         raise DataError(f"data set {dataset.name!r}: {unknown_name('attribute', name, dataset.factor_names)}")
     column = factors[:, dataset.factor_names.index(name)]

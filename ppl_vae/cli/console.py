@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import sys
 
 from rich.console import Console
@@ -21,9 +22,8 @@ def print_anywhere() -> None:
     """Let a terminal or file of any encoding take what is printed, names of files that are no text among it."""
     codecs.register_error(HANDLER, _plain)
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors=HANDLER)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=HANDLER)
 
 
 def one_line(message: str, most: int = 2000) -> str:

@@ -14,7 +14,7 @@ from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json
 from ppl_vae.inference.training.manifest import versions
 from ppl_vae.inference.training.run_files import MANIFEST
-from ppl_vae.models import VAE
+from ppl_vae.models import VAE, ProgramPair
 
 Rows = list[tuple[str, str]]
 NO_DENSITY = (
@@ -48,9 +48,9 @@ def describe(folder: Path, vae: VAE, dataset: Dataset, split: str, quick: bool, 
     )
 
 
-def _latent(vae: Any) -> str:
+def _latent(vae: ProgramPair) -> str:
     """Describe the latent of a model where it is one vector; other models are described by their name."""
-    dim = getattr(vae, "latent_dim", None)
+    dim = vae.latent_dim
     return "" if dim is None else f"{dim} latent dimensions and "
 
 

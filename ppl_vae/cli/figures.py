@@ -79,7 +79,7 @@ def manifold(run: Run, wishes: Wishes) -> Figure:
     """Draw a grid of codes of a latent plane, decoded."""
     import torch
 
-    latent_dim = getattr(run.vae, "latent_dim", None)
+    latent_dim = run.vae.latent_dim
     if latent_dim != 2:
         has = "is not one plane" if latent_dim is None else f"has {latent_dim}"
         raise ModelError(f"figure 'manifold' needs a latent space of 2 dimensions, the model's {has}")

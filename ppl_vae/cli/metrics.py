@@ -30,8 +30,7 @@ def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: in
     x, y = split_data(dataset, split), (dataset.test if split == SplitName.TEST else dataset.train).y
     evaluation = inference.evaluate(vae, x, num_particles=num_particles, seed=seed, y=needed_labels(vae.model, y))
     numbers: dict[str, float] = evaluation.summary()
-    for term in ("log_likelihood", "kl"):
-        numbers[f"{term}_stderr"] = _stderr(getattr(evaluation, term))
+    numbers |= {"log_likelihood_stderr": _stderr(evaluation.log_likelihood), "kl_stderr": _stderr(evaluation.kl)}
     likelihood = vae.model.likelihood
     # Only a probability mass has bits that could be sent; a density's depend on the units of the pixels.
     scored, dims = likelihood, x[0].numel()

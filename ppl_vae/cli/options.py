@@ -88,8 +88,8 @@ Likelihood = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="bernoulli, bernoulli-relaxed (grey data; its value is no log likelihood), continuous-bernoulli, "
-        "gaussian, student-t, poisson, negative-binomial, categorical or discretised-logistic; "
+        help="A name such as bernoulli, bernoulli-relaxed (grey data; its value is no log likelihood) or gaussian: "
+        "an unknown one is answered by the list of all; "
         'with options as JSON: \'{"name": "gaussian", "sigma": 0.1}\', or for data with holes '
         '\'{"name": "missing-pixels", "of": "gaussian"}\'.',
         show_default=False,
@@ -109,7 +109,7 @@ Posterior = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="diagonal, full-covariance, low-rank, flow, mixture or semi-amortised; options as JSON.",
+        help="A name such as diagonal or flow: an unknown one is answered by the list of all; options as JSON.",
         show_default=False,
         rich_help_panel=MODEL,
     ),

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ppl_vae.checks import positive, whole
+from ppl_vae.declared import Qualified
 from ppl_vae.diagnostics.arviz.inference_data import inference_data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
@@ -221,7 +222,7 @@ def _kind(pair: PairLike) -> str:
     """Name a pair by the class of the object, or by the names of the two programs."""
     source = as_pair(pair).source
     if isinstance(source, tuple):
-        return " and ".join(getattr(p, "__qualname__", type(p).__name__) for p in source)
+        return " and ".join(p.__qualname__ if isinstance(p, Qualified) else type(p).__name__ for p in source)
     return type(source).__name__
 
 

@@ -19,7 +19,6 @@ Vincent, Larochelle, Bengio & Manzagol (2008): https://doi.org/10.1145/1390156.1
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -28,6 +27,7 @@ from torch.distributions import constraints
 
 from ppl_vae.distributions import Flat
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.models.configuration import Configured, remembers
 from ppl_vae.precision import widened
 
 CODES: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -37,7 +37,7 @@ CODES: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class FlatPrior(nn.Module):
+class FlatPrior(Configured):
     """The improper prior that is the same everywhere: every code is as good as another."""
 
     name = "flat"
@@ -50,13 +50,8 @@ class FlatPrior(nn.Module):
         """The flat prior: batch shape (), event shape [latent_dim]; it cannot be drawn from."""
         return Flat(constraints.real_vector, torch.Size(), torch.Size((self.latent_dim,)))
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this prior again."""
-        return {"name": self.name}
 
-
-class PointPosterior(nn.Module):
+class PointPosterior(Configured):
     """The posterior q(z|x) with all its mass at one point z = f(x).
 
     Args:
@@ -68,6 +63,7 @@ class PointPosterior(nn.Module):
 
     name = "point"
 
+    @remembers
     def __init__(self, code: str = "linear") -> None:
         super().__init__()
         if code not in CODES:
@@ -81,8 +77,3 @@ class PointPosterior(nn.Module):
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         """The point mass of features [*batch, H]: batch shape [*batch], event shape [latent_dim]."""
         return dist.Delta(CODES[self.code](widened(self.loc_head(features))), event_dim=1)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this posterior again."""
-        return {"name": self.name, "code": self.code}

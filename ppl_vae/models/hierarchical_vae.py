@@ -14,8 +14,7 @@ Rezende, Mohamed & Wierstra (2014): https://arxiv.org/abs/1401.4082
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import pyro
 import torch
@@ -25,21 +24,13 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.models.conditional import Conditional, built
-from ppl_vae.models.likelihoods.likelihoods import Likelihood
-from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
-from ppl_vae.models.parts import own_config
-from ppl_vae.models.posteriors.posteriors import POSTERIORS, DiagonalPosterior
+from ppl_vae.models.configuration import remembers
+from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
+from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import (
-    Network,
-    ProgramPair,
-    checked_shape,
-    checked_size,
-    likelihood_config,
-    network_config,
-    networks,
-)
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.networks import MLP
 from ppl_vae.randomness import seeded
@@ -128,46 +119,38 @@ class HierarchicalVAE(ProgramPair):
         ModelError: an unknown name, a dimension below one, or parts that do not fit together.
     """
 
+    kind = "hierarchical"
     model: HierarchicalProgram
     guide: BottomUpGuide
 
+    @remembers
     def __init__(
         self,
         event_shape: tuple[int, ...],
         latent_dims: Sequence[int] = (20, 10),
         network: Network = "mlp",
         hidden: Sequence[int] = (64,),
-        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
-        posterior: str | dict[str, Any] = "diagonal",
+        likelihood: LikelihoodSpec = "bernoulli",
+        posterior: str | Mapping[str, object] = "diagonal",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = checked_shape(event_shape)
+        observed = self.observe(event_shape, likelihood)
         self.latent_dims = checked_levels(latent_dims)
-        observed = make_likelihood(likelihood)
         if isinstance(posterior, nn.Module):
             raise ModelError(
                 f"posterior: expected a name or a configuration, from which every level makes its own, got a "
                 f"{type(posterior).__name__}"
             )
-        own_posterior = own_config(make_posterior(posterior), POSTERIORS)
+        self.infer(posterior)
         with seeded(seed):
             self._assemble(network, hidden, observed, posterior)
-        self.config = {
-            "model": "hierarchical",
-            "event_shape": list(self.event_shape),
-            "latent_dims": list(self.latent_dims),
-            "network": network_config(network),
-            "hidden": list(hidden),
-            "likelihood": likelihood_config(observed),
-            "posterior": own_posterior,
-        }
 
     def _assemble(
-        self, network: Network, hidden: Sequence[int], likelihood: Likelihood, posterior: str | dict[str, Any]
+        self, network: Network, hidden: Sequence[int], likelihood: Likelihood, posterior: str | Mapping[str, object]
     ) -> None:
         dims = self.latent_dims
-        encoder, decoder = networks(network, self.event_shape, dims[0], likelihood)
+        encoder, decoder = self.networks(network, dims[0], likelihood)
         self.model = HierarchicalProgram(
             top_prior(dims[-1]), downward(dims, hidden), decoder, likelihood, self.event_shape
         )

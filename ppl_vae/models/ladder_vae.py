@@ -15,7 +15,6 @@ Sonderby, Raiko, Maaloe, Sonderby & Winther (2016): https://arxiv.org/abs/1602.0
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyro
 import torch
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from ppl_vae.kl import diagonal_loc_scale
 from ppl_vae.models.conditional import built
+from ppl_vae.models.configuration import remembers
 from ppl_vae.models.hierarchical_vae import (
     HierarchicalProgram,
     between,
@@ -33,17 +33,10 @@ from ppl_vae.models.hierarchical_vae import (
     downward,
     top_prior,
 )
-from ppl_vae.models.likelihoods.likelihoods import Likelihood
-from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
-from ppl_vae.models.program_pair import (
-    Network,
-    ProgramPair,
-    checked_shape,
-    likelihood_config,
-    network_config,
-    networks,
-)
+from ppl_vae.models.program_pair import Network, ProgramPair
 from ppl_vae.models.programs import Recognition, num_features
 from ppl_vae.randomness import seeded
 
@@ -119,36 +112,29 @@ class LadderVAE(ProgramPair):
         ModelError: an unknown name, a dimension below one, or parts that do not fit together.
     """
 
+    kind = "ladder"
     model: HierarchicalProgram
     guide: TopDownGuide
 
+    @remembers
     def __init__(
         self,
         event_shape: tuple[int, ...],
         latent_dims: Sequence[int] = (20, 10),
         network: Network = "mlp",
         hidden: Sequence[int] = (64,),
-        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
+        likelihood: LikelihoodSpec = "bernoulli",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = checked_shape(event_shape)
+        observed = self.observe(event_shape, likelihood)
         self.latent_dims = checked_levels(latent_dims)
-        observed = make_likelihood(likelihood)
         with seeded(seed):
             self._assemble(network, hidden, observed)
-        self.config = {
-            "model": "ladder",
-            "event_shape": list(self.event_shape),
-            "latent_dims": list(self.latent_dims),
-            "network": network_config(network),
-            "hidden": list(hidden),
-            "likelihood": likelihood_config(observed),
-        }
 
     def _assemble(self, network: Network, hidden: Sequence[int], likelihood: Likelihood) -> None:
         dims = self.latent_dims
-        encoder, decoder = networks(network, self.event_shape, dims[0], likelihood)
+        encoder, decoder = self.networks(network, dims[0], likelihood)
         self.model = HierarchicalProgram(
             top_prior(dims[-1]), downward(dims, hidden), decoder, likelihood, self.event_shape
         )

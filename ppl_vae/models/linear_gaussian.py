@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.kl import kl_divergence
+from ppl_vae.models.configuration import Config, Plain, own_config
 from ppl_vae.models.likelihoods.real import GaussianLikelihood
-from ppl_vae.models.parts import own_config
 from ppl_vae.models.posteriors.posteriors import POSTERIORS
 from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
 from ppl_vae.models.program_pair import checked_size
@@ -133,12 +133,22 @@ class LinearGaussianVAE(VAE):
             decoder.bias.copy_(b)
             likelihood.log_sigma.copy_(torch.tensor(sd, dtype=torch.float64).log())
         self.reset_guide()
-        self.config = {
+
+    @property
+    def config(self) -> Config:
+        """The sizes, precision and guide that ``load`` builds the model from; W, b and sigma are weights."""
+        posterior = self.guide.posterior
+        guide: Plain
+        if isinstance(posterior, LinearGaussianPosterior):
+            guide = posterior.guide
+        else:
+            guide = own_config(posterior, POSTERIORS)
+        return {
             "model": "linear-gaussian",
-            "event_shape": list(w.shape[:1]),
-            "latent_dim": w.shape[1],
-            "dtype": str(w.dtype).removeprefix("torch."),
-            "guide": own_config(guide, POSTERIORS) if isinstance(guide, nn.Module) else guide,
+            "event_shape": list(self.event_shape),
+            "latent_dim": self.latent_dim,
+            "dtype": str(self.weight.dtype).removeprefix("torch."),
+            "guide": guide,
         }
 
     @classmethod
@@ -224,7 +234,9 @@ def _precision(weight: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _covariance(q: dist.TorchDistribution) -> Tensor:
-    return q.covariance_matrix if hasattr(q, "covariance_matrix") else torch.diag_embed(q.variance)
+    if isinstance(q, dist.MultivariateNormal | dist.LowRankMultivariateNormal):
+        return q.covariance_matrix
+    return torch.diag_embed(q.variance)
 
 
 def _check(weight: Tensor, bias: Tensor, sigma: float, guide: object) -> None:

@@ -29,19 +29,24 @@ from ppl_vae.models.vector_quantised.vq_vae import VQVAE
 
 # What builds the kind of model that a configuration names.
 KINDS: Mapping[str, Callable[..., ProgramPair]] = {
-    "vae": VAE,
     "linear-gaussian": LinearGaussianVAE.from_config,
-    "hierarchical": HierarchicalVAE,
-    "ladder": LadderVAE,
-    "categorical": CategoricalVAE,
-    "joint": JointVAE,
-    "conditional": ConditionalVAE,
-    "completion": CompletionVAE,
-    "completion-baseline": CompletionBaseline,
-    "gaussian-mixture": GaussianMixtureVAE,
-    "vector-quantised": VQVAE,
-    "semi-supervised": SemiSupervisedVAE,
-    "deep-markov": DeepMarkovModel,
+    **{
+        kind.kind: kind
+        for kind in (
+            VAE,
+            HierarchicalVAE,
+            LadderVAE,
+            CategoricalVAE,
+            JointVAE,
+            ConditionalVAE,
+            CompletionVAE,
+            CompletionBaseline,
+            GaussianMixtureVAE,
+            VQVAE,
+            SemiSupervisedVAE,
+            DeepMarkovModel,
+        )
+    },
 }
 
 # What a user may bring as a module; in a configuration it is null.

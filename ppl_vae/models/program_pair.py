@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -14,37 +14,73 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_vae.arrays import to_tensor
-from ppl_vae.checks import whole
+from ppl_vae.checks import integer
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.files import as_path
+from ppl_vae.models.configuration import Config, Configured, Spec, own_config
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.count_networks import remember_start, start_untrained
-from ppl_vae.models.likelihoods.likelihoods import LIKELIHOODS
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec, likelihood_config
+from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
 from ppl_vae.models.likelihoods.missingness import encoder_of
-from ppl_vae.models.parts import own_config
 from ppl_vae.models.persistence import write_model
-from ppl_vae.models.programs import LatentVariableProgram, Recognition, require_event_shape
+from ppl_vae.models.posteriors.posteriors import POSTERIORS
+from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
+from ppl_vae.models.programs import ObservedProgram, require_event_shape
 from ppl_vae.networks import Architecture, architecture, architecture_config
 
-Network = str | Architecture | tuple[nn.Module, nn.Module] | dict[str, Any]
+Network = str | Mapping[str, object] | Architecture | tuple[nn.Module, nn.Module]
 
 
-class ProgramPair(nn.Module):
+class ProgramPair(Configured):
     """A generative ``model`` and a ``guide``, both Pyro programs, with one observed site "x".
 
     Attributes:
         model: the generative program.
         guide: its guide.
         event_shape: the shape of one datum.
-        config: what ``load`` builds the pair from again.
+        kind: what a configuration calls this kind of pair.
+        latent_dim: the size of its latent where that is one vector, else None.
     """
 
-    model: LatentVariableProgram
-    guide: Recognition
+    kind: str
+    latent_dim: int | None = None
+    model: ObservedProgram
+    guide: nn.Module
     event_shape: tuple[int, ...]
-    config: dict[str, Any]
+
+    @property
+    def config(self) -> Config:
+        """The kind and options that ``load`` builds the pair from again."""
+        return {"model": self.kind, **self.arguments}
+
+    def observe(self, event_shape: tuple[int, ...], likelihood: LikelihoodSpec) -> Likelihood:
+        """Keep the shape of one datum, remember the likelihood by its configuration, and make it.
+
+        Raises:
+            ModelError: the shape is not one of positive integers, or the likelihood is unknown.
+        """
+        self.event_shape = checked_shape(event_shape)
+        part = make_likelihood(likelihood)
+        self.remember(likelihood=likelihood_config(part))
+        return part
+
+    def infer(self, posterior: Spec) -> nn.Module:
+        """Remember a posterior by its configuration, and make it.
+
+        Raises:
+            ModelError: it is unknown.
+        """
+        family = make_posterior(posterior)
+        self.remember(posterior=own_config(family, POSTERIORS))
+        return family
+
+    def networks(self, network: Network, code_dim: int, likelihood: Likelihood) -> tuple[nn.Module, nn.Module]:
+        """Remember a network by its configuration; make its encoder of x and its decoder of codes [B, code_dim]."""
+        self.remember(network=network_config(network))
+        return networks(network, self.event_shape, code_dim, likelihood)
 
     def to_own(self, values: ArrayLike | Tensor) -> Tensor:
         """Turn values into a tensor of the parameters' precision on their device."""
@@ -78,9 +114,7 @@ class ProgramPair(nn.Module):
 
         Draws come from torch's global generator.
         """
-        if whole("n", n) is None:
-            raise ModelError("n must be an integer of at least 1, got None")
-        with poutine.block(), pyro.plate("data", n):
+        with poutine.block(), pyro.plate("data", integer("n", n)):
             likelihood = self.model.decode(self.model.latents())
         return likelihood.sample() if with_noise else likelihood.mean
 
@@ -125,14 +159,9 @@ def networks(
     return encoder, remember_start(decoder)
 
 
-def network_config(network: Network) -> dict[str, Any] | None:
+def network_config(network: Network) -> Config | None:
     """The configuration that makes the network again; None for a user's own."""
     return None if isinstance(network, tuple) else architecture_config(architecture(network))
-
-
-def likelihood_config(likelihood: Likelihood) -> dict[str, Any] | None:
-    """The configuration that makes the likelihood again; None for a user's own."""
-    return own_config(likelihood, LIKELIHOODS)
 
 
 def checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -147,18 +176,16 @@ def checked_shape(event_shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(map(int, shape))
 
 
-def checked_size(name: str, value: Any) -> int:
+def checked_size(name: str, value: object) -> int:
     """Check a size, which is an integer of at least 1.
 
     Raises:
         ModelError: the size is missing, or not an integer of at least 1.
     """
-    if whole(name, value) is None:
-        raise ModelError(f"{name} must be an integer of at least 1, got None")
-    return int(value)
+    return integer(name, value)
 
 
-def _checked_pair(network: tuple[Any, ...]) -> tuple[nn.Module, nn.Module]:
+def _checked_pair(network: tuple[nn.Module, nn.Module]) -> tuple[nn.Module, nn.Module]:
     if len(network) != 2 or not all(isinstance(half, nn.Module) for half in network):
         kinds = ", ".join(type(half).__name__ for half in network)
         raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got ({kinds})")

@@ -28,8 +28,10 @@ from ppl_vae.precision import fed, widened
 from ppl_vae.registration import InstanceName, register
 
 
-class LatentVariableProgram(nn.Module, ABC):
-    """The program latents ~ p(latents), x ~ p(x | decoder(latents)); a subclass states its latent sites.
+class ObservedProgram(nn.Module, ABC):
+    """The generative program of x: a decoder and a likelihood on latent sites that a subclass states.
+
+    Its ``forward`` is the subclass's, with the arguments that stand beside x: a condition, or labels.
 
     Args:
         decoder: [B, latent_dim] -> [B, P * prod(event_shape)] in any trailing shape.
@@ -48,16 +50,12 @@ class LatentVariableProgram(nn.Module, ABC):
     def latents(self) -> Tensor:
         """Draw the latent sites inside the data plate, and return the decoder's input [*batch, code_dim]."""
 
-    def forward(self, x: Tensor | None = None, size: int | None = None) -> Tensor:
-        """Run the program, conditioned on x [N, *event_shape] or drawing ``size`` data from the prior predictive.
+    def run(self, latents: Callable[[], Tensor], x: Tensor | None, size: int | None) -> Tensor:
+        """Run the program with latent sites of the caller's choice, such as those given a condition.
 
         Raises:
             ModelError: neither x nor size is given, or x has another event shape.
         """
-        return self.run(self.latents, x, size)
-
-    def run(self, latents: Callable[[], Tensor], x: Tensor | None, size: int | None) -> Tensor:
-        """Run the program with latent sites of the caller's choice, such as those given a condition."""
         if x is not None:
             require_event_shape(x, self.event_shape)
             size = len(x)
@@ -113,6 +111,18 @@ class LatentVariableProgram(nn.Module, ABC):
             raise DataError(f"site 'x': {infinite} of {x.numel()} values are infinite")
         if not self.allows_missing and (missing := int(x.isnan().sum())):
             raise DataError(f"site 'x': {missing} of {x.numel()} values are NaN; {MISSING_VALUES}")
+
+
+class LatentVariableProgram(ObservedProgram, ABC):
+    """The program latents ~ p(latents), x ~ p(x | decoder(latents)), given nothing but x."""
+
+    def forward(self, x: Tensor | None = None, size: int | None = None) -> Tensor:
+        """Run the program, conditioned on x [N, *event_shape] or drawing ``size`` data from the prior predictive.
+
+        Raises:
+            ModelError: neither x nor size is given, or x has another event shape.
+        """
+        return self.run(self.latents, x, size)
 
 
 class GenerativeProgram(LatentVariableProgram):

@@ -3,7 +3,8 @@
 A prior is any nn.Module whose forward gives p(z), a posterior one whose forward turns features into q(z|x). A
 part of a user's needs no more than that and inherits nothing; where it has one of the attributes below, it is used.
 They are read by ``declared(Prior, part)``. A likelihood inherits from ``likelihoods.base.Likelihood``, which holds
-its defaults.
+its defaults; the optional attributes of a whole program are those that inference reads,
+``inference.pair.protocols.Traits``.
 """
 
 from __future__ import annotations
@@ -111,18 +112,3 @@ class Layer:
 
     bias: Tensor | None = None
     bias_as_made: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class GenerativeProgram:
-    """The optional attributes of a generative program, all of which inference and diagnostics ask for.
-
-    ``inference.pair.protocols.Traits`` is the same list on the other side of the wall.
-    """
-
-    takes_labels: bool = False
-    allows_missing_labels: bool = False
-    num_classes: int | None = None
-    allows_missing: bool = False
-    check_data: Callable[[Tensor], None] | None = None
-    require_observed: Callable[[Tensor], None] | None = None

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ppl_vae.declared import Qualified
 from ppl_vae.errors import CheckpointError, PplVaeError, first_line
 from ppl_vae.models.persistence import require_architecture
 
@@ -46,7 +47,7 @@ class ShapesOnly(TorchFunctionMode):
         if args and isinstance(args[0], Tensor) and args[0].is_meta:
             if func is Tensor.item:
                 return 0
-            shape = _shape(getattr(func, "__name__", ""), args)
+            shape = _shape(func.__name__, args) if isinstance(func, Qualified) else None
             if shape is not None:
                 return args[0] if shape == args[0].shape else args[0].new_empty(shape)
         return func(*args, **(kwargs or {}))

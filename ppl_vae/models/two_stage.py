@@ -66,7 +66,7 @@ def with_post_hoc_prior(
     like = next(vae.parameters())
     twin = copy.deepcopy(vae)
     twin.model.prior = prior.to(like.device, like.dtype)
-    twin.config = vae.config | {"prior": prior.config}
+    twin.remember(prior=prior.config)
     return twin
 
 

@@ -6,8 +6,6 @@ Rezende, Mohamed & Wierstra (2014): https://arxiv.org/abs/1401.4082
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from numpy.typing import ArrayLike
 from pyro import distributions as dist
@@ -16,16 +14,14 @@ from torch import Tensor, nn
 from ppl_vae.checks import integer
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
+from ppl_vae.models.configuration import Spec, own_config, remembers
+from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.count_networks import start_from
-from ppl_vae.models.likelihoods.likelihoods import LIKELIHOODS, Likelihood
-from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.likelihoods.missingness import filled
-from ppl_vae.models.parts import own_config
-from ppl_vae.models.posteriors.posteriors import POSTERIORS
-from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
 from ppl_vae.models.priors.priors import PRIORS
 from ppl_vae.models.priors.priors import prior as make_prior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_shape, checked_size, network_config, networks
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_features
 from ppl_vae.models.protocols import Posterior, Prior
 from ppl_vae.randomness import seeded
@@ -40,60 +36,49 @@ class VAE(ProgramPair):
         network: "mlp", "linear", "conv", "conv-tiny", an architecture from ``ppl_vae.networks``, or a pair of
             nn.Modules: an encoder [B, *event_shape] -> [B, H] and a decoder [B, L] -> [B, P * event_shape]. Of
             counts an encoder of ours sees log(1 + x), one of your own x.
-        likelihood: "bernoulli", "bernoulli-relaxed", "continuous-bernoulli", "gaussian", "student-t", "poisson",
-            "negative-binomial", "categorical", "discretised-logistic" or a Likelihood; for data with holes (NaN)
-            {"name": "missing-pixels", "of": one of these}.
-        prior: "standard", "diagonal", "mixture", "vamp", "flow", "flat", or a module whose forward gives p(z).
-        posterior: "diagonal", "full-covariance", "low-rank", "flow", "mixture", "semi-amortised", "point", or a
-            module whose forward turns features into q(z|x).
+        likelihood: a name such as "bernoulli" or "gaussian", or a Likelihood; for data with holes (NaN)
+            {"name": "missing-pixels", "of": such a name}. An unknown name is answered by the list of all, here and
+            below.
+        prior: a name such as "standard" or "vamp", or a module whose forward gives p(z).
+        posterior: a name such as "diagonal" or "flow", or a module whose forward turns features into q(z|x).
         seed: of the initial weights; None takes torch's current stream.
 
     Raises:
         ModelError: an unknown name, a dimension below one, or parts that do not fit together.
     """
 
+    kind = "vae"
+    latent_dim: int
     model: GenerativeProgram
     guide: GuideProgram
 
+    @remembers
     def __init__(
         self,
         event_shape: tuple[int, ...],
         latent_dim: int,
         network: Network = "mlp",
-        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
-        prior: str | dict[str, Any] | nn.Module = "standard",
-        posterior: str | dict[str, Any] | nn.Module = "diagonal",
+        likelihood: LikelihoodSpec = "bernoulli",
+        prior: Spec = "standard",
+        posterior: Spec = "diagonal",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = checked_shape(event_shape)
+        observed = self.observe(event_shape, likelihood)
         self.latent_dim = checked_size("latent_dim", latent_dim)
-        parts = make_likelihood(likelihood), make_prior(prior), make_posterior(posterior)
+        over_codes, family = make_prior(prior), self.infer(posterior)
+        self.remember(prior=own_config(over_codes, PRIORS))
         with seeded(seed):
-            self._assemble(network, *parts)
-        self.config = self._config(network, *parts)
+            self._assemble(network, observed, over_codes, family)
 
     def _assemble(self, network: Network, likelihood: Likelihood, prior: nn.Module, posterior: nn.Module) -> None:
-        encoder, decoder = networks(network, self.event_shape, self.latent_dim, likelihood)
+        encoder, decoder = self.networks(network, self.latent_dim, likelihood)
         declared(Prior, prior).build(self.latent_dim)
         declared(Posterior, posterior).build(num_features(encoder, self.event_shape), self.latent_dim)
         self.model = GenerativeProgram(prior, decoder, likelihood, self.event_shape)
         self.guide = GuideProgram(encoder, posterior, self.event_shape, likelihood.allows_missing)
         declared(Prior, prior).attach(self.guide, self.event_shape)
         declared(Posterior, posterior).attach(self.model)
-
-    def _config(self, network: Network, *parts: nn.Module) -> dict[str, Any]:
-        tables = LIKELIHOODS, PRIORS, POSTERIORS
-        likelihood, prior, posterior = (own_config(part, table) for part, table in zip(parts, tables, strict=True))
-        return {
-            "model": "vae",
-            "event_shape": list(self.event_shape),
-            "latent_dim": self.latent_dim,
-            "network": network_config(network),
-            "likelihood": likelihood,
-            "prior": prior,
-            "posterior": posterior,
-        }
 
     def initialise(self, x: ArrayLike | Tensor, seed: int = 0) -> None:
         """Let the parts that can start from data [N, *event_shape] do so.

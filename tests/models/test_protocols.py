@@ -1,7 +1,5 @@
 """The optional attributes of parts: a user's own part without them works, and one with them is asked."""
 
-from dataclasses import fields
-
 import pytest
 import torch
 from pyro import distributions as dist
@@ -13,7 +11,8 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.protocols import Traits
 from ppl_vae.models.conditional import built
 from ppl_vae.models.likelihoods.base import Likelihood
-from ppl_vae.models.protocols import Encoder, GenerativeProgram, Posterior, Prior, nothing
+from ppl_vae.models.protocols import Encoder, Posterior, Prior, nothing
+from tests.models.program_table import PROGRAMS
 
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 
@@ -109,7 +108,7 @@ def test_a_posterior_that_needs_the_model_cannot_stand_between_latents():
     assert isinstance(built(BarePosterior(), 4, 2), BarePosterior)
 
 
-@pytest.mark.parametrize("kind", [Prior, Posterior, Encoder, GenerativeProgram, Traits])
+@pytest.mark.parametrize("kind", [Prior, Posterior, Encoder, Traits])
 def test_every_attribute_has_a_default_and_an_object_without_any_has_them(kind):
     assert declared(kind, object()) == kind()
     assert declared(kind, nn.Identity()) == kind()
@@ -119,9 +118,14 @@ def test_what_cannot_be_called_is_no_method():
     assert declared(Prior, BarePrior()).build is nothing
 
 
-def test_inference_and_models_declare_one_list_of_a_programs_attributes():
-    """Neither room imports the other: the lists could part without a word."""
-    ours = {field.name: field.default for field in fields(GenerativeProgram)}
-    theirs = {field.name: field.default for field in fields(Traits)}
-    assert {name: theirs[name] for name in ours} == ours
-    assert set(theirs) - set(ours) == {"sees_missing"}
+@pytest.mark.parametrize("program", PROGRAMS, ids=str)
+def test_what_inference_reads_of_a_program_is_what_our_programs_declare(program):
+    """Every trait is an attribute of ours, in model or guide: a new name for one would be read as its default."""
+    pair = program.pair()
+    told, seen = declared(Traits, pair.model), declared(Traits, pair.guide)
+    assert told.check_data == pair.model.check_data
+    assert told.require_observed == pair.model.require_observed
+    assert told.allows_missing == pair.model.likelihood.allows_missing
+    assert seen.sees_missing == pair.guide.sees_missing
+    assert told.takes_labels == (program.num_classes > 0 or told.allows_missing_labels)
+    assert told.num_classes == (pair.num_classes if told.takes_labels else None)

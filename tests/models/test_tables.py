@@ -1,8 +1,13 @@
 """Every part that the package knows by name stands in the table that the laws run over."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+import ppl_vae as pv
 from ppl_vae import models
+from ppl_vae.errors import ModelError
 from ppl_vae.models.likelihoods.likelihoods import LIKELIHOODS
 from ppl_vae.models.posteriors.posteriors import POSTERIORS
 from ppl_vae.models.priors.priors import PRIORS
@@ -23,6 +28,21 @@ def _names(rows):
 )
 def test_every_part_has_a_row_of_its_own(ours, tested):
     assert set(ours) - AUTOENCODERS == _names(tested)
+
+
+@pytest.mark.parametrize("table", [PRIORS, POSTERIORS, LIKELIHOODS], ids=["priors", "posteriors", "likelihoods"])
+def test_the_readme_names_every_part(table):
+    named = set(re.findall(r"[`\"]([\w-]+)[`\"]", (Path(__file__).parents[2] / "README.md").read_text()))
+    assert set(table) <= named
+
+
+@pytest.mark.parametrize(
+    ("part", "table"), [("prior", PRIORS), ("posterior", POSTERIORS), ("likelihood", LIKELIHOODS)]
+)
+def test_an_unknown_name_is_answered_by_the_whole_table(part, table):
+    """As the docstring of VAE and the help of the command line promise in the place of a list."""
+    with pytest.raises(ModelError, match=f"unknown {part} 'none-such'.*Known: {', '.join(sorted(table))}$"):
+        pv.VAE((4,), 2, **{part: "none-such"})
 
 
 def test_every_row_stands_in_a_combination():

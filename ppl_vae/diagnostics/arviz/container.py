@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import operator
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -237,5 +238,5 @@ def _statistic(name: str, draws: ArrayLike, generation: Generation | None, **opt
     if values.ndim < 2:
         raise ModelError(f"{name}: expected draws of shape [chain, draw, *event], got {list(values.shape)}")
     dims = ("chain", "draw", *(f"axis_{axis}" for axis in range(values.ndim - 2)))
-    function = getattr(quiet_import((generation or installed()).statistics), name)
+    function = operator.attrgetter(name)(quiet_import((generation or installed()).statistics))
     return function(xr.Dataset({"draws": (dims, values)}), **options)["draws"].to_numpy()

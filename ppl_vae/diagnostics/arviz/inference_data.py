@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -26,6 +27,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.checks import whole
+from ppl_vae.declared import declared
 from ppl_vae.diagnostics.arviz import container
 from ppl_vae.diagnostics.arviz.draw_groups import (
     draws_dataset,
@@ -216,8 +218,22 @@ def _labels(labels: ArrayLike | Tensor | None, num_data: int) -> dict[str, Any]:
     return {"label": ("datum", values)}
 
 
+@dataclass(frozen=True)
+class _Observed:
+    """The optional attribute of a program by which it says what its likelihood is."""
+
+    likelihood: object = None
+
+
+@dataclass(frozen=True)
+class _Named:
+    """The optional attribute of a likelihood by which it says its name."""
+
+    name: str | None = None
+
+
 def _attributes(model: Program, plan: DrawPlan, seed: int, given: Mapping[str, str | None]) -> dict[str, Any]:
-    likelihood = getattr(getattr(model, "likelihood", None), "name", None)
+    likelihood = declared(_Named, declared(_Observed, model).likelihood).name
     found = {
         "created_with": f"ppl_vae {metadata.version('ppl_vae')}",
         "seed": seed,

@@ -120,9 +120,9 @@ class _Pass:
         whole_run = passes[0]
         whole_run.values = {name: torch.cat([p.values[name] for p in passes], 1) for name in whole_run.values}
         for name in ("means", "noise", "kl", "site_kl"):
-            setattr(whole_run, name, torch.cat([getattr(p, name) for p in passes]))
+            setattr(whole_run, name, torch.cat([vars(p)[name] for p in passes]))
         for name in ("log_guide", "log_prior"):
-            setattr(whole_run, name, torch.cat([getattr(p, name) for p in passes], 1))
+            setattr(whole_run, name, torch.cat([vars(p)[name] for p in passes], 1))
         return whole_run
 
 

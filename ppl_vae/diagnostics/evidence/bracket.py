@@ -33,8 +33,8 @@ def check_bracket(bracket: EvidenceBracket) -> Verdict:
     """
     if not len(bracket.lower):
         raise DataError("bracket: expected at least one datum, found none")
-    for name in ("lower", "upper"):
-        require_finite("bracket", name, getattr(bracket, name).cpu())
+    for name, end in (("lower", bracket.lower), ("upper", bracket.upper)):
+        require_finite("bracket", name, end.cpu())
     gap, error = bracket.gap, bracket.gap_stderr
     level = level_of(gap, error, AGREEMENT, APART)
     count = len(bracket.lower)

@@ -13,7 +13,7 @@ Cremer, Li & Duvenaud 2018, https://arxiv.org/abs/1801.03558; Shu et al. 2018, h
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import xarray as xr
@@ -109,15 +109,30 @@ def run_gaps(
     return table
 
 
+@runtime_checkable
+class _PerDatum(Protocol):
+    """A result with one number per datum, as of ``log_evidence``."""
+
+    per_datum: Any
+
+
+@runtime_checkable
+class _PerDatumError(Protocol):
+    """A result with the standard error of each of them."""
+
+    per_datum_stderr: Any
+
+
 def _known_evidence(known: Any, num_data: int) -> tuple[Tensor, Tensor]:
     try:
-        values = torch.as_tensor(getattr(known, "per_datum", known)).detach().double()
+        values = torch.as_tensor(known.per_datum if isinstance(known, _PerDatum) else known).detach().double()
     except (TypeError, ValueError, RuntimeError):
         raise DataError(f"log_evidence: expected one number per datum, found {type(known).__name__}") from None
     if values.shape != (num_data,):
         raise DataError(f"log_evidence: expected one number per datum, [{num_data}], found {list(values.shape)}")
-    error = getattr(known, "per_datum_stderr", None)
-    return values, torch.zeros_like(values) if error is None else torch.as_tensor(error).double()
+    if not isinstance(known, _PerDatumError) or known.per_datum_stderr is None:
+        return values, torch.zeros_like(values)
+    return values, torch.as_tensor(known.per_datum_stderr).double()
 
 
 def _per_datum(rows: GapEstimates) -> dict[str, Any]:

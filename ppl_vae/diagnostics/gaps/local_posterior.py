@@ -8,6 +8,7 @@ transforms whose shift and scale are tensors; steps that hold a network stay as 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -125,6 +126,6 @@ def _parameter_names(q: Any) -> Iterator[str]:
 
 def _expanded(q: Any, name: str) -> tuple[Tensor, Any]:
     """Expand a parameter to the whole batch shape in front, and find its constraint."""
-    constraint, value = q.arg_constraints[name], getattr(q, name)
+    constraint, value = q.arg_constraints[name], operator.attrgetter(name)(q)
     event = value.shape[value.dim() - constraint.event_dim :] if constraint.event_dim else torch.Size()
     return value.expand(*q.batch_shape, *event), constraint

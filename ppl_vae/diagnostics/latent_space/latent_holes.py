@@ -136,8 +136,9 @@ def check_latent_holes(holes: LatentHoles) -> Verdict:
     Raises:
         DataError: there are no draws or no real images, or a number is NaN or infinite.
     """
-    for name in ("confidence", "distance", "real_confidence", "real_distance"):
-        values = getattr(holes, name)
+    told = {"confidence": holes.confidence, "distance": holes.distance}
+    told |= {"real_confidence": holes.real_confidence, "real_distance": holes.real_distance}
+    for name, values in told.items():
         if not len(values):
             raise DataError(f"holes: expected draws and real images, found none in {name!r}")
         require_finite("holes", name, values.cpu())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
@@ -29,12 +31,19 @@ def require_drawable(terms: Terms, x: Tensor) -> None:
             drawn = observation.p.sample().reshape(-1, *observation.p.event_shape)[0]
             values = x.where(~x.isnan(), drawn)
         if not bool(support.check(values).all()):
-            base = getattr(observation.p, "base_dist", observation.p)
+            base = observation.p.base_dist if isinstance(observation.p, _Derived) else observation.p
             raise DataError(
                 f"site {name!r}: expected data that the model can draw, found values outside the support of its "
                 f"{type(base).__name__}, which do not compare with its draws; grey data under a Bernoulli: "
                 "binarise them, or train with a likelihood of grey values"
             )
+
+
+@runtime_checkable
+class _Derived(Protocol):
+    """A distribution that is made of another."""
+
+    base_dist: object
 
 
 def _support(p: dist.TorchDistribution) -> constraints.Constraint | None:

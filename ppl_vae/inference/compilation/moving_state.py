@@ -8,6 +8,7 @@ clock, shows in the two steps' numbers (``captured.agreement``).
 
 from __future__ import annotations
 
+import operator
 import random
 import types
 from collections import deque
@@ -139,8 +140,8 @@ def values_of(item: Any) -> dict[Any, Any]:
         return {"": frozenset(item)} if isinstance(item, set) else dict(pairs) or {_NOTHING: None}
     if type(item).__module__ in ("builtins", "itertools"):
         # Iterators: how much is left of a list's, where a count stands.
-        hint = getattr(item, "__length_hint__", None)
-        return {"": repr(item) if hint is None else hint()} if hasattr(item, "__next__") else {}
+        left = operator.length_hint(item, -1) if isinstance(item, Iterator) else -1
+        return {"": repr(item) if left < 0 else left} if isinstance(item, Iterator) else {}
     if isinstance(item, types.ModuleType | Tensor | np.ndarray):
         return {}
     return attributes(item) | (dict(item._buffers) if isinstance(item, nn.Module) else {})

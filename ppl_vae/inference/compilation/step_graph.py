@@ -8,6 +8,7 @@ computes, and another pair of the same shapes may use what was compiled for it.
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def _lift_constants(program: fx.GraphModule) -> list[Tensor]:
     last = [node for node in graph.nodes if node.op == "placeholder"][-1]
     lifted: dict[int, tuple[fx.Node, Tensor]] = {}
     for node in [node for node in graph.nodes if node.op == "get_attr"]:
-        constant = getattr(program, str(node.target))
+        constant = operator.attrgetter(str(node.target))(program)
         if id(constant) not in lifted:
             with graph.inserting_after(last):
                 last = graph.placeholder(f"constant_{len(lifted)}")

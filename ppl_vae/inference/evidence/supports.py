@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pyro import distributions as dist
@@ -146,16 +146,30 @@ def _of_all_components(support: Any, dim: int) -> Any:
     return shared
 
 
+@runtime_checkable
+class _Interval(Protocol):
+    """A support with two ends."""
+
+    lower_bound: Any
+    upper_bound: Any
+
+
+@runtime_checkable
+class _Wrapped(Protocol):
+    """A support of events, made of one of numbers."""
+
+    base_constraint: Any
+
+
 def _without_end(support: Any) -> Any:
     """Turn an interval whose upper end is infinite into the half line that it is."""
-    upper = getattr(support, "upper_bound", None)
-    if hasattr(support, "lower_bound") and upper is not None and torch.isinf(torch.as_tensor(upper)).all():
+    if isinstance(support, _Interval) and torch.isinf(torch.as_tensor(support.upper_bound)).all():
         return constraints.greater_than_eq(support.lower_bound)
     return support
 
 
 def _is_said_real(support: Any) -> bool:
-    while hasattr(support, "base_constraint"):
+    while isinstance(support, _Wrapped):
         support = support.base_constraint
     return support is constraints.real
 

@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyro
@@ -189,11 +189,19 @@ def _group_names(
     groups: dict[str, list[str]] = {}
     for group, leaves in parameters.items():
         # A constrained pyro.param is a function of its leaf.
-        trainable = [leaf.unconstrained() if hasattr(leaf, "unconstrained") else leaf for leaf in leaves]
+        trainable = [leaf.unconstrained() if isinstance(leaf, Constrained) else leaf for leaf in leaves]
         if not trainable or any(id(leaf) not in by_leaf for leaf in trainable):
             raise ModelError(f"parameter group {group!r} must hold trainable parameters of this pair alone")
         groups[group] = [by_leaf[id(leaf)] for leaf in trainable]
     return groups
+
+
+@runtime_checkable
+class Constrained(Protocol):
+    """A pyro.param with a constraint: a function of the leaf that is trained."""
+
+    def unconstrained(self) -> Tensor:
+        """The leaf."""
 
 
 def _measure(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.checks import positive, real, whole
+from ppl_vae.declared import Qualified
 from ppl_vae.errors import ModelError
 
 P = ParamSpec("P")
@@ -173,4 +174,6 @@ def require_factor(name: str, schedule: Schedule) -> None:
 
 def describe(function: object) -> str:
     """Describe a callable in words that are the same in every process: they hold no address."""
-    return getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function))
+    if isinstance(function, Qualified):
+        return function.__qualname__
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(function))

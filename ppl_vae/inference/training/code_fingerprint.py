@@ -21,11 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from pyro.nn import PyroModule, PyroSample
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ppl_vae.data import fingerprint
+from ppl_vae.declared import declared, instance_attributes
 
 # Bounds: entries, nesting, elements of a container, elements of a tensor, characters of a value.
 ENTRIES, DEPTH, ELEMENTS, NUMBERS, CHARACTERS = 400, 12, 64, 1_000_000, 80
@@ -136,7 +138,7 @@ class _Reader:
             self.found[path] = f"{cls.__module__}.{cls.__qualname__}"
             return
         for name, value in sorted(vars(cls).items()):
-            member = getattr(value, "__func__", getattr(value, "fget", value))
+            member = _underlying(value)
             # A flag of a class is a switch; what the code does by it is in the code.
             constant = isinstance(value, PLAIN) and not isinstance(value, bool) and not name.startswith("__")
             if isinstance(member, types.FunctionType) or constant:
@@ -149,10 +151,14 @@ class _Reader:
         for name, part in module.named_modules():
             where = f"{path}.{name}" if name else path
             if not type(part).__module__.startswith(OWN_PACKAGE + "."):
-                layers.append(f"{name}: {type(part).__name__}({SIZES.sub('', part.extra_repr())})")
+                # A part that inherits from one of ours tells its options as attributes, below.
+                inherited = type(part).extra_repr.__module__.startswith(OWN_PACKAGE + ".models.")
+                options = "" if inherited else SIZES.sub("", part.extra_repr())
+                layers.append(f"{name}: {type(part).__name__}({options})")
             if is_library(type(part)):
                 for key, value in vars(part).items():
-                    function = getattr(value, "weight", value)
+                    weight = declared(_Weighting, value).weight
+                    function = value if weight is None else weight
                     if isinstance(function, types.FunctionType | functools.partial) and not is_library(function):
                         self.read(function, f"{where}.{key}")
             else:
@@ -160,8 +166,8 @@ class _Reader:
                 # An objective tells its numbers itself, in its description.
                 if not path.startswith("elbo"):
                     self._attributes(part, where, _assigned_by_methods(type(part)))
-            for key, site in getattr(part, "_pyro_samples", {}).items():
-                self.read(getattr(site, "prior", site), f"{where}.{key}")
+            for key, site in part._pyro_samples.items() if isinstance(part, PyroModule) else ():
+                self.read(site.prior if isinstance(site, PyroSample) else site, f"{where}.{key}")
         # An objective's description has its layers; what is still to be made has none.
         if path != "elbo" and not any(is_lazy(leaf) for leaf in module.parameters()):
             self.found[f"{path} layers"] = hashlib.sha256("\n".join(layers).encode()).hexdigest()[:16]
@@ -173,18 +179,32 @@ class _Reader:
             self._attributes(thing, path, _assigned_by_methods(cls))
 
     def _attributes(self, thing: Any, path: str, skip: frozenset[str]) -> None:
-        for name, value in sorted(getattr(thing, "__dict__", {}).items()):
+        for name, value in sorted(instance_attributes(thing).items()):
             if name not in skip and not name.startswith("_") and name != "training":
                 self.read(value, f"{path}.{name}", changes=True)
 
 
-def is_library(thing: Any) -> bool:
+@dataclass(frozen=True)
+class _Weighting:
+    """The optional attribute of an attribute of a layer: the function that weights a term."""
+
+    weight: object = None
+
+
+def _underlying(member: object) -> object:
+    """The function behind a method or property of a class."""
+    if isinstance(member, staticmethod | classmethod | types.MethodType):
+        return member.__func__
+    return member.fget if isinstance(member, property) else member
+
+
+def is_library(thing: type | types.FunctionType | functools.partial[Any]) -> bool:
     """Tell whether a class or function is Python's, of an installed package, or of this one."""
-    name = getattr(thing, "__module__", None) or ""
+    name = thing.__module__ or ""
     top = name.partition(".")[0]
     if (top in sys.stdlib_module_names and top != "__main__") or top == OWN_PACKAGE:
         return True
-    file = getattr(sys.modules.get(name), "__file__", None) or ""
+    file = instance_attributes(sys.modules.get(name)).get("__file__") or ""
     return any(file.startswith(sysconfig.get_path(kind)) for kind in ("purelib", "platlib"))
 
 

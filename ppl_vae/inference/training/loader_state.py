@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data import fingerprint
+from ppl_vae.declared import instance_attributes
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.training.batches import TrainingData
 from ppl_vae.randomness import derived_seed, seeded
@@ -45,7 +46,7 @@ def loader_generators(batches: Any) -> dict[str, Any]:
             for index, element in enumerate(thing[:ELEMENTS]):
                 look(element, f"{path}[{index}]", depth + 1)
         else:
-            for name, value in getattr(thing, "__dict__", {}).items():
+            for name, value in instance_attributes(thing).items():
                 look(value, f"{path}.{name}", depth + 1)
 
     if batches is not None:

@@ -172,8 +172,7 @@ def _epoch(
 def _evaluations(run: Run, epoch: int) -> dict[str, float]:
     """The plain ELBO and its terms on the data held out."""
     row: dict[str, float] = {}
-    for split in ("validation", "test"):
-        held_out = getattr(run.data, split)
+    for split, held_out in (("validation", run.data.validation), ("test", run.data.test)):
         if held_out is not None:
             x, *labels = held_out
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -42,12 +42,11 @@ class Settings:
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            object.__setattr__(self, name, whole(name, getattr(self, name)))
+        for name, size in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            object.__setattr__(self, name, whole(name, size))
         # 0 is how a user says never, where a recipe has a patience of its own.
         object.__setattr__(self, "patience", whole("patience", self.patience, least=0) or None)
-        for name in ("lr", "max_grad_norm"):
-            value = getattr(self, name)
+        for name, value in (("lr", self.lr), ("max_grad_norm", self.max_grad_norm)):
             object.__setattr__(self, name, None if value is None else positive(name, value))
         check_optimizer(self.optimizer)
         if self.schedule is not None:
@@ -76,7 +75,15 @@ class Settings:
         }
 
 
-def resolve(recipe: Any, given: Mapping[str, Any]) -> Settings:
+@runtime_checkable
+class HasSettings(Protocol):
+    """An object with settings and an objective of its own, as a Recipe is."""
+
+    elbo: Objective
+    settings: Mapping[str, Any]
+
+
+def resolve(recipe: object, given: Mapping[str, Any]) -> Settings:
     """Settings of a run.
 
     Args:
@@ -86,9 +93,9 @@ def resolve(recipe: Any, given: Mapping[str, Any]) -> Settings:
     Raises:
         ModelError: the recipe has a setting that ``fit`` does not know, or a value is not possible.
     """
-    own = dict(getattr(recipe, "settings", {}))
-    if own or hasattr(recipe, "settings"):
-        own["elbo"] = recipe.elbo
+    own: dict[str, Any] = {}
+    if isinstance(recipe, HasSettings):
+        own = {**recipe.settings, "elbo": recipe.elbo}
     known = {field.name for field in fields(Settings)}
     for name in own:
         if name not in known:

@@ -16,8 +16,6 @@ Krishnan, Shalit & Sontag (2017): https://arxiv.org/abs/1609.09869
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro
 import torch
 from numpy.typing import ArrayLike
@@ -27,21 +25,14 @@ from torch import Tensor, nn
 from ppl_vae.checks import integer
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.exclusive import exclusive
+from ppl_vae.models.configuration import remembers
 from ppl_vae.models.deep_markov.frames import FrameDecoder, Frames
 from ppl_vae.models.deep_markov.gated_transition import GatedTransition
 from ppl_vae.models.deep_markov.smoothing_guide import BackwardRNN, Combiner, SmoothingGuide
-from ppl_vae.models.likelihoods.likelihoods import Likelihood
-from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import DiagonalNormalPrior
-from ppl_vae.models.program_pair import (
-    Network,
-    ProgramPair,
-    checked_shape,
-    checked_size,
-    likelihood_config,
-    network_config,
-    networks,
-)
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, network_config, networks
 from ppl_vae.models.programs import LatentVariableProgram
 from ppl_vae.randomness import seeded
 
@@ -107,9 +98,12 @@ class DeepMarkovModel(ProgramPair):
             fit together.
     """
 
+    kind = "deep-markov"
+    latent_dim: int
     model: MarkovProgram
     guide: SmoothingGuide
 
+    @remembers
     def __init__(
         self,
         event_shape: tuple[int, ...],
@@ -117,29 +111,20 @@ class DeepMarkovModel(ProgramPair):
         network: Network = "mlp",
         hidden: int = 64,
         transition_hidden: int = 64,
-        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
+        likelihood: LikelihoodSpec = "bernoulli",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = checked_shape(event_shape)
+        observed = self.observe(event_shape, likelihood)
         self.frames = Frames(self.event_shape)
         self.latent_dim = checked_size("latent_dim", latent_dim)
         sizes = checked_size("hidden", hidden), checked_size("transition_hidden", transition_hidden)
-        observed = make_likelihood(likelihood)
         with seeded(seed):
             self._assemble(network, *sizes, observed)
-        self.config = {
-            "model": "deep-markov",
-            "event_shape": list(self.event_shape),
-            "latent_dim": self.latent_dim,
-            "network": network_config(network),
-            "hidden": sizes[0],
-            "transition_hidden": sizes[1],
-            "likelihood": likelihood_config(observed),
-        }
 
     def _assemble(self, network: Network, hidden: int, transition_hidden: int, likelihood: Likelihood) -> None:
         frames, dim = self.frames, self.latent_dim
+        self.remember(network=network_config(network))
         encoder, emission = networks(network, frames.shape, dim, likelihood)
         initial = DiagonalNormalPrior()
         initial.build(dim)

@@ -12,8 +12,6 @@ Jang, Gu & Poole (2017): https://arxiv.org/abs/1611.01144
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro
 import torch
 from numpy.typing import ArrayLike
@@ -21,17 +19,10 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
-from ppl_vae.models.likelihoods.likelihoods import Likelihood
-from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
-from ppl_vae.models.program_pair import (
-    Network,
-    ProgramPair,
-    checked_shape,
-    checked_size,
-    likelihood_config,
-    network_config,
-    networks,
-)
+from ppl_vae.models.configuration import remembers
+from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
@@ -115,35 +106,30 @@ class CategoricalVAE(ProgramPair):
         ModelError: an unknown name, a size below one, or parts that do not fit together.
     """
 
+    kind = "categorical"
     model: CategoricalProgram
     guide: CategoricalGuide
 
+    @remembers
     def __init__(
         self,
         event_shape: tuple[int, ...],
         num_variables: int = 20,
         num_categories: int = 10,
         network: Network = "mlp",
-        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
+        likelihood: LikelihoodSpec = "bernoulli",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = shape = checked_shape(event_shape)
+        observed = self.observe(event_shape, likelihood)
+        shape = self.event_shape
         self.num_variables = checked_size("num_variables", num_variables)
         self.num_categories = checked_size("num_categories", num_categories)
-        sizes, observed = (self.num_variables, self.num_categories), make_likelihood(likelihood)
+        sizes = self.num_variables, self.num_categories
         with seeded(seed):
-            encoder, decoder = networks(network, shape, sizes[0] * sizes[1], observed)
+            encoder, decoder = self.networks(network, sizes[0] * sizes[1], observed)
             self.model = CategoricalProgram(*sizes, decoder, observed, shape)
             self.guide = CategoricalGuide(encoder, *sizes, shape, observed.allows_missing)
-        self.config = {
-            "model": "categorical",
-            "event_shape": list(shape),
-            "num_variables": self.num_variables,
-            "num_categories": self.num_categories,
-            "network": network_config(network),
-            "likelihood": likelihood_config(observed),
-        }
 
     @property
     def num_configurations(self) -> int:

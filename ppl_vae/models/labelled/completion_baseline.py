@@ -6,26 +6,28 @@ blurred where several completions are possible. The model has no latent site, so
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import NoReturn
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
+from ppl_vae.models.configuration import Config, remembers
 from ppl_vae.models.labelled.quadrants import HiddenPixels, hidden_quadrants, seen
+from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.count_networks import seen_by
-from ppl_vae.models.likelihoods.likelihoods import Likelihood
-from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
-from ppl_vae.models.program_pair import ProgramPair, checked_shape, likelihood_config
-from ppl_vae.models.programs import LatentVariableProgram, num_features, require_event_shape
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
+from ppl_vae.models.program_pair import ProgramPair
+from ppl_vae.models.programs import ObservedProgram, num_features, require_event_shape
 from ppl_vae.networks import Architecture, architecture, architecture_config
 from ppl_vae.randomness import seeded
 
-Baseline = str | Architecture | dict[str, Any] | nn.Module | None
+Baseline = str | Mapping[str, object] | Architecture | nn.Module
 
 
-def baseline_network(spec: Any, event_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
+def baseline_network(spec: Baseline, event_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
     """Make the network from c [B, *event_shape] to [B, P * prod(event_shape)], unless it is the user's own.
 
     Raises:
@@ -40,12 +42,12 @@ def baseline_network(spec: Any, event_shape: tuple[int, ...], likelihood: Likeli
     )
 
 
-def baseline_config(spec: Any) -> dict[str, Any] | None:
+def baseline_config(spec: Baseline) -> Config | None:
     """The configuration that makes the network again; None for a user's own."""
     return None if isinstance(spec, nn.Module) else architecture_config(architecture(spec))
 
 
-class BaselineProgram(LatentVariableProgram):
+class BaselineProgram(ObservedProgram):
     """The program p(x_hidden | c).
 
     Args:
@@ -107,31 +109,27 @@ class CompletionBaseline(ProgramPair):
         ModelError: data that are no images, or an unknown name.
     """
 
+    kind = "completion-baseline"
     model: BaselineProgram
-    guide: NoLatents  # type: ignore[assignment]
+    guide: NoLatents
 
+    @remembers
     def __init__(
         self,
         event_shape: tuple[int, ...],
         visible: int = 1,
         network: Baseline = "mlp",
-        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
+        likelihood: LikelihoodSpec = "bernoulli",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = shape = checked_shape(event_shape)
-        observed = make_likelihood(likelihood)
+        observed = self.observe(event_shape, likelihood)
+        shape = self.event_shape
+        self.remember(network=baseline_config(network))
         hidden_pixels = HiddenPixels(observed, hidden_quadrants(shape, visible))
         with seeded(seed):
             self.model = BaselineProgram(baseline_network(network, shape, observed), hidden_pixels, shape)
         self.guide = NoLatents(shape)
-        self.config = {
-            "model": "completion-baseline",
-            "event_shape": list(shape),
-            "visible": visible,
-            "network": baseline_config(network),
-            "likelihood": likelihood_config(observed),
-        }
 
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:

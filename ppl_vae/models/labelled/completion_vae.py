@@ -12,7 +12,8 @@ the baseline as a model of its own, without a latent: its log likelihood is of t
 from __future__ import annotations
 
 import functools
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import NoReturn
 
 import pyro
 import torch
@@ -25,28 +26,19 @@ from ppl_vae.distributions import CompletedCoordinates
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import built
+from ppl_vae.models.configuration import Spec, remembers
 from ppl_vae.models.labelled.category import checked_code
 from ppl_vae.models.labelled.completion_baseline import Baseline, baseline_config, baseline_network
 from ppl_vae.models.labelled.quadrants import HiddenPixels, hidden_quadrants, seen
 from ppl_vae.models.likelihoods.count_networks import seen_by
-from ppl_vae.models.likelihoods.likelihoods import Likelihood
-from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
-from ppl_vae.models.parts import own_config
-from ppl_vae.models.posteriors.posteriors import POSTERIORS, DiagonalPosterior
-from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
-from ppl_vae.models.program_pair import (
-    ProgramPair,
-    checked_shape,
-    checked_size,
-    likelihood_config,
-    network_config,
-    networks,
-)
-from ppl_vae.models.programs import GuideProgram, LatentVariableProgram, num_features
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
+from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
+from ppl_vae.models.program_pair import ProgramPair, checked_size
+from ppl_vae.models.programs import GuideProgram, ObservedProgram, num_features
 from ppl_vae.networks import Architecture, architecture
 from ppl_vae.randomness import seeded
 
-Architectural = str | Architecture | dict[str, Any]
+Architectural = str | Mapping[str, object] | Architecture
 
 
 class OnBaseline(nn.Module):
@@ -68,7 +60,7 @@ class OnBaseline(nn.Module):
         return self.decoder(z).flatten(1) + guess
 
 
-class CompletionProgram(LatentVariableProgram):
+class CompletionProgram(ObservedProgram):
     """The program p(z|c) p(x_hidden | z, c).
 
     Args:
@@ -150,24 +142,28 @@ class CompletionVAE(ProgramPair):
         ModelError: data that are no images, an unknown name, a size below one, or parts that do not fit together.
     """
 
+    kind = "completion"
+    latent_dim: int
     model: CompletionProgram
     guide: GuideProgram
 
+    @remembers
     def __init__(
         self,
         event_shape: tuple[int, ...],
         latent_dim: int,
         visible: int = 1,
         network: Architectural = "mlp",
-        baseline: Baseline = None,
-        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
-        posterior: str | dict[str, Any] | nn.Module = "diagonal",
+        baseline: Baseline | None = None,
+        likelihood: LikelihoodSpec = "bernoulli",
+        posterior: Spec = "diagonal",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = shape = checked_shape(event_shape)
+        observed = self.observe(event_shape, likelihood)
+        shape = self.event_shape
         self.latent_dim = checked_size("latent_dim", latent_dim)
-        observed, family = make_likelihood(likelihood), make_posterior(posterior)
+        family = self.infer(posterior)
         hidden_pixels = HiddenPixels(observed, hidden_quadrants(shape, visible))
         if isinstance(network, tuple):
             raise ModelError(
@@ -175,25 +171,17 @@ class CompletionVAE(ProgramPair):
                 "are made, got a tuple of modules"
             )
         design = architecture(network)
+        guessing = design if baseline is None else baseline
+        self.remember(baseline=baseline_config(guessing))
         with seeded(seed):
-            encoder, decoder = networks(design, shape, self.latent_dim, observed)
+            encoder, decoder = self.networks(design, self.latent_dim, observed)
             condition, prior = seen_by(observed, design.encoder(shape)), DiagonalPosterior()
             for part, below in ((family, encoder), (prior, condition)):
                 built(part, num_features(below, shape), self.latent_dim)
-            guess = baseline_network(design if baseline is None else baseline, shape, observed)
+            guess = baseline_network(guessing, shape, observed)
             decoder = OnBaseline(decoder, self.latent_dim)
             self.model = CompletionProgram(condition, prior, guess, decoder, hidden_pixels, shape)
             self.guide = GuideProgram(encoder, family, shape)
-        self.config = {
-            "model": "completion",
-            "event_shape": list(shape),
-            "latent_dim": self.latent_dim,
-            "visible": visible,
-            "network": network_config(design),
-            "baseline": baseline_config(design if baseline is None else baseline),
-            "likelihood": likelihood_config(observed),
-            "posterior": own_config(family, POSTERIORS),
-        }
 
     def prior(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The prior p(z|c) of the seen quadrants of images [N, *event_shape]: batch shape [N], event shape [L]."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import pyro
 import torch
@@ -27,6 +26,7 @@ from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import Conditional
+from ppl_vae.models.configuration import Spec, remembers
 from ppl_vae.models.labelled.category import (
     checked_code,
     indicator,
@@ -35,22 +35,12 @@ from ppl_vae.models.labelled.category import (
     one_hot,
     required_labels,
 )
-from ppl_vae.models.likelihoods.likelihoods import Likelihood
-from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
-from ppl_vae.models.parts import own_config
-from ppl_vae.models.posteriors.posteriors import POSTERIORS, DiagonalPosterior
-from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
+from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
+from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import (
-    Network,
-    ProgramPair,
-    checked_shape,
-    checked_size,
-    likelihood_config,
-    network_config,
-    networks,
-)
-from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.programs import ObservedProgram, Recognition, num_features
 from ppl_vae.networks import MLP
 from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
@@ -58,7 +48,7 @@ from ppl_vae.randomness import seeded
 PRIORS = ("standard", "conditional")
 
 
-class ConditionalProgram(LatentVariableProgram):
+class ConditionalProgram(ObservedProgram):
     """The program p(z) p(x|y, z), or p(z|y) p(x|y, z).
 
     Args:
@@ -85,7 +75,7 @@ class ConditionalProgram(LatentVariableProgram):
         self.prior = prior
         self.register_buffer("logits", torch.zeros(num_classes), persistent=False)
 
-    def forward(self, x: Tensor | None = None, y: Tensor | None = None, size: int | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor | None = None, y: Tensor | None = None, size: int | None = None) -> Tensor:
         """Run the program, given labels y [N], conditioned on x [N, *event_shape] or drawing x.
 
         Without x and y it draws ``size`` data, their classes too.
@@ -96,7 +86,7 @@ class ConditionalProgram(LatentVariableProgram):
         if y is None:
             if x is not None:
                 raise ModelError(f"site 'x': p(x|y) needs labels y of shape [{len(x)}], integers, beside x")
-            return super().forward(None, size)
+            return self.run(self.latents, None, size)
         # A draw is no training step, in which no value may be looked at.
         labels = known_labels(y, len(y), self.num_classes) if x is None else required_labels(y, len(x))
         code = indicator(labels, self.num_classes, self.logits)
@@ -175,9 +165,12 @@ class ConditionalVAE(ProgramPair):
         ModelError: an unknown name, a size below one, or parts that do not fit together.
     """
 
+    kind = "conditional"
+    latent_dim: int
     model: ConditionalProgram
     guide: ConditionalGuide
 
+    @remembers
     def __init__(
         self,
         event_shape: tuple[int, ...],
@@ -185,35 +178,25 @@ class ConditionalVAE(ProgramPair):
         num_classes: int = 10,
         network: Network = "mlp",
         hidden: Sequence[int] = (64,),
-        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
+        likelihood: LikelihoodSpec = "bernoulli",
         prior: str = "standard",
-        posterior: str | dict[str, Any] | nn.Module = "diagonal",
+        posterior: Spec = "diagonal",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = shape = checked_shape(event_shape)
+        observed = self.observe(event_shape, likelihood)
+        shape = self.event_shape
         self.latent_dim = checked_size("latent_dim", latent_dim)
         self.num_classes = checked_size("num_classes", num_classes)
         if prior not in PRIORS:
             raise ModelError(unknown_name("prior", prior, PRIORS))
-        observed, family = make_likelihood(likelihood), make_posterior(posterior)
+        family = self.infer(posterior)
         with seeded(seed):
-            encoder, decoder = networks(network, shape, self.num_classes + self.latent_dim, observed)
+            encoder, decoder = self.networks(network, self.num_classes + self.latent_dim, observed)
             size = num_features(encoder, shape) + self.num_classes
             conditional = Conditional(MLP(tuple(hidden)).encoder((size,)), family, size, self.latent_dim)
             self.model = ConditionalProgram(self.num_classes, self._prior(prior), decoder, observed, shape)
             self.guide = ConditionalGuide(encoder, self.num_classes, conditional, shape, observed.allows_missing)
-        self.config = {
-            "model": "conditional",
-            "event_shape": list(shape),
-            "latent_dim": self.latent_dim,
-            "num_classes": self.num_classes,
-            "network": network_config(network),
-            "hidden": list(hidden),
-            "likelihood": likelihood_config(observed),
-            "prior": prior,
-            "posterior": own_config(family, POSTERIORS),
-        }
 
     def _prior(self, name: str) -> nn.Module:
         if name == "conditional":

@@ -15,7 +15,6 @@ Jiang, Zheng, Tan, Tang & Zhou (2017): https://arxiv.org/abs/1611.05148
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyro
 import torch
@@ -25,20 +24,13 @@ from torch import Tensor, nn
 
 from ppl_vae.arrays import to_tensor
 from ppl_vae.models.conditional import Conditional
+from ppl_vae.models.configuration import remembers
 from ppl_vae.models.labelled.category import checked_code, likeliest, one_hot
-from ppl_vae.models.likelihoods.likelihoods import Likelihood
-from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
+from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.priors.priors import MixturePrior
-from ppl_vae.models.program_pair import (
-    Network,
-    ProgramPair,
-    checked_shape,
-    checked_size,
-    likelihood_config,
-    network_config,
-    networks,
-)
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.networks import MLP
 from ppl_vae.precision import scale, widened
@@ -72,12 +64,12 @@ class MixtureProgram(LatentVariableProgram):
         return dist.Normal(y @ loc, scale(y @ log_scale)).to_event(1)
 
 
-class MixtureGuide(Recognition):
-    """The guide q(y|x) q(z|x, y).
+class CodeGivenCategory(Recognition):
+    """The parts of a guide q(y|x) q(z|x, y), whatever its program is given beside x.
 
     Args:
         encoder: [N, *event_shape] -> features [N, H].
-        num_categories: C.
+        category_head: the linear layer of q(y|x), to C logits.
         conditional: (features, y) [B, H + C] -> q(z|x, y).
         event_shape: the shape of one datum.
         allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
@@ -86,21 +78,14 @@ class MixtureGuide(Recognition):
     def __init__(
         self,
         encoder: nn.Module,
-        num_categories: int,
+        category_head: nn.Linear,
         conditional: Conditional,
         event_shape: tuple[int, ...],
         allows_missing: bool = False,
     ) -> None:
         super().__init__(encoder, event_shape, allows_missing)
-        self.category_head = nn.Linear(num_features(encoder, event_shape), num_categories)
+        self.category_head = category_head
         self.conditional = conditional
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the program: it draws y, then z."""
-        with pyro.plate("data", self.begin(x)):
-            features = self.features(x)
-            y = pyro.sample("y", self.category(features))
-            return pyro.sample("z", self.code(features, y))
 
     def category(self, features: Tensor) -> dist.TorchDistribution:
         """The posterior q(y|x) of features [N, H]: batch shape [N], event shape [C]."""
@@ -109,6 +94,17 @@ class MixtureGuide(Recognition):
     def code(self, features: Tensor, y: Tensor) -> dist.TorchDistribution:
         """The posterior q(z|x, y) of features [N, H] and one-hot y [*batch, N, C]: batch [*batch, N], event [L]."""
         return self.conditional(torch.cat([features.expand(*y.shape[:-1], -1), y], -1))
+
+
+class MixtureGuide(CodeGivenCategory):
+    """The guide q(y|x) q(z|x, y); its arguments are those of ``CodeGivenCategory``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the program: it draws y, then z."""
+        with pyro.plate("data", self.begin(x)):
+            features = self.features(x)
+            y = pyro.sample("y", self.category(features))
+            return pyro.sample("z", self.code(features, y))
 
 
 class GaussianMixtureVAE(ProgramPair):
@@ -127,9 +123,12 @@ class GaussianMixtureVAE(ProgramPair):
         ModelError: an unknown name, a size below one, or parts that do not fit together.
     """
 
+    kind = "gaussian-mixture"
+    latent_dim: int
     model: MixtureProgram
     guide: MixtureGuide
 
+    @remembers
     def __init__(
         self,
         event_shape: tuple[int, ...],
@@ -137,31 +136,24 @@ class GaussianMixtureVAE(ProgramPair):
         num_categories: int = 10,
         network: Network = "mlp",
         hidden: Sequence[int] = (64,),
-        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
+        likelihood: LikelihoodSpec = "bernoulli",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = shape = checked_shape(event_shape)
+        observed = self.observe(event_shape, likelihood)
+        shape = self.event_shape
         self.latent_dim = checked_size("latent_dim", latent_dim)
         self.num_categories = checked_size("num_categories", num_categories)
-        observed, prior = make_likelihood(likelihood), MixturePrior(self.num_categories)
+        prior = MixturePrior(self.num_categories)
         with seeded(seed):
-            encoder, decoder = networks(network, shape, self.latent_dim, observed)
+            encoder, decoder = self.networks(network, self.latent_dim, observed)
             prior.build(self.latent_dim)
             size = num_features(encoder, shape) + self.num_categories
             merged = MLP(tuple(hidden)).encoder((size,))
             conditional = Conditional(merged, DiagonalPosterior(), size, self.latent_dim)
             self.model = MixtureProgram(prior, decoder, observed, shape)
-            self.guide = MixtureGuide(encoder, self.num_categories, conditional, shape, observed.allows_missing)
-        self.config = {
-            "model": "gaussian-mixture",
-            "event_shape": list(shape),
-            "latent_dim": self.latent_dim,
-            "num_categories": self.num_categories,
-            "network": network_config(network),
-            "hidden": list(hidden),
-            "likelihood": likelihood_config(observed),
-        }
+            head = nn.Linear(num_features(encoder, shape), self.num_categories)
+            self.guide = MixtureGuide(encoder, head, conditional, shape, observed.allows_missing)
 
     @property
     def num_configurations(self) -> int:

@@ -12,7 +12,7 @@ Dupont (2018): https://arxiv.org/abs/1804.00104
 
 from __future__ import annotations
 
-from typing import Any
+from abc import ABC
 
 import pyro
 import torch
@@ -22,29 +22,19 @@ from torch import Tensor, nn
 
 from ppl_vae.arrays import to_tensor
 from ppl_vae.models.conditional import built
+from ppl_vae.models.configuration import Spec, remembers
 from ppl_vae.models.labelled.category import checked_code, likeliest, one_hot
-from ppl_vae.models.likelihoods.likelihoods import Likelihood
-from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
-from ppl_vae.models.parts import own_config
-from ppl_vae.models.posteriors.posteriors import POSTERIORS
-from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
+from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import (
-    Network,
-    ProgramPair,
-    checked_shape,
-    checked_size,
-    likelihood_config,
-    network_config,
-    networks,
-)
-from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.programs import LatentVariableProgram, ObservedProgram, Recognition, num_features
 from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
 
 
-class JointProgram(LatentVariableProgram):
-    """The program p(y) p(z) p(x|y, z) with p(y) uniform.
+class CategoryAndCode(ObservedProgram, ABC):
+    """The generative model p(y) p(z) p(x|y, z) with p(y) uniform, whatever its program is given beside x.
 
     Args:
         num_categories: C.
@@ -73,6 +63,10 @@ class JointProgram(LatentVariableProgram):
         y = pyro.sample("y", dist.OneHotCategorical(logits=widened(self.logits)))
         z = pyro.sample("z", self.prior())
         return torch.cat([y, z], -1)
+
+
+class JointProgram(CategoryAndCode, LatentVariableProgram):
+    """The program p(y) p(z) p(x|y, z) with p(y) uniform; its arguments are those of ``CategoryAndCode``."""
 
 
 class JointGuide(Recognition):
@@ -122,39 +116,34 @@ class JointVAE(ProgramPair):
         ModelError: an unknown name, a size below one, or parts that do not fit together.
     """
 
+    kind = "joint"
+    latent_dim: int
     model: JointProgram
     guide: JointGuide
 
+    @remembers
     def __init__(
         self,
         event_shape: tuple[int, ...],
         latent_dim: int,
         num_categories: int = 10,
         network: Network = "mlp",
-        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
-        posterior: str | dict[str, Any] | nn.Module = "diagonal",
+        likelihood: LikelihoodSpec = "bernoulli",
+        posterior: Spec = "diagonal",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = shape = checked_shape(event_shape)
+        observed = self.observe(event_shape, likelihood)
+        shape = self.event_shape
         self.latent_dim = checked_size("latent_dim", latent_dim)
         self.num_categories = checked_size("num_categories", num_categories)
-        observed, family, prior = make_likelihood(likelihood), make_posterior(posterior), StandardNormalPrior()
+        family, prior = self.infer(posterior), StandardNormalPrior()
         with seeded(seed):
-            encoder, decoder = networks(network, shape, self.num_categories + self.latent_dim, observed)
+            encoder, decoder = self.networks(network, self.num_categories + self.latent_dim, observed)
             built(family, num_features(encoder, shape), self.latent_dim)
             prior.build(self.latent_dim)
             self.model = JointProgram(self.num_categories, prior, decoder, observed, shape)
             self.guide = JointGuide(encoder, self.num_categories, family, shape, observed.allows_missing)
-        self.config = {
-            "model": "joint",
-            "event_shape": list(shape),
-            "latent_dim": self.latent_dim,
-            "num_categories": self.num_categories,
-            "network": network_config(network),
-            "likelihood": likelihood_config(observed),
-            "posterior": own_config(family, POSTERIORS),
-        }
 
     @property
     def num_configurations(self) -> int:

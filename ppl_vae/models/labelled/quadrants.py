@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro import distributions as dist
 from torch import Tensor
@@ -82,11 +80,6 @@ class HiddenPixels(Likelihood):
     def check(self, x: Tensor) -> None:
         """Judge all pixels as the other likelihood does."""
         self.likelihood.check(x)
-
-    @property
-    def config(self) -> dict[str, Any] | None:
-        """The configuration of the other likelihood."""
-        return self.likelihood.config
 
 
 def seen(x: Tensor, hidden: Tensor) -> Tensor:

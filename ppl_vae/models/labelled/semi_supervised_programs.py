@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ppl_vae.errors import ModelError
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.labelled.category import required_labels
-from ppl_vae.models.labelled.gaussian_mixture_vae import MixtureGuide
-from ppl_vae.models.labelled.joint_vae import JointProgram
+from ppl_vae.models.labelled.gaussian_mixture_vae import CodeGivenCategory
+from ppl_vae.models.labelled.joint_vae import CategoryAndCode
 from ppl_vae.models.labelled.observed_category import MISSING, PartlyObservedCategory
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.missingness import encoder_of
@@ -25,7 +25,7 @@ SHARED = "shared"
 Classifier = str | dict[str, Any] | Architecture | nn.Module
 
 
-class SemiSupervisedProgram(JointProgram):
+class SemiSupervisedProgram(CategoryAndCode):
     """The program p(y) p(z) p(x|y, z) with p(y) uniform. The guide puts all mass of y on a known label."""
 
     takes_labels = True
@@ -36,16 +36,16 @@ class SemiSupervisedProgram(JointProgram):
         """The number C of classes."""
         return len(self.logits)
 
-    def forward(self, x: Tensor | None = None, y: Tensor | None = None, size: int | None = None) -> Tensor:  # type: ignore[override]
-        """Run the program of ``JointProgram``; y [N] is for the guide.
+    def forward(self, x: Tensor | None = None, y: Tensor | None = None, size: int | None = None) -> Tensor:
+        """Run the program, conditioned on x or drawing ``size`` data; y [N] is for the guide.
 
         Raises:
             ModelError: neither x nor size is given, or x or y has another shape.
         """
-        return super().forward(x, size)
+        return self.run(self.latents, x, size)
 
 
-class SemiSupervisedGuide(MixtureGuide):
+class SemiSupervisedGuide(CodeGivenCategory):
     """The guide q(y|x) q(z|x, y), in which a known y is a point mass.
 
     Args:
@@ -67,10 +67,12 @@ class SemiSupervisedGuide(MixtureGuide):
         allows_missing: bool = False,
         classifier: nn.Module | None = None,
     ) -> None:
-        super().__init__(encoder, num_classes, conditional, event_shape, allows_missing)
-        self.classifier = classifier
+        head = nn.Linear(num_features(encoder, event_shape), num_classes)
         if classifier is not None:
-            self.category_head = nn.Linear(num_features(classifier, event_shape), num_classes)
+            # After the encoder's head, which is drawn all the same: a seed gives the weights that it always gave.
+            head = nn.Linear(num_features(classifier, event_shape), num_classes)
+        super().__init__(encoder, head, conditional, event_shape, allows_missing)
+        self.classifier = classifier
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Run the program: it draws y, then z.

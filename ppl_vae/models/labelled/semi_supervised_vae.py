@@ -24,17 +24,17 @@ Kingma, Mohamed, Rezende & Welling (2014): https://arxiv.org/abs/1406.5298
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
 from pyro import distributions as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import Conditional
+from ppl_vae.models.configuration import Spec, remembers
 from ppl_vae.models.labelled.category import checked_code, likeliest, one_for_each, one_hot
 from ppl_vae.models.labelled.semi_supervised_programs import (
     SHARED,
@@ -44,21 +44,9 @@ from ppl_vae.models.labelled.semi_supervised_programs import (
     classifier_config,
     classifier_network,
 )
-from ppl_vae.models.likelihoods.likelihoods import Likelihood
-from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
-from ppl_vae.models.parts import own_config
-from ppl_vae.models.posteriors.posteriors import POSTERIORS
-from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import (
-    Network,
-    ProgramPair,
-    checked_shape,
-    checked_size,
-    likelihood_config,
-    network_config,
-    networks,
-)
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import num_features
 from ppl_vae.networks import MLP
 from ppl_vae.randomness import seeded
@@ -83,9 +71,12 @@ class SemiSupervisedVAE(ProgramPair):
         ModelError: an unknown name, a size below one, or parts that do not fit together.
     """
 
+    kind = "semi-supervised"
+    latent_dim: int
     model: SemiSupervisedProgram
     guide: SemiSupervisedGuide
 
+    @remembers
     def __init__(
         self,
         event_shape: tuple[int, ...],
@@ -93,18 +84,20 @@ class SemiSupervisedVAE(ProgramPair):
         num_classes: int = 10,
         network: Network = "mlp",
         hidden: Sequence[int] = (64,),
-        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
-        posterior: str | dict[str, Any] | nn.Module = "diagonal",
+        likelihood: LikelihoodSpec = "bernoulli",
+        posterior: Spec = "diagonal",
         classifier: Classifier = SHARED,
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = shape = checked_shape(event_shape)
+        observed = self.observe(event_shape, likelihood)
+        shape = self.event_shape
         self.latent_dim = checked_size("latent_dim", latent_dim)
         self.num_classes = checked_size("num_classes", num_classes)
-        observed, family, prior = make_likelihood(likelihood), make_posterior(posterior), StandardNormalPrior()
+        family, prior = self.infer(posterior), StandardNormalPrior()
+        self.remember(classifier=classifier_config(classifier))
         with seeded(seed):
-            encoder, decoder = networks(network, shape, self.num_classes + self.latent_dim, observed)
+            encoder, decoder = self.networks(network, self.num_classes + self.latent_dim, observed)
             prior.build(self.latent_dim)
             size = num_features(encoder, shape) + self.num_classes
             conditional = Conditional(MLP(tuple(hidden)).encoder((size,)), family, size, self.latent_dim)
@@ -113,17 +106,6 @@ class SemiSupervisedVAE(ProgramPair):
             self.guide = SemiSupervisedGuide(
                 encoder, self.num_classes, conditional, shape, observed.allows_missing, own_classifier
             )
-        self.config = {
-            "model": "semi-supervised",
-            "event_shape": list(shape),
-            "latent_dim": self.latent_dim,
-            "num_classes": self.num_classes,
-            "network": network_config(network),
-            "hidden": list(hidden),
-            "likelihood": likelihood_config(observed),
-            "posterior": own_config(family, POSTERIORS),
-            "classifier": classifier_config(classifier),
-        }
 
     @property
     def num_configurations(self) -> int:

@@ -13,16 +13,16 @@ a constant decoder of data x [N, *event_shape], from which a decoder of ours can
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from pyro import distributions as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.errors import DataError
+from ppl_vae.models.configuration import Configured
 
 
-class Likelihood(nn.Module, ABC):
+class Likelihood(Configured, ABC):
     """A likelihood p(x|z), computed from decoder features.
 
     Attributes:
@@ -56,11 +56,6 @@ class Likelihood(nn.Module, ABC):
     def start(self, x: Tensor) -> Tensor | None:
         """The features of a constant decoder of data x [N, *event_shape]; None where there is no rule for them."""
         return None
-
-    @property
-    def config(self) -> dict[str, Any] | None:
-        """The name and options that make this likelihood again; None where a part is the user's own."""
-        return {"name": self.name}
 
 
 def check_finite(name: str, x: Tensor) -> None:

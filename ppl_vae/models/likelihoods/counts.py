@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from ppl_vae.checks import whole
 from ppl_vae.distributions.counts import NegativeBinomialCounts, PoissonCounts
 from ppl_vae.errors import DataError, ModelError, unknown_name
+from ppl_vae.models.configuration import remembers
 from ppl_vae.models.likelihoods.base import Likelihood, check_finite
 from ppl_vae.precision import largest_whole, widened
 
@@ -29,6 +29,7 @@ class PoissonLikelihood(Likelihood):
 
     name = "poisson"
 
+    @remembers
     def __init__(self, encoder_sees: str = "log1p") -> None:
         super().__init__()
         self.encoder_sees = _what_is_seen(encoder_sees)
@@ -36,11 +37,6 @@ class PoissonLikelihood(Likelihood):
     def start(self, x: Tensor) -> Tensor:
         """The log rates of data [N, *event_shape]: [1, *event_shape]."""
         return _log_rates(x)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this likelihood again."""
-        return {"name": self.name, "encoder_sees": self.encoder_sees}
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
         """The distribution p(x|z) of counts."""
@@ -70,6 +66,7 @@ class NegativeBinomialLikelihood(Likelihood):
 
     name = "negative-binomial"
 
+    @remembers
     def __init__(
         self, dispersion_shape: Sequence[int] = (), initial_dispersion: float = 1.0, encoder_sees: str = "log1p"
     ) -> None:
@@ -98,16 +95,6 @@ class NegativeBinomialLikelihood(Likelihood):
     def check(self, x: Tensor) -> None:
         """Refuse data that are no counts."""
         _check_counts(self.name, x)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this likelihood again."""
-        return {
-            "name": self.name,
-            "dispersion_shape": list(self.dispersion_shape),
-            "initial_dispersion": self.initial_dispersion,
-            "encoder_sees": self.encoder_sees,
-        }
 
     def start(self, x: Tensor) -> Tensor:
         """The log means of data [N, *event_shape]: [1, *event_shape]."""

@@ -6,13 +6,13 @@ Both give masses, in nats per datum; bits per dimension are nats / (D log 2), co
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from pyro import distributions as dist
 from torch import Tensor
 
 from ppl_vae.distributions import DiscretisedLogistic, GreyCategorical, GreyLevels
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.models.configuration import remembers
 from ppl_vae.models.likelihoods.base import Likelihood, check_finite
 
 # The authors' own floor is -7 in units where the grey values span [-1, 1].
@@ -30,6 +30,7 @@ class CategoricalLikelihood(Likelihood):
 
     name = "categorical"
 
+    @remembers
     def __init__(self, levels: int = 256) -> None:
         super().__init__()
         self.num_parameters = self.levels = _at_least_two(levels)
@@ -41,11 +42,6 @@ class CategoricalLikelihood(Likelihood):
     def check(self, x: Tensor) -> None:
         """Refuse values that are no grey levels."""
         _check_levels(self.name, x, self.levels)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this likelihood again."""
-        return {"name": self.name, "levels": self.levels}
 
 
 class DiscretisedLogisticLikelihood(Likelihood):
@@ -63,6 +59,7 @@ class DiscretisedLogisticLikelihood(Likelihood):
     name = "discretised-logistic"
     num_parameters = 2
 
+    @remembers
     def __init__(self, levels: int = 256) -> None:
         super().__init__()
         self.levels = _at_least_two(levels)
@@ -75,11 +72,6 @@ class DiscretisedLogisticLikelihood(Likelihood):
     def check(self, x: Tensor) -> None:
         """Refuse values that are no grey levels."""
         _check_levels(self.name, x, self.levels)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this likelihood again."""
-        return {"name": self.name, "levels": self.levels}
 
 
 def _at_least_two(levels: int) -> int:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from pyro import distributions as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.distributions import ContinuousBernoulli, ObservedCoordinates
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.models.configuration import Config, Constructors, Plain, from_spec, own_config, remembers
 from ppl_vae.models.likelihoods.base import Likelihood, check_unit_interval
 from ppl_vae.models.likelihoods.counts import NegativeBinomialLikelihood, PoissonLikelihood
 from ppl_vae.models.likelihoods.grey import CategoricalLikelihood, DiscretisedLogisticLikelihood
 from ppl_vae.models.likelihoods.real import GaussianLikelihood, StudentTLikelihood
-from ppl_vae.models.parts import from_spec, own_config
 
 
 class BernoulliLikelihood(Likelihood):
@@ -98,9 +97,8 @@ class MissingPixels(Likelihood):
     name = "missing-pixels"
     allows_missing = True
 
-    def __init__(
-        self, of: str | Mapping[str, Any] | Likelihood | None = None, encoder_sees_mask: bool = True
-    ) -> None:
+    @remembers
+    def __init__(self, of: LikelihoodSpec | None = None, encoder_sees_mask: bool = True) -> None:
         super().__init__()
         if of is None:
             raise ModelError(
@@ -110,6 +108,7 @@ class MissingPixels(Likelihood):
         if not isinstance(encoder_sees_mask, bool):
             raise ModelError(f"encoder_sees_mask must be True or False, got {encoder_sees_mask!r}")
         self.likelihood = likelihood(of)
+        self.remember(of=own_config(self.likelihood, LIKELIHOODS))
         self.encoder_sees_mask = encoder_sees_mask
         self.num_parameters, self.is_density = self.likelihood.num_parameters, self.likelihood.is_density
         self.encoder_sees = self.likelihood.encoder_sees
@@ -140,16 +139,10 @@ class MissingPixels(Likelihood):
         if len(observed):
             self.likelihood.check(observed)
 
-    @property
-    def config(self) -> dict[str, Any] | None:
-        """The name and options that make this likelihood again."""
-        inner = own_config(self.likelihood, LIKELIHOODS)
-        if inner is None:
-            return None
-        return {"name": self.name, "of": inner, "encoder_sees_mask": self.encoder_sees_mask}
 
+LikelihoodSpec = str | Mapping[str, object] | Likelihood
 
-LIKELIHOODS: Mapping[str, Callable[..., nn.Module]] = {
+LIKELIHOODS: Constructors = {
     kind.name: kind
     for kind in (
         BernoulliLikelihood,
@@ -166,14 +159,14 @@ LIKELIHOODS: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 
-def stored(spec: Any) -> Any:
+def stored(spec: Plain) -> Plain:
     """The configuration of a likelihood as a model on disk has it.
 
     In one from before these settings an encoder sees counts as they are, and does not see which cells are missing.
     """
-    if not isinstance(spec, Mapping):
+    if not isinstance(spec, dict):
         return spec
-    old: dict[str, Any] = {}
+    old: Config = {}
     if spec.get("name") in (PoissonLikelihood.name, NegativeBinomialLikelihood.name):
         old = {"encoder_sees": "x"}
     elif spec.get("name") == MissingPixels.name:
@@ -181,7 +174,7 @@ def stored(spec: Any) -> Any:
     return {**old, **spec, **({"of": stored(spec["of"])} if "of" in spec else {})}
 
 
-def likelihood(spec: str | Mapping[str, Any] | nn.Module) -> Likelihood:
+def likelihood(spec: LikelihoodSpec) -> Likelihood:
     """The likelihood behind a name, a stored configuration, or itself.
 
     Raises:
@@ -191,3 +184,8 @@ def likelihood(spec: str | Mapping[str, Any] | nn.Module) -> Likelihood:
     if not isinstance(part, Likelihood):
         raise ModelError(f"likelihood must be a pv.models.Likelihood, got {type(part).__name__}")
     return part
+
+
+def likelihood_config(part: Likelihood) -> Config | None:
+    """The configuration that makes the likelihood again; None for a user's own."""
+    return own_config(part, LIKELIHOODS)

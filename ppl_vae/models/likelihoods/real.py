@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -12,6 +11,7 @@ from torch.nn.functional import softplus
 
 from ppl_vae.distributions.student_t import MOST_FREEDOM, StudentT
 from ppl_vae.errors import ModelError
+from ppl_vae.models.configuration import remembers
 from ppl_vae.models.likelihoods.base import Likelihood, check_finite
 from ppl_vae.precision import scale, widened
 
@@ -50,6 +50,7 @@ class GaussianLikelihood(Likelihood):
     variance: Tensor
     num_batches: Tensor
 
+    @remembers
     def __init__(self, sigma: float | str = 1.0, initial_sigma: float = 1.0) -> None:
         super().__init__()
         if isinstance(sigma, str) and sigma not in ("learned", "per-pixel", "optimal"):
@@ -105,11 +106,6 @@ class GaussianLikelihood(Likelihood):
         """Refuse data that are not finite."""
         check_finite(self.name, x)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this likelihood again."""
-        return {"name": self.name, "sigma": self.sigma, "initial_sigma": self.initial_sigma}
-
 
 class StudentTLikelihood(Likelihood):
     """The Student-t p(x|z) = t(df, decoder(z), sigma), for real data with outliers (Takahashi et al. 2018).
@@ -125,6 +121,7 @@ class StudentTLikelihood(Likelihood):
 
     name = "student-t"
 
+    @remembers
     def __init__(self, df: float = 5.0, sigma: float | str = "learned", initial_sigma: float = 1.0) -> None:
         super().__init__()
         if not 1 < df <= MOST_FREEDOM:
@@ -134,6 +131,7 @@ class StudentTLikelihood(Likelihood):
         self.df = float(df)
         self.gaussian = GaussianLikelihood(sigma, initial_sigma)
         self.num_parameters = self.gaussian.num_parameters
+        self.remember(sigma=self.gaussian.sigma, initial_sigma=self.gaussian.initial_sigma)
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
         """The distribution p(x|z) of real data."""
@@ -143,8 +141,3 @@ class StudentTLikelihood(Likelihood):
     def check(self, x: Tensor) -> None:
         """Refuse data that are not finite."""
         check_finite(self.name, x)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this likelihood again."""
-        return self.gaussian.config | {"name": self.name, "df": self.df}

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.models.configuration import Configured, remembers
 from ppl_vae.models.priors.flow_prior import require_room, with_reversals
 from ppl_vae.precision import require_single, scale, widened
 
@@ -86,7 +87,7 @@ def _masked(latent_dim: int, num_features: int, hidden: int, sizes: list[int]) -
 KINDS: Mapping[str, Callable[[int, int, int], nn.Module]] = {"planar": _planar, "iaf": _iaf, "spline": _spline}
 
 
-class FlowPosterior(nn.Module):
+class FlowPosterior(Configured):
     """The posterior q(z|x) of a conditional normalising flow; its ``mean`` is the image of the base's mean.
 
     Args:
@@ -99,6 +100,7 @@ class FlowPosterior(nn.Module):
     name = "flow"
     order: Tensor
 
+    @remembers
     def __init__(self, kind: str = "iaf", num_transforms: int = 2, hidden: int = 64) -> None:
         super().__init__()
         if kind not in KINDS:
@@ -131,9 +133,3 @@ class FlowPosterior(nn.Module):
         noise = dist.Normal(torch.zeros_like(loc), torch.ones_like(spread)).to_event(1)
         place = transforms.AffineTransform(loc, spread, event_dim=1, cache_size=1)
         return FlowDistribution(noise, [*steps, place])
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this posterior again."""
-        options = {"kind": self.kind, "num_transforms": self.num_transforms, "hidden": self.hidden}
-        return {"name": self.name, **options}

@@ -16,13 +16,12 @@ Figurnov, Mohamed & Mnih (2018): https://arxiv.org/abs/1805.08498
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
+from ppl_vae.models.configuration import Configured, remembers
 from ppl_vae.precision import scale, widened
 
 
@@ -49,7 +48,7 @@ class DiagonalMixture(dist.MixtureSameFamily):
         return torch.stack(coordinates, -1)
 
 
-class MixturePosterior(nn.Module):
+class MixturePosterior(Configured):
     """The posterior q(z|x) = sum_c w_c(x) N(m_c(x), diag s_c(x)^2), linear heads on the encoder's features.
 
     Args:
@@ -58,6 +57,7 @@ class MixturePosterior(nn.Module):
 
     name = "mixture"
 
+    @remembers
     def __init__(self, num_components: int = 3) -> None:
         super().__init__()
         self.num_components = whole("num_components", num_components)
@@ -75,8 +75,3 @@ class MixturePosterior(nn.Module):
         spread = scale(0.5 * widened(self.scale_head(features))).unflatten(-1, shape)
         weights = dist.Categorical(logits=widened(self.weight_head(features)))
         return DiagonalMixture(weights, dist.Normal(loc, spread).to_event(1))
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this posterior again."""
-        return {"name": self.name, "num_components": self.num_components}

@@ -7,7 +7,6 @@ is called once by the model, when the number of features is known.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.models.autoencoder import PointPosterior
-from ppl_vae.models.parts import from_spec
+from ppl_vae.models.configuration import Configured, Constructors, Spec, from_spec, remembers
 from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
 from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
 from ppl_vae.models.posteriors.semi_amortised_posterior import SemiAmortisedPosterior
@@ -31,7 +30,7 @@ SCALES: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class DiagonalPosterior(nn.Module):
+class DiagonalPosterior(Configured):
     """The posterior q(z|x) = N(mu(x), diag s(x)^2), two linear heads on the encoder's features.
 
     Args:
@@ -41,6 +40,7 @@ class DiagonalPosterior(nn.Module):
 
     name = "diagonal"
 
+    @remembers
     def __init__(self, scale: str = "log-variance") -> None:
         super().__init__()
         if scale not in SCALES:
@@ -57,13 +57,8 @@ class DiagonalPosterior(nn.Module):
         spread = SCALES[self.scale](widened(self.scale_head(features)))
         return dist.Normal(widened(self.loc_head(features)), spread).to_event(1)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this posterior again."""
-        return {"name": self.name, "scale": self.scale}
 
-
-class FullCovariancePosterior(nn.Module):
+class FullCovariancePosterior(Configured):
     """The posterior q(z|x) = N(mu(x), L(x) L(x)'), L lower triangular, its diagonal a softplus.
 
     Kingma & Welling (2014): https://arxiv.org/abs/1312.6114
@@ -90,11 +85,6 @@ class FullCovariancePosterior(nn.Module):
         scale_tril = raw.tril(-1) + torch.diag_embed(diagonal)
         return dist.MultivariateNormal(loc, scale_tril=scale_tril)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this posterior again."""
-        return {"name": self.name}
-
 
 class LowRankGaussian(dist.LowRankMultivariateNormal):
     """The Gaussian N(loc, F F' + diag D), whose density is computed in double precision.
@@ -109,7 +99,7 @@ class LowRankGaussian(dist.LowRankMultivariateNormal):
         return wide.log_prob(value.double()).to(value.dtype)
 
 
-class LowRankPosterior(nn.Module):
+class LowRankPosterior(Configured):
     """The posterior q(z|x) = N(mu(x), F(x) F(x)' + diag d(x)) with F [latent_dim, rank].
 
     Rezende, Mohamed & Wierstra (2014): https://arxiv.org/abs/1401.4082
@@ -120,6 +110,7 @@ class LowRankPosterior(nn.Module):
 
     name = "low-rank"
 
+    @remembers
     def __init__(self, rank: int = 2) -> None:
         super().__init__()
         self.rank = whole("rank", rank)
@@ -136,13 +127,8 @@ class LowRankPosterior(nn.Module):
         factor = widened(self.factor_head(features)).unflatten(-1, (loc.shape[-1], self.rank))
         return LowRankGaussian(loc, factor, positive_variance(widened(self.scale_head(features))))
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this posterior again."""
-        return {"name": self.name, "rank": self.rank}
 
-
-POSTERIORS: Mapping[str, Callable[..., nn.Module]] = {
+POSTERIORS: Constructors = {
     kind.name: kind
     for kind in (
         DiagonalPosterior,
@@ -156,7 +142,7 @@ POSTERIORS: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 
-def posterior(spec: str | Mapping[str, Any] | nn.Module) -> nn.Module:
+def posterior(spec: Spec) -> nn.Module:
     """The posterior behind a name, a stored configuration, or itself.
 
     Raises:

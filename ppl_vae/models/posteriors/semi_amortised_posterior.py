@@ -19,7 +19,6 @@ Arasaratnam & Haykin (2009): https://doi.org/10.1109/TAC.2009.2019800
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import positive, whole
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.models.configuration import Configured, remembers
 from ppl_vae.models.programs import GenerativeProgram
 from ppl_vae.precision import scale, widened
 
@@ -38,7 +38,7 @@ GROWTH = 1.25
 MOST_LOG_SCALE = 1.0
 
 
-class SemiAmortisedPosterior(nn.Module):
+class SemiAmortisedPosterior(Configured):
     """A diagonal Gaussian from two linear heads, refined by the model itself; 2 L decoder passes per step.
 
     Its gradients flow through the steps, by second derivatives, as in the paper, so that q depends on the encoder's
@@ -58,6 +58,7 @@ class SemiAmortisedPosterior(nn.Module):
 
     name = "semi-amortised"
 
+    @remembers
     def __init__(
         self, num_steps: int = 5, step_size: float = 0.5, steps: str = "natural", second_order: bool = True
     ) -> None:
@@ -135,12 +136,6 @@ class SemiAmortisedPosterior(nn.Module):
             by_loc, by_log_scale = (2 * log_scale).exp() * by_loc, 0.5 * by_log_scale
         change = (rate * by_log_scale).clamp(-MOST_LOG_SCALE, MOST_LOG_SCALE)
         return torch.cat([loc + rate * by_loc, log_scale + change], -1)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this posterior again."""
-        options = {"num_steps": self.num_steps, "step_size": self.step_size, "steps": self.steps}
-        return {"name": self.name, **options, "second_order": self.second_order}
 
 
 def cubature_points(like: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.models.configuration import Configured, remembers
 from ppl_vae.precision import require_single
 
 
@@ -40,7 +41,7 @@ def _coupling(latent_dim: int, hidden: int) -> nn.Module:
 KINDS: Mapping[str, Callable[[int, int], nn.Module]] = {"autoregressive": _autoregressive, "coupling": _coupling}
 
 
-class FlowPrior(nn.Module):
+class FlowPrior(Configured):
     """The prior p(z) of a normalising flow, all of it learned.
 
     Args:
@@ -54,6 +55,7 @@ class FlowPrior(nn.Module):
     scale: Tensor
     order: Tensor
 
+    @remembers
     def __init__(self, kind: str = "autoregressive", num_transforms: int = 3, hidden: int = 64) -> None:
         super().__init__()
         if kind not in KINDS:
@@ -79,12 +81,6 @@ class FlowPrior(nn.Module):
         steps = [step.condition(nothing).inv for step in cast(Iterable[Any], self.steps)]
         base = dist.Normal(self.loc, self.scale).to_event(1)
         return dist.TransformedDistribution(base, with_reversals(steps, self.order))
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this prior again."""
-        options = {"kind": self.kind, "num_transforms": self.num_transforms, "hidden": self.hidden}
-        return {"name": self.name, **options}
 
 
 def with_reversals(steps: list[Any], order: Tensor) -> list[Any]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
 from ppl_vae.models.autoencoder import FlatPrior
-from ppl_vae.models.parts import from_spec
+from ppl_vae.models.configuration import Configured, Constructors, Spec, from_spec, remembers
 from ppl_vae.models.priors.flow_prior import FlowPrior
 from ppl_vae.models.priors.vamp_prior import VampPrior
 from ppl_vae.precision import scale, widened
 
 
-class StandardNormalPrior(nn.Module):
+class StandardNormalPrior(Configured):
     """The prior p(z) = N(0, I)."""
 
     name = "standard"
@@ -33,13 +30,8 @@ class StandardNormalPrior(nn.Module):
         """The prior p(z): batch shape (), event shape [latent_dim]."""
         return dist.Normal(widened(self.loc), widened(self.scale)).to_event(1)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this prior again."""
-        return {"name": self.name}
 
-
-class DiagonalNormalPrior(nn.Module):
+class DiagonalNormalPrior(Configured):
     """The prior p(z) = N(m, diag s^2) with m and s learned; it starts at N(0, I)."""
 
     name = "diagonal"
@@ -53,13 +45,8 @@ class DiagonalNormalPrior(nn.Module):
         """The prior p(z): batch shape (), event shape [latent_dim]."""
         return dist.Normal(widened(self.loc), scale(widened(self.log_scale))).to_event(1)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this prior again."""
-        return {"name": self.name}
 
-
-class MixturePrior(nn.Module):
+class MixturePrior(Configured):
     """The prior p(z) = sum_c w_c N(m_c, diag s_c^2), all learned (Dilokthanakul et al. 2016).
 
     The means start as draws of N(0, I) and the scales at one, so that the mixture starts near the standard
@@ -73,6 +60,7 @@ class MixturePrior(nn.Module):
 
     name = "mixture"
 
+    @remembers
     def __init__(self, num_components: int = 10) -> None:
         super().__init__()
         self.num_components = whole("num_components", num_components)
@@ -88,19 +76,14 @@ class MixturePrior(nn.Module):
         components = dist.Normal(widened(self.loc), scale(widened(self.log_scale))).to_event(1)
         return dist.MixtureSameFamily(dist.Categorical(logits=widened(self.logits)), components)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this prior again."""
-        return {"name": self.name, "num_components": self.num_components}
 
-
-PRIORS: Mapping[str, Callable[..., nn.Module]] = {
+PRIORS: Constructors = {
     kind.name: kind
     for kind in (StandardNormalPrior, DiagonalNormalPrior, MixturePrior, VampPrior, FlowPrior, FlatPrior)
 }
 
 
-def prior(spec: str | Mapping[str, Any] | nn.Module) -> nn.Module:
+def prior(spec: Spec) -> nn.Module:
     """The prior behind a name, a stored configuration, or itself.
 
     Raises:

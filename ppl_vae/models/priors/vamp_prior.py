@@ -7,8 +7,6 @@ Tomczak & Welling (2018): https://arxiv.org/abs/1705.07120
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
@@ -16,11 +14,12 @@ from torch import Tensor, nn
 from ppl_vae.checks import whole
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
+from ppl_vae.models.configuration import Configured, remembers
 from ppl_vae.models.programs import GuideProgram
 from ppl_vae.models.protocols import Posterior
 
 
-class VampPrior(nn.Module):
+class VampPrior(Configured):
     """A mixture of q(z | u_c) with equal weights, the pseudo-inputs u_c learned.
 
     They start uniform in [0, 1], or as data: ``vae.initialise(x)`` takes the first C data of a shuffle.
@@ -31,6 +30,7 @@ class VampPrior(nn.Module):
 
     name = "vamp"
 
+    @remembers
     def __init__(self, num_components: int = 500) -> None:
         super().__init__()
         self.num_components = whole("num_components", num_components)
@@ -63,8 +63,3 @@ class VampPrior(nn.Module):
         components = guide.amortised(self.pseudo_inputs)
         weights = dist.Categorical(logits=components.mean.new_zeros(self.num_components))
         return dist.MixtureSameFamily(weights, components)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this prior again."""
-        return {"name": self.name, "num_components": self.num_components}

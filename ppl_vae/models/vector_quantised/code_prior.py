@@ -12,7 +12,6 @@ Vaswani et al. (2017): https://arxiv.org/abs/1706.03762
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -22,14 +21,14 @@ from torch.distributions import constraints
 
 from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError
-from ppl_vae.models.parts import from_spec
+from ppl_vae.models.configuration import Configured, Constructors, Spec, from_spec, remembers
 from ppl_vae.precision import widened
 
 # The spread of the last layer's weights at the start, where the prior is next to uniform.
 NEAR_ZERO = 1e-3
 
 
-class UniformCodes(nn.Module):
+class UniformCodes(Configured):
     """The uniform prior p(k) = K^-M."""
 
     name = "uniform"
@@ -43,13 +42,8 @@ class UniformCodes(nn.Module):
         """The prior p(k): batch shape (), event shape [M]."""
         return dist.Categorical(logits=widened(self.logits)).to_event(1)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this prior again."""
-        return {"name": self.name}
 
-
-class AutoregressiveCodes(nn.Module):
+class AutoregressiveCodes(Configured):
     """The autoregressive prior p(k) = prod_m p(k_m | k_<m) of a causal transformer; it starts next to uniform.
 
     Args:
@@ -63,6 +57,7 @@ class AutoregressiveCodes(nn.Module):
 
     name = "autoregressive"
 
+    @remembers
     def __init__(self, width: int = 64, depth: int = 2, num_heads: int = 4) -> None:
         super().__init__()
         self.width, self.depth = integer("width", width), integer("depth", depth)
@@ -95,11 +90,6 @@ class AutoregressiveCodes(nn.Module):
     def forward(self) -> dist.TorchDistribution:
         """The prior p(k): batch shape (), event shape [M]."""
         return CodeSequence(self)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The name and options that make this prior again."""
-        return {"name": self.name, "width": self.width, "depth": self.depth, "num_heads": self.num_heads}
 
 
 class _Block(nn.Module):
@@ -167,12 +157,10 @@ class CodeSequence(dist.TorchDistribution):
         return CodeSequence(self.network, batch_shape)
 
 
-CODE_PRIORS: Mapping[str, Callable[..., nn.Module]] = {
-    kind.name: kind for kind in (UniformCodes, AutoregressiveCodes)
-}
+CODE_PRIORS: Constructors = {kind.name: kind for kind in (UniformCodes, AutoregressiveCodes)}
 
 
-def code_prior(spec: str | Mapping[str, Any] | nn.Module) -> nn.Module:
+def code_prior(spec: Spec) -> nn.Module:
     """The prior behind a name, a stored configuration, or itself.
 
     Raises:

@@ -21,19 +21,18 @@ Dhariwal et al. (2020): https://arxiv.org/abs/2005.00341
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from ppl_vae.checks import integer, real
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.models.configuration import Config, Configured, remembers
 from ppl_vae.precision import widened
 
 LEARNING = ("ema", "gradient")
 
 
-class Codebook(nn.Module):
+class Codebook(Configured):
     """A codebook of K codes in R^D.
 
     Args:
@@ -51,6 +50,7 @@ class Codebook(nn.Module):
     count: Tensor
     total: Tensor
 
+    @remembers
     def __init__(
         self,
         num_codes: int,
@@ -124,15 +124,10 @@ class Codebook(nn.Module):
         """The perplexity of the running use in training: from 1 to K codes; NaN before the first step."""
         return perplexity(self.count.double()).item()
 
-    def extra_repr(self) -> str:
-        """The options that a manifest states."""
-        options = f"learning={self.learning!r}, decay={self.decay}, revive_below={self.revive_below}"
-        return f"num_codes={len(self.code)}, code_dim={self.code.shape[1]}, {options}"
-
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The options besides the sizes."""
-        return {"learning": self.learning, "decay": self.decay, "revive_below": self.revive_below}
+        return {name: value for name, value in self.arguments.items() if name not in ("num_codes", "code_dim")}
 
 
 def nearest(z: Tensor, codes: Tensor) -> Tensor:

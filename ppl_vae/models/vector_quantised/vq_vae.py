@@ -34,18 +34,10 @@ from torch import Tensor, nn
 
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
-from ppl_vae.models.likelihoods.likelihoods import Likelihood
-from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
-from ppl_vae.models.parts import own_config
-from ppl_vae.models.program_pair import (
-    Network,
-    ProgramPair,
-    checked_shape,
-    checked_size,
-    likelihood_config,
-    network_config,
-    networks,
-)
+from ppl_vae.models.configuration import Spec, own_config, remembers
+from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.models.protocols import CodePrior
 from ppl_vae.models.vector_quantised.code_prior import CODE_PRIORS, code_prior
@@ -141,9 +133,11 @@ class VQVAE(ProgramPair):
         ModelError: an unknown name, a size below one, or parts that do not fit together.
     """
 
+    kind = "vector-quantised"
     model: CodebookProgram
     guide: QuantisingGuide
 
+    @remembers
     def __init__(
         self,
         event_shape: tuple[int, ...],
@@ -151,32 +145,24 @@ class VQVAE(ProgramPair):
         num_codes: int = 64,
         code_dim: int = 8,
         network: Network = "mlp",
-        likelihood: str | dict[str, Any] | Likelihood = "bernoulli",
-        prior: str | dict[str, Any] | nn.Module = "autoregressive",
+        likelihood: LikelihoodSpec = "bernoulli",
+        prior: Spec = "autoregressive",
         codebook: str | Mapping[str, Any] = "ema",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.event_shape = shape = checked_shape(event_shape)
+        observed = self.observe(event_shape, likelihood)
+        shape = self.event_shape
         self.num_cells, self.num_codes = checked_size("num_cells", num_cells), checked_size("num_codes", num_codes)
-        observed, over_codes = make_likelihood(likelihood), code_prior(prior)
+        over_codes = code_prior(prior)
+        self.remember(prior=own_config(over_codes, CODE_PRIORS))
         with seeded(seed):
             codes = _codebook(self.num_codes, code_dim, codebook)
-            encoder, decoder = networks(network, shape, self.num_cells * codes.code.shape[1], observed)
+            self.remember(codebook=codes.config)
+            encoder, decoder = self.networks(network, self.num_cells * codes.code.shape[1], observed)
             declared(CodePrior, over_codes).build(self.num_cells, self.num_codes)
             self.model = CodebookProgram(over_codes, codes, decoder, observed, shape)
             self.guide = QuantisingGuide(encoder, codes, self.num_cells, shape, observed.allows_missing)
-        self.config = {
-            "model": "vector-quantised",
-            "event_shape": list(shape),
-            "num_cells": self.num_cells,
-            "num_codes": self.num_codes,
-            "code_dim": codes.code.shape[1],
-            "network": network_config(network),
-            "likelihood": likelihood_config(observed),
-            "prior": own_config(over_codes, CODE_PRIORS),
-            "codebook": codes.config,
-        }
 
     @property
     def codebook(self) -> Codebook:
