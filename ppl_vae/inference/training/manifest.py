@@ -25,7 +25,9 @@ def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
         described |= {"name": data.name, "binarization": data.binarization, "source": data.source}
         described |= {"notes": list(data.notes)}
     for split in ("train", "validation", "test"):
-        for tensor, of in zip(getattr(found, split) or (), ("", "labels_"), strict=False):
+        for tensor, of in zip(
+            getattr(found, split) or (), ("", *(f"{name}_" for name in found.names)), strict=False
+        ):
             described |= {f"{split}_size": len(tensor), f"{split}_{of}sha256": fingerprint(tensor)}
     return described
 
