@@ -8,6 +8,7 @@ from ppl_vae.lazy import load_names_lazily
 if TYPE_CHECKING:
     from ppl_vae.diagnostics.arviz.inference_data import inference_data
     from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
+    from ppl_vae.diagnostics.calibration.groups import calibration_table
     from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
     from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
     from ppl_vae.diagnostics.collapse.collapse_history import collapse_history
@@ -37,6 +38,7 @@ __all__ = [
     "LatentHoles",
     "SimulatedPosteriors",
     "Verdict",
+    "calibration_table",
     "check_arithmetic",
     "check_bracket",
     "check_calibration",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -29,7 +30,9 @@ from ppl_vae.diagnostics.verdict import Verdict
 from ppl_vae.display import card
 from ppl_vae.errors import DataError, PplVaeError, unknown_name
 from ppl_vae.files import as_path
-from ppl_vae.inference.pair.pair import PairLike, as_pair
+from ppl_vae.inference.pair.admission import together
+from ppl_vae.inference.pair.covariates import Arguments
+from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.randomness import derived_seed
 
 if TYPE_CHECKING:
@@ -68,6 +71,7 @@ class Diagnosis:
         chosen: which of the data given were diagnosed [n].
         x: these data.
         y: their labels [n], or None.
+        covariates: what the programs took beside the data, by name, each [n, ...].
         effort: how much was drawn.
         seed: of the choice and of the draws.
         model: the kind of the pair, such as "VAE".
@@ -85,6 +89,7 @@ class Diagnosis:
     model: str
     inference_data: Any = field(repr=False)
     why_no_inference_data: str = ""
+    covariates: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
     @property
     def numbers(self) -> dict[str, xr.Dataset]:
@@ -149,9 +154,11 @@ def diagnose(
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
-        x: [N, *event_shape], best held out; a random subset is diagnosed.
+        x: [N, *event_shape], best held out; a random subset is diagnosed. With covariates a tuple (x, c1, ..., cm)
+            or a dict of named arrays (``inference.pair.covariates``), by which k-hat is tabled too.
         x_train: training data, for the generalisation gap.
-        y: a label per datum of x [N], by which k-hat is tabled; or None.
+        y: a label per datum of x [N], by which k-hat is tabled; or None. A pair that needs y takes it from here
+            too; labels of ``x_train`` stand beside it, as (x_train, y_train).
         effort: how much is drawn; ``FULL``, ``QUICK``, or one of your own. Of large data fewer are taken.
         topics: names of ``TOPICS``, or one of them; by default all.
         seconds: no topic is started later than this.
@@ -173,7 +180,8 @@ def diagnose(
     (['importance', 'collapse'], 'good')
     """
     seed, seconds = whole("seed", seed, least=None), positive("seconds", seconds)
-    _, _, data = admitted(pair, x, least=2)
+    given = admitted(pair, x, least=2, y=y)
+    data = given.x
     names = list(TOPICS) if topics is None else [topics] if isinstance(topics, str) else list(topics)
     for name in names:
         if name not in TOPICS:
@@ -181,10 +189,14 @@ def diagnose(
     effort = effort.within(max(1, data[0].numel()))
     labels = _checked(y, len(data))
     chosen = _subset(len(data), effort.num_data, seed)
-    train = None if x_train is None else admitted(pair, x_train)[2]
+    train = None if x_train is None else admitted(pair, x_train)
     if train is not None:
-        train = train[_subset(len(train), effort.gap_data, derived_seed(seed, 1))]
-    case = Case(pair, data[chosen], train, effort, seed, deadline=time.monotonic() + seconds)
+        train = train[torch.from_numpy(_subset(len(train), effort.gap_data, derived_seed(seed, 1)))]
+    source, some = as_pair(pair).source, given[torch.from_numpy(chosen)]
+    by_position = Pair(*given.programs, source)
+    beside = Arguments.of(by_position).names(len(some.covariates))
+    deadline, batch_train = time.monotonic() + seconds, None if train is None else train.batch
+    case = Case(by_position, some.batch, batch_train, effort, seed, deadline=deadline)
     findings = {}
     for name in names:
         late = time.monotonic() > case.deadline
@@ -193,7 +205,8 @@ def diagnose(
         findings[name] = _not_run(TOPICS[name], f"the {seconds:g} s are up") if late else _find(TOPICS[name], case)
     labels = None if labels is None else labels[chosen]
     draws, why_not = _draws(case, labels)
-    return Diagnosis(findings, chosen, case.x, labels, effort, seed, _kind(pair), draws, why_not)
+    covariates = {name: c.cpu().numpy() for name, c in zip(beside, some.covariates, strict=True)}
+    return Diagnosis(findings, chosen, case.x, labels, effort, seed, _kind(pair), draws, why_not, covariates)
 
 
 def run_diagnosis(
@@ -213,7 +226,7 @@ def _draws(case: Case, y: NDArray[Any] | None) -> tuple[Any, str]:
     if time.monotonic() > case.deadline:
         return None, "the time was up"
     try:
-        return inference_data(case.pair, case.x, case.effort.num_samples, y, seed=case.seed), ""
+        return inference_data(case.pair, together(case.batch), case.effort.num_samples, y, seed=case.seed), ""
     except REFUSALS as error:
         return None, " ".join(str(error).split()) or type(error).__name__
 

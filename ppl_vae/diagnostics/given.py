@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair import admission
+from ppl_vae.inference.pair.conditioned import Conditioned
+from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.labels import needs_labels
-from ppl_vae.inference.pair.pair import PairLike, as_pair
-from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 
 
-def admitted(pair: PairLike, x: ArrayLike | Tensor, least: int = 1) -> tuple[Program, Program, Tensor]:
-    """Return the two programs of a pair, and its data, of which there must be enough, on the pair's device.
+def admitted(pair: PairLike, x: Any, least: int = 1, y: ArrayLike | Tensor | None = None) -> Conditioned:
+    """Return the two programs of a pair and its data, of which there must be enough, on the pair's device.
+
+    Args:
+        pair: whatever ``as_pair`` takes.
+        x: data [N, *event_shape]; with covariates a tuple (x, c1, ..., cm) or a dict of named arrays.
+        least: the fewest data.
+        y: labels [N]; a pair that needs no y does not look at them.
 
     Raises:
-        ModelError: it is no pair, or one that needs labels; or the data have another event shape.
+        ModelError: it is no pair, or one that needs more than it is given; or the data have another event shape.
         DataError: there are fewer than ``least`` data, or the likelihood has no density for some value.
     """
-    require_unlabelled(as_pair(pair).model)
-    pair, (data, *_) = admission.admitted(pair, x, least=least)
-    return pair.model, pair.guide, data
+    pair = as_pair(pair)
+    found, batch = admission.admitted(pair, x, y if y is not None and needs_y(pair) else None, least)
+    return Conditioned((found.model, found.guide), batch)
 
 
-def require_unlabelled(model: Program) -> None:
-    """Refuse a model that needs labels beside x.
-
-    Raises:
-        ModelError: it does.
-    """
-    if needs_labels(model):
-        raise ModelError(
-            "this model needs labels beside x, which diagnostics do not take: give a pair of programs of x alone, "
-            "with the label of one class set inside both"
-        )
+def needs_y(pair: Pair) -> bool:
+    """Tell whether the programs cannot be run without a covariate named y."""
+    arguments = Arguments.of(pair)
+    return needs_labels(pair.model) or any("y" in side.needed for side in (arguments.model, arguments.guide))

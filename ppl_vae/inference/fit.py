@@ -16,7 +16,7 @@ from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.pair import PairLike, as_pair
-from ppl_vae.inference.pair.protocols import Startable
+from ppl_vae.inference.pair.protocols import Startable, StartsFromCovariates
 from ppl_vae.inference.training import compute
 from ppl_vae.inference.training.facts import as_history, fit_facts
 from ppl_vae.inference.training.late_parameters import LateParameters
@@ -190,8 +190,7 @@ def _fit(
 
 def _start(run: Run) -> tuple[TrainingState, Stepper]:
     run.objective.reset()
-    if isinstance(run.pair.source, Startable):
-        run.pair.source.start_untrained(run.data.example(run.batch_size)[0] if run.data.x is None else run.data.x)
+    _look_at_the_data(run)
     num_data = None if run.data.x is None else len(run.data.x)
     example = run.data.example(run.batch_size)
     weights = collect_weights(run.model, run.guide, run.objective, *example, num_data=num_data)
@@ -216,6 +215,18 @@ def _start(run: Run) -> tuple[TrainingState, Stepper]:
         LateParameters(weights, parameters, optimizer, rates),
     )
     return state, stepper
+
+
+def _look_at_the_data(run: Run) -> None:
+    """Let a pair that was never trained take from its data what it needs to begin."""
+    source = run.pair.source
+    if not isinstance(source, Startable | StartsFromCovariates):
+        return
+    first = run.data.example(run.batch_size) if run.data.train is None else run.data.train
+    if isinstance(source, Startable):
+        source.start_untrained(first[0])
+    if isinstance(source, StartsFromCovariates):
+        source.start_covariates(*first[1:])
 
 
 def _finish(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:

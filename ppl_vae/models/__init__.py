@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.labelled.completion_baseline import CompletionBaseline
     from ppl_vae.models.labelled.completion_vae import CompletionVAE
     from ppl_vae.models.labelled.conditional_vae import ConditionalVAE
+    from ppl_vae.models.labelled.covariate_vae import CovariateVAE
     from ppl_vae.models.labelled.gaussian_mixture_vae import GaussianMixtureVAE
     from ppl_vae.models.labelled.joint_vae import JointVAE
     from ppl_vae.models.labelled.observed_category import PartlyObservedCategory
@@ -63,6 +64,7 @@ __all__ = [
     "CompletionVAE",
     "ConditionalVAE",
     "ContinuousBernoulliLikelihood",
+    "CovariateVAE",
     "DeepMarkovModel",
     "DiagonalNormalPrior",
     "DiagonalPosterior",

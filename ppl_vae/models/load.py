@@ -15,6 +15,7 @@ from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
 from ppl_vae.models.labelled.completion_baseline import CompletionBaseline
 from ppl_vae.models.labelled.completion_vae import CompletionVAE
 from ppl_vae.models.labelled.conditional_vae import ConditionalVAE
+from ppl_vae.models.labelled.covariate_vae import CovariateVAE
 from ppl_vae.models.labelled.gaussian_mixture_vae import GaussianMixtureVAE
 from ppl_vae.models.labelled.joint_vae import JointVAE
 from ppl_vae.models.labelled.semi_supervised_vae import SemiSupervisedVAE
@@ -39,6 +40,7 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             CategoricalVAE,
             JointVAE,
             ConditionalVAE,
+            CovariateVAE,
             CompletionVAE,
             CompletionBaseline,
             GaussianMixtureVAE,

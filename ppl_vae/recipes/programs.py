@@ -27,7 +27,6 @@ from ppl_vae.models import (
     VQVAE,
     CategoricalVAE,
     CompletionVAE,
-    ConditionalVAE,
     DeepMarkovModel,
     GaussianMixtureVAE,
     HierarchicalVAE,
@@ -35,6 +34,7 @@ from ppl_vae.models import (
     LadderVAE,
     SemiSupervisedVAE,
 )
+from ppl_vae.models.labelled.covariate_vae import conditional_vae
 from ppl_vae.recipes.recipe import Row
 
 
@@ -118,10 +118,10 @@ PROGRAMS: Mapping[str, Row] = {
         program=SemiSupervisedVAE,
     ),
     "conditional-vae": Row(
-        "p(x|y) of a known class: the code is what varies within it",
+        "p(x|y) of a known class, or of ``covariates`` of any kind: the code is what varies within it",
         "Kingma, Mohamed, Rezende & Welling 2014; Sohn, Lee & Yan 2015",
         {"latent_dim": 8, "num_classes": 10, "network": RELU},
-        program=ConditionalVAE,
+        program=conditional_vae,
     ),
     "completion-vae": Row(
         "p(hidden quadrants | seen ones) of an image: a baseline network, and a code for which completion it is",

@@ -7,7 +7,7 @@ import ppl_vae as pv
 from ppl_vae.data import Split, hide_labels, repeat_labelled
 from ppl_vae.data.split import split_by_datum
 from ppl_vae.errors import DataError
-from ppl_vae.inference.training.batches import training_data
+from ppl_vae.inference.training.training_data import training_data
 
 N = 200
 

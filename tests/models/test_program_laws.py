@@ -11,7 +11,7 @@ from pyro import poutine
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.inference.pair.labels import at_labels
+from ppl_vae.inference.pair.covariates import at_covariates
 from tests.models.program_table import PROGRAMS, SHAPE, data
 
 every_program = pytest.mark.parametrize("program", PROGRAMS, ids=str)
@@ -67,7 +67,7 @@ def test_a_datum_and_a_particle_are_each_for_itself(program):
     labels = program.labels(x)
     terms = inf.trace_terms(pair.model, pair.guide, x, *labels, num_particles=3, gradient="score")
     values = {name: site.value[1:2, 2:3] for name, site in terms.sites.items()}
-    model, guide = (at_labels(half, tuple(y[2:3] for y in labels)) for half in (pair.model, pair.guide))
+    model, guide = (at_covariates(half, tuple(y[2:3] for y in labels)) for half in (pair.model, pair.guide))
     alone = inf.pair.joint.log_joint(model, x[2:3], values)
     torch.testing.assert_close(alone.log_prior[0, 0], terms.log_prior[1, 2])
     torch.testing.assert_close(alone.log_likelihood[0, 0], terms.log_likelihood[1, 2])
@@ -216,7 +216,7 @@ def test_missing_pixels_are_left_out_of_the_likelihood(program):
     holes[:, 0, 1, 2] = float("nan")
     labels = program.labels(x)
     terms = inf.trace_terms(pair.model, pair.guide, holes, *labels, gradient="score")
-    model = at_labels(pair.model, labels)
+    model = at_covariates(pair.model, labels)
     values = {name: site.value for name, site in terms.sites.items()}
     whole, rest = (inf.pair.joint.log_joint(model, given, values).log_likelihood for given in (x, holes))
     flipped = x.clone()

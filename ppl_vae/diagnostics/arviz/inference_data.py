@@ -43,6 +43,7 @@ from ppl_vae.diagnostics.importance.importance import LEAST_SAMPLES, ROUNDING
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.importance import pass_size
 from ppl_vae.inference.evidence.pareto import smooth
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.protocols import Program
@@ -74,9 +75,10 @@ def inference_data(
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
-        x: [N, *event_shape].
+        x: [N, *event_shape]; with covariates a tuple (x, c1, ..., cm) or a dict of named arrays
+            (``inference.pair.covariates``).
         num_samples: draws from the guide per datum; None takes 1000, or as many as fit.
-        y: a label per datum [N], kept as the coordinate "label".
+        y: a label per datum [N], kept as the coordinate "label"; of a pair that needs it also its covariate.
         memory_limit: bytes of main memory that all arrays may take together.
         num_predictive: replicates of every datum, and draws from the prior; they belong to the first draws. None
             takes 100, or as many as fit.
@@ -100,22 +102,22 @@ def inference_data(
     >>> dict(idata.posterior["z"].sizes)
     {'chain': 1, 'draw': 10, 'datum': 3, 'latent': 2}
     """
-    model, guide, data = admitted(pair, x)
+    given = admitted(pair, x, y=y)
+    (model, guide), data = given.programs, given.x
     coordinates = _labels(y, len(data))
     num_samples = whole("num_samples", num_samples, least=2)
     with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
-        few = data[: pass_size(data, num_samples or USUAL_SAMPLES)[0]]
+        few = given[: pass_size(data, num_samples or USUAL_SAMPLES)[0]]
         with Derived() as derived:
-            terms = run_terms(model, guide, (few,), {}, PROBES)
+            terms = run_terms(model, guide, few.batch, {}, PROBES)
         computed = derived.per_draw(PROBES, len(few))
         plan = plan_draws(terms, computed, data, num_samples, num_predictive, memory_limit)
         event_dims(plan)
     store = _Store(plan)
     per_pass, draws = pass_size(data, plan.num_samples)
     for first in range(0, len(data), per_pass):
-        batch = data[first : first + per_pass]
         with evaluating(model, guide, seed=derived_seed(seed, STREAM, first), device=data.device):
-            store.fill(model, guide, batch, first, draws)
+            store.fill(given[first : first + per_pass], first, draws)
     attributes = _attributes(model, plan, seed, {"data": data_name, "binarization": binarization})
     return container.build(store.groups(coordinates), attributes)
 
@@ -134,14 +136,14 @@ class _Store:
         self.per_datum = {name: np.empty(plan.num_data) for name in ("khat", "exact", "ess")}
         self.eps, self.is_point = 0.0, False
 
-    def fill(self, model: Program, guide: Program, batch: Tensor, first: int, draws: int) -> None:
+    def fill(self, batch: Conditioned, first: int, draws: int) -> None:
         """Fill in all draws of a batch, ``draws`` at a time; its first datum is number ``first`` of all."""
         plan, data = self.plan, slice(first, first + len(batch))
         edges = sorted({*range(0, plan.num_samples, draws), plan.num_replicates, plan.num_samples})
         for start, stop in itertools.pairwise(edges):
             where = slice(start, stop)
             with Derived() as derived:
-                terms = run_terms(model, guide, (batch,), {}, stop - start)
+                terms = run_terms(*batch.programs, batch.batch, {}, stop - start)
             self._keep(terms, where, data)
             self._derive(self.posterior, derived, where, data)
             if stop <= plan.num_replicates:
@@ -152,7 +154,7 @@ class _Store:
                     data,
                 )
                 with Derived() as derived:
-                    latent, *_ = run_model(model, (batch,), stop - start, Messenger())
+                    latent, *_ = run_model(batch.model, (batch.x,), stop - start, Messenger())
                 _put(self.prior, {name: latent[name]["value"] for name in plan.prior}, where, data)
                 self._derive(self.prior, derived, where, data)
         self._judge(data)

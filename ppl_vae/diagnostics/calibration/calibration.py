@@ -44,7 +44,8 @@ LEVEL = 0.95
 LOG_LIKELIHOOD, LOG_PRIOR = "log p(x|z)", "log p(z)"
 
 # quantity(x, z) -> [K, S] for x [S, *event_shape] and z [K, S, *event]; z is a mapping where sites are several.
-Quantity = Callable[[Tensor, Any], Tensor]
+# With covariates it is quantity(x, z, c1, ..., cm).
+Quantity = Callable[..., Tensor]
 
 
 def run_calibration(
@@ -62,18 +63,21 @@ def run_calibration(
         pair: an object with ``.model`` and ``.guide``, a tuple of the two programs, or what ``simulate_posteriors``
             returned; the next three arguments and its seed are then those of that run.
         x: data [N, *event_shape] for their shape, dtype and missing coordinates, or the event shape as a tuple.
+            With covariates a tuple (x, c1, ..., cm) or a dict of named arrays: x is simulated given those.
         num_simulations: S.
         num_draws: L. The ranks of S simulations take L + 1 values; 99 gives hundredths.
         seed: of simulations, draws and tie-breaking; torch's global generators are left as they were.
         quantities: further test quantities by name, each a function of data [S, *event_shape] and latent values
-            [K, S, *event] (a mapping by site where there are several) that returns [K, S].
+            [K, S, *event] (a mapping by site where there are several) that returns [K, S]; with covariates of
+            these too, each [S, ...].
         importance_weighted: rank under the draws' normalised importance weights.
 
     Returns:
         A Dataset with ``ranks`` and ``pit`` [simulation, quantity]; by quantity, ``p_value`` against uniform and
         ``correlation`` of the simulated value with the mean of its draws; ``ecdf_difference`` [quantity, fraction],
         the share of pit below a fraction less the fraction; ``band_lower`` and ``band_upper`` [fraction], which
-        hold all differences of all quantities with probability 0.95 if the guide is the posterior.
+        hold all differences of all quantities with probability 0.95 if the guide is the posterior. With covariates
+        ``datum`` [simulation] too, which datum lent them: ``calibration_table`` tests the ranks by covariate.
 
     Raises:
         ModelError: the pair is refused, its model cannot be drawn from, or a quantity is not [K, S] or not finite.
@@ -104,7 +108,11 @@ def run_calibration(
         "importance_weighted": int(importance_weighted),
         "seed": seed,
     }
-    return _table(names, len(posteriors.dimension_names), ranks, pit, correlation, attributes)
+    table = _table(names, len(posteriors.dimension_names), ranks, pit, correlation, attributes)
+    if not posteriors.covariates or posteriors.datum is None:
+        return table
+    table["datum"] = ("simulation", posteriors.datum.numpy(), {"description": "which datum lent its covariates"})
+    return table.assign_attrs(num_data=posteriors.num_data)
 
 
 def _values(posteriors: SimulatedPosteriors, quantities: Mapping[str, Quantity]) -> Iterator[tuple[str, Tensor]]:
@@ -127,7 +135,8 @@ def _evaluated(name: str, quantity: Quantity, posteriors: SimulatedPosteriors) -
         x = posteriors.x[chunk].to(posteriors.device)
         z = {site: value[:, chunk].to(posteriors.device) for site, value in posteriors.values.items()}
         with torch.no_grad():
-            found = torch.as_tensor(quantity(x, z if len(z) > 1 else next(iter(z.values())))).cpu()
+            given = (c[chunk].to(posteriors.device) for c in posteriors.covariates)
+            found = torch.as_tensor(quantity(x, z if len(z) > 1 else next(iter(z.values())), *given)).cpu()
         if found.shape != (rows, len(x)):
             raise ModelError(
                 f"quantity {name!r}: expected shape [K, S] = {[rows, len(x)]} for latent values [K, S, ...], "

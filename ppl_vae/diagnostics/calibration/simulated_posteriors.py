@@ -22,15 +22,16 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.checks import integer
-from ppl_vae.diagnostics.given import require_unlabelled
 from ppl_vae.diagnostics.predictive.drawable import require_drawable
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.pair.conditioned import Conditioned
+from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.exchangeable import require_exchangeable
 from ppl_vae.inference.pair.joint import simulate
-from ppl_vae.inference.pair.pair import PairLike, as_pair
-from ppl_vae.inference.pair.placement import beside
-from ppl_vae.inference.pair.protocols import Program, traits
+from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
+from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.inference.pair.terms import Terms, run_terms
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.randomness import derived_seed
@@ -47,6 +48,9 @@ class SimulatedPosteriors:
 
     Attributes:
         x: [S, *event_shape].
+        covariates: those that x was drawn given, each [S, ...].
+        datum: which of the data given lent them, and its missing coordinates [S].
+        num_data: the number N of data given.
         values: of every latent site of the model, [1 + L, S, *event].
         log_likelihood: log p(x|z) [1 + L, S], nats.
         log_prior: log p(z) [1 + L, S], nats.
@@ -64,6 +68,9 @@ class SimulatedPosteriors:
     why_no_density: str
     device: torch.device
     seed: int
+    covariates: Batch = ()
+    datum: Tensor | None = None
+    num_data: int = 1
 
     @property
     def num_simulations(self) -> int:
@@ -129,7 +136,8 @@ def simulate_posteriors(
             can be drawn from, with one observed site.
         x: data [N, *event_shape], any number of them, for their shape, dtype and missing coordinates; the model
             draws data of its own, and the simulated datum s has the holes of x[s % N]. The event shape alone will
-            do, as a tuple, for data without holes.
+            do, as a tuple, for data without holes. With covariates a tuple or a dict
+            (``inference.pair.covariates``): the simulated datum s is drawn given those of datum s % N.
         num_simulations: S.
         num_draws: L, draws from the guide per simulated datum.
         seed: of simulations and draws; torch's global generators are left as they were.
@@ -141,15 +149,12 @@ def simulate_posteriors(
             their own data alone, with parameters or constants of each.
         DataError: x is empty, or holds values that the model could never draw.
     """
-    pair = as_pair(pair)
-    model, guide = pair.model, pair.guide
-    require_unlabelled(model)
     size, num_draws = integer("num_simulations", num_simulations, least=2), integer("num_draws", num_draws)
-    like = _rows(model, guide, x, size)
-    per_pass = data_per_chunk(like, 1 + num_draws)
-    with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, SIMULATION_STREAM), device=like.device):
-        parts = [_one_pass(model, guide, rows, num_draws, seed) for rows in like.split(per_pass)]
-    return _joined(parts)
+    given = _like(as_pair(pair), x)
+    rows, stream = given.cycled(size), derived_seed(seed, SIMULATION_STREAM)
+    with torch.no_grad(), evaluating(*given.programs, seed=stream, device=rows.x.device):
+        parts = [_one_pass(part, num_draws, seed) for part in rows.split(data_per_chunk(rows.x, 1 + num_draws))]
+    return replace(_joined(parts), datum=torch.arange(size) % len(given), num_data=len(given))
 
 
 def as_simulated(
@@ -167,10 +172,13 @@ def as_simulated(
     return simulate_posteriors(pair, x, num_simulations, num_draws, seed)
 
 
-def _rows(model: Program, guide: Program, x: Any, size: int) -> Tensor:
-    """Repeat the data given until there are S rows of the right shape."""
+def _like(pair: Pair, x: Any) -> Conditioned:
+    """The data given, whose shapes, holes and covariates the simulated ones have."""
     is_shape = isinstance(x, tuple) and all(isinstance(n, int) and n > 0 for n in x)
-    data = beside(model, torch.zeros(1, *x) if is_shape else x, guide)
+    arguments = Arguments.of(pair, x)
+    first, *given = arguments.parts(torch.zeros(1, *x) if is_shape else x)
+    model, guide = arguments.pair.model, arguments.pair.guide
+    data = arguments.pair.place(first)
     if data.dim() == 0 or len(data) == 0:
         raise DataError(
             f"x: expected data [N, *event_shape] or their event shape as a tuple, got {list(data.shape)}"
@@ -178,14 +186,16 @@ def _rows(model: Program, guide: Program, x: Any, size: int) -> Tensor:
     admit_missing = traits(model).require_observed
     if admit_missing is not None:
         admit_missing(data)
-    return data[torch.arange(size, device=data.device) % len(data)]
+    return Conditioned((model, guide), (data, *arguments.tensors(given, data, data.dtype)))
 
 
-def _one_pass(model: Program, guide: Program, rows: Tensor, num_draws: int, seed: int) -> SimulatedPosteriors:
-    truth = simulate(model, rows)
-    require_exchangeable(model, guide, (truth.x,))
-    terms = run_terms(model, guide, (truth.x,), {}, 1 + num_draws, draw_handler=_TruthFirst(truth.values))
-    require_drawable(terms, rows)
+def _one_pass(rows: Conditioned, num_draws: int, seed: int) -> SimulatedPosteriors:
+    truth = simulate(rows.model, rows.x)
+    drawn = rows.with_x(truth.x)
+    require_exchangeable(*drawn.programs, drawn.batch)
+    handler = _TruthFirst(truth.values)
+    terms = run_terms(*drawn.programs, drawn.batch, {}, 1 + num_draws, draw_handler=handler)
+    require_drawable(terms, rows.x)
     log_guide, why = _log_guide(terms)
     return SimulatedPosteriors(
         x=truth.x.cpu(),
@@ -194,8 +204,9 @@ def _one_pass(model: Program, guide: Program, rows: Tensor, num_draws: int, seed
         log_prior=terms.log_prior.cpu(),
         log_guide=log_guide,
         why_no_density=why,
-        device=rows.device,
+        device=rows.x.device,
         seed=seed,
+        covariates=tuple(c.cpu() for c in rows.covariates),
     )
 
 
@@ -209,6 +220,7 @@ def _joined(parts: list[SimulatedPosteriors]) -> SimulatedPosteriors:
         log_likelihood=torch.cat([part.log_likelihood for part in parts], dim=1),
         log_prior=torch.cat([part.log_prior for part in parts], dim=1),
         log_guide=torch.cat(log_guides, dim=1) if log_guides else None,
+        covariates=tuple(torch.cat(c) for c in zip(*(part.covariates for part in parts), strict=True)),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk
 from ppl_vae.inference.pair.joint import log_guide
 from ppl_vae.inference.pair.protocols import Program
@@ -23,17 +24,17 @@ MOST_ENCODED = 256
 MOST_PAIRS = 20_000_000
 
 
-def log_aggregate(guide: Program, x: Tensor, values: dict[str, Tensor]) -> Tensor | None:
+def log_aggregate(given: Conditioned, values: dict[str, Tensor]) -> Tensor | None:
     """Compute log q(z) at the guide's own draws [S, N], q(z) being the mixture over all data; None if unknown."""
-    num_data = len(x)
+    x, num_data = given.x, len(given)
     used = int(np.clip(MOST_PAIRS // num_data**2, 1, len(next(iter(values.values())))))
     flat = {name: value[:used].flatten(0, 1) for name, value in values.items()}
     numbers = sum(value[0].numel() for value in flat.values())
     parts: list[Tensor] = []
-    for batch in x.split(min(data_per_chunk(x, 1), MOST_ENCODED, max(1, BLOCK_NUMBERS // numbers))):
+    for batch in given.split(min(data_per_chunk(x, 1), MOST_ENCODED, max(1, BLOCK_NUMBERS // numbers))):
         rows = max(1, BLOCK_NUMBERS // (numbers * len(batch)))
         try:
-            parts.append(torch.cat([_row_totals(guide, batch, chunk) for chunk in _split(flat, rows)]))
+            parts.append(torch.cat([_row_totals(batch.guide, batch.x, chunk) for chunk in _split(flat, rows)]))
         except NotImplementedError:
             return None
     return (torch.stack(parts).logsumexp(0) - math.log(num_data)).unflatten(0, (used, num_data))

@@ -29,7 +29,9 @@ from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.pair.joint import log_joint
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.terms import Site, Terms, per_datum, run_terms
 from ppl_vae.inference.pair.validity import require_numbers
@@ -65,7 +67,7 @@ def run_collapse(
         ``collapsed_share``. Over "site": ``site_kl``. Scalars: ``active_units``, ``average_kl``,
         ``mutual_information``, ``marginal_kl`` with errors over data and draws; the first is exactly the sum of
         the others (all three by Monte Carlo on the same draws). The latter two are NaN where the guide's density
-        is known at its own draws alone.
+        is known at its own draws alone; ``marginal_kl`` also where the prior depends on covariates.
 
     Raises:
         ModelError: the pair or a setting is refused; it is named.
@@ -73,14 +75,14 @@ def run_collapse(
     """
     num_samples = integer("num_samples", num_samples, least=2)
     threshold, epsilon = positive("threshold", threshold), positive("epsilon", epsilon)
-    model, guide, data = admitted(pair, x, least=2)
-    with evaluating(model, guide, seed=derived_seed(seed, COLLAPSE_STREAM), device=data.device):
-        passes = [
-            _Pass(run_terms(model, guide, (batch,), {}, num_samples))
-            for batch in data.split(data_per_chunk(data, num_samples))
-        ]
+    given = admitted(pair, x, least=2)
+    data = given.x
+    with evaluating(*given.programs, seed=derived_seed(seed, COLLAPSE_STREAM), device=data.device):
+        size = data_per_chunk(data, num_samples)
+        passes = [_Pass(run_terms(*batch.programs, batch.batch, {}, num_samples)) for batch in given.split(size)]
+        is_conditional = _has_conditional_prior(given[:size], passes[0])
         found = _Pass.joined(passes)
-        log_density = log_aggregate(guide, data, found.values)
+        log_density = log_aggregate(given, found.values)
     attributes = {"threshold": threshold, "epsilon": epsilon, "num_samples": num_samples, "num_data": len(data)}
     table = xr.Dataset(
         {**_units(found, threshold, epsilon), **_surgery(found, log_density)},
@@ -88,7 +90,23 @@ def run_collapse(
         attributes | {"seed": seed, "closed_form": "; ".join(found.closed_form)},
     )
     table["active_units"] = table["active"].sum()
+    if is_conditional:
+        for name in ("marginal_kl", "marginal_kl_stderr"):
+            table[name] = (
+                (),
+                math.nan,
+                {"description": "no one prior: it depends on the covariates", "units": NATS},
+            )
     return table
+
+
+def _has_conditional_prior(given: Conditioned, found: _Pass) -> bool:
+    """Tell whether p(z|c) of the same z moves with the covariates, so that there is no one p(z) to be far from."""
+    if not given.covariates or len(given) < 2:
+        return False
+    others = Conditioned(given.programs, (given.x, *(c.roll(1, 0) for c in given.covariates)))
+    moved = log_joint(others.model, given.x, found.values).log_prior
+    return not torch.allclose(moved, found.log_prior, rtol=1e-4, atol=1e-4)
 
 
 class _Pass:

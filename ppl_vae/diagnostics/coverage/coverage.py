@@ -58,6 +58,7 @@ def run_coverage(
         pair: an object with ``.model`` and ``.guide``, a tuple of the two programs, or what ``simulate_posteriors``
             returned; the next three arguments are then those of that run.
         x: data [N, *event_shape] for their shape, dtype and missing coordinates, or the event shape as a tuple.
+            With covariates a tuple (x, c1, ..., cm) or a dict of named arrays: x is simulated given those.
         num_simulations: S.
         num_draws: L draws from the guide for each.
         seed: of simulations, draws and tie-breaking; torch's global generators are left as they were.

@@ -16,11 +16,11 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_vae.arrays import to_tensor
 from ppl_vae.diagnostics.importance.importance import run_importance
 from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.evidence import log_evidence
+from ppl_vae.inference.pair import admission
 from ppl_vae.inference.pair.pair import PairLike
 
 # How far apart, in nats, two methods may lie that are said to agree: this package's own.
@@ -62,13 +62,14 @@ def run_evidence(
         DataError: x is empty, the likelihood has no density for some value, or the weights are of other data.
     """
     weights = run_importance(pair, x, seed=seed) if weights is None else weights
-    x = to_tensor(x)
-    if weights.sizes["datum"] != len(x):
-        raise DataError(f"weights: expected those of {len(x)} data, found {weights.sizes['datum']}")
-    annealed, why_not = np.full((2, len(x)), np.nan), ""
+    given, batch = admission.admitted(pair, x)
+    count, few = len(batch[0]), tuple(part[:num_annealed] for part in batch)
+    if weights.sizes["datum"] != count:
+        raise DataError(f"weights: expected those of {count} data, found {weights.sizes['datum']}")
+    annealed, why_not = np.full((2, count), np.nan), ""
     try:
         chains = {"num_samples": num_chains, "num_temperatures": num_temperatures}
-        walked = log_evidence(pair, x[:num_annealed], method="ais", seed=seed, **chains)
+        walked = log_evidence(given, admission.together(few), method="ais", seed=seed, **chains)
         found = torch.stack([walked.per_datum, walked.per_datum_stderr])
         annealed[:, : found.shape[1]] = found.cpu().numpy()
     except ModelError as refusal:
@@ -84,7 +85,7 @@ def run_evidence(
     attributes = {"num_chains": num_chains, "num_temperatures": num_temperatures, "seed": seed}
     return xr.Dataset(
         {name: ("datum", np.asarray(values), {"units": "nats"}) for name, values in columns.items()},
-        {"datum": range(len(x))},
+        {"datum": range(count)},
         attributes | {"num_samples": weights.attrs["num_samples"], "why_not_annealed": why_not},
     )
 

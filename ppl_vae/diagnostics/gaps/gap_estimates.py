@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.gaps.local_fit import LocalGuide, optimise
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
-from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.randomness import derived_seed, seeded
 
 GAPS_STREAM = 40
@@ -52,12 +52,13 @@ class GapPlan:
     num_particles: int
     seed: int
 
-    def split(self, model: Program, guide: Program, x: Tensor) -> GapEstimates:
+    def split(self, given: Conditioned) -> GapEstimates:
         """Compute all numbers of one split, in chunks of data that keep to the memory limit."""
-        with evaluating(model, guide, seed=derived_seed(self.seed, GAPS_STREAM), device=x.device):
+        x = given.x
+        with evaluating(*given.programs, seed=derived_seed(self.seed, GAPS_STREAM), device=x.device):
             parts = [
-                self._chunk(LocalGuide(model, guide, batch), index)
-                for index, batch in enumerate(x.split(data_per_chunk(x, self.num_particles)))
+                self._chunk(LocalGuide(batch.model, batch.guide, batch.x), index)
+                for index, batch in enumerate(given.split(data_per_chunk(x, self.num_particles)))
             ]
         value = {name: torch.cat([part.value[name] for part in parts]) for name in parts[0].value}
         error = {name: torch.cat([part.error[name] for part in parts]) for name in parts[0].error}

@@ -90,11 +90,12 @@ def run_gaps(
     plan = GapPlan(num_samples, steps, num_particles, seed)
     found, given_missing = [], 0.0
     for index, data in enumerate(given):
-        model, guide, data = admitted(pair, data)
-        given_missing = given_missing or data.isnan().double().mean().item()
-        rows = plan.split(model, guide, data)
+        part = admitted(pair, data)
+        guide = part.programs[1]
+        given_missing = given_missing or part.x.isnan().double().mean().item()
+        rows = plan.split(part)
         known = log_evidence(pair, data) if callable(log_evidence) else log_evidence if index == 0 else None
-        found.append(rows if known is None else rows.with_evidence(*_known_evidence(known, len(data))))
+        found.append(rows if known is None else rows.with_evidence(*_known_evidence(known, len(part))))
     table = xr.Dataset(_per_datum(found[0]) | _means(found), {"split": list(SPLITS[: len(found)])})
     table.attrs = {
         "num_samples": num_samples,

@@ -92,12 +92,14 @@ def run_importance(
     The weights are constant to rounding on every datum: the guide is the exact posterior.
     """
     integer("num_samples", num_samples, least=LEAST_SAMPLES)
-    model, guide, data = admitted(pair, x)
+    given = admitted(pair, x)
+    model, guide, data = *given.programs, given.x
     with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
         # As many data as a pass of the weights takes: a guide with parameters of each datum cannot run on one.
-        few = data[: pass_size(data, num_samples, memory_limit)[0]]
-        require_spread(run_terms(model, guide, (few,), {}, 1, "score").sites)
-    blocks = weight_blocks(model, guide, data, num_samples, derived_seed(seed, STREAM), memory_limit)
+        few = given[: pass_size(data, num_samples, memory_limit)[0]]
+        require_spread(run_terms(model, guide, few.batch, {}, 1, "score").sites)
+    source = derived_seed(seed, STREAM)
+    blocks = weight_blocks(model, guide, data, num_samples, source, memory_limit, labels=given.covariates)
     columns = [_judged(block, keep_weights) for block in blocks]
     variables = {}
     for name in columns[0]:

@@ -1,31 +1,42 @@
-"""The k-hat by class and by decile of the ELBO shows for which data the guide fails."""
+"""The k-hat by class, by covariate and by decile of the ELBO shows for which data the guide fails."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from ppl_vae.diagnostics.importance.importance import khat_of
 from ppl_vae.errors import DataError
 
+# A covariate with at most so many values is tabled by value, one with more by decile.
+MOST_VALUES = 10
 
-def khat_table(ds: xr.Dataset, labels: Any = None) -> pd.DataFrame:
+
+def khat_table(
+    ds: xr.Dataset, labels: Any = None, covariates: Mapping[str, ArrayLike | Tensor] | None = None
+) -> pd.DataFrame:
     """Summarise the numbers of ``run_importance`` by group.
 
     Args:
         ds: of ``run_importance``.
         labels: the class of every datum [N]; without them there are deciles alone.
+        covariates: by name, a value for every datum [N]: numbers, text or categories. One of at most ten values is
+            tabled by value, one of more by decile; vectors [N, ...] are left out.
 
     Returns:
-        A row for all data, one a class and one a tenth of the data by ELBO (the first has the lowest), indexed by
-        ("by", "group"), with columns: data, exact (how many), khat_median, khat_max, above (the share of data with
-        k-hat above the threshold), ess_median, elbo (mean, nats).
+        A row for all data, one a class, one a value or tenth of each covariate (named by the range of its values),
+        and one a tenth of the data by ELBO (the first has the lowest), indexed by ("by", "group"), with columns:
+        data, exact (how many), khat_median, khat_max, above (the share of data with k-hat above the threshold),
+        ess_median, elbo (mean, nats).
 
     Raises:
-        DataError: ds is none of ``run_importance``, or labels have another length.
+        DataError: ds is none of ``run_importance``, or labels or a covariate have another length.
     """
     khat, _, _ = khat_of(ds)
     count = len(khat)
@@ -35,10 +46,52 @@ def khat_table(ds: xr.Dataset, labels: Any = None) -> pd.DataFrame:
         if classes.shape != (count,):
             raise DataError(f"labels: expected [{count}], one for each datum, found shape {list(classes.shape)}")
         groups |= {("class", label): np.flatnonzero(classes == label) for label in np.unique(classes).tolist()}
+    for name, values in (covariates or {}).items():
+        groups |= {(name, group): members for group, members in groups_of(values, count, name).items()}
     tenths = np.array_split(ds["elbo"].to_numpy().argsort(kind="stable"), 10)
     groups |= {("elbo decile", number): tenth for number, tenth in enumerate(tenths, 1) if len(tenth)}
     rows = [_row(ds.isel(datum=members)) for members in groups.values()]
     return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(list(groups), names=("by", "group")))
+
+
+def groups_of(values: ArrayLike | Tensor, count: int, name: str = "covariate") -> dict[Any, np.ndarray]:
+    """Group data by a covariate: by value where there are at most ten, else into tenths named by their ranges.
+
+    Args:
+        values: one for every datum [N]; a vector [N, ...] gives no groups.
+        count: N.
+        name: what it is called, for an error.
+
+    Returns:
+        The members of every group. Data without a value (NaN, None) are in a group "missing".
+
+    Raises:
+        DataError: there are not N values.
+    """
+    column = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+    if column.shape[:1] != (count,):
+        raise DataError(f"{name}: expected [{count}], one for each datum, found shape {list(column.shape)}")
+    column = column.reshape(count, -1)
+    if column.shape[1] != 1:
+        return {}
+    codes, known = pd.factorize(column[:, 0], sort=True)
+    groups: dict[Any, np.ndarray]
+    if len(known) <= MOST_VALUES or column.dtype.kind not in "iuf":
+        groups = {_plain(value): np.flatnonzero(codes == code) for code, value in enumerate(known)}
+    else:
+        present = np.flatnonzero(codes >= 0)
+        tenths = np.array_split(present[codes[present].argsort(kind="stable")], 10)
+        groups = {_range(column[tenth, 0]): tenth for tenth in tenths if len(tenth)}
+    missing = np.flatnonzero(codes < 0)
+    return groups | ({"missing": missing} if len(missing) else {})
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _range(values: np.ndarray) -> str:
+    return f"{values.min():.6g} to {values.max():.6g}"
 
 
 def _row(ds: xr.Dataset) -> dict[str, float]:

@@ -50,10 +50,13 @@ def resample_posterior(
     """
     integer("num_draws", num_draws)
     integer("num_samples", num_samples, least=LEAST_SAMPLES)
-    model, guide, data = admitted(pair, x)
+    given = admitted(pair, x)
     source = derived_seed(seed, STREAM)
     found: dict[str, list[Tensor]] = {}
-    for block in weight_blocks(model, guide, data, num_samples, source, memory_limit, keep_values=True):
+    (model, guide), c = given.programs, given.covariates
+    for block in weight_blocks(
+        model, guide, given.x, num_samples, source, memory_limit, keep_values=True, labels=c
+    ):
         chosen = _chosen(block, num_draws, derived_seed(source, block.first))
         for name, value in block.values.items():
             index = chosen.reshape(*chosen.shape, *[1] * (value.dim() - 2))

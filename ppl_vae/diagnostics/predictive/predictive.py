@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,10 +31,10 @@ from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.predictive.drawable import require_drawable
 from ppl_vae.diagnostics.predictive.statistics import Statistic, default_statistics, evaluated, named_statistics
 from ppl_vae.diagnostics.predictive.verdict import LOCAL, POPULATION, check_predictive
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.joint import simulate
 from ppl_vae.inference.pair.pair import PairLike
-from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import run_terms
 from ppl_vae.randomness import derived_seed
 
@@ -46,8 +45,8 @@ PREDICTIVE_STREAM = 23
 # Values this close, relatively, are equal: sums of the same numbers in another order differ by rounding.
 TIE = 1e-9
 
-# Data [n, *event_shape] and a number g -> g replicates of them [g, n, *event_shape].
-Replicate = Callable[[Tensor, int], Tensor]
+# n data with their programs and a number g -> g replicates of them [g, n, *event_shape].
+Replicate = Callable[[Conditioned, int], Tensor]
 
 
 def run_predictive(
@@ -61,7 +60,8 @@ def run_predictive(
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs; one observed site.
-        x: the data [N, *event_shape]. A missing coordinate (NaN) is missing in every replicate too.
+        x: the data [N, *event_shape]; with covariates a tuple or a dict (``inference.pair.covariates``), and every
+            replicate is drawn given them. A missing coordinate (NaN) is missing in every replicate too.
         statistics: by name, functions of data [N, *event_shape] that return [N] or one number; by default those of
             ``predictive_statistics``.
         num_draws: R replicates of the whole data set, of either kind. The smallest p-value is 2 / (R + 1).
@@ -78,40 +78,43 @@ def run_predictive(
         DataError: x is empty, or holds values that the model could never draw, such as grey ones under a Bernoulli.
     """
     integer("num_draws", num_draws)
-    model, guide, x = admitted(pair, x)
-    with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, PREDICTIVE_STREAM), device=x.device):
-        _require_drawable(model, guide, x)
+    given = admitted(pair, x)
+    x = given.x
+    with torch.no_grad(), evaluating(*given.programs, seed=derived_seed(seed, PREDICTIVE_STREAM), device=x.device):
+        _require_drawable(given)
         chosen = default_statistics(x) if statistics is None else named_statistics(statistics)
         observed = evaluated(chosen, x)
         tallies = {
-            POPULATION: _tallied(_replicates(partial(_population, model), x, num_draws), chosen, observed),
-            LOCAL: _tallied(_replicates(partial(_local, model, guide), x, num_draws), chosen, observed),
+            POPULATION: _tallied(_replicates(_population, given, num_draws), chosen, observed),
+            LOCAL: _tallied(_replicates(_local, given, num_draws), chosen, observed),
         }
     return _table(observed, tallies, len(x), {"num_draws": num_draws, "seed": seed})
 
 
-def _require_drawable(model: Program, guide: Program, x: Tensor) -> None:
-    for rows in x.split(data_per_chunk(x, 1)):
-        require_drawable(run_terms(model, guide, (rows,)), rows)
+def _require_drawable(given: Conditioned) -> None:
+    for rows in given.split(data_per_chunk(given.x, 1)):
+        require_drawable(run_terms(*rows.programs, rows.batch), rows.x)
 
 
-def _population(model: Program, rows: Tensor, number: int) -> Tensor:
-    return simulate(model, rows.repeat(number, *[1] * (rows.dim() - 1))).x.unflatten(0, (number, len(rows)))
+def _population(rows: Conditioned, number: int) -> Tensor:
+    several = rows.repeated(number)
+    return simulate(several.model, several.x).x.unflatten(0, (number, len(rows)))
 
 
-def _local(model: Program, guide: Program, rows: Tensor, number: int) -> Tensor:
-    (observation,) = data_sites(run_terms(model, guide, (rows,), {}, number)).values()
-    return observation.p.sample().reshape(number, *rows.shape)
+def _local(rows: Conditioned, number: int) -> Tensor:
+    (observation,) = data_sites(run_terms(*rows.programs, rows.batch, {}, number)).values()
+    return observation.p.sample().reshape(number, *rows.x.shape)
 
 
-def _replicates(replicate: Replicate, x: Tensor, num_draws: int) -> Iterator[Tensor]:
+def _replicates(replicate: Replicate, given: Conditioned, num_draws: int) -> Iterator[Tensor]:
     """Draw R data sets [N, *event_shape]: several per pass where they are small, in several passes where large."""
+    x = given.x
     together = max(1, data_per_chunk(x, 1) // len(x))
     per_pass = data_per_chunk(x, together)
     missing = x.isnan()
     for start in range(0, num_draws, together):
         number = min(together, num_draws - start)
-        data = torch.cat([replicate(rows, number) for rows in x.split(per_pass)], dim=1)
+        data = torch.cat([replicate(rows, number) for rows in given.split(per_pass)], dim=1)
         yield from torch.where(missing, torch.nan, data) if missing.any() else data
 
 

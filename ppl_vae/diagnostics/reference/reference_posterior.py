@@ -79,13 +79,12 @@ def run_reference(
     """
     num_samples, warmup = integer("num_samples", num_samples, least=20), integer("warmup", warmup, least=20)
     num_chains, seed = integer("num_chains", num_chains, least=2), integer("seed", seed, least=None)
-    model, guide, data = admitted(pair, x)
+    given = admitted(pair, x)
     rows = []
-    for index in range(len(data)):
-        datum = data[index : index + 1]
-        stream = derived_seed(seed, REFERENCE_STREAM, index)
-        with evaluating(model, guide, seed=stream, device=data.device), frozen(model, guide):
-            posterior = DatumPosterior(model, guide, datum)
+    for index, datum in enumerate(given.split(1)):
+        stream, (model, guide) = derived_seed(seed, REFERENCE_STREAM, index), given.programs
+        with evaluating(model, guide, seed=stream, device=given.x.device), frozen(model, guide):
+            posterior = DatumPosterior(datum.model, datum.guide, datum.x)
             draws, divergences = posterior.chains(num_samples, warmup, num_chains)
             rows.append(_dataset(draws, posterior.of_guide(num_samples * num_chains), divergences))
     table = xr.concat(rows, "datum")

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
 from ppl_vae.diagnostics.importance.importance import run_importance
+from ppl_vae.inference.pair.admission import together
+from ppl_vae.inference.pair.labels import Batch
 
 # Decoded coordinates of one topic: about half a minute of two cores for a small network.
 LARGEST_RUN = 200_000_000
@@ -96,29 +98,38 @@ class Case:
     """The pair and the data that are diagnosed.
 
     Attributes:
-        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
-        x: the chosen data [n, *event_shape].
-        x_train: some of the training data, or None.
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs; they take ``batch``.
+        batch: the chosen data x [n, *event_shape], and what the programs take beside them.
+        batch_train: some of the training data, or None.
         effort: how much is drawn.
         seed: of everything.
         deadline: on the clock of ``time.monotonic``; nothing is begun after it.
     """
 
     pair: Any
-    x: Tensor
-    x_train: Tensor | None
+    batch: Batch
+    batch_train: Batch | None
     effort: Effort
     seed: int
     deadline: float = math.inf
 
+    @property
+    def x(self) -> Tensor:
+        """The chosen data [n, *event_shape]."""
+        return self.batch[0]
+
+    def rows(self, first: int, last: int | None) -> Tensor | Batch:
+        """Some of the data, as a run_ function is given them."""
+        return together(tuple(part[first:last] for part in self.batch))
+
     @cached_property
     def weights(self) -> xr.Dataset:
         """The importance weights, which k-hat and evidence share."""
-        return run_importance(self.pair, self.x, self.effort.num_samples, self.seed)
+        return run_importance(self.pair, together(self.batch), self.effort.num_samples, self.seed)
 
     @cached_property
     def simulated(self) -> SimulatedPosteriors:
         """The simulated data with the guide's draws, which calibration and coverage share."""
         return simulate_posteriors(
-            self.pair, self.x, self.effort.num_simulations, self.effort.num_draws, seed=self.seed
+            self.pair, together(self.batch), self.effort.num_simulations, self.effort.num_draws, seed=self.seed
         )

@@ -19,6 +19,7 @@ from ppl_vae.diagnostics.topics import explanations, figures, tables
 from ppl_vae.diagnostics.topics.case import Case
 from ppl_vae.diagnostics.topics.topic import Topic
 from ppl_vae.diagnostics.verdict import Verdict
+from ppl_vae.inference.pair.admission import together
 from ppl_vae.randomness import derived_seed
 
 
@@ -29,7 +30,7 @@ def _importance(case: Case) -> xr.Dataset:
 def _evidence(case: Case) -> xr.Dataset:
     effort = case.effort
     walk = effort.annealed_data, effort.annealed_chains, effort.annealed_temperatures
-    return run_evidence(case.pair, case.x, case.weights, *walk, seed=case.seed)
+    return run_evidence(case.pair, together(case.batch), case.weights, *walk, seed=case.seed)
 
 
 def _calibration(case: Case) -> xr.Dataset:
@@ -41,19 +42,19 @@ def _coverage(case: Case) -> xr.Dataset:
 
 
 def _collapse(case: Case) -> xr.Dataset:
-    return run_collapse(case.pair, case.x, seed=case.seed)
+    return run_collapse(case.pair, together(case.batch), seed=case.seed)
 
 
 def _predictive(case: Case) -> xr.Dataset:
-    return run_predictive(case.pair, case.x, num_draws=case.effort.num_replicates, seed=case.seed)
+    return run_predictive(case.pair, together(case.batch), num_draws=case.effort.num_replicates, seed=case.seed)
 
 
 def _gaps(case: Case) -> xr.Dataset:
-    effort, train = case.effort, case.x_train
+    effort, train = case.effort, case.batch_train
     return run_gaps(
         case.pair,
-        case.x[: effort.gap_data],
-        None if train is None else train[: effort.gap_data],
+        case.rows(0, effort.gap_data),
+        None if train is None else together(tuple(part[: effort.gap_data] for part in train)),
         num_samples=effort.gap_samples,
         steps=effort.gap_steps,
         seed=case.seed,
@@ -72,7 +73,7 @@ def _reference(case: Case) -> xr.Dataset:
             break
         draws = effort.reference_samples, effort.reference_warmup, effort.reference_chains
         seed = derived_seed(case.seed, index)
-        found.append(run_reference(case.pair, case.x[index : index + 1], *draws, seed=seed))
+        found.append(run_reference(case.pair, case.rows(index, index + 1), *draws, seed=seed))
     return xr.concat(
         [table.assign_coords(datum=[index]) for index, table in enumerate(found)],
         "datum",

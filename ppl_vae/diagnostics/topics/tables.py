@@ -19,12 +19,12 @@ def _margin(value: float, error: float) -> str:
 
 
 def importance(table: xr.Dataset, diagnosis: Diagnosed) -> Table:
-    """Tabulate k-hat and effective sample size, over all data and by class."""
-    groups = khat_table(table, diagnosis.y).reset_index()
+    """Tabulate k-hat and effective sample size, over all data, by class and by covariate."""
+    groups = khat_table(table, diagnosis.y, diagnosis.covariates).reset_index()
     groups = groups[groups["by"] != "elbo decile"].head(1 + MOST_CLASSES)
     rows = [
         [
-            "all" if row["by"] == "all" else f"class {row['group']}",
+            "all" if row["by"] == "all" else f"{row['by']} {row['group']}",
             f"{row['data']:.0f}",
             f"{row['khat_median']:.2f}",
             f"{row['khat_max']:.2f}",

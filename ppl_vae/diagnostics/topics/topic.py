@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +27,10 @@ class Diagnosed(Protocol):
     @property
     def y(self) -> NDArray[Any] | None:
         """The labels of the data [n], or None."""
+
+    @property
+    def covariates(self) -> Mapping[str, NDArray[Any]]:
+        """What the programs took beside the data, by name, each [n, ...]."""
 
     @property
     def effort(self) -> Effort:

@@ -31,6 +31,7 @@ from ppl_vae.inference.pair.site_shapes import require_data_rows
 from ppl_vae.inference.pair.terms import Gradient, Terms, run_terms
 from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.pair.validity import require_densities
+from ppl_vae.inference.pair.wrapping import innermost
 
 
 class Loss(ELBOModule):
@@ -157,6 +158,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
 
 def _lasting(program: Program) -> Any:
     """The lasting object behind a program: a bound method is made anew at every look, its owner is not."""
+    program = innermost(program)
     found: Any = owner(program)
     return getattr(program, "__self__", program) if found is None else found
 

@@ -29,8 +29,9 @@ from ppl_vae.inference.evidence.importance import (
 )
 from ppl_vae.inference.evidence.slope import Slope
 from ppl_vae.inference.evidence.unconstrained import LatentPath, Start
+from ppl_vae.inference.pair.covariates import at_covariates
 from ppl_vae.inference.pair.evaluation import evaluating
-from ppl_vae.inference.pair.labels import Batch, at_labels
+from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.randomness import derived_seed
 
@@ -104,7 +105,7 @@ def annealed_evidence(
         num_leapfrog: leapfrog steps of a trajectory.
         seed: of all draws; torch's global generators are left as they were.
         memory_limit: bytes that the activations of a pass may take, roughly.
-        labels: (y,) of a pair that takes them, [N].
+        labels: the covariates of a pair that takes any, each [N, ...].
 
     Raises:
         ModelError: a latent site is discrete or has no density where the path needs one; it is named. Or a
@@ -116,8 +117,8 @@ def annealed_evidence(
     for first in range(0, len(x), size):
         batch = x[first : first + size]
         with evaluating(model, guide, seed=derived_seed(seed, STREAM, first), device=x.device):
-            y = tuple(part[first : first + size] for part in labels)
-            path = LatentPath(at_labels(model, y), at_labels(guide, y), batch, start)
+            given = tuple(part[first : first + size] for part in labels)
+            path = LatentPath(at_covariates(model, given), at_covariates(guide, given), batch, start)
             hmc = pilot_run(path, betas, num_chains, num_leapfrog)
             log_weight = annealed_weights(state_at(path, path.draw(num_chains)), betas, hmc)
         require_weights(log_weight, first)

@@ -34,9 +34,10 @@ from ppl_vae.inference.evidence.hmc import state_at
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, require_weights
 from ppl_vae.inference.evidence.unconstrained import LatentPath, Start
 from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.joint import simulate
-from ppl_vae.inference.pair.pair import Pair, PairLike
+from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
 
 STREAM = 10
@@ -92,7 +93,8 @@ def bidirectional_evidence(
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
-        x: [N, *event_shape], for the shape of a datum and their number; the values are replaced by draws.
+        x: [N, *event_shape], for the shape of a datum and their number; the values are replaced by draws. With
+            covariates a tuple or a dict (``inference.pair.covariates``): x is drawn given theirs.
         num_chains: C chains per datum in either direction.
         num_temperatures: T.
         start: where the forward chains begin, "prior" or "guide".
@@ -104,30 +106,31 @@ def bidirectional_evidence(
         ModelError: the pair is refused, the model observes more than one site, or a latent site is discrete.
         DataError: x is empty.
     """
-    pair, (data, *_) = admitted(pair, x)
+    pair, given = admitted(pair, x)
+    data = Conditioned((pair.model, pair.guide), given)
     betas = sigmoid_schedule(num_temperatures)
     chains = integer("num_chains", num_chains, least=2)
-    size = chains_per_pass(data, chains, memory_limit)
+    size = chains_per_pass(data.x, chains, memory_limit)
     passes = []
     for first in range(0, len(data), size):
         batch = data[first : first + size]
-        with evaluating(pair.model, pair.guide, seed=derived_seed(seed, STREAM, first), device=data.device):
-            passes.append(_both_ways(pair, batch, first, betas, chains, start, num_leapfrog))
+        with evaluating(pair.model, pair.guide, seed=derived_seed(seed, STREAM, first), device=data.x.device):
+            passes.append(_both_ways(batch, first, betas, chains, start, num_leapfrog))
     drawn, lower, lower_stderr, upper, upper_stderr = (torch.cat(column) for column in zip(*passes, strict=True))
     return EvidenceBracket(drawn, lower, lower_stderr, upper, upper_stderr, chains, num_temperatures)
 
 
 def _both_ways(
-    pair: Pair,
-    x: Tensor,
+    data: Conditioned,
     first: int,
     betas: Tensor,
     num_chains: int,
     start: Start,
     num_leapfrog: int,
 ) -> tuple[Tensor, ...]:
-    drawn = simulate(pair, x)
-    path = LatentPath(pair.model, pair.guide, drawn.x, start)
+    model, guide = data.model, data.guide
+    drawn = simulate(model, data.x)
+    path = LatentPath(model, guide, drawn.x, start)
     hmc = pilot_run(path, betas, num_chains, num_leapfrog)
     forward = annealed_weights(state_at(path, path.draw(num_chains)), betas, hmc)
     exact = path.pack({name: value.unsqueeze(0) for name, value in drawn.values.items()})

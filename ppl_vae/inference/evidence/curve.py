@@ -36,7 +36,7 @@ def evidence_curve(
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
-        x: [N, *event_shape].
+        x: [N, *event_shape]; with covariates a tuple or a dict (``inference.pair.covariates``).
         num_samples: the values of K, increasing.
         seed: of the draws.
         memory_limit: bytes that the activations of a pass may take, roughly.
@@ -55,10 +55,9 @@ def evidence_curve(
     counts = [integer("num_samples", k) for k in num_samples]
     if not counts or counts != sorted(set(counts)):
         raise ModelError(f"num_samples: expected increasing numbers, at least one, got {counts!r}")
-    pair, (data, *_) = admitted(pair, x)
-    blocks = weight_blocks(
-        pair.model, pair.guide, data, max(counts[-1], 2), derived_seed(seed, STREAM), memory_limit
-    )
+    pair, (data, *given) = admitted(pair, x)
+    source, draws = derived_seed(seed, STREAM), max(counts[-1], 2)
+    blocks = weight_blocks(pair.model, pair.guide, data, draws, source, memory_limit, labels=tuple(given))
     rows = [[_grouped(block.log_weight, k) for k in counts] for block in blocks]
     table = torch.stack([torch.cat(columns, -1) for columns in zip(*rows, strict=True)]).cpu()
     mean, error = table[:, :2].mean(-1), table[:, 2:].square().sum(-1).sqrt() / len(data)

@@ -144,7 +144,8 @@ def log_evidence(
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
-        x: [N, *event_shape].
+        x: [N, *event_shape]; with covariates a tuple (x, c1, ..., cm) or a dict of named arrays
+            (``inference.pair.covariates``), and log p(x|c) is estimated.
         method: "importance" (a lower bound in expectation), "jackknife" (the same draws with their first-order
             bias taken off, no bound), "ais" (annealed importance sampling, a lower bound in expectation), or
             "exact" for a pair with a ``log_evidence(x)`` of its own.
@@ -224,7 +225,7 @@ def importance_bound(
         seed: of the draws.
         memory_limit: bytes of a pass.
         estimate: [S, n] -> [n]; ``jackknife`` takes the first order of the bias off.
-        labels: (y,) of a pair that takes them, [N].
+        labels: the covariates of a pair that takes any, each [N, ...].
     """
     stream = derived_seed(seed, STREAM)
     estimates = [

@@ -77,7 +77,7 @@ def weight_blocks(
         seed: of the draws; torch's generators are left as they were.
         memory_limit: bytes that the activations of a pass may take, roughly; at least 64 draws of one datum.
         keep_values: whether blocks hold the draws.
-        labels: (y,) of a pair that takes them, [N].
+        labels: the covariates of a pair that takes any, each [N, ...].
 
     Raises:
         ModelError: the pair is refused, or its guide leaves a part of the prior's support out, the site is

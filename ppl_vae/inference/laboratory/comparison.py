@@ -11,7 +11,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -30,8 +30,9 @@ from ppl_vae.inference.laboratory.reference import Reference, reference
 from ppl_vae.inference.laboratory.repeats import GradientMoments, Repeated, repeat
 from ppl_vae.inference.laboratory.rounding import rounding
 from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
-from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
+from ppl_vae.inference.pair.pair import Pair, PairLike
 from ppl_vae.inference.pair.protocols import HasParameterGroups, Program
 from ppl_vae.inference.pair.scales import require_unscaled
 from ppl_vae.inference.training.weights import Weights, collect_weights
@@ -75,7 +76,8 @@ def compare_estimators(
 
     Args:
         pair: a VAE, an object with ``.model`` and ``.guide``, or a tuple of the two programs.
-        x: [N, *event_shape], all of it in every repeat.
+        x: [N, *event_shape], all of it in every repeat; with covariates a tuple (x, c1, ..., cm) or a dict of named
+            arrays (``inference.pair.covariates``).
         estimators: names or estimators; by default every named one that this pair allows.
         repeats: R independent estimates each, at least 2.
         num_particles: K for the estimators given by name; None leaves each its default.
@@ -99,7 +101,7 @@ def compare_estimators(
         "rounding" what it makes of a value. The attributes say what the references are.
 
     Raises:
-        ModelError: the pair, or an estimator asked for by name on this pair, is refused; or it needs labels.
+        ModelError: the pair, or an estimator asked for by name on this pair, is refused; or it needs covariates.
         DataError: the model's likelihood has no density for some value of x.
 
     >>> import torch
@@ -110,12 +112,12 @@ def compare_estimators(
     >>> table.gradient_variance.to_pandas().columns.tolist()
     ['encoder mean head', 'encoder scale head', 'encoder body', 'decoder']
     """
-    pair = as_pair(pair)
-    if pair.needs_labels:
-        raise ModelError("this model needs labels beside x, which a comparison of estimators does not take")
     if not isinstance(repeats, int) or repeats < 2:
         raise ModelError(f"repeats must be an integer of at least 2, got {repeats!r}")
-    pair, (data, *_) = admitted(pair, x)
+    pair, batch = admitted(pair, x)
+    given = Conditioned((pair.model, pair.guide), batch)
+    # All data stand in every repeat, so that what they are given is constant.
+    pair, data = replace(pair, model=given.model, guide=given.guide), given.x
     model, guide = pair.model, pair.guide
     with unregistered(), pyro.validation_enabled(False), evaluation_mode(model, guide):
         by_label, skipped = _choose(model, guide, data, estimators, num_particles, seed)

@@ -2,53 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.errors import DataError
-from ppl_vae.inference.pair.labels import Batch, check_labels, with_labels
+from ppl_vae.inference.pair.covariates import Arguments
+from ppl_vae.inference.pair.labels import Batch, check_labels
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.placement import beside
 from ppl_vae.inference.pair.protocols import Program, traits
 
 
-def admitted(
-    pair: PairLike, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None, least: int = 1
-) -> tuple[Pair, Batch]:
-    """The pair, and what its programs are called with: (x,), or (x, y) where they take labels.
+def admitted(pair: PairLike, x: Any, y: ArrayLike | Tensor | None = None, least: int = 1) -> tuple[Pair, Batch]:
+    """The pair, and what its programs are called with: (x,), or (x, c1, ..., cm) where they take covariates.
 
     Args:
         pair: whatever ``as_pair`` takes.
-        x: [N, *event_shape].
-        y: class labels [N]; of a pair that takes none they are not looked at.
+        x: data [N, *event_shape]; of a pair that takes covariates a tuple (x, c1, ..., cm) or a dict of named
+            arrays (``inference.pair.covariates``).
+        y: class labels [N], or the covariate named y; of a pair that takes none they are not looked at.
         least: the fewest data.
 
+    Returns:
+        The pair, whose programs take that batch by position, and the batch.
+
     Raises:
-        ModelError: it is no pair, or the data have another event shape; or it needs labels and there are none.
-        DataError: there are fewer than ``least`` data, some value is outside the likelihood's support, or y does
-            not fit.
+        ModelError: it is no pair, or the data have another event shape; or it needs more than there is.
+        DataError: there are fewer than ``least`` data, some value is outside the likelihood's support, or a
+            covariate does not fit.
     """
     pair = as_pair(pair)
-    data = pair.place(x)
+    if isinstance(x, Mapping) and y is not None and "y" not in x:
+        x = {**x, "y": y} if Arguments.of(pair).takes("y") else x
+    arguments = Arguments.of(pair, x)
+    first, *given = arguments.parts(x, y)
+    pair = arguments.pair
+    data = pair.place(first)
     if data.dim() == 0 or len(data) == 0:
         raise DataError(f"data are empty: shape {list(data.shape)}")
-    check_data(pair.model, data, y)
+    check_data(pair.model, data, given[0] if pair.takes_labels and given else None)
     if len(data) < least:
         raise DataError(f"data: expected at least {least}, found shape {list(data.shape)}")
-    return pair, with_labels(pair.model, data, y)
+    beside = arguments.tensors(given, data, data.dtype)
+    judge = traits(pair.model).check_covariates
+    if judge is not None:
+        judge(*beside)
+    return pair, (data, *beside)
 
 
-def check_data(model: Program, x: Any, y: Any = None, *_: Any, **__: Any) -> None:
-    """Let a model that knows its data's support judge their values, and its labels', once before work begins.
+def together(batch: Batch) -> Tensor | Batch:
+    """A batch as it is given to a function of data: x alone where there are no covariates."""
+    return batch[0] if len(batch) == 1 else batch
 
-    Further arguments of its programs are not looked at.
+
+def check_data(model: Program, x: Any, y: Any = None, *further: Any, **_: Any) -> None:
+    """Let a model that knows its data's support judge their values, and its covariates', once before work begins.
+
+    Further arguments of its programs, by name, are not looked at.
     """
-    judge = traits(model).check_data
-    if judge is not None and isinstance(x, Tensor):
-        judge(x)
+    judges = traits(model)
+    if judges.check_data is not None and isinstance(x, Tensor):
+        judges.check_data(x)
     check_labels(model, x, y)
+    if judges.check_covariates is not None and y is not None:
+        judges.check_covariates(y, *further)
 
 
 def admit(model: Program, x: Any, *args: Any, **kwargs: Any) -> Any:

@@ -93,7 +93,8 @@ def evaluate(
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
-        x: [N, *event_shape].
+        x: [N, *event_shape]; with covariates a tuple (x, c1, ..., cm) or a dict of named arrays
+            (``inference.pair.covariates``).
         num_particles: K draws per datum; the terms are means over them.
         seed: of the draws; torch's global generators are left as they were.
         y: class labels [N], of a pair that takes them; others do not look at them.

@@ -24,6 +24,7 @@ from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.held import held_by
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.wrapping import Wrapping
 
 NAME = "indices"
 
@@ -38,6 +39,8 @@ def takes_indices(program: Program) -> bool:
             if NAME in function.keywords:
                 return False
             function = function.func
+        elif isinstance(function, Wrapping):
+            function = function.program
         elif isinstance(function, nn.Module):
             function = type(function).forward
         elif inspect.ismethod(function):
@@ -50,20 +53,17 @@ def takes_indices(program: Program) -> bool:
     return code is not None and NAME in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
-class Indexed:
-    """A program whose last positional argument is the indices; its attributes are the program's own."""
+class Indexed(Wrapping):
+    """A program whose last positional argument is the indices."""
 
     def __init__(self, program: Program) -> None:
-        self.program = program
+        super().__init__(program)
         self.passes_on = takes_indices(program)
 
     def __call__(self, *args: Any) -> Any:
         """Run the program."""
         *given, indices = args
         return self.program(*given, **({NAME: indices} if self.passes_on else {}))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["program"], name)
 
 
 def indexed(*programs: Program) -> tuple[Program, ...]:

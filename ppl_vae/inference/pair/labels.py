@@ -76,11 +76,6 @@ def with_labels(model: Program, x: Tensor, y: ArrayLike | Tensor | None) -> Batc
     return (x,) if y is None and not needs_labels(model) else arguments(takes_labels(model), x, y)
 
 
-def at_labels(program: Program, labels: Batch) -> Program:
-    """Bind labels (y,) to a program, which leaves a function of x alone; without labels it is unchanged."""
-    return (lambda x: program(x, *labels)) if labels else program
-
-
 def check_labels(model: Program, x: Tensor, y: ArrayLike | Tensor | None = None) -> None:
     """Judge labels by their values, once before work begins; of a model that takes none, nothing is judged.
 

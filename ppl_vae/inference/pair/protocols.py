@@ -23,20 +23,25 @@ class Traits:
     """The optional attributes of a program, by their names there.
 
     Attributes:
+        covariates: the names of what it takes beside x, in the order of its arguments; empty where its signature
+            says so.
         takes_labels: it is called as model(x, y), and so is its guide.
         allows_missing_labels: some of y may be -1, and the model may be asked about x alone.
         num_classes: labels are 0, ..., num_classes - 1; None where the program does not say.
         allows_missing: NaN in x stands for a missing coordinate.
         check_data: a method that refuses data [N, *event_shape] which its likelihood has no density for.
+        check_covariates: a method that refuses covariates (c1, ..., cm) by their values.
         require_observed: a method that refuses NaN in x where the likelihood knows no missing coordinates.
         sees_missing: of a guide, whether it is told which coordinates are missing.
     """
 
+    covariates: tuple[str, ...] = ()
     takes_labels: bool = False
     allows_missing_labels: bool = False
     num_classes: int | None = None
     allows_missing: bool = False
     check_data: Callable[[Tensor], None] | None = None
+    check_covariates: Callable[..., None] | None = None
     require_observed: Callable[[Tensor], None] | None = None
     sees_missing: bool = True
 
@@ -120,6 +125,14 @@ class Startable(Protocol):
 
     def start_untrained(self, x: Tensor) -> None:
         """Set weights that nobody has trained from data [N, *event_shape]."""
+
+
+@runtime_checkable
+class StartsFromCovariates(Protocol):
+    """A pair that looks at the covariates of its data before it is trained for the first time."""
+
+    def start_covariates(self, *covariates: Tensor) -> None:
+        """Take what it needs to know of their scales, from covariates [N, ...]."""
 
 
 @runtime_checkable

@@ -24,12 +24,13 @@ from ppl_vae.errors import ModelError, PplVaeError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair.auxiliary import transforms_of
 from ppl_vae.inference.pair.draws import carried
-from ppl_vae.inference.pair.indices import NAME, Indexed, require_indices
+from ppl_vae.inference.pair.indices import NAME, require_indices
 from ppl_vae.inference.pair.plates import WholePlates, data_plate, one_line_refusals, particles
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.scales import own_scales
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.pair.stopped import stopped_guide
+from ppl_vae.inference.pair.wrapping import innermost
 from ppl_vae.registration import unregistered
 
 # A site of a Pyro trace. Pyro's own type has optional fields that every sample site does have.
@@ -66,8 +67,7 @@ class PairRun:
 
 def owner(program: Program) -> nn.Module | None:
     """The nn.Module that holds a program's parameters: itself, or the one that a bound method belongs to."""
-    if isinstance(program, Indexed):
-        program = program.program
+    program = innermost(program)
     if isinstance(program, nn.Module):
         return program
     bound = getattr(program, "__self__", None) if inspect.ismethod(program) else None

@@ -13,7 +13,7 @@ from ppl_vae.errors import CheckpointError, ConvergenceError
 from ppl_vae.inference.compilation.agreement import STEPS_BETWEEN, drifted, what_moves
 from ppl_vae.inference.compilation.step_choice import captured, choose
 from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper, undone
-from ppl_vae.inference.pair.admission import check_data
+from ppl_vae.inference.pair.admission import check_data, together
 from ppl_vae.inference.pair.evaluation import evaluate
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
@@ -174,9 +174,8 @@ def _evaluations(run: Run, epoch: int) -> dict[str, float]:
     row: dict[str, float] = {}
     for split, held_out in (("validation", run.data.validation), ("test", run.data.test)):
         if held_out is not None:
-            x, *labels = held_out
             try:
-                summary = evaluate(run.pair, x, seed=run.seed, y=labels[0] if labels else None).summary()
+                summary = evaluate(run.pair, together(held_out), seed=run.seed).summary()
             except ConvergenceError as error:
                 raise ConvergenceError(f"the {split} ELBO is not finite after epoch {epoch}: {error}") from None
             row |= {f"{split}_{term}": summary[term] for term in ("elbo", "log_likelihood", "kl")}

@@ -24,8 +24,9 @@ def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
     if isinstance(data, Dataset):
         described |= {"name": data.name, "binarization": data.binarization, "source": data.source}
         described |= {"notes": list(data.notes)}
+    kinds = ("", *(f"{name}_" for name in found.names))
     for split, pieces in (("train", found.train), ("validation", found.validation), ("test", found.test)):
-        for tensor, of in zip(pieces or (), ("", "labels_"), strict=False):
+        for tensor, of in zip(pieces or (), kinds, strict=False):
             described |= {f"{split}_size": len(tensor), f"{split}_{of}sha256": fingerprint(tensor)}
     return described
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +12,11 @@ import torch
 from pyro.optim import PyroOptim
 from torch import nn
 
+from ppl_vae.data import Dataset
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.pair.admission import check_data
+from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.indices import indexed, rows_named
 from ppl_vae.inference.pair.labels import check_labels
@@ -22,11 +24,13 @@ from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.placement import own_dtype
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.trace import owner
-from ppl_vae.inference.training.batches import TrainingData, training_data
+from ppl_vae.inference.training.batches import TrainingData
 from ppl_vae.inference.training.code_fingerprint import code_fingerprint
-from ppl_vae.inference.training.loader_state import first_batch
+from ppl_vae.inference.training.loader_state import first_batch, kept_states, loader_generators
 from ppl_vae.inference.training.manifest import describe_data, describe_device, describe_pair, versions
+from ppl_vae.inference.training.pieces import Pieces, named
 from ppl_vae.inference.training.settings import Settings
+from ppl_vae.inference.training.training_data import training_data
 from ppl_vae.inference.training.weights import require_own_parameters
 from ppl_vae.randomness import seeded
 from ppl_vae.registration import unregistered
@@ -87,7 +91,9 @@ def prepare(
     model, guide = pair.model, pair.guide
     if settings.patience is not None and settings.validation is None:
         settings = replace(settings, validation=DEFAULT_VALIDATION_FRACTION)
-    training = training_data(data, settings.validation, settings.batch_size, seed, model)
+    pieces = _pieces(pair, data, seed, device)
+    own, pair = pair, pieces.arguments.pair
+    training = training_data(data, settings.validation, settings.batch_size, seed, pieces)
     limit = DEFAULT_BATCH_SIZE if training.x is None else len(training.x)
     batch_size = settings.batch_size or min(DEFAULT_BATCH_SIZE, limit)
     # Batches of the user's own have sizes of their own.
@@ -98,19 +104,26 @@ def prepare(
     for module in modules:
         _place(module, device)
     require_own_parameters(modules)
-    training = training.to(device, own_dtype(model, guide, data))
+    first = (
+        data[0]
+        if isinstance(data, tuple)
+        else data.get(pieces.arguments.model.data)
+        if isinstance(data, Mapping)
+        else data
+    )
+    training = training.to(device, own_dtype(model, guide, first))
     described = describe_data(data, training)
     if training.train is None:
         train, described["first_batch_sha256"] = first_batch(training, seed, device)
     else:
         train = training.example() if training.dynamic else training.train
     if training.train is not None and training.dynamic:
-        check_labels(model, *training.train)
+        check_labels(model, *training.train[:2])
     for part in (train, training.validation, training.test):
         if part is not None:
             check_data(model, *part)
     manifest = {
-        "model": describe_pair(pair),
+        "model": describe_pair(own),
         "data": described,
         "settings": settings.describe(),
         "seed": seed,
@@ -121,10 +134,23 @@ def prepare(
             model=model, guide=guide, elbo=objective, schedule=settings.schedule, optimizer=_own(settings.optimizer)
         ),
     }
+    model, guide = pair.model, pair.guide
     if pair.takes_indices:
         _require_rows(training)
         (model, guide), training = indexed(model, guide), replace(training, indexed=True)
     return Run(pair, model, guide, training, settings, batch_size, objective, device, seed, precision, manifest)
+
+
+def _pieces(pair: Pair, data: Any, seed: int, device: torch.device) -> Pieces:
+    """The rule by which data become arguments: the names are seen in the data, or in their first batch."""
+    arguments = Arguments.of(pair)
+    example = named(data.train if isinstance(data, Dataset) else data, arguments)
+    is_whole = Pieces(arguments).is_one(data) or isinstance(data, Dataset | Iterator | str)
+    if not is_whole and isinstance(data, Iterable) and arguments.may_be_named:
+        generators = loader_generators(data)
+        with kept_states(generators), seeded(seed, device):
+            example = next(iter(data), None)
+    return Pieces.of(pair, example)
 
 
 @contextlib.contextmanager

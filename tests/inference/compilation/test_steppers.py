@@ -15,8 +15,10 @@ from ppl_vae.inference.compilation.adam import captured_adam
 from ppl_vae.inference.compilation.step_choice import Choice, choose
 from ppl_vae.inference.compilation.steppers import TracedStepper, clipped, undone
 from ppl_vae.inference.objectives import schedules
-from ppl_vae.inference.training.batches import training_data
+from ppl_vae.inference.pair.pair import as_pair
+from ppl_vae.inference.training.pieces import Pieces
 from ppl_vae.inference.training.steps import Stepper
+from ppl_vae.inference.training.training_data import training_data
 from ppl_vae.inference.training.weights import collect_weights
 from ppl_vae.registration import unregistered
 from tests.inference.small_runs import BATCH, require_same, small_data, small_dataset, small_vae, train
@@ -42,7 +44,7 @@ def moving(compile, **options):
 def stepper(pair, data, elbo, **options):
     """The eager step of a pair, its data and its buffers."""
     objective = inf.get_elbo(elbo) if isinstance(elbo, str) else elbo
-    found = training_data(data, None, None, 0, pair.model)
+    found = training_data(data, None, None, 0, Pieces.of(as_pair(pair)))
     weights = collect_weights(pair.model, pair.guide, objective, *found.example(BATCH))
     parameters = weights.parameters()
     optimizer = torch.optim.Adam(parameters, lr=1e-2)

@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from ppl_vae import inference as inf
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.inference.training.batches import training_data
+from ppl_vae.inference.training.training_data import training_data
 from tests.inference.small_runs import BATCH, D, N, require_same, small_data, small_dataset, small_vae, train
 
 

@@ -1,0 +1,68 @@
+"""A pair given the covariates of its data: two functions of x alone, cut together with the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ppl_vae.inference.pair.covariates import at_covariates
+from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.protocols import Program
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioned:
+    """Two programs and their data; what is asked about x is asked given the covariates.
+
+    Attributes:
+        programs: the model and the guide, called as model(*batch) and guide(*batch).
+        batch: (x, c1, ..., cm), each with N in front.
+    """
+
+    programs: tuple[Program, Program]
+    batch: Batch
+
+    @property
+    def x(self) -> Tensor:
+        """The data [N, *event_shape]."""
+        return self.batch[0]
+
+    @property
+    def covariates(self) -> Batch:
+        """What the programs take beside x."""
+        return self.batch[1:]
+
+    @property
+    def model(self) -> Program:
+        """The generative program as a function of these N data alone."""
+        return at_covariates(self.programs[0], self.covariates)
+
+    @property
+    def guide(self) -> Program:
+        """The guide as a function of these N data alone."""
+        return at_covariates(self.programs[1], self.covariates)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: slice | Tensor) -> Conditioned:
+        return Conditioned(self.programs, tuple(part[rows] for part in self.batch))
+
+    def split(self, size: int) -> Iterator[Conditioned]:
+        """Cut them into parts of ``size`` data."""
+        return (self[first : first + size] for first in range(0, len(self), size))
+
+    def repeated(self, number: int) -> Conditioned:
+        """All of them ``number`` times, one copy behind the other: [number * N, ...]."""
+        return Conditioned(self.programs, tuple(p.repeat(number, *[1] * (p.dim() - 1)) for p in self.batch))
+
+    def cycled(self, size: int) -> Conditioned:
+        """Datum s is number s % N, ``size`` of them."""
+        return self[torch.arange(size, device=self.x.device) % len(self)]
+
+    def with_x(self, x: Tensor) -> Conditioned:
+        """Other data at the same covariates."""
+        return Conditioned(self.programs, (x, *self.covariates))

@@ -1,0 +1,111 @@
+"""Data in one piece, and batches of the user's own, taken apart into the arguments of a pair's programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.arrays import MISSING_VALUES, is_array, to_tensor
+from ppl_vae.data import Split
+from ppl_vae.errors import DataError
+from ppl_vae.inference.pair.covariates import Arguments
+from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.labels import arguments as require_labels
+from ppl_vae.inference.pair.pair import Pair
+from ppl_vae.inference.pair.protocols import traits
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The rule by which data become (x, c1, ..., cm).
+
+    Attributes:
+        arguments: what the pair's programs may be given.
+        allows_missing: whether NaN stands for a missing coordinate.
+    """
+
+    arguments: Arguments
+    allows_missing: bool = False
+
+    @classmethod
+    def of(cls, pair: Pair, example: Any = None) -> Pieces:
+        """The rule for a pair and data of this kind."""
+        return cls(Arguments.of(pair, example), traits(pair.model).allows_missing)
+
+    @property
+    def takes_more(self) -> bool:
+        """Tell whether the programs may be given anything beside x."""
+        return self.arguments.takes_more
+
+    def names(self, count: int) -> tuple[str, ...]:
+        """Name what stands beside x; "labels" is y of a pair that takes labels."""
+        own = self.arguments.names(count)
+        return ("labels", *own[1:]) if own and self.arguments.pair.takes_labels else own
+
+    def is_one(self, data: Any) -> bool:
+        """Tell whether the data are in one piece, and no iterable of batches."""
+        if isinstance(data, tuple) and len(data) > 1 and self.takes_more:
+            return is_array(data[0]) or not isinstance(data[0], tuple | list)
+        return isinstance(data, Split | Mapping) or is_array(data)
+
+    def __call__(self, data: Any, where: str) -> Batch:
+        """Take a Split, a tuple, a dict, or x alone apart, and judge the values."""
+        x, *given = self._parts(data)
+        first = _finite(tensor(x), self.allows_missing)
+        return (first, *self._beside(given, first, where))
+
+    def batch(self, batch: Any, place: tuple[torch.device, torch.dtype] | None) -> Batch:
+        """Take a batch of the user's own apart, where the pair is; what its programs do not take is left out."""
+        if isinstance(batch, list | tuple):
+            most = self.arguments.most if self.takes_more else 0
+            batch = tuple(batch if most is None else batch[: 1 + most])
+        x, *given = self._parts(batch if not isinstance(batch, tuple) or len(batch) > 1 else batch[0])
+        first = tensor(x) if place is None else tensor(x).to(*place)
+        return (first, *self._beside(given, first, "a batch", None if place is None else place[1]))
+
+    def _parts(self, data: Any) -> tuple[Any, ...]:
+        if isinstance(data, Split):
+            data = named(data, self.arguments)
+        return self.arguments.parts(data)
+
+    def _beside(
+        self, given: list[Any], x: Tensor, where: str, dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, ...]:
+        if self.arguments.pair.takes_labels and not given:
+            # Training needs them, also where a trained pair may be asked about x alone.
+            require_labels(True, x, None, where)
+        return self.arguments.tensors(given, x, dtype, where)
+
+
+def named(split: Any, arguments: Arguments) -> Any:
+    """What a Split has of what the programs take: x alone, (x, y) of a pair that takes labels, or a dict by name.
+
+    Other data are given back as they are.
+    """
+    if not isinstance(split, Split):
+        return split
+    if arguments.pair.takes_labels:
+        return split.x if split.y is None else (split.x, split.y)
+    beside = {} if split.y is None else {"y": split.y}
+    taken = {name: c for name, c in beside.items() if arguments.takes(name)}
+    return {arguments.model.data: split.x, **taken} if taken else split.x
+
+
+def tensor(x: Any) -> Tensor:
+    """Turn a tensor or array into a tensor that is not differentiated."""
+    return to_tensor(x).detach()
+
+
+def _finite(x: Tensor, allows_missing: bool) -> Tensor:
+    if x.dim() == 0 or len(x) == 0:
+        raise DataError(f"data are empty: shape {list(x.shape)}")
+    bad = x.isinf() if allows_missing else ~x.isfinite()
+    if bad.any():
+        first = bad.nonzero()[0].tolist()
+        missing = "" if allows_missing or x.isinf().any() else f"; {MISSING_VALUES}"
+        raise DataError(f"data have NaN or infinite values, the first at index {first}{missing}")
+    return x
