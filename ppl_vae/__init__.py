@@ -10,7 +10,7 @@
 
 from importlib.metadata import version
 
-from ppl_vae import data, diagnostics, errors, inference, kl, models, networks, plots
+from ppl_vae import data, diagnostics, errors, inference, kl, models, networks, plots, sklearn
 from ppl_vae.data import list_datasets, load_dataset
 from ppl_vae.diagnostics import diagnose, inference_data
 from ppl_vae.errors import PplVaeError
@@ -47,4 +47,5 @@ __all__ = [
     "models",
     "networks",
     "plots",
+    "sklearn",
 ]
