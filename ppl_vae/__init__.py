@@ -14,7 +14,7 @@ from ppl_vae.lazy import load_names_lazily
 
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
-    from ppl_vae import data, diagnostics, errors, inference, kl, models, networks, plots
+    from ppl_vae import data, diagnostics, errors, inference, kl, models, networks, plots, sklearn
     from ppl_vae.data import list_datasets, load_dataset
     from ppl_vae.diagnostics import diagnose, inference_data
     from ppl_vae.errors import PplVaeError
@@ -50,6 +50,7 @@ __all__ = [
     "models",
     "networks",
     "plots",
+    "sklearn",
 ]
 
 load_names_lazily(__name__)

@@ -65,6 +65,7 @@ ROOMS = {
         "data",
     },
     "recipes": {"errors", "checks", "display", "models", "inference"},
+    "sklearn": {"errors", "checks", "randomness", "networks", "models", "inference", "recipes"},
     "recipe_comparison": {
         "errors",
         "checks",
@@ -100,9 +101,9 @@ LIBRARIES = {
     "typer": {"cli"},
     "rich": {"cli"},
     "jinja2": {"diagnostics"},
-    "sklearn": {"data", "models", "diagnostics"},
+    "sklearn": {"data", "models", "diagnostics", "sklearn"},
     "PIL": {"data"},
-    "pandas": {"inference", "diagnostics", "data", "plots", "cli"},
+    "pandas": {"inference", "diagnostics", "data", "plots", "cli", "sklearn"},
     "safetensors": {"files", "inference"},
 }
 # Types of results that pass through other rooms' hands.

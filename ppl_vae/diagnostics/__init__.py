@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.collapse.collapse_history import collapse_history
     from ppl_vae.diagnostics.coverage.coverage import check_coverage, run_coverage
     from ppl_vae.diagnostics.diagnosis import Diagnosis, diagnose, run_diagnosis
+    from ppl_vae.diagnostics.disentanglement.disentanglement import check_disentanglement, run_disentanglement
+    from ppl_vae.diagnostics.disentanglement.score_codes import score_codes
     from ppl_vae.diagnostics.evidence.bracket import check_bracket
     from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
     from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
@@ -44,6 +46,7 @@ __all__ = [
     "check_calibration",
     "check_collapse",
     "check_coverage",
+    "check_disentanglement",
     "check_evidence",
     "check_gaps",
     "check_importance",
@@ -61,6 +64,7 @@ __all__ = [
     "run_collapse",
     "run_coverage",
     "run_diagnosis",
+    "run_disentanglement",
     "run_evidence",
     "run_feature_probe",
     "run_gaps",
@@ -68,6 +72,7 @@ __all__ = [
     "run_latent_holes",
     "run_predictive",
     "run_reference",
+    "score_codes",
     "simulate_posteriors",
 ]
 

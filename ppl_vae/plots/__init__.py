@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ppl_vae.plots.attribute_changes import plot_attribute_changes
     from ppl_vae.plots.calibration import plot_calibration
     from ppl_vae.plots.coverage import plot_coverage
+    from ppl_vae.plots.disentanglement import plot_disentanglement
     from ppl_vae.plots.estimators import (
         plot_estimator_cost,
         plot_estimator_values,
@@ -38,6 +39,7 @@ __all__ = [
     "plot_attribute_changes",
     "plot_calibration",
     "plot_coverage",
+    "plot_disentanglement",
     "plot_estimator_cost",
     "plot_estimator_values",
     "plot_evidence_curve",

@@ -1,0 +1,54 @@
+"""The codes of data under a pair: the mean of q(z|x), and one draw from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ppl_vae.diagnostics.given import admitted
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.active_units import coordinates, expected_codes, needs_draws
+from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.terms import run_terms
+from ppl_vae.inference.pair.validity import require_numbers
+from ppl_vae.randomness import derived_seed
+
+CODES_STREAM = 61
+#: What codes are judged: the posterior's mean, or a draw of it.
+REPRESENTATIONS = ("mean", "sample")
+
+
+@torch.no_grad()
+def mean_and_sampled_codes(
+    pair: PairLike, x: ArrayLike | Tensor, num_draws: int = 10, seed: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """The codes E q(z|x), and one draw of q(z|x), all latent sites one after the other: [N, U] each.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
+        x: data [N, *event_shape].
+        num_draws: per datum, of which a mean is made that has no closed form.
+        seed: of the draws.
+
+    Raises:
+        ModelError: the pair is refused, or has no latent site.
+        DataError: the likelihood has no density for some value.
+    """
+    model, guide, data = admitted(pair, x, least=2)
+    means: list[Tensor] = []
+    draws: list[Tensor] = []
+    with evaluating(model, guide, seed=derived_seed(seed, CODES_STREAM), device=data.device):
+        few = run_terms(model, guide, (data[:2],))
+        if not any(site.p is not None for site in few.sites.values()):
+            raise ModelError("the model has no latent site: there is no code")
+        particles = num_draws if needs_draws(few) else 1
+        for batch in data.split(data_per_chunk(data, particles)):
+            terms = run_terms(model, guide, (batch,), {}, particles)
+            require_numbers(terms)
+            sites = [site for site in terms.sites.values() if site.p is not None]
+            means.append(expected_codes(terms)[0])
+            draws.append(torch.cat([coordinates(site.value)[0] for site in sites], -1))
+    return {name: torch.cat(parts).double().cpu().numpy() for name, parts in (("mean", means), ("sample", draws))}

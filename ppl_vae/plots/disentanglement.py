@@ -1,0 +1,65 @@
+"""Scores of disentanglement, each beside its level by chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ppl_vae.errors import DataError
+from ppl_vae.plots.figure import (
+    BLUE,
+    GREEN,
+    INK,
+    LABEL_SIZE,
+    REFERENCE,
+    TICK_SIZE,
+    VERMILION,
+    new_sheet,
+    style_axes,
+)
+
+COLOURS = (BLUE, VERMILION, GREEN)
+# It has no level of 1, and would not stand on the scale of the others.
+LEFT_OUT = "gaussian total correlation"
+
+
+def plot_disentanglement(numbers: xr.Dataset, title: str | None = None) -> Figure:
+    """Draw every score with two standard errors, and the band of two spreads about its level by chance.
+
+    The error is over runs where there are several, else over samples. Representations stand side by side.
+
+    Args:
+        numbers: of ``run_disentanglement`` or ``score_codes``.
+        title: above the panel.
+
+    Raises:
+        DataError: the table is another; what it lacks is named.
+    """
+    needed = ("mean", "stderr", "stderr_over_runs", "chance", "chance_spread")
+    missing = [name for name in needed if name not in numbers]
+    if missing:
+        raise DataError(f"numbers: expected what run_disentanglement returns, found no {', '.join(missing)}")
+    scores = [name for name in numbers["metric"].values if name != LEFT_OUT]
+    figure = new_sheet(6.4, 1.2 + 0.36 * len(scores) + 0.25 * (title is not None), title)
+    axes = figure.subplots()
+    style_axes(axes)
+    kinds = [str(kind) for kind in numbers["representation"].values]
+    rows = np.arange(len(scores))
+    for index, kind in enumerate(kinds):
+        part = numbers.sel(representation=kind, metric=scores)
+        place = rows + 0.24 * (index - (len(kinds) - 1) / 2)
+        chance, spread = (part[name].mean("run").to_numpy() for name in ("chance", "chance_spread"))
+        axes.hlines(place, chance - 2 * spread, chance + 2 * spread, color=REFERENCE, linewidth=4, alpha=0.5)
+        axes.plot(chance, place, "|", color=REFERENCE, markersize=9, label="by chance" if index == 0 else None)
+        error = part["stderr_over_runs"] if part.sizes["run"] > 1 else part["stderr"].isel(run=0)
+        axes.errorbar(
+            part["mean"].to_numpy(), place, xerr=2 * np.nan_to_num(error.to_numpy()), fmt="o",
+            color=COLOURS[index % len(COLOURS)], markersize=4, capsize=2, label=kind,
+        )  # fmt: skip
+    axes.set_yticks(rows, scores, fontsize=TICK_SIZE, color=INK)
+    axes.set_ylim(len(scores) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("score (whiskers: 2 standard errors)", fontsize=LABEL_SIZE, color=INK)
+    axes.legend(frameon=False, fontsize=TICK_SIZE, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
