@@ -27,6 +27,7 @@ ROOMS = {
     "randomness": {*GROUND, "exclusive"},
     "kl": GROUND,
     "declared": set(),
+    "renamed": set(),
     "precision": GROUND,
     "corruption": GROUND,
     "networks": {*GROUND, "corruption"},
@@ -35,6 +36,7 @@ ROOMS = {
     "data": {*GROUND, "arrays", "display"},
     "models": {
         "arrays",
+        "renamed",
         "errors",
         "checks",
         "display",
@@ -62,7 +64,7 @@ ROOMS = {
         "registration",
         "data",
     },
-    "recipes": {"errors", "checks", "display", "models", "inference"},
+    "recipes": {"errors", "checks", "display", "renamed", "models", "inference"},
     "recipe_comparison": {
         "errors",
         "checks",

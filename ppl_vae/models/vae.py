@@ -25,6 +25,7 @@ from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_features
 from ppl_vae.models.protocols import Posterior, Prior
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import renamed
 
 
 class VAE(ProgramPair):
@@ -64,7 +65,7 @@ class VAE(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
+        _, observed = self.observe(event_shape, likelihood)
         self.latent_dim = checked_size("latent_dim", latent_dim)
         over_codes, family = make_prior(prior), self.infer(posterior)
         self.remember(prior=own_config(over_codes, PRIORS))
@@ -107,12 +108,13 @@ class VAE(ProgramPair):
         """The mean of p(x|z) at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x).mean).mean
 
+    @renamed(steps="num_steps")
     @torch.no_grad()
-    def interpolate(self, x1: ArrayLike | Tensor, x2: ArrayLike | Tensor, steps: int = 8) -> Tensor:
-        """Decode the straight line between the guide's means into means: [steps, N, *event_shape]."""
+    def interpolate(self, x1: ArrayLike | Tensor, x2: ArrayLike | Tensor, num_steps: int = 8) -> Tensor:
+        """Decode the straight line between the guide's means into means: [num_steps, N, *event_shape]."""
         start, end = self.encode(x1).mean, self.encode(x2).mean
-        steps = integer("steps", steps)
-        weight = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).view(-1, 1, 1)
+        number = integer("num_steps", num_steps)
+        weight = torch.linspace(0, 1, number, dtype=start.dtype, device=start.device).view(-1, 1, 1)
         return self.decode(torch.lerp(start, end, weight)).mean
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
