@@ -29,6 +29,7 @@ ROOMS = {
     "randomness": {*GROUND, "exclusive"},
     "kl": GROUND,
     "declared": set(),
+    "renamed": set(),
     "precision": GROUND,
     "corruption": GROUND,
     "networks": {*GROUND, "corruption"},
@@ -37,6 +38,7 @@ ROOMS = {
     "data": {*GROUND, "arrays", "display"},
     "models": {
         "arrays",
+        "renamed",
         "errors",
         "checks",
         "display",
@@ -64,7 +66,7 @@ ROOMS = {
         "registration",
         "data",
     },
-    "recipes": {"errors", "checks", "display", "models", "inference"},
+    "recipes": {"errors", "checks", "display", "renamed", "models", "inference"},
     "sklearn": {"errors", "checks", "randomness", "networks", "models", "inference", "recipes"},
     "recipe_comparison": {
         "errors",

@@ -13,8 +13,6 @@ the first where a is not small, the second with its series around 0, where the f
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro import distributions as dist
 from torch import Tensor
@@ -48,7 +46,7 @@ class ContinuousBernoulli(dist.TorchDistribution):
             self._validate_sample(value)
         return self.logits * value - log_normaliser(self.logits)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw by the inverse of the distribution function, taken from the end where the density is largest."""
         with torch.no_grad():
             logits = self.logits.expand(self._extended_shape(sample_shape))
@@ -79,7 +77,7 @@ class ContinuousBernoulli(dist.TorchDistribution):
         a = -self.logits.abs()
         return log_normaliser(a) - a * ContinuousBernoulli(a, validate_args=False).mean
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> ContinuousBernoulli:
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> ContinuousBernoulli:
         """Repeat the distribution over a larger batch."""
         return ContinuousBernoulli(self.logits.expand(batch_shape), self._validate_args)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro import distributions as dist
 from torch import Tensor
@@ -42,7 +40,7 @@ class CompletedCoordinates(dist.TorchDistribution):
         each = self.full.base_dist.log_prob(torch.where(scored, value, 0.0))
         return torch.where(scored, each, 0.0).sum(dim=tuple(range(-len(self.event_shape), 0)))
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw full data; given coordinates keep their values."""
         return torch.where(self.hidden, self.full.sample(sample_shape), self.given)
 
@@ -56,7 +54,7 @@ class CompletedCoordinates(dist.TorchDistribution):
         """The variance of the full datum: 0 at given coordinates."""
         return torch.where(self.hidden, self.full.variance, 0.0)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> CompletedCoordinates:
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> CompletedCoordinates:
         """Repeat the distribution over a larger batch."""
         return CompletedCoordinates(self.full.expand(batch_shape), self.given, self.hidden)
 
@@ -88,7 +86,7 @@ class ObservedCoordinates(dist.TorchDistribution):
         each = self.full.base_dist.log_prob(torch.where(missing, 0.0, value))
         return torch.where(missing, 0.0, each).sum(dim=tuple(range(-len(self.event_shape), 0)))
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw full data."""
         return self.full.sample(sample_shape)
 
@@ -102,6 +100,6 @@ class ObservedCoordinates(dist.TorchDistribution):
         """The variance of the full datum."""
         return self.full.variance
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> ObservedCoordinates:
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> ObservedCoordinates:
         """Repeat the distribution over a larger batch."""
         return ObservedCoordinates(self.full.expand(batch_shape))

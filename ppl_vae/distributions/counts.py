@@ -18,8 +18,6 @@ in which nothing large is left to cancel, nor in its gradient: as r grows the ma
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro import distributions as dist
 from torch import Tensor
@@ -53,7 +51,7 @@ class PoissonCounts(dist.TorchDistribution):
         mass = x * log_rate - log_rate.exp() - torch.lgamma(x + 1)
         return mass.to(torch.promote_types(self.log_rate.dtype, value.dtype))
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw counts."""
         with torch.no_grad():
             return torch.poisson(self.mean.expand(self._extended_shape(sample_shape)))
@@ -68,7 +66,7 @@ class PoissonCounts(dist.TorchDistribution):
         """The variance, which is the rate."""
         return self.mean
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> PoissonCounts:
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> PoissonCounts:
         """Repeat the distribution over a larger batch."""
         return PoissonCounts(self.log_rate.expand(batch_shape), self._validate_args)
 
@@ -102,7 +100,7 @@ class NegativeBinomialCounts(dist.TorchDistribution):
         mass = x * log_mean - spread + rising_factorial(log_r, x) - torch.lgamma(x + 1)
         return mass.to(torch.promote_types(self.log_mean.dtype, value.dtype))
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw counts."""
         with torch.no_grad():
             shape = self._extended_shape(sample_shape)
@@ -120,7 +118,7 @@ class NegativeBinomialCounts(dist.TorchDistribution):
         """The variance m + m^2 / r."""
         return self.mean + (2 * self.log_mean - self.log_dispersion).exp()
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> NegativeBinomialCounts:
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> NegativeBinomialCounts:
         """Repeat the distribution over a larger batch."""
         return NegativeBinomialCounts(self.log_mean.expand(batch_shape), self.log_dispersion, self._validate_args)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pyro import distributions as dist
 from torch import Tensor
 
@@ -21,7 +19,7 @@ class Flat(dist.ImproperUniform):
         """The log density 0 at every value [*batch, d], on its device and in its precision."""
         return value.new_zeros(value.shape[: value.dim() - self.event_dim])
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
         """Refuse: nothing can be drawn from an improper distribution.
 
         Raises:

@@ -58,7 +58,7 @@ class GreyCategorical(dist.TorchDistribution):
             self._validate_sample(value)
         return self._index.log_prob((value * (self.levels - 1)).round())
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw grey values."""
         return self._index.sample(sample_shape).to(self.logits.dtype) / (self.levels - 1)
 
@@ -74,7 +74,7 @@ class GreyCategorical(dist.TorchDistribution):
         grey = torch.linspace(0, 1, self.levels, dtype=self.logits.dtype, device=self.logits.device)
         return (self._index.probs @ grey.square() - self.mean.square()).clamp(min=0)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> GreyCategorical:
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> GreyCategorical:
         """Repeat the distribution over a larger batch."""
         return GreyCategorical(self.logits.expand(*batch_shape, self.levels), self._validate_args)
 
@@ -127,7 +127,7 @@ class DiscretisedLogistic(dist.TorchDistribution):
         series = math.log(2 * self.half_width) - self.log_scale - 0.5 * small + small.square() / 24
         return torch.where(width < 0.01, series, torch.log(-torch.expm1(-large)))
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw grey values."""
         with torch.no_grad():
             loc = self.loc.expand(self._extended_shape(sample_shape))
@@ -151,7 +151,7 @@ class DiscretisedLogistic(dist.TorchDistribution):
         for k in range(1, self.levels):
             yield torch.sigmoid((self.loc - (2 * k - 1) * self.half_width) * per_scale)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretisedLogistic:
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> DiscretisedLogistic:
         """Repeat the distribution over a larger batch."""
         loc, log_scale = self.loc.expand(batch_shape), self.log_scale.expand(batch_shape)
         return DiscretisedLogistic(loc, log_scale, self.levels, self._validate_args)

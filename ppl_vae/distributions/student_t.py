@@ -9,7 +9,6 @@ loses 2 nats at df = 1e6, and squares y, which overflows where the logarithm doe
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -44,7 +43,7 @@ class StudentT(dist.StudentT):
         far = 2 * torch.where(large, u, LARGE).abs().log()
         return log_normaliser(df) - self.scale.log() - 0.5 * (df + 1) * torch.where(large, far, near)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> StudentT:
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> StudentT:
         """Repeat the distribution over a larger batch."""
         return StudentT(
             self.freedom, self.loc.expand(batch_shape), self.scale.expand(batch_shape), self._validate_args

@@ -135,7 +135,7 @@ class HierarchicalVAE(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
+        _, observed = self.observe(event_shape, likelihood)
         self.latent_dims = checked_levels(latent_dims)
         if isinstance(posterior, nn.Module):
             raise ModelError(

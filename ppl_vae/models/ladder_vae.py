@@ -127,7 +127,7 @@ class LadderVAE(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
+        _, observed = self.observe(event_shape, likelihood)
         self.latent_dims = checked_levels(latent_dims)
         with seeded(seed):
             self._assemble(network, hidden, observed)

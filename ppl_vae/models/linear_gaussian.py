@@ -18,7 +18,7 @@ Lucas, Tucker, Grosse & Norouzi (2019): https://arxiv.org/abs/1911.02469
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from numpy.typing import ArrayLike
@@ -153,7 +153,7 @@ class LinearGaussianVAE(VAE):
 
     @classmethod
     def from_config(
-        cls, event_shape: list[int], latent_dim: int, dtype: str, guide: Guide | dict[str, Any] | nn.Module
+        cls, event_shape: list[int], latent_dim: int, dtype: str, guide: Guide | dict[str, object] | nn.Module
     ) -> LinearGaussianVAE:
         """The model that a stored configuration describes, before its weights are restored.
 

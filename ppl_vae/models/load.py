@@ -55,7 +55,7 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
 OWN_PARTS = ("network", "likelihood", "prior", "posterior", "guide", "baseline", "classifier")
 
 
-def load(path: str | Path, **parts: Any) -> Any:
+def load(path: str | Path, **parts: object) -> Any:
     """Load what ``save`` wrote, or the model of a run folder, on the CPU and in evaluation mode.
 
     Args:
@@ -80,7 +80,7 @@ def load(path: str | Path, **parts: Any) -> Any:
     return model.eval()
 
 
-def _build(folder: Path, config: dict[str, Any]) -> ProgramPair:
+def _build(folder: Path, config: Mapping[str, object]) -> ProgramPair:
     kind, options = config["model"], {key: value for key, value in config.items() if key != "model"}
     if not isinstance(kind, str) or kind not in KINDS:
         raise CheckpointError(f"{folder / CONFIG}: unknown kind of model {kind!r}")

@@ -12,7 +12,6 @@ import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from ppl_vae.files import (
     tensor_bytes,
     write_together,
 )
+from ppl_vae.models.configuration import Config, Plain
 
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 # In config.json: the checksum of the weights that it was saved with.
@@ -51,11 +51,11 @@ class Stored:
     """
 
     folder: Path
-    config: dict[str, Any]
+    config: Config
     state: dict[str, Tensor]
-    named: str | None
+    named: Plain
     found: str | None
-    saved_config: Any
+    saved_config: object
 
     def require_one_save(self) -> None:
         """Refuse a configuration and weights that were not written together.
@@ -80,7 +80,7 @@ class Stored:
                 )
 
 
-def write_model(folder: Path, config: Mapping[str, Any], module: nn.Module) -> None:
+def write_model(folder: Path, config: Mapping[str, Plain], module: nn.Module) -> None:
     """Write both files; a part that has no configuration of ours is stored as null and asked for on load.
 
     Raises:
@@ -128,7 +128,7 @@ def read_model(folder: Path) -> Stored:
     return Stored(folder, config, state, named, checksum, saved)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> Config:
     """The configuration of a stored model.
 
     Raises:

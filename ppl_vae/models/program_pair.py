@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 import pyro
 import torch
@@ -30,6 +29,7 @@ from ppl_vae.models.posteriors.posteriors import POSTERIORS
 from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
 from ppl_vae.models.programs import ObservedProgram, require_event_shape
 from ppl_vae.networks import Architecture, architecture, architecture_config
+from ppl_vae.renamed import renamed
 
 Network = str | Mapping[str, object] | Architecture | tuple[nn.Module, nn.Module]
 
@@ -56,8 +56,10 @@ class ProgramPair(Configured):
         """The kind and options that ``load`` builds the pair from again."""
         return {"model": self.kind, **self.arguments}
 
-    def observe(self, event_shape: tuple[int, ...], likelihood: LikelihoodSpec) -> Likelihood:
-        """Keep the shape of one datum, remember the likelihood by its configuration, and make it.
+    def observe(
+        self, event_shape: tuple[int, ...], likelihood: LikelihoodSpec
+    ) -> tuple[tuple[int, ...], Likelihood]:
+        """Keep the shape of one datum, and make the likelihood, remembered by its configuration; give both.
 
         Raises:
             ModelError: the shape is not one of positive integers, or the likelihood is unknown.
@@ -65,7 +67,7 @@ class ProgramPair(Configured):
         self.event_shape = checked_shape(event_shape)
         part = make_likelihood(likelihood)
         self.remember(likelihood=likelihood_config(part))
-        return part
+        return self.event_shape, part
 
     def infer(self, posterior: Spec) -> nn.Module:
         """Remember a posterior by its configuration, and make it.
@@ -107,14 +109,15 @@ class ProgramPair(Configured):
         """
         start_untrained(x, self.model.decoder, self.model.likelihood)
 
+    @renamed(n="num_samples")
     @exclusive()
     @torch.no_grad()
-    def sample(self, n: int, with_noise: bool = False) -> Tensor:
-        """The mean of p(x|z) at n prior draws [n, *event_shape]; ``with_noise`` draws x itself.
+    def sample(self, num_samples: int, with_noise: bool = False) -> Tensor:
+        """The mean of p(x|z) at prior draws [num_samples, *event_shape]; ``with_noise`` draws x itself.
 
         Draws come from torch's global generator.
         """
-        with poutine.block(), pyro.plate("data", integer("n", n)):
+        with poutine.block(), pyro.plate("data", integer("num_samples", num_samples)):
             likelihood = self.model.decode(self.model.latents())
         return likelihood.sample() if with_noise else likelihood.mean
 
@@ -127,7 +130,7 @@ class ProgramPair(Configured):
         """
         write_model(as_path("path", path), self.config, self)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """The facts about the pair by label: its parts, its size, the device of its parameters."""
         parts = {spaced(name): value for name, value in self.config.items() if name != "model"}
         described = {name: "the user's own" if value is None else value for name, value in parts.items()}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ppl_vae.declared import declared
 
 
-def nothing(*_: Any) -> None:
+def nothing(*_: object) -> None:
     """Do nothing: the method of a part that has no need of it."""
 
 

@@ -70,8 +70,8 @@ def _shape(name: str, args: Any) -> torch.Size | None:
 
 def require_fit(
     build: Callable[..., nn.Module],
-    config: Mapping[str, Any],
-    parts: Mapping[str, Any],
+    config: Mapping[str, object],
+    parts: Mapping[str, object],
     state: Mapping[str, Tensor],
     path: Path,
 ) -> None:
@@ -96,7 +96,7 @@ def require_fit(
     require_architecture(expected, state, path)
 
 
-def _without_numbers(part: Any) -> Any:
+def _without_numbers(part: object) -> object:
     if isinstance(part, tuple):
         return tuple(_without_numbers(half) for half in part)
     return copy.deepcopy(part).to("meta") if isinstance(part, nn.Module) else part

@@ -64,7 +64,7 @@ class VAE(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
+        _, observed = self.observe(event_shape, likelihood)
         self.latent_dim = checked_size("latent_dim", latent_dim)
         over_codes, family = make_prior(prior), self.infer(posterior)
         self.remember(prior=own_config(over_codes, PRIORS))
@@ -111,8 +111,8 @@ class VAE(ProgramPair):
     def interpolate(self, x1: ArrayLike | Tensor, x2: ArrayLike | Tensor, steps: int = 8) -> Tensor:
         """Decode the straight line between the guide's means into means: [steps, N, *event_shape]."""
         start, end = self.encode(x1).mean, self.encode(x2).mean
-        steps = integer("steps", steps)
-        weight = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device).view(-1, 1, 1)
+        number = integer("steps", steps)
+        weight = torch.linspace(0, 1, number, dtype=start.dtype, device=start.device).view(-1, 1, 1)
         return self.decode(torch.lerp(start, end, weight)).mean
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 from ppl_vae.inference import (
     Annealed,
@@ -36,17 +36,27 @@ from ppl_vae.models import (
 )
 from ppl_vae.models.labelled.covariate_vae import conditional_vae
 from ppl_vae.recipes.recipe import Row
+from ppl_vae.renamed import renamed
 
 
+@renamed(steps="num_steps")
 def warmed_up(
-    estimator: str = "analytic-kl", num_particles: int = 1, steps: int = 5000, first_weight: float = 0.0
+    estimator: str = "analytic-kl", num_particles: int = 1, num_steps: int = 5000, first_weight: float = 0.0
 ) -> Annealed:
-    """Raise the KL weight linearly from ``first_weight`` to 1 in ``steps`` steps: no level is dropped at once."""
-    return Annealed(get_elbo(estimator, num_particles=num_particles), schedules.linear(steps, first_weight))
+    """Raise the KL weight from ``first_weight`` to 1, linearly in ``num_steps``: no level is dropped at once."""
+    return Annealed(get_elbo(estimator, num_particles=num_particles), schedules.linear(num_steps, first_weight))
+
+
+class HasConfigurations(Protocol):
+    """A pair whose discrete latents have few values."""
+
+    @property
+    def num_configurations(self) -> int:
+        """How many there are, which an exact enumeration sums over."""
 
 
 def discrete_objective(
-    vae: Any, estimator: str = "enumeration", num_particles: int = 1, temperature: float = 0.5
+    vae: HasConfigurations, estimator: str = "enumeration", num_particles: int = 1, temperature: float = 0.5
 ) -> Objective:
     """Make the objective of a discrete site: "enumeration", "gumbel-softmax" or a score function such as "rloo"."""
     if estimator == "enumeration":
@@ -57,7 +67,11 @@ def discrete_objective(
 
 
 def with_classifier(
-    vae: Any, alpha: float = 2.0, estimator: str = "enumeration", num_particles: int = 1, temperature: float = 0.5
+    vae: HasConfigurations,
+    alpha: float = 2.0,
+    estimator: str = "enumeration",
+    num_particles: int = 1,
+    temperature: float = 0.5,
 ) -> ClassifierTerm:
     """Add alpha times the cross entropy of q(y|x) with the known labels to the objective of a discrete site."""
     return ClassifierTerm(discrete_objective(vae, estimator, num_particles, temperature), alpha)
@@ -140,7 +154,7 @@ PROGRAMS: Mapping[str, Row] = {
         "sequences: a chain of Gaussian latents with a gated transition, smoothed by an RNN that reads backwards",
         "Krishnan, Shalit & Sontag 2017",
         {"latent_dim": 16, "network": {"name": "mlp", "hidden": (64,), "activation": "relu"}},
-        elbo=functools.partial(warmed_up, steps=1000, first_weight=0.2),
+        elbo=functools.partial(warmed_up, num_steps=1000, first_weight=0.2),
         # The paper's rate of 8e-4 is for thousands of epochs.
         settings={"lr": 5e-3, "max_grad_norm": 10.0},
         program=DeepMarkovModel,

@@ -40,7 +40,7 @@ class Row:
 
     summary: str
     paper: str
-    parts: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, object] = field(default_factory=dict)
     elbo: Callable[..., Objective] = AnalyticKL
     settings: Mapping[str, Any] = field(default_factory=dict)
     program: Callable[..., ProgramPair] = VAE

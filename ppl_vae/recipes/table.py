@@ -19,6 +19,7 @@ from ppl_vae.recipes.generative_models import GENERATIVE_MODELS
 from ppl_vae.recipes.programs import PROGRAMS
 from ppl_vae.recipes.recipe import Recipe, Row
 from ppl_vae.recipes.weightings import WEIGHTINGS
+from ppl_vae.renamed import current_names
 
 RECIPES: Mapping[str, Row] = {**GENERATIVE_MODELS, **WEIGHTINGS, **BOUNDS, **PROGRAMS, **AUTOENCODERS}
 """All recipes by name."""
@@ -54,6 +55,7 @@ def make(name: str, event_shape: tuple[int, ...], data: Tensor | None = None, **
     if name not in RECIPES:
         raise ModelError(unknown_name("recipe", name, RECIPES))
     row, groups = RECIPES[name], option_names(name)
+    options = current_names(row.elbo, options)
     known = [option for group in groups.values() for option in group]
     for option in options:
         if option not in known:

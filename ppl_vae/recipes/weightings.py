@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from ppl_vae.inference import DIP, MMD, Annealed, Beta, Capacity, DensityRatio, FreeBits, TotalCorrelation, get_elbo
 from ppl_vae.inference.objectives import schedules
 from ppl_vae.recipes.recipe import Row
+from ppl_vae.renamed import renamed
 
 
 def beta_objective(beta: float = 4.0, estimator: str = "analytic-kl", num_particles: int = 1) -> Beta:
@@ -21,14 +22,16 @@ def beta_objective(beta: float = 4.0, estimator: str = "analytic-kl", num_partic
     return Beta(get_elbo(estimator, num_particles=num_particles), beta)
 
 
-def rising_capacity(gamma: float = 1000.0, capacity: float = 25.0, steps: int = 100_000) -> Capacity:
-    """Raise the capacity linearly from 0 to ``capacity`` nats in ``steps`` optimiser steps."""
-    return Capacity("analytic-kl", gamma, schedules.linear(steps, 0.0, capacity))
+@renamed(steps="num_steps")
+def rising_capacity(gamma: float = 1000.0, capacity: float = 25.0, num_steps: int = 100_000) -> Capacity:
+    """Raise the capacity linearly from 0 to ``capacity`` nats in ``num_steps`` optimiser steps."""
+    return Capacity("analytic-kl", gamma, schedules.linear(num_steps, 0.0, capacity))
 
 
-def cycles(steps: int = 40_000, num_cycles: int = 4, ramp: float = 0.5) -> Annealed:
-    """Anneal the KL weight in cycles over ``steps`` optimiser steps."""
-    return Annealed("analytic-kl", schedules.cyclical(steps, num_cycles, ramp))
+@renamed(steps="num_steps")
+def cycles(num_steps: int = 40_000, num_cycles: int = 4, ramp: float = 0.5) -> Annealed:
+    """Anneal the KL weight in cycles over ``num_steps`` optimiser steps."""
+    return Annealed("analytic-kl", schedules.cyclical(num_steps, num_cycles, ramp))
 
 
 WEIGHTINGS: Mapping[str, Row] = {

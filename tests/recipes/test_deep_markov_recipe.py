@@ -35,7 +35,7 @@ def require_gain(gain, least):
 def runs():
     """Sequences of 8 frames, and what both models make of the held-out ones."""
     ds = pv.load_dataset("piano-rolls", n=1200, num_frames=8)
-    return ds, frames_alone(ds, epochs=20), chained(ds, epochs=20, batch_size=40, lr=1e-2, steps=100)
+    return ds, frames_alone(ds, epochs=20), chained(ds, epochs=20, batch_size=40, lr=1e-2, num_steps=100)
 
 
 def test_the_recipe_beats_itself_untrained_by_100_nats_a_sequence(runs):
@@ -64,7 +64,7 @@ def test_forecasts_know_the_harmony(runs):
     ds, _, (_, _, result) = runs
     whole = pv.load_dataset("piano-rolls", n=1200, num_frames=9, seed=7).train.x[:200]
     torch.manual_seed(0)
-    found = result.model.forecast(whole[:, :, :8], 1, num_draws=100)[:, 0, 0].double()
+    found = result.model.forecast(whole[:, :, :8], 1, num_samples=100)[:, 0, 0].double()
     wanted = whole[:, 0, 8].double()
     exact = forward(whole[:, 0])[1][:, 8]
     share = ds.train.x.mean((0, 1, 2)).double()
@@ -81,5 +81,5 @@ def test_on_sequences_of_16_frames_the_chain_gains_15_nats():
     """Measured -139.1 nats a sequence against -158.5, a gain of 19.4 +- 0.5; the process has -111.7."""
     ds = pv.load_dataset("piano-rolls")
     alone = frames_alone(ds, epochs=40)
-    _, after, _ = chained(ds, epochs=60, batch_size=64, lr=5e-3, steps=500)
+    _, after, _ = chained(ds, epochs=60, batch_size=64, lr=5e-3, num_steps=500)
     require_gain(after - alone, 15)

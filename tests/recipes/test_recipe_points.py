@@ -76,7 +76,7 @@ def test_beta_lowers_the_rate_to_what_a_linear_decoder_prescribes():
 @pytest.mark.parametrize("capacity", [2.0, 8.0])
 def test_the_capacity_objective_holds_the_kl_at_c(capacity, digits):
     """From above and from below what the ELBO would choose (about 4 nats here), within 5%."""
-    recipe = made("annealed-beta-vae", digits, capacity=capacity, steps=150, gamma=100.0)
+    recipe = made("annealed-beta-vae", digits, capacity=capacity, num_steps=150, gamma=100.0)
     history = train(recipe, digits, 25, lr=2e-3).history
     assert history["train_kl"].tail(3).mean() == pytest.approx(capacity, rel=0.05)
 
@@ -87,7 +87,7 @@ def trained(digits):
     recipes = {
         "plain": made("vae", digits),
         "strong": made("beta-vae", digits, latent_dim=20, beta=4.0),
-        "cyclical": made("cyclical-vae", digits, steps=12 * 25),
+        "cyclical": made("cyclical-vae", digits, num_steps=12 * 25),
         "free-bits": made("free-bits-vae", digits),
     }
     for recipe in recipes.values():

@@ -35,6 +35,7 @@ from ppl_vae.models.priors.priors import DiagonalNormalPrior
 from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, network_config, networks
 from ppl_vae.models.programs import LatentVariableProgram
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import renamed
 
 
 class MarkovProgram(LatentVariableProgram):
@@ -115,7 +116,7 @@ class DeepMarkovModel(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
+        _, observed = self.observe(event_shape, likelihood)
         self.frames = Frames(self.event_shape)
         self.latent_dim = checked_size("latent_dim", latent_dim)
         sizes = checked_size("hidden", hidden), checked_size("transition_hidden", transition_hidden)
@@ -154,32 +155,34 @@ class DeepMarkovModel(ProgramPair):
         """The mean of p(x|z) at the guide's means: [N, *event_shape]; a frame that is missing in x is filled in."""
         return self.decode(self.codes(x)).mean
 
+    @renamed(n="num_samples")
     @exclusive()
     @torch.no_grad()
-    def generate(self, n: int, num_frames: int, with_noise: bool = False) -> Tensor:
-        """The mean of p(x|z) at n draws of a chain of any length; ``with_noise`` draws x itself.
+    def generate(self, num_samples: int, num_frames: int, with_noise: bool = False) -> Tensor:
+        """The mean of p(x|z) at draws of a chain of any length; ``with_noise`` draws x itself.
 
         Draws come from torch's global generator.
 
         Returns:
-            [n, ...], as x but with ``num_frames`` in the place of T; ``sample`` gives T.
+            [num_samples, ...], as x but with ``num_frames`` in the place of T; ``sample`` gives T.
         """
-        first = self.model.step(None).sample((integer("n", n),))
+        first = self.model.step(None).sample((integer("num_samples", num_samples),))
         p = self.model.emit(self._continued(first, integer("num_frames", num_frames) - 1))
         return p.sample() if with_noise else p.mean
 
+    @renamed(num_draws="num_samples")
     @exclusive()
     @torch.no_grad()
-    def forecast(self, x: ArrayLike | Tensor, num_frames: int, num_draws: int = 100) -> Tensor:
+    def forecast(self, x: ArrayLike | Tensor, num_frames: int, num_samples: int = 100) -> Tensor:
         """The mean of the frames after the last of a sequence, E[x_t+1, ..., x_t+num_frames | x_1:t].
 
-        The last z is drawn from the guide, the later ones from the transition; the mean is over ``num_draws`` of
+        The last z is drawn from the guide, the later ones from the transition; the mean is over ``num_samples`` of
         such paths, from torch's global generator.
 
         Args:
             x: [N, *event_shape].
             num_frames: how many frames.
-            num_draws: paths for each sequence.
+            num_samples: paths for each sequence.
 
         Returns:
             [N, ...], as x but with ``num_frames`` in the place of T.
@@ -187,7 +190,7 @@ class DeepMarkovModel(ProgramPair):
         Raises:
             DataError: a sequence of which every frame is missing.
         """
-        data, count = self.own_data(x), integer("num_draws", num_draws)
+        data, count = self.own_data(x), integer("num_samples", num_samples)
         rows, last = torch.arange(len(data), device=data.device), self._last_frame(data)
         total = torch.zeros((), dtype=data.dtype, device=data.device)
         for _ in range(count):

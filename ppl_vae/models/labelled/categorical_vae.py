@@ -121,8 +121,7 @@ class CategoricalVAE(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
-        shape = self.event_shape
+        shape, observed = self.observe(event_shape, likelihood)
         self.num_variables = checked_size("num_variables", num_variables)
         self.num_categories = checked_size("num_categories", num_categories)
         sizes = self.num_variables, self.num_categories

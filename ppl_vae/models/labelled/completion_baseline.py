@@ -123,8 +123,7 @@ class CompletionBaseline(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
-        shape = self.event_shape
+        shape, observed = self.observe(event_shape, likelihood)
         self.remember(network=baseline_config(network))
         hidden_pixels = HiddenPixels(observed, hidden_quadrants(shape, visible))
         with seeded(seed):

@@ -37,6 +37,7 @@ from ppl_vae.models.program_pair import ProgramPair, checked_size
 from ppl_vae.models.programs import GuideProgram, ObservedProgram, num_features
 from ppl_vae.networks import Architecture, architecture
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import renamed
 
 Architectural = str | Mapping[str, object] | Architecture
 
@@ -160,8 +161,7 @@ class CompletionVAE(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
-        shape = self.event_shape
+        shape, observed = self.observe(event_shape, likelihood)
         self.latent_dim = checked_size("latent_dim", latent_dim)
         family = self.infer(posterior)
         hidden_pixels = HiddenPixels(observed, hidden_quadrants(shape, visible))
@@ -205,32 +205,34 @@ class CompletionVAE(ProgramPair):
         """The image with its seen quadrants, and the mean of the others at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x).mean, x).mean
 
+    @renamed(n="num_samples")
     @exclusive()
     @torch.no_grad()
-    def complete(self, x: ArrayLike | Tensor, n: int = 1, with_noise: bool = False) -> Tensor:
-        """Complete images, of which the seen quadrants alone are read: [n, N, *event_shape].
+    def complete(self, x: ArrayLike | Tensor, num_samples: int = 1, with_noise: bool = False) -> Tensor:
+        """Complete images, of which the seen quadrants alone are read: [num_samples, N, *event_shape].
 
         Args:
             x: [N, *event_shape].
-            n: draws of z ~ p(z|c), each decoded to a mean.
+            num_samples: draws of z ~ p(z|c), each decoded to a mean.
             with_noise: draw the hidden pixels too.
 
         Draws come from torch's global generator.
         """
-        z = self.prior(x).sample(torch.Size([integer("n", n)]))
+        z = self.prior(x).sample(torch.Size([integer("num_samples", num_samples)]))
         completed = self.decode(z, x)
         return completed.sample() if with_noise else completed.mean
 
+    @renamed(n="num_samples")
     @exclusive()
     @torch.no_grad()
-    def sample(self, n: int, with_noise: bool = False, x: ArrayLike | Tensor | None = None) -> Tensor:
-        """Complete each of n images x [n, *event_shape] once; see ``complete``.
+    def sample(self, num_samples: int, with_noise: bool = False, x: ArrayLike | Tensor | None = None) -> Tensor:
+        """Complete each of the images x [num_samples, *event_shape] once; see ``complete``.
 
         Raises:
             ModelError: x is missing, or has another shape.
         """
         if x is None:
             self.model.latents()
-        elif len(self.own_data(x)) != integer("n", n):
-            raise ModelError(f"site 'x': expected {n} images to complete, got {len(self.own_data(x))}")
+        elif len(self.own_data(x)) != integer("num_samples", num_samples):
+            raise ModelError(f"site 'x': expected {num_samples} images to complete, got {len(self.own_data(x))}")
         return self.complete(x, 1, with_noise)[0]

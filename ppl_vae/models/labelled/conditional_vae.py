@@ -22,58 +22,30 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import to_tensor
-from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.labelled.category import (
-    checked_code,
-    indicator,
-    known_labels,
-    one_for_each,
-    one_hot,
-    required_labels,
-)
-from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.labelled.category import indicator, known_labels, required_labels
+from ppl_vae.models.labelled.category_and_code import CategoryAndCode, CategoryAndCodePair, code_given_category
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
-from ppl_vae.models.programs import ObservedProgram, Recognition, num_features
-from ppl_vae.networks import MLP
-from ppl_vae.precision import widened
+from ppl_vae.models.program_pair import Network, checked_size
+from ppl_vae.models.programs import Recognition
 from ppl_vae.randomness import seeded
 
 PRIORS = ("standard", "conditional")
 
 
-class ConditionalProgram(ObservedProgram):
-    """The program p(z) p(x|y, z), or p(z|y) p(x|y, z).
-
-    Args:
-        num_classes: C.
-        prior: gives p(z); or p(z|y) of one-hot y, where it is a Conditional.
-        decoder: [B, C + L] -> [B, P * prod(event_shape)] in any trailing shape.
-        likelihood: features -> p(x|y, z).
-        event_shape: the shape of one datum.
-    """
+class ConditionalProgram(CategoryAndCode):
+    """The program p(z) p(x|y, z), or p(z|y) p(x|y, z), given y; its arguments are those of ``CategoryAndCode``."""
 
     takes_labels = True
-    logits: Tensor
 
-    def __init__(
-        self,
-        num_classes: int,
-        prior: nn.Module,
-        decoder: nn.Module,
-        likelihood: Likelihood,
-        event_shape: tuple[int, ...],
-    ) -> None:
-        super().__init__(decoder, likelihood, event_shape)
-        self.num_classes = num_classes
-        self.prior = prior
-        self.register_buffer("logits", torch.zeros(num_classes), persistent=False)
+    @property
+    def num_classes(self) -> int:
+        """The number C of classes."""
+        return len(self.logits)
 
     def forward(self, x: Tensor | None = None, y: Tensor | None = None, size: int | None = None) -> Tensor:
         """Run the program, given labels y [N], conditioned on x [N, *event_shape] or drawing x.
@@ -91,19 +63,6 @@ class ConditionalProgram(ObservedProgram):
         labels = known_labels(y, len(y), self.num_classes) if x is None else required_labels(y, len(x))
         code = indicator(labels, self.num_classes, self.logits)
         return self.run(functools.partial(self.latents_of, code), x, len(labels))
-
-    def latents(self) -> Tensor:
-        """Draw y, uniform, and z: [*batch, C + L]."""
-        return self.latents_of(pyro.sample("y", dist.OneHotCategorical(logits=widened(self.logits))))
-
-    def latents_of(self, y: Tensor) -> Tensor:
-        """Draw z of one-hot classes [*batch, C], behind which it stands: [*batch, C + L]."""
-        z = pyro.sample("z", self.code(y))
-        return torch.cat([y.expand(*z.shape[:-1], -1), z], -1)
-
-    def code(self, y: Tensor) -> dist.TorchDistribution:
-        """The prior p(z), or p(z|y) of one-hot classes [*batch, C]: event shape [L]."""
-        return self.prior(y) if isinstance(self.prior, Conditional) else self.prior()
 
 
 class ConditionalGuide(Recognition):
@@ -147,7 +106,7 @@ class ConditionalGuide(Recognition):
         return self.conditional(torch.cat([features, indicator(y, self.num_classes, features)], -1))
 
 
-class ConditionalVAE(ProgramPair):
+class ConditionalVAE(CategoryAndCodePair):
     """A model p(x|y) with a code "z" for the variation within a class.
 
     Args:
@@ -184,8 +143,7 @@ class ConditionalVAE(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
-        shape = self.event_shape
+        shape, observed = self.observe(event_shape, likelihood)
         self.latent_dim = checked_size("latent_dim", latent_dim)
         self.num_classes = checked_size("num_classes", num_classes)
         if prior not in PRIORS:
@@ -193,8 +151,7 @@ class ConditionalVAE(ProgramPair):
         family = self.infer(posterior)
         with seeded(seed):
             encoder, decoder = self.networks(network, self.num_classes + self.latent_dim, observed)
-            size = num_features(encoder, shape) + self.num_classes
-            conditional = Conditional(MLP(tuple(hidden)).encoder((size,)), family, size, self.latent_dim)
+            conditional = code_given_category(encoder, shape, self.num_classes, hidden, family, self.latent_dim)
             self.model = ConditionalProgram(self.num_classes, self._prior(prior), decoder, observed, shape)
             self.guide = ConditionalGuide(encoder, self.num_classes, conditional, shape, observed.allows_missing)
 
@@ -211,33 +168,7 @@ class ConditionalVAE(ProgramPair):
         labels = known_labels(to_tensor(y, "y").to(data.device), len(data), self.num_classes)
         return self.guide.encode(data, labels)
 
-    def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """The likelihood p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
-        codes = checked_code(self.to_own(z), self.latent_dim)
-        label = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
-        return self.model.decode(torch.cat([label, codes], -1))
-
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> Tensor:
         """The mean of p(x|y, z) at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x, y).mean, y).mean
-
-    @exclusive()
-    @torch.no_grad()
-    def sample(self, n: int, with_noise: bool = False, y: ArrayLike | Tensor | None = None) -> Tensor:
-        """The mean of p(x|y, z) at n draws of z, and of y where it is not given: [n, *event_shape].
-
-        Args:
-            n: how many.
-            with_noise: draw x itself.
-            y: their classes, one for all or [n].
-
-        Draws come from torch's global generator.
-        """
-        if y is None:
-            return super().sample(n, with_noise)
-        labels = one_for_each(to_tensor(y, "y").to(self.model.logits.device), integer("n", n))
-        code = one_hot(labels, self.num_classes, self.model.logits.expand(n, -1))
-        with pyro.poutine.block(), pyro.plate("data", n):
-            likelihood = self.model.decode(self.model.latents_of(code))
-        return likelihood.sample() if with_noise else likelihood.mean

@@ -174,8 +174,7 @@ class CovariateVAE(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
-        shape = self.event_shape
+        shape, observed = self.observe(event_shape, likelihood)
         self.latent_dim = checked_size("latent_dim", latent_dim)
         if prior not in PRIORS:
             raise ModelError(unknown_name("prior", prior, PRIORS))

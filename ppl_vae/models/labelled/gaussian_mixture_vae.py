@@ -26,13 +26,13 @@ from ppl_vae.arrays import to_tensor
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import remembers
 from ppl_vae.models.labelled.category import checked_code, likeliest, one_hot
+from ppl_vae.models.labelled.category_and_code import code_given_category
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.priors.priors import MixturePrior
 from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
-from ppl_vae.networks import MLP
 from ppl_vae.precision import scale, widened
 from ppl_vae.randomness import seeded
 
@@ -140,17 +140,16 @@ class GaussianMixtureVAE(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
-        shape = self.event_shape
+        shape, observed = self.observe(event_shape, likelihood)
         self.latent_dim = checked_size("latent_dim", latent_dim)
         self.num_categories = checked_size("num_categories", num_categories)
         prior = MixturePrior(self.num_categories)
         with seeded(seed):
             encoder, decoder = self.networks(network, self.latent_dim, observed)
             prior.build(self.latent_dim)
-            size = num_features(encoder, shape) + self.num_categories
-            merged = MLP(tuple(hidden)).encoder((size,))
-            conditional = Conditional(merged, DiagonalPosterior(), size, self.latent_dim)
+            conditional = code_given_category(
+                encoder, shape, self.num_categories, hidden, DiagonalPosterior(), self.latent_dim
+            )
             self.model = MixtureProgram(prior, decoder, observed, shape)
             head = nn.Linear(num_features(encoder, shape), self.num_categories)
             self.guide = MixtureGuide(encoder, head, conditional, shape, observed.allows_missing)

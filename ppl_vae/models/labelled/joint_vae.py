@@ -12,57 +12,22 @@ Dupont (2018): https://arxiv.org/abs/1804.00104
 
 from __future__ import annotations
 
-from abc import ABC
-
 import pyro
 import torch
 from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.arrays import to_tensor
 from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.labelled.category import checked_code, likeliest, one_hot
-from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.labelled.category import likeliest
+from ppl_vae.models.labelled.category_and_code import CategoryAndCode, CategoryAndCodePair
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
-from ppl_vae.models.programs import LatentVariableProgram, ObservedProgram, Recognition, num_features
+from ppl_vae.models.program_pair import Network, checked_size
+from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
-
-
-class CategoryAndCode(ObservedProgram, ABC):
-    """The generative model p(y) p(z) p(x|y, z) with p(y) uniform, whatever its program is given beside x.
-
-    Args:
-        num_categories: C.
-        prior: forward gives p(z).
-        decoder: [B, C + L] -> [B, P * prod(event_shape)] in any trailing shape.
-        likelihood: features -> p(x|y, z).
-        event_shape: the shape of one datum.
-    """
-
-    logits: Tensor
-
-    def __init__(
-        self,
-        num_categories: int,
-        prior: nn.Module,
-        decoder: nn.Module,
-        likelihood: Likelihood,
-        event_shape: tuple[int, ...],
-    ) -> None:
-        super().__init__(decoder, likelihood, event_shape)
-        self.prior = prior
-        self.register_buffer("logits", torch.zeros(num_categories), persistent=False)
-
-    def latents(self) -> Tensor:
-        """Draw y ~ p(y) and z ~ p(z), one behind the other: [*batch, C + L]."""
-        y = pyro.sample("y", dist.OneHotCategorical(logits=widened(self.logits)))
-        z = pyro.sample("z", self.prior())
-        return torch.cat([y, z], -1)
 
 
 class JointProgram(CategoryAndCode, LatentVariableProgram):
@@ -100,7 +65,7 @@ class JointGuide(Recognition):
             return pyro.sample("z", self.posterior(features))
 
 
-class JointVAE(ProgramPair):
+class JointVAE(CategoryAndCodePair):
     """A VAE with a category "y" and a continuous code "z".
 
     Args:
@@ -133,8 +98,7 @@ class JointVAE(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
-        shape = self.event_shape
+        shape, observed = self.observe(event_shape, likelihood)
         self.latent_dim = checked_size("latent_dim", latent_dim)
         self.num_categories = checked_size("num_categories", num_categories)
         family, prior = self.infer(posterior), StandardNormalPrior()
@@ -159,12 +123,6 @@ class JointVAE(ProgramPair):
         return dist.OneHotCategorical(
             logits=widened(self.guide.category_head(self.guide.features(self.own_data(x))))
         )
-
-    def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """The likelihood p(x|y, z) of codes [*batch, L] and categories: integer [*batch] or one-hot [*batch, C]."""
-        codes = checked_code(self.to_own(z), self.latent_dim)
-        category = one_hot(to_tensor(y, "y").to(codes.device), self.num_categories, codes)
-        return self.model.decode(torch.cat([category, codes], -1))
 
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:

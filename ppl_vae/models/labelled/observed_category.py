@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro import distributions as dist
 from torch import Tensor
@@ -38,7 +36,7 @@ class PartlyObservedCategory(dist.OneHotCategorical):
         self.known = known.to(logits)
         self.label_log_prob = (label * logits.log_softmax(-1)).sum(-1)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> PartlyObservedCategory:
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> PartlyObservedCategory:
         """Repeat the distribution for more particles; ``known`` and ``label_log_prob`` stay one per datum."""
         new = self._get_checked_instance(PartlyObservedCategory, _instance)
         super().expand(batch_shape, _instance=new)

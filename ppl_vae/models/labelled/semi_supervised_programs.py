@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import pyro
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.models.conditional import Conditional
+from ppl_vae.models.configuration import Config
 from ppl_vae.models.labelled.category import required_labels
+from ppl_vae.models.labelled.category_and_code import CategoryAndCode
 from ppl_vae.models.labelled.gaussian_mixture_vae import CodeGivenCategory
-from ppl_vae.models.labelled.joint_vae import CategoryAndCode
 from ppl_vae.models.labelled.observed_category import MISSING, PartlyObservedCategory
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.missingness import encoder_of
@@ -22,7 +23,7 @@ from ppl_vae.precision import widened
 
 SHARED = "shared"
 # What stands below the linear layer of q(y|x): SHARED, what names an architecture, or a module of the user's own.
-Classifier = str | dict[str, Any] | Architecture | nn.Module
+Classifier = str | Mapping[str, object] | Architecture | nn.Module
 
 
 class SemiSupervisedProgram(CategoryAndCode):
@@ -116,14 +117,14 @@ def classifier_network(
     return None if classifier == SHARED else encoder_of(_named(classifier), event_shape, likelihood)
 
 
-def classifier_config(classifier: Classifier) -> str | dict[str, Any] | None:
+def classifier_config(classifier: Classifier) -> str | Config | None:
     """The configuration that makes the classifier again; None for a module of the user's own."""
     if isinstance(classifier, nn.Module):
         return None
     return SHARED if classifier == SHARED else architecture_config(_named(classifier))
 
 
-def _named(classifier: str | dict[str, Any] | Architecture) -> Architecture:
+def _named(classifier: str | Mapping[str, object] | Architecture) -> Architecture:
     try:
         return architecture(classifier)
     except ModelError as error:

@@ -31,11 +31,9 @@ from pyro import distributions as dist
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
-from ppl_vae.checks import integer
-from ppl_vae.exclusive import exclusive
-from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.labelled.category import checked_code, likeliest, one_for_each, one_hot
+from ppl_vae.models.labelled.category import likeliest, one_hot
+from ppl_vae.models.labelled.category_and_code import CategoryAndCodePair, code_given_category
 from ppl_vae.models.labelled.semi_supervised_programs import (
     SHARED,
     Classifier,
@@ -46,13 +44,11 @@ from ppl_vae.models.labelled.semi_supervised_programs import (
 )
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
-from ppl_vae.models.programs import num_features
-from ppl_vae.networks import MLP
+from ppl_vae.models.program_pair import Network, checked_size
 from ppl_vae.randomness import seeded
 
 
-class SemiSupervisedVAE(ProgramPair):
+class SemiSupervisedVAE(CategoryAndCodePair):
     """The model M2: a class "y" that is known for some data, and a code "z" for the variation within a class.
 
     Args:
@@ -90,8 +86,7 @@ class SemiSupervisedVAE(ProgramPair):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
-        shape = self.event_shape
+        shape, observed = self.observe(event_shape, likelihood)
         self.latent_dim = checked_size("latent_dim", latent_dim)
         self.num_classes = checked_size("num_classes", num_classes)
         family, prior = self.infer(posterior), StandardNormalPrior()
@@ -99,8 +94,7 @@ class SemiSupervisedVAE(ProgramPair):
         with seeded(seed):
             encoder, decoder = self.networks(network, self.num_classes + self.latent_dim, observed)
             prior.build(self.latent_dim)
-            size = num_features(encoder, shape) + self.num_classes
-            conditional = Conditional(MLP(tuple(hidden)).encoder((size,)), family, size, self.latent_dim)
+            conditional = code_given_category(encoder, shape, self.num_classes, hidden, family, self.latent_dim)
             self.model = SemiSupervisedProgram(self.num_classes, prior, decoder, observed, shape)
             own_classifier = classifier_network(classifier, shape, observed)
             self.guide = SemiSupervisedGuide(
@@ -123,35 +117,11 @@ class SemiSupervisedVAE(ProgramPair):
         label = self.guide.label_logits(data, features).argmax(-1) if y is None else to_tensor(y, "y")
         return self.guide.code(features, one_hot(label.to(features.device), self.num_classes, features))
 
-    def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """The likelihood p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
-        codes = checked_code(self.to_own(z), self.latent_dim)
-        label = one_hot(to_tensor(y, "y").to(codes.device), self.num_classes, codes)
-        return self.model.decode(torch.cat([label, codes], -1))
-
     @torch.no_grad()
     def reconstruct(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> Tensor:
         """The mean of p(x|y, z) at the mean of q(z|x, y), y the likeliest class or given: [N, *event_shape]."""
         label = likeliest(self.classify(x)) if y is None else y
         return self.decode(self.encode(x, label).mean, label).mean
-
-    @exclusive()
-    @torch.no_grad()
-    def sample(self, n: int, with_noise: bool = False, y: ArrayLike | Tensor | None = None) -> Tensor:
-        """The mean of p(x|y, z) at n draws of z, and of y where it is not given: [n, *event_shape].
-
-        Args:
-            n: how many.
-            with_noise: draw x itself.
-            y: their classes, one for all or [n].
-
-        Draws come from torch's global generator.
-        """
-        if y is None:
-            return super().sample(n, with_noise)
-        z = self.model.prior().expand([integer("n", n)]).sample()
-        likelihood = self.decode(z, one_for_each(to_tensor(y, "y"), n))
-        return likelihood.sample() if with_noise else likelihood.mean
 
     @torch.no_grad()
     def analogies(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> Tensor:

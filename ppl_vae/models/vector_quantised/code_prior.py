@@ -12,7 +12,6 @@ Vaswani et al. (2017): https://arxiv.org/abs/1706.03762
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -126,7 +125,7 @@ class CodeSequence(dist.TorchDistribution):
 
     arg_constraints = {}  # noqa: RUF012  (torch's protocol)
 
-    def __init__(self, network: AutoregressiveCodes, batch_shape: Any = ()) -> None:
+    def __init__(self, network: AutoregressiveCodes, batch_shape: list[int] | tuple[int, ...] = ()) -> None:
         self.network = network
         super().__init__(torch.Size(batch_shape), torch.Size((network.num_cells,)), validate_args=False)
 
@@ -143,7 +142,7 @@ class CodeSequence(dist.TorchDistribution):
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
     @torch.no_grad()
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw cell by cell: [*sample_shape, *batch, M]."""
         shape = torch.Size(sample_shape) + self.batch_shape
         k = torch.empty(shape.numel(), 0, dtype=torch.long, device=self.network.bias.device)
@@ -152,7 +151,7 @@ class CodeSequence(dist.TorchDistribution):
             k = torch.cat([k, torch.multinomial(last, 1)], dim=1)
         return k.reshape(*shape, -1)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> CodeSequence:
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> CodeSequence:
         """Repeat the distribution over a larger batch."""
         return CodeSequence(self.network, batch_shape)
 

@@ -16,7 +16,6 @@ Bengio, Léonard & Courville (2013): https://arxiv.org/abs/1308.3432
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -51,7 +50,7 @@ class CodeWords(dist.TorchDistribution):
 
     arg_constraints = {}  # noqa: RUF012  (torch's protocol)
 
-    def __init__(self, indices: Any, codes: Tensor) -> None:
+    def __init__(self, indices: dist.TorchDistribution, codes: Tensor) -> None:
         self.indices, self.codes = indices, codes
         event_shape = torch.Size((*indices.event_shape, codes.shape[-1]))
         super().__init__(indices.batch_shape, event_shape, validate_args=False)
@@ -68,11 +67,11 @@ class CodeWords(dist.TorchDistribution):
         is_word = (self.codes[k] == value).flatten(-2).all(-1)
         return torch.where(is_word, self.indices.log_prob(k), -torch.inf)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
+    def sample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw code words [*sample_shape, *batch, M, D]."""
         return self.codes[self.indices.sample(torch.Size(sample_shape))]
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> CodeWords:
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> CodeWords:
         """Repeat the distribution over a larger batch."""
         return CodeWords(self.indices.expand(torch.Size(batch_shape)), self.codes)
 
@@ -121,7 +120,7 @@ class NearestCode(dist.TorchDistribution):
         shape = torch.broadcast_shapes(is_nearest.shape, self.batch_shape)
         return torch.where(is_nearest, 0.0, -torch.inf).to(self.code.dtype).expand(shape)
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
+    def rsample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
         """The nearest codes, with the straight-through gradient."""
         straight_through = self.code.detach() + (self.encoded - self.encoded.detach())
         return straight_through.expand(torch.Size(sample_shape) + self.batch_shape + self.event_shape)
@@ -130,7 +129,7 @@ class NearestCode(dist.TorchDistribution):
         """The value is zero: there is no spread."""
         return self.code.new_zeros(self.batch_shape)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> NearestCode:
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> NearestCode:
         """Repeat the distribution over more data or particles."""
         wider = copy.copy(self)
         wider._batch_shape = torch.Size(batch_shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 import pyro
 from pyro import distributions as dist
@@ -10,6 +10,16 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import positive
 from ppl_vae.models.vector_quantised.code_words import CodeWords, NearestCode
+
+
+class Quantiser(Protocol):
+    """A guide that quantises."""
+
+    def begin(self, x: Tensor) -> int:
+        """Show the parameters to Pyro, and return the size of the data plate."""
+
+    def encode(self, x: Tensor) -> NearestCode:
+        """The point mass at the nearest codes of x [N, *event_shape]."""
 
 
 class SoftenedGuide(nn.Module):
@@ -20,7 +30,7 @@ class SoftenedGuide(nn.Module):
         temperature: in units of a squared distance.
     """
 
-    def __init__(self, guide: Any, temperature: float) -> None:
+    def __init__(self, guide: Quantiser, temperature: float) -> None:
         super().__init__()
         self.guide, self.temperature = guide, positive("temperature", temperature)
 

@@ -147,12 +147,11 @@ class VQVAE(ProgramPair):
         network: Network = "mlp",
         likelihood: LikelihoodSpec = "bernoulli",
         prior: Spec = "autoregressive",
-        codebook: str | Mapping[str, Any] = "ema",
+        codebook: str | Mapping[str, object] = "ema",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        observed = self.observe(event_shape, likelihood)
-        shape = self.event_shape
+        shape, observed = self.observe(event_shape, likelihood)
         self.num_cells, self.num_codes = checked_size("num_cells", num_cells), checked_size("num_codes", num_codes)
         over_codes = code_prior(prior)
         self.remember(prior=own_config(over_codes, CODE_PRIORS))

@@ -115,10 +115,10 @@ def test_a_forecast_is_the_filters_prediction():
     for _ in range(3):
         z = arrow(z)
         wanted.append(vae.model.decoder.emission(z).detach())
-    found = vae.forecast(x.expand(copies, -1, -1), 3, num_draws=1)
+    found = vae.forecast(x.expand(copies, -1, -1), 3, num_samples=1)
     assert found.shape == (copies, 3, D)
     assert_jointly(found.mean(0), found.std(0) / math.sqrt(copies), torch.stack(wanted))
-    averaged = vae.forecast(x, 3, num_draws=50)
+    averaged = vae.forecast(x, 3, num_samples=50)
     assert ((averaged[0] - torch.stack(wanted)).abs() < 6 * found.std(0) / math.sqrt(50)).all()
 
 
@@ -269,7 +269,7 @@ def test_a_forecast_goes_on_where_each_sequence_ends():
     vae, copies = state_space(likelihood=MISSING_GAUSSIAN), 2000
     x, last = holed(), (3, 1, 3)
     vae.model.decoder.emission.weight.data.mul_(5)
-    found = vae.forecast(x.repeat_interleave(copies, 0), 2, num_draws=1).unflatten(0, (3, copies))
+    found = vae.forecast(x.repeat_interleave(copies, 0), 2, num_samples=1).unflatten(0, (3, copies))
     with torch.no_grad():
         for n in range(3):
             z = vae.codes(x)[n, last[n]]
@@ -293,7 +293,7 @@ def test_missing_frames_are_filled_in():
 
 def test_fit_trains_on_sequences_of_differing_length():
     ds = pv.load_dataset("piano-rolls", n=120, num_frames=6, min_frames=2)
-    recipe = pv.make("deep-markov-model", ds.event_shape, latent_dim=4, likelihood=MISSING_BITS, steps=10)
+    recipe = pv.make("deep-markov-model", ds.event_shape, latent_dim=4, likelihood=MISSING_BITS, num_steps=10)
     result = pv.fit(recipe, ds, epochs=6, lr=1e-2, batch_size=20, device="cpu", progress=False)
     history = result.history["test_elbo"]
     assert history.iloc[-1] > history.iloc[0] + 10
@@ -317,7 +317,7 @@ def test_time_is_the_last_dimension_but_one(shape):
     assert vae.reconstruct(x).shape == x.shape
     assert vae.codes(x).shape == (3, 3, 2)
     assert vae.generate(4, 7).shape == (4, *shape[:-2], 7, 4)
-    assert vae.forecast(x, 2, num_draws=2).shape == (3, *shape[:-2], 2, 4)
+    assert vae.forecast(x, 2, num_samples=2).shape == (3, *shape[:-2], 2, 4)
     assert vae.encode(x).batch_shape == (3,)
     logits = vae.model.decoder(z.flatten(1))
     flat = vae.model.decoder.emission(z[:, 1]).view(3, *shape[:-2], 4)
@@ -350,7 +350,7 @@ def test_wrong_shapes_of_data_codes_and_counts_are_refused():
     with pytest.raises(ModelError, match="num_frames must be an integer of at least 1, got 0"):
         vae.generate(2, 0)
     with pytest.raises(ModelError, match="num_draws must be an integer of at least 1, got 0"):
-        vae.forecast(torch.zeros(2, 3, 4), 1, num_draws=0)
+        vae.forecast(torch.zeros(2, 3, 4), 1, num_samples=0)
     network = (torch.nn.Flatten(), torch.nn.Linear(2, 7))
     with pytest.raises(
         ModelError, match=r"the decoder gave \(12, 7\) for codes \(12, 2\).* needs 1 x \(4,\) per frame"
