@@ -21,6 +21,7 @@ ROOMS = {
     "errors": set(),
     "checks": {"errors"},
     "display": set(),
+    "progress": set(),
     "files": GROUND,
     "registration": GROUND,
     "exclusive": {"registration"},
@@ -61,6 +62,7 @@ ROOMS = {
         "randomness",
         "registration",
         "data",
+        "progress",
     },
     "recipes": {"errors", "checks", "display", "models", "inference"},
     "recipe_comparison": {
@@ -73,6 +75,7 @@ ROOMS = {
         "models",
         "inference",
         "recipes",
+        "progress",
     },
     "plots": {"errors"},
     "diagnostics": {
@@ -87,6 +90,7 @@ ROOMS = {
         "registration",
         "inference",
         "plots",
+        "progress",
     },
 }
 # The command's own door, python -m ppl_vae, stands outside every room.

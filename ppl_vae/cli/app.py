@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version as installed
+from typing import Annotated
 
 import typer
 
@@ -31,6 +33,13 @@ OUT_OF_MEMORY = (
 # Every usage error of typer; newer versions of typer carry click inside, so that it cannot be imported.
 UsageErrors: type[Exception] = typer.BadParameter.__mro__[2]
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ppl-vae {installed('ppl_vae')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     help="Variational autoencoders as probabilistic programs in Pyro.",
     epilog="First steps: ppl-vae train vae --data digits --out runs/first, and then ppl-vae plot runs/first",
@@ -39,6 +48,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Variational autoencoders as probabilistic programs in Pyro."""
+
+
 for _command, _examples in (
     (
         train,

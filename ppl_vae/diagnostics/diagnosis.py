@@ -24,11 +24,11 @@ from ppl_vae.checks import positive, whole
 from ppl_vae.diagnostics.arviz.inference_data import inference_data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
-from ppl_vae.diagnostics.verdict import Verdict
-from ppl_vae.display import card
+from ppl_vae.diagnostics.verdict import Verdict, Verdicts, verdict_table
 from ppl_vae.errors import DataError, PplVaeError, unknown_name
 from ppl_vae.files import as_path
 from ppl_vae.inference.pair.pair import PairLike, as_pair
+from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ class Diagnosis:
         return {topic: f.numbers for topic, f in self.findings.items() if f.numbers is not None}
 
     @property
-    def verdicts(self) -> list[Verdict]:
-        """The verdicts of all topics."""
-        return [verdict for finding in self.findings.values() for verdict in finding.verdicts]
+    def verdicts(self) -> Verdicts:
+        """The verdicts of all topics; a notebook shows them as a table."""
+        return Verdicts(verdict for finding in self.findings.values() for verdict in finding.verdicts)
 
     @property
     def seconds(self) -> float:
@@ -128,8 +128,7 @@ class Diagnosis:
         return "\n".join(map(str, self.verdicts))
 
     def _repr_html_(self) -> str:
-        facts = {verdict.diagnostic: f"{verdict.level}. {verdict.words}" for verdict in self.verdicts}
-        return card(f"diagnosis of {len(self.x)} data", facts)
+        return verdict_table(f"diagnosis of {len(self.x)} data", self.verdicts)
 
 
 def diagnose(
@@ -143,6 +142,7 @@ def diagnose(
     seconds: float = SECONDS,
     seed: int = 0,
     on_topic: Callable[[str], None] | None = None,
+    progress: bool | None = None,
 ) -> Diagnosis:
     """Run and judge all diagnostics of a pair, and draw what ArviZ needs.
 
@@ -156,6 +156,8 @@ def diagnose(
         seconds: no topic is started later than this.
         seed: of the subset and all draws; torch's global generators are left as they were.
         on_topic: told the title of every topic as it starts.
+        progress: show a progress bar over the topics; by default where a terminal or a notebook shows it to
+            somebody.
 
     Returns:
         Verdicts in words, the numbers behind them by topic, the ArviZ object of the same data, and a report.
@@ -185,11 +187,16 @@ def diagnose(
         train = train[_subset(len(train), effort.gap_data, derived_seed(seed, 1))]
     case = Case(pair, data[chosen], train, effort, seed, deadline=time.monotonic() + seconds)
     findings = {}
-    for name in names:
-        late = time.monotonic() > case.deadline
-        if on_topic is not None and not late:
-            on_topic(TOPICS[name].title)
-        findings[name] = _not_run(TOPICS[name], f"the {seconds:g} s are up") if late else _find(TOPICS[name], case)
+    with watched(len(names), "topic", progress, by_hand=True) as bar:
+        for name in names:
+            late = time.monotonic() > case.deadline
+            if not late:
+                bar.set_postfix_str(TOPICS[name].title)
+                if on_topic is not None:
+                    on_topic(TOPICS[name].title)
+            why_not = f"the {seconds:g} s are up"
+            findings[name] = _not_run(TOPICS[name], why_not) if late else _find(TOPICS[name], case)
+            bar.update()
     labels = None if labels is None else labels[chosen]
     draws, why_not = _draws(case, labels)
     return Diagnosis(findings, chosen, case.x, labels, effort, seed, _kind(pair), draws, why_not)

@@ -27,6 +27,7 @@ from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import Conditional
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import (
     checked_code,
     indicator,
@@ -222,12 +223,14 @@ class ConditionalVAE(ProgramPair):
         prior.build(self.latent_dim)
         return prior
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(z|x, y) of x [N, *event_shape] and classes [N]: batch shape [N], event shape [L]."""
         data = self.own_data(x)
         labels = known_labels(to_tensor(y, "y").to(data.device), len(data), self.num_classes)
         return self.guide.encode(data, labels)
 
+    @on_request
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ppl_vae.arrays import to_tensor
 from ppl_vae.models.conditional import built
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code, likeliest, one_hot
 from ppl_vae.models.likelihoods.likelihoods import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
@@ -161,6 +162,7 @@ class JointVAE(ProgramPair):
         """The number C of configurations that an exact enumeration sums over."""
         return self.num_categories
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.guide.posterior(self.guide.features(self.own_data(x)))
@@ -171,6 +173,7 @@ class JointVAE(ProgramPair):
             logits=widened(self.guide.category_head(self.guide.features(self.own_data(x))))
         )
 
+    @on_request
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|y, z) of codes [*batch, L] and categories: integer [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)

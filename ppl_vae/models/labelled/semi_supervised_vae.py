@@ -35,6 +35,7 @@ from ppl_vae.arrays import to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import Conditional
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code, likeliest, one_for_each, one_hot
 from ppl_vae.models.labelled.semi_supervised_programs import (
     SHARED,
@@ -134,6 +135,7 @@ class SemiSupervisedVAE(ProgramPair):
         """The posterior q(y|x) for data [N, *event_shape], labels unseen: batch shape [N], event shape [C]."""
         return dist.OneHotCategorical(logits=self.guide.label_logits(self.own_data(x)))
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
         """The posterior q(z|x, y) of x [N, *event_shape] and classes (default: the likeliest): event shape [L]."""
         data = self.own_data(x)
@@ -141,6 +143,7 @@ class SemiSupervisedVAE(ProgramPair):
         label = self.guide.label_logits(data, features).argmax(-1) if y is None else to_tensor(y, "y")
         return self.guide.code(features, one_hot(label.to(features.device), self.num_classes, features))
 
+    @on_request
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|y, z) for codes [*batch, L] and classes, integers [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)

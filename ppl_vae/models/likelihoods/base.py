@@ -19,6 +19,7 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import MISSING_VALUES
 from ppl_vae.errors import DataError
 
 
@@ -67,7 +68,8 @@ def check_finite(name: str, x: Tensor) -> None:
     """Raise ``DataError`` unless every value is a number."""
     bad = (~torch.isfinite(x)).sum().item()
     if bad:
-        raise DataError(f"likelihood {name!r}: {bad} of {x.numel()} values are NaN or infinite")
+        missing = "" if x.isinf().any() else f"; {MISSING_VALUES}"
+        raise DataError(f"likelihood {name!r}: {bad} of {x.numel()} values are NaN or infinite{missing}")
 
 
 def check_unit_interval(name: str, x: Tensor) -> None:
