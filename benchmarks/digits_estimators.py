@@ -63,7 +63,7 @@ def main() -> None:
             "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - started, 1),
             "load average": round(os.getloadavg()[0], 1),
         },
-        "words": inf.check_estimators(table),
+        "words": inf.check_estimators(table).details,
         "estimators": rows(table),
     }  # fmt: skip
     options.results.mkdir(parents=True, exist_ok=True)

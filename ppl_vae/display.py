@@ -15,9 +15,18 @@ FRAME = (
     "display:inline-block;max-width:44em;padding:.6em 1em;border:1px solid rgba(128,128,128,.45);"
     "border-radius:6px;color:inherit;font-size:.95em;line-height:1.4"
 )
-GRID = "display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.1em 1.2em;margin:.4em 0 0"
-LABEL = "margin:0;opacity:.7;font-weight:normal"
-VALUE = "margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums"
+GRID = "display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.1em 1.2em;margin:.4em 0 0;padding:0"
+# Jupyter's style sheet floats what it finds in a list of definitions, gives it widths, and stripes tables.
+RESET = "margin:0;padding:0;float:none;clear:none;width:auto;max-width:none;text-align:left"
+LABEL = f"{RESET};opacity:.7;font-weight:normal"
+VALUE = f"{RESET};overflow-wrap:anywhere;font-variant-numeric:tabular-nums"
+TABLE = (
+    "border-collapse:collapse;border:none;margin:.4em 0 0;font-size:inherit;table-layout:auto;display:table;"
+    "width:auto;color:inherit"
+)
+CELL = (
+    "padding:.15em 1.2em .15em 0;border:none;text-align:left;vertical-align:top;white-space:normal;background:none"
+)
 WIDTH, HEIGHT, MARGIN = 220, 44, 3
 
 
@@ -41,6 +50,31 @@ def card(heading: str, facts: Mapping[str, Any], curve: Sequence[float] = (), cu
         f'<div style="{FRAME}"><strong>{escape(heading)}</strong>'
         f'<dl style="{GRID}">{rows}{picture}</dl></div>'
     )  # fmt: skip
+
+
+def rows_card(heading: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> str:
+    """The HTML of a small table with a heading.
+
+    Args:
+        heading: what the rows are.
+        columns: their names.
+        rows: values, written by ``in_words``.
+        note: a sentence below the table.
+    """
+    head = "".join(f'<th style="{CELL};opacity:.7;font-weight:normal">{escape(name)}</th>' for name in columns)
+    body = "".join(
+        f'<tr style="background:none;border:none">{"".join(_cell(value) for value in row)}</tr>' for row in rows
+    )
+    below = f'<div style="margin:.4em 0 0">{escape(note)}</div>' if note else ""
+    return (
+        f'<div style="{FRAME}"><strong>{escape(heading)}</strong><div style="overflow-x:auto">'
+        f'<table style="{TABLE}"><thead style="border:none"><tr style="background:none;border:none">{head}</tr>'
+        f"</thead><tbody>{body}</tbody></table></div>{below}</div>"
+    )
+
+
+def _cell(value: Any) -> str:
+    return f'<td style="{CELL};font-variant-numeric:tabular-nums">{escape(in_words(value))}</td>'
 
 
 def in_words(value: Any) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 import xarray as xr
-from tqdm.auto import tqdm
 
 from ppl_vae.checks import real, whole
 from ppl_vae.data import Dataset, Split
@@ -28,6 +27,7 @@ from ppl_vae.inference.pair.labels import needed_labels, with_labels
 from ppl_vae.inference.pair.placement import beside
 from ppl_vae.inference.training.run_folder import as_folder
 from ppl_vae.models import VAE
+from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
 from ppl_vae.recipes import RECIPES, Recipe, make, option_names
 
@@ -47,19 +47,25 @@ DESCRIPTIONS = {
 }
 NOT_NATS = {"active_units": "1", "epochs": "1", "seconds": "s"}
 
-Entry = str | tuple[str, str, Mapping[str, Any]]
+Entry = str | Recipe | tuple[str, str, Mapping[str, Any]] | tuple[str, Recipe]
+
+
+WANTED = "name, recipe, (label, recipe) or (label, name, options)"
 
 
 @dataclass(frozen=True)
 class _Contestant:
-    """A point of the comparison: its name, and the recipe that is made for it."""
+    """A point of the comparison: its name, and the recipe that is made for it, or that a user put together."""
 
     label: str
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    by_hand: Recipe | None = None
 
     def make(self, data: Dataset, seed: int) -> Recipe:
         """Make the recipe afresh for every seed, so that no weight or running average is handed on."""
+        if self.by_hand is not None:
+            return copy.deepcopy(self.by_hand)
         options = copy.deepcopy(dict(self.options))
         if self.name in RECIPES and "elbo" not in options and "num_data" in option_names(self.name)["objective"]:
             options.setdefault("num_data", len(data.train))
@@ -67,7 +73,7 @@ class _Contestant:
 
 
 def compare_recipes(
-    recipes: Sequence[Entry] | Mapping[str, tuple[str, Mapping[str, Any]]],
+    recipes: Sequence[Entry] | Mapping[str, str | Recipe | tuple[str, Mapping[str, Any]]],
     data: Dataset,
     seeds: Sequence[int] = (0, 1, 2),
     *,
@@ -76,14 +82,16 @@ def compare_recipes(
     evidence_draws: int = 100,
     active_threshold: float = ACTIVE_THRESHOLD,
     out_dir: str | Path | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
     **fit_options: Any,
 ) -> xr.Dataset:
     """Train every recipe with every seed and judge each on the test split.
 
     Args:
-        recipes: names, or (label, name, options) with options of ``make``, or a mapping from a label to
-            (name, options). A recipe that needs num_data is given the size of the training split.
+        recipes: names, recipes of ``make``, (label, recipe), or (label, name, options) with options of ``make``; or
+            a mapping from a label to a name, a recipe, or (name, options). A recipe is made anew for every seed, as
+            ``make`` was asked for it; one put together by hand starts from the weights that it has, so that seeds
+            are of batches and draws alone. One that needs num_data is given the size of the training split.
         data: has the two splits; the test split is used for judging only.
         seeds: each is that of the weights, the batches and the draws of a run.
         epochs: of every recipe; None leaves each its own.
@@ -91,7 +99,7 @@ def compare_recipes(
         evidence_draws: importance draws per datum for log p(x), in memory-bounded chunks.
         active_threshold: the variance of a dimension's posterior means above which it counts as active.
         out_dir: a folder for the runs, each in LABEL/seed-SEED.
-        progress: show a bar, one step a run.
+        progress: show a bar, one step a run; by default where a terminal or a notebook shows it to somebody.
         **fit_options: of ``fit``, for every recipe: batch_size, lr, validation, patience, device, ...
 
     Returns:
@@ -115,7 +123,7 @@ def compare_recipes(
     above = as_folder(out_dir)
     judge = _Judge(num_particles, evidence_draws, active_threshold)
     rows: list[list[dict[str, float]]] = []
-    with tqdm(total=len(contestants) * len(seeds), unit="run", disable=not progress) as bar:
+    with watched(len(contestants) * len(seeds), "run", progress, by_hand=True) as bar:
         for contestant in contestants:
             rows.append([])
             for seed in seeds:
@@ -140,7 +148,7 @@ def _contestants(recipes: Any) -> list[_Contestant]:
     if isinstance(recipes, Mapping):
         entries = [(label, *(entry if isinstance(entry, tuple) else (entry,))) for label, entry in recipes.items()]
     if isinstance(entries, str) or not isinstance(entries, Sequence) or not entries:
-        raise ModelError(f"recipes: expected at least one name or (label, name, options), got {recipes!r}")
+        raise ModelError(f"recipes: expected at least one {WANTED}, got {_shown(recipes)}")
     found: dict[str, _Contestant] = {}
     for entry in entries:
         contestant = _contestant(entry)
@@ -153,11 +161,35 @@ def _contestants(recipes: Any) -> list[_Contestant]:
 def _contestant(entry: Any) -> _Contestant:
     if isinstance(entry, str):
         return _Contestant(entry, entry)
-    if not (isinstance(entry, tuple) and len(entry) == 3 and isinstance(entry[2], Mapping)):
-        raise ModelError(f"recipes: expected a name or (label, name, options), got {entry!r}")
+    if isinstance(entry, Recipe):
+        return _of_recipe(entry.name, entry)
+    if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str):
+        if isinstance(entry[1], Recipe):
+            return _of_recipe(*entry)
+        if isinstance(entry[1], str):
+            return _Contestant(*entry)
+    if not (
+        isinstance(entry, tuple) and len(entry) == 3 and isinstance(entry[1], str) and isinstance(entry[2], Mapping)
+    ):
+        raise ModelError(f"recipes: expected a {WANTED}, got {_shown(entry)}")
     if "seed" in entry[2]:
         raise ModelError(f"recipe {entry[0]!r}: seed is not an option here; seeds= gives every recipe the same")
     return _Contestant(*entry)
+
+
+def _of_recipe(label: str, recipe: Recipe) -> _Contestant:
+    if recipe.options is None:
+        return _Contestant(label, recipe.name, by_hand=recipe)
+    return _Contestant(label, recipe.name, {k: v for k, v in recipe.options.items() if k != "seed"})
+
+
+def _shown(entry: Any) -> str:
+    """Show what was given on one line, without the networks of a model."""
+    if isinstance(entry, str | int | float | bool | None):
+        return repr(entry)
+    if isinstance(entry, list | tuple):
+        return f"{type(entry).__name__} of {', '.join(_shown(each) for each in entry) or 'nothing'}"
+    return type(entry).__name__
 
 
 def _check(data: Any, seeds: Sequence[int], num_particles: int, evidence_draws: int) -> None:
@@ -178,7 +210,7 @@ def _rehearse(contestant: _Contestant, data: Dataset) -> str:
         check_data(vae.model, data.test.x, data.test.y)
         # Two data show whether there is an evidence to judge by: an autoencoder has none.
         few = data.test.x[:2], None if data.test.y is None else data.test.y[:2]
-        log_evidence(vae, few[0], num_samples=2, y=few[1])
+        log_evidence(vae, few[0], num_samples=2, y=few[1], progress=False)
     except PplVaeError as error:
         raise type(error)(f"recipe {contestant.label!r}: {error}") from error
     return vae.model.likelihood.name

@@ -13,7 +13,9 @@ from pyro import distributions as dist
 
 import ppl_vae as pv
 from ppl_vae import inference as inf
+from ppl_vae.diagnostics.verdict import Verdict, Verdicts
 from ppl_vae.display import card, in_words, with_error
+from tests.inference.comparisons import made_table
 
 HOSTILE = """<script>alert("x")</script>&'<img src=x onerror=alert(1)>"""
 SMALL = {"network": {"name": "mlp", "hidden": (8,)}, "seed": 0}
@@ -199,3 +201,65 @@ def test_the_history_of_a_long_run_stays_compact(trained):
 
 def test_inference_results_are_the_classes_that_have_a_summary():
     assert all(hasattr(kind, "_repr_html_") for kind in (pv.VAE, pv.data.Dataset, inf.FitResult, inf.Evidence))
+
+
+VERDICTS = Verdicts(
+    [
+        Verdict("Gap", "bad", 0.61234, 0.021, "nats per datum", "0.125 nats", "The encoder costs it.", "Train."),
+        Verdict(HOSTILE, "unknown", math.nan, words=f"Not run: {HOSTILE}."),
+        Verdict("k-hat", "good", 0.3, threshold="0.5", words="All weights have a variance."),
+    ]
+)
+
+
+def test_a_verdict_is_a_card():
+    tree, facts = shown(VERDICTS[0])
+    assert heading(tree) == "Gap"
+    assert facts["verdict"] == "✗ bad"
+    assert facts["figure"] == "0.612 ± 0.021 nats per datum"
+    assert facts["what to try next"] == "Train."
+
+
+def cells(thing):
+    tree = ElementTree.fromstring(thing._repr_html_())
+    return tree, [[cell.text or "" for cell in row] for row in tree.iter("tr")]
+
+
+def test_verdicts_are_a_table_and_still_a_list():
+    tree, rows = cells(VERDICTS)
+    assert isinstance(VERDICTS, list)
+    assert heading(tree) == "3 verdicts"
+    assert rows[0] == ["verdict", "diagnostic", "figure", "what to try next"]
+    assert rows[1] == ["✗ bad", "Gap", "0.612 ± 0.021 nats per datum", "Train."]
+    assert rows[2] == ["? unknown", HOSTILE, "none", f"Not run: {HOSTILE}."]
+    assert rows[3] == ["✓ good", "k-hat", "0.3", ""]
+    assert len(VERDICTS._repr_html_()) < 4_000
+    assert str(VERDICTS).splitlines() == [str(verdict) for verdict in VERDICTS]
+
+
+def test_a_diagnosis_and_a_ranking_are_tables():
+    oracle = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0, guide="exact")
+    diagnosis = pv.diagnose(oracle, torch.randn(20, 3), topics=["importance"], progress=False)
+    tree, rows = cells(diagnosis)
+    assert heading(tree) == "diagnosis of 20 data"
+    assert [row[1] for row in rows[1:]] == [verdict.diagnostic for verdict in diagnosis.verdicts]
+    assert isinstance(diagnosis.verdicts, Verdicts)
+    ranking = inf.check_estimators(made_table())
+    tree, rows = cells(ranking)
+    assert [row[0] for row in rows[1:]] == list(ranking.table.index)
+    assert ranking.sentence in "".join(tree.itertext())
+
+
+@pytest.mark.parametrize("html", [card("a", {"b": 1}), VERDICTS._repr_html_()])
+def test_every_cell_overrules_the_style_sheet_of_jupyter(html):
+    """It floats and widens terms of lists, aligns cells to the right and stripes rows."""
+    for element in ElementTree.fromstring(html).iter():
+        style = element.get("style", "")
+        if element.tag in ("dt", "dd"):
+            assert {"float:none", "width:auto", "margin:0", "padding:0"} <= {*style.split(";")}
+        if element.tag in ("td", "th"):
+            assert {"text-align:left", "border:none", "background:none", "white-space:normal"} <= {
+                *style.split(";")
+            }
+        if element.tag == "tr":
+            assert "background:none" in style

@@ -23,6 +23,7 @@ ROOMS = {
     "display": set(),
     "lazy": set(),
     "version": set(),
+    "progress": set(),
     "files": GROUND,
     "registration": GROUND,
     "exclusive": {"registration"},
@@ -65,6 +66,7 @@ ROOMS = {
         "randomness",
         "registration",
         "data",
+        "progress",
     },
     "recipes": {"errors", "checks", "display", "renamed", "models", "inference"},
     "sklearn": {"errors", "checks", "randomness", "networks", "models", "inference", "recipes"},
@@ -78,6 +80,7 @@ ROOMS = {
         "models",
         "inference",
         "recipes",
+        "progress",
     },
     "plots": {"errors"},
     "diagnostics": {
@@ -93,6 +96,7 @@ ROOMS = {
         "registration",
         "inference",
         "plots",
+        "progress",
     },
 }
 # The command's own door, python -m ppl_vae, stands outside every room.

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
+from ppl_vae import inference as inf
 from ppl_vae.data import Dataset
 from ppl_vae.data.dataset import Split
 from ppl_vae.errors import ConvergenceError, DataError, ModelError
@@ -125,7 +126,11 @@ def test_runs_are_written_by_label_and_seed(tmp_path):
         ([], "expected at least one name"),
         ("vae", "expected at least one name"),
         (3, "expected at least one name"),
-        ({"a": "vae"}, r"expected a name or \(label, name, options\), got \('a', 'vae'\)"),
+        ({"a": 3}, r"expected a name, recipe, \(label, recipe\) or \(label, name, options\), got tuple of 'a', 3"),
+        ([pv.VAE((6,), latent_dim=2)], r"expected a name.*, got VAE$"),
+        (pv.VAE((6,), latent_dim=2), r"expected at least one name.*, got VAE$"),
+        ([("a", pv.VAE((6,), latent_dim=2), {})], "got tuple of 'a', VAE, dict"),
+        ([pv.make("vae", (6,)), pv.make("vae", (6,))], "recipe 'vae' is asked for twice"),
         (["vae", "vae"], "recipe 'vae' is asked for twice"),
         ([("a", "vea", {})], "recipe 'a': unknown recipe 'vea'; did you mean 'vae'"),
         ([("a", "beta-vae", {"betta": 2.0})], "recipe 'a': recipe 'beta-vae': unknown option 'betta'"),
@@ -179,3 +184,28 @@ def test_a_recipe_that_allows_missing_labels_is_judged_without_them():
     found = [compare(entry, labelled(test_y), seeds=(0,), epochs=1).drop_vars("seconds") for test_y in (y, 1 - y)]
     assert found[0].equals(found[1])
     assert found[0]["elbo"].item() <= found[0]["log_evidence"].item()
+
+
+def test_a_made_recipe_is_made_again_for_every_seed():
+    made = pv.make("beta-vae", (6,), seed=5, beta=16.0, **SMALL)
+    expected = compare([RECIPES[1]])
+    for recipes in ([("beta = 16", made)], {"beta = 16": made}):
+        found = compare(recipes)
+        assert found.drop_vars("seconds").identical(expected.drop_vars("seconds"))
+    assert list(compare([made])["recipe"].values) == ["beta-vae"]
+
+
+def test_a_recipe_put_together_by_hand_starts_from_its_own_weights():
+    vae = pv.VAE((6,), seed=3, **SMALL)
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    mine = pv.Recipe("mine", vae, inf.AnalyticKL(), {"lr": 0.01})
+    found = compare([mine], seeds=(0,))
+    assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
+    twin = pv.VAE((6,), seed=3, **SMALL)
+    pv.fit(twin, small_data(), lr=0.01, epochs=2, batch_size=20, seed=0, device="cpu", progress=False)
+    judged = evaluate(twin, small_data().test.x, num_particles=16, seed=0).summary()
+    assert found["elbo"].item() == pytest.approx(judged["elbo"], abs=1e-6)
+
+
+def test_a_mapping_may_name_recipes():
+    assert list(compare({"a": "vae"}, seeds=(0,), **{"epochs": 1})["name"].values) == ["vae"]

@@ -46,7 +46,7 @@ def measured_estimators() -> str:
         f"epochs with the closed-form KL; gradients are those of {on['gradient of']}; milliseconds are those "
         "of the processor, on one thread (`OMP_NUM_THREADS=1 python benchmarks/digits_estimators.py`)."
     )
-    said = f'??? quote "What inf.check_estimators(table) says of it"\n    {plain(record["words"])}\n'
+    said = f'??? quote "What inf.check_estimators(table).details says of it"\n    {plain(record["words"])}\n'
     return "\n".join([words + "\n", table(("", *columns), rows), said])
 
 

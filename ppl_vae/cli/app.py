@@ -32,6 +32,15 @@ OUT_OF_MEMORY = (
 # Every usage error of typer; newer versions of typer carry click inside, so that it cannot be imported.
 UsageErrors: type[Exception] = typer.BadParameter.__mro__[2]
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from ppl_vae.version import __version__
+
+        typer.echo(f"ppl-vae {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     help="Variational autoencoders as probabilistic programs in Pyro.",
     epilog="First steps: ppl-vae train vae --data digits --out runs/first, and then ppl-vae plot runs/first",
@@ -40,6 +49,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Variational autoencoders as probabilistic programs in Pyro."""
+
+
 for _command, _examples in (
     (
         train,
@@ -78,23 +98,6 @@ for _command, _examples in (
     (recipes, ()),
 ):
     app.command(epilog="Examples:\n\n" + "\n\n".join(_examples) if _examples else None)(_command)
-
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        from ppl_vae.version import __version__
-
-        typer.echo(f"ppl-vae {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _of_all_commands(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
-    ] = False,
-) -> None:
-    """Options that stand before the command."""
 
 
 def main(args: Sequence[str] | None = None) -> None:

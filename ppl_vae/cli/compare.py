@@ -19,6 +19,7 @@ from ppl_vae.cli.figures import FIGURES, save_figure
 from ppl_vae.cli.room import require_room_for_draws
 from ppl_vae.cli.run import load_model
 from ppl_vae.cli.source import DataSource, Policy, SplitName, choose_binarization, find_source, split_data
+from ppl_vae.cli.values import count_or_none, text_or_none
 from ppl_vae.errors import CheckpointError, unknown_name
 from ppl_vae.files import as_text, write_atomically
 from ppl_vae.inference.training.run_files import OWN_FILES
@@ -43,7 +44,8 @@ def compare(
         str | None,
         typer.Option(
             "--data",
-            metavar="NAME_OR_FILE",
+            metavar="NAME_OR_FILE|None",
+            callback=text_or_none,
             help="A name that ppl-vae datasets lists, a file, or a folder of images.",
             show_default="the run's own; digits for a recipe",
             rich_help_panel=opt.DATA,
@@ -60,7 +62,8 @@ def compare(
     estimators: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B,C",
+            metavar="A,B,C|None",
+            callback=text_or_none,
             help=f"Estimators, of {', '.join(opt.ESTIMATORS)}.",
             show_default="all that the model allows",
         ),
@@ -69,13 +72,22 @@ def compare(
         int, typer.Option(min=2, max=MOST_REPEATS, help="Independent estimates by each estimator.")
     ] = 1000,
     num_particles: Annotated[
-        int | None, typer.Option(min=1, help="Draws per datum.", show_default="each estimator's own")
+        int | None,
+        typer.Option(
+            parser=count_or_none,
+            metavar="INTEGER|None",
+            help="Draws per datum.",
+            show_default="each estimator's own",
+        ),
     ] = None,
     seed: opt.Seed = 0,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Where to write.", show_default="the run's folder; runs/compare-RECIPE-DATA"
+            metavar="DIR|None",
+            callback=opt.at_home,
+            help="Where to write.",
+            show_default="the run's folder; runs/compare-RECIPE-DATA",
         ),
     ] = None,
 ) -> None:
@@ -109,7 +121,7 @@ def compare(
         console.print(view)
     if table.attrs["skipped"]:
         console.print(f"left out: {table.attrs['skipped']}\n")
-    console.print(inference.check_estimators(table))
+    console.print(str(inference.check_estimators(table)), soft_wrap=True)
     console.print("", *written, sep="\n", soft_wrap=True)
 
 

@@ -59,6 +59,7 @@ def compare_recipes(
     epochs: Annotated[
         int | None,
         typer.Option(
+            **opt.WHOLE,
             help="Passes over the data, the same for all.",
             show_default="each recipe's own",
             rich_help_panel=opt.TRAINING,
@@ -77,7 +78,11 @@ def compare_recipes(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Where to write.", show_default="runs/recipes-DATA", rich_help_panel=opt.RUN
+            metavar="DIR|None",
+            help="Where to write.",
+            show_default="runs/recipes-DATA",
+            rich_help_panel=opt.RUN,
+            callback=opt.at_home,
         ),
     ] = None,
 ) -> None:

@@ -32,7 +32,13 @@ def diagnose(
         SplitName, typer.Option(help="The split of the data.", rich_help_panel=opt.DATA)
     ] = SplitName.TEST,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write the report.", show_default="DIR/report.html")
+        Path | None,
+        typer.Option(
+            metavar="FILE|None",
+            callback=opt.at_home,
+            help="Where to write the report.",
+            show_default="DIR/report.html",
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer data and draws: a first look in seconds.")] = False,
     seed: opt.Seed = 0,
@@ -60,6 +66,7 @@ def diagnose(
             effort=diagnostics.QUICK if quick else diagnostics.FULL,
             seed=seed,
             on_topic=lambda title: status.update(f"{title} ..."),
+            progress=False,
         )
     diagnosis.report(path, subject)
     console.print(_table(diagnosis, f"{folder}: {dataset.name}, {split} split ({len(diagnosis.x)} data)"))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FIGURES = "figures"
 DOTS_PER_INCH = 200
-MOST_POINTS = 5000
+MOST_POINTS, ROWS_DRAWN = 5000, 2000
 MOST_TRAVERSED = 12
 LEAST_TILES, MOST_TILES = 10, 20
 
@@ -54,7 +54,39 @@ def reconstructions(run: Run, wishes: Wishes) -> Figure:
     test = run.dataset.test
     x = spread(test.x, 24)
     labels = [spread(test.y, 24)] if needs_labels(run.vae.model) and test.y is not None else []
+    if is_table(run):
+        x, names = test.x[:MOST_POINTS], run.dataset.column_names or None
+        labels = [test.y[:MOST_POINTS]] if labels and test.y is not None else []
+        return plots.plot_column_reconstructions(x, run.vae.reconstruct(x, *labels).detach(), names)
     return plots.plot_reconstructions(x, run.vae.reconstruct(x, *labels))
+
+
+def marginals(run: Run, wishes: Wishes) -> Figure:
+    """Draw the columns of a table beside those of rows that the model draws."""
+    return plots.plot_marginals(_table(run), _drawn(run, wishes), run.dataset.column_names or None)
+
+
+def pairs(run: Run, wishes: Wishes) -> Figure:
+    """Draw pairs of columns of a table, with rows that the model draws."""
+    return plots.plot_pairs(_table(run), _drawn(run, wishes), run.dataset.column_names or None)
+
+
+def is_table(run: Run) -> bool:
+    """Tell whether a datum is a row of numbers."""
+    return len(run.dataset.event_shape) == 1
+
+
+def _table(run: Run) -> Tensor:
+    if not is_table(run):
+        raise ModelError(f"figures of columns need a table, the data have shape {run.dataset.event_shape}")
+    return run.dataset.test.x[:MOST_POINTS]
+
+
+def _drawn(run: Run, wishes: Wishes) -> Tensor:
+    from ppl_vae.randomness import seeded
+
+    with seeded(wishes.seed, next(run.vae.parameters()).device):
+        return run.vae.sample(ROWS_DRAWN, with_noise=True)
 
 
 def samples(run: Run, wishes: Wishes) -> Figure:
@@ -72,7 +104,10 @@ def latent(run: Run, wishes: Wishes) -> Figure:
     if codes.shape[1] < 2:
         raise ModelError(f"figure 'latent' needs at least two latent dimensions, the model has {codes.shape[1]}")
     first, second = most_active(codes, 2)
-    return plots.plot_latent_scatter(codes, None if test.y is None else test.y[:MOST_POINTS], (first, second))
+    title = None if len(codes) == len(test) else f"the first {len(codes):,} of {len(test):,} test data"
+    return plots.plot_latent_scatter(
+        codes, None if test.y is None else test.y[:MOST_POINTS], (first, second), title=title
+    )
 
 
 def manifold(run: Run, wishes: Wishes) -> Figure:
@@ -136,6 +171,8 @@ KINDS: Mapping[str, Callable[[Run, Wishes], Figure]] = {
     "learning-curves": learning_curves,
     "reconstructions": reconstructions,
     "samples": samples,
+    "marginals": marginals,
+    "pairs": pairs,
     "latent": latent,
     "manifold": manifold,
     "interpolations": interpolations,
@@ -151,9 +188,11 @@ def usual_kinds(run: Run, wishes: Wishes) -> list[str]:
     kinds = ["learning-curves"]
     one_code = isinstance(run.vae, models.VAE)
     plane = one_code and run.vae.latent_dim == 2
+    # An autoencoder's flat prior cannot be drawn from, and completions need something to complete.
+    drawable = run.vae.config.get("prior") != {"name": "flat"} and "visible" not in run.vae.config
+    if is_table(run):
+        kinds += ["reconstructions"] + (["marginals", "pairs"] if drawable else [])
     if _are_images(run.dataset.test.x[:1]):
-        # An autoencoder's flat prior cannot be drawn from, and completions need something to complete.
-        drawable = run.vae.config.get("prior") != {"name": "flat"} and "visible" not in run.vae.config
         kinds += ["reconstructions"] + (["samples"] if drawable else [])
         kinds += ["interpolations", "traversals"] if one_code else []
         kinds += ["manifold"] if plane else []

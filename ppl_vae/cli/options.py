@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ppl_vae.cli.source import Policy
+from ppl_vae.cli.values import count_or_none, integer_or_none, number_or_none, text_or_none
 
 
 class CompileChoice(StrEnum):
@@ -25,8 +26,12 @@ class CompileChoice(StrEnum):
 
 
 def at_home(path: Path | None) -> Path | None:
-    """Expand "~" to the home folder, which shells leave alone in --out=~/runs."""
-    return None if path is None else path.expanduser()
+    """Expand "~" to the home folder, which shells leave alone in --out=~/runs; None is the option left out."""
+    return None if path is None or str(path) == "None" else path.expanduser()
+
+
+WHOLE = {"parser": integer_or_none, "metavar": "INTEGER|None"}
+NUMBER = {"parser": number_or_none, "metavar": "NUMBER|None"}
 
 
 # The names of list_estimators(), which a test compares; to ask it would load torch for a line of help.
@@ -44,6 +49,8 @@ Folder = Annotated[
 Root = Annotated[
     str | None,
     typer.Option(
+        metavar="DIR|None",
+        callback=text_or_none,
         help="Folder with the files of a named data set. Else PPL_VAE_DATA, the cache, or a download.",
         show_default=False,
         rich_help_panel=DATA,
@@ -52,7 +59,12 @@ Root = Annotated[
 OtherData = Annotated[
     str | None,
     typer.Option(
-        "--data", help="Other data of the same shape.", show_default="the run's own", rich_help_panel=DATA
+        "--data",
+        metavar="NAME_OR_FILE|None",
+        callback=text_or_none,
+        help="Other data of the same shape.",
+        show_default="the run's own",
+        rich_help_panel=DATA,
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the draws.")]
@@ -78,16 +90,20 @@ DataOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
-        help="An option of the data set, such as n=5000 (faces, sprites) or limit=20000 (celeba). Repeatable.",
+        help="An option of the data set, such as n=5000 (faces, sprites) or limit=20000 (celeba); values "
+        "as of --set. Repeatable.",
         show_default=False,
         rich_help_panel=DATA,
     ),
 ]
-LatentDim = Annotated[int | None, typer.Option(help="Dimensions of z.", show_default=False, rich_help_panel=MODEL)]
+LatentDim = Annotated[
+    int | None, typer.Option(**WHOLE, help="Dimensions of z.", show_default=False, rich_help_panel=MODEL)
+]
 Likelihood = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME",
+        metavar="NAME|JSON|None",
+        callback=text_or_none,
         help="A name such as bernoulli, bernoulli-relaxed (grey data; its value is no log likelihood) or gaussian: "
         "an unknown one is answered by the list of all; "
         'with options as JSON: \'{"name": "gaussian", "sigma": 0.1}\', or for data with holes '
@@ -99,7 +115,8 @@ Likelihood = Annotated[
 Network = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME",
+        metavar="NAME|JSON|None",
+        callback=text_or_none,
         help="mlp, linear, conv, conv-tiny or denoising; options as JSON.",
         show_default=False,
         rich_help_panel=MODEL,
@@ -108,7 +125,8 @@ Network = Annotated[
 Posterior = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME",
+        metavar="NAME|JSON|None",
+        callback=text_or_none,
         help="A name such as diagonal or flow: an unknown one is answered by the list of all; options as JSON.",
         show_default=False,
         rich_help_panel=MODEL,
@@ -119,7 +137,8 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Any other option of the recipe, such as beta=4. Repeatable.",
+        help="Any other option of the recipe, such as beta=4; the value is JSON, None, True, False or text. "
+        "Repeatable.",
         show_default=False,
         rich_help_panel=MODEL,
     ),
@@ -127,7 +146,8 @@ Set = Annotated[
 Elbo = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME",
+        metavar="NAME|None",
+        callback=text_or_none,
         help="Estimator of the ELBO to train on, such as analytic-kl or monte-carlo-kl.",
         show_default="analytic-kl",
         rich_help_panel=TRAINING,
@@ -135,19 +155,23 @@ Elbo = Annotated[
 ]
 NumParticles = Annotated[
     int | None,
-    typer.Option(help="Draws of z per datum and step.", show_default="1", rich_help_panel=TRAINING),
+    typer.Option(**WHOLE, help="Draws of z per datum and step.", show_default="1", rich_help_panel=TRAINING),
 ]
 Epochs = Annotated[
-    int | None, typer.Option(help="Passes over the data.", show_default="50", rich_help_panel=TRAINING)
+    int | None, typer.Option(**WHOLE, help="Passes over the data.", show_default="50", rich_help_panel=TRAINING)
 ]
-BatchSize = Annotated[int | None, typer.Option(help="Data per step.", show_default="128", rich_help_panel=TRAINING)]
+BatchSize = Annotated[
+    int | None, typer.Option(**WHOLE, help="Data per step.", show_default="128", rich_help_panel=TRAINING)
+]
 LearningRate = Annotated[
-    float | None, typer.Option("--lr", help="Learning rate.", show_default="0.001", rich_help_panel=TRAINING)
+    float | None,
+    typer.Option("--lr", **NUMBER, help="Learning rate.", show_default="0.001", rich_help_panel=TRAINING),
 ]
 Validation = Annotated[
     str | None,
     typer.Option(
-        metavar="FRACTION|test",
+        metavar="FRACTION|test|None",
+        callback=text_or_none,
         help="Choose the best epoch on this fraction of the training data, or on the test split (said so in the "
         "manifest). Without it the last epoch is kept.",
         show_default=False,
@@ -157,6 +181,7 @@ Validation = Annotated[
 Patience = Annotated[
     int | None,
     typer.Option(
+        **WHOLE,
         help="Stop after this many epochs without a better validation ELBO (on 10% unless --validation says); "
         "0 never does.",
         show_default=False,
@@ -165,12 +190,12 @@ Patience = Annotated[
 ]
 MaxGradNorm = Annotated[
     float | None,
-    typer.Option(help="Clip the gradient's norm to this.", show_default=False, rich_help_panel=TRAINING),
+    typer.Option(**NUMBER, help="Clip the gradient's norm to this.", show_default=False, rich_help_panel=TRAINING),
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR",
+        metavar="DIR|None",
         help="Folder of the run, new or empty.",
         show_default="runs/RECIPE-DATA",
         rich_help_panel=RUN,
@@ -199,7 +224,13 @@ Compile = Annotated[
 ]
 NumThreads = Annotated[
     int | None,
-    typer.Option(min=1, help="Threads of the CPU.", show_default="by the size of a step", rich_help_panel=RUN),
+    typer.Option(
+        parser=count_or_none,
+        metavar="INTEGER|None",
+        help="Threads of the CPU.",
+        show_default="by the size of a step",
+        rich_help_panel=RUN,
+    ),
 ]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Draw no figures at the end.", rich_help_panel=RUN)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.", rich_help_panel=RUN)]

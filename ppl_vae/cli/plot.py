@@ -10,6 +10,7 @@ from ppl_vae.cli import options as opt
 from ppl_vae.cli.figures import Kind, Wishes, draw, usual_kinds
 from ppl_vae.cli.run import load_model, open_run
 from ppl_vae.cli.source import find_source
+from ppl_vae.cli.values import text_or_none
 
 
 def plot(
@@ -23,7 +24,8 @@ def plot(
     attribute: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME",
+            metavar="NAME|None",
+            callback=text_or_none,
             help="For arithmetic: a factor of the data that is 0 or 1, such as smiling of the faces.",
             show_default=False,
         ),

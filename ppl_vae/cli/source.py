@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -53,12 +53,14 @@ class DataSource:
         binarize: a policy; never "auto".
         root: the folder of a named data set's files, where one was given.
         options: the loader's own.
+        column_names: of a table, where they are known.
     """
 
     data: str
     binarize: str = "none"
     root: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    column_names: Sequence[str] = ()
 
     def load(self) -> Dataset:
         """Load the data set.
@@ -74,7 +76,8 @@ class DataSource:
 
     def write(self, folder: Path) -> None:
         """Write the source into the folder of a run."""
-        write_json(folder / DATA, asdict(self))
+        known = {name: value for name, value in asdict(self).items() if name != "column_names" or value}
+        write_json(folder / DATA, known)
 
 
 def read_source(folder: Path) -> DataSource:
@@ -91,7 +94,7 @@ def read_source(folder: Path) -> DataSource:
         source = DataSource(**stored)
     except TypeError as error:
         raise CheckpointError(f"{path}: not the data of a run ({error})") from None
-    texts = [source.data, source.binarize, *([] if source.root is None else [source.root])]
+    texts = [source.data, source.binarize, *([] if source.root is None else [source.root]), *source.column_names]
     if not all(isinstance(text, str) for text in texts) or not isinstance(source.options, dict):
         raise CheckpointError(f"{path}: not the data of a run (a field is of another type)")
     return source

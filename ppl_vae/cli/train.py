@@ -114,7 +114,8 @@ def _prepare(
         f"binarisation {dataset.binarization}{why}",
         soft_wrap=True,
     )  # fmt: skip
-    return replace(source, binarize=str(source.binarize)), dataset, recipe
+    source = replace(source, binarize=str(source.binarize), column_names=list(dataset.column_names))
+    return source, dataset, recipe
 
 
 def _fit(recipe: Recipe, dataset: Dataset, folder: Path, **arguments: Any) -> FitResult:

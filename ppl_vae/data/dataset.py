@@ -47,6 +47,7 @@ class Dataset:
             stays grey and is drawn anew in every training batch, ``test.x`` was drawn once.
         source: where it came from, in words for a manifest (a file, "embedded", "rendered").
         notes: further facts for the manifest, such as seeds of a split or of the test binarisation.
+        column_names: one name per column of a table; empty for other data, or where they are not known.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Dataset:
     binarization: Binarization = "none"
     source: str = ""
     notes: tuple[str, ...] = ()
+    column_names: tuple[str, ...] = ()
 
     @property
     def event_shape(self) -> tuple[int, ...]:

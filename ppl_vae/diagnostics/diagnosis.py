@@ -26,13 +26,13 @@ from ppl_vae.declared import Qualified
 from ppl_vae.diagnostics.arviz.inference_data import inference_data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
-from ppl_vae.diagnostics.verdict import Verdict
-from ppl_vae.display import card
+from ppl_vae.diagnostics.verdict import Verdict, Verdicts, verdict_table
 from ppl_vae.errors import DataError, PplVaeError, unknown_name
 from ppl_vae.files import as_path
 from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
+from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ class Diagnosis:
         return {topic: f.numbers for topic, f in self.findings.items() if f.numbers is not None}
 
     @property
-    def verdicts(self) -> list[Verdict]:
-        """The verdicts of all topics."""
-        return [verdict for finding in self.findings.values() for verdict in finding.verdicts]
+    def verdicts(self) -> Verdicts:
+        """The verdicts of all topics; a notebook shows them as a table."""
+        return Verdicts(verdict for finding in self.findings.values() for verdict in finding.verdicts)
 
     @property
     def seconds(self) -> float:
@@ -134,8 +134,7 @@ class Diagnosis:
         return "\n".join(map(str, self.verdicts))
 
     def _repr_html_(self) -> str:
-        facts = {verdict.diagnostic: f"{verdict.level}. {verdict.words}" for verdict in self.verdicts}
-        return card(f"diagnosis of {len(self.x)} data", facts)
+        return verdict_table(f"diagnosis of {len(self.x)} data", self.verdicts)
 
 
 def diagnose(
@@ -149,6 +148,7 @@ def diagnose(
     seconds: float = SECONDS,
     seed: int = 0,
     on_topic: Callable[[str], None] | None = None,
+    progress: bool | None = None,
 ) -> Diagnosis:
     """Run and judge all diagnostics of a pair, and draw what ArviZ needs.
 
@@ -164,6 +164,8 @@ def diagnose(
         seconds: no topic is started later than this.
         seed: of the subset and all draws; torch's global generators are left as they were.
         on_topic: told the title of every topic as it starts.
+        progress: show a progress bar over the topics; by default where a terminal or a notebook shows it to
+            somebody.
 
     Returns:
         Verdicts in words, the numbers behind them by topic, the ArviZ object of the same data, and a report.
@@ -198,11 +200,16 @@ def diagnose(
     deadline, batch_train = time.monotonic() + seconds, None if train is None else train.batch
     case = Case(by_position, some.batch, batch_train, effort, seed, deadline=deadline)
     findings = {}
-    for name in names:
-        late = time.monotonic() > case.deadline
-        if on_topic is not None and not late:
-            on_topic(TOPICS[name].title)
-        findings[name] = _not_run(TOPICS[name], f"the {seconds:g} s are up") if late else _find(TOPICS[name], case)
+    with watched(len(names), "topic", progress, by_hand=True) as bar:
+        for name in names:
+            late = time.monotonic() > case.deadline
+            if not late:
+                bar.set_postfix_str(TOPICS[name].title)
+                if on_topic is not None:
+                    on_topic(TOPICS[name].title)
+            why_not = f"the {seconds:g} s are up"
+            findings[name] = _not_run(TOPICS[name], why_not) if late else _find(TOPICS[name], case)
+            bar.update()
     labels = None if labels is None else labels[chosen]
     draws, why_not = _draws(case, labels)
     covariates = {name: c.cpu().numpy() for name, c in zip(beside, some.covariates, strict=True)}

@@ -8,17 +8,20 @@ is beyond the first alone; where it lies across the first limit the word is "unk
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
+from ppl_vae.display import card, rows_card
 from ppl_vae.errors import DataError
 
 Level = Literal["good", "doubtful", "bad", "unknown"]
 ERRORS = 2.0
+# What is seen at a glance, and without a colour.
+MARKS: Mapping[Level, str] = {"good": "✓", "doubtful": "~", "bad": "✗", "unknown": "?"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,55 @@ class Verdict:
         unit = f" {self.unit}" if self.unit else ""
         advice = f" {self.advice}" if self.advice else ""
         return f"{self.diagnostic}: {self.value:.4g}{error}{unit} ({self.level}). {self.words}{advice}"
+
+    @property
+    def figure(self) -> str:
+        """The figure with its error and unit, to the digits that the error bears out.
+
+        >>> Verdict("Gap", "good", 0.1234, 0.011, "nats per datum").figure
+        '0.123 ± 0.011 nats per datum'
+        """
+        if math.isnan(self.value):
+            return "none"
+        error = "" if math.isnan(self.stderr) else f" ± {self.stderr:.2g}"
+        return f"{_rounded(self.value, self.stderr)}{error} {self.unit}".strip()
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "verdict": f"{MARKS[self.level]} {self.level}",
+            "figure": self.figure,
+            "held against": self.threshold,
+            "in words": self.words,
+            "what to try next": self.advice,
+        }
+        return card(self.diagnostic, facts)
+
+
+class Verdicts(list[Verdict]):
+    """Several verdicts: a list that a notebook shows as a table."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+    def _repr_html_(self) -> str:
+        return verdict_table(f"{len(self)} verdicts", self)
+
+
+def verdict_table(heading: str, verdicts: Sequence[Verdict]) -> str:
+    """The HTML of verdicts, a row each: the advice where something is wrong, the reason where nothing is known."""
+    rows = [(f"{MARKS[v.level]} {v.level}", v.diagnostic, v.figure, v.advice or _why(v)) for v in verdicts]
+    return rows_card(heading, ("verdict", "diagnostic", "figure", "what to try next"), rows)
+
+
+def _why(verdict: Verdict) -> str:
+    return verdict.words if verdict.level == "unknown" else ""
+
+
+def _rounded(value: float, error: float) -> str:
+    """Round to as many digits as the error bears out, where there is one."""
+    if math.isnan(error) or not 0 < error < math.inf or not math.isfinite(value):
+        return f"{value:.3g}"
+    return f"{value:.{min(6, max(0, 1 - math.floor(math.log10(error))))}f}"
 
 
 def level_of(value: float, error: float, good: float, bad: float) -> Level:

@@ -77,8 +77,8 @@ def fit(
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
-    optimizer: Optimizer | None = None,
-    schedule: Schedule | None = None,
+    optimizer: Optimizer | str | None = None,
+    schedule: Schedule | str | None = None,
     max_grad_norm: float | None = None,
     validation: float | Tensor | str | None = None,
     patience: int | None = None,
@@ -89,7 +89,7 @@ def fit(
     seed: int = 0,
     out_dir: str | Path | None = None,
     resume: bool = False,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> FitResult:
     """Train a pair in place by stochastic gradient steps on the batch mean of an objective.
 
@@ -106,8 +106,11 @@ def fit(
         batch_size: data a step (128, or all data where there are fewer); the last batch of an epoch may be
             smaller.
         lr: the learning rate (1e-3).
-        optimizer: a callable on the list of parameters (Adam); a class, or a partial of one, gets ``lr=`` too.
-        schedule: a function of the optimiser step that multiplies the learning rate.
+        optimizer: a name ("adam", "adamw", "adamax", "adagrad", "nadam", "radam", "rmsprop", "sgd"), or a callable
+            on the list of parameters; a class, or a partial of one, gets ``lr=`` too.
+        schedule: a function of the optimiser step that multiplies the learning rate; or a name, of one that is as
+            long as the run: "cosine" and "linear" (from 1 to 0), "warmup-cosine" (a tenth of the run up, then
+            down), "exponential" (from 1 to 0.01), "constant".
         max_grad_norm: the gradient's global norm is clipped to it.
         validation: a fraction of the training data, a tensor (with labels as above), or "test" to choose by the
             test split, which the manifest then says. It alone chooses the best weights and stops early; without it
@@ -127,7 +130,7 @@ def fit(
         seed: of batches, draws and the split. Torch's global generators are left as they were.
         out_dir: a new or empty folder for checkpoints and results; one run at a time works in it.
         resume: continue the run in ``out_dir``; afresh if there is none.
-        progress: show a progress bar.
+        progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
 
     Returns:
         The model, the history (a row per epoch: the objective as "loss", the plain ELBO with its two terms, nats
@@ -164,7 +167,7 @@ def fit(
 
 
 def _fit(
-    run: Run, folder: RunFolder, resume: bool, compile: bool | str, num_threads: int | None, progress: bool
+    run: Run, folder: RunFolder, resume: bool, compile: bool | str, num_threads: int | None, progress: bool | None
 ) -> FitResult:
     stored = folder.open(resume)
     if stored is not None:
@@ -209,7 +212,7 @@ def _start(run: Run) -> tuple[TrainingState, Stepper]:
         parameters,
         optimizer,
         rates,
-        run.settings.schedule,
+        run.settings.factor,
         run.settings.max_grad_norm,
         torch.bfloat16 if run.precision == "bf16" else None,
         LateParameters(weights, parameters, optimizer, rates),

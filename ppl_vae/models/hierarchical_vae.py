@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ppl_vae.errors import ModelError
 from ppl_vae.models.conditional import Conditional, built
 from ppl_vae.models.configuration import remembers
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
@@ -161,10 +162,12 @@ class HierarchicalVAE(ProgramPair):
         ]
         self.guide = BottomUpGuide(encoder, bottom, upward, self.event_shape, likelihood.allows_missing)
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(z_1|x) for data [N, *event_shape]: batch shape [N], event shape [L_1]."""
         return self.guide.encode(self.own_data(x))
 
+    @on_request
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|z_1) for codes [*batch, L_1]: batch shape [*batch], event_shape as the data's."""
         return self.model.decode(checked_codes(self.to_own(z), self.latent_dims[0]))

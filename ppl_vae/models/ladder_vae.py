@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ppl_vae.kl import diagonal_loc_scale
 from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import remembers
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.hierarchical_vae import (
     HierarchicalProgram,
     between,
@@ -146,6 +147,7 @@ class LadderVAE(ProgramPair):
         evidence = [built(DiagonalPosterior(), size, dim) for size, dim in zip(sizes, dims, strict=True)]
         self.guide = TopDownGuide(self.model, encoder, upward, evidence, likelihood.allows_missing)
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(z_1 | x, z_2, ..., z_L) at the guide's means above: batch shape [N], event shape [L_1].
 
@@ -156,6 +158,7 @@ class LadderVAE(ProgramPair):
             z = self.guide.merged(level, z.mean, lower[level - 1])
         return z
 
+    @on_request
     def encode_top(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(z_L|x) of the top level for x [N, *event_shape]: batch shape [N], event shape [L_L]."""
         return self.guide.read(self.own_data(x))[-1]
@@ -172,6 +175,7 @@ class LadderVAE(ProgramPair):
             means.append(self.guide.merged(level, means[-1], lower[level - 1]).mean)
         return means[::-1]
 
+    @on_request
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|z_1) for codes [*batch, L_1]: batch shape [*batch], event_shape as the data's."""
         return self.model.decode(checked_codes(self.to_own(z), self.latent_dims[0]))

@@ -216,7 +216,7 @@ class LinearGaussianVAE(VAE):
 
     def elbo(self, x: ArrayLike | Tensor) -> Tensor:
         """The exact ELBO of the present guide, per datum: [N], nats."""
-        q = self.encode(x)
+        q = self.guide.encode(self.own_data(x))
         residual = self.to_own(x) - self.bias - q.mean @ self.weight.mT
         spread = (_covariance(q) * (self.weight.mT @ self.weight)).sum((-2, -1))
         variance = self.sigma.square()

@@ -15,6 +15,7 @@ from ppl_vae.checks import integer
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.models.configuration import Spec, own_config, remembers
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.count_networks import start_from
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
@@ -91,12 +92,20 @@ class VAE(ProgramPair):
         with seeded(seed, data.device):
             declared(Prior, self.model.prior).initialise(filled(data))
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [latent_dim]."""
+        """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [latent_dim].
+
+        No gradient is recorded, unless x requires one; that of the parameters is by ``vae.guide.encode(x)``.
+        """
         return self.guide.encode(self.own_data(x))
 
+    @on_request
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
-        """The likelihood p(x|z) for codes [*batch, latent_dim]: batch shape [*batch], event_shape as the data's."""
+        """The likelihood p(x|z) for codes [*batch, latent_dim]: batch shape [*batch], event_shape as the data's.
+
+        No gradient is recorded, unless z requires one; that of the parameters is by ``vae.model.decode(z)``.
+        """
         codes = self.to_own(z)
         if codes.dim() < 2 or codes.shape[-1] != self.latent_dim:
             raise ModelError(f"site 'z': expected codes of shape [N, {self.latent_dim}], got {list(codes.shape)}")

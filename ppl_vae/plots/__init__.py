@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ppl_vae.plots.arithmetic import plot_latent_arithmetic
     from ppl_vae.plots.attribute_changes import plot_attribute_changes
     from ppl_vae.plots.calibration import plot_calibration
+    from ppl_vae.plots.column_reconstructions import plot_column_reconstructions
     from ppl_vae.plots.coverage import plot_coverage
     from ppl_vae.plots.disentanglement import plot_disentanglement
     from ppl_vae.plots.estimators import (
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from ppl_vae.plots.latent_scatter import plot_latent_scatter
     from ppl_vae.plots.learning_curves import plot_learning_curves
     from ppl_vae.plots.manifold import plot_manifold
+    from ppl_vae.plots.marginals import plot_marginals
+    from ppl_vae.plots.pairs import plot_pairs
     from ppl_vae.plots.predictive import plot_predictive
     from ppl_vae.plots.rate_distortion import plot_rate_distortion
     from ppl_vae.plots.reconstructions import plot_reconstructions
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "plot_attribute_changes",
     "plot_calibration",
+    "plot_column_reconstructions",
     "plot_coverage",
     "plot_disentanglement",
     "plot_estimator_cost",
@@ -55,6 +59,8 @@ __all__ = [
     "plot_latent_scatter",
     "plot_learning_curves",
     "plot_manifold",
+    "plot_marginals",
+    "plot_pairs",
     "plot_predictive",
     "plot_rate_distortion",
     "plot_reconstructions",

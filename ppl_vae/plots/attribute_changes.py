@@ -4,37 +4,45 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ppl_vae.errors import DataError
+from ppl_vae.plots.arrays import check_finite
 from ppl_vae.plots.figure import (
     CLASS_COLOURS,
     INK,
     LABEL_SIZE,
     REFERENCE,
-    TICK_SIZE,
     VERMILION,
-    new_sheet,
+    Size,
+    draw_legend,
+    open_panel,
     style_axes,
 )
 
 MARKERS = ("s", "^", "D", "v", "P", "X")
 
 
-def plot_attribute_changes(table: xr.Dataset, title: str | None = None) -> Figure:
+def plot_attribute_changes(
+    table: xr.Dataset, title: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None
+) -> Figure:
     """Draw the changed share of every attribute over alpha, with bars of one standard error.
 
     Args:
         table: of ``diagnostics.run_arithmetic``.
         title: above the panel.
+        ax: axes of yours to draw on; by default those of a new figure.
+        figsize: width and height of the new figure in inches.
 
     Raises:
         DataError: the table is another one.
     """
     if not {"changed", "changed_stderr"} <= set(table.data_vars) or "moved" not in table.attrs:
         raise DataError(f"table: expected what run_arithmetic returns, found {list(table.data_vars)}")
-    figure = new_sheet(5.2, 3.4 + 0.25 * (title is not None), title)
-    axes = figure.subplots()
+    for name in ("changed", "changed_stderr"):
+        check_finite(f"table[{name!r}]", table[name].to_numpy())
+    figure, axes = open_panel(5.2, 3.4, title, ax, figsize)
     style_axes(axes)
     moved, order = table.attrs["moved"], np.argsort(table["alpha"].to_numpy())
     names = [str(name) for name in table["attribute"].to_numpy()]
@@ -53,5 +61,5 @@ def plot_attribute_changes(table: xr.Dataset, title: str | None = None) -> Figur
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel(rf"$\alpha$ in $z + \alpha v$, $v$: {moved}", fontsize=LABEL_SIZE, color=INK)
     axes.set_ylabel("share judged otherwise", fontsize=LABEL_SIZE, color=INK)
-    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=TICK_SIZE, labelcolor=INK)
+    draw_legend(figure, axes, ax is not None, ncols=5)
     return figure

@@ -13,20 +13,24 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import BLUE, REFERENCE, VERMILION
+from ppl_vae.plots.arrays import check_finite
+from ppl_vae.plots.figure import BLUE, REFERENCE, VERMILION, Size
 from ppl_vae.plots.panels import label_edges, legend_below, panel_grid
 
 BAND = "#d9d9d9"
 REQUIRED = ("ecdf_difference", "p_value", "band_lower", "band_upper")
 
 
-def plot_calibration(calibration: xr.Dataset, max_panels: int = 20, title: str | None = None) -> Figure:
+def plot_calibration(
+    calibration: xr.Dataset, max_panels: int = 20, title: str | None = None, *, figsize: Size | None = None
+) -> Figure:
     """Draw the ECDF of the ranks less that of uniform ones, one panel per quantity, with simultaneous bands.
 
     Args:
         calibration: of ``run_calibration``.
         max_panels: where there are more quantities, those with the smallest p-values are drawn, in their order.
         title: above the panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
 
     Raises:
         DataError: the table is another; what it lacks is named.
@@ -34,9 +38,10 @@ def plot_calibration(calibration: xr.Dataset, max_panels: int = 20, title: str |
     missing = [name for name in REQUIRED if name not in calibration]
     if missing or not {"quantity", "fraction"} <= set(calibration.dims):
         raise DataError(f"calibration: expected what run_calibration returns; missing {', '.join(missing)}")
+    check_finite("calibration['ecdf_difference']", calibration["ecdf_difference"].to_numpy())
     count = calibration.sizes["quantity"]
     shown = np.sort(np.argsort(calibration["p_value"].to_numpy(), kind="stable")[:max_panels])
-    figure, panels = panel_grid([str(calibration["quantity"].item(i)) for i in shown], title)
+    figure, panels = panel_grid([str(calibration["quantity"].item(i)) for i in shown], title, figsize=figsize)
     fraction, lower, upper = (calibration[name].to_numpy() for name in ("fraction", "band_lower", "band_upper"))
     ends = np.array([0.0]), np.array([1.0])
     for axes, index in zip(panels, shown, strict=True):

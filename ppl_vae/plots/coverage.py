@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import BLUE, INK, REFERENCE, TICK_SIZE, VERMILION
+from ppl_vae.plots.arrays import check_finite
+from ppl_vae.plots.figure import BLUE, INK, REFERENCE, TICK_SIZE, VERMILION, Size
 from ppl_vae.plots.panels import label_edges, legend_below, panel_grid
 
 BAND = "#d9d9d9"
@@ -18,7 +19,7 @@ REQUIRED = ("coverage", "band_lower", "band_upper", "atc", "atc_stderr")
 HEADINGS = {"central": "central intervals", "highest density": "highest density", "TARP": "TARP"}
 
 
-def plot_coverage(coverage: xr.Dataset, title: str | None = None) -> Figure:
+def plot_coverage(coverage: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
     """Draw the share of truths that regions hold against their nominal level, one panel per kind of region.
 
     The central intervals of all latent dimensions share a panel; curves that leave the band are drawn in another
@@ -27,6 +28,7 @@ def plot_coverage(coverage: xr.Dataset, title: str | None = None) -> Figure:
     Args:
         coverage: of ``run_coverage``.
         title: above the panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
 
     Raises:
         DataError: the table is another; what it lacks is named.
@@ -34,8 +36,11 @@ def plot_coverage(coverage: xr.Dataset, title: str | None = None) -> Figure:
     missing = [name for name in REQUIRED if name not in coverage]
     if missing or not {"region", "nominal"} <= set(coverage.dims):
         raise DataError(f"coverage: expected what run_coverage returns; missing {', '.join(missing)}")
+    check_finite("coverage['coverage']", coverage["coverage"].to_numpy())
     kinds = [kind for kind in HEADINGS if kind in coverage["kind"].to_numpy()]
-    figure, panels = panel_grid([HEADINGS[kind] for kind in kinds], title, columns=3, size=(2.2, 2.3))
+    figure, panels = panel_grid(
+        [HEADINGS[kind] for kind in kinds], title, columns=3, size=(2.2, 2.3), figsize=figsize
+    )
     nominal, lower, upper = (coverage[name].to_numpy() for name in ("nominal", "band_lower", "band_upper"))
     level, ends = np.concatenate([[0.0], nominal, [1.0]]), (0.0, 1.0)
     for axes, kind in zip(panels, kinds, strict=True):

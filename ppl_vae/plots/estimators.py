@@ -28,7 +28,11 @@ from ppl_vae.plots.figure import (
     TICK_SIZE,
     VERMILION,
     Sheet,
+    Size,
+    draw_legend,
     new_sheet,
+    open_panel,
+    say_left_out,
     style_axes,
 )
 from ppl_vae.plots.point_labels import label_points
@@ -39,7 +43,7 @@ DASHES = ("-", (0, (4, 1.5)))
 MARKERS = ("o", "s")
 
 
-def plot_estimator_cost(table: xr.Dataset, title: str | None = None) -> Figure:
+def plot_estimator_cost(table: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
     """Draw gradient variance against time, one panel per group of parameters, with the efficient frontier.
 
     Full points are on the frontier: no other estimator has a smaller variance without taking longer.
@@ -47,15 +51,16 @@ def plot_estimator_cost(table: xr.Dataset, title: str | None = None) -> Figure:
     Args:
         table: of ``compare_estimators``.
         title: above the panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
     """
     _require(table, ("gradient_variance", "milliseconds", "of_elbo"), ("estimator", "group"))
-    figure, panels = _panels(table, title, share_x=True)
+    figure, panels = _panels(table, title, figsize)
     names = [str(name) for name in table["estimator"].to_numpy()]
     time, of_elbo = table["milliseconds"].to_numpy(), table["of_elbo"].to_numpy().astype(bool)
     for axes, group in zip(panels, table["group"].to_numpy(), strict=True):
         variance = table["gradient_variance"].sel(group=group).to_numpy()
         _draw_frontier(axes, time, variance, of_elbo)
-        _say_zero(axes, [name for name, v in zip(names, variance, strict=True) if not v > 0])
+        _say_not_drawn(axes, names, time, variance)
     _finish_grid(panels, "milliseconds per value and gradient", "gradient variance (trace)")
     for axes in panels:
         _plain_ticks(axes.xaxis)
@@ -66,7 +71,7 @@ def plot_estimator_cost(table: xr.Dataset, title: str | None = None) -> Figure:
     figure.draw_without_rendering()
     for axes, group in zip(panels, table["group"].to_numpy(), strict=True):
         variance = table["gradient_variance"].sel(group=group).to_numpy()
-        drawn = np.flatnonzero(variance > 0)
+        drawn = np.flatnonzero(_has_point(time, variance))
         label_points(axes, time[drawn], variance[drawn], [names[i] for i in drawn], NAME_SIZE)
     return figure
 
@@ -74,7 +79,7 @@ def plot_estimator_cost(table: xr.Dataset, title: str | None = None) -> Figure:
 def _draw_frontier(
     axes: Axes, time: NDArray[np.float64], variance: NDArray[np.float64], of_elbo: NDArray[np.bool_]
 ) -> None:
-    drawn = variance > 0
+    drawn = _has_point(time, variance)
     no_worse = (time[:, None] <= time) & (variance[:, None] <= variance)
     better = (time[:, None] < time) | (variance[:, None] < variance)
     front = drawn & ~(no_worse & better)[drawn].any(0)
@@ -91,10 +96,21 @@ def _draw_frontier(
     axes.margins(x=0.16, y=0.1)
 
 
-def _say_zero(axes: Axes, names: Sequence[str]) -> None:
-    if names:
+def _has_point(time: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark what logarithmic axes can show."""
+    return np.asarray((variance > 0) & np.isfinite(variance) & (time > 0) & np.isfinite(time))
+
+
+def _say_not_drawn(
+    axes: Axes, names: Sequence[str], time: NDArray[np.float64], variance: NDArray[np.float64]
+) -> None:
+    """Name the estimators without a point: a variance of 0, or numbers that are not finite."""
+    drawn, zero = _has_point(time, variance), (variance == 0) & np.isfinite(time)
+    kinds = {"zero": zero, "not finite": ~drawn & ~zero}
+    said = [f"{kind}: {', '.join(np.array(names)[chosen])}" for kind, chosen in kinds.items() if chosen.any()]
+    if said:
         axes.text(
-            0.98, 0.02, f"zero: {', '.join(names)}", transform=axes.transAxes, ha="right", va="bottom",
+            0.98, 0.02, "\n".join(said), transform=axes.transAxes, ha="right", va="bottom",
             fontsize=NAME_SIZE, color=INK,
         )  # fmt: skip
 
@@ -109,32 +125,43 @@ def _cost_legend(figure: Figure, of_elbo: NDArray[np.bool_]) -> None:
     _legend(figure, [*marks, frontier])
 
 
-def plot_estimator_values(table: xr.Dataset, title: str | None = None) -> Figure:
+def plot_estimator_values(
+    table: xr.Dataset, title: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None
+) -> Figure:
     """Draw the single values of every estimator as violins, with the reference ELBO and log evidence.
 
     Args:
         table: of ``compare_estimators``; a value is the mean over the data of one repeat.
         title: above the panel.
+        ax: axes of yours to draw on; by default those of a new figure.
+        figsize: width and height of the new figure in inches.
     """
     _require(table, ("draw", "value", "of_elbo"), ("estimator", "repeat"))
     count = table.sizes["estimator"]
-    figure = new_sheet(5.6, 1.1 + 0.3 * count + 0.25 * (title is not None), title)
-    axes = figure.subplots()
+    figure, axes = open_panel(5.6, 1.1 + 0.3 * count, title, ax, figsize)
     style_axes(axes)
     axes.grid(visible=False, axis="y")
+    left_out = 0
     for row in range(count):
         colour, _ = OF_ELBO[bool(table["of_elbo"][row])]
-        _draw_violin(axes, table["draw"][row].to_numpy(), row, colour)
-        axes.plot(table["value"][row], row, marker="|", markersize=9, markeredgewidth=1.4, color=INK, zorder=3)
+        values = table["draw"][row].to_numpy()
+        finite = np.isfinite(values)
+        left_out += int((~finite).sum())
+        if finite.any():
+            _draw_violin(axes, values[finite], row, colour)
+        axes.plot(
+            float(table["value"][row]), row, marker="|", markersize=9, markeredgewidth=1.4, color=INK, zorder=3
+        )
     lines = [
         axes.axvline(table.attrs[key], color=INK, linestyle=dashes, linewidth=1.0, zorder=1, label=label)
         for key, dashes, label in (("elbo", "-", "reference ELBO"), ("evidence", "--", r"reference $\log p(x)$"))
     ]
     axes.set_yticks(range(count), labels=[str(name) for name in table["estimator"].to_numpy()])
     axes.set_ylim(count - 0.4, -0.6)
+    say_left_out(axes, f"{left_out} of {table['draw'].size} values are not finite and not drawn" * (left_out > 0))
     axes.set_xlabel("value of one repeat, nats per datum", fontsize=LABEL_SIZE, color=INK)
     mean = Line2D([], [], linestyle="", marker="|", markersize=9, markeredgewidth=1.4, color=INK, label="mean")
-    _legend(figure, [*lines, mean])
+    draw_legend(figure, axes, ax is not None, handles=[*lines, mean], ncols=4)
     return figure
 
 
@@ -151,16 +178,17 @@ def _draw_violin(axes: Axes, values: NDArray[np.float64], row: int, colour: str)
     axes.fill_between(grid, row - half, row + half, color=colour, alpha=0.45, linewidth=0, zorder=2)
 
 
-def plot_snr(tables: xr.Dataset, title: str | None = None) -> Figure:
+def plot_snr(tables: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
     """Draw the gradient's signal-to-noise ratio against K, one panel per group, between slopes of -1/2 and +1/2.
 
     Args:
         tables: tables joined along "num_particles", as ``inference.compare_over_particles`` gives them; NaN
             where an estimator is not defined.
         title: above the panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
     """
     _require(tables, ("snr",), ("estimator", "group", "num_particles"))
-    figure, panels = _panels(tables, title, share_x=True)
+    figure, panels = _panels(tables, title, figsize)
     particles = tables["num_particles"].to_numpy()
     for axes, group in zip(panels, tables["group"].to_numpy(), strict=True):
         _draw_curves(axes, tables["snr"].sel(group=group), "num_particles")
@@ -187,15 +215,16 @@ def _draw_slopes(axes: Axes, particles: NDArray[np.int64]) -> None:
     axes.set_ylim(low, high)
 
 
-def plot_gradient_variance(tables: xr.Dataset, title: str | None = None) -> Figure:
+def plot_gradient_variance(tables: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
     """Draw the gradient's variance along training, one panel per group.
 
     Args:
         tables: tables of several checkpoints of a run, joined along "epoch".
         title: above the panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
     """
     _require(tables, ("gradient_variance",), ("estimator", "group", "epoch"))
-    figure, panels = _panels(tables, title, share_x=True)
+    figure, panels = _panels(tables, title, figsize)
     for axes, group in zip(panels, tables["group"].to_numpy(), strict=True):
         _draw_curves(axes, tables["gradient_variance"].sel(group=group), "epoch")
         axes.set_yscale("log")
@@ -207,6 +236,8 @@ def plot_gradient_variance(tables: xr.Dataset, title: str | None = None) -> Figu
 def _draw_curves(axes: Axes, values: xr.DataArray, along: str) -> None:
     """Draw one line per estimator, told by colour; a second ten by dashes and squares as well."""
     x = values[along].to_numpy()
+    left_out = int((~(np.isfinite(values) & (values > 0))).sum())
+    say_left_out(axes, f"{left_out} of {values.size} not drawn: zero or not finite" * (left_out > 0))
     for index, name in enumerate(values["estimator"].to_numpy()):
         second = index // len(CLASS_COLOURS) % 2
         y = values.sel(estimator=name).transpose(along).to_numpy()
@@ -221,13 +252,13 @@ def _require(table: xr.Dataset, variables: Sequence[str], dims: Sequence[str]) -
         raise DataError(f"table: expected a Dataset of compare_estimators; missing {', '.join(missing)}")
 
 
-def _panels(table: xr.Dataset, title: str | None, share_x: bool) -> tuple[Sheet, list[Axes]]:
+def _panels(table: xr.Dataset, title: str | None, figsize: Size | None) -> tuple[Sheet, list[Axes]]:
     """Lay out one panel per group, two in a row, each with the group's name."""
     count = table.sizes["group"]
     columns = min(2, count)
     rows = math.ceil(count / columns)
-    figure = new_sheet(3.5 * columns, 0.6 + 2.4 * rows + 0.25 * (title is not None), title)
-    grid = figure.subplots(rows, columns, sharex=share_x, squeeze=False).flatten().tolist()
+    figure = new_sheet(3.5 * columns, 0.6 + 2.4 * rows + 0.25 * (title is not None), title, figsize)
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten().tolist()
     for axes in grid[count:]:
         axes.remove()
     for axes, group in zip(grid, table["group"].to_numpy(), strict=False):

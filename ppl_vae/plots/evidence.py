@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -15,7 +16,8 @@ from ppl_vae.plots.figure import (
     REFERENCE,
     TICK_SIZE,
     VERMILION,
-    new_sheet,
+    Size,
+    open_panel,
     style_axes,
 )
 
@@ -25,13 +27,22 @@ CURVES = {
 }
 
 
-def plot_evidence_curve(curve: xr.Dataset, reference: float | None = None, title: str | None = None) -> Figure:
+def plot_evidence_curve(
+    curve: xr.Dataset,
+    reference: float | None = None,
+    title: str | None = None,
+    *,
+    ax: Axes | None = None,
+    figsize: Size | None = None,
+) -> Figure:
     """Draw the bound and its jackknife with two standard errors of Monte Carlo, over the number of draws.
 
     Args:
         curve: of ``inference.evidence_curve``.
         reference: log p(x) from elsewhere, as an annealed or exact mean over the same data, nats per datum.
         title: above the panel.
+        ax: axes of yours to draw on; by default those of a new figure.
+        figsize: width and height of the new figure in inches.
 
     Raises:
         DataError: the table is another; what it lacks is named.
@@ -41,13 +52,14 @@ def plot_evidence_curve(curve: xr.Dataset, reference: float | None = None, title
         raise DataError(
             f"curve: expected a Dataset of evidence_curve; missing {', '.join(missing) or 'num_samples'}"
         )
-    figure = new_sheet(4.4, 3.0 + 0.25 * (title is not None), title)
-    axes = figure.subplots()
+    figure, axes = open_panel(4.4, 3.0, title, ax, figsize)
     style_axes(axes)
     draws = curve["num_samples"].to_numpy()
     for name, (colour, marker, label) in CURVES.items():
         values, error = curve[name].to_numpy(), 2 * curve[f"{name}_stderr"].to_numpy()
         known = np.isfinite(values)
+        if not known.all():
+            label += f" ({(~known).sum()} of {len(known)} not finite, not drawn)"
         axes.errorbar(
             draws[known], values[known], yerr=error[known], color=colour, marker=marker, markersize=4,
             linewidth=1.3, capsize=2, label=label,

@@ -8,9 +8,16 @@ on matplotlib's inline backend; the `Sheet` below brings its own PNG, so that it
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+
+from ppl_vae.errors import ModelError
+
+# Width and height in inches.
+Size = tuple[float, float]
 
 LABEL_SIZE = 9
 TICK_SIZE = 8
@@ -36,16 +43,76 @@ class Sheet(Figure):
         return buffer.getvalue()
 
 
-def new_sheet(width: float, height: float, title: str | None = None) -> Sheet:
-    """Make an empty white figure of `width` times `height` inches, with its title above all panels.
+def new_sheet(width: float, height: float, title: str | None = None, figsize: Size | None = None) -> Sheet:
+    """Make an empty white figure with its title above all panels.
+
+    Args:
+        width: in inches, where the reader asks for no size.
+        height: the same.
+        title: above all panels.
+        figsize: the size that the reader asks for.
 
     >>> new_sheet(3.0, 2.0, "Digits").get_suptitle()
     'Digits'
     """
-    sheet = Sheet(figsize=(width, height), layout="constrained", facecolor="white")
+    size = (width, height) if figsize is None else figsize
+    if len(size) != 2 or not all(side > 0 for side in size):
+        raise ModelError(f"figsize: expected a positive width and height in inches, got {figsize!r}")
+    sheet = Sheet(figsize=size, layout="constrained", facecolor="white")
     if title is not None:
         sheet.suptitle(title, fontsize=TITLE_SIZE, color=INK)
     return sheet
+
+
+def open_panel(
+    width: float, height: float, title: str | None, ax: Axes | None, figsize: Size | None
+) -> tuple[Figure, Axes]:
+    """Open the one panel of a figure: on the reader's own axes, or on a new sheet.
+
+    Args:
+        width: of a new sheet in inches.
+        height: the same, without the title.
+        title: above the panel.
+        ax: the reader's axes.
+        figsize: the size of a new sheet that the reader asks for.
+
+    Raises:
+        ModelError: axes and a size are given, of which the axes have one already.
+    """
+    if ax is None:
+        sheet = new_sheet(width, height + 0.25 * (title is not None), title, figsize)
+        return sheet, sheet.subplots()
+    if not isinstance(ax, Axes):
+        raise ModelError(f"ax: expected one matplotlib Axes, got {type(ax).__name__}")
+    if figsize is not None:
+        raise ModelError("figsize: axes stand in a figure that has its size; give ax or figsize, not both")
+    if title is not None:
+        ax.set_title(title, fontsize=TITLE_SIZE, color=INK, loc="left")
+    figure = ax.figure
+    while not isinstance(figure, Figure):
+        figure = figure.figure
+    return figure, ax
+
+
+def draw_legend(figure: Figure, axes: Axes, own: bool, **options: Any) -> Legend:
+    """Draw the legend of one panel: under a figure of ours, and inside the axes of a reader's own.
+
+    Args:
+        figure: that holds the panel.
+        axes: the panel.
+        own: whether the axes are the reader's.
+        **options: of matplotlib's legend, such as handles.
+    """
+    look = {"frameon": False, "fontsize": TICK_SIZE, "labelcolor": INK, **options}
+    if own:
+        return axes.legend(**{**look, "loc": "best", "ncols": 1, "frameon": True, "framealpha": 0.8})
+    return figure.legend(loc="outside lower center", **look)
+
+
+def say_left_out(axes: Axes, text: str) -> None:
+    """Write above a panel, at the right and small, what it does not show; nothing for an empty text."""
+    if text:
+        axes.set_title(text, fontsize=TICK_SIZE - 1, color=REFERENCE, loc="right", pad=3)
 
 
 def style_axes(axes: Axes) -> None:

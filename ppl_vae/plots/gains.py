@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, new_sheet, style_axes
+from ppl_vae.plots.figure import (
+    BLUE,
+    INK,
+    LABEL_SIZE,
+    REFERENCE,
+    TICK_SIZE,
+    VERMILION,
+    Size,
+    open_panel,
+    style_axes,
+)
 
 
 def plot_gains(
-    gains: Mapping[str, tuple[float, float]], label: str = "gain, nats per datum", title: str | None = None
+    gains: Mapping[str, tuple[float, float]],
+    label: str = "gain, nats per datum",
+    title: str | None = None,
+    *,
+    ax: Axes | None = None,
+    figsize: Size | None = None,
 ) -> Figure:
     """Draw one point per change with whiskers of two standard errors, from top to bottom as given.
 
@@ -22,6 +38,8 @@ def plot_gains(
         gains: a difference from the baseline and its standard error, by name; the error may be 0.
         label: of the axis: what is gained, on which data, over which baseline.
         title: above the panel.
+        ax: axes of yours to draw on; by default those of a new figure.
+        figsize: width and height of the new figure in inches.
 
     Raises:
         DataError: there is no gain, or one is not two finite numbers, the second at least 0.
@@ -30,8 +48,7 @@ def plot_gains(
     if not len(table):
         raise DataError("gains: expected at least one, found none")
     value, error = table.T
-    figure = new_sheet(6.0, 0.9 + 0.32 * len(table) + 0.25 * (title is not None), title)
-    axes = figure.add_subplot()
+    figure, axes = open_panel(6.0, 0.9 + 0.32 * len(table), title, ax, figsize)
     style_axes(axes)
     rows = np.arange(len(table))
     colours = np.where(value > 2 * error, BLUE, np.where(value < -2 * error, VERMILION, REFERENCE))

@@ -9,7 +9,18 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, new_sheet, style_axes
+from ppl_vae.plots.figure import (
+    BLUE,
+    INK,
+    LABEL_SIZE,
+    REFERENCE,
+    TICK_SIZE,
+    VERMILION,
+    Size,
+    new_sheet,
+    say_left_out,
+    style_axes,
+)
 
 PARTS = (
     ("approximation_gap", BLUE, "family (approximation)"),
@@ -17,7 +28,7 @@ PARTS = (
 )
 
 
-def plot_gaps(table: xr.Dataset, title: str | None = None) -> Figure:
+def plot_gaps(table: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
     """Draw the two parts of the mean gap as one bar per split, and those of every test datum as a point.
 
     Whiskers are two standard errors of each part. Below the line in the second panel the family costs more than the
@@ -26,6 +37,7 @@ def plot_gaps(table: xr.Dataset, title: str | None = None) -> Figure:
     Args:
         table: of ``diagnostics.run_gaps``.
         title: above the panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
 
     Raises:
         DataError: the table is another one.
@@ -33,7 +45,7 @@ def plot_gaps(table: xr.Dataset, title: str | None = None) -> Figure:
     needed = [*(f"mean_{name}" for name, *_ in PARTS), *(name for name, *_ in PARTS)]
     if any(name not in table for name in needed):
         raise DataError(f"table: expected what run_gaps returns; missing {[n for n in needed if n not in table]}")
-    figure = new_sheet(7.0, 3.2 + 0.25 * (title is not None), title)
+    figure = new_sheet(7.0, 3.2 + 0.25 * (title is not None), title, figsize)
     bars, points = figure.subplots(1, 2)
     for axes in (bars, points):
         style_axes(axes)
@@ -64,6 +76,12 @@ def _draw_bars(axes: Axes, table: xr.Dataset) -> None:
 
 
 def _draw_data(axes: Axes, family: NDArray[np.float64], encoder: NDArray[np.float64]) -> None:
+    known = np.isfinite(family) & np.isfinite(encoder)
+    left_out = int((~known).sum())
+    say_left_out(axes, f"{left_out} of {len(known)} data without a finite gap, not drawn" * (left_out > 0))
+    family, encoder = family[known], encoder[known]
+    if not len(family):
+        return
     size = float(np.clip(6000 / len(family), 4, 22))
     axes.scatter(family, encoder, s=size, color=INK, alpha=0.5, linewidths=0, zorder=3)
     top = 1.06 * max(family.max(), encoder.max(), 1e-12)

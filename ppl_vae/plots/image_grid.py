@@ -1,8 +1,9 @@
 """Images in a grid: the tiling that every picture of decoded data shares.
 
-An event, the shape of one datum, is (H, W) or (1, H, W) for grey, (3, H, W) for RGB, or (D,) for a flat
-grey square of side sqrt(D). Grey runs from black at 0 to white at 1 as RGB does, so that a photograph is
-never shown as its negative. Values outside [0, 1], which the mean of a Gaussian may take, are clipped.
+An event, the shape of one datum, is (H, W) or (1, H, W) for grey, or (3, H, W) for RGB. A row of D numbers is no
+picture, even where D is a square: nothing tells a table of 16 columns from images of 4 by 4 pixels. Grey runs from
+black at 0 to white at 1 as RGB does, so that a photograph is never shown as its negative. Values outside [0, 1],
+which the mean of a Gaussian may take, are clipped.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots.arrays import Array, check_finite, to_numpy
-from ppl_vae.plots.figure import INK, LABEL_SIZE, TICK_SIZE, new_sheet
+from ppl_vae.plots.figure import INK, LABEL_SIZE, TICK_SIZE, Size, open_panel
 
 TEXT_WIDTH = 6.5
 GAP_FRACTION = 1 / 20
@@ -44,7 +45,7 @@ def as_images(x: Array, leading: Sequence[str] = ("N",)) -> NDArray[np.float64]:
     if array.size == 0 or not _is_image(event):
         raise DataError(
             f"images: expected shape [{', '.join(leading)}, *event], none of them 0, with an event (H, W), "
-            f"(1, H, W), (3, H, W) or (D,) where D is a perfect square; found {array.shape}"
+            f"(1, H, W) or (3, H, W); found {tuple(array.shape)}{_advice(event)}"
         )
     check_finite("images", array)
     if np.issubdtype(array.dtype, np.integer) and array.max() > 1:
@@ -52,13 +53,22 @@ def as_images(x: Array, leading: Sequence[str] = ("N",)) -> NDArray[np.float64]:
     array = np.clip(array.astype(np.float64), 0.0, 1.0)
     if len(event) == 3 and event[0] == 3:
         return np.moveaxis(array, -3, -1)
+    return array.reshape(*lead, *event[-2:])
+
+
+def _advice(event: tuple[int, ...]) -> str:
+    """Say which call draws a table; an image that was laid flat needs its shape again."""
+    if len(event) != 1 or event[0] == 0:
+        return ""
     side = math.isqrt(event[0])
-    return array.reshape(*lead, *((side, side) if len(event) == 1 else event[-2:]))
+    shape = f"{side}, {side}" if side > 1 and side**2 == event[0] else "H, W"
+    return (
+        f": a table of {event[0]} columns is drawn by plot_marginals, plot_pairs and plot_column_reconstructions; "
+        f"if its rows are images, give x.reshape(-1, {shape})"
+    )
 
 
 def _is_image(event: tuple[int, ...]) -> bool:
-    if len(event) == 1:
-        return math.isqrt(event[0]) ** 2 == event[0]
     return len(event) == 2 or (len(event) == 3 and event[0] in (1, 3))
 
 
@@ -153,6 +163,8 @@ def grid_figure(
     column_labels: Sequence[str] = (),
     column_axis: str = "",
     title: str | None = None,
+    ax: Axes | None = None,
+    figsize: Size | None = None,
 ) -> Figure:
     """Make a figure that is one grid of images with its labels.
 
@@ -162,12 +174,13 @@ def grid_figure(
         column_labels: one a column, or none.
         column_axis: what the column labels are, written above them.
         title: above everything.
+        ax: the reader's own axes to draw on.
+        figsize: the size in inches that the reader asks for.
     """
     width, height = grid_size(images.shape[0], images.shape[1], images.shape[2:4])
     side = 0.1 + 0.075 * max((len(label.strip("$")) for label in row_labels), default=0)
-    head = 0.1 + 0.18 * bool(column_labels) + 0.18 * bool(column_axis) + 0.2 * (title is not None)
-    figure = new_sheet(width + side, height + head, title)
-    axes = figure.subplots()
+    head = 0.1 + 0.18 * bool(column_labels) + 0.18 * bool(column_axis) - 0.05 * (title is not None)
+    figure, axes = open_panel(width + side, height + head, title, ax, figsize)
     draw_grid(axes, images, row_labels, column_labels)
     axes.set_xlabel(column_axis, fontsize=LABEL_SIZE, color=INK)
     return figure

@@ -12,23 +12,34 @@ from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots.arrays import Array, to_numpy
-from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, new_sheet, style_axes
-from ppl_vae.plots.image_grid import as_images, draw_grid, grid_size, wrap
+from ppl_vae.plots.figure import (
+    BLUE,
+    INK,
+    LABEL_SIZE,
+    REFERENCE,
+    TICK_SIZE,
+    VERMILION,
+    Size,
+    new_sheet,
+    style_axes,
+)
+from ppl_vae.plots.image_grid import as_images, grid_figure, wrap
 
 GOOD_KHAT = 0.5
 BOX = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.8}
 
 
-def plot_khat(ds: xr.Dataset, title: str | None = None) -> Figure:
+def plot_khat(ds: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
     """Draw the k-hat of every datum with the thresholds, and its histogram beside.
 
     Args:
         ds: of ``diagnostics.run_importance``. Data whose weights are constant, or allow no fit, have no point;
             their number is written above.
         title: above the panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
     """
     khat, exact = _khat(ds)
-    figure = new_sheet(6.5, 2.9 + 0.25 * (title is not None), title)
+    figure = new_sheet(6.5, 2.9 + 0.25 * (title is not None), title, figsize)
     points, histogram = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
     finite, limit = np.isfinite(khat), float(ds.attrs["threshold"])
     for axes in (points, histogram):
@@ -67,7 +78,15 @@ def _counts(khat: NDArray[np.float64], exact: NDArray[np.bool_], above: int, lim
     return ", ".join(parts)
 
 
-def plot_worst_data(x: Array, ds: xr.Dataset, count: int = 16, title: str | None = None) -> Figure:
+def plot_worst_data(
+    x: Array,
+    ds: xr.Dataset,
+    count: int = 16,
+    title: str | None = None,
+    *,
+    ax: Axes | None = None,
+    figsize: Size | None = None,
+) -> Figure:
     """Draw the data with the largest k-hat, worst first, each with its k-hat.
 
     Args:
@@ -75,6 +94,8 @@ def plot_worst_data(x: Array, ds: xr.Dataset, count: int = 16, title: str | None
         ds: of ``diagnostics.run_importance``.
         count: how many at most; data without a finite k-hat are left out.
         title: above the images.
+        ax: axes of yours to draw on; by default those of a new figure.
+        figsize: width and height of the new figure in inches.
 
     Raises:
         DataError: the images are not those of the table, or no datum has a finite k-hat.
@@ -89,10 +110,10 @@ def plot_worst_data(x: Array, ds: xr.Dataset, count: int = 16, title: str | None
         raise DataError("table: no datum has a finite k-hat, so that none is worst")
     columns = min(8, len(worst))
     grid = wrap(as_images(images[worst]), columns)
-    width, height = grid_size(grid.shape[0], columns, grid.shape[2:4])
-    figure = new_sheet(width + 0.1, height + 0.1 + 0.2 * (title is not None), title)
-    axes = figure.subplots()
-    draw_grid(axes, grid)
+    unfit = int((~np.isfinite(khat)).sum())
+    note = f"{unfit} of {len(khat)} data have no finite k-hat" * (unfit > 0)
+    figure = grid_figure(grid, column_axis=note, title=title, ax=ax, figsize=figsize)
+    axes = figure.axes[0] if ax is None else ax
     for place, datum in enumerate(worst):
         axes.text(
             place % columns - 0.44, place // columns + 0.42, f"{khat[datum]:.2f}", fontsize=TICK_SIZE - 2,

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots.arrays import Array, check_finite, to_numpy
-from ppl_vae.plots.figure import CLASS_COLOURS, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, new_sheet, style_axes
+from ppl_vae.plots.figure import (
+    CLASS_COLOURS,
+    INK,
+    LABEL_SIZE,
+    REFERENCE,
+    TICK_SIZE,
+    Size,
+    draw_legend,
+    open_panel,
+    style_axes,
+)
 from ppl_vae.plots.labels import number_labels
 
 MARKERS = ("o", "s", "^", "D", "v")
@@ -22,7 +32,13 @@ LOWEST_PART = 0.01
 
 
 def plot_latent_kl(
-    kl: Mapping[str, Array | Any], threshold: float = 0.01, unit: str = "nats per datum", title: str | None = None
+    kl: Mapping[str, Array | Any],
+    threshold: float = 0.01,
+    unit: str = "nats per datum",
+    title: str | None = None,
+    *,
+    ax: Axes | None = None,
+    figsize: Size | None = None,
 ) -> Figure:
     """Draw KL(q(z_u|x) || p(z_u)) over latent dimensions in falling order, one curve per run, on a log axis.
 
@@ -35,13 +51,14 @@ def plot_latent_kl(
         threshold: below it a dimension counts as collapsed.
         unit: of the numbers.
         title: above the panel.
+        ax: axes of yours to draw on; by default those of a new figure.
+        figsize: width and height of the new figure in inches.
 
     Raises:
         DataError: no run, or one whose numbers are not a row of finite ones; the run is named.
     """
     rows = _checked(kl, threshold)
-    figure = new_sheet(5.2, 3.6 + 0.25 * (title is not None), title)
-    axes = figure.subplots()
+    figure, axes = open_panel(5.2, 3.6, title, ax, figsize)
     style_axes(axes)
     axes.set_yscale("log")
     lowest = LOWEST_PART * threshold
@@ -61,10 +78,10 @@ def plot_latent_kl(
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axes.set_xlabel("latent dimension, in order of its KL", fontsize=LABEL_SIZE, color=INK)
     axes.set_ylabel(rf"KL$(q(z_u \mid x) \,\|\, p(z_u))$, {unit}", fontsize=LABEL_SIZE, color=INK)
-    figure.legend(
-        loc="outside lower center", ncols=2, frameon=False, fontsize=TICK_SIZE, labelcolor=INK,
-        title="active dimensions", title_fontproperties={"size": TICK_SIZE},
-    ).get_title().set_color(INK)  # fmt: skip
+    legend = draw_legend(
+        figure, axes, ax is not None, ncols=2, title="active dimensions", title_fontproperties={"size": TICK_SIZE}
+    )
+    legend.get_title().set_color(INK)
     return figure
 
 

@@ -27,7 +27,8 @@ from ppl_vae.plots.figure import (
     LABEL_SIZE,
     REFERENCE,
     TICK_SIZE,
-    new_sheet,
+    Size,
+    open_panel,
     style_axes,
     style_ticks,
 )
@@ -43,6 +44,9 @@ def plot_latent_scatter(
     dims: tuple[int, int] = (0, 1),
     prior_circles: bool = True,
     title: str | None = None,
+    *,
+    ax: Axes | None = None,
+    figsize: Size | None = None,
 ) -> Figure:
     """Draw one point per datum, with circles at 1, 2 and 3 standard deviations of the prior N(0, I).
 
@@ -53,10 +57,11 @@ def plot_latent_scatter(
         dims: which two latent dimensions to draw, counted from 0.
         prior_circles: False where the prior is not N(0, I).
         title: above the panel.
+        ax: axes of yours to draw on; by default those of a new figure.
+        figsize: width and height of the new figure in inches.
     """
     points = _chosen(to_numpy(codes), dims)
-    figure = new_sheet(4.1 if labels is None else 4.6, 4.0, title)
-    axes = figure.subplots()
+    figure, axes = open_panel(4.1 if labels is None else 4.6, 3.75 + 0.25 * (title is None), title, ax, figsize)
     style_axes(axes)
     size = float(np.clip(15000 / len(points), 4, 25))
     scatter = axes.scatter(points[:, 0], points[:, 1], s=size, color=BLUE, alpha=0.7, linewidths=0, zorder=2)

@@ -6,6 +6,7 @@ weighted, annealed or many-sample bound is not minus the ELBO; it has a panel of
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,7 +22,9 @@ from ppl_vae.plots.figure import (
     REFERENCE,
     TICK_SIZE,
     VERMILION,
+    Size,
     new_sheet,
+    say_left_out,
     style_axes,
 )
 
@@ -35,7 +38,9 @@ FEW_EPOCHS = 12
 REQUIRED = ("epoch", "loss", *(f"train_{term}" for term in PANELS))
 
 
-def plot_learning_curves(history: pd.DataFrame, best_epoch: int | None = None, title: str | None = None) -> Figure:
+def plot_learning_curves(
+    history: pd.DataFrame, best_epoch: int | None = None, title: str | None = None, *, figsize: Size | None = None
+) -> Figure:
     """Draw four panels over the epochs: the ELBO, its log likelihood and KL, and the objective.
 
     Args:
@@ -43,16 +48,21 @@ def plot_learning_curves(history: pd.DataFrame, best_epoch: int | None = None, t
             and where they were evaluated the same three with the prefixes validation_ and test_.
         best_epoch: the epoch whose weights were kept, marked by an upright line in each panel.
         title: above the panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
     """
     _check(history, best_epoch)
-    figure = new_sheet(6.5, 4.4 + 0.25 * (title is not None), title)
+    figure = new_sheet(6.5, 4.4 + 0.25 * (title is not None), title, figsize)
     panels = figure.subplots(2, 2, sharex=True)
     for axes, (term, name) in zip(panels.flat, PANELS.items(), strict=False):
         for split, (colour, dashes) in SPLITS.items():
             if f"{split}_{term}" in history:
-                _draw_curve(axes, history, f"{split}_{term}", colour, dashes, split)
+                _draw_curve(
+                    axes, history, f"{split}_{term}", colour, dashes, _label(history, f"{split}_{term}", split)
+                )
         axes.set_title(name, fontsize=LABEL_SIZE, color=INK, loc="left")
     _draw_curve(panels[1, 1], history, "loss", INK, "-", "loss")
+    broken = int((~np.isfinite(history["loss"])).sum())
+    say_left_out(panels[1, 1], f"{broken} of {len(history)} not finite" * (broken > 0))
     panels[1, 1].set_title("objective (minimised)", fontsize=LABEL_SIZE, color=INK, loc="left")
     for axes in panels.flat:
         _finish(axes, best_epoch)
@@ -75,9 +85,15 @@ def _check(history: pd.DataFrame, best_epoch: int | None) -> None:
         raise DataError(f"best_epoch: expected an epoch of the history, found {best_epoch}")
 
 
+def _label(history: pd.DataFrame, column: str, split: str) -> str:
+    """Name a split, with the number of its epochs where some have no finite value."""
+    known = int(np.isfinite(history[column]).sum())
+    return split if known == len(history) else f"{split} ({known} of {len(history)} epochs)"
+
+
 def _draw_curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, dashes: str, label: str) -> None:
-    """Draw one curve; epochs without a value, where an evaluation was skipped, are bridged."""
-    curve = history[["epoch", column]].dropna()
+    """Draw one curve; epochs without a finite value, as where an evaluation was skipped, are bridged."""
+    curve = history.loc[np.isfinite(history[column]), ["epoch", column]]
     marker = "o" if len(curve) <= FEW_EPOCHS else ""
     axes.plot(
         curve["epoch"],

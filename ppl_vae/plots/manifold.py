@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.plots.arrays import Array
-from ppl_vae.plots.figure import INK, LABEL_SIZE, new_sheet, style_ticks
+from ppl_vae.plots.figure import INK, LABEL_SIZE, Size, open_panel, style_ticks
 from ppl_vae.plots.image_grid import as_images, show_picture, tile
 from ppl_vae.plots.labels import latent_name, number_labels
 
@@ -25,7 +25,14 @@ LONG_SIDE = 4.5
 SMALL_TILE = 16
 
 
-def plot_manifold(images: Array, extent: Extent | None = None, title: str | None = None) -> Figure:
+def plot_manifold(
+    images: Array,
+    extent: Extent | None = None,
+    title: str | None = None,
+    *,
+    ax: Axes | None = None,
+    figsize: Size | None = None,
+) -> Figure:
     """Draw the decoded grid with axes in latent coordinates, z₁ to the right and z₂ upwards.
 
     Args:
@@ -33,6 +40,8 @@ def plot_manifold(images: Array, extent: Extent | None = None, title: str | None
         extent: ((z₁ of the first column, z₁ of the last), (z₂ of the bottom row, z₂ of the top row)) of a
             grid with equal steps; None for the midpoints of equal shares of the standard normal.
         title: above the picture.
+        ax: axes of yours to draw on; by default those of a new figure.
+        figsize: width and height of the new figure in inches.
 
     Raises:
         DataError: fewer than two rows or columns, or no images.
@@ -47,8 +56,8 @@ def plot_manifold(images: Array, extent: Extent | None = None, title: str | None
     edges = (0.0, 1.0, 0.0, 1.0) if extent is None else (*_edges(extent[0], cols), *_edges(extent[1], rows))
     picture_aspect = rows * height / (cols * width)
     scale = LONG_SIDE / max(1.0, picture_aspect)
-    figure = new_sheet(scale + 0.5, scale * picture_aspect + 0.45 + 0.2 * (title is not None), title)
-    axes = figure.subplots()
+    height_in_inches = scale * picture_aspect + 0.45 - 0.05 * (title is not None)
+    figure, axes = open_panel(scale + 0.5, height_in_inches, title, ax, figsize)
     axis_aspect = picture_aspect * (edges[1] - edges[0]) / (edges[3] - edges[2])
     show_picture(axes, tile(grid), edges, axis_aspect)
     if max(height, width) < SMALL_TILE:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ppl_vae.plots.figure import INK, LABEL_SIZE, TICK_SIZE, Sheet, new_sheet, style_axes
+from ppl_vae.plots.figure import INK, LABEL_SIZE, TICK_SIZE, Sheet, Size, new_sheet, style_axes
 
 
 def panel_grid(
@@ -18,13 +18,14 @@ def panel_grid(
     columns: int = 4,
     size: tuple[float, float] = (1.75, 1.6),
     share: bool = True,
+    figsize: Size | None = None,
 ) -> tuple[Sheet, list[Axes]]:
     """Make a styled panel for every name, from left to right and down; with ``share`` all have the same scales."""
     columns = min(columns, len(names))
     rows = math.ceil(len(names) / columns)
     # A single narrow panel would leave no room for the legend.
     width = max(size[0] * columns + 0.4, 4.2)
-    figure = new_sheet(width, 0.75 + size[1] * rows + 0.25 * (title is not None), title)
+    figure = new_sheet(width, 0.75 + size[1] * rows + 0.25 * (title is not None), title, figsize)
     grid = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False).flatten().tolist()
     for axes in grid[len(names) :]:
         axes.remove()

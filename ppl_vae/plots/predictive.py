@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import BLUE, GREEN, INK, TICK_SIZE
+from ppl_vae.plots.arrays import check_finite
+from ppl_vae.plots.figure import BLUE, GREEN, INK, TICK_SIZE, Size
 from ppl_vae.plots.panels import label_edges, legend_below, panel_grid
 
 REQUIRED = ("observed", "replicated", "p_value")
@@ -22,12 +23,13 @@ LOOKS = {
 }
 
 
-def plot_predictive(predictive: xr.Dataset, title: str | None = None) -> Figure:
+def plot_predictive(predictive: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
     """Draw histograms of every statistic over replicated data sets, of both kinds, and the data's own as a line.
 
     Args:
         predictive: of ``run_predictive``.
         title: above the panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
 
     Raises:
         DataError: the table is another; what it lacks is named.
@@ -35,8 +37,10 @@ def plot_predictive(predictive: xr.Dataset, title: str | None = None) -> Figure:
     missing = [name for name in REQUIRED if name not in predictive]
     if missing or not {"kind", "statistic", "draw"} <= set(predictive.dims):
         raise DataError(f"predictive: expected what run_predictive returns; missing {', '.join(missing)}")
+    check_finite("predictive['observed']", predictive["observed"].to_numpy())
+    check_finite("predictive['replicated']", predictive["replicated"].to_numpy())
     names = [str(name) for name in predictive["statistic"].to_numpy()]
-    figure, panels = panel_grid(names, title, columns=2, size=(3.0, 1.7), share=False)
+    figure, panels = panel_grid(names, title, columns=2, size=(3.0, 1.7), share=False, figsize=figsize)
     kinds = [str(kind) for kind in predictive["kind"].to_numpy()]
     for axes, name in zip(panels, names, strict=True):
         of = predictive.sel(statistic=name)

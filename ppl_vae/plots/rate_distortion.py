@@ -20,9 +20,10 @@ from ppl_vae.plots.figure import (
     INK,
     LABEL_SIZE,
     REFERENCE,
-    TICK_SIZE,
     VERMILION,
-    new_sheet,
+    Size,
+    draw_legend,
+    open_panel,
     style_axes,
 )
 from ppl_vae.plots.labels import number_labels
@@ -33,7 +34,9 @@ PALE = "#bdbdbd"
 DASHES = (0, (4, 2))
 
 
-def plot_rate_distortion(table: xr.Dataset, title: str | None = None) -> Figure:
+def plot_rate_distortion(
+    table: xr.Dataset, title: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None
+) -> Figure:
     """Draw one point per recipe, its mean over the seeds with one standard deviation, and the frontier.
 
     Full points are on the frontier: no other recipe has both a smaller rate and a smaller distortion. The
@@ -42,12 +45,13 @@ def plot_rate_distortion(table: xr.Dataset, title: str | None = None) -> Figure:
     Args:
         table: of ``compare_recipes``; all recipes under one likelihood, since distortions of two do not compare.
         title: above the panel.
+        ax: axes of yours to draw on; by default those of a new figure.
+        figsize: width and height of the new figure in inches.
     """
     _check(table)
     mean = table[["rate", "distortion"]].mean("seed")
     rate, distortion = mean["rate"].to_numpy(), mean["distortion"].to_numpy()
-    figure = new_sheet(5.2, 4.4 + 0.25 * (title is not None), title)
-    axes = figure.subplots()
+    figure, axes = open_panel(5.2, 4.4, title, ax, figsize)
     style_axes(axes)
     axes.grid(visible=False)
     on_frontier = frontier(rate, distortion)
@@ -64,7 +68,8 @@ def plot_rate_distortion(table: xr.Dataset, title: str | None = None) -> Figure:
     )
     _fix_limits(axes, rate, distortion)
     _draw_diagonals(axes)
-    _legend(figure, table.sizes["seed"], dominated=not on_frontier.all())
+    handles = _handles(table.sizes["seed"], dominated=not on_frontier.all())
+    draw_legend(figure, axes, ax is not None, handles=handles, ncols=4, columnspacing=1.2, handlelength=1.6)
     figure.draw_without_rendering()
     label_points(axes, rate, distortion, [str(name) for name in table["recipe"].to_numpy()], NAME_SIZE)
     return figure
@@ -143,7 +148,7 @@ def _annotate(
     )  # fmt: skip
 
 
-def _legend(figure: Figure, num_seeds: int, dominated: bool) -> None:
+def _handles(num_seeds: int, dominated: bool) -> list[Line2D]:
     spread = f", ±1 sd over {num_seeds} seeds" if num_seeds > 1 else ""
     marks = [
         Line2D([], [], color=BLUE, linewidth=1.0, marker="o", markersize=5, label=f"frontier{spread}"),
@@ -153,8 +158,4 @@ def _legend(figure: Figure, num_seeds: int, dominated: bool) -> None:
         Line2D([], [], color=VERMILION, linewidth=0.9, label="best ELBO"),
         Line2D([], [], color=PALE, linewidth=0.7, linestyle=DASHES, label="equal ELBO"),
     ]
-    shown = marks if dominated else [mark for mark in marks if mark.get_label() != "dominated"]
-    figure.legend(
-        handles=shown, loc="outside lower center", ncols=4, frameon=False, fontsize=TICK_SIZE, labelcolor=INK,
-        columnspacing=1.2, handlelength=1.6,
-    )  # fmt: skip
+    return marks if dominated else [mark for mark in marks if mark.get_label() != "dominated"]

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, TICK_SIZE, VERMILION, new_sheet, style_axes
+from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, TICK_SIZE, VERMILION, Size, new_sheet, style_axes
 from ppl_vae.plots.labels import latent_name
 
 MOST_DIMS = 4
@@ -23,7 +23,12 @@ SHARES = (0.9, 0.5)
 
 
 def plot_reference(
-    table: xr.Dataset, datum: int = 0, dims: Sequence[int] | None = None, title: str | None = None
+    table: xr.Dataset,
+    datum: int = 0,
+    dims: Sequence[int] | None = None,
+    title: str | None = None,
+    *,
+    figsize: Size | None = None,
 ) -> Figure:
     """Draw NUTS as points and histograms, the guide as outlines of its 50% and 90% regions and as curves.
 
@@ -32,6 +37,7 @@ def plot_reference(
         datum: which of its data.
         dims: which latent dimensions, counted from 0 over all sites; the first four by default.
         title: above the panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
 
     Raises:
         DataError: the table is another one.
@@ -43,7 +49,7 @@ def plot_reference(
         raise ModelError(f"dims: expected some of 0 to {reference.shape[1] - 1}, found {dims}")
     count = len(chosen)
     side = max(3.2, 1.1 + 1.6 * count)
-    figure = new_sheet(side, side + 0.25 * (title is not None), title)
+    figure = new_sheet(side, side + 0.25 * (title is not None), title, figsize)
     grid = figure.subplots(count, count, squeeze=False)
     limits = [_limits(reference[:, dim], guide[:, dim]) for dim in chosen]
     for row, below in enumerate(chosen):
@@ -61,13 +67,24 @@ def plot_reference(
             axes.set_xlim(limits[column])
             _label(axes, latent_name(across), latent_name(below), row == count - 1, column == 0 < row)
     handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=4, color=BLUE, label="NUTS"),
+        Line2D(
+            [], [], linestyle="", marker="o", markersize=4, color=BLUE, label=_shown(reference[:, chosen], limits)
+        ),
         Line2D([], [], color=VERMILION, linewidth=1.4, label="guide (50% and 90%)" if count > 1 else "guide"),
     ]
     figure.legend(
         handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=TICK_SIZE, labelcolor=INK
     )
     return figure
+
+
+def _shown(draws: NDArray[np.float64], limits: Sequence[tuple[float, float]]) -> str:
+    """Say how many draws of the reference are drawn as points, and how many lie beyond a frame."""
+    points = draws[:: max(1, len(draws) // MOST_POINTS)]
+    beyond = int(((draws < [low for low, _ in limits]) | (draws > [high for _, high in limits])).any(1).sum())
+    said = [f"{len(points)} of {len(draws)} as points"] if len(points) < len(draws) and len(limits) > 1 else []
+    said += [f"{beyond} beyond the frame"] if beyond else []
+    return f"NUTS ({', '.join(said)})" if said else "NUTS"
 
 
 def _draws(table: xr.Dataset, datum: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -13,12 +13,21 @@ from ppl_vae.models import VAE, ProgramPair
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model, the objective that trains it, and the settings of its paper; ``pv.fit(recipe, data)`` uses all."""
+    """A model, the objective that trains it, and the settings of its paper; ``pv.fit(recipe, data)`` uses all.
+
+    Attributes:
+        name: of the recipe.
+        vae: the pair of programs.
+        elbo: the objective.
+        settings: arguments of ``fit``.
+        options: what ``make`` was given, to make it again with another seed; None for one put together by hand.
+    """
 
     name: str
     vae: Any
     elbo: Objective
     settings: Mapping[str, Any]
+    options: Mapping[str, Any] | None = None
 
     def _repr_html_(self) -> str:
         objective = {"objective": " ".join(repr(self.elbo).split()), "settings": self.settings}

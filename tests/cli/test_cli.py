@@ -20,6 +20,7 @@ from ppl_vae.cli.values import parse_pairs, parse_value
 from ppl_vae.randomness import seeded
 from ppl_vae.recipes import RECIPES
 
+OF_A_TABLE = {"reconstructions", "marginals", "pairs"}
 TRAIN = ("train", "vae", "--epochs", "2", "--quiet", "--device", "cpu")
 OF_A_PLANE = {
     "learning-curves", "reconstructions", "samples", "latent", "manifold", "interpolations", "traversals"
@@ -219,7 +220,8 @@ def test_vectors_get_only_the_figures_that_make_sense(tmp_path):
     options = ("--data-option", "value_range=null", "--likelihood", "gaussian", "--latent-dim", 2)
     data = ("--data", tmp_path / "vectors.npy", "--batch-size", 16)
     assert call(*TRAIN, *data, *options, "--out", tmp_path / "run") == 0
-    assert {path.stem for path in (tmp_path / "run" / "figures").iterdir()} == {"learning-curves", "latent"}
+    drawn = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
+    assert drawn == {"learning-curves", "latent"} | OF_A_TABLE
 
 
 def test_listings_name_everything(capsys):
@@ -350,7 +352,7 @@ def test_values_are_read_as_a_person_means_them():
 
 
 def test_every_kind_of_figure_has_a_name():
-    assert OF_A_PLANE | {"arithmetic"} == set(KINDS)
+    assert OF_A_PLANE | OF_A_TABLE | {"arithmetic"} == set(KINDS)
 
 
 def _only_line(capsys):
@@ -389,3 +391,44 @@ def test_strange_data_of_a_run_are_one_line(plane, tmp_path, capsys, content):
     (tmp_path / "run" / "data.json").write_text(content)
     assert call("evaluate", tmp_path / "run") == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.fixture(scope="session")
+def grades(tmp_path_factory):
+    """A short run on a table of sixteen columns."""
+    folder = tmp_path_factory.mktemp("runs") / "table"
+    data = folder.parent / "table.npy"
+    np.save(data, np.random.default_rng(0).normal(size=(80, 16)).astype(np.float32))
+    options = ("--data-option", "value_range=null", "--likelihood", "gaussian", "--latent-dim", 2)
+    assert call(*TRAIN, "--data", data, *options, "--out", folder) == 0
+    return folder
+
+
+def test_a_table_gets_figures_of_its_columns(grades):
+    drawn = {path.stem for path in (grades / "figures").iterdir()}
+    assert drawn == {"learning-curves", "latent"} | OF_A_TABLE
+
+
+def test_samples_of_a_table_are_a_table(grades, capsys):
+    assert call("sample", grades, "-n", 7, "--with-noise", "--seed", 3) == 0
+    table = pd.read_csv(grades / "samples.csv")
+    with seeded(3):
+        expected = pv.load(grades).eval().sample(7, True)
+    assert list(table.columns) == [f"x{i + 1}" for i in range(16)]
+    assert np.allclose(table.to_numpy(), expected, rtol=1e-6)
+    assert call("sample", grades, "--out", grades / "samples.png") == 2
+    assert "a table of 16 columns; --out FILE.csv holds it" in capsys.readouterr().err
+
+
+def test_a_table_has_the_names_of_its_columns(grades, tmp_path):
+    names = [f"grade {i}" for i in range(16)]
+    shutil.copytree(grades, tmp_path / "named")
+    source = json.loads((grades / "data.json").read_text())
+    (tmp_path / "named" / "data.json").write_text(json.dumps({**source, "column_names": names}))
+    assert call("sample", tmp_path / "named", "-n", 2) == 0
+    assert list(pd.read_csv(tmp_path / "named" / "samples.csv").columns) == names
+
+
+def test_images_are_no_table(plane, capsys):
+    assert call("sample", plane, "--out", plane / "samples.csv") == 2
+    assert "--out FILE.npy holds them" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 SIDE, REPEAT, GAP = 4, 5, 1
 PITCH = SIDE * REPEAT + GAP
@@ -29,3 +30,8 @@ def grid_shape(axes: Axes) -> tuple[int, int]:
 def tick_texts(axis) -> list[str]:
     """The labels along an axis."""
     return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def texts(figure) -> list[str]:
+    """Everything that is written on a figure."""
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]

@@ -1,5 +1,6 @@
 """Laws that every figure keeps, over one table of all of them."""
 
+import inspect
 import io
 import pickle
 
@@ -15,6 +16,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from ppl_vae import plots
+from ppl_vae.errors import ModelError
 from tests.inference.comparisons import made_table
 from tests.plots.pictures import images
 from tests.plots.test_attribute_changes import made_changes
@@ -37,6 +39,13 @@ HISTORY = pd.DataFrame(
         "train_kl": 1.0,
     }
 )
+
+
+def table(rows):
+    """Numbers of five columns."""
+    return np.random.default_rng(rows).normal(size=(rows, 5))
+
+
 FIGURES = {
     "calibration": lambda **kw: plots.plot_calibration(made_calibration(), **kw),
     "coverage": lambda **kw: plots.plot_coverage(made_coverage(), **kw),
@@ -63,6 +72,9 @@ FIGURES = {
     "latent_holes": lambda **kw: plots.plot_latent_holes({"VAE": images(20), "real": images(20)}, **kw),
     "image_rows": lambda **kw: plots.plot_image_rows({"input": images(4), "output": images(4)}, **kw),
     "attribute_changes": lambda **kw: plots.plot_attribute_changes(made_changes(), **kw),
+    "marginals": lambda **kw: plots.plot_marginals(table(40), table(60), **kw),
+    "pairs": lambda **kw: plots.plot_pairs(table(40), table(60), **kw),
+    "column_reconstructions": lambda **kw: plots.plot_column_reconstructions(table(40), table(40), **kw),
     "latent_arithmetic": lambda **kw: plots.plot_latent_arithmetic(images(2, 3), [-1, 0, 1], "bold", **kw),
 }
 
@@ -90,6 +102,43 @@ def test_leaves_nothing_global_behind(draw):
 def test_title_is_optional(draw):
     assert draw().get_suptitle() == ""
     assert draw(title="Digits").get_suptitle() == "Digits"
+
+
+WHOLE = "a whole figure of several axes"
+
+
+def of(name):
+    return getattr(plots, f"plot_{name}")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_takes_the_readers_axes_or_says_why_not(name):
+    """Whatever has one panel draws on the axes of a paper's own figure, and on nothing else there."""
+    if "ax" not in inspect.signature(of(name)).parameters:
+        assert WHOLE in " ".join(inspect.getdoc(of(name)).split())
+        return
+    assert WHOLE not in inspect.getdoc(of(name))
+    theirs, (left, right) = plt.subplots(1, 2, layout="constrained")
+    plt.close(theirs)
+    figure = FIGURES[name](ax=right, title="Digits")
+    assert figure is theirs
+    assert right.has_data() or right.images
+    assert not left.has_data()
+    assert not theirs.legends
+    assert right.get_title(loc="left") == "Digits"
+    figure.draw_without_rendering()
+    with pytest.raises(ModelError, match="give ax or figsize, not both"):
+        FIGURES[name](ax=right, figsize=(3, 3))
+    with pytest.raises(ModelError, match="ax: expected one matplotlib Axes, got ndarray"):
+        FIGURES[name](ax=np.array([left, right]))
+
+
+def test_has_the_size_that_is_asked_for(draw):
+    figure = draw(figsize=(5.5, 6.5))
+    figure.draw_without_rendering()
+    assert tuple(figure.get_size_inches()) == (5.5, 6.5)
+    with pytest.raises(ModelError, match="figsize: expected a positive width and height"):
+        draw(figsize=(5.5, -1))
 
 
 def test_all_ink_lies_inside_the_figure_and_fills_it(draw):

@@ -8,7 +8,7 @@ from ppl_vae.plots.image_grid import as_images, draw_grid, tile, wrap
 from tests.plots.pictures import drawn_tile, images
 
 
-@pytest.mark.parametrize("event", [(1, 4, 4), (4, 4), (16,)])
+@pytest.mark.parametrize("event", [(1, 4, 4), (4, 4)])
 def test_every_grey_event_shape_gives_the_same_images(event):
     x = images(2, 3)
     assert np.array_equal(as_images(x.reshape(2, 3, *event), ("a", "b")), x)
@@ -33,15 +33,23 @@ def test_clips_to_the_unit_interval_and_leaves_the_input_alone():
     assert x.min() == -0.5
 
 
-@pytest.mark.parametrize("shape", [(2, 15), (2, 2, 4, 4), (2, 4, 4, 3), (0, 4, 4), (2,), (2, 1, 3, 4, 4)])
+@pytest.mark.parametrize("shape", [(2, 15), (2, 16), (2, 2, 4, 4), (2, 4, 4, 3), (0, 4, 4), (2,), (2, 1, 3, 4, 4)])
 def test_refuses_other_shapes(shape):
     with pytest.raises(DataError, match=r"expected shape \[N, \*event\].*found \(" + str(shape[0])):
         as_images(np.zeros(shape))
 
 
+def test_a_table_is_refused_with_the_calls_that_draw_it():
+    """Sixteen columns are no picture of 4 by 4 pixels."""
+    with pytest.raises(DataError, match=r"16 columns is drawn by plot_marginals.*x.reshape\(-1, 4, 4\)"):
+        as_images(np.zeros((2, 16)))
+    with pytest.raises(DataError, match=r"13 columns is drawn by plot_marginals.*x.reshape\(-1, H, W\)"):
+        as_images(np.zeros((2, 13)))
+
+
 def test_refuses_what_cannot_be_shown():
     with pytest.raises(DataError, match="1 of 32 that are nan or infinite"):
-        as_images(np.where(np.arange(32) == 5, np.nan, 0.0).reshape(2, 16))
+        as_images(np.where(np.arange(32) == 5, np.nan, 0.0).reshape(2, 4, 4))
     with pytest.raises(DataError, match="integers up to 255"):
         as_images(np.full((2, 4, 4), 255, dtype=np.uint8))
 

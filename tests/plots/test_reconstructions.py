@@ -10,7 +10,7 @@ from tests.plots.pictures import drawn_tile, grid_shape, images, tick_texts
 @pytest.mark.parametrize(("count", "bands", "cols"), [(5, 1, 5), (12, 1, 12), (13, 2, 7), (30, 3, 10)])
 def test_each_datum_stands_above_its_reconstruction(count, bands, cols):
     x = images(count)
-    figure = plot_reconstructions(x.reshape(count, 16), torch.tensor(1 - x).reshape(count, 16))
+    figure = plot_reconstructions(x.reshape(count, 1, 4, 4), torch.tensor(1 - x).reshape(count, 1, 4, 4))
     assert len(figure.axes) == bands
     for n in range(count):
         band, col = divmod(n, cols)

@@ -52,6 +52,10 @@ class GapPlan:
     num_particles: int
     seed: int
 
+    def num_steps(self, x: Tensor) -> int:
+        """Count the optimisation steps of one split, all chunks together, where no rule stops them earlier."""
+        return self.steps * len(x.split(data_per_chunk(x, self.num_particles)))
+
     def split(self, given: Conditioned) -> GapEstimates:
         """Compute all numbers of one split, in chunks of data that keep to the memory limit."""
         x = given.x

@@ -23,10 +23,11 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.verdict import Verdict, level_of, require_finite, require_table
+from ppl_vae.diagnostics.verdict import Verdict, Verdicts, level_of, require_finite, require_table
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.protocols import traits
+from ppl_vae.progress import watched
 
 SPLITS = ("test", "train")
 DESCRIPTIONS = {
@@ -51,6 +52,7 @@ def run_gaps(
     seed: int = 0,
     log_evidence: Any = None,
     num_particles: int = 16,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Split every datum's gap into what the family and what the encoder costs.
 
@@ -72,6 +74,7 @@ def run_gaps(
             None takes the importance bound with q* as its proposal and ``num_samples`` draws, a stochastic lower
             bound.
         num_particles: draws per datum and optimisation step.
+        progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
 
     Returns:
         Over "datum": log_evidence, elbo_best, elbo, approximation_gap, amortisation_gap, and the Monte-Carlo
@@ -86,16 +89,18 @@ def run_gaps(
     """
     num_samples, steps = integer("num_samples", num_samples, least=2), integer("steps", steps)
     num_particles, seed = integer("num_particles", num_particles), integer("seed", seed, least=None)
-    given = [x] if x_train is None else [x, x_train]
+    splits = [x] if x_train is None else [x, x_train]
+    given = [admitted(pair, data) for data in splits]
     plan = GapPlan(num_samples, steps, num_particles, seed)
     found, given_missing = [], 0.0
-    for index, data in enumerate(given):
-        part = admitted(pair, data)
-        guide = part.programs[1]
-        given_missing = given_missing or part.x.isnan().double().mean().item()
-        rows = plan.split(part)
-        known = log_evidence(pair, data) if callable(log_evidence) else log_evidence if index == 0 else None
-        found.append(rows if known is None else rows.with_evidence(*_known_evidence(known, len(part))))
+    with watched(sum(plan.num_steps(part.x) for part in given), "step", progress):
+        for index, part in enumerate(given):
+            guide = part.programs[1]
+            given_missing = given_missing or part.x.isnan().double().mean().item()
+            rows = plan.split(part)
+            data = splits[index]
+            known = log_evidence(pair, data) if callable(log_evidence) else log_evidence if index == 0 else None
+            found.append(rows if known is None else rows.with_evidence(*_known_evidence(known, len(part))))
     table = xr.Dataset(_per_datum(found[0]) | _means(found), {"split": list(SPLITS[: len(found)])})
     table.attrs = {
         "num_samples": num_samples,
@@ -168,7 +173,7 @@ def _mean_error(values: Tensor, errors: Tensor) -> float:
     return errors.item()
 
 
-def check_gaps(table: xr.Dataset) -> list[Verdict]:
+def check_gaps(table: xr.Dataset) -> Verdicts:
     """Judge the parts of the gap, one verdict per cause: the family, the encoder, and its step to unseen data.
 
     Args:
@@ -203,7 +208,7 @@ def check_gaps(table: xr.Dataset) -> list[Verdict]:
         )
         advice = "More data, early stopping by a validation split, or a smaller encoder."
         verdicts.append(_judge("Generalisation gap", gap, words, advice))
-    return verdicts
+    return Verdicts(verdicts)
 
 
 def _encoder_advice(table: xr.Dataset) -> str:

@@ -22,6 +22,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.joint import log_joint
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Site, Terms, per_datum, run_terms
+from ppl_vae.progress import advance
 from ppl_vae.randomness import seeded
 
 RATES = (0.05, 0.015, 0.0045, 0.00135)
@@ -135,9 +136,11 @@ def optimise(local: LocalGuide, num_particles: int, steps: int) -> bool:
         optimizer.param_groups[0]["lr"] = RATES[fall]
         for _ in range(min(WINDOW, steps - len(bounds))):
             bounds.append(_step(local, leaves, optimizer, num_particles))
+            advance()
             if fall >= AVERAGED_FROM:
                 average.add()
         fall += _at_rest(bounds)
+    advance(steps - len(bounds))
     average.take()
     _keep_better(local, start)
     return fall == len(RATES)

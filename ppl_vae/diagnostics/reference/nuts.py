@@ -25,6 +25,7 @@ from ppl_vae.inference.pair.point_mass import is_flat
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Terms, run_terms
 from ppl_vae.inference.pair.trace import owner
+from ppl_vae.progress import advance
 
 # Up to so many unconstrained dimensions the mass matrix is a full one, under which correlated latents mix well.
 FULL_MASS = 20
@@ -119,6 +120,7 @@ class DatumPosterior:
         position, kept = start, []
         for step in range(warmup + num_samples):
             position = kernel.sample(position)
+            advance()
             if step >= warmup:
                 kept.append(position)
         return kept, len(kernel.diagnostics()["divergences"])

@@ -25,6 +25,7 @@ from ppl_vae.diagnostics.verdict import Level, Verdict, level_of, require_finite
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
 
 REFERENCE_STREAM = 41
@@ -55,6 +56,7 @@ def run_reference(
     warmup: int = 500,
     num_chains: int = 4,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Draw from p(z|x) of a FEW data by NUTS and hold the guide's draws against it.
 
@@ -65,6 +67,7 @@ def run_reference(
         warmup: steps in which step size and mass matrix are adapted.
         num_chains: at least 2, one after the other.
         seed: torch's global generators are left as they were.
+        progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
 
     Returns:
         For every latent site its draws, named as the site: [datum, chain, draw, latent], and as many of the guide,
@@ -81,12 +84,13 @@ def run_reference(
     num_chains, seed = integer("num_chains", num_chains, least=2), integer("seed", seed, least=None)
     given = admitted(pair, x)
     rows = []
-    for index, datum in enumerate(given.split(1)):
-        stream, (model, guide) = derived_seed(seed, REFERENCE_STREAM, index), given.programs
-        with evaluating(model, guide, seed=stream, device=given.x.device), frozen(model, guide):
-            posterior = DatumPosterior(datum.model, datum.guide, datum.x)
-            draws, divergences = posterior.chains(num_samples, warmup, num_chains)
-            rows.append(_dataset(draws, posterior.of_guide(num_samples * num_chains), divergences))
+    with watched(len(given) * num_chains * (warmup + num_samples), "draw", progress, unit_scale=True):
+        for index, datum in enumerate(given.split(1)):
+            stream, (model, guide) = derived_seed(seed, REFERENCE_STREAM, index), given.programs
+            with evaluating(model, guide, seed=stream, device=given.x.device), frozen(model, guide):
+                posterior = DatumPosterior(datum.model, datum.guide, datum.x)
+                draws, divergences = posterior.chains(num_samples, warmup, num_chains)
+                rows.append(_dataset(draws, posterior.of_guide(num_samples * num_chains), divergences))
     table = xr.concat(rows, "datum")
     settings = {"num_samples": num_samples, "warmup": warmup, "num_chains": num_chains, "seed": seed}
     return table.assign_attrs(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -122,17 +121,7 @@ def figure_text(verdict: Verdict) -> str:
     >>> figure_text(Verdict("Gap", "good", 0.1234, 0.011, "nats per datum"))
     '0.123 ± 0.011 nats per datum'
     """
-    if math.isnan(verdict.value):
-        return "none"
-    error = "" if math.isnan(verdict.stderr) else f" ± {verdict.stderr:.2g}"
-    return f"{_rounded(verdict.value, verdict.stderr)}{error} {verdict.unit}".strip()
-
-
-def _rounded(value: float, error: float) -> str:
-    """Round to as many digits as the error bears out, where there is one."""
-    if math.isnan(error) or not 0 < error < math.inf or not math.isfinite(value):
-        return f"{value:.3g}"
-    return f"{value:.{min(6, max(0, 1 - math.floor(math.log10(error))))}f}"
+    return verdict.figure
 
 
 def headline(verdicts: Sequence[Verdict]) -> str:

@@ -33,9 +33,11 @@ from ppl_vae.inference.pair.covariates import at_covariates
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.progress import advance
 from ppl_vae.randomness import derived_seed
 
 STREAM = 9
+TEMPERATURES = 1000
 PILOT_CHAINS, PILOT_SHARE, FEWEST_PILOT_STEPS = 4, 5, 50
 
 Transition = Callable[[ChainState, float], ChainState]
@@ -66,6 +68,7 @@ def annealed_weights(state: ChainState, betas: Tensor, transition: Transition) -
         log_weight += (schedule[index] - schedule[index - 1]) * state.log_ratio.double()
         if index + 1 < len(schedule):
             state = transition(state, schedule[index])
+        advance(log_weight.shape[-1])
     return log_weight
 
 
@@ -86,7 +89,7 @@ def annealed_evidence(
     x: Tensor,
     num_chains: int = 16,
     *,
-    num_temperatures: int = 1000,
+    num_temperatures: int = TEMPERATURES,
     start: Start = "prior",
     num_leapfrog: int = 10,
     seed: int = 0,

@@ -27,7 +27,7 @@ from ppl_vae.checks import integer
 from ppl_vae.display import card, with_error
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
-from ppl_vae.inference.evidence.annealed import annealed_evidence
+from ppl_vae.inference.evidence.annealed import TEMPERATURES, annealed_evidence
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, weight_blocks
 from ppl_vae.inference.evidence.interval import NORMAL, evidence_interval
 from ppl_vae.inference.evidence.pareto import threshold
@@ -35,6 +35,7 @@ from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import PairLike, as_pair
 from ppl_vae.inference.pair.protocols import HasEvidence, Program
+from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
 
 Method = Literal["importance", "jackknife", "ais", "exact"]
@@ -138,6 +139,7 @@ def log_evidence(
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
     y: ArrayLike | Tensor | None = None,
+    progress: bool | None = None,
     **annealing: Any,
 ) -> Evidence:
     """Estimate log p(x) of every datum; log p(x|y) or log p(x, y), as it says, of a pair that takes labels.
@@ -154,6 +156,7 @@ def log_evidence(
         memory_limit: bytes that the activations of a pass may take, roughly. Under Gaussian guides the
             importance bound does not depend on it but for rounding.
         y: class labels [N], of a pair that takes them; others do not look at them.
+        progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
         **annealing: for "ais" alone: ``num_temperatures``, ``start``, ``num_leapfrog`` of ``annealed_evidence``.
 
     Raises:
@@ -178,12 +181,18 @@ def log_evidence(
     model, guide = pair.model, pair.guide
     if method == "ais":
         chains = CHAINS if num_samples is None else integer("num_samples", num_samples, least=2)
-        estimate = annealed_evidence(
-            model, guide, data, chains, seed=seed, memory_limit=memory_limit, labels=tuple(labels), **annealing
-        )
+        temperatures = annealing.get("num_temperatures", TEMPERATURES)
+        with watched(
+            len(data) * integer("num_temperatures", temperatures), "temperature", progress, unit_scale=True
+        ):
+            estimate = annealed_evidence(
+                model, guide, data, chains, seed=seed, memory_limit=memory_limit, labels=tuple(labels), **annealing
+            )
         return Evidence(*estimate, method, chains)
     draws = IMPORTANCE_DRAWS if num_samples is None else integer("num_samples", num_samples, least=2)
-    blocks = list(_importance(model, guide, data, draws, seed, memory_limit, tuple(labels), method == "jackknife"))
+    weights = _importance(model, guide, data, draws, seed, memory_limit, tuple(labels), method == "jackknife")
+    with watched(len(data) * draws, "draw", progress, unit_scale=True):
+        blocks = list(weights)
     bound, stderr, tail, lower, upper = (torch.cat(column) for column in zip(*blocks, strict=True))
     return Evidence(bound, stderr, method, draws, tail, lower, upper)
 

@@ -29,6 +29,7 @@ from ppl_vae.inference.pair.supports import require_cover
 from ppl_vae.inference.pair.terms import Terms, run_terms
 from ppl_vae.inference.pair.tiled_noise import TILE_DATA, TILE_PARTICLES, TiledNoise
 from ppl_vae.inference.pair.validity import require_numbers
+from ppl_vae.progress import advance
 from ppl_vae.randomness import derived_seed
 
 # What the activations of a pass take, in numbers per number of the decoded batch.
@@ -109,6 +110,7 @@ def weight_blocks(
                 if draw == 0:
                     require_cover(terms.sites)
                 block.add(draw, datum, terms)
+                advance(count * len(batch[0]))
                 if not block.is_sound(datum, len(batch[0])):
                     require_numbers(terms)
         yield block.finished(first)

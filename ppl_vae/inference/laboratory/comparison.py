@@ -20,7 +20,6 @@ import torch
 import xarray as xr
 from numpy.typing import ArrayLike
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
@@ -36,6 +35,7 @@ from ppl_vae.inference.pair.pair import Pair, PairLike
 from ppl_vae.inference.pair.protocols import HasParameterGroups, Program
 from ppl_vae.inference.pair.scales import require_unscaled
 from ppl_vae.inference.training.weights import Weights, collect_weights
+from ppl_vae.progress import watched
 from ppl_vae.randomness import seeded
 from ppl_vae.registration import unregistered
 
@@ -70,7 +70,7 @@ def compare_estimators(
     parameters: Mapping[str, Sequence[Tensor]] | None = None,
     seed: int = 0,
     memory_limit: int = 1 << 25,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Measure estimators side by side on a pair and fixed data.
 
@@ -86,7 +86,7 @@ def compare_estimators(
         seed: of the noise, which is the same for estimators with the same number of draws.
         memory_limit: bytes that a chunk of repeats may take, reckoned from the size of the data and the number
             of parameters; wide networks on narrow data take more. Larger chunks were not faster.
-        progress: show a progress bar.
+        progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
 
     Returns:
         A Dataset over "estimator" with, per estimator: value, value_stderr, value_variance (per datum and draw of
@@ -129,7 +129,7 @@ def compare_estimators(
         value_rounding, by_name = rounding(model, guide, weights, data)
         by_group = {group: math.sqrt(sum(by_name[name] ** 2 for name in names)) for group, names in groups.items()}
         laboratory = _Laboratory(model, guide, data, groups, repeats, seed, memory_limit, value_rounding, by_group)
-        with tqdm(total=repeats * (len(by_label) + 1), unit="repeat", disable=not progress) as bar:
+        with watched(repeats * (len(by_label) + 1), "repeat", progress, by_hand=True) as bar:
             judge = reference(pair, weights, data, repeats, seed, memory_limit, bar.update)
             times, rows = _milliseconds(laboratory, by_label, weights), {}
             for name, estimator in by_label.items():

@@ -15,10 +15,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
+from ppl_vae.inference.laboratory.ranking import Ranking
 
 ERRORS = 3.0
 # How many repeats' worth an error is widened by.
@@ -30,27 +32,77 @@ REQUIRED = (
 )  # fmt: skip
 
 
-def check_estimators(table: xr.Dataset) -> str:
-    """Summarise a table of ``compare_estimators`` in one paragraph.
+def check_estimators(table: xr.Dataset) -> Ranking:
+    """Rank the estimators of a table of ``compare_estimators`` by their cost to a given accuracy.
 
-    Which estimators of the plain ELBO have the least gradient variance and which are the cheapest to a given
-    accuracy, in every group of parameters; whose values differ from the ELBO; where more draws leave the guide's
-    gradient noisier than fewer; and what the references are.
+    Returns:
+        A table and one sentence; and, in ``details``, which estimators of the plain ELBO have the least gradient
+        variance and which are the cheapest, in every group of parameters; whose values differ from the ELBO; where
+        more draws leave the guide's gradient noisier than fewer; and what the references are.
 
     Raises:
-        DataError: the table is not one of ``compare_estimators``.
+        DataError: the table is not one of ``compare_estimators``, or some of its numbers are NaN or infinite.
     """
     missing = [name for name in REQUIRED if name not in table]
     if missing or "estimator" not in table.dims or set(table["snr"].dims) != {"estimator", "group"}:
         raise DataError(
             f"table: expected what compare_estimators returns; missing {', '.join(missing) or 'its dimensions'}"
         )
-    for name in ("value", "gradient_variance", "cost"):
+    for name in ("value", "gradient_variance", "cost", "milliseconds", "bias_elbo", "bias_elbo_stderr"):
         broken = ~np.isfinite(table[name].to_numpy())
         if broken.any():
             raise DataError(f"table: {broken.sum()} of the {broken.size} numbers of {name!r} are NaN or infinite")
     sentences = [_references(table), *_winners(table), *_unranked(table), *_values(table), *_particles(table)]
-    return " ".join(sentences)
+    return Ranking(_ranked(table), _sentence(table), " ".join(sentences))
+
+
+def _sentence(table: xr.Dataset) -> str:
+    chosen = _of_elbo(table)
+    if chosen.sizes["estimator"] < 2:
+        return "Fewer than two estimators of the plain ELBO were compared, so that none is the cheapest."
+    timing = (chosen["milliseconds_stderr"] / chosen["milliseconds"]).to_numpy()
+    biased = [name for name, *_ in _biased(table)]
+    differ = f"; values other than the ELBO's have {_several(biased)}" if biased else ""
+    return f"The cost to a given accuracy (variance x time) is least {_least(chosen, 'cost', timing)}{differ}."
+
+
+def _ranked(table: xr.Dataset) -> pd.DataFrame:
+    """Tabulate the estimators, those of the plain ELBO by the geometric mean of cost over least cost in a group."""
+    relative = np.full(table.sizes["estimator"], np.nan)
+    own = np.flatnonzero(table["of_elbo"].to_numpy())
+    if len(own):
+        cost = table["cost"].transpose("estimator", "group").to_numpy()[own]
+        least = cost.min(0)
+        ratio = np.divide(cost, least, out=np.where(cost > least, np.inf, 1.0), where=least > 0)
+        relative[own] = np.exp(np.log(ratio).mean(1))
+    rows = pd.DataFrame(
+        {
+            "relative cost": relative,
+            "milliseconds": table["milliseconds"].to_numpy(),
+            "minus ELBO": table["bias_elbo"].to_numpy(),
+            "its error": table["bias_elbo_stderr"].to_numpy(),
+            "of": [str(target) or "not stated" for target in table["target"].to_numpy()],
+        },
+        index=pd.Index(_labels(table), name="estimator"),
+    )
+    rows = rows.sort_values("relative cost", kind="stable", na_position="last")
+    rows.insert(0, "rank", rows["relative cost"].rank(method="min").astype("Int64"))
+    return rows
+
+
+def _of_elbo(table: xr.Dataset) -> xr.Dataset:
+    return table.isel(estimator=np.flatnonzero(table["of_elbo"].to_numpy()))
+
+
+def _biased(table: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+    """The estimators whose value is beyond three standard errors of the ELBO, each with its numbers."""
+    rows = [(name, table.isel(estimator=index)) for index, name in enumerate(_labels(table))]
+    rounding = table.attrs["rounding"]
+    return [
+        (name, row)
+        for name, row in rows
+        if abs(float(row["bias_elbo"])) > ERRORS * float(row["bias_elbo_stderr"]) + rounding
+    ]
 
 
 def _references(table: xr.Dataset) -> str:
@@ -63,28 +115,31 @@ def _references(table: xr.Dataset) -> str:
 
 
 def _winners(table: xr.Dataset) -> list[str]:
-    chosen = table.isel(estimator=np.flatnonzero(table["of_elbo"].to_numpy()))
+    chosen = _of_elbo(table)
     if chosen.sizes["estimator"] < 2:
         return []
-    names = _labels(chosen)
     timing = (chosen["milliseconds_stderr"] / chosen["milliseconds"]).to_numpy()
-    said = []
-    for variable, clock, what in (
-        ("gradient_variance", 0 * timing, "the gradient variance is least"),
-        ("cost", timing, "the cost to a given accuracy (variance x time) is least"),
-    ):
-        best: dict[str, list[str]] = {}
-        for group in chosen["group"].to_numpy():
-            of_group = chosen.sel(group=group)
-            values = of_group[variable].to_numpy()
-            rounded = of_group["gradient_variance"].to_numpy() <= float(of_group["gradient_rounding"]) ** 2
-            values = np.where(rounded, 0.0, values)
-            error = np.hypot(_ratio_errors(of_group["gradient_distance"].to_numpy(), values), _apart(clock, values))
-            level = _level_with_least(values, error)
-            winners = "with none clearly" if level.all() else f"with {_several(np.array(names)[level])}"
-            best.setdefault(winners, []).append(str(group))
-        said.append(f"{what} {_by_group(best, chosen.sizes['group'])}")
-    return [f"Among the {len(names)} estimators of the plain ELBO, {'; '.join(said)}."]
+    said = (
+        f"the gradient variance is least {_least(chosen, 'gradient_variance', 0 * timing)}",
+        f"the cost to a given accuracy (variance x time) is least {_least(chosen, 'cost', timing)}",
+    )
+    return [f"Among the {chosen.sizes['estimator']} estimators of the plain ELBO, {'; '.join(said)}."]
+
+
+def _least(chosen: xr.Dataset, variable: str, clock: NDArray[np.float64]) -> str:
+    """Name, by group, the estimators whose number is level with the least, given the relative errors of a clock."""
+    names = np.array(_labels(chosen))
+    best: dict[str, list[str]] = {}
+    for group in chosen["group"].to_numpy():
+        of_group = chosen.sel(group=group)
+        values = of_group[variable].to_numpy()
+        rounded = of_group["gradient_variance"].to_numpy() <= float(of_group["gradient_rounding"]) ** 2
+        values = np.where(rounded, 0.0, values)
+        error = np.hypot(_ratio_errors(of_group["gradient_distance"].to_numpy(), values), _apart(clock, values))
+        level = _level_with_least(values, error)
+        winners = "with none clearly" if level.all() else f"with {_several(names[level])}"
+        best.setdefault(winners, []).append(str(group))
+    return _by_group(best, chosen.sizes["group"])
 
 
 def _ratio_errors(distance: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,11 +191,8 @@ def _by_group(groups: Mapping[str, Sequence[str]], count: int) -> str:
 def _values(table: xr.Dataset) -> list[str]:
     """The values beyond three standard errors of the ELBO, and where those stand to log p(x)."""
     biased, names = [], _labels(table)
-    for index, name in enumerate(names):
-        row = table.isel(estimator=index)
+    for name, row in _biased(table):
         bias, error = float(row["bias_elbo"]), float(row["bias_elbo_stderr"])
-        if abs(bias) <= ERRORS * error + table.attrs["rounding"]:
-            continue
         gap, gap_error = float(row["bias_evidence"]), float(row["bias_evidence_stderr"])
         clear = abs(gap) > ERRORS * gap_error + table.attrs["rounding"]
         evidence = f" ({_number(abs(gap), gap_error)} {'above' if gap > 0 else 'below'} log p(x))" if clear else ""

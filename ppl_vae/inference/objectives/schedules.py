@@ -10,7 +10,7 @@ import functools
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ppl_vae.checks import positive, real, whole
 from ppl_vae.declared import Qualified
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import ModelError, unknown_name
 
 P = ParamSpec("P")
 
@@ -97,6 +97,26 @@ def cosine(steps: int, end: float = 0.0) -> Schedule:
 
 
 @_described
+def warmup_cosine(steps: int, warmup: float = 0.1, end: float = 0.0) -> Schedule:
+    """Rise linearly from 0 to 1 over a share ``warmup`` of ``steps``, then fall to ``end`` along half a cosine.
+
+    The rise is that of Goyal et al. (2017), https://arxiv.org/abs/1706.02677, the fall that of ``cosine``. The
+    first step has a rate already: a step at rate 0 would be none.
+    """
+    positive("steps", steps), real("end", end)
+    if not 0 < real("warmup", warmup) < 1:
+        raise ModelError(f"warmup must be a share between 0 and 1, got {warmup!r}")
+    rise = max(1.0, warmup * steps)
+
+    def factor(step: Tensor) -> Tensor:
+        rising = ((step + 1) / rise).clamp(0.0, 1.0)
+        done = ((step - rise) / max(1.0, steps - rise)).clamp(0.0, 1.0)
+        return rising * (end + (1 - end) * 0.5 * (1 + torch.cos(math.pi * done)))
+
+    return factor
+
+
+@_described
 def exponential(rate: float, steps: int) -> Schedule:
     """The power ``rate`` ** (step / steps)."""
     positive("rate", rate), positive("steps", steps)
@@ -138,6 +158,34 @@ def sigmoid(steps: int, sharpness: float = 10.0) -> Schedule:
     return weight
 
 
+# What fit(schedule=NAME) means in a run of so many steps.
+BY_NAME: Mapping[str, Callable[[int], Schedule | None]] = {
+    "constant": lambda steps: None,
+    "cosine": lambda steps: cosine(steps),
+    "exponential": lambda steps: exponential(0.01, steps),
+    "linear": lambda steps: linear(steps, 1.0, 0.0),
+    "warmup-cosine": lambda steps: warmup_cosine(steps),
+}
+
+
+def of_run(name: str, steps: int | None) -> Schedule | None:
+    """Make the schedule of a name, as long as the run; None where the rate stays.
+
+    Args:
+        name: one of ``BY_NAME``.
+        steps: of the whole run; None where they cannot be counted beforehand.
+
+    Raises:
+        ModelError: they cannot, and the schedule needs their number.
+    """
+    if name != "constant" and steps is None:
+        raise ModelError(
+            f"schedule {name!r} is as long as the run, whose number of steps these data do not tell; "
+            "give a schedule with its steps, such as inf.schedules.cosine(steps)"
+        )
+    return BY_NAME[name](steps or 0)
+
+
 def at(schedule: Schedule, step: Tensor | None, like: Tensor) -> Tensor:
     """The value of a schedule at a step, or at its end where there is no step, as a tensor like ``like``."""
     now = step if step is not None else torch.tensor(END, device=like.device)
@@ -150,6 +198,8 @@ def require_function(name: str, schedule: Any) -> None:
     Raises:
         ModelError: with the way out.
     """
+    if isinstance(schedule, str):
+        raise ModelError(unknown_name(name, schedule, BY_NAME))
     if not callable(schedule) or isinstance(schedule, type):
         raise ModelError(
             f"{name} must be a callable on the optimiser step, got {schedule!r}; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -13,13 +13,39 @@ from pyro.optim import PyroOptim
 from pyro.optim.lr_scheduler import PyroLRScheduler
 from torch import Tensor
 
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule, describe
 
 Optimizer = Callable[[list[Tensor]], torch.optim.Optimizer] | PyroOptim
 
 WAY_OUT = "give a class such as torch.optim.AdamW, a partial of one, or a function of the list of parameters"
+
+
+# What fit(optimizer=NAME) means, in small letters; Adam in one fused kernel is the default.
+BY_NAME: Mapping[str, Optimizer | None] = {
+    "adam": None,
+    "adamw": torch.optim.AdamW,
+    "adamax": torch.optim.Adamax,
+    "adagrad": torch.optim.Adagrad,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": torch.optim.SGD,
+}
+
+
+def named_optimizer(optimizer: Optimizer | str | None) -> Optimizer | None:
+    """Look a name up; anything else is as it is.
+
+    Raises:
+        ModelError: no optimiser has that name.
+    """
+    if not isinstance(optimizer, str):
+        return optimizer
+    if optimizer.lower() not in BY_NAME:
+        raise ModelError(f"{unknown_name('optimizer', optimizer, BY_NAME)}; or {WAY_OUT}")
+    return BY_NAME[optimizer.lower()]
 
 
 def make_optimizer(

@@ -65,17 +65,22 @@ class Run:
 
     def steps(self) -> int | None:
         """The number of optimiser steps in the run; None where the number of the user's own batches is unknown."""
-        if self.data.x is not None:
-            return -(-len(self.data.x) // self.batch_size) * self.settings.epochs
-        try:
-            return len(self.data.batches) * self.settings.epochs  # type: ignore[arg-type]
-        except TypeError:
-            # A DataLoader over an iterable data set has a __len__ that refuses.
-            return None
+        return number_of_steps(self.data, self.batch_size, self.settings.epochs)
 
     def total(self, epochs_done: int) -> int | None:
         """The number of data that are still to be stepped over."""
         return None if self.data.x is None else len(self.data.x) * (self.settings.epochs - epochs_done)
+
+
+def number_of_steps(data: TrainingData, batch_size: int, epochs: int) -> int | None:
+    """The number of optimiser steps in a run; None where that of the user's own batches is unknown."""
+    if data.x is not None:
+        return -(-len(data.x) // batch_size) * epochs
+    try:
+        return len(data.batches) * epochs  # type: ignore[arg-type]
+    except TypeError:
+        # A DataLoader over an iterable data set has a __len__ that refuses.
+        return None
 
 
 def prepare(
@@ -98,6 +103,7 @@ def prepare(
     batch_size = settings.batch_size or min(DEFAULT_BATCH_SIZE, limit)
     # Batches of the user's own have sizes of their own.
     settings = replace(settings, batch_size=None if training.x is None else batch_size)
+    settings = settings.over(number_of_steps(training, batch_size, settings.epochs))
     _require_batches(training, batch_size, settings.objective)
     objective = settings.objective
     modules = [m for m in (owner(model), owner(guide), objective) if m is not None]
@@ -131,7 +137,7 @@ def prepare(
         "device": describe_device(device),
         "versions": versions(),
         "code": code_fingerprint(
-            model=model, guide=guide, elbo=objective, schedule=settings.schedule, optimizer=_own(settings.optimizer)
+            model=model, guide=guide, elbo=objective, schedule=settings.factor, optimizer=_own(settings.optimizer)
         ),
     }
     model, guide = pair.model, pair.guide

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
 
 from torch import Tensor
-from tqdm.auto import tqdm
+
+from ppl_vae.progress import in_notebook, watched
 
 SECONDS_BETWEEN_READINGS = 0.5
 
@@ -17,11 +19,12 @@ class Progress:
 
     Args:
         total: data to be stepped over; None where unknown.
-        enabled: False shows nothing.
+        progress: whether it is shown; None does so in a terminal and in a notebook.
     """
 
-    def __init__(self, total: int | None, enabled: bool) -> None:
-        self._bar = tqdm(total=total, unit="img", unit_scale=True, disable=not enabled, dynamic_ncols=True)
+    def __init__(self, total: int | None, progress: bool | None) -> None:
+        self._open = contextlib.ExitStack()
+        self._bar = self._open.enter_context(watched(total, "img", progress, by_hand=True, unit_scale=True))
         self._read_at = 0.0
 
     def __enter__(self) -> Progress:
@@ -30,11 +33,11 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        self._open.close()
 
     def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        if not self._bar.disable:
+        """Print a line above the bar; a notebook keeps the bar alone, and has the manifest for the rest."""
+        if not self._bar.disable and not in_notebook():
             self._bar.write(text, file=sys.stderr)
 
     def advance(self, size: int, loss: Tensor) -> None:

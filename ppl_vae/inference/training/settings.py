@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,12 +13,20 @@ from ppl_vae.checks import positive, whole
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.estimators.table import as_objective
-from ppl_vae.inference.objectives.schedules import Schedule, describe, require_factor, require_function
+from ppl_vae.inference.objectives.schedules import (
+    BY_NAME,
+    Schedule,
+    describe,
+    of_run,
+    require_factor,
+    require_function,
+)
 from ppl_vae.inference.training.optimizer import (
     Optimizer,
     check_optimizer,
     describe_optimizer,
     make_optimizer,
+    named_optimizer,
     takes_rate,
 )
 
@@ -35,8 +43,8 @@ class Settings:
     epochs: int = 50
     batch_size: int | None = None
     lr: float = 1e-3
-    optimizer: Optimizer | None = None
-    schedule: Schedule | None = None
+    optimizer: Optimizer | str | None = None
+    schedule: Schedule | str | None = None
     max_grad_norm: float | None = None
     validation: float | Tensor | str | None = None
     patience: int | None = None
@@ -48,8 +56,9 @@ class Settings:
         object.__setattr__(self, "patience", whole("patience", self.patience, least=0) or None)
         for name, value in (("lr", self.lr), ("max_grad_norm", self.max_grad_norm)):
             object.__setattr__(self, name, None if value is None else positive(name, value))
+        object.__setattr__(self, "optimizer", named_optimizer(self.optimizer))
         check_optimizer(self.optimizer)
-        if self.schedule is not None:
+        if self.schedule is not None and not self.named_schedule:
             require_function("schedule", self.schedule)
 
     @property
@@ -59,7 +68,21 @@ class Settings:
 
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         """The optimiser over the parameters: Adam in one fused kernel, unless the user brought another."""
-        return make_optimizer(self.optimizer, parameters, self.objective, self.lr, self.schedule)
+        return make_optimizer(named_optimizer(self.optimizer), parameters, self.objective, self.lr, self.factor)
+
+    @property
+    def named_schedule(self) -> str | None:
+        """The name of a schedule that is as long as the run, while its length is not known yet."""
+        return self.schedule if isinstance(self.schedule, str) and self.schedule in BY_NAME else None
+
+    @property
+    def factor(self) -> Schedule | None:
+        """The function of the step that multiplies the learning rate."""
+        return None if isinstance(self.schedule, str) else self.schedule
+
+    def over(self, steps: int | None) -> Settings:
+        """The same settings of a run of so many steps, where a schedule is told by name."""
+        return self if self.named_schedule is None else replace(self, schedule=of_run(self.named_schedule, steps))
 
     def describe(self) -> dict[str, Any]:
         """The settings as plain values, for a manifest."""
@@ -102,8 +125,8 @@ def resolve(recipe: object, given: Mapping[str, Any]) -> Settings:
             raise ModelError(unknown_name("setting", name, known))
     given = {name: value for name, value in given.items() if value is not None}
     settings = Settings(**{**own, **given})
-    if settings.schedule is not None:
-        require_factor("schedule", settings.schedule)
+    if settings.factor is not None:
+        require_factor("schedule", settings.factor)
     if "lr" in given and not takes_rate(settings.optimizer):
         name = describe_optimizer(settings.optimizer)
         raise ModelError(

@@ -101,7 +101,7 @@ def warn_of_unfinished(settings: Settings, steps: int | None, chooses: bool) -> 
 
 
 def _endings(settings: Settings) -> list[Ending]:
-    return [*objective_endings(settings.objective), *rate_endings(settings.schedule)]
+    return [*objective_endings(settings.objective), *rate_endings(settings.factor)]
 
 
 def end_of_warm_up(objective: Objective) -> int:

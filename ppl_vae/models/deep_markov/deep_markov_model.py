@@ -29,6 +29,7 @@ from ppl_vae.models.configuration import remembers
 from ppl_vae.models.deep_markov.frames import FrameDecoder, Frames
 from ppl_vae.models.deep_markov.gated_transition import GatedTransition
 from ppl_vae.models.deep_markov.smoothing_guide import BackwardRNN, Combiner, SmoothingGuide
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import DiagonalNormalPrior
@@ -135,6 +136,7 @@ class DeepMarkovModel(ProgramPair):
         reader, combiner = BackwardRNN(encoder, frames, hidden), Combiner(dim, hidden)
         self.guide = SmoothingGuide(self.model, reader, combiner, dim, likelihood.allows_missing)
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(z_1|x) of the first frame of x [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.guide.conditionals(self.own_data(x))[0](None)
@@ -143,6 +145,7 @@ class DeepMarkovModel(ProgramPair):
         """The guide's mean of every z_t given its mean of the one before: [N, T, L]."""
         return self.guide.chain(self.own_data(x), lambda _, q: q.mean)
 
+    @on_request
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The emission p(x | z_1, ..., z_t) of codes [*batch, t, L], any t: batch [*batch], laid out as x is."""
         codes = self.to_own(z)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
 from ppl_vae.models.configuration import remembers
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
@@ -135,10 +136,12 @@ class CategoricalVAE(ProgramPair):
         """The number C^M of configurations that an exact enumeration sums over."""
         return self.num_categories**self.num_variables
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(y|x) for data [N, *event_shape]: batch shape [N], event shape [M, C]."""
         return self.guide.encode(self.own_data(x))
 
+    @on_request
     def decode(self, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|y) for one-hot codes [*batch, M, C]: batch shape [*batch], event_shape as the data's.
 

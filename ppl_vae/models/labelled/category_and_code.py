@@ -20,6 +20,7 @@ from ppl_vae.arrays import to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import Conditional
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code, one_for_each, one_hot
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.program_pair import ProgramPair
@@ -78,6 +79,7 @@ class CategoryAndCodePair(ProgramPair):
     model: CategoryAndCode
     latent_dim: int
 
+    @on_request
     def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|y, z) of codes [*batch, L] and categories: integer [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)

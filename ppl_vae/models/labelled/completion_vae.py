@@ -27,6 +27,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import Spec, remembers
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code
 from ppl_vae.models.labelled.completion_baseline import Baseline, baseline_config, baseline_network
 from ppl_vae.models.labelled.quadrants import HiddenPixels, hidden_quadrants, seen
@@ -187,10 +188,12 @@ class CompletionVAE(ProgramPair):
         """The prior p(z|c) of the seen quadrants of images [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.model.code(self.own_data(x))
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(z|x) of whole images [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.guide.encode(self.own_data(x))
 
+    @on_request
     def decode(self, z: ArrayLike | Tensor, x: ArrayLike | Tensor) -> CompletedCoordinates:
         """The likelihood p(x_hidden | z, c) of codes [*batch, N, L] and x [N, *event_shape], over whole images."""
         codes, data = checked_code(self.to_own(z), self.latent_dim), self.own_data(x)

@@ -25,6 +25,7 @@ from ppl_vae.arrays import to_tensor
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import Spec, remembers
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import indicator, known_labels, required_labels
 from ppl_vae.models.labelled.category_and_code import CategoryAndCode, CategoryAndCodePair, code_given_category
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
@@ -162,6 +163,7 @@ class ConditionalVAE(CategoryAndCodePair):
         prior.build(self.latent_dim)
         return prior
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(z|x, y) of x [N, *event_shape] and classes [N]: batch shape [N], event shape [L]."""
         data = self.own_data(x)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ppl_vae.arrays import to_tensor
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import remembers
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code, likeliest, one_hot
 from ppl_vae.models.labelled.category_and_code import code_given_category
 from ppl_vae.models.likelihoods.base import Likelihood
@@ -163,12 +164,14 @@ class GaussianMixtureVAE(ProgramPair):
         """The clustering q(y|x) for data [N, *event_shape]: batch shape [N], event shape [C]."""
         return self.guide.category(self.guide.features(self.own_data(x)))
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
         """The posterior q(z|x, y) of x [N, *event_shape] and components (default: the likeliest): event [L]."""
         features = self.guide.features(self.own_data(x))
         component = likeliest(self.guide.category(features)) if y is None else to_tensor(y, "y")
         return self.guide.code(features, one_hot(component.to(features.device), self.num_categories, features))
 
+    @on_request
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|z) for codes [*batch, L]: batch shape [*batch], event_shape as the data's."""
         return self.model.decode(checked_code(self.to_own(z), self.latent_dim))

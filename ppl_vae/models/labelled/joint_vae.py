@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import Spec, remembers
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import likeliest
 from ppl_vae.models.labelled.category_and_code import CategoryAndCode, CategoryAndCodePair
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
@@ -114,6 +115,7 @@ class JointVAE(CategoryAndCodePair):
         """The number C of configurations that an exact enumeration sums over."""
         return self.num_categories
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.guide.posterior(self.guide.features(self.own_data(x)))

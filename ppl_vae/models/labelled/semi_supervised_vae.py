@@ -32,6 +32,7 @@ from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
 from ppl_vae.models.configuration import Spec, remembers
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import likeliest, one_hot
 from ppl_vae.models.labelled.category_and_code import CategoryAndCodePair, code_given_category
 from ppl_vae.models.labelled.semi_supervised_programs import (
@@ -110,6 +111,7 @@ class SemiSupervisedVAE(CategoryAndCodePair):
         """The posterior q(y|x) for data [N, *event_shape], labels unseen: batch shape [N], event shape [C]."""
         return dist.OneHotCategorical(logits=self.guide.label_logits(self.own_data(x)))
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
         """The posterior q(z|x, y) of x [N, *event_shape] and classes (default: the likeliest): event shape [L]."""
         data = self.own_data(x)

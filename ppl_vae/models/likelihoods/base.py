@@ -18,6 +18,7 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor
 
+from ppl_vae.arrays import MISSING_VALUES
 from ppl_vae.errors import DataError
 from ppl_vae.models.configuration import Configured
 
@@ -62,7 +63,8 @@ def check_finite(name: str, x: Tensor) -> None:
     """Raise ``DataError`` unless every value is a number."""
     bad = (~torch.isfinite(x)).sum().item()
     if bad:
-        raise DataError(f"likelihood {name!r}: {bad} of {x.numel()} values are NaN or infinite")
+        missing = "" if x.isinf().any() else f"; {MISSING_VALUES}"
+        raise DataError(f"likelihood {name!r}: {bad} of {x.numel()} values are NaN or infinite{missing}")
 
 
 def check_unit_interval(name: str, x: Tensor) -> None:

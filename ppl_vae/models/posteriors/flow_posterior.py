@@ -41,9 +41,11 @@ class FlowDistribution(dist.TransformedDistribution):
     def mean(self) -> Tensor:
         """The image of the base's mean [*batch, L]: a point estimate, not the expectation of z."""
         point = self.base_dist.mean
-        for transform in self.transforms:
-            # A copy, as each transform remembers one draw only and a density may yet be asked for it.
-            point = copy.copy(transform)(point)
+        # What an encoder said without a history has none here either, though the steps have parameters.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and point.requires_grad):
+            for transform in self.transforms:
+                # A copy, as each transform remembers one draw only and a density may yet be asked for it.
+                point = copy.copy(transform)(point)
         return point
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.models.configuration import Spec, own_config, remembers
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
@@ -173,6 +174,7 @@ class VQVAE(ProgramPair):
         """The grid of M cells and K codes."""
         return self.num_cells, self.num_codes
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor) -> NearestCode:
         """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [M, D]."""
         return self.guide.encode(self.own_data(x))
@@ -182,6 +184,7 @@ class VQVAE(ProgramPair):
         """The indices k(x) for data [N, *event_shape]: [N, M], integers."""
         return torch.cat([self.guide.encode(batch).indices for batch in self.own_data(x).split(CHUNK)])
 
+    @on_request
     def decode(self, k: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x | e_k) of indices k [*batch, M] or code words z [*batch, M, D]: batch [*batch]."""
         codes = torch.as_tensor(k, device=self.codebook.code.device)

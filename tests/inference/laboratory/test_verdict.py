@@ -12,59 +12,59 @@ from tests.inference.comparisons import compare, made_table, off_optimum
 
 
 def test_winners_by_group_and_nothing_where_noise_decides():
-    said = inf.check_estimators(made_table())
+    said = inf.check_estimators(made_table()).details
     assert "least with sticking-the-landing in encoder, with none clearly in decoder" in said
     assert "(variance x time) is least with sticking-the-landing in encoder, with analytic-kl in decoder" in said
 
 
 def test_level_ones_are_named_together():
     level = [[1.02, 1.0], [1.0, 1.0], [4.0, 0.2]]
-    said = inf.check_estimators(made_table(gradient_variance=level))
+    said = inf.check_estimators(made_table(gradient_variance=level)).details
     assert "gradient variance is least with none clearly in every group" in said
     apart = [[1.2, 1.2], [1.0, 1.0], [4.0, 0.2]]
-    said = inf.check_estimators(made_table(gradient_variance=apart))
+    said = inf.check_estimators(made_table(gradient_variance=apart)).details
     assert "gradient variance is least with sticking-the-landing in every group" in said
     zero = [[0.5, 0.5], [0.0, 0.0], [4.0, 0.2]]
-    said = inf.check_estimators(made_table(gradient_variance=zero))
+    said = inf.check_estimators(made_table(gradient_variance=zero)).details
     assert "gradient variance is least with sticking-the-landing in every group" in said
 
 
 def test_a_noisy_clock_decides_nothing():
-    said = inf.check_estimators(made_table(milliseconds_stderr=[0.5, 1.0, 0.1]))
+    said = inf.check_estimators(made_table(milliseconds_stderr=[0.5, 1.0, 0.1])).details
     assert (
         "(variance x time) is least with none clearly in decoder" in said or "none clearly in every group" in said
     )
 
 
 def test_biases_beyond_three_errors_and_no_others():
-    said = inf.check_estimators(made_table())
+    said = inf.check_estimators(made_table()).details
     assert "iwae (5 draws) +1.00 ± 0.10 (1.00 ± 0.10 below log p(x)); the others do not" in said
     assert "analytic-kl +" not in said
-    unbiased = inf.check_estimators(made_table(bias_elbo=[0.0, 0.05, 0.2]))
+    unbiased = inf.check_estimators(made_table(bias_elbo=[0.0, 0.05, 0.2])).details
     assert "No value differs from the ELBO by more than 3 standard errors." in unbiased
-    near = inf.check_estimators(made_table(bias_evidence=[-2.0, -2.0, 0.1]))
+    near = inf.check_estimators(made_table(bias_evidence=[-2.0, -2.0, 0.1])).details
     assert "iwae (5 draws) +1.00 ± 0.10; the others" in near
-    above = inf.check_estimators(made_table(bias_evidence=[-2.0, -2.0, 1.0]))
+    above = inf.check_estimators(made_table(bias_evidence=[-2.0, -2.0, 1.0])).details
     assert "1.00 ± 0.10 above log p(x)" in above
 
 
 def test_particles_that_hurt_the_guide_alone():
-    said = inf.check_estimators(made_table())
+    said = inf.check_estimators(made_table()).details
     assert "0.4 of iwae against 1.5 of sticking-the-landing in encoder." in said
     assert said.count("against") == 1
     fine = made_table(snr=[[0.5, 2.0], [1.5, 2.0], [1.6, 0.1]])
-    assert "More draws" not in inf.check_estimators(fine)
+    assert "More draws" not in inf.check_estimators(fine).details
 
 
 def test_references_are_named():
-    said = inf.check_estimators(made_table())
+    said = inf.check_estimators(made_table()).details
     assert said.startswith("On 7 data with 10000 repeats, the reference for the ELBO is -10.000 nats per datum")
     assert said.count("(closed form)") == 2
 
 
 def test_on_a_real_table():
     lg, x = off_optimum("exact")
-    said = inf.check_estimators(compare(lg, x, ["sticking-the-landing", "monte-carlo-kl"], repeats=300))
+    said = inf.check_estimators(compare(lg, x, ["sticking-the-landing", "monte-carlo-kl"], repeats=300)).details
     assert "with sticking-the-landing in encoder body" in said
     assert "No value differs" in said
     assert "\n" not in said
@@ -72,7 +72,7 @@ def test_on_a_real_table():
 
 def test_one_estimator_wins_nothing():
     lg, x = off_optimum()
-    assert "Among" not in inf.check_estimators(compare(lg, x, ["analytic-kl", "iwae"], repeats=20))
+    assert "Among" not in inf.check_estimators(compare(lg, x, ["analytic-kl", "iwae"], repeats=20)).details
 
 
 def test_other_tables_are_refused():
@@ -142,7 +142,7 @@ def test_a_users_own_estimator_of_the_elbo_is_ranked_where_it_says_so():
     table = compare(lg, x, [Said(), OwnELBO(), "analytic-kl"], repeats=30)
     assert table["of_elbo"].to_numpy().tolist() == [True, False, True]
     assert table["target"].to_numpy().tolist() == ["elbo", "", "elbo"]
-    said = inf.check_estimators(table)
+    said = inf.check_estimators(table).details
     assert "Among the 2 estimators of the plain ELBO" in said
     assert "Not ranked, because they state no target (Estimator.target): OwnELBO(num_particles=1)." in said
 
@@ -161,7 +161,7 @@ def test_rounding_is_neither_a_bias_nor_a_signal(dtype):
     lg = pv.LinearGaussianVAE(weight, torch.zeros(20, dtype=dtype), 0.1, guide="exact")
     x = torch.randn(8, 3, dtype=dtype, generator=generator) @ weight.T
     table = compare(lg, x, ["monte-carlo-kl", "sticking-the-landing", "iwae"], repeats=60)
-    said = inf.check_estimators(table)
+    said = inf.check_estimators(table).details
     assert "No value differs from the ELBO" in said
     body = table.sel(estimator="sticking-the-landing", group="encoder body")
     assert np.isnan(body["snr"])
@@ -176,3 +176,36 @@ def test_figures_that_are_no_numbers_are_refused(name):
     table[name].values.flat[0] = np.nan
     with pytest.raises(DataError, match=f"numbers of '{name}' are NaN or infinite"):
         inf.check_estimators(table)
+
+
+def test_the_ranking_is_a_table_and_one_sentence():
+    ranking = inf.check_estimators(made_table())
+    assert ranking.sentence.count(".") == 1
+    assert ranking.sentence.startswith("The cost to a given accuracy (variance x time) is least with sticking-the-")
+    assert "values other than the ELBO's have iwae (5 draws)" in ranking.sentence
+    table = ranking.table
+    cost = made_table()["cost"].transpose("estimator", "group").to_numpy()[:2]
+    expected = np.exp(np.log(cost / cost.min(0)).mean(1))
+    found = table.loc[["analytic-kl", "sticking-the-landing"], "relative cost"]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert table.index[-1] == "iwae (5 draws)"
+    assert table["rank"].isna().tolist() == [False, False, True]
+    assert table["relative cost"].dropna().is_monotonic_increasing
+    assert str(ranking).splitlines()[-1] == ranking.sentence
+    assert len(str(ranking).splitlines()) == 2 + 3 + 1
+
+
+def test_an_exact_gradient_is_ranked_first():
+    zero = made_table(
+        gradient_variance=[[0.5, 0.5], [0.0, 0.0], [4.0, 0.2]], cost=[[0.5, 0.5], [0.0, 0.0], [4.0, 1.0]]
+    )
+    table = inf.check_estimators(zero).table
+    assert table.index[0] == "sticking-the-landing"
+    assert table["relative cost"].tolist()[:2] == [1.0, np.inf]
+
+
+def test_one_estimator_is_no_ranking():
+    lg, x = off_optimum()
+    assert inf.check_estimators(compare(lg, x, ["analytic-kl", "iwae"], repeats=20)).sentence.startswith(
+        "Fewer than"
+    )

@@ -6,7 +6,9 @@ import torch
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.objectives import schedules
-from tests.inference.small_runs import STEPS, small_data, small_vae, train
+from tests.inference.small_runs import STEPS, N, require_same, small_data, small_vae, train
+
+NAMED = ("cosine", "linear", "exponential", "warmup-cosine")
 
 
 @pytest.mark.parametrize(
@@ -116,3 +118,40 @@ def test_a_factor_of_zero_stops_training():
 def test_what_cannot_be_meant_is_refused(make, message):
     with pytest.raises(ModelError, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_name_is_a_schedule_as_long_as_the_run(name):
+    steps = 3 * -(-N // 16)
+    named = train(small_vae(), small_data(), schedule=name, batch_size=16, epochs=3)
+    given = schedules.of_run(name, steps)
+    twin = train(small_vae(), small_data(), schedule=given, batch_size=16, epochs=3)
+    require_same(named, twin)
+    assert named.manifest["settings"]["schedule"] == repr(given)
+    assert f"steps={steps}" in repr(given)
+
+
+def test_the_constant_schedule_is_none():
+    require_same(train(small_vae(), small_data(), schedule="constant"), train(small_vae(), small_data()))
+
+
+def test_named_schedules_start_and_end_where_they_say():
+    at = {name: [float(schedules.of_run(name, 100)(torch.tensor(k))) for k in (0, 10, 55, 100)] for name in NAMED}
+    fall = [0.5 * (1 + math.cos(share * math.pi)) for share in (0.0, 0.1, 0.55, 1.0)]
+    assert at["cosine"] == pytest.approx(fall, abs=1e-6)
+    assert at["linear"] == pytest.approx([1.0, 0.9, 0.45, 0.0], abs=1e-6)
+    assert at["exponential"] == pytest.approx([1.0, 0.01**0.1, 0.01**0.55, 0.01], abs=1e-6)
+    assert at["warmup-cosine"] == pytest.approx([0.1, 1.0, 0.5, 0.0], abs=1e-6)
+
+
+def test_a_name_needs_the_number_of_steps():
+    class Stream:
+        def __iter__(self):
+            return iter(small_data().split(16))
+
+    with pytest.raises(ModelError, match=r"'cosine' is as long as the run.*cosine\(steps\)"):
+        train(small_vae(), Stream(), schedule="cosine")
+    with pytest.raises(ModelError, match="unknown schedule 'cosin'; did you mean 'cosine'"):
+        train(small_vae(), small_data(), schedule="cosin")
+    with pytest.raises(ModelError, match="warmup must be a share between 0 and 1"):
+        schedules.warmup_cosine(10, 1.0)

@@ -53,7 +53,7 @@ def test_clipped_adam_keeps_its_decay():
             "a Pyro scheduler.*schedule=",
         ),
         ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, "got an SGD that exists already.*torch.optim.AdamW"),
-        ({"optimizer": "adamw"}, "got 'adamw'; give a class such as torch.optim.AdamW"),
+        ({"optimizer": "adamv"}, "unknown optimizer 'adamv'.*give a class such as torch.optim.AdamW"),
         ({"optimizer": functools.partial(torch.optim.Adam, momentum=0.9)}, "cannot be made .*momentum"),
         ({"optimizer": lambda p: torch.optim.SGD([torch.zeros(1)])}, "holds none of the pair's parameters"),
         (
@@ -63,8 +63,8 @@ def test_clipped_adam_keeps_its_decay():
         ({"optimizer": lambda p: torch.optim.SGD(p), "lr": 0.1}, r"lr=0\.1 would be ignored"),
         ({"optimizer": pyro.optim.Adam({"lr": 0.1}), "lr": 0.1}, r"lr=0\.1 would be ignored"),
         (
-            {"schedule": "cosine"},
-            r"got 'cosine'; give one of inf.schedules, such as cosine\(steps\)",
+            {"schedule": "cosin"},
+            r"unknown schedule 'cosin'; did you mean 'cosine'",
         ),
         ({"schedule": torch.optim.lr_scheduler.CosineAnnealingLR}, "schedule must be a callable on the optimiser"),
         ({"schedule": lambda step: 1 / step}, "schedule must be finite and at least 0, but is inf at step 0"),
@@ -98,3 +98,20 @@ def test_an_objectives_options_reach_a_class_that_knows_them():
 def test_a_batch_size_beside_batches_is_refused():
     with pytest.raises(ModelError, match="batch_size=16 would be ignored: the data come in batches"):
         train(small_vae(), list(small_data().split(16)), batch_size=16)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adamw", torch.optim.AdamW), ("AdamW", torch.optim.AdamW), ("sgd", torch.optim.SGD), ("adam", None),
+     ("rmsprop", torch.optim.RMSprop), ("nadam", torch.optim.NAdam), ("radam", torch.optim.RAdam),
+     ("adagrad", torch.optim.Adagrad), ("adamax", torch.optim.Adamax)],
+)  # fmt: skip
+def test_a_name_is_the_class_of_that_name(name, kind):
+    named = train(small_vae(), small_data(), optimizer=name, lr=3e-3, epochs=1)
+    require_same(named, train(small_vae(), small_data(), optimizer=kind, lr=3e-3, epochs=1))
+    assert named.manifest["settings"]["optimizer"].lower() == name.lower()
+
+
+def test_another_name_is_refused_with_those_there_are():
+    with pytest.raises(ModelError, match="unknown optimizer 'adamv'; did you mean 'adam"):
+        train(small_vae(), small_data(), optimizer="adamv")

@@ -1,0 +1,108 @@
+"""The columns of a table against their reconstructions, each with its error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.plots.columns import Table, as_table, column_names, missing_words, short
+from ppl_vae.plots.figure import BLUE, INK, REFERENCE, TICK_SIZE, Size
+from ppl_vae.plots.panels import label_edges, legend_below, panel_grid
+
+
+def plot_column_reconstructions(
+    x: Table,
+    reconstruction: Table,
+    names: Sequence[str] | None = None,
+    max_panels: int = 16,
+    title: str | None = None,
+    *,
+    figsize: Size | None = None,
+) -> Figure:
+    """Draw every cell's reconstruction over its value, one panel per column, with the error of the column.
+
+    The error is the root of the mean square, in the units of the column. R² is the share of the column's variance
+    that the reconstruction accounts for: 1 for a perfect one, 0 for one that always gives the mean.
+
+    Args:
+        x: the data [N, D]; a missing cell (NaN) has no point.
+        reconstruction: [N, D], as ``vae.reconstruct(x)`` gives it.
+        names: of the columns; by default those of a data frame, else x1 to xD.
+        max_panels: where there are more columns, those with the smallest R² are drawn, in their order.
+        title: above the panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
+
+    Raises:
+        DataError: x is no table, the two differ in shape, a reconstruction is NaN, or a column has no value.
+        ModelError: max_panels is below 1.
+    """
+    data = as_table("x", x)
+    made = as_table("reconstruction", reconstruction)
+    if data.shape != made.shape:
+        raise DataError(f"reconstruction: expected the shape of the data, {data.shape}, found {made.shape}")
+    if np.isnan(made).any():
+        raise DataError(f"reconstruction: {int(np.isnan(made).sum())} of {made.size} numbers are NaN")
+    if max_panels < 1:
+        raise ModelError(f"max_panels: expected at least 1, got {max_panels}")
+    labels = column_names(names, x, data.shape[1])
+    errors = np.array([column_error(label, data[:, i], made[:, i]) for i, label in enumerate(labels)])
+    # A constant column has no share of variance, and stands behind all others.
+    shown = np.sort(np.argsort(np.nan_to_num(errors[:, 1], nan=2.0), kind="stable")[:max_panels])
+    figure, panels = panel_grid(
+        [short(labels[i]) for i in shown], title, size=(1.75, 1.75), share=False, figsize=figsize
+    )
+    for axes, index in zip(panels, shown, strict=True):
+        _draw(axes, data[:, index], made[:, index], *errors[index])
+    label_edges(panels, "data", "reconstruction")
+    legend = [
+        Line2D([], [], linestyle="", marker="o", markersize=4, color=BLUE, label=f"{len(data)} rows"),
+        Line2D([], [], color=REFERENCE, linewidth=0.9, label="equal"),
+    ]
+    if len(shown) < len(labels):
+        words = f"{len(shown)} of {len(labels)} columns, those reconstructed worst"
+        legend.append(Line2D([], [], linestyle="", label=words))
+    legend_below(figure, legend)
+    return figure
+
+
+def column_error(name: str, x: NDArray[np.float64], reconstruction: NDArray[np.float64]) -> tuple[float, float]:
+    """Compute the root mean square error of a column and the share of its variance that is accounted for.
+
+    Raises:
+        DataError: all cells are missing.
+
+    >>> column_error("age", np.array([1.0, 3.0]), np.array([1.0, 2.0]))
+    (0.7071067811865476, 0.5)
+    """
+    known = ~np.isnan(x)
+    if not known.any():
+        raise DataError(f"x: column {name!r} has no value, all are missing")
+    square, variance = float(np.mean((x - reconstruction)[known] ** 2)), float(x[known].var())
+    return square**0.5, 1.0 - square / variance if variance > 0 else float("nan")
+
+
+def _draw(
+    axes: Axes, x: NDArray[np.float64], reconstruction: NDArray[np.float64], error: float, share: float
+) -> None:
+    known = ~np.isnan(x)
+    size = float(np.clip(1500 / known.sum(), 3, 14))
+    axes.scatter(
+        x[known], reconstruction[known], s=size, color=BLUE, alpha=0.5, linewidths=0, zorder=2, rasterized=True
+    )
+    both = np.concatenate([x[known], reconstruction[known]])
+    margin = 0.05 * float(np.ptp(both)) or 0.5
+    low, high = float(both.min()) - margin, float(both.max()) + margin
+    axes.plot([low, high], [low, high], color=REFERENCE, linewidth=0.9, zorder=1)
+    axes.set(xlim=(low, high), ylim=(low, high))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    words = f"RMSE {error:.3g}" + ("" if np.isnan(share) else f"\nR² {share:.2f}".replace("-", "\N{MINUS SIGN}"))
+    words += f"\n{missing}" if (missing := missing_words(int((~known).sum()))) else ""
+    axes.text(0.04, 0.96, words, transform=axes.transAxes, ha="left", va="top", fontsize=TICK_SIZE - 1, color=INK)

@@ -1,0 +1,100 @@
+"""What --help says an option takes, the option takes: every word of it is typed in and read back."""
+
+import functools
+import re
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import ppl_vae as pv
+from ppl_vae.cli.app import app
+
+PROGRAM = typer.main.get_command(app)
+OPTIONS = [
+    (name, parameter)
+    for name, command in PROGRAM.commands.items()
+    for parameter in command.params
+    if parameter.opts[0].startswith("-") and parameter.name != "help"
+]
+# What the words of a metavar stand for.
+WORDS = {
+    "INTEGER": [("3", 3)],
+    "int": [("3", 3)],
+    "NUMBER": [("0.5", 0.5), ("2", 2.0)],
+    "float": [("0.5", 0.5)],
+    "FRACTION": [("0.25", "0.25")],
+    "KEY=VALUE": [("beta=4", ["beta=4"])],
+    "None": [("None", None)],
+    "NAME": [("some-name", "some-name")],
+    "NAME_OR_FILE": [("some.npz", "some.npz")],
+    "JSON": [('{"name": "mlp"}', '{"name": "mlp"}')],
+    "A,B,C": [("iwae,dreg", "iwae,dreg")],
+    "DIR": [("some/folder", "some/folder")],
+    "FILE": [("some/file", "some/file")],
+    "str": [("some-text", "some-text")],
+}
+
+
+@functools.cache
+def rows(name):
+    """The word that --help of a command shows beside every option."""
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"}).output
+    return dict(re.findall(r"│\s+(--[\w-]+)\s+(?:-\w\s+)?(\S+)", shown))
+
+
+def told(name, flag):
+    """The words with which --help says what the option takes, and what each is read as."""
+    for word in rows(name)[flag].strip("<>").split("|"):
+        yield from WORDS.get(word, [(word, word)])
+
+
+def read(name, *typed):
+    command = PROGRAM.commands[name]
+    required = ["x" for p in command.params if not p.opts[0].startswith("-") and p.required]
+    return command.make_context(name, [*typed, *required]).params
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS, ids=lambda value: getattr(value, "name", value))
+def test_every_option_takes_what_its_help_says(name, option):
+    for flag in option.opts:
+        if option.is_flag:
+            assert read(name, flag)[option.name] is True
+            continue
+        if option.nargs == 2:
+            assert read(name, flag, "-2", "2")[option.name] == (-2.0, 2.0)
+            continue
+        for typed, expected in told(name, option.opts[0]):
+            value = read(name, flag, typed)[option.name]
+            value = getattr(value, "value", value)
+            assert value == expected or str(value) == expected, (flag, typed, value)
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS, ids=lambda value: getattr(value, "name", value))
+def test_the_default_that_is_shown_is_what_the_option_takes(name, option):
+    shown = option.show_default if isinstance(option.show_default, str) else None
+    if shown and re.fullmatch(r"[\d.]+", shown):
+        assert read(name, option.opts[0], shown)[option.name] == float(shown)
+    elif option.default not in (None, False, ()) and not option.is_flag and not callable(option.default):
+        typed = str(getattr(option.default, "value", option.default))
+        assert read(name, option.opts[0], typed)[option.name] == option.default
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS, ids=lambda value: getattr(value, "name", value))
+def test_an_option_that_may_be_left_out_takes_none(name, option):
+    """As Python writes it: fit(patience=None) is fit() without patience."""
+    if option.default is None and not option.is_flag and option.nargs == 1 and not option.multiple:
+        assert read(name, option.opts[0], "None")[option.name] is None
+
+
+@pytest.mark.parametrize("typed", ["x", "1.5", "none"])
+def test_other_words_are_refused_with_what_is_taken(typed):
+    found = CliRunner().invoke(app, ["train", "vae", "--epochs", typed])
+    assert found.exit_code == 2
+    assert "is not a valid integer, nor None" in " ".join(found.output.replace("│", " ").split())
+
+
+def test_the_version_is_told():
+    found = CliRunner().invoke(app, ["--version"])
+    assert found.exit_code == 0
+    assert found.output == f"ppl-vae {pv.__version__}\n"
