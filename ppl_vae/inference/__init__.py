@@ -26,7 +26,8 @@ from ppl_vae.inference.objectives.weightings import Annealed, Beta, Capacity, Fr
 from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
 from ppl_vae.inference.pair.joint import Simulated, simulate
 from ppl_vae.inference.pair.pair import Pair, as_pair
-from ppl_vae.inference.pair.terms import Site, Terms, trace_terms
+from ppl_vae.inference.pair.runs import trace_terms
+from ppl_vae.inference.pair.terms import Site, Terms
 from ppl_vae.inference.training.interruption import FitInterrupted
 
 __all__ = [

@@ -31,7 +31,8 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.pair import PairLike
-from ppl_vae.inference.pair.terms import Site, Terms, per_datum, run_terms
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.terms import Site, Terms, per_datum
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.kl import kl_divergence
 from ppl_vae.randomness import derived_seed

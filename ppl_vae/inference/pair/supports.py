@@ -129,7 +129,7 @@ def require_supports(sites: Mapping[str, Any]) -> None:
         prior, own = support_of(site.p), support_of(site.q)
         if prior is None or (not is_point(site.q) and _alike(own, prior)):
             continue
-        if _holds_outside(prior, site.value, site.p, site.mask):
+        if _holds_outside(prior, site.read, site.p, site.mask):
             raise ModelError(
                 f"site {name!r}: the guide draws values outside the support of the prior ({name_of(prior)}); "
                 f"its own is {name_of(own) if own is not None else 'not known'}"
@@ -156,9 +156,9 @@ def require_cover(sites: Mapping[str, Any]) -> None:
         prior, own = support_of(site.p), support_of(site.q)
         if own is None or prior is None or _alike(own, prior):
             continue
-        num_particles, num_data = site.value.shape[:2]
+        num_particles, *sizes = site.value.shape[:2] if site.standing is None else site.standing.batch
         try:
-            values = site.p.expand((min(num_particles, PRIOR_DRAWS), num_data)).sample()
+            values = site.p.expand((min(num_particles, PRIOR_DRAWS), *sizes)).sample()
             # As many as the guide's bounds, which every particle may have of its own.
             values = values[torch.arange(num_particles, device=values.device) % len(values)]
         except NotImplementedError:

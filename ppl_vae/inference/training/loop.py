@@ -177,10 +177,12 @@ def _evaluations(run: Run, epoch: int) -> dict[str, float]:
         if held_out is not None:
             x, *labels = held_out
             try:
-                summary = evaluate(run.pair, x, seed=run.seed, y=labels[0] if labels else None).summary()
+                total = run.objective.num_total
+                held = evaluate(run.pair, x, seed=run.seed, y=labels[0] if labels else None, num_total=total)
+                summary = held.summary()
             except ConvergenceError as error:
                 raise ConvergenceError(f"the {split} ELBO is not finite after epoch {epoch}: {error}") from None
-            row |= {f"{split}_{term}": summary[term] for term in ("elbo", "log_likelihood", "kl")}
+            row |= {f"{split}_{term}": value for term, value in summary.items() if term != "elbo_stderr"}
     return row
 
 
