@@ -10,7 +10,7 @@ all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,7 +135,7 @@ def find_levels(
     num_particles: int,
     x: Any,
     nesting: int = 1,
-    known_groups: frozenset[str] = frozenset(),
+    known_groups: Callable[[], frozenset[str]] = frozenset,
 ) -> Levels:
     """Find the data plate, and where every site stands.
 
@@ -146,7 +146,7 @@ def find_levels(
         num_particles: K.
         x: the data, whose length tells which plate is theirs.
         nesting: the dimensions to the right of the particles' plate.
-        known_groups: names of plates that are known from other data not to be the data's.
+        known_groups: gives the names of plates that are known from other data not to be the data's.
 
     Raises:
         ModelError: there is no such plate; or a site stands in a sequential plate, or elsewhere in the guide than
@@ -158,7 +158,7 @@ def find_levels(
         shape = torch.Size((num_particles, plate.size))
         return Levels(plate.size, plate.full_size or plate.size, Standing(shape, shape))
     frames = {id(node): vectorised(name, node) for name, node in named}
-    data = data_plate_of(guide, latent, observed, frames, x, known_groups)
+    data = data_plate_of(guide, latent, observed, frames, x, known_groups())
     nesting = max(nesting, nesting_of(node for _, node in named))
     local = IsLocal(data, frames, latent, observed, guide)
     standings, whole = {}, set()

@@ -109,7 +109,10 @@ def run_pair(
         return _run_pair(model, guide, args, kwargs, number, gradient, handler, every_datum, shared, learned)
 
     if num_particles == 1:
-        return run(recall(model, guide) or PLAIN)
+        found = run(PLAIN)
+        if found.levels.group_plates:
+            _remember_groups(model, guide, Learned.of(found.levels))
+        return found
     known = recall(model, guide)
     before = generator_states() if known is None else None
     try:
@@ -131,6 +134,12 @@ def run_pair(
         return run(seen)
     except Exception as error:
         raise _explained(error, num_particles, seen.nesting) from error
+
+
+def _remember_groups(model: Program, guide: Program, seen: Learned) -> None:
+    """Remember which plates are not the data's, but for what is known already."""
+    if recall(model, guide) is None:
+        remember(model, guide, seen)
 
 
 def _holds(assumed: Learned, seen: Learned, share_draws: int) -> bool:
@@ -182,6 +191,10 @@ def _run_pair(
     data = args[0] if args else None
     x = data if every_datum else None
     nothing, nesting = contextlib.nullcontext(), learned.nesting
+
+    def groups() -> frozenset[str]:
+        return (recall(model, guide) or learned).group_plates
+
     sharing: contextlib.AbstractContextManager[Any] = nothing
     if share_draws > 1 and learned.whole:
         sharing = SharedDraws(learned.whole, share_draws, -1 - nesting)
@@ -193,7 +206,7 @@ def _run_pair(
         with particles(num_particles, nesting):
             model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
             guide_sites, latent, observed = _sort(guide_trace, model_trace, gradient)
-            levels = find_levels(guide_sites, latent, observed, num_particles, data, nesting, learned.group_plates)
+            levels = find_levels(guide_sites, latent, observed, num_particles, data, nesting, groups)
             transforms, coupling = transforms_of(guide_sites, latent, levels)
             stopped = {}
             if gradient == "path":

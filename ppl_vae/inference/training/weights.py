@@ -144,10 +144,11 @@ def collect_weights(
     weights = Weights(held, {name: leaf for name, leaf in store.items() if id(leaf) not in in_modules}, networks)
     known = {id(leaf) for leaf in weights.parameters()}
     densities = [terms.log_likelihood]
-    for name in ("log_prior", "log_guide"):
-        # An autoencoder has neither: its point of a code stands in the likelihood.
-        with contextlib.suppress(ModelError):
-            densities.append(getattr(terms, name))
+    for level in (terms,) if terms.whole is None else (terms, terms.whole):
+        for name in ("log_prior", "log_guide"):
+            # An autoencoder has neither: its point of a code stands in the likelihood.
+            with contextlib.suppress(ModelError):
+                densities.append(getattr(level, name))
     hidden = [leaf for leaf in leaves_of(densities) if id(leaf) not in known]
     if hidden:
         raise ModelError(

@@ -137,7 +137,7 @@ def by_pyro_sample():
 def laplace():
     delta = autoguide.AutoLaplaceApproximation(regression)
     svi = pyro.infer.SVI(regression, delta, pyro.optim.Adam({"lr": 0.05}), pyro.infer.Trace_ELBO())
-    for _ in range(120):
+    for _ in range(50):
         svi.step(REGRESSION)
     return regression, delta.laplace_approximation(REGRESSION)
 
