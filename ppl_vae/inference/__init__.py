@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
     from ppl_vae.inference.pair.joint import Simulated, simulate
     from ppl_vae.inference.pair.pair import Pair, as_pair
-    from ppl_vae.inference.pair.terms import Site, Terms, trace_terms
+    from ppl_vae.inference.pair.runs import trace_terms
+    from ppl_vae.inference.pair.terms import Site, Terms
     from ppl_vae.inference.training.interruption import FitInterrupted
 
 __all__ = [

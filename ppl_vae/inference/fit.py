@@ -50,7 +50,8 @@ class FitResult:
         model: the pair, trained in place, in evaluation mode, on its device.
         history: a row per epoch: epoch (from 1), step, loss, seconds, and elbo, log_likelihood, kl with the
             prefixes train_ (running mean of the training draws), validation_ and test_ (evaluations), nats
-            per datum. The ELBO is the plain one, whatever the objective was.
+            per datum. The ELBO is the plain one, whatever the objective was. Of a pair with global sites also
+            global_kl, in nats of all training data; every ELBO includes its share global_kl / N.
         best_epoch: the epoch whose weights the model has: the best on validation, else the last.
         epochs_run: the number of epochs that were run.
         manifest: versions, seed, device, threads, settings and data checksums.
@@ -162,7 +163,7 @@ def fit(
     on = compute.resolve_device(device)
     run = prepare(as_pair(vae), data, resolve(vae, given), on, seed, precision)
     require_used(given, run)
-    with folder.held():
+    with folder.held(), run.objective.of_a_set(run.data.num_total):
         return _fit(run, folder, resume, compile, num_threads, progress)
 
 

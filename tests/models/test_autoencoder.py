@@ -12,7 +12,7 @@ import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.corruption import corruption
 from ppl_vae.errors import ConvergenceError, ModelError
-from ppl_vae.inference.pair.terms import trace_terms
+from ppl_vae.inference.pair.runs import trace_terms
 from ppl_vae.models import with_post_hoc_prior
 from ppl_vae.networks import MLP, Denoising
 from tests.models.table import ConvPair

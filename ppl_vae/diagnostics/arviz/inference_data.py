@@ -47,7 +47,8 @@ from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.protocols import Program
-from ppl_vae.inference.pair.terms import Terms, run_terms
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.pair.trace import run_model
 from ppl_vae.randomness import derived_seed
 

@@ -32,7 +32,8 @@ from ppl_vae.inference.pair.joint import simulate
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import traits
-from ppl_vae.inference.pair.terms import Terms, run_terms
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.randomness import derived_seed
 

@@ -33,7 +33,8 @@ from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.joint import log_joint
 from ppl_vae.inference.pair.pair import PairLike
-from ppl_vae.inference.pair.terms import Site, Terms, per_datum, run_terms
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.terms import Site, Terms, per_datum
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.kl import kl_divergence
 from ppl_vae.randomness import derived_seed

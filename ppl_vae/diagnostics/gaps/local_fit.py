@@ -21,7 +21,8 @@ from ppl_vae.diagnostics.gaps.local_posterior import LocalPosterior
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.joint import log_joint
 from ppl_vae.inference.pair.protocols import Program
-from ppl_vae.inference.pair.terms import Site, Terms, per_datum, run_terms
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.terms import Site, Terms, per_datum
 from ppl_vae.progress import advance
 from ppl_vae.randomness import seeded
 

@@ -30,7 +30,7 @@ from ppl_vae.inference.evidence.pareto import LEAST_TAIL, khat, smooth, threshol
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.point_mass import require_spread
-from ppl_vae.inference.pair.terms import run_terms
+from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.randomness import derived_seed
 
 STREAM = 11

@@ -35,7 +35,7 @@ from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.joint import simulate
 from ppl_vae.inference.pair.pair import PairLike
-from ppl_vae.inference.pair.terms import run_terms
+from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.randomness import derived_seed
 
 __all__ = ["LOCAL", "POPULATION", "Statistic", "check_predictive", "run_predictive"]

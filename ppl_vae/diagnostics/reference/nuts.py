@@ -23,7 +23,8 @@ from ppl_vae.inference.evidence.supports import free_shape, require_fixed, to_su
 from ppl_vae.inference.pair.joint import log_joint
 from ppl_vae.inference.pair.point_mass import is_flat
 from ppl_vae.inference.pair.protocols import Program
-from ppl_vae.inference.pair.terms import Terms, run_terms
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.pair.trace import owner
 from ppl_vae.progress import advance
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, overload
 
@@ -24,11 +24,13 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.estimators.two_levels import require_given_global, require_uncoupled, set_signal
 from ppl_vae.inference.pair.admission import admit, check_data
 from ppl_vae.inference.pair.pair import PairLike, called_with
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.site_shapes import require_data_rows
-from ppl_vae.inference.pair.terms import Gradient, Terms, run_terms
+from ppl_vae.inference.pair.terms import Gradient, Terms
 from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.pair.validity import require_densities
 from ppl_vae.inference.pair.wrapping import innermost
@@ -62,6 +64,8 @@ class Objective(pyro.infer.ELBO, nn.Module):
     optimizer_options: Mapping[str, Any] = MappingProxyType({})
     # What draws some of the guide's sites in a way of its own, such as enumerating them.
     draw_handler: Messenger | None = None
+    # The number of data that a pair's global sites belong to; None takes it from the data plate.
+    num_total: int | None = None
 
     def __init__(self, num_particles: int = 1) -> None:
         nn.Module.__init__(self)
@@ -86,12 +90,37 @@ class Objective(pyro.infer.ELBO, nn.Module):
 
     def run(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """The terms that ``forward`` needs, without a look at the values of the data."""
-        return run_terms(model, guide, args, kwargs, self.num_draws, self.gradient, self.draw_handler, as_loss=True)
+        return run_terms(
+            model,
+            guide,
+            args,
+            kwargs,
+            self.num_draws,
+            self.gradient,
+            self.draw_handler,
+            as_loss=True,
+            share_draws=self.share_draws,
+            num_total=self.num_total,
+        )
 
     @property
     def num_draws(self) -> int:
         """The number of draws per datum that ``forward`` needs in its terms."""
         return self.num_particles
+
+    @property
+    def share_draws(self) -> int:
+        """The number of draws in a row at one draw of the global sites, in a pair that has any."""
+        return 1
+
+    @contextlib.contextmanager
+    def of_a_set(self, num_total: int | None) -> Iterator[None]:
+        """Take batches for parts of a set of so many data, to which the global sites belong."""
+        before, self.num_total = self.num_total, num_total
+        try:
+            yield
+        finally:
+            self.num_total = before
 
     def __getstate__(self) -> dict[str, Any]:
         # Which pairs were judged is no part of what an objective is, and weak references cannot be pickled.
@@ -184,7 +213,7 @@ class Estimator(Objective):
 
     @abstractmethod
     def bound(self, terms: Terms) -> Tensor:
-        """The estimate of the bound: [N], nats per datum, higher is better."""
+        """The estimate of the bound given the global draw, if any: [N], nats per datum, higher is better."""
 
     def surrogate(self, terms: Terms) -> Tensor | None:
         """The value [N] that is differentiated in place of ``bound``; None where the bound itself is."""
@@ -194,8 +223,26 @@ class Estimator(Objective):
         """The KL term as this estimator reads it, times kl_weight: [K, N], nats."""
         return terms.kl_weight * (terms.log_guide - terms.log_prior)
 
-    def record(self, terms: Terms) -> tuple[Tensor, Tensor]:
-        """The two terms of the ELBO for a history, means over draws and data: log likelihood and KL, nats."""
+    def global_bound(self, terms: Terms) -> Tensor:
+        """What the global sites add to the bound of the set, log p(y|g) - KL(q(g) || p(g)): a scalar, nats."""
+        if terms.whole is None:
+            return terms.log_likelihood.new_zeros(())
+        return (terms.whole.log_likelihood - self.kl(terms.whole)).mean()
+
+    def share(self, terms: Terms) -> Tensor:
+        """A datum's share of ``global_bound``: a scalar, nats per datum."""
+        return self.global_bound(terms) / terms.num_total
+
+    def record(self, terms: Terms) -> tuple[Tensor, ...]:
+        """The terms of the ELBO for a history, means over draws and data: log likelihood and KL, nats.
+
+        Of a pair with global sites also KL(q(g) || p(g)) of the whole set, and a datum's share of ``global_bound``.
+        """
+        local = self.local_record(terms)
+        return local if terms.whole is None else (*local, self.kl(terms.whole).mean(), self.share(terms))
+
+    def local_record(self, terms: Terms) -> tuple[Tensor, Tensor]:
+        """The log likelihood and the KL of the local sites, means over draws and data."""
         return terms.log_likelihood.mean(), self.kl(terms).mean()
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
@@ -203,7 +250,46 @@ class Estimator(Objective):
         bound, surrogate = self.bound(terms), self.surrogate(terms)
         if surrogate is not None:
             bound = surrogate + (bound - surrogate).detach()
-        return -bound.mean()
+        return -bound.mean() if terms.whole is None else -bound.mean() + self.global_loss(terms)
+
+    def global_loss(self, terms: Terms) -> Tensor:
+        """Minus a datum's share of what the global sites add, with its gradient: a scalar, nats per datum.
+
+        0 of a pair that has none.
+        """
+        if terms.whole is None:
+            return terms.log_likelihood.new_zeros(())
+        self.require_levels(terms)
+        share = self.share(terms)
+        if self.gradient == "score":
+            surrogate = self._score_of_set(terms, terms.whole) / terms.num_total
+            share = surrogate + (share - surrogate).detach()
+        return -share
+
+    def require_levels(self, terms: Terms) -> None:
+        """Refuse terms of two levels that this estimator makes no bound of.
+
+        Raises:
+            ModelError: the global site is named.
+        """
+        require_given_global(type(self).__name__, terms, self.share_draws, self.gradient == "score")
+
+    def bounds_given_global(self, terms: Terms) -> Tensor:
+        """The bound of every datum at every draw of the global sites: [M, N], nats."""
+        return terms.log_weight if self.share_draws == 1 else self.bound(terms).unsqueeze(0)
+
+    def baseline_of_set(self, terms: Terms, signal: Tensor) -> Tensor:
+        """What is subtracted from the signals of the global draws [M], independent of the draw that it is for."""
+        return torch.zeros_like(signal)
+
+    def _score_of_set(self, terms: Terms, whole: Terms) -> Tensor:
+        """The value whose derivative is that of the set's bound by the parameters of q(g), p(g) and p(y|g)."""
+        every = slice(None, None, self.share_draws)
+        of_set = (whole.log_likelihood + whole.kl_weight * (whole.log_prior - whole.log_guide))[every, 0]
+        signal = set_signal(terms, self.bounds_given_global(terms), of_set)
+        signal = signal - self.baseline_of_set(terms, signal)
+        model_part = (whole.log_likelihood + whole.kl_weight * whole.log_prior)[every, 0]
+        return (model_part + signal * whole.log_guide[every, 0]).mean()
 
     @overload
     def per_datum(self, pair: PairLike, x: ArrayLike | Tensor, *args: Any, **kwargs: Any) -> Tensor: ...
@@ -214,6 +300,7 @@ class Estimator(Objective):
     def per_datum(self, *args: Any, **kwargs: Any) -> Tensor:
         """The bound for every datum, from (pair, x, ...) or (model, guide, x, ...): [N], nats. Gradients flow.
 
+        Of a pair with global sites it is the local part, given the global draw; ``evaluate`` tells the rest.
         Like the loss, the bound is multiplied by a ``poutine.scale`` in the user's programs; ``evaluate`` is not.
 
         Raises:
@@ -225,6 +312,7 @@ class Estimator(Objective):
         terms = self.run(pair.model, pair.guide, *given, **named)
         self._judge_once(pair.model, pair.guide, given, named, terms)
         require_data_rows(terms.log_likelihood.shape[1], x)
+        require_uncoupled(terms)
         return self.bound(terms)
 
     @property

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator
-from ppl_vae.inference.pair.terms import Terms
+from ppl_vae.inference.estimators.importance_weighted import SeveralDraws
+from ppl_vae.inference.pair.terms import Terms, per_datum
 from ppl_vae.inference.pair.trace import HANDLED
 
 
-class Enumeration(Estimator):
+class Enumeration(SeveralDraws):
     """The ELBO with one discrete site summed out: no noise from it, in the value or in the gradient.
 
     The site must be the first that the guide draws; other sites are drawn once for each category. It may be several
@@ -44,21 +45,26 @@ class Enumeration(Estimator):
 
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
+        self.require_levels(terms)
         return (self._probability(terms) * terms.log_weight).sum(0)
 
-    def record(self, terms: Terms) -> tuple[Tensor, Tensor]:
+    def local_record(self, terms: Terms) -> tuple[Tensor, Tensor]:
         """The two terms of the ELBO, every category by its probability: its plain mean would weigh all alike."""
         weight = self._probability(terms) / terms.log_likelihood.shape[1]
         return (weight * terms.log_likelihood).sum(), (weight * self.kl(terms)).sum()
 
     def _probability(self, terms: Terms) -> Tensor:
         """The probability q(y = c | x), c in the place of the draws: [C, N]."""
-        first, *others = terms.sites.values()
-        if not is_discrete(first.q) or any(is_discrete(s.q) for s in others):
+        discrete = [is_discrete(site.q) for site in terms.sites.values()]
+        if discrete != [True] + [False] * (len(discrete) - 1):
             raise ModelError(
                 f"enumeration needs one discrete site, drawn first; the guide draws {list(terms.sites)}"
             )
-        return first.q.log_prob(first.draw).exp()
+        first = next(iter(terms.sites.values()))
+        if first.standing is not None and first.standing.summed:
+            raise ModelError(f"site {first.name!r} stands in further plates inside a datum: give it an .to_event()")
+        shape = terms.log_likelihood.shape
+        return per_datum(first.name, first.q.log_prob(first.draw), first.standing or shape).exp()
 
     def extra_repr(self) -> str:
         """The options that a manifest states."""
@@ -147,7 +153,8 @@ class _Enumerate(Messenger):
         if categories != asked:
             raise ModelError(f"site {msg['name']!r} has {categories} categories, not num_categories = {asked}")
         # One category is one particle, which has no dimension of its own.
-        values = configurations(q) if categories == 1 else configurations(q).unsqueeze(1)
+        one_each = () if categories == 1 else (categories, *(1 for _ in q.batch_shape[1:]))
+        values = configurations(q).reshape(*one_each, *q.event_shape)
         msg["value"] = values.expand(*q.batch_shape, *q.event_shape)
         msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
         msg["done"] = True

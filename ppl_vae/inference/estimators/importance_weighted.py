@@ -18,6 +18,7 @@ from torch import Tensor
 from ppl_vae.checks import real, whole
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator
+from ppl_vae.inference.estimators.two_levels import require_one_level
 from ppl_vae.inference.pair.gradients import scale_at_draws, split_surrogate
 from ppl_vae.inference.pair.terms import Gradient, Terms
 
@@ -46,7 +47,16 @@ def power_mean_near_elbo(log_weight: Tensor, power: float) -> Tensor:
     return centre + torch.where(near, small, log_mean_exp(scaled)) / power
 
 
-class ImportanceWeighted(Estimator):
+class SeveralDraws(Estimator):
+    """A bound from several draws of each datum at one draw of the global sites, if there are any."""
+
+    @property
+    def share_draws(self) -> int:
+        """All draws."""
+        return self.num_draws
+
+
+class ImportanceWeighted(SeveralDraws):
     """The importance-weighted bound log (1/K) sum_k w_k (IWAE, Burda, Grosse & Salakhutdinov 2016).
 
     Twin: ``pyro.infer.RenyiELBO(alpha=0)``, which is per datum only if every site is in the data plate and
@@ -64,10 +74,11 @@ class ImportanceWeighted(Estimator):
 
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
+        self.require_levels(terms)
         return log_mean_exp(terms.log_weight)
 
 
-class DReG(Estimator):
+class DReG(SeveralDraws):
     """The bound L_K with the doubly reparameterised gradient (Tucker, Lawson, Gu & Maddison 2019, eq. 8).
 
     The guide's gradient is sum_k v_k^2 (d log w_k / d z_k)(d z_k / d phi) with normalised weights v_k: unbiased
@@ -87,6 +98,7 @@ class DReG(Estimator):
 
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
+        self.require_levels(terms)
         return log_mean_exp(terms.log_weight)
 
     def surrogate(self, terms: Terms) -> Tensor:
@@ -97,7 +109,7 @@ class DReG(Estimator):
         return (weight * terms.log_weight).sum(0)
 
 
-class MIWAE(Estimator):
+class MIWAE(SeveralDraws):
     """The mean of M independent bounds L_K (Rainforth et al. 2018): the bias of K, a variance divided by M.
 
     Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
@@ -119,8 +131,14 @@ class MIWAE(Estimator):
         """The number of draws, M K."""
         return self.num_outer * self.num_particles
 
+    @property
+    def share_draws(self) -> int:
+        """The K draws inside a logarithm, which have a draw of the global sites of their own."""
+        return self.num_particles
+
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
+        self.require_levels(terms)
         return log_mean_exp(self._grouped(terms), dim=1).mean(0)
 
     def _grouped(self, terms: Terms) -> Tensor:
@@ -135,14 +153,21 @@ class MIWAE(Estimator):
 class PIWAE(MIWAE):
     """The bound L_MK for theta and the mean of M bounds L_K for phi: "partially" importance-weighted.
 
-    The value is L_MK. At M = 1 it is IWAE.
+    The value is L_MK. At M = 1 it is IWAE. All M K draws are at one draw of the global sites; what a local guide
+    makes of that draw is weighted as its own parameters are.
 
     Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
     """
 
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
+        self.require_levels(terms)
         return log_mean_exp(terms.log_weight)
+
+    @property
+    def share_draws(self) -> int:
+        """All draws, which stand inside one logarithm."""
+        return self.num_draws
 
     def surrogate(self, terms: Terms) -> Tensor | None:
         """The surrogate [N]: weights over all M K draws for theta, over groups of K for phi."""
@@ -153,7 +178,7 @@ class PIWAE(MIWAE):
         return split_surrogate(terms, model_weight, guide_weight)
 
 
-class CIWAE(Estimator):
+class CIWAE(SeveralDraws):
     """The "combination" mix * ELBO + (1 - mix) * L_K on the same draws (Rainforth et al. 2018).
 
     Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
@@ -174,6 +199,7 @@ class CIWAE(Estimator):
 
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
+        self.require_levels(terms)
         return self.mix * terms.log_weight.mean(0) + (1 - self.mix) * log_mean_exp(terms.log_weight)
 
     def extra_repr(self) -> str:
@@ -181,7 +207,7 @@ class CIWAE(Estimator):
         return f"num_particles={self.num_particles}, mix={self.mix}"
 
 
-class Renyi(Estimator):
+class Renyi(SeveralDraws):
     """The variational Renyi bound, 1/(1-a) log (1/K) sum_k w_k^(1-a) (Li & Turner 2016, eq. 6).
 
     a = 0 is IWAE, a -> 1 the ELBO, a < 0 bounds log p(x) from above as K -> infinity. For a < 1 and finite K
@@ -202,8 +228,19 @@ class Renyi(Estimator):
         if self.alpha == 1:
             raise ModelError("alpha = 1 is the ELBO itself: use MonteCarloKL")
 
+    def require_levels(self, terms: Terms) -> None:
+        """Refuse a bound from above given the global draw: less the KL of that draw it is no bound.
+
+        Raises:
+            ModelError: alpha is negative, and a site is global; it is named.
+        """
+        if self.alpha < 0:
+            require_one_level("renyi with a negative alpha bounds log p(x|g) from above", terms)
+        super().require_levels(terms)
+
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
+        self.require_levels(terms)
         power = 1 - self.alpha
         if abs(power) < NEAR_ELBO:
             return power_mean_near_elbo(terms.log_weight, power)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.base import Estimator
-from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
+from ppl_vae.inference.estimators.importance_weighted import SeveralDraws, log_mean_exp
+from ppl_vae.inference.estimators.two_levels import left_out
 from ppl_vae.inference.pair.terms import Gradient, Terms
 
 
@@ -64,17 +65,25 @@ class ScoreFunction(Estimator):
         """The surrogate [N]: (f - b) log q, and the model's part of f."""
         f = terms.log_weight.detach()
         if self.baseline is not None:
-            f = f - self._running_average(f)
+            f = f - self._running_average()
         return score_surrogate(terms, 1 / len(f), f / len(f))
 
-    def _running_average(self, f: Tensor) -> Tensor:
-        """The average before this batch, so that it is no function of these draws; then take the batch in."""
-        # Divided by its own weight, or the zeros it starts from would count as data.
-        average = self.average / self.weight.clamp_min(1e-12)
-        if self.training and torch.is_grad_enabled():
-            self.average.mul_(self.decay).add_(f.mean(), alpha=1 - self.decay)
+    def baseline_of_set(self, terms: Terms, signal: Tensor) -> Tensor:
+        """The running average of a datum's signal times their number; 0 without one."""
+        return torch.zeros_like(signal) if self.baseline is None else terms.num_total * self._running_average()
+
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """Minus the mean of the bound over the batch, nats per datum; the running average takes the batch in."""
+        loss = super().forward(terms, step)
+        if self.baseline is not None and self.training and torch.is_grad_enabled():
+            self.average.mul_(self.decay).add_(terms.log_weight.detach().mean(), alpha=1 - self.decay)
             self.weight.mul_(self.decay).add_(1 - self.decay)
-        return average
+        return loss
+
+    def _running_average(self) -> Tensor:
+        """The average before this batch, so that it is no function of these draws."""
+        # Divided by its own weight, or the zeros it starts from would count as data.
+        return self.average / self.weight.clamp_min(1e-12)
 
     def reset(self) -> None:
         """Forget the running average."""
@@ -112,8 +121,12 @@ class RLOO(Estimator):
         baseline = (f.sum(0) - f) / (len(f) - 1)
         return score_surrogate(terms, 1 / len(f), (f - baseline) / len(f))
 
+    def baseline_of_set(self, terms: Terms, signal: Tensor) -> Tensor:
+        """The mean of the other draws' signals."""
+        return left_out(signal)
 
-class VIMCO(Estimator):
+
+class VIMCO(SeveralDraws):
     """The bound L_K with a leave-one-out score function (Mnih & Rezende 2016), unbiased for its gradient.
 
     The signal of draw k is L_K - L_-k, where L_-k has log w_k replaced by the mean of the other log weights.
@@ -132,6 +145,7 @@ class VIMCO(Estimator):
 
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
+        self.require_levels(terms)
         return log_mean_exp(terms.log_weight)
 
     def surrogate(self, terms: Terms) -> Tensor:

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.estimators.base import Estimator
+from ppl_vae.inference.estimators.importance_weighted import SeveralDraws
 from ppl_vae.inference.estimators.score_function import score_surrogate
 from ppl_vae.inference.pair.terms import Gradient, Terms
 
 
-class Thermodynamic(Estimator):
+class Thermodynamic(SeveralDraws):
     """The left Riemann sum over ``num_partitions`` intervals; its gradient is a covariance, no reparameterisation.
 
     d/d lambda E_{pi_b} log w = E_{pi_b} [d log w] + Cov_{pi_b} (d log pi~_b, log w)  (ibid. eq. 11), with bias
@@ -49,6 +49,7 @@ class Thermodynamic(Estimator):
 
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
+        self.require_levels(terms)
         weight = self._weights(terms.log_weight)
         return (self._widths(weight) * (weight * terms.log_weight).sum(1)).sum(0)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
+from ppl_vae.inference.estimators.two_levels import require_one_level
 from ppl_vae.inference.pair.gradients import split_surrogate
 from ppl_vae.inference.pair.terms import Terms
 
@@ -35,8 +36,17 @@ class CUBO(Estimator):
             raise ModelError(f"cubo needs num_particles >= 2 and n >= 1, got {num_particles} and {n}")
         self.n = n
 
+    def require_levels(self, terms: Terms) -> None:
+        """Refuse a pair with global sites.
+
+        Raises:
+            ModelError: the global site is named.
+        """
+        require_one_level("cubo bounds log p(x|g) from above", terms)
+
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
+        self.require_levels(terms)
         return log_mean_exp(self.n * terms.log_weight) / self.n
 
     def surrogate(self, terms: Terms) -> Tensor:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ppl_vae.inference.estimators.base import Estimator
-from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
+from ppl_vae.inference.estimators.importance_weighted import SeveralDraws, log_mean_exp
 from ppl_vae.inference.estimators.score_function import score_surrogate
 from ppl_vae.inference.pair.terms import Gradient, Terms
 
 
-class WakeSleep(Estimator):
+class WakeSleep(SeveralDraws):
     """Wake-sleep: theta climbs L_K; phi climbs sum_k v_k log q(z_k|x), which descends KL(p(z|x) || q).
 
     The guide's optimum is that of the forward KL: it covers the posterior where ELBO training seeks a mode. No
@@ -32,6 +31,7 @@ class WakeSleep(Estimator):
 
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
+        self.require_levels(terms)
         return log_mean_exp(terms.log_weight)
 
     def surrogate(self, terms: Terms) -> Tensor:

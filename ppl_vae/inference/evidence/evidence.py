@@ -28,7 +28,7 @@ from ppl_vae.display import card, with_error
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.annealed import TEMPERATURES, annealed_evidence
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, weight_blocks
+from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, shared_deviation, weight_blocks
 from ppl_vae.inference.evidence.interval import NORMAL, evidence_interval
 from ppl_vae.inference.evidence.pareto import threshold
 from ppl_vae.inference.pair.admission import admitted
@@ -40,6 +40,7 @@ from ppl_vae.randomness import derived_seed
 
 Method = Literal["importance", "jackknife", "ais", "exact"]
 IMPORTANCE_DRAWS, CHAINS = 5000, 16
+EVIDENCE, PREDICTIVE = "log p(x)", "posterior predictive log E_q(g) p(x | g)"
 ANNEALING = ("num_leapfrog", "num_temperatures", "start")
 # The name of this file's stream under a seed.
 STREAM = 8
@@ -60,6 +61,11 @@ class Evidence:
             other methods.
         per_datum_lower: end of a 95% interval for log p(x) [N]; None but for importance weights.
         per_datum_upper: the other end [N], wider by k-hat; +inf where none is known.
+        mean_stderr: the Monte-Carlo error of the mean where the data share draws of global sites, so that their
+            errors
+            are not independent; else None.
+        quantity: what is estimated, in words: log p(x), or of a pair with global sites g the posterior predictive
+            log E_q(g) p(x_n | g), which for data that q(g) was fitted to is no evidence.
     """
 
     per_datum: Tensor
@@ -69,6 +75,8 @@ class Evidence:
     khat: Tensor | None = None
     per_datum_lower: Tensor | None = None
     per_datum_upper: Tensor | None = None
+    mean_stderr: float | None = None
+    quantity: str = EVIDENCE
 
     @property
     def mean(self) -> float:
@@ -78,6 +86,8 @@ class Evidence:
     @property
     def stderr(self) -> float:
         """The Monte-Carlo error of the mean on these data."""
+        if self.mean_stderr is not None:
+            return self.mean_stderr
         return math.sqrt(self.per_datum_stderr.square().sum().item()) / len(self.per_datum)
 
     @property
@@ -111,7 +121,7 @@ class Evidence:
             "95% interval of the mean": self._told_interval(),
             "errors stated too small": self._told_errors(),
         }
-        return card("evidence log p(x)", facts)
+        return card(f"evidence {self.quantity}" if self.quantity == EVIDENCE else self.quantity, facts)
 
     def _told_interval(self) -> str | None:
         if self.method == "exact":
@@ -143,6 +153,10 @@ def log_evidence(
     **annealing: Any,
 ) -> Evidence:
     """Estimate log p(x) of every datum; log p(x|y) or log p(x, y), as it says, of a pair that takes labels.
+
+    Where sites stand outside the data plate there is no log p(x) of a datum apart from the others. What is told
+    then, by importance weights, is the posterior predictive density of held-out data: log of the mean over q(g) of
+    p(x_n | g), with the error that the data share; ``Evidence.quantity`` says so.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
@@ -193,8 +207,12 @@ def log_evidence(
     weights = _importance(model, guide, data, draws, seed, memory_limit, tuple(labels), method == "jackknife")
     with watched(len(data) * draws, "draw", progress, unit_scale=True):
         blocks = list(weights)
-    bound, stderr, tail, lower, upper = (torch.cat(column) for column in zip(*blocks, strict=True))
-    return Evidence(bound, stderr, method, draws, tail, lower, upper)
+    *columns, deviations = zip(*blocks, strict=True)
+    bound, stderr, tail, lower, upper = (torch.cat(column) for column in columns)
+    if deviations[0] is None:
+        return Evidence(bound, stderr, method, draws, tail, lower, upper)
+    shared = torch.stack(deviations).sum(0).std().item() / math.sqrt(draws) / len(bound)
+    return Evidence(bound, stderr, method, draws, tail, lower, upper, shared, PREDICTIVE)
 
 
 def _importance(
@@ -206,12 +224,17 @@ def _importance(
     memory_limit: int,
     labels: Batch,
     corrected: bool,
-) -> Iterator[tuple[Tensor, ...]]:
-    """Estimate the bound or its jackknife, its error, k-hat, and the ends of the interval, block by block."""
-    for block in weight_blocks(model, guide, x, draws, derived_seed(seed, STREAM), memory_limit, labels=labels):
+) -> Iterator[tuple[Any, ...]]:
+    """Estimate the bound or its jackknife, its error, k-hat, and the ends of the interval, block by block.
+
+    Last comes what each draw adds to the sum over data where they share draws of global sites, else None.
+    """
+    stream = derived_seed(seed, STREAM)
+    for block in weight_blocks(model, guide, x, draws, stream, memory_limit, labels=labels, both_levels=True):
         interval = evidence_interval(block.log_weight)
         bound = jackknife(block.log_weight) if corrected else interval.bound
-        yield bound, interval.stderr, interval.khat, interval.lower, interval.upper
+        shared = shared_deviation(block.log_weight) if block.given_global else None
+        yield bound, interval.stderr, interval.khat, interval.lower, interval.upper, shared
 
 
 def importance_bound(

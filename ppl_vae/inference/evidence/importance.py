@@ -25,8 +25,9 @@ from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.indices import rows_named, with_indices
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.supports import require_cover
-from ppl_vae.inference.pair.terms import Terms, run_terms
+from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.pair.tiled_noise import TILE_DATA, TILE_PARTICLES, TiledNoise
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.progress import advance
@@ -49,6 +50,7 @@ class WeightBlock:
         magnitude: mean over draws of |log p(x|z)| + |log p(z)| + |log q(z|x)|: [n], the scale of rounding.
         eps: the precision that the pair computed in.
         values: the draws [S, n, *event] by latent site; empty unless asked for.
+        given_global: whether every draw has a draw of global sites of its own, which all data share.
     """
 
     first: int
@@ -56,6 +58,7 @@ class WeightBlock:
     magnitude: Tensor
     eps: float
     values: Mapping[str, Tensor]
+    given_global: bool = False
 
 
 def weight_blocks(
@@ -67,6 +70,7 @@ def weight_blocks(
     memory_limit: int = MEMORY_LIMIT,
     keep_values: bool = False,
     labels: Batch = (),
+    both_levels: bool = False,
 ) -> Iterator[WeightBlock]:
     """The weights of x, block by block, without gradients.
 
@@ -79,6 +83,9 @@ def weight_blocks(
         memory_limit: bytes that the activations of a pass may take, roughly; at least 64 draws of one datum.
         keep_values: whether blocks hold the draws.
         labels: the covariates of a pair that takes any, each [N, ...].
+        both_levels: whether the pair may have global sites. Then the weights are those of the local sites given the
+            global draw, which every draw has of its own, so that their mean estimates the mean of p(x_n | g) over
+            q(g).
 
     Raises:
         ModelError: the pair is refused, or its guide leaves a part of the prior's support out, the site is
@@ -94,8 +101,8 @@ def weight_blocks(
         few = tuple(part[: min(data, MOST_DATA)] for part in arguments)
         with evaluating(model, guide, seed=derived_seed(seed, 0), device=x.device):
             with rows_named(model, guide, len(few[0]), len(x)):
-                run_terms(model, guide, few, {}, 1)
-            require_exchangeable(model, guide, few)
+                before = run_terms(model, guide, few, {}, 1, both_levels=both_levels)
+            require_exchangeable(model, guide, few, before)
     for first in range(0, len(x), size):
         block = _Block(num_samples, len(x[first : first + size]), x.device, keep_values)
         # Entered anew for every block: a generator would else leave its state in the caller's hands.
@@ -106,7 +113,13 @@ def weight_blocks(
                 count = min(draws, num_samples - draw)
                 noise = TiledNoise(seed, draw, rows.start, count, len(batch[0]))
                 with rows_named(model, guide, len(batch[0]), len(x)):
-                    terms = run_terms(model, guide, batch, {}, count, draw_handler=noise)
+                    terms = run_terms(model, guide, batch, {}, count, draw_handler=noise, both_levels=both_levels)
+                if terms.coupling is not None:
+                    raise ModelError(
+                        f"site {terms.coupling!r} draws the latents of all data at once: of such a guide there "
+                        f"are no "
+                        "importance weights of a datum"
+                    )
                 if draw == 0:
                     require_cover(terms.sites)
                 block.add(draw, datum, terms)
@@ -138,6 +151,7 @@ class _Block:
         self.magnitude = torch.zeros(num_data, dtype=torch.float64, device=device)
         self.eps = 0.0
         self.values: list[dict[str, Tensor]] = []
+        self.given_global = False
 
     def add(self, draw: int, datum: int, terms: Terms) -> None:
         """The terms of a pass [K, n] whose first draw and datum these are."""
@@ -145,6 +159,7 @@ class _Block:
         self.log_weight[draw : draw + count, datum : datum + size] = terms.log_weight
         magnitude = terms.log_likelihood.abs().add_(terms.log_prior.abs()).add_(terms.log_guide.abs())
         self.magnitude[datum : datum + size] += magnitude.sum(0, dtype=torch.float64)
+        self.given_global = terms.whole is not None
         self.eps = torch.finfo(terms.log_likelihood.dtype).eps
         if self.keep_values:
             self.values.append({name: site.value for name, site in terms.sites.items()})
@@ -158,7 +173,9 @@ class _Block:
         require_weights(self.log_weight, first)
         names = self.values[0] if self.values else {}
         values = {name: torch.cat([each[name] for each in self.values]) for name in names}
-        return WeightBlock(first, self.log_weight, self.magnitude / len(self.log_weight), self.eps, values)
+        return WeightBlock(
+            first, self.log_weight, self.magnitude / len(self.log_weight), self.eps, values, self.given_global
+        )
 
 
 def require_weights(log_weight: Tensor, first: int) -> None:
@@ -172,6 +189,14 @@ def require_weights(log_weight: Tensor, first: int) -> None:
         raise ModelError(
             f"datum {first + int(broken[0])}: an importance weight is NaN or infinite, or all are zero"
         )
+
+
+def shared_deviation(log_weight: Tensor) -> Tensor:
+    """What each draw adds to the sum over data of log_mean_exp, to first order, from log w [S, n]: [S].
+
+    Where the data share draws of global sites their errors move together, and these are added up over the data.
+    """
+    return (log_weight - log_mean_exp(log_weight)).exp().sub_(1).sum(1)
 
 
 def delta_stderr(log_weight: Tensor) -> Tensor:

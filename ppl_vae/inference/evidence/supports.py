@@ -15,12 +15,13 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from pyro import distributions as dist
 from torch import Tensor
-from torch.distributions import Independent, biject_to, constraints
 from torch.distributions import TransformedDistribution as Transformed
+from torch.distributions import biject_to, constraints
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 from torch.distributions.transforms import ComposeTransform, Transform
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.supports import bare
 
 _ANGLES = (torch.distributions.VonMises, dist.SineBivariateVonMises, dist.SineSkewed)
 
@@ -47,13 +48,6 @@ class Wrap(Transform):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Zero: the map keeps volumes."""
         return torch.zeros_like(x)
-
-
-def bare(p: Any) -> Any:
-    """Strip a distribution of the wrappers that declare events, mask or repeat it."""
-    while isinstance(p, Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
-        p = p.base_dist
-    return p
 
 
 def is_circular(p: Any) -> bool:

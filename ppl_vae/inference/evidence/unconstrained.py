@@ -20,7 +20,6 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.evidence.supports import (
-    bare,
     free_shape,
     is_circular,
     lies_in_support,
@@ -30,9 +29,10 @@ from ppl_vae.inference.evidence.supports import (
 from ppl_vae.inference.pair.draws import require_plain
 from ppl_vae.inference.pair.joint import log_joint, terms_at
 from ppl_vae.inference.pair.protocols import Program, traits
+from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.scales import require_bound
-from ppl_vae.inference.pair.supports import require_cover, require_data_in_support
-from ppl_vae.inference.pair.terms import Observation, Site, per_datum, run_terms
+from ppl_vae.inference.pair.supports import bare, require_cover, require_data_in_support
+from ppl_vae.inference.pair.terms import Observation, Site, per_datum
 from ppl_vae.inference.pair.trace import run_model
 
 Start = Literal["prior", "guide"]

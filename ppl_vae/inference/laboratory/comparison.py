@@ -33,13 +33,16 @@ from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.pair import Pair, PairLike
 from ppl_vae.inference.pair.protocols import HasParameterGroups, Program
+from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.scales import require_unscaled
+from ppl_vae.inference.pair.stopped import leaves_of
 from ppl_vae.inference.training.weights import Weights, collect_weights
 from ppl_vae.progress import watched
 from ppl_vae.randomness import seeded
 from ppl_vae.registration import unregistered
 
 TIMED_STEPS = 15
+GLOBAL_GUIDE = "global guide"
 BY_GROUP = ("gradient_variance", "gradient_norm", "snr", "cosine", "cost")
 EXTRA = {"draw": ["repeat"], "gradient_distance": ["group", "repeat"]}
 
@@ -82,7 +85,8 @@ def compare_estimators(
         repeats: R independent estimates each, at least 2.
         num_particles: K for the estimators given by name; None leaves each its default.
         parameters: the groups that gradients are reported for; by default the model's own ``parameter_groups``
-            (encoder heads, encoder body, decoder), else "guide" and "model".
+            (encoder heads, encoder body, decoder), else "guide" and "model", with "global guide" for the
+            parameters of the guide's global sites.
         seed: of the noise, which is the same for estimators with the same number of draws.
         memory_limit: bytes that a chunk of repeats may take, reckoned from the size of the data and the number
             of parameters; wide networks on narrow data take more. Larger chunks were not faster.
@@ -125,7 +129,7 @@ def compare_estimators(
         with seeded(seed, data.device):
             weights = collect_weights(model, guide, first, data)
             require_unscaled(first.run(model, guide, data))
-        groups = _group_names(pair, weights, parameters)
+        groups = _group_names(pair, weights, parameters, global_leaves(model, guide, data, seed))
         value_rounding, by_name = rounding(model, guide, weights, data)
         by_group = {group: math.sqrt(sum(by_name[name] ** 2 for name in names)) for group, names in groups.items()}
         laboratory = _Laboratory(model, guide, data, groups, repeats, seed, memory_limit, value_rounding, by_group)
@@ -175,16 +179,24 @@ def _labelled(entry: str | Estimator, num_particles: int | None) -> tuple[str, E
     return repr(entry), copy.deepcopy(entry)
 
 
+def global_leaves(model: Program, guide: Program, x: Tensor, seed: int) -> set[int]:
+    """The identities of the parameters of which the global sites' guide is made; none without such sites."""
+    with seeded(seed, x.device), torch.enable_grad():
+        whole = run_terms(model, guide, (x,), {}, 1, "score", as_loss=True).whole
+    return set() if whole is None else {id(leaf) for leaf in leaves_of([whole.log_guide])}
+
+
 def _group_names(
-    pair: Pair, weights: Weights, parameters: Mapping[str, Sequence[Tensor]] | None
+    pair: Pair, weights: Weights, parameters: Mapping[str, Sequence[Tensor]] | None, of_global: set[int]
 ) -> dict[str, list[str]]:
-    """The names of the parameters of every group."""
+    """The names of the parameters of every group; those of the global guide are one of their own."""
     named = weights.named_parameters()
     if parameters is None and isinstance(pair.source, HasParameterGroups):
         parameters = pair.source.parameter_groups()
     if parameters is None:
-        parts = {name.split(".", 1)[0] for name in named}
-        return {part: [name for name in named if name.startswith(f"{part}.")] for part in sorted(parts)}
+        parts = {name: name.split(".", 1)[0] for name in named}
+        parts |= {name: GLOBAL_GUIDE for name, leaf in named.items() if id(leaf) in of_global}
+        return {part: [name for name in named if parts[name] == part] for part in sorted(set(parts.values()))}
     if not isinstance(parameters, Mapping):
         raise ModelError(f"parameters must map names of groups to parameters, got {type(parameters).__name__}")
     by_leaf = {id(leaf): name for name, leaf in named.items()}
@@ -316,7 +328,10 @@ def _dataset(
     variables["gradient_rounding"] = ("group", list(laboratory.gradient_rounding.values()))
     variables["of_guide"] = (
         "group",
-        [all(name.startswith("guide.") for name in names) for names in laboratory.groups.values()],
+        [
+            group == GLOBAL_GUIDE or all(name.startswith("guide.") for name in names)
+            for group, names in laboratory.groups.items()
+        ],
     )
     attributes = {
         "elbo": judge.elbo[0],

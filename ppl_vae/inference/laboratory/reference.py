@@ -67,16 +67,24 @@ def reference(
     with seeded(derived_seed(seed, REFERENCE_STREAM), x.device):
         repeated = repeat(model, guide, estimator, weights, x, repeats, memory_limit, advance)
     draws = repeated.values.mean(1)
-    bound, stderr = importance_bound(model, guide, x, EVIDENCE_DRAWS, seed, memory_limit)
-    evidence = (bound.mean().item(), stderr.square().sum().sqrt().item() / len(x))
+    evidence, source = (math.nan, math.nan), "global sites leave no log p(x) of a datum apart from the others"
+    if not _has_global_sites(model, guide, x, estimator, seed):
+        bound, stderr = importance_bound(model, guide, x, EVIDENCE_DRAWS, seed, memory_limit)
+        evidence = (bound.mean().item(), stderr.square().sum().sqrt().item() / len(x))
+        source = f"importance bound of {EVIDENCE_DRAWS} draws per datum, a stochastic lower bound"
     return Reference(
         (draws.mean().item(), draws.std().item() / math.sqrt(repeats)),
         f"average of {repeats} repeats of {estimator!r}",
         evidence,
-        f"importance bound of {EVIDENCE_DRAWS} draws per datum, a stochastic lower bound",
+        source,
         repeated.moments.mean,
         weights,
     )
+
+
+def _has_global_sites(model: Program, guide: Program, x: Tensor, estimator: Estimator, seed: int) -> bool:
+    with seeded(seed, x.device), torch.no_grad():
+        return estimator.run(model, guide, x).whole is not None
 
 
 def _closed_form(pair: HasBounds, weights: Weights, x: Tensor) -> Reference:

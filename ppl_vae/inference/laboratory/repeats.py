@@ -19,7 +19,8 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator
 from ppl_vae.inference.pair.given_noise import GivenNoise, noise_shapes
 from ppl_vae.inference.pair.protocols import Program
-from ppl_vae.inference.pair.terms import Terms, run_terms
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.training.weights import Weights
 from ppl_vae.randomness import derived_seed, seeded
 
@@ -69,7 +70,7 @@ class Repeated:
     """The values and gradients of R repeats of an estimator.
 
     Attributes:
-        values: the bound of every datum in every repeat [R, N], nats.
+        values: the bound of every datum in every repeat [R, N], nats, with its share of the global sites'.
         moments: of the gradient of the batch mean of the bound, by parameter name.
         vectorised: whether repeats ran many at once.
         distance: the squared distance of every repeat's gradient from a centre [R], by parameter name; empty where
@@ -249,7 +250,7 @@ def _plain(estimator: Estimator, terms: Terms, weights: Weights) -> Chunk:
         name: (torch.zeros_like(p) if g is None else g).unsqueeze(0)
         for (name, p), g in zip(named.items(), found, strict=True)
     }
-    return estimator.bound(terms).detach().unsqueeze(0), gradients
+    return (estimator.bound(terms) + estimator.share(terms)).detach().unsqueeze(0), gradients
 
 
 def _chunk_size(estimator: Estimator, weights: Weights, x: Tensor, memory_limit: int) -> int:

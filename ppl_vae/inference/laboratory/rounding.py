@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.protocols import Program
-from ppl_vae.inference.pair.terms import Gradient, Terms, run_terms
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.terms import Gradient, Terms
 from ppl_vae.inference.training.weights import Weights
 from ppl_vae.randomness import derived_seed, seeded
 
@@ -34,6 +35,9 @@ def rounding(model: Program, guide: Program, weights: Weights, x: Tensor) -> tup
     with seeded(derived_seed(0, ROUNDING_STREAM), x.device):
         terms = _terms(model, guide, x)
         densities = [terms.log_likelihood, terms.log_prior, terms.log_guide]
+        if (whole := terms.whole) is not None:
+            of_set = (whole.log_likelihood, whole.log_prior, whole.log_guide)
+            densities += [density / terms.num_total for density in of_set]
         named = weights.named_parameters()
         norms = dict.fromkeys(named, 0.0)
         for density in densities:
@@ -52,7 +56,7 @@ def _terms(model: Program, guide: Program, x: Tensor) -> Terms:
     reason = ""
     for gradient in (kind for kind in get_args(Gradient) if kind != "path"):
         try:
-            return run_terms(model, guide, (x,), {}, 1, gradient)
+            return run_terms(model, guide, (x,), {}, 1, gradient, both_levels=True)
         except ModelError as error:
             reason = str(error)
     raise ModelError(reason)

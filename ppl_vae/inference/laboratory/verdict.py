@@ -107,10 +107,12 @@ def _biased(table: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
 
 def _references(table: xr.Dataset) -> str:
     of = table.attrs
+    evidence = f"that for log p(x) {_number(of['evidence'], of['evidence_stderr'])} ({of['evidence_reference']})."
+    if math.isnan(of["evidence"]):
+        evidence = f"and there is none for log p(x) ({of['evidence_reference']})."
     return (
         f"On {of['num_data']} data with {of['repeats']} repeats, the reference for the ELBO is "
-        f"{_number(of['elbo'], of['elbo_stderr'])} nats per datum ({of['elbo_reference']}), that for log p(x) "
-        f"{_number(of['evidence'], of['evidence_stderr'])} ({of['evidence_reference']})."
+        f"{_number(of['elbo'], of['elbo_stderr'])} nats per datum ({of['elbo_reference']}), {evidence}"
     )
 
 

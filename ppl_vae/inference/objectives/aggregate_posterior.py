@@ -2,7 +2,7 @@ r"""Objectives on the aggregate posterior q(z) = (1/N) sum_n q(z|x_n), estimated
 
     average KL(q(z|x) || p(z)) = I_q(x; z) + TC(q(z)) + sum_j KL(q(z_j) || p(z_j))    (Chen et al. 2018, eq. 2)
 
-All need one latent site with a diagonal Gaussian guide.
+All need one local site with a diagonal Gaussian guide; global sites add their plain share of the ELBO.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class TotalCorrelation(Weighting):
         """Minus the objective: a scalar, nats per datum."""
         information, correlation, dimension_wise = self.decompose(terms)
         penalty = self.alpha * information + self.beta * correlation + self.gamma * dimension_wise
-        return penalty.mean() - terms.log_likelihood.mean()
+        return penalty.mean() - terms.log_likelihood.mean() + self.estimator.global_loss(terms)
 
     def decompose(self, terms: Terms) -> tuple[Tensor, Tensor, Tensor]:
         """Estimate I, TC and the dimension-wise KL from one draw: [K, N] each, nats."""
@@ -156,6 +156,7 @@ class MMD(Weighting):
         """Minus the objective, nats per datum, plus the weighted MMD^2."""
         site = _only_site(terms)
         loss = (1 - self.alpha) * self.estimator.kl(terms).mean() - terms.log_likelihood.mean()
+        loss = loss + self.estimator.global_loss(terms)
         weight = self.alpha + self.scale - 1
         if weight == 0:
             return loss

@@ -28,6 +28,10 @@ class ReconstructionLikelihood(Estimator):
         """The score of an autoencoder [N], nats, which is a bound on nothing."""
         return terms.log_likelihood.mean(0)
 
+    def global_bound(self, terms: Terms) -> Tensor:
+        """What is observed outside the data plate: a scalar, nats."""
+        return terms.log_likelihood.new_zeros(()) if terms.whole is None else terms.whole.log_likelihood.mean()
+
     def kl(self, terms: Terms) -> Tensor:
         """The divergence KL(q || p) [K, N] for the record; this objective leaves it out. 0 for an autoencoder."""
         return terms.kl()

@@ -13,22 +13,26 @@ error over D pixels and the KL over d dimensions has another weight in these uni
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import positive, real, whole
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.base import Estimator, Objective
 from ppl_vae.inference.estimators.elbo import AnalyticKL
 from ppl_vae.inference.estimators.table import as_objective
+from ppl_vae.inference.estimators.two_levels import require_uncoupled
 from ppl_vae.inference.objectives.schedules import Schedule, at, describe
 from ppl_vae.inference.pair.admission import admit
 from ppl_vae.inference.pair.pair import PairLike, called_with
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Terms
+
+# Whose KL is weighted: the local sites', or the global ones' as well.
+Levels = Literal["local", "both"]
 
 
 class Weighting(Objective, ABC):
@@ -51,6 +55,11 @@ class Weighting(Objective, ABC):
         """The number of draws that the estimator needs."""
         return self.weighted.num_draws
 
+    @property
+    def share_draws(self) -> int:
+        """The draws at one draw of the global sites, as the estimator needs them."""
+        return self.weighted.share_draws
+
     def require_separate_kl(self, needs_closed_form: bool = False) -> None:
         """Refuse an estimator from whose bound the KL cannot be taken apart.
 
@@ -70,13 +79,17 @@ class Weighting(Objective, ABC):
 class KLWeighting(Weighting, ABC):
     """A weight on the KL, under any estimator: wherever it uses log q(z|x) - log p(z) or its closed form.
 
-    The wrapped objective is an estimator, or another objective that passes such a weight on.
+    The wrapped objective is an estimator, or another objective that passes such a weight on. The weight is on the
+    KL of the local sites; with ``levels="both"`` also on that of the global ones.
     """
 
     passes_kl_weight = True
 
-    def __init__(self, elbo: str | Objective) -> None:
+    def __init__(self, elbo: str | Objective, levels: Levels = "local") -> None:
         super().__init__(elbo)
+        if levels not in get_args(Levels):
+            raise ModelError(unknown_name("levels", levels, get_args(Levels)))
+        self.levels = levels
         if not self.weighted.passes_kl_weight:
             inner, outer = type(self.weighted).__name__, type(self).__name__
             raise ModelError(f"{inner} weights the KL itself, and {outer} would not change that weight")
@@ -87,13 +100,20 @@ class KLWeighting(Weighting, ABC):
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the weighted bound, nats per datum."""
-        return self.weighted.forward(terms.weighted(self.weight(terms, step)), step)
+        return self.weighted.forward(self._weighted(terms, step), step)
 
     def bound(self, terms: Terms) -> Tensor:
         """The weighted bound: [N], nats per datum."""
         if not isinstance(self.weighted, Estimator | KLWeighting):
             raise ModelError(f"{type(self.weighted).__name__} has no value per datum")
-        return self.weighted.bound(terms.weighted(self.weight(terms, None)))
+        return self.weighted.bound(self._weighted(terms, None))
+
+    def _weighted(self, terms: Terms, step: Tensor | None) -> Terms:
+        return terms.weighted(self.weight(terms, step), self.levels == "both")
+
+    def _told_levels(self) -> str:
+        """The levels, where they are not the default: manifests of earlier runs say nothing of them."""
+        return "" if self.levels == "local" else f", levels={self.levels!r}"
 
     @overload
     def per_datum(self, pair: PairLike, x: ArrayLike | Tensor, *args: Any, **kwargs: Any) -> Tensor: ...
@@ -110,7 +130,9 @@ class KLWeighting(Weighting, ABC):
         """
         pair, x, further, named = called_with(args, kwargs)
         data = admit(pair.model, x, *further, **named)
-        return self.bound(self.run(pair.model, pair.guide, data, *further, **named))
+        terms = self.run(pair.model, pair.guide, data, *further, **named)
+        require_uncoupled(terms)
+        return self.bound(terms)
 
 
 class Beta(KLWeighting):
@@ -121,10 +143,11 @@ class Beta(KLWeighting):
     Args:
         elbo: the estimator or objective that is weighted, or its name.
         beta: at least 0; at 0 only the likelihood is left.
+        levels: whose KL is weighted, "local" or "both"; of a pair without global sites they are the same.
     """
 
-    def __init__(self, elbo: str | Objective, beta: float) -> None:
-        super().__init__(elbo)
+    def __init__(self, elbo: str | Objective, beta: float, levels: Levels = "local") -> None:
+        super().__init__(elbo, levels)
         self.beta = real("beta", beta, least=0)
 
     def weight(self, terms: Terms, step: Tensor | None) -> float:
@@ -133,7 +156,7 @@ class Beta(KLWeighting):
 
     def extra_repr(self) -> str:
         """The options that a manifest states."""
-        return f"beta={self.beta}"
+        return f"beta={self.beta}{self._told_levels()}"
 
 
 class Annealed(KLWeighting):
@@ -144,10 +167,11 @@ class Annealed(KLWeighting):
     Args:
         elbo: as for Beta.
         schedule: from ``inf.schedules``: linear, cyclical, sigmoid, ...; it may start at a true zero.
+        levels: as for Beta.
     """
 
-    def __init__(self, elbo: str | Objective, schedule: Schedule) -> None:
-        super().__init__(elbo)
+    def __init__(self, elbo: str | Objective, schedule: Schedule, levels: Levels = "local") -> None:
+        super().__init__(elbo, levels)
         self.schedule = schedule
 
     def weight(self, terms: Terms, step: Tensor | None) -> Tensor:
@@ -156,11 +180,13 @@ class Annealed(KLWeighting):
 
     def extra_repr(self) -> str:
         """The options that a manifest states."""
-        return f"schedule={describe(self.schedule)}"
+        return f"schedule={describe(self.schedule)}{self._told_levels()}"
 
 
 class Capacity(Weighting):
     """The capacity objective log p(x|z) - gamma |KL - C|, which holds the batch's mean KL at C nats.
+
+    KL is that of the local sites; global ones add their plain share of the ELBO.
 
     Burgess et al. (2018): https://arxiv.org/abs/1804.03599
 
@@ -180,7 +206,7 @@ class Capacity(Weighting):
         """Minus the objective, nats per datum. The absolute value is of the batch mean, as in the paper."""
         capacity = at(self.capacity, step, terms.log_likelihood) if callable(self.capacity) else self.capacity
         kl = self.estimator.kl(terms).mean()
-        return self.gamma * (kl - capacity).abs() - terms.log_likelihood.mean()
+        return self.gamma * (kl - capacity).abs() - terms.log_likelihood.mean() + self.estimator.global_loss(terms)
 
     def extra_repr(self) -> str:
         """The options that a manifest states."""
@@ -191,8 +217,9 @@ class Capacity(Weighting):
 class FreeBits(Weighting):
     """The free-bits objective log p(x|z) - sum_g max(floor, KL_g), KL_g the batch mean of a group.
 
-    Below the floor a group has exactly no gradient, so it is not pushed towards collapse. The closed form of
-    every dimension is needed: a diagonal Gaussian guide and prior.
+    The floor is on local sites; global ones add their plain share of the ELBO. Below the floor a group has exactly
+    no gradient, so it is not pushed towards collapse. The closed form of every dimension is needed: a diagonal
+    Gaussian guide and prior.
 
     Kingma et al. (2016): https://arxiv.org/abs/1606.04934
 
@@ -211,7 +238,8 @@ class FreeBits(Weighting):
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the objective: a scalar, nats per datum."""
         kls = [group for name in terms.sites for group in self._groups(terms, name)]
-        return torch.stack(kls).clamp_min(self.floor).sum() - terms.log_likelihood.mean()
+        penalty = torch.stack(kls).clamp_min(self.floor).sum()
+        return penalty - terms.log_likelihood.mean() + self.estimator.global_loss(terms)
 
     def _groups(self, terms: Terms, site: str) -> list[Tensor]:
         if self.group_size is None:
@@ -264,7 +292,7 @@ class ReconstructionError(Weighting):
         event_dims = tuple(range(-len(observed.p.event_shape), 0))
         squared = (observed.value - observed.p.mean).square().mean(event_dims)
         error = squared if self.error == "mse" else squared.sqrt()
-        return self.factor * error.mean() + self.estimator.kl(terms).mean()
+        return self.factor * error.mean() + self.estimator.kl(terms).mean() + self.estimator.global_loss(terms)
 
     def extra_repr(self) -> str:
         """The options that a manifest states."""

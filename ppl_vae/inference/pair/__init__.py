@@ -2,6 +2,7 @@
 
 from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
 from ppl_vae.inference.pair.joint import Simulated, simulate
-from ppl_vae.inference.pair.terms import Site, Terms, trace_terms
+from ppl_vae.inference.pair.runs import trace_terms
+from ppl_vae.inference.pair.terms import Site, Terms
 
 __all__ = ["Evaluation", "Simulated", "Site", "Terms", "evaluate", "simulate", "trace_terms"]

@@ -17,7 +17,8 @@ from torch.distributions import TransformedDistribution
 from ppl_vae.inference.pair.evaluation import data_per_chunk
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
-from ppl_vae.inference.pair.terms import Site, Terms, run_terms
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.terms import Site, Terms
 
 ACTIVE_THRESHOLD = 0.01
 

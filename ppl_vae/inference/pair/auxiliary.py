@@ -18,7 +18,9 @@ Maaloe, Sonderby, Sonderby & Winther (2016): https://arxiv.org/abs/1602.05473
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,6 +31,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.levels import Levels
 
 # Up to so many coordinates of an auxiliary draw the volume of a transform is computed and compared.
 MOST_COORDINATES = 128
@@ -40,25 +43,45 @@ def is_transform(q: Any) -> bool:
     return isinstance(q, dist.Delta)
 
 
-def transforms_of(guide: Mapping[str, Any], latent: Mapping[str, Any]) -> frozenset[str]:
-    """The Delta sites that are transforms of a guide's auxiliary draws; none where they are no change of variables.
+def transforms_of(
+    guide: Mapping[str, Any], latent: Mapping[str, Any], levels: Levels
+) -> tuple[frozenset[str], str | None]:
+    """The Delta sites that are transforms of a guide's auxiliary draws, and the auxiliary that couples the data.
+
+    There are none where they are no change of variables: at each level as many coordinates must be drawn as are
+    made. A guide may draw the latents of all data from one global auxiliary, which then couples them.
 
     Args:
         guide: trace nodes of the guide's sites.
         latent: trace nodes of the model's latent sites.
+        levels: where they stand.
     """
     auxiliary = {name: node for name, node in guide.items() if name not in latent}
     if not auxiliary:
-        return frozenset()
+        return frozenset(), None
     transforms = [
         name
         for name, node in guide.items()
         if name in latent and is_transform(node["fn"]) and not latent[name]["fn"].support.is_discrete
     ]
-    num_auxiliary = sum(_coordinates(node) for node in auxiliary.values())
-    num_transformed = sum(_free_coordinates(guide[name], latent[name]["fn"]) for name in transforms)
-    exact = num_auxiliary == num_transformed and not any(is_transform(node["fn"]) for node in auxiliary.values())
-    return frozenset(transforms if exact else ())
+    if any(is_transform(node["fn"]) for node in auxiliary.values()):
+        return frozenset(), None
+    surplus = {True: 0, False: 0}
+    for name, node in auxiliary.items():
+        surplus[name in levels.whole] += _coordinates(node) * _copies(levels, name)
+    for name in transforms:
+        surplus[name in levels.whole] -= _free_coordinates(guide[name], latent[name]["fn"]) * _copies(levels, name)
+    if surplus == {True: 0, False: 0}:
+        return frozenset(transforms), None
+    if surplus[True] + levels.num_data * surplus[False] == 0 and surplus[True] > 0:
+        return frozenset(transforms), next(name for name in auxiliary if name in levels.whole)
+    return frozenset(), None
+
+
+def _copies(levels: Levels, name: str) -> int:
+    """In how many elements of further plates a site stands, besides the data's."""
+    standing = levels.standing(name)
+    return math.prod(standing.batch[dim] for dim in standing.summed)
 
 
 def require_accounted(sites: Mapping[str, Any]) -> None:
@@ -115,26 +138,24 @@ def require_change_of_variables(
         guide: a Pyro program.
         args: its arguments.
         kwargs: likewise.
-        sites: of Terms, by name.
+        sites: of Terms, by name; all of one level.
 
     Raises:
         ModelError: they differ, or the transform takes fewer dimensions than were drawn; a site is named.
     """
     auxiliary = [name for name, site in sites.items() if site.p is None]
-    if not any(site.transforms for site in sites.values()):
+    deltas = [name for name, site in sites.items() if site.transforms]
+    if not deltas:
         return
     with torch.enable_grad(), poutine.block(), _Leaves(frozenset(auxiliary)) as drawn:
         nodes = poutine.trace(guide).get_trace(*args, **kwargs).nodes
-        deltas = [name for name, site in sites.items() if site.transforms]
-        size = sum(_coordinates(nodes[name]) for name in auxiliary)
-        if size > MOST_COORDINATES:
+        leaves = {name: _OfOneDraw(sites[name], drawn.leaves[name]) for name in auxiliary}
+        if sum(leaf.size for leaf in leaves.values()) > MOST_COORDINATES:
             return
-        stated = sum(nodes[name]["fn"].log_density for name in deltas)
-        volume = _log_volume(
-            [drawn.leaves[name] for name in auxiliary],
-            [len(nodes[name]["fn"].event_shape) for name in auxiliary],
-            [(nodes[name]["value"], sites[name].p) for name in deltas],
+        stated = sum(
+            _OfOneDraw(sites[name], nodes[name]["value"]).density(nodes[name]["fn"].log_density) for name in deltas
         )
+        volume = _log_volume(list(leaves.values()), [_OfOneDraw(sites[n], nodes[n]["value"]) for n in deltas])
     stated = torch.as_tensor(stated, dtype=volume.dtype, device=volume.device).expand(volume.shape)
     wrong = (stated + volume).abs() > TOLERANCE * (1 + volume.abs())
     if bool(wrong.float().mean() > 0.5):
@@ -145,19 +166,48 @@ def require_change_of_variables(
         )
 
 
-def _log_volume(leaves: list[Tensor], event_dims: list[int], values: list[tuple[Tensor, Any]]) -> Tensor:
+class _OfOneDraw:
+    """A site's value in a run with one draw, whose numbers can be sorted by datum; a global site is one datum."""
+
+    def __init__(self, site: Any, value: Tensor) -> None:
+        self.site, self.value = site, value
+        place = site.standing
+        # The site may have been run with many draws, which its place then says.
+        self.place = None if place is None else replace(
+            place, batch=(1, *place.batch[1:]), shape=torch.Size((1, place.shape[1]))
+        )  # fmt: skip
+        self.num_data = value.shape[0] if place is None else place.shape[1]
+
+    @property
+    def size(self) -> int:
+        """The number of coordinates of a datum."""
+        return self.value.numel() // self.num_data
+
+    def by_datum(self, numbers: Tensor) -> Tensor:
+        """Numbers that begin with the site's batch, as [N, D]."""
+        if self.place is not None:
+            batch = self.value.dim() - len(self.site.q.event_shape)
+            numbers = self.place.in_order(numbers, numbers.dim() - batch)[0]
+        return numbers.reshape(self.num_data, -1)
+
+    def density(self, density: Any) -> Tensor:
+        """A log density [N]."""
+        density = torch.as_tensor(density)
+        return density if self.place is None else self.place.reduced(density)[0]
+
+
+def _log_volume(leaves: list[_OfOneDraw], values: list[_OfOneDraw]) -> Tensor:
     """The log volume log |dz/da| per datum [N], z measured as torch measures densities on its support."""
-    batch = leaves[0].shape[: leaves[0].dim() - event_dims[0]]
-    free, volume = [], torch.zeros(batch, dtype=leaves[0].dtype, device=leaves[0].device)
-    for value, prior in values:
-        transform = biject_to(prior.support)
-        u = transform.inv(value)
-        log_det = transform.log_abs_det_jacobian(u, value)
-        volume = volume + log_det.reshape(*batch, -1).sum(-1)
-        free.append(u.reshape(*batch, -1))
-    together = torch.cat(free, -1)
+    first = leaves[0].value
+    free, volume = [], torch.zeros(leaves[0].num_data, dtype=first.dtype, device=first.device)
+    for each in values:
+        transform = biject_to(each.site.p.support)
+        u = transform.inv(each.value)
+        volume = volume + each.by_datum(transform.log_abs_det_jacobian(u, each.value)).sum(-1)
+        free.append(each.by_datum(u))
+    together, given = torch.cat(free, -1), [leaf.value for leaf in leaves]
     rows = []
     for index in range(together.shape[-1]):
-        slopes = torch.autograd.grad(together[..., index].sum(), leaves, retain_graph=True, materialize_grads=True)
-        rows.append(torch.cat([slope.reshape(*batch, -1) for slope in slopes], -1))
+        slopes = torch.autograd.grad(together[:, index].sum(), given, retain_graph=True, materialize_grads=True)
+        rows.append(torch.cat([leaf.by_datum(slope) for leaf, slope in zip(leaves, slopes, strict=True)], -1))
     return (volume + torch.linalg.slogdet(torch.stack(rows, -2)).logabsdet).detach()

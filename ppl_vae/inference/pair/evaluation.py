@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyro
 import torch
@@ -22,8 +22,9 @@ from ppl_vae.inference.pair.indices import rows_named, with_indices
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.supports import require_within
-from ppl_vae.inference.pair.terms import Terms, run_terms
+from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.randomness import derived_seed, seeded
 from ppl_vae.registration import unregistered
 
@@ -36,7 +37,12 @@ EVALUATION_STREAM = 4
 
 @dataclass(frozen=True)
 class Evaluation:
-    """ELBO and its two terms, per datum: [N], nats.
+    """ELBO and its terms, per datum: [N], nats.
+
+    Where sites stand outside the data plate, ``global_kl`` is KL(q(g) || p(g)) in nats of the whole data set of
+    ``num_total`` data, and ``elbo`` of every datum includes its share: elbo = log_likelihood - kl - global_kl /
+    num_total, with log p of what is observed outside the plate, if anything, shared alike. A guide that draws the
+    latents of all data at once has all its KL there.
 
     The KL is in closed form where there is one, else by Monte Carlo on the same draws; ``closed_form`` says.
     Where ``is_bound`` is False there is no ELBO: the prior is improper, as an autoencoder's is, the KL is 0 by
@@ -49,6 +55,9 @@ class Evaluation:
     closed_form: bool
     num_particles: int
     is_bound: bool = True
+    global_kl: float | None = None
+    num_total: float | None = None
+    draws_stderr: float | None = None
 
     @property
     def score(self) -> str:
@@ -60,13 +69,17 @@ class Evaluation:
 
         ``elbo_stderr`` is sd / sqrt(N): how the mean would differ on N other data of the same population, not on
         these data. Two of it on either side cover 95 of 100 where N is large for the data's skewness; with 20 data
-        as skewed as an exponential 91, as a log-normal with a spread of 1 86 (with 1000: 95 and 94).
+        as skewed as an exponential 91, as a log-normal with a spread of 1 86 (with 1000: 95 and 94). The data share
+        the draws of global sites: their error is added, and is not known, NaN, from one draw.
         """
+        stderr = self.elbo.std().item() / math.sqrt(len(self.elbo)) if len(self.elbo) > 1 else math.nan
+        of_set = {} if self.global_kl is None else {"global_kl": self.global_kl}
         return {
             "elbo": self.elbo.mean().item(),
-            "elbo_stderr": self.elbo.std().item() / math.sqrt(len(self.elbo)) if len(self.elbo) > 1 else math.nan,
+            "elbo_stderr": stderr if self.draws_stderr is None else math.hypot(stderr, self.draws_stderr),
             "log_likelihood": self.log_likelihood.mean().item(),
             "kl": self.kl.mean().item(),
+            **of_set,
         }
 
     def _repr_html_(self) -> str:
@@ -75,6 +88,7 @@ class Evaluation:
             self.score: with_error(means["elbo"], means["elbo_stderr"], "nats per datum"),
             "log likelihood": f"{means['log_likelihood']:.3f}",
             "KL": f"{means['kl']:.3f}, {'in closed form' if self.closed_form else 'by Monte Carlo'}",
+            "KL of the global sites": None if self.global_kl is None else f"{self.global_kl:.3f} nats of all data",
             "data": len(self.elbo),
             "draws per datum": self.num_particles,
         }
@@ -88,6 +102,7 @@ def evaluate(
     num_particles: int = 1,
     seed: int = 0,
     y: ArrayLike | Tensor | None = None,
+    num_total: int | None = None,
 ) -> Evaluation:
     """Evaluate the plain ELBO of every datum.
 
@@ -98,9 +113,13 @@ def evaluate(
         num_particles: K draws per datum; the terms are means over them.
         seed: of the draws; torch's global generators are left as they were.
         y: class labels [N], of a pair that takes them; others do not look at them.
+        num_total: the number of data that global sites were fitted to, by which their KL is shared out; by default
+            N,
+            or what the data plate says. Without global sites it is not looked at.
 
     Returns:
-        elbo, log_likelihood and kl of every datum [N], in nats; the KL in closed form where there is one.
+        elbo, log_likelihood and kl of every datum [N], in nats; the KL in closed form where there is one. The KL of
+        global sites stands apart, in nats of all data, and its share is in ``elbo``.
 
     Raises:
         ModelError: the pair is refused, the site is named; or the data are too many for one pass and its programs
@@ -117,26 +136,76 @@ def evaluate(
     pair, data = admitted(pair, x, y)
     model, guide = pair.model, pair.guide
     with evaluating(model, guide, seed=derived_seed(seed, EVALUATION_STREAM), device=data[0].device):
-        return _in_chunks(*with_indices(model, guide, data), num_particles)
+        return _in_chunks(*with_indices(model, guide, data), num_particles, num_total)
 
 
-def _in_chunks(model: Program, guide: Program, data: Batch, num_particles: int) -> Evaluation:
+def _in_chunks(
+    model: Program, guide: Program, data: Batch, num_particles: int, num_total: int | None = None
+) -> Evaluation:
     closed_form, is_bound = True, True
     rows: list[Tensor] = []
+    of_set: list[_OfSet] = []
     size = data_per_chunk(data[0], num_particles)
     for batch in zip(*(part.split(size) for part in data), strict=True):
         with rows_named(model, guide, len(batch[0]), len(data[0])):
-            terms = run_terms(model, guide, batch, {}, num_particles)
+            terms = run_terms(model, guide, batch, {}, num_particles, num_total=num_total, both_levels=True)
         if not rows and size < len(data[0]):
             require_exchangeable(model, guide, tuple(part[:MOST_DATA] for part in batch))
         kl, closed_form = closed_form_or_monte_carlo(terms)
         is_bound = terms.is_bound
         rows.append(torch.stack([terms.log_likelihood.mean(0), kl.mean(0)]))
+        if terms.whole is not None:
+            of_set.append(_of_set(_of_all(terms, num_total, len(data[0])), terms.whole, kl, len(data[0])))
     log_likelihood, kl = torch.cat(rows, dim=1)
     if kl.isinf().any():
         require_within(terms.sites)
     _require_numbers(log_likelihood, kl)
-    return Evaluation(log_likelihood - kl, log_likelihood, kl, closed_form, num_particles, is_bound)
+    elbo = log_likelihood - kl
+    if not of_set:
+        return Evaluation(elbo, log_likelihood, kl, closed_form, num_particles, is_bound)
+    # Every pass has draws of its own of the global sites, of which each stands for the whole set.
+    global_kl, share = (torch.stack(each).mean() for each in zip(*((p.kl, p.share) for p in of_set), strict=True))
+    if not (share.isfinite() and global_kl.isfinite()):
+        raise ConvergenceError(f"the KL of the global sites is not finite: {global_kl.item()}")
+    variance = torch.stack([part.variance for part in of_set]).sum()
+    total = of_set[0].num_total
+    return Evaluation(
+        elbo + share, log_likelihood, kl, closed_form and all(part.closed_form for part in of_set), num_particles,
+        is_bound, global_kl.item(), total, variance.sqrt().item(),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _OfSet:
+    """What one pass says of the global sites.
+
+    Attributes:
+        kl: KL(q(g) || p(g)), nats of all data.
+        share: what a datum's ELBO has of it.
+        variance: of this pass's part of the mean ELBO over draws; NaN for one draw.
+        num_total: the number of data that share it.
+        closed_form: whether the KL is.
+    """
+
+    kl: Tensor
+    share: Tensor
+    variance: Tensor
+    num_total: float
+    closed_form: bool
+
+
+def _of_all(terms: Terms, num_total: int | None, num_data: int) -> Terms:
+    """Terms of a pass whose data plate says nothing of data that are not at hand: the set is all that are."""
+    return replace(terms, num_total=num_data) if num_total is None and terms.data_scale == 1 else terms
+
+
+def _of_set(terms: Terms, whole: Terms, kl: Tensor, num_data: int) -> _OfSet:
+    global_kl, closed_form = closed_form_or_monte_carlo(whole)
+    share = (whole.log_likelihood - global_kl) / terms.num_total
+    part = terms.log_likelihood.shape[1] / num_data
+    by_draw = (terms.log_likelihood - kl).sum(1) / num_data + part * share[:, 0]
+    variance = by_draw.var() / len(by_draw) if len(by_draw) > 1 else by_draw.new_full((), torch.nan)
+    return _OfSet(global_kl.mean(), share.mean(), variance, terms.num_total, closed_form)
 
 
 def _require_numbers(log_likelihood: Tensor, kl: Tensor) -> None:

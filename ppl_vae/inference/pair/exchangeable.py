@@ -16,14 +16,15 @@ from ppl_vae.errors import ModelError, PplVaeError
 from ppl_vae.inference.pair.joint import Given
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
-from ppl_vae.inference.pair.terms import Terms, run_terms
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.terms import Site, Terms
 
 MOST_DATA = 64
 TOLERANCE = 1e-3
 
 
 @torch.no_grad()
-def require_exchangeable(model: Program, guide: Program, batch: Batch) -> None:
+def require_exchangeable(model: Program, guide: Program, batch: Batch, before: Terms | None = None) -> None:
     """Refuse a pair whose densities move when the data trade places and take their latent values along.
 
     A guide whose density is known at its own draws alone cannot be compared and passes.
@@ -32,17 +33,20 @@ def require_exchangeable(model: Program, guide: Program, batch: Batch) -> None:
         model: the generative program.
         guide: its guide.
         batch: a few data [N, *event_shape], and their labels if any.
+        before: the terms of a run of the pair on them with one draw, if there is one already.
 
     Raises:
         ModelError: they move; a side is named.
     """
     if len(batch[0]) < 2:
         return
-    before = run_terms(model, guide, batch)
-    values = {name: site.value.roll(1, 1) for name, site in before.sites.items()}
+    before = run_terms(model, guide, batch, both_levels=True) if before is None else before
+    values = {name: _moved(site) for name, site in before.sites.items()}
+    if before.whole is not None:
+        values |= {name: site.read.unsqueeze(0) for name, site in before.whole.sites.items()}
     moved = tuple(part.roll(1, 0) for part in batch)
     try:
-        after = run_terms(model, guide, moved, draw_handler=Given(values))
+        after = run_terms(model, guide, moved, draw_handler=Given(values), both_levels=True)
         pairs = {
             "guide": (before.log_guide, after.log_guide),
             "model": (_log_joint(before), _log_joint(after)),
@@ -56,6 +60,13 @@ def require_exchangeable(model: Program, guide: Program, batch: Batch) -> None:
                 "constant per datum: such programs take all their data at once and in order, so the data "
                 "cannot be cut into parts or replaced by simulated ones"
             )
+
+
+def _moved(site: Site) -> Tensor:
+    """The draws of one run, one datum further on: [1, *batch, *event], as the programs read them."""
+    if site.standing is None or site.standing.data_dim is None:
+        return site.value.roll(1, 1)
+    return site.read.roll(1, site.standing.data_dim - len(site.q.event_shape)).unsqueeze(0)
 
 
 def _log_joint(terms: Terms) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.protocols import Program
-from ppl_vae.inference.pair.terms import run_terms
+from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.kl import diagonal_loc_scale
 

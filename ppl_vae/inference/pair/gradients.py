@@ -21,10 +21,11 @@ def scale_at_draws(terms: Terms, factor: Tensor) -> None:
     """
     factor = factor.detach()
     for site in terms.sites.values():
-        for value in with_kept(site.value):
+        of_site = factor if site.standing is None else site.standing.spread(factor)
+        for value in with_kept(site.read):
             if value.requires_grad:
-                extra = value.dim() - factor.dim()
-                weight = factor.reshape(*factor.shape, *(1,) * extra)
+                extra = value.dim() - of_site.dim()
+                weight = of_site.reshape(*of_site.shape, *(1,) * extra)
                 value.register_hook(lambda grad, weight=weight: grad * weight)
 
 

@@ -21,12 +21,14 @@ from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair.draws import require_plain
 from ppl_vae.inference.pair.indices import require_indices
+from ppl_vae.inference.pair.levels import local_alone
 from ppl_vae.inference.pair.pair import PairLike, as_model
-from ppl_vae.inference.pair.plates import WholePlates, data_plate, one_line_refusals
+from ppl_vae.inference.pair.plates import WholePlates, one_line_refusals
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.scales import unmasked
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
-from ppl_vae.inference.pair.terms import Observation, Terms, per_datum, run_terms
+from ppl_vae.inference.pair.terms import Observation, Terms, per_datum
 from ppl_vae.inference.pair.trace import HANDLED, run_model, run_program, sample_nodes
 
 
@@ -200,9 +202,9 @@ def simulate(model: Program | PairLike, x: Any) -> Simulated:
         if not observed:
             require_plain(name, node["value"])
         (replicated if observed else latent)[name] = node["value"]
-    size, _ = data_plate(nodes)
-    require_data_rows(size, x)
-    require_shapes(nodes, 1, size)
+    levels = local_alone(nodes, 1)
+    require_data_rows(levels.num_data, x)
+    require_shapes(nodes, levels)
     if len(replicated) != 1:
         raise ModelError(f"simulated data need one observed site, and the model has {list(replicated)}")
     (drawn,) = replicated.values()

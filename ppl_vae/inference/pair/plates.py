@@ -1,9 +1,9 @@
-"""The plates of a pair's programs: one vectorised plate over the data, and the particles' at dim -2."""
+"""The plates of a pair's programs: the particles', to the left of the user's own, and what Pyro says of plates."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pyro
@@ -11,7 +11,6 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError, PplVaeError
-from ppl_vae.inference.pair.site_shapes import plate_refusal
 
 PARTICLES = "_ppl_vae_particles"
 EACH_DATUM = (
@@ -22,9 +21,9 @@ EACH_DATUM = (
 MISFITS = ("must match", "shape mismatch", "broadcast", "is invalid for input of size")
 
 
-def particles(number: int) -> contextlib.AbstractContextManager[Any]:
-    """Open a plate of K particles; none where K is 1."""
-    return pyro.plate(PARTICLES, number, dim=-2) if number > 1 else contextlib.nullcontext()
+def particles(number: int, nesting: int = 1) -> contextlib.AbstractContextManager[Any]:
+    """Open a plate of K particles to the left of ``nesting`` dimensions of plates; none where K is 1."""
+    return pyro.plate(PARTICLES, number, dim=-1 - nesting) if number > 1 else contextlib.nullcontext()
 
 
 class WholePlates(Messenger):
@@ -42,7 +41,8 @@ class WholePlates(Messenger):
         if self.size is None or type(msg["fn"]).__name__ != "_Subsample" or msg["value"] is not None:
             return
         taken, full = msg["fn"].subsample_size, msg["fn"].size
-        if taken not in (None, full, self.size):
+        # Another plate, of groups, may draw some of them: its own factor makes the sum unbiased.
+        if full == self.size and taken not in (None, full):
             raise ModelError(plate_refusal(taken, self.size))
 
 
@@ -62,7 +62,7 @@ def one_line_refusals() -> Iterator[None]:
         if "Shape mismatch inside plate" in complaint:
             raise ModelError(f"{complaint}; is an .to_event() missing? {EACH_DATUM}") from error
         if "collide at dim" in complaint:
-            raise ModelError(f"{complaint}; every site needs one data plate at dim -1 and no other") from error
+            raise ModelError(f"{complaint}; nested plates need dimensions of their own") from error
         if complaint.startswith("Expected "):
             # torch's own validation of parameters and values.
             raise ModelError(complaint.rstrip(":")) from error
@@ -74,34 +74,19 @@ def one_line_refusals() -> Iterator[None]:
         raise ModelError(f"the programs' tensors do not fit these data: {complaint}. {EACH_DATUM}") from error
 
 
-def data_plate(nodes: Mapping[str, Any]) -> tuple[int, float]:
-    """Size N and scale (full size over N) of the one plate that every site must stand in.
-
-    Raises:
-        ModelError: a site stands elsewhere, or sites in plates of different sizes; it is named.
-    """
-    sizes = {}
-    for name, node in nodes.items():
-        frames = [frame for frame in node["cond_indep_stack"] if frame.name != PARTICLES]
-        sequential = [frame.name for frame in frames if not frame.vectorized]
-        if sequential:
-            raise ModelError(
-                f"site {name!r} stands in the sequential plate {sequential[0]!r}; make the plate vectorised"
-            )
-        if [frame.dim for frame in frames] != [-1]:
-            where = f"plates {[(f.name, f.dim) for f in frames]}" if frames else "no plate"
-            raise ModelError(f"site {name!r} stands in {where}; every site needs one data plate at dim -1")
-        sizes[name] = (frames[0].size, (frames[0].full_size or frames[0].size) / frames[0].size)
-    (first, plate), *rest = sizes.items()
-    for name, other in rest:
-        if other != plate:
-            raise ModelError(
-                f"site {name!r} stands in a data plate of size {_size(other)}, site {first!r} in one of "
-                f"{_size(plate)}; a guide with parameters of each datum takes all its data at once"
-            )
-    return plate
+def size_in_words(size: int, full_size: int) -> str:
+    """The size of a plate, and of how many where it is subsampled."""
+    return str(size) if size == full_size else f"{size} of {full_size}"
 
 
-def _size(plate: tuple[int, float]) -> str:
-    size, scale = plate
-    return str(size) if scale == 1 else f"{size} of {round(size * scale)}"
+def plate_refusal(taken: int, given: int) -> str:
+    """Why a plate of another length than the data cannot be judged."""
+    if taken > given:
+        return (
+            f"the data plate takes {taken} of {given} data: its length, and what is observed in it, must come from "
+            "x, as in pyro.plate('data', len(x))"
+        )
+    return (
+        f"the data plate takes {taken} of {given} data, and a mean over data counts every datum once: remove "
+        "the subsampling and let fit make the batches (data in the first dimension of x)"
+    )

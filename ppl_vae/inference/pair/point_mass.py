@@ -57,7 +57,7 @@ def require_density(site: str, q: Any, p: Any) -> None:
     if is_point(q) and p is not None and not p.support.is_discrete:
         raise ModelError(
             f"site {site!r}: the guide is a point mass, which has no density, so there is no ELBO and no evidence; "
-            "use ReconstructionLikelihood"
+            "use ReconstructionLikelihood (what AutoDelta finds is a MAP estimate, and no posterior)"
         )
 
 

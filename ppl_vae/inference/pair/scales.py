@@ -6,7 +6,7 @@ told as an ELBO or as log p(x) is not. A mask leaves a site's densities of some 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from pyro import distributions as dist
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.levels import Standing
 
 
 def own_scales(
@@ -37,7 +38,7 @@ def own_scales(
 
 
 def own_scale(node: Any) -> Any:
-    """The site's scale without what its subsampled plates contribute."""
+    """The site's scale without what its subsampled plates contribute, which is a part of no density of theirs."""
     scale = node["scale"]
     for frame in node["cond_indep_stack"]:
         if frame.full_size and frame.full_size != frame.size:
@@ -56,6 +57,8 @@ def require_unscaled(terms: Any) -> None:
     Raises:
         ModelError: a site is named.
     """
+    if terms.whole is not None:
+        require_unscaled(terms.whole)
     if terms.unscaled_log_likelihood is not None:
         scaled = [name for name, site in terms.sites.items() if is_scaled(site.scale)] or list(terms.observations)
         raise ModelError(
@@ -82,11 +85,11 @@ def require_bound(sites: Mapping[str, Any], observations: Mapping[str, Any], sha
         mask = full_mask(site.q, site.mask)
         if mask is None or counterpart in observations:
             continue
-        kept = _filled(mask, shape)
+        kept = _filled(mask, site.standing or shape, torch.all)
         for other, observation in observations.items():
             if not observation.is_data:
                 continue
-            there = _filled(full_mask(observation.p, observation.mask), shape)
+            there = _filled(full_mask(observation.p, observation.mask), observation.standing or shape, torch.any)
             if bool((there & ~kept.to(there.device)).any()):
                 raise ModelError(
                     f"site {name!r} is masked for data whose {other!r} is not: without its divergence "
@@ -112,8 +115,15 @@ def _mask_of(node: Any) -> Any:
     return full_mask(node["fn"], node["mask"])
 
 
-def _filled(mask: Any, shape: torch.Size) -> Tensor:
-    return torch.as_tensor(True if mask is None else mask).expand(shape)
+def _filled(mask: Any, shape: torch.Size | Standing, combine: Callable[..., Tensor]) -> Tensor:
+    """A mask as [K, N]; in further plates ``combine`` says what their elements come to."""
+    mask = torch.as_tensor(True if mask is None else mask)
+    if not isinstance(shape, Standing):
+        return mask.expand(shape)
+    mask = mask.expand(shape.batch)
+    for dim in shape.summed:
+        mask = combine(mask, dim, keepdim=True)
+    return mask.reshape(shape.shape)
 
 
 def _same_mask(a: Any, b: Any) -> bool:

@@ -14,7 +14,10 @@ from typing import Any
 
 from pyro import poutine
 from pyro.distributions.util import detach
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
+
+from ppl_vae.inference.pair.draws import carried
 
 
 def stopped_guide(
@@ -24,14 +27,45 @@ def stopped_guide(
     draws: dict[str, Tensor],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
+    inputs: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
-    """Every site's q with the guide's parameters stopped but the dependence on earlier draws kept."""
+    """Every site's q with the guide's parameters stopped but the dependence on earlier draws kept.
+
+    The draws of the sites ``inputs`` are constants for the densities of all others, as the parameters are.
+    """
     if len(sites) == 1:
         return {name: detach(node["fn"]) for name, node in sites.items()}
     leaves = leaves_of([node["fn"].log_prob(draws[name]) for name, node in sites.items()])
-    with _stopped(leaves), poutine.block():
-        replayed = poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*args, **kwargs)
-    return {name: StoppedDensity(replayed.nodes[name]["fn"], leaves) for name in sites}
+    again = _replayed(guide, trace, leaves, args, kwargs)
+    fixed = _replayed(guide, trace, leaves, args, kwargs, inputs) if inputs else again
+    return {name: StoppedDensity((again if name in inputs else fixed)[name]["fn"], leaves) for name in sites}
+
+
+def _replayed(
+    guide: Callable[..., Any],
+    trace: poutine.Trace,
+    leaves: list[Tensor],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    constants: frozenset[str] = frozenset(),
+) -> Mapping[str, Any]:
+    with _stopped(leaves), poutine.block(), _Constant(constants):
+        nodes: Mapping[str, Any] = (
+            poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*args, **kwargs).nodes
+        )
+    return nodes
+
+
+class _Constant(Messenger):
+    """Cut the draws of some sites off from what they were made of."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["name"] in self.names:
+            msg["value"] = carried(msg["value"], Tensor.detach)
 
 
 @dataclass(frozen=True)

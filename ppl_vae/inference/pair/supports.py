@@ -40,6 +40,13 @@ NAMES = {
 PRIOR_DRAWS = 64
 
 
+def bare(p: Any) -> Any:
+    """Strip a distribution of the wrappers that declare events, mask or repeat it."""
+    while isinstance(p, Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
+        p = p.base_dist
+    return p
+
+
 def support_of(p: Any) -> Any:
     """The support of a distribution; None where it does not say."""
     try:
@@ -54,8 +61,7 @@ def _image(p: Any) -> Any:
     torch takes a transformed distribution to live wherever its last transform could lead from all real numbers: an
     exponential that is shifted, or a tanh that is scaled, would live on all of them.
     """
-    while isinstance(p, Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
-        p = p.base_dist
+    p = bare(p)
     if not isinstance(p, TransformedDistribution) or type(p).support is not TransformedDistribution.support:
         return None
     bounds = _bounds(support_of(p.base_dist))
@@ -129,7 +135,7 @@ def require_supports(sites: Mapping[str, Any]) -> None:
         prior, own = support_of(site.p), support_of(site.q)
         if prior is None or (not is_point(site.q) and _alike(own, prior)):
             continue
-        if _holds_outside(prior, site.value, site.p, site.mask):
+        if _holds_outside(prior, site.read, site.p, site.mask):
             raise ModelError(
                 f"site {name!r}: the guide draws values outside the support of the prior ({name_of(prior)}); "
                 f"its own is {name_of(own) if own is not None else 'not known'}"
@@ -156,9 +162,9 @@ def require_cover(sites: Mapping[str, Any]) -> None:
         prior, own = support_of(site.p), support_of(site.q)
         if own is None or prior is None or _alike(own, prior):
             continue
-        num_particles, num_data = site.value.shape[:2]
+        num_particles, *sizes = site.value.shape[:2] if site.standing is None else site.standing.batch
         try:
-            values = site.p.expand((min(num_particles, PRIOR_DRAWS), num_data)).sample()
+            values = site.p.expand((min(num_particles, PRIOR_DRAWS), *sizes)).sample()
             # As many as the guide's bounds, which every particle may have of its own.
             values = values[torch.arange(num_particles, device=values.device) % len(values)]
         except NotImplementedError:
@@ -178,7 +184,7 @@ def _never_drawn(q: Any, p: Any) -> bool:
     if isinstance(q, TellsLabels):
         # A known label is an observation: the other categories are no part of the evidence.
         return False
-    q, p = _base(q), _base(p)
+    q, p = bare(q), bare(p)
     if not all(isinstance(each, Bernoulli | Categorical | OneHotCategorical) for each in (q, p)):
         return False
     drawn, wanted = (
@@ -229,7 +235,7 @@ def require_data_in_support(observations: Mapping[str, Any]) -> None:
         if support is None or not observation.is_data:
             continue
         if _holds_outside(support, observation.value, observation.p, full_mask(observation.p, observation.mask)):
-            kind = type(_base(observation.p)).__name__
+            kind = type(bare(observation.p)).__name__
             grey = " (grey pixels: binarise them)" if _single(support) is constraints.boolean else ""
             raise DataError(
                 f"site {name!r}: the data hold values outside the support of its {kind} ({name_of(support)}), "
@@ -271,12 +277,6 @@ def _single(support: Any) -> Any:
     while isinstance(support, constraints.independent | MixtureSameFamilyConstraint):
         support = support.base_constraint
     return support
-
-
-def _base(p: Any) -> Any:
-    while isinstance(p, Independent):
-        p = p.base_dist
-    return p
 
 
 def _masked(mask: Any) -> bool:

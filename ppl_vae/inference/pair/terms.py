@@ -1,13 +1,18 @@
-r"""The terms of ONE run of a (model, guide) pair. Everything else is short mathematics on top of them.
+r"""The terms of ONE run of a (model, guide) pair (``runs``). Everything else is short mathematics on top of them.
 
 For data x_1..x_N and K particles z_nk ~ q(z | x_n), and for each latent site its value, q and p:
 
     log p(x_n | z_nk)    log p(z_nk)    log q(z_nk | x_n)    KL(q || p) of a site where it is closed
     log w_nk = log p(x_n | z_nk) + log p(z_nk) - log q(z_nk | x_n)
 
-All of them are [K, N] and in nats. With a ``poutine.scale`` of the user's own the terms of a loss are
-multiplied by it; those behind reported numbers are not (``unscaled``). How the values depend on the guide's
-parameters is chosen by ``gradient``:
+All of them are [K, N] and in nats. Sites outside the data plate are global: they make Terms of their own
+[K, 1], ``whole``, of the data set as one datum, and then
+
+    bound(data set) = N_total / N sum_n bound(x_n given the global draw) + log p(y|g) - KL(q(g) || p(g))
+
+where y is what is observed outside the data plate, if anything. With a ``poutine.scale`` of the user's own the
+terms of a loss are multiplied by it; those behind reported numbers are not (``unscaled``). How the values depend
+on the guide's parameters is chosen by ``gradient``:
 
     "total"  reparameterised draws, and log q depends on the parameters as well
     "path"   reparameterised draws, log q has its parameters stopped (Roeder, Wu & Duvenaud 2017)
@@ -17,30 +22,23 @@ parameters is chosen by ``gradient``:
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal
 
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.pair.admission import admit
 from ppl_vae.inference.pair.auxiliary import require_accounted
 from ppl_vae.inference.pair.densities import log_density
-from ppl_vae.inference.pair.draws import carried
-from ppl_vae.inference.pair.pair import PairLike, called_with
+from ppl_vae.inference.pair.levels import Standing
 from ppl_vae.inference.pair.point_mass import is_flat, is_point, log_prior, require_density
-from ppl_vae.inference.pair.protocols import Program
-from ppl_vae.inference.pair.scales import is_scaled, unmasked
+from ppl_vae.inference.pair.scales import unmasked
 from ppl_vae.inference.pair.stopped import StoppedDensity
-from ppl_vae.inference.pair.supports import require_data_in_support
-from ppl_vae.inference.pair.trace import PairRun, run_pair
-from ppl_vae.inference.pair.validity import require_valid
 from ppl_vae.kl import coordinate_kl, kl_divergence
 
 Gradient = Literal["total", "path", "score"]
@@ -52,7 +50,7 @@ class Site:
 
     Attributes:
         name: its name.
-        value: the draws [K, N, *event], as the model reads them.
+        value: the draws [K, N, *event], as the model reads them; [K, N, *plates, *event] in further plates.
         draw: the same numbers as the guide drew them (without the first dimension where K is 1). The
             guide's density is taken here, because flows remember the way they came; what flows back through
             ``value`` is the model's dependence on its latents alone.
@@ -62,6 +60,8 @@ class Site:
         scale: the factor of ``poutine.scale`` in the user's programs on the site's log densities.
         mask: the mask of ``poutine.mask`` on them.
         transforms: whether q is a Delta that transforms an auxiliary draw and brings the log density of that.
+        standing: where it stands, if not in the data plate alone.
+        alias: the tensor that the model reads where ``value`` is not that one itself.
     """
 
     name: str
@@ -73,6 +73,13 @@ class Site:
     scale: Tensor | float = 1.0
     mask: Tensor | bool | None = None
     transforms: bool = False
+    standing: Standing | None = None
+    alias: Tensor | None = None
+
+    @property
+    def read(self) -> Tensor:
+        """The tensor that the model reads, at which densities of the model are taken."""
+        return self.value if self.alias is None else self.alias
 
     @property
     def is_point(self) -> bool:
@@ -88,11 +95,13 @@ class Observation:
         value: the data [N, *event].
         p: p(x|z), batch shape broadcastable to [K, N]; its mean may miss the first dimension where K is 1.
         mask: the mask of ``poutine.mask`` on its densities.
+        standing: where it stands, if not in the data plate alone.
     """
 
     value: Tensor
     p: dist.TorchDistribution
     mask: Tensor | bool | None = None
+    standing: Standing | None = None
 
     @property
     def is_data(self) -> bool:
@@ -112,6 +121,14 @@ class Terms:
         data_scale: N_total / N of a subsampled data plate, else 1. The terms are not multiplied by it.
         kl_weight: the factor by which an objective multiplies the divergence from the prior; 1 in an ELBO.
         unscaled_log_likelihood: log p(x|z) without the user's own ``poutine.scale``; None where it is the same.
+        num_total: the number of data that the global sites belong to.
+        whole: the terms of the global sites [K, 1]; None where there are none.
+        draws_per_global: the number of draws in a row that share one draw of every global site.
+        coupling: the auxiliary site of a guide that draws the latents of all data at once. All divergence is then
+            in
+            ``whole``, and there is no bound of a datum; None for other guides.
+        order: the names of the sites of both levels in the guide's order and in the model's; empty where there is
+            but one level.
     """
 
     sites: Mapping[str, Site]
@@ -121,6 +138,11 @@ class Terms:
     data_scale: float = 1.0
     kl_weight: Tensor | float = 1.0
     unscaled_log_likelihood: Tensor | None = None
+    num_total: float = math.nan
+    whole: Terms | None = None
+    draws_per_global: int = 1
+    coupling: str | None = None
+    order: tuple[tuple[str, ...], ...] = ()
 
     @cached_property
     def log_prior(self) -> Tensor:
@@ -156,7 +178,8 @@ class Terms:
     @property
     def is_bound(self) -> bool:
         """Tell whether log p(x|z) - KL is an ELBO: under an improper prior there is no log p(x) to bound."""
-        return not any(is_flat(s.p) for s in self.sites.values())
+        own = not any(is_flat(s.p) for s in self.sites.values())
+        return own and (self.whole is None or self.whole.is_bound)
 
     @property
     def log_weight(self) -> Tensor:
@@ -193,14 +216,19 @@ class Terms:
             per_coordinate = coordinate_kl(latent.q, latent.p)
         except NotImplementedError:
             raise ModelError(f"site {site!r}: the KL of single dimensions needs diagonal Gaussians") from None
+        if latent.standing is not None:
+            raise ModelError(f"site {site!r} stands in further plates inside a datum: no KL of single dimensions")
         return self.kl_weight * per_coordinate.expand(*self.log_likelihood.shape, *latent.q.event_shape)
 
-    def weighted(self, kl_weight: Tensor | float) -> Terms:
-        """Multiply the divergence from the prior by ``kl_weight`` (once more)."""
-        return replace(self, kl_weight=self.kl_weight * kl_weight)
+    def weighted(self, kl_weight: Tensor | float, both_levels: bool = False) -> Terms:
+        """Multiply the divergence from the prior of local sites, or of both levels, by ``kl_weight``."""
+        whole = self.whole.weighted(kl_weight) if self.whole is not None and both_levels else self.whole
+        return replace(self, kl_weight=self.kl_weight * kl_weight, whole=whole)
 
     def unscaled(self) -> Terms:
         """Remove the factors of ``poutine.scale`` in the user's programs from the terms."""
+        if self.whole is not None and self.whole.unscaled_log_likelihood is not None:
+            self = replace(self, whole=self.whole.unscaled())
         if self.unscaled_log_likelihood is None:
             return self
         sites = {name: replace(site, scale=1.0) for name, site in self.sites.items()}
@@ -239,14 +267,15 @@ class Terms:
             ) from None
 
     def _require_same_order(self) -> None:
-        if self.model_order != tuple(self.sites):
+        guide, model = self.order or (tuple(self.sites), self.model_order)
+        if guide != model:
             raise ModelError(
-                f"guide draws sites {list(self.sites)} and model {list(self.model_order)}: in another order "
+                f"guide draws sites {list(guide)} and model {list(model)}: in another order "
                 "the sum of closed-form KLs is not the KL of the joint; reorder the guide or use MonteCarloKL"
             )
 
     def _per_datum(self, site: Site, density: Tensor) -> Tensor:
-        return per_datum(site.name, density, self.log_likelihood.shape, site.scale, site.mask)
+        return per_datum(site.name, density, site.standing or self.log_likelihood.shape, site.scale, site.mask)
 
     def _total(self, terms: list[Tensor]) -> Tensor:
         return sum(terms, start=torch.zeros_like(self.log_likelihood))
@@ -264,7 +293,7 @@ def _prior_of(site: Site) -> dist.TorchDistribution:
 def _log_prior(site: Site) -> Tensor:
     prior = _prior_of(site)
     try:
-        return log_prior(site.name, prior, site.value)
+        return log_prior(site.name, prior, site.read)
     except (KeyError, NotImplementedError):
         raise ModelError(
             f"site {site.name!r}: the prior {_kind(prior)} has no inverse, so no density at the guide's draws"
@@ -281,7 +310,7 @@ def _log_guide(site: Site) -> Tensor:
     try:
         if site.q_stopped is None:
             return log_density(site.q, site.draw)
-        return site.q_stopped.log_prob(site.value)
+        return site.q_stopped.log_prob(site.read)
     except (KeyError, NotImplementedError):
         raise ModelError(
             f"site {site.name!r}: {_kind(site.q)} has no inverse, so its density is known at its own draws alone; "
@@ -301,158 +330,30 @@ def _entropy(site: Site) -> Tensor:
 def per_datum(
     name: str,
     density: Tensor,
-    shape: torch.Size,
+    shape: torch.Size | Standing,
     scale: Tensor | float = 1.0,
     mask: Tensor | bool | None = None,
 ) -> Tensor:
     """Reduce a site's log density or KL to [K, N], with the user's own mask and scale applied.
 
+    ``shape`` is [K, N], or where the site stands if its plates have to be summed over.
+
     Raises:
-        ModelError: its batch shape does not broadcast to [K, N].
+        ModelError: its batch shape does not broadcast to [K, N], or to K and its plates.
     """
     try:
         if mask is not None:
             density = torch.where(torch.as_tensor(mask, device=density.device), density, 0.0)
         if not (isinstance(scale, float) and scale == 1.0):
             density = density * scale
-        return density.expand(shape)
+        return shape.reduced(density) if isinstance(shape, Standing) else density.expand(shape)
     except RuntimeError:
+        batch = shape.batch if isinstance(shape, Standing) else shape
         raise ModelError(
-            f"site {name!r} has a density of shape {list(density.shape)} where [K, N] = {list(shape)} "
-            "was expected; "
+            f"site {name!r} has a density of shape {list(density.shape)} where "
+            f"{'[K, N]' if batch is shape else '[K, *plates]'} = {list(batch)} was expected; "
             "is an .to_event() missing, or the data plate, or has a scale or a mask another shape?"
         ) from None
-
-
-@overload
-def trace_terms(
-    pair: PairLike,
-    x: ArrayLike | Tensor,
-    *args: Any,
-    num_particles: int = 1,
-    gradient: Gradient = "total",
-    **kwargs: Any,
-) -> Terms: ...
-
-
-@overload
-def trace_terms(
-    model: Program,
-    guide: Program,
-    x: Any,
-    *args: Any,
-    num_particles: int = 1,
-    gradient: Gradient = "total",
-    **kwargs: Any,
-) -> Terms: ...
-
-
-def trace_terms(*args: Any, num_particles: int = 1, gradient: Gradient = "total", **kwargs: Any) -> Terms:
-    """Run guide and model once on x and return every density per datum.
-
-    It is called as trace_terms(pair, x, ...) or as trace_terms(model, guide, x, ...).
-
-    Args:
-        *args: the pair, or the two programs; x, the data and the programs' first argument; and their further
-            arguments. The programs are called as model(x, *args, **kwargs) and guide(x, *args, **kwargs).
-        num_particles: K draws per datum, vectorised in a plate at dim -2 (none where K is 1).
-        gradient: the dependence of the terms on the guide's parameters; see the top of this file.
-        **kwargs: further keyword arguments of both programs.
-
-    Returns:
-        By site the value [K, N, *event] with its q and p; log_likelihood, log_prior, log_guide and log_weight
-        [K, N], in nats.
-
-    Raises:
-        ModelError: the pair has no densities per datum; the site is named.
-        DataError: the model has a ``check_data`` and refuses x.
-
-    >>> import torch
-    >>> import ppl_vae as pv
-    >>> vae = pv.VAE((4,), latent_dim=2, likelihood="gaussian")
-    >>> terms = trace_terms(vae, torch.zeros(5, 4), num_particles=3)
-    >>> terms.log_weight.shape, terms.sites["z"].value.shape
-    (torch.Size([3, 5]), torch.Size([3, 5, 2]))
-    """
-    if gradient not in get_args(Gradient):
-        raise ModelError(f"gradient must be one of {', '.join(get_args(Gradient))}, got {gradient!r}")
-    pair, x, further, named = called_with(args, kwargs)
-    given = admit(pair.model, x, *further, **named), *further
-    return run_terms(pair.model, pair.guide, given, named, num_particles, gradient, as_loss=True)
-
-
-def run_terms(
-    model: Program,
-    guide: Program,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any] | None = None,
-    num_particles: int = 1,
-    gradient: Gradient = "total",
-    draw_handler: Messenger | None = None,
-    as_loss: bool = False,
-) -> Terms:
-    """Run ``trace_terms`` for reported numbers: of the unscaled model, over every datum of the first argument.
-
-    ``draw_handler`` draws some of the guide's sites itself (see ``inference.estimators.discrete``).
-    ``as_loss`` is the inside of a training step: the user's own scales are left in, a plate may take some of
-    the data, and no value is looked at.
-    """
-    run = run_pair(model, guide, args, kwargs or {}, num_particles, gradient, draw_handler, every_datum=not as_loss)
-    terms = _terms(run, num_particles)
-    if as_loss:
-        return terms
-    terms = terms.unscaled()
-    require_valid(model, guide, args, kwargs or {}, terms)
-    return terms
-
-
-def _terms(run: PairRun, num_particles: int) -> Terms:
-    sites = {}
-    for name, q_node in run.guide_sites.items():
-        p_node = run.model_sites.get(name)
-        value = q_node["value"]
-        sites[name] = Site(
-            name=name,
-            value=value if num_particles > 1 else carried(value, lambda draw: draw.unsqueeze(0)),
-            draw=run.draws[name],
-            q=q_node["fn"],
-            p=p_node["fn"] if p_node else None,
-            q_stopped=run.stopped.get(name),
-            scale=run.scales[name],
-            mask=q_node["mask"],
-            transforms=name in run.transforms,
-        )
-    shape = torch.Size((num_particles, run.num_data))
-    observations = {
-        name: Observation(node["value"], node["fn"], node["mask"]) for name, node in run.observed.items()
-    }
-    densities = {name: _observed_density(name, each) for name, each in observations.items()}
-
-    def total(scales: Mapping[str, Any]) -> Tensor:
-        parts = [
-            per_datum(name, density, shape, scales.get(name, 1.0), run.observed[name]["mask"])
-            for name, density in densities.items()
-        ]
-        return sum(parts[1:], start=parts[0])
-
-    scaled = any(is_scaled(scale) for scale in run.scales.values())
-    return Terms(
-        sites,
-        tuple(run.model_sites),
-        observations,
-        total(run.scales),
-        run.data_scale,
-        unscaled_log_likelihood=total({}) if scaled else None,
-    )
-
-
-def _observed_density(name: str, observation: Observation) -> Tensor:
-    """log p(x) of one site: a category that there is not would else be an index out of bounds."""
-    try:
-        return log_density(observation.p, observation.value)
-    except (RuntimeError, IndexError):
-        require_data_in_support({name: observation})
-        raise
 
 
 def _kind(distribution: dist.TorchDistribution) -> str:

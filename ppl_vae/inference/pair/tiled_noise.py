@@ -46,9 +46,18 @@ class TiledNoise(Messenger):
         skipped = msg["is_observed"] or msg["done"] or (msg["infer"] or {}).get("_deterministic")
         if skipped or not is_gaussian(q):
             return
-        noise = table(derived_seed(self.seed, self.sites), self.first, self.shape, q)
+        draws, data = self.shape
+        batch = tuple(q.batch_shape)
+        # A site outside of the data plate has one draw for all data, wherever the pass stands among them.
+        own = (batch[-1:] == (data,) and len(batch) <= 2) if batch else False
+        if not own and batch not in ((), (1,), (draws, 1)):
+            return
+        first, columns = (self.first, data) if own else ((self.first[0], 0), 1)
+        noise = table(derived_seed(self.seed, self.sites), first, (draws, columns), q)
         self.sites += 1
-        msg["value"] = transform(q, noise if self.shape[0] > 1 else noise[0])
+        msg["value"] = transform(
+            q, noise.reshape(*batch, *q.event_shape) if not own else noise if draws > 1 else noise[0]
+        )
         msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
         msg["done"] = True
 

@@ -1,14 +1,15 @@
 """Running a (model, guide) pair once, and refusing pairs whose numbers would be silently wrong.
 
-A pair is two Pyro programs with any latent sites inside one vectorised plate at dim -1. The particles are a
-plate at dim -2. This file knows Pyro's traces; nothing above it does.
+A pair is two Pyro programs whose observed sites share a plate over the data; latent sites stand in it, or outside
+of it (``levels``). The particles are a plate to the left of the user's own. This file knows Pyro's traces; nothing
+above it does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +26,12 @@ from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair.auxiliary import transforms_of
 from ppl_vae.inference.pair.draws import carried
 from ppl_vae.inference.pair.indices import NAME, require_indices
-from ppl_vae.inference.pair.plates import WholePlates, data_plate, one_line_refusals, particles
+from ppl_vae.inference.pair.learned import PLAIN, Learned, generator_states, put_back, recall, remember
+from ppl_vae.inference.pair.levels import Levels, find_levels, local_alone
+from ppl_vae.inference.pair.plates import WholePlates, one_line_refusals, particles
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.scales import own_scales
+from ppl_vae.inference.pair.shared_draws import SharedDraws
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.pair.stopped import stopped_guide
 from ppl_vae.inference.pair.wrapping import innermost
@@ -50,8 +54,8 @@ class PairRun:
         stopped: by site, q with the guide's parameters stopped (under gradient="path").
         transforms: names of the Delta sites that transform an auxiliary draw of the guide.
         scales: by site, the factor from ``poutine.scale`` apart from the data plate's own N / B.
-        num_data: N, the size of the data plate in this run.
-        data_scale: full size of the data plate over N.
+        levels: where they stand.
+        coupling: the auxiliary site of a guide that draws all data's latents from it at once; else None.
     """
 
     guide_sites: dict[str, Node]
@@ -61,8 +65,8 @@ class PairRun:
     stopped: dict[str, Any]
     transforms: frozenset[str]
     scales: dict[str, Any]
-    num_data: int
-    data_scale: float
+    levels: Levels
+    coupling: str | None = None
 
 
 def owner(program: Program) -> nn.Module | None:
@@ -84,11 +88,13 @@ def run_pair(
     gradient: str,
     draw_handler: Messenger | None = None,
     every_datum: bool = False,
+    share_draws: int = 1,
 ) -> PairRun:
     """Run the guide, then the model at the guide's draws.
 
     A ``draw_handler`` that sets a site's value itself marks it with infer={HANDLED: True}. With ``every_datum`` the
-    data plate must be as long as the first argument.
+    data plate must be as long as the first argument. So many particles in a row as ``share_draws`` have one draw
+    of the global sites.
 
     Raises:
         ModelError: the pair is refused; the site is named.
@@ -96,10 +102,78 @@ def run_pair(
     num_particles = whole("num_particles", num_particles)
     if NAME not in kwargs:
         require_indices(model, guide)
-    with _one_draw_explains(
-        num_particles, lambda: run_pair(model, guide, args, kwargs, 1, gradient, None, every_datum)
-    ):
-        return _run_pair(model, guide, args, kwargs, num_particles, gradient, draw_handler, every_datum)
+
+    def run(learned: Learned, number: int = num_particles) -> PairRun:
+        alone = number != num_particles
+        handler, shared = (None, 1) if alone else (draw_handler, share_draws)
+        return _run_pair(model, guide, args, kwargs, number, gradient, handler, every_datum, shared, learned)
+
+    if num_particles == 1:
+        found = run(PLAIN)
+        if found.levels.group_plates:
+            _remember_groups(model, guide, Learned.of(found.levels))
+        return found
+    known = recall(model, guide)
+    before = generator_states() if known is None else None
+    try:
+        found = run(known or PLAIN)
+        seen = Learned.of(found.levels)
+        if _holds(known or PLAIN, seen, share_draws):
+            if known is None:
+                remember(model, guide, seen)
+            return found
+    except Exception as error:
+        seen = _seen_with_one_draw(model, guide, args[0] if args else None, error, lambda: run(PLAIN, 1))
+        if _holds(known or PLAIN, seen, share_draws):
+            raise _explained(error, num_particles, (known or PLAIN).nesting) from error
+    remember(model, guide, seen)
+    if before is not None:
+        # The same seed gives the same draws whether or not the plates are known.
+        put_back(before)
+    try:
+        return run(seen)
+    except Exception as error:
+        raise _explained(error, num_particles, seen.nesting) from error
+
+
+def _remember_groups(model: Program, guide: Program, seen: Learned) -> None:
+    """Remember which plates are not the data's, but for what is known already."""
+    if recall(model, guide) is None:
+        remember(model, guide, seen)
+
+
+def _holds(assumed: Learned, seen: Learned, share_draws: int) -> bool:
+    """Tell whether a run under an assumption was a right one."""
+    return seen.nesting <= assumed.nesting and (share_draws == 1 or seen.whole <= assumed.whole)
+
+
+def _seen_with_one_draw(
+    model: Program, guide: Program, x: Any, error: Exception, run: Callable[[], PairRun]
+) -> Learned:
+    """The plates as one draw shows them, where the programs broke under several.
+
+    Raises:
+        Exception: the error itself where it is a refusal, or the refusal of one draw.
+    """
+    # What a program of the user's raised itself, or Pyro about its plates; refusals have no such cause.
+    cause = error.__cause__
+    broke = isinstance(cause, RuntimeError | IndexError | ValueError) and not isinstance(cause, PplVaeError)
+    if isinstance(error, PplVaeError) and not broke:
+        raise error
+    devices = [x.device] if isinstance(x, Tensor) and x.is_cuda else []
+    with torch.random.fork_rng(devices):
+        return Learned.of(run().levels)
+
+
+def _explained(error: Exception, num_particles: int, nesting: int = 1) -> Exception:
+    """The refusal of programs that run with one draw and break under several."""
+    if isinstance(error, PplVaeError) and not isinstance(error.__cause__, RuntimeError | IndexError):
+        return error
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return ModelError(
+        f"the programs run with one draw per datum and fail with {num_particles} in a plate at dim {-1 - nesting}: "
+        f"{reason}"
+    )
 
 
 def _run_pair(
@@ -111,27 +185,43 @@ def _run_pair(
     gradient: str,
     draw_handler: Messenger | None,
     every_datum: bool,
+    share_draws: int,
+    learned: Learned,
 ) -> PairRun:
-    x = args[0] if every_datum and args else None
+    data = args[0] if args else None
+    x = data if every_datum else None
+    nothing, nesting = contextlib.nullcontext(), learned.nesting
+
+    def groups() -> frozenset[str]:
+        return (recall(model, guide) or learned).group_plates
+
+    sharing: contextlib.AbstractContextManager[Any] = nothing
+    if share_draws > 1 and learned.whole:
+        sharing = SharedDraws(learned.whole, share_draws, -1 - nesting)
     # Where a handler is listening, as SVI's is, our own models show it their parameters.
-    with contextlib.nullcontext() if am_i_wrapped() else unregistered(), one_line_refusals(), WholePlates(x):
+    with nothing if am_i_wrapped() else unregistered(), one_line_refusals(), WholePlates(x):
         # Outside the particles' plate, the handler sees a site after the plate has given it its shape.
-        with draw_handler or contextlib.nullcontext(), particles(num_particles):
+        with draw_handler or nothing, sharing, particles(num_particles, nesting):
             guide_trace, draws = _trace_guide(guide, args, kwargs, gradient)
-        with particles(num_particles):
+        with particles(num_particles, nesting):
             model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
-            guide_sites, model_latent, observed = _sort(guide_trace, model_trace, gradient)
-            transforms = transforms_of(guide_sites, model_latent)
+            guide_sites, latent, observed = _sort(guide_trace, model_trace, gradient)
+            levels = find_levels(guide_sites, latent, observed, num_particles, data, nesting, groups)
+            transforms, coupling = transforms_of(guide_sites, latent, levels)
             stopped = {}
             if gradient == "path":
-                stopped = stopped_guide(guide, guide_sites, guide_trace, draws, args, kwargs)
-    nodes = {**guide_sites, **model_latent, **observed}
-    num_data, data_scale = data_plate(nodes)
-    require_data_rows(num_data, x)
-    require_shapes(nodes, num_particles, num_data)
-    require_shapes(guide_sites, num_particles, num_data)
-    scales = own_scales(guide_sites, model_latent, nodes)
-    return PairRun(guide_sites, draws, model_latent, observed, stopped, transforms, scales, num_data, data_scale)
+                # Given a global draw, what depends on it in a local density is an input like any other parameter.
+                inputs = frozenset() if coupling else levels.whole
+                stopped = stopped_guide(guide, guide_sites, guide_trace, draws, args, kwargs, inputs)
+    if num_particles > 1 and not _holds(learned, Learned.of(levels), share_draws):
+        # It is run anew with what has been learned here.
+        return PairRun(guide_sites, draws, latent, observed, stopped, transforms, {}, levels, coupling)
+    nodes = {**guide_sites, **latent, **observed}
+    require_data_rows(levels.num_data, x)
+    require_shapes(nodes, levels)
+    require_shapes(guide_sites, levels)
+    scales = own_scales(guide_sites, latent, nodes)
+    return PairRun(guide_sites, draws, latent, observed, stopped, transforms, scales, levels, coupling)
 
 
 def run_model(
@@ -155,38 +245,27 @@ def run_model(
 def run_program(
     program: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
 ) -> tuple[dict[str, Node], int]:
-    """Run one program alone: the trace nodes of its sample sites, and N."""
+    """Run one program alone, all of whose sites stand in the data plate: the trace nodes of its sites, and N."""
     require_indices(program)
-    registration = contextlib.nullcontext() if am_i_wrapped() else unregistered()
-    alone = _one_draw_explains(num_particles, lambda: poutine.trace(program).get_trace(*args))
-    with alone, registration, one_line_refusals(), WholePlates(args[0]), values, particles(num_particles):
-        trace = poutine.trace(program).get_trace(*args)
-    nodes = sample_nodes(trace)
-    num_data, _ = data_plate(nodes)
-    require_data_rows(num_data, args[0])
-    require_shapes(nodes, num_particles, num_data)
-    return nodes, num_data
 
+    def run() -> tuple[dict[str, Node], int]:
+        registration = contextlib.nullcontext() if am_i_wrapped() else unregistered()
+        with registration, one_line_refusals(), WholePlates(args[0]), values, particles(num_particles):
+            trace = poutine.trace(program).get_trace(*args)
+        nodes = sample_nodes(trace)
+        levels = local_alone(nodes, num_particles)
+        require_data_rows(levels.num_data, args[0])
+        require_shapes(nodes, levels)
+        return nodes, levels.num_data
 
-@contextlib.contextmanager
-def _one_draw_explains(num_particles: int, run: Callable[[], Any]) -> Iterator[None]:
-    """Explain programs that break under several particles: by the refusal with one, or by their number.
-
-    Raises:
-        ModelError: in the place of what the programs raised.
-    """
     try:
-        yield
+        return run()
     except Exception as error:
-        # What a program of the user's raised itself; refusals have no such cause.
         broke = not isinstance(error, PplVaeError) or isinstance(error.__cause__, RuntimeError | IndexError)
         if num_particles == 1 or not broke:
             raise
-        run()
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ModelError(
-            f"the programs run with one draw per datum and fail with {num_particles} in a plate at dim -2: {reason}"
-        ) from error
+        poutine.trace(program).get_trace(*args)
+        raise _explained(error, num_particles) from error
 
 
 class _Detached(Messenger):

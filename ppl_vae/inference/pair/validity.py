@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,8 @@ def require_valid(
     """
     require_densities(model, guide, args, kwargs, terms)
     require_bound(terms.sites, terms.observations, terms.log_likelihood.shape)
+    if terms.whole is not None:
+        require_bound(terms.whole.sites, terms.observations, terms.log_likelihood.shape)
 
 
 def require_densities(
@@ -46,11 +49,18 @@ def require_densities(
         DataError: data outside the support of the likelihood; the site is named.
     """
     _require_shapes_of_one_particle(model, guide, args, kwargs, terms)
-    require_supports(terms.sites)
+    levels = [terms] if terms.whole is None else [terms, terms.whole]
+    for level in levels:
+        require_supports(level.sites)
     # A model with a judge of its own has judged its data at the door.
-    if traits(model).check_data is None:
-        require_data_in_support(terms.observations)
-    require_change_of_variables(guide, args, kwargs, terms.sites)
+    for level in levels:
+        if traits(model).check_data is None:
+            require_data_in_support(level.observations)
+        if any(site.transforms for site in level.sites.values()):
+            # A flow knows its density at its latest draw alone, and the guide is about to draw again.
+            with contextlib.suppress(ModelError):
+                level.log_guide  # noqa: B018
+            require_change_of_variables(guide, args, kwargs, level.sites)
 
 
 def require_numbers(terms: Any) -> None:
@@ -59,6 +69,8 @@ def require_numbers(terms: Any) -> None:
     Raises:
         ModelError: the site is named.
     """
+    if terms.whole is not None:
+        require_numbers(terms.whole)
     for name, site in terms.sites.items():
         if bool(site.value.isnan().any()):
             raise ModelError(f"site {name!r}: the guide's draws are NaN; are its parameters finite?")

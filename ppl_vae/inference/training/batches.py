@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.labels import Batch
@@ -53,6 +55,19 @@ class TrainingData:
     def x(self) -> Tensor | None:
         """The data x [N, *event_shape], or None where the user's own ``batches`` are iterated."""
         return None if self.train is None else self.train[0]
+
+    @property
+    def num_total(self) -> int | None:
+        """The number of data of an epoch; None where it is not known of the user's own batches."""
+        if self.train is not None:
+            return len(self.train[0])
+        if isinstance(self.batches, DataLoader):
+            # Over an iterable data set a loader has no length.
+            with contextlib.suppress(TypeError):
+                return len(self.batches.dataset)  # type: ignore[arg-type]
+        if isinstance(self.batches, list | tuple):
+            return sum(len(x) for x, *_ in self._own_batches())
+        return None
 
     def example(self, size: int = 2) -> Batch:
         """``size`` data, as the model sees them in training; without a draw from any stream.

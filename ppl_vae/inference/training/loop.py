@@ -175,10 +175,11 @@ def _evaluations(run: Run, epoch: int) -> dict[str, float]:
     for split, held_out in (("validation", run.data.validation), ("test", run.data.test)):
         if held_out is not None:
             try:
-                summary = evaluate(run.pair, together(held_out), seed=run.seed).summary()
+                total = run.objective.num_total
+                summary = evaluate(run.pair, together(held_out), seed=run.seed, num_total=total).summary()
             except ConvergenceError as error:
                 raise ConvergenceError(f"the {split} ELBO is not finite after epoch {epoch}: {error}") from None
-            row |= {f"{split}_{term}": summary[term] for term in ("elbo", "log_likelihood", "kl")}
+            row |= {f"{split}_{term}": value for term, value in summary.items() if term != "elbo_stderr"}
     return row
 
 

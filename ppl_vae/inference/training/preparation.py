@@ -23,6 +23,7 @@ from ppl_vae.inference.pair.labels import check_labels
 from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.placement import own_dtype
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.training.batches import TrainingData
 from ppl_vae.inference.training.code_fingerprint import code_fingerprint
@@ -61,7 +62,11 @@ class Run:
             batch = next(iter(self.data.epoch(1, self.batch_size, self.seed)))
             size = len(batch[0])
             with rows_named(self.model, self.guide, size, size if self.data.x is None else len(self.data.x)):
-                self.objective.run(self.model, self.guide, *batch)
+                terms = self.objective.run(self.model, self.guide, *batch)
+        if terms.whole is not None:
+            _require_known_total(terms, terms.whole, self.objective.num_total)
+            self.manifest["global_sites"] = list(terms.whole.sites)
+            self.manifest["num_total"] = terms.num_total
 
     def steps(self) -> int | None:
         """The number of optimiser steps in the run; None where the number of the user's own batches is unknown."""
@@ -164,6 +169,17 @@ def isolated(seed: int, device: torch.device) -> Iterator[None]:
     """Isolate a run: generators are forked, the parameter store stays clean, and steps are not validated."""
     with seeded(seed, device), unregistered(), pyro.validation_enabled(False):
         yield
+
+
+def _require_known_total(terms: Terms, whole: Terms, num_total: int | None) -> None:
+    """Refuse global sites where nobody knows how many data share their KL."""
+    if num_total is None and terms.data_scale == 1:
+        raise ModelError(
+            f"site {next(iter((*whole.sites, *whole.observations)))!r} is global, and how many data share "
+            "its KL is not known of batches of the user's own: give the data in one piece or as a list of "
+            "batches, or "
+            "the data plate its full size, as in pyro.plate('data', total, subsample=x)"
+        )
 
 
 def _require_batches(data: TrainingData, batch_size: int, objective: Objective) -> None:

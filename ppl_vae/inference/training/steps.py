@@ -19,6 +19,8 @@ from ppl_vae.inference.pair.protocols import Program
 
 # What every step leaves behind, in this order: means over its batch, nats per datum.
 STEP_TERMS = ("loss", "log_likelihood", "kl")
+# Of a pair with global sites besides: their KL in nats of all data, and what a datum's ELBO has of them.
+GLOBAL_TERMS = ("global_kl", "global_share")
 NOBODY: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
 
 
@@ -79,6 +81,7 @@ class Stepper:
     ) -> tuple[Tensor, ...]:
         """Compute STEP_TERMS [3] and the gradient by every parameter; None where the loss does not depend on it.
 
+        GLOBAL_TERMS follow the STEP_TERMS of a pair that has global sites.
         ``watch`` is there while the programs run, and may add to the parameters.
         """
         # Without its cache, which would outlive the step that is captured.
@@ -145,9 +148,12 @@ def run_epoch(
     table = torch.cat(rows).double().cpu()
     _require_finite(table, steps, epoch, first_step)
     weight = torch.tensor(sizes, dtype=torch.float64)
-    loss, log_likelihood, kl = (weight @ table / weight.sum()).tolist()
+    loss, log_likelihood, kl, *of_set = (weight @ table / weight.sum()).tolist()
     elbo = log_likelihood - kl
     means = {"loss": loss, "train_elbo": elbo, "train_log_likelihood": log_likelihood, "train_kl": kl}
+    if of_set:
+        global_kl, share = of_set
+        means |= {"train_elbo": elbo + share, "train_global_kl": global_kl}
     return first_step + len(sizes), means
 
 
@@ -156,7 +162,8 @@ def _require_finite(table: Tensor, steps: Steps, epoch: int, first_step: int) ->
     if len(broken):
         index = int(broken[0])
         terms = ", ".join(
-            f"{name} = {value:g}" for name, value in zip(STEP_TERMS, table[index].tolist(), strict=True)
+            f"{name} = {value:g}"
+            for name, value in zip(STEP_TERMS + GLOBAL_TERMS, table[index].tolist(), strict=False)
         )
         raise ConvergenceError(f"the loss is not finite at epoch {epoch}, step {first_step + index}: {terms}")
     total = torch.stack([leaf.detach().sum(dtype=torch.float64) for leaf in steps.parameters]).sum()

@@ -144,11 +144,12 @@ def collect_weights(
     weights = Weights(held, {name: leaf for name, leaf in store.items() if id(leaf) not in in_modules}, networks)
     known = {id(leaf) for leaf in weights.parameters()}
     densities = [terms.log_likelihood]
-    # An autoencoder has neither: its point of a code stands in the likelihood.
-    with contextlib.suppress(ModelError):
-        densities.append(terms.log_prior)
-    with contextlib.suppress(ModelError):
-        densities.append(terms.log_guide)
+    for level in (terms,) if terms.whole is None else (terms, terms.whole):
+        # An autoencoder has neither: its point of a code stands in the likelihood.
+        with contextlib.suppress(ModelError):
+            densities.append(level.log_prior)
+        with contextlib.suppress(ModelError):
+            densities.append(level.log_guide)
     hidden = [leaf for leaf in leaves_of(densities) if id(leaf) not in known]
     if hidden:
         raise ModelError(

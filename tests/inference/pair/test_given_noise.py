@@ -5,7 +5,7 @@ from pyro import distributions as dist
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.given_noise import GivenNoise, noise_shapes
-from ppl_vae.inference.pair.terms import run_terms, trace_terms
+from ppl_vae.inference.pair.runs import run_terms, trace_terms
 from tests.inference.comparisons import CategoricalPair, off_optimum
 
 

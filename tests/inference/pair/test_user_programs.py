@@ -18,22 +18,27 @@ from ppl_vae import inference as inf
 from ppl_vae.diagnostics import run_importance
 from ppl_vae.errors import PplVaeError
 from ppl_vae.inference.compilation import step_choice
-from tests.inference.pair.user_programs import EVERYTHING, PROGRAMS
+from tests.inference.pair.two_level_programs import TWO_LEVELS
+from tests.inference.pair.user_programs import EVERYTHING
+from tests.inference.pair.user_programs import PROGRAMS as ONE_LEVEL
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread", "_no_parameters_left"),
     pytest.mark.filterwarnings("ignore:.*expected a value, got None"),
 ]
 
+PROGRAMS = {**ONE_LEVEL, **TWO_LEVELS}
 K, REPEATS = 50, 10
 FLOOR = 1e-4
 # What is asked of every row wherever the tests run; the rest of the table takes minutes.
 QUICK = ("evaluate", "log_evidence")
 QUICK_ROWS = {
-    "fit": ("plain", "AutoNormal", "scaled alike", "subsampled", "auxiliary", "straight-through"),
-    "compare": ("modules", "AutoNormal", "scaled alike", "subsampled"),
-    "importance": ("plain", "AutoNormal", "scaled alike", "subsampled", "auxiliary", "guide on a part"),
-    "diagnose": ("plain", "AutoNormal", "factor", "scaled alike", "subsampled", "two observed sites"),
+    "log_evidence": ("global first", "AutoMultivariateNormal, everything"),
+    "fit": ("AutoDiagonalNormal beside an encoder", "groups", "plain", "AutoNormal", "scaled alike", "subsampled",
+    "auxiliary", "straight-through"), "compare": ("groups", "modules", "AutoNormal", "scaled alike", "subsampled"),
+    "importance": ("global first", "plain", "AutoNormal", "scaled alike", "subsampled", "auxiliary",
+    "guide on a part"), "diagnose": ("global first", "plain", "AutoNormal", "factor", "scaled alike", "subsampled",
+    "two observed sites"),
 }  # fmt: skip
 
 
@@ -61,7 +66,7 @@ def stock_elbo(name):
     """Of Trace_ELBO, nats per datum, with its standard error."""
     row = PROGRAMS[name]
     model, guide = (row.plain or row.make)()
-    elbo = pyro.infer.Trace_ELBO(num_particles=K, vectorize_particles=True, max_plate_nesting=1)
+    elbo = pyro.infer.Trace_ELBO(num_particles=K, vectorize_particles=True, max_plate_nesting=row.nesting)
     with warnings.catch_warnings():
         # Of plates of other names, auxiliary sites and marks for another estimator.
         warnings.simplefilter("ignore")
@@ -146,6 +151,8 @@ def require_right_or_refused(function, name, **options):
 
 
 def quick(function, name):
+    if name in TWO_LEVELS and function != "evaluate":
+        return name in QUICK_ROWS.get(function, ())
     return function in QUICK or name in QUICK_ROWS.get(function, ())
 
 

@@ -40,6 +40,8 @@ class Row:
     refused: dict = field(default_factory=dict)
     estimator: str = "monte-carlo-kl"
     stock: bool = True
+    # The dimensions of its plates, which stock Pyro has to be told.
+    nesting: int = 1
 
     def __post_init__(self):
         assert set(self.refused) <= set(EVERYTHING)
@@ -688,6 +690,13 @@ def no_plate():
     return theirs, ours
 
 
+def both_alike_evidence(x):
+    """Of two observations of x at one latent value."""
+    covariance = np.array([[2.0, 1.0], [1.0, 2.0]])
+    both = np.stack([x.double().numpy()] * 2, -1)
+    return torch.from_numpy(stats.multivariate_normal([0, 0], covariance).logpdf(both))
+
+
 def unnamed_dim():
     """Two plates without dims, the data's on the left."""
 
@@ -820,7 +829,8 @@ PROGRAMS = {
     "AutoDiagonalNormal": Row(
         auto(AutoDiagonalNormal, model, X),
         X,
-        refused=refused("site '_AutoDiagonalNormal_latent' stands in no plate"),
+        refused=refused("site '_AutoDiagonalNormal_latent' draws the latents of all data", "log_evidence")
+        | refused("site '_AutoDiagonalNormal_latent' is global", "importance", "diagnose"),
     ),
     "auxiliary": Row(auxiliary, X, refused=refused(NO_REVERSE)),
     "auxiliary with a reverse model": Row(with_reverse_model, X, normal_evidence),
@@ -841,9 +851,9 @@ PROGRAMS = {
     "subsampled": Row(subsampled, X, refused=refused(SUBSAMPLED)),
     "batch of more": Row(batch_of_more, X, normal_evidence, plain),
     "parameters of each datum": Row(per_datum, X, normal_evidence),
-    "global latent": Row(global_latent, X, refused=refused("site 'mean' stands in no plate")),
+    "global latent": Row(global_latent, X, refused=refused("site 'mean' is global", "importance", "diagnose")),
     "no plate": Row(no_plate, X, refused=refused("site 'z' stands in no plate")),
-    "two plates": Row(unnamed_dim, X, refused=refused("'x' stands in plates|collide at dim")),
+    "two plates": Row(unnamed_dim, X, both_alike_evidence, nesting=2),
     "condition": Row(conditioned, X, normal_evidence),
     "do": Row(intervened, X, refused=refused("site 'cause' is latent in the model but missing from the guide")),
     "reparam": Row(reparametrised, X, normal_evidence),

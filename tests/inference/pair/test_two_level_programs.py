@@ -1,0 +1,335 @@
+"""Pairs of two levels beyond the table: stock Pyro's estimators, networks, captured steps, refusals."""
+
+import math
+import warnings
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import autoguide
+from pyro.nn import PyroModule, PyroSample
+from pyro.nn.module import to_pyro_module_
+from torch import nn
+
+import ppl_vae as pv
+from ppl_vae import inference as inf
+from ppl_vae.diagnostics import run_importance
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.compilation import step_choice
+from tests.inference.pair.two_level_programs import (
+    GROUPED,
+    SCHOOLS,
+    TWO_LEVELS,
+    population,
+    schools_not_centred,
+)
+from tests.inference.pair.user_programs import X
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread", "_no_parameters_left"),
+    pytest.mark.filterwarnings("ignore:.*expected a value, got None"),
+]
+
+
+@pytest.fixture
+def _no_parameters_left():
+    pyro.clear_param_store()
+    torch.manual_seed(0)
+    yield
+    pyro.clear_param_store()
+
+
+def stock(kind, pair, x, seed, **options):
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return kind(**options).loss(*pair, x)
+
+
+# Stock Pyro -----------------------------------------------------------------------------------------------
+
+
+REPARAMETERISED = [
+    name
+    for name, row in TWO_LEVELS.items()
+    if "evaluate" not in row.refused and name not in ("some of the groups", "AutoNormalizingFlow", "AutoStructured")
+]
+
+
+@pytest.mark.parametrize("name", REPARAMETERISED)
+def test_one_draw_at_one_seed_is_stock_pyros_to_rounding(name):
+    row = TWO_LEVELS[name]
+    pair = row.make()
+    torch.manual_seed(3)
+    ours = inf.MonteCarloKL().loss(*pair, row.x)
+    assert ours == pytest.approx(stock(pyro.infer.Trace_ELBO, pair, row.x, 3), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["groups", "data plate at -2"])
+def test_closed_forms_are_stock_pyros_where_the_order_is_the_models(name):
+    row = TWO_LEVELS[name]
+    pair = row.make()
+    torch.manual_seed(3)
+    ours = inf.AnalyticKL().loss(*pair, row.x)
+    assert ours == pytest.approx(stock(pyro.infer.TraceMeanField_ELBO, pair, row.x, 3), rel=1e-5)
+
+
+def test_closed_forms_in_another_order_are_refused_where_pyro_adds_them_up():
+    pair = TWO_LEVELS["local first"].make()
+    assert math.isfinite(stock(pyro.infer.TraceMeanField_ELBO, pair, X, 0))
+    with pytest.raises(ModelError, match=r"guide draws sites \['z', 'mean', 'spread'\] and model"):
+        inf.AnalyticKL().loss(*pair, X)
+
+
+def test_a_global_site_scaled_on_one_side_is_refused_where_pyro_gives_another_number():
+    pair = TWO_LEVELS["global site scaled on one side"].make()
+    assert math.isfinite(stock(pyro.infer.Trace_ELBO, pair, X, 0))
+    with pytest.raises(ModelError, match=r"site 'mean' is scaled by 0.5 in the guide"):
+        inf.MonteCarloKL().loss(*pair, X)
+
+
+def test_a_sequential_plate_is_refused_by_name():
+    def theirs(x):
+        mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+        for n in pyro.plate("data", len(x)):
+            pyro.sample(f"x{n}", dist.Normal(mean, 1.0), obs=x[n])
+
+    with pytest.raises(ModelError, match="site 'x0' stands in the sequential plate 'data'"):
+        inf.MonteCarloKL().loss(theirs, lambda x: pyro.sample("mean", dist.Normal(0.0, 1.0)), X)
+
+
+def mixture(x):
+    """A discrete global choice, and the score function as TraceGraph_ELBO takes it."""
+    which = pyro.sample("which", dist.Bernoulli(0.4))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(2 * which - 1, 1.5), obs=x)
+
+
+def mixture_guide(x):
+    pyro.sample("which", dist.Bernoulli(logits=pyro.param("logit", torch.tensor(0.3))))
+
+
+def test_the_score_of_a_discrete_global_site_is_tracegraphs():
+    x = X[:4]
+    draws = 4000
+    values = torch.tensor([0.0, 1.0])
+    likelihood = dist.Normal(2 * values[:, None] - 1, 1.5).log_prob(x).sum(1)
+    logit = torch.tensor(0.3, requires_grad=True)
+    q, p = dist.Bernoulli(logits=logit), dist.Bernoulli(0.4)
+    elbo = (q.log_prob(values).exp() * (likelihood + p.log_prob(values) - q.log_prob(values))).sum()
+    (exact,) = torch.autograd.grad(elbo, logit)
+    found = []
+    for _ in range(60):
+        elbo_of_draws = inf.ScoreFunction(draws // 60)
+        elbo_of_draws.loss_and_grads(mixture, mixture_guide, x)
+        leaf = pyro.get_param_store()._params["logit"]
+        found.append(-leaf.grad.item())
+        leaf.grad = None
+    found = torch.tensor(found)
+    assert abs(found.mean() - exact) < 4 * found.std() / math.sqrt(len(found))
+    graph = pyro.infer.TraceGraph_ELBO(num_particles=draws // 10, vectorize_particles=True, max_plate_nesting=1)
+    graph.loss_and_grads(mixture, mixture_guide, x)
+    assert abs(-pyro.get_param_store()._params["logit"].grad.item() - exact) < 8 * found.std() / math.sqrt(6)
+
+
+# Bayesian networks ------------------------------------------------------------------------------------------
+
+
+class BayesianDecoder(PyroModule):
+    """A decoder whose weights have priors, by Pyro's own conversion of an nn.Module."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 2))
+        to_pyro_module_(self.network)
+        for layer in (self.network[0], self.network[2]):
+            for name, value in list(layer.named_parameters()):
+                setattr(layer, name, PyroSample(dist.Normal(torch.zeros_like(value), 1.0).to_event(value.dim())))
+
+    def forward(self, x):
+        decode = self.network
+        # Drawn where they are first read: here, for all data.
+        _ = [getattr(layer, name) for layer in (decode[0], decode[2]) for name in ("weight", "bias")]
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(decode(z), 0.5).to_event(1), obs=x)
+
+
+def amortised(x):
+    slope = pyro.param("slope", torch.tensor(0.3))
+    with pyro.plate("rows", len(x)):
+        pyro.sample("z", dist.Normal(slope * x.sum(-1, keepdim=True), 0.7).to_event(1))
+
+
+def bayesian_pair(x):
+    decoder = BayesianDecoder()
+
+    def model(x):
+        decoder(x)
+
+    guide = autoguide.AutoGuideList(model)
+    guide.append(autoguide.AutoNormal(pyro.poutine.block(model, hide=["z"]), init_scale=0.1))
+    guide.append(amortised)
+    guide(x)
+    return model, guide
+
+
+def test_a_decoder_with_priors_on_its_weights_is_fitted_beside_an_encoder():
+    x = torch.randn(24, 2)
+    pair = bayesian_pair(x)
+    torch.manual_seed(1)
+    ours = inf.MonteCarloKL().loss(*pair, x)
+    assert ours == pytest.approx(stock(pyro.infer.Trace_ELBO, pair, x, 1), rel=1e-5)
+    result = pv.fit(pair, x, "monte-carlo-kl", epochs=3, batch_size=24, lr=0.02, progress=False, device="cpu")
+    assert result.manifest["num_total"] == 24
+    assert "network.0.weight" in result.manifest["global_sites"]
+    assert result.history["train_global_kl"].notna().all()
+
+
+# Captured steps -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["global first", "groups"])
+def test_captured_steps_have_the_losses_of_the_programs(name, monkeypatch):
+    monkeypatch.setattr(step_choice, "SECONDS_TO_TRACE", 0.0)
+    monkeypatch.setattr(step_choice, "SECONDS_TO_COMPILE", math.inf)
+    row = TWO_LEVELS[name]
+    histories = []
+    options = {"epochs": 4, "batch_size": 6, "lr": 0.05, "device": "cpu", "progress": False}
+    for mode in (False, "auto"):
+        pyro.clear_param_store()
+        torch.manual_seed(0)
+        result = pv.fit(row.make(), row.x, inf.MIWAE(2, 2), compile=mode, **options)
+        assert result.manifest["compile"] == ("traced" if mode else "eager")
+        histories.append(result.history)
+    for column in ("loss", "train_elbo", "train_global_kl"):
+        torch.testing.assert_close(*(torch.tensor(h[column].to_numpy()) for h in histories), rtol=1e-5, atol=1e-5)
+
+
+# What is refused, and for which reason ---------------------------------------------------------------------------
+
+
+def test_a_guide_that_couples_the_data_has_a_bound_of_the_set_and_none_of_a_datum():
+    model = population
+    guide = autoguide.AutoDiagonalNormal(model, init_scale=0.3)
+    guide(X)
+    site = "site '_AutoDiagonalNormal_latent' draws the latents of all data at once"
+    assert inf.MonteCarloKL(4).loss(model, guide, X) > 0
+    found = pv.evaluate((model, guide), X, num_particles=20)
+    assert (found.kl == 0).all()
+    assert found.global_kl > 0
+    for ask in (
+        lambda: inf.MonteCarloKL().per_datum(model, guide, X),
+        lambda: inf.ImportanceWeighted(5).loss(model, guide, X),
+        lambda: pv.log_evidence((model, guide), X, num_samples=50),
+    ):
+        with pytest.raises(ModelError, match=site):
+            ask()
+
+
+def test_what_asks_about_each_datum_alone_names_the_global_site():
+    pair = TWO_LEVELS["global first"].make()
+    with pytest.raises(ModelError, match="site 'mean' is global: it stands outside the data plate"):
+        run_importance(pair, X)
+    with pytest.raises(
+        ModelError, match="site 'mean' stands in no plate: this asks for the densities of each datum"
+    ):
+        inf.simulate(pair, X)
+    with pytest.raises(ModelError, match="site 'mean' stands in no plate"):
+        pv.log_evidence(pair, X, "ais")
+
+
+def test_several_draws_need_the_global_sites_first():
+    pair = TWO_LEVELS["local first"].make()
+    for estimator in (inf.ImportanceWeighted(4), inf.ScoreFunction(2)):
+        with pytest.raises(ModelError, match="site 'mean' is global and drawn after the local 'z' in the guide"):
+            estimator.loss(*pair, X)
+    assert inf.MonteCarloKL(4).loss(*pair, X) > 0
+
+
+def test_batches_of_an_unknown_number_share_no_global_kl():
+    pair = TWO_LEVELS["global first"].make()
+
+    class Stream:
+        def __iter__(self):
+            return iter([X[:6], X[6:]])
+
+    with pytest.raises(ModelError, match="site 'mean' is global, and how many data share its KL is not known"):
+        pv.fit(pair, Stream(), "monte-carlo-kl", epochs=1, progress=False)
+    result = pv.fit(pair, [X[:6], X[6:]], "monte-carlo-kl", epochs=1, progress=False, device="cpu")
+    assert result.manifest["num_total"] == len(X)
+
+
+def test_two_plates_as_long_as_the_data_are_told_apart_once_they_have_been_seen_apart():
+    def theirs(x):
+        with pyro.plate("groups", 3):
+            shift = pyro.sample("shift", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(shift[..., x[:, 1].long()], 1.0), obs=x[:, 0])
+
+    def ours(x):
+        with pyro.plate("groups", 3):
+            pyro.sample("shift", dist.Normal(pyro.param("loc", torch.zeros(3)), 0.5))
+
+    with pytest.raises(ModelError, match=r"plates 'data' .* and 'groups' .* are both as long as the data, 3"):
+        inf.MonteCarloKL().loss(theirs, ours, GROUPED[:3])
+    whole = inf.trace_terms(theirs, ours, GROUPED).whole
+    assert list(whole.sites) == ["shift"]
+    again = inf.trace_terms(theirs, ours, GROUPED[:3])
+    assert again.log_likelihood.shape == (1, 3)
+    assert list(again.whole.sites) == ["shift"]
+
+
+def test_a_seed_gives_the_same_draws_before_and_after_the_plates_are_known():
+    row = TWO_LEVELS["data plate at -2"]
+
+    def twice():
+        pair = row.make()
+        model = lambda x: pair[0](x)  # noqa: E731
+        for _ in range(2):
+            torch.manual_seed(0)
+            yield inf.ImportanceWeighted(3).loss(model, pair[1], row.x)
+
+    first, second = twice()
+    assert first == second
+
+
+# Eight schools ------------------------------------------------------------------------------------------------
+
+
+def schools_marginal():
+    """Means and standard deviations of mu and log tau by quadrature: theta is integrated out in closed form."""
+    y, sigma = SCHOOLS.double().T
+    mu = torch.linspace(-25, 35, 601, dtype=torch.float64)
+    log_tau = torch.linspace(-7, 4.5, 701, dtype=torch.float64)
+    tau = log_tau.exp()
+    scale = (tau[:, None] ** 2 + sigma**2).sqrt()
+    likelihood = dist.Normal(mu[:, None, None], scale).log_prob(y).sum(-1)
+    prior = dist.Normal(0.0, 5.0).log_prob(mu)[:, None] + dist.HalfCauchy(5.0).log_prob(tau) + log_tau
+    weight = (likelihood + prior).flatten().softmax(0).view(len(mu), len(tau))
+
+    def moments(values, marginal):
+        mean = (values * marginal).sum()
+        return mean.item(), ((values - mean).square() * marginal).sum().sqrt().item()
+
+    return moments(mu, weight.sum(1)), moments(log_tau, weight.sum(0))
+
+
+@pytest.mark.slow
+def test_eight_schools_by_a_full_covariance_guide_agrees_with_quadrature():
+    guide = autoguide.AutoMultivariateNormal(schools_not_centred, init_scale=0.3)
+    guide(SCHOOLS)
+    pair = schools_not_centred, guide
+    for lr in (0.02, 0.002):
+        pv.fit(pair, SCHOOLS, inf.MonteCarloKL(64), epochs=1500, lr=lr, progress=False, device="cpu")
+    with torch.no_grad():
+        draws = inf.trace_terms(schools_not_centred, guide, SCHOOLS, num_particles=20_000).whole.sites
+    (mu, mu_sd), (log_tau, log_tau_sd) = schools_marginal()
+    found_mu, found_tau = draws["mu"].value.flatten(), draws["tau"].value.flatten().log()
+    # A Gaussian cannot follow log tau's long left tail: the means agree within a third of a posterior sd, the sds
+    # within a third.
+    assert abs(found_mu.mean() - mu) < 0.2 * mu_sd
+    assert 0.8 < found_mu.std() / mu_sd < 1.1
+    assert abs(found_tau.mean() - log_tau) < 0.5 * log_tau_sd
+    assert 0.5 < found_tau.std() / log_tau_sd < 1.2
