@@ -25,7 +25,7 @@ SHARES = (0.9, 0.5)
 def plot_reference(
     table: xr.Dataset, datum: int = 0, dims: Sequence[int] | None = None, title: str | None = None
 ) -> Figure:
-    """Draw NUTS as points and histograms, the guide as outlines of its 50% and 90% regions and as curves.
+    """Draw HMC as points and histograms, the guide as outlines of its 50% and 90% regions and as curves.
 
     Args:
         table: of ``diagnostics.run_reference``.
@@ -61,7 +61,7 @@ def plot_reference(
             axes.set_xlim(limits[column])
             _label(axes, latent_name(across), latent_name(below), row == count - 1, column == 0 < row)
     handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=4, color=BLUE, label="NUTS"),
+        Line2D([], [], linestyle="", marker="o", markersize=4, color=BLUE, label="HMC"),
         Line2D([], [], color=VERMILION, linewidth=1.4, label="guide (50% and 90%)" if count > 1 else "guide"),
     ]
     figure.legend(
