@@ -45,7 +45,7 @@ def diagnose(
 ) -> None:
     """Diagnose the posterior of a trained run and write ONE self-contained report.html.
 
-    k-hat, evidence, calibration, coverage, active units, predictive checks, gaps and a NUTS reference are run on
+    k-hat, evidence, calibration, coverage, active units, predictive checks, gaps and an HMC reference are run on
     a random subset of the data, in about four minutes at most; each gets a verdict and what to try next.
     """
     from ppl_vae.cli.facts import describe

@@ -30,7 +30,7 @@ def plot_reference(
     *,
     figsize: Size | None = None,
 ) -> Figure:
-    """Draw NUTS as points and histograms, the guide as outlines of its 50% and 90% regions and as curves.
+    """Draw HMC as points and histograms, the guide as outlines of its 50% and 90% regions and as curves.
 
     Args:
         table: of ``diagnostics.run_reference``.
@@ -84,7 +84,7 @@ def _shown(draws: NDArray[np.float64], limits: Sequence[tuple[float, float]]) ->
     beyond = int(((draws < [low for low, _ in limits]) | (draws > [high for _, high in limits])).any(1).sum())
     said = [f"{len(points)} of {len(draws)} as points"] if len(points) < len(draws) and len(limits) > 1 else []
     said += [f"{beyond} beyond the frame"] if beyond else []
-    return f"NUTS ({', '.join(said)})" if said else "NUTS"
+    return f"HMC ({', '.join(said)})" if said else "HMC"
 
 
 def _draws(table: xr.Dataset, datum: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -25,7 +25,7 @@ from ppl_vae.inference import log_evidence
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.pair.evaluation import data_per_chunk
 from ppl_vae.inference.pair.given_noise import GivenNoise, is_gaussian
-from ppl_vae.inference.pair.terms import run_terms
+from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.models import VAE
 from ppl_vae.networks import Architecture
 from ppl_vae.randomness import seeded

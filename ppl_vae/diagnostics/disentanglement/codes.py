@@ -12,7 +12,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.active_units import coordinates, expected_codes, needs_draws
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.pair import PairLike
-from ppl_vae.inference.pair.terms import run_terms
+from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.randomness import derived_seed
 

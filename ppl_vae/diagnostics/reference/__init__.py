@@ -1,4 +1,4 @@
-"""The guide beside a reference posterior that NUTS drew."""
+"""The guide beside a reference posterior that HMC drew."""
 
 from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
 

@@ -1,8 +1,9 @@
-r"""The reference posterior of a few data: NUTS on p(z | x_n) with the decoder fixed, and the guide's distance.
+r"""The reference posterior of many data: HMC on p(z | x_n) with the decoder fixed, and the guide's distance.
 
-The first chain starts at a draw of the guide, the others at draws of the prior, so that a mode that the guide does
-not know can be found; chains that all start on one side of a deep valley will still miss the other. R-hat and the
-effective sample size are ArviZ's (Vehtari et al. 2021, https://arxiv.org/abs/1903.08008).
+All chains of all data run at once (``inference.chains``). The first chain of a datum starts at a draw of the guide,
+the others at draws of the prior, so that a mode that the guide does not know can be found; chains that all start on
+one side of a deep valley will still miss the other. R-hat and the effective sample size are ArviZ's (Vehtari et al.
+2021, https://arxiv.org/abs/1903.08008).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -20,12 +22,19 @@ from ppl_vae.checks import integer
 from ppl_vae.diagnostics.arviz.container import ess, rhat
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.reference import distances
-from ppl_vae.diagnostics.reference.nuts import DatumPosterior, frozen
+from ppl_vae.diagnostics.reference.two_sample_classifier import classifier_accuracies
 from ppl_vae.diagnostics.verdict import Level, Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.chains import Chains, frozen
+from ppl_vae.inference.chains.chains import may_be_parted
+from ppl_vae.inference.evidence.annealed import chains_per_pass
+from ppl_vae.inference.evidence.importance import MEMORY_LIMIT
+from ppl_vae.inference.evidence.unconstrained import LatentVector
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.pair import PairLike
-from ppl_vae.progress import watched
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.progress import advance, watched
 from ppl_vae.randomness import derived_seed
 
 REFERENCE_STREAM = 41
@@ -35,6 +44,9 @@ RHAT, ESS = 1.01, 400
 GOOD, BAD = 0.6, 0.69
 # Draws of each set that the distances are taken from.
 MOST_COMPARED = 1000
+# Draws of each set that the classifiers of all data see together, at least so many of one datum, and of how many
+# data at a time.
+ALL_COMPARED, LEAST_COMPARED, SETS_AT_ONCE = 20_000, 200, 100
 DISTANCES = {
     "mean_difference": "largest difference of means, in posterior standard deviations",
     "covariance_difference": "of the covariances, Frobenius norm in whitened coordinates; NaN for too few draws",
@@ -46,7 +58,10 @@ DISTANCES = {
     "mmd_stderr": "of mmd if there were no difference",
 }
 # Names that a site may not have beside them.
-OWN = {"chain", "draw", "datum", "guide_draw", "rhat", "ess", "divergences", *DISTANCES}
+OWN = {
+    "chain", "draw", "datum", "guide_draw", "rhat", "ess", "divergences", "acceptance", "num_leapfrog", "gradients",
+    *DISTANCES,
+}  # fmt: skip
 
 
 def run_reference(
@@ -57,23 +72,27 @@ def run_reference(
     num_chains: int = 4,
     seed: int = 0,
     progress: bool | None = None,
+    *,
+    memory_limit: int = MEMORY_LIMIT,
 ) -> xr.Dataset:
-    """Draw from p(z|x) of a FEW data by NUTS and hold the guide's draws against it.
+    """Draw from p(z|x) of all data at once by HMC and hold the guide's draws against it.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs; nothing in it is trained.
-        x: [N, *event_shape]; seconds to minutes per datum.
+        x: [N, *event_shape]; a hundred take little longer than one.
         num_samples: draws per chain after the warm-up.
-        warmup: steps in which step size and mass matrix are adapted.
-        num_chains: at least 2, one after the other.
+        warmup: transitions in which step size, metric and trajectory length are adapted, about.
+        num_chains: at least 2, of every datum.
         seed: torch's global generators are left as they were.
         progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
+        memory_limit: bytes that the activations of a pass may take, roughly.
 
     Returns:
         For every latent site its draws, named as the site: [datum, chain, draw, latent], and as many of the guide,
         named "guide_SITE": [datum, guide_draw, latent]. Over "datum": ``rhat`` (the largest) and ``ess`` (the
-        smallest) over latent dimensions, ``divergences``, and the distances between the two sets of draws, taken
-        from as many draws of the chains as are worth their effective sample size.
+        smallest) over latent dimensions, ``divergences``, ``acceptance``, ``num_leapfrog`` (steps of a trajectory),
+        ``gradients`` (evaluations over all chains, the warm-up included), and the distances between the two sets
+        of draws, taken from as many draws of the chains as are worth their effective sample size.
 
     Raises:
         ModelError: a latent site is discrete or has the name of a number of the table, or the pair or a setting is
@@ -83,33 +102,90 @@ def run_reference(
     num_samples, warmup = integer("num_samples", num_samples, least=20), integer("warmup", warmup, least=20)
     num_chains, seed = integer("num_chains", num_chains, least=2), integer("seed", seed, least=None)
     given = admitted(pair, x)
-    rows = []
-    with watched(len(given) * num_chains * (warmup + num_samples), "draw", progress, unit_scale=True):
-        for index, datum in enumerate(given.split(1)):
-            stream, (model, guide) = derived_seed(seed, REFERENCE_STREAM, index), given.programs
-            with evaluating(model, guide, seed=stream, device=given.x.device), frozen(model, guide):
-                posterior = DatumPosterior(datum.model, datum.guide, datum.x)
-                draws, divergences = posterior.chains(num_samples, warmup, num_chains)
-                rows.append(_dataset(draws, posterior.of_guide(num_samples * num_chains), divergences))
-    table = xr.concat(rows, "datum")
+    size = chains_per_pass(given.x, num_chains, memory_limit)
+    tables: list[xr.Dataset] = []
+    with watched(len(given), "datum", progress):
+        for batch in given.split(size):
+            stream = derived_seed(seed, REFERENCE_STREAM, len(tables))
+            tables += _of_batch(batch, num_samples, warmup, num_chains, stream, memory_limit)
+            advance(len(batch))
+    table = _with_c2st(xr.concat(tables, "datum"), seed)
     settings = {"num_samples": num_samples, "warmup": warmup, "num_chains": num_chains, "seed": seed}
     return table.assign_attrs(settings)
 
 
-def _dataset(posterior: dict[str, Any], guided: dict[str, Any], divergences: int) -> xr.Dataset:
-    """Collect one datum's draws [chain, draw, *event], the guide's [draw, *event], and the distances."""
+def _of_batch(
+    given: Conditioned, num_samples: int, warmup: int, num_chains: int, stream: int, memory_limit: int
+) -> list[xr.Dataset]:
+    """Run the chains of some data at once; a table for each."""
+    programs = given.programs
+    with evaluating(*programs, seed=stream, device=given.x.device), frozen(*programs), torch.no_grad():
+        chains = _chains(given, warmup, num_chains)
+        draws = chains.draw(num_samples)
+        guided = _guided(given, num_samples * num_chains, memory_limit)
+        values = _values(chains.latents, draws.position)
+    facts = {
+        "divergences": draws.divergences.cpu().numpy(),
+        "acceptance": draws.acceptance.cpu().double().numpy(),
+        "num_leapfrog": chains.lengths.numpy(),
+        "gradients": chains.gradients.numpy(),
+    }
+    return [_dataset(values, guided, facts, index) for index in range(len(given))]
+
+
+def _chains(given: Conditioned, warmup: int, num_chains: int) -> Chains:
+    """Warm chains up, of every datum one from a draw of the guide and the others from the prior."""
+
+    def latents_of(which: Tensor | None) -> LatentVector:
+        some = given if which is None else given[which]
+        return LatentVector(some.model, some.x)
+
+    latents = latents_of(None)
+    start = torch.cat([latents.pack(_guide_values(given, 1)), latents.prior_draw(num_chains - 1)])
+    return Chains(latents_of, start, warmup, grouped=may_be_parted(*given.programs, given.batch))
+
+
+def _guide_values(given: Conditioned, num_draws: int) -> dict[str, Tensor]:
+    """Draw from the guide: [K, N, *event] by site of the model."""
+    terms = run_terms(given.model, given.guide, (given.x,), {}, num_draws)
+    return {name: site.value for name, site in terms.sites.items() if site.p is not None}
+
+
+def _guided(given: Conditioned, num_draws: int, memory_limit: int) -> dict[str, Any]:
+    """Draw from the guide in parts that keep to a limit: [datum, draw, *event] by site of the model."""
+    size = max(1, num_draws * chains_per_pass(given.x, num_draws, memory_limit) // len(given))
+    counts = [size] * (num_draws // size) + [num_draws % size] * bool(num_draws % size)
+    parts = [_guide_values(given, count) for count in counts]
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {name: value.transpose(0, 1).cpu().double().numpy() for name, value in joined.items()}
+
+
+def _values(latents: LatentVector, position: Tensor) -> dict[str, Any]:
+    """Turn u [C, S, N, D] into latent values [datum, chain, draw, *event] by site."""
+    num_chains, num_draws = position.shape[:2]
+    values, _ = latents.unpack(position.flatten(0, 1))
+    return {
+        name: value.transpose(0, 1).reshape(-1, num_chains, num_draws, *value.shape[2:]).cpu().double().numpy()
+        for name, value in values.items()
+    }
+
+
+def _dataset(values: dict[str, Any], guided: dict[str, Any], facts: dict[str, Any], index: int) -> xr.Dataset:
+    """Collect the draws of one datum, [chain, draw, *event], the guide's [draw, *event], and the distances."""
     variables: dict[str, Any] = {}
+    posterior = {name: draws[index] for name, draws in values.items()}
     for name, draws in posterior.items():
         if name in OWN or name.startswith("guide_"):
             raise ModelError(f"site {name!r}: the table keeps that name for a number of its own; rename the site")
         event = _event_dims(name, draws.ndim - 2, posterior)
         variables[name] = (("chain", "draw", *event), draws)
-        variables[f"guide_{name}"] = (("guide_draw", *event), guided[name])
+        variables[f"guide_{name}"] = (("guide_draw", *event), guided[name][index])
     flat = _flat(posterior, 2)
     worst, least = _convergence(flat)
-    variables |= {"rhat": ((), worst), "ess": ((), least), "divergences": ((), divergences)}
-    found = _distances(_flat(guided, 1), flat, least)
-    variables |= {name: ((), value, {"description": DISTANCES[name]}) for name, value in found.items()}
+    variables |= {"rhat": ((), worst), "ess": ((), least)}
+    variables |= {name: ((), of_data[index]) for name, of_data in facts.items()}
+    measured = _distances(_flat({name: guided[name][index] for name in posterior}, 1), flat, least)
+    variables |= {name: ((), value, {"description": DISTANCES[name]}) for name, value in measured.items()}
     return xr.Dataset(variables)
 
 
@@ -133,13 +209,10 @@ def _convergence(draws: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _distances(guided: NDArray[np.float64], chains: NDArray[np.float64], worth: float) -> dict[str, float]:
-    """Compute distances from nearly independent draws: the chains are thinned to their effective sample size."""
+    """Compute the distances of one datum but for the classifier's, which are found for many data at once."""
     pooled = chains.reshape(-1, chains.shape[-1])
-    count = int(np.clip(worth if math.isfinite(worth) else 0, 20, min(MOST_COMPARED, len(pooled))))
-    thinned = pooled[np.linspace(0, len(pooled) - 1, count).round().astype(int)]
-    a = guided[:count]
-    c2st, c2st_error = distances.classifier_accuracy(a, thinned)
-    mmd, mmd_error = distances.kernel_discrepancy(a, thinned)
+    thinned = _thinned(chains, _worth(worth, len(pooled)))
+    mmd, mmd_error = distances.kernel_discrepancy(guided[: len(thinned)], thinned)
     moments: dict[str, Callable[[Any, Any], float]] = {
         "mean_difference": distances.mean_difference,
         "covariance_difference": distances.covariance_difference,
@@ -147,8 +220,41 @@ def _distances(guided: NDArray[np.float64], chains: NDArray[np.float64], worth: 
         "sliced_wasserstein": distances.sliced_wasserstein,
     }
     # Moments of all draws are better known than those of the thinned ones.
-    found = {name: distance(guided, pooled) for name, distance in moments.items()}
-    return found | {"c2st": c2st, "c2st_stderr": c2st_error, "mmd": mmd, "mmd_stderr": mmd_error}
+    known = {name: distance(guided, pooled) for name, distance in moments.items()}
+    return known | {"mmd": mmd, "mmd_stderr": mmd_error}
+
+
+def _worth(effective: float, most: int) -> int:
+    """The number of draws of chains that are nearly independent."""
+    return int(np.clip(effective if math.isfinite(effective) else 0, 20, min(MOST_COMPARED, most)))
+
+
+def _thinned(chains: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    pooled = chains.reshape(-1, chains.shape[-1])
+    return pooled[np.linspace(0, len(pooled) - 1, count).round().astype(int)]
+
+
+def _with_c2st(table: xr.Dataset, seed: int) -> xr.Dataset:
+    """Add the classifier two-sample test of every datum, from nearly independent draws."""
+    sites = [str(name) for name in table.data_vars if f"guide_{name}" in table]
+    num_data = table.sizes["datum"]
+    most = int(np.clip(ALL_COMPARED // num_data, LEAST_COMPARED, MOST_COMPARED))
+    results: list[NDArray[np.float64]] = []
+    for first in range(0, num_data, SETS_AT_ONCE):
+        part = table.isel(datum=slice(first, first + SETS_AT_ONCE))
+        chains = _flat({name: part[name].to_numpy() for name in sites}, 3)
+        guided = _flat({name: part[f"guide_{name}"].to_numpy() for name in sites}, 2)
+        total = chains.shape[1] * chains.shape[2]
+        counts = [min(_worth(float(worth), total), most) for worth in part["ess"]]
+        sets = np.zeros((2, len(counts), max(counts), chains.shape[-1]), dtype=np.float32)
+        for index, count in enumerate(counts):
+            sets[0, index, :count], sets[1, index, :count] = guided[index, :count], _thinned(chains[index], count)
+        pair = torch.from_numpy(sets)
+        accuracies = classifier_accuracies(pair[0], pair[1], torch.tensor(counts), seed=derived_seed(seed, first))
+        results.append(torch.stack(accuracies).numpy())
+    for name, values in zip(("c2st", "c2st_stderr"), np.concatenate(results, 1), strict=True):
+        table[name] = ("datum", values, {"description": DISTANCES[name]})
+    return table
 
 
 def check_reference(table: xr.Dataset) -> Verdict:
@@ -175,7 +281,7 @@ def check_reference(table: xr.Dataset) -> Verdict:
         worst = float(table["rhat"].max())
         least = float(table["ess"].min())
         words = f"{unsettled.strip()} (R-hat up to {worst:.2f}, {least:.0f} effective draws or more): no reference."
-        return Verdict("C2ST against NUTS", "unknown", math.nan, threshold=threshold, words=words, advice=advice)
+        return Verdict("C2ST against HMC", "unknown", math.nan, threshold=threshold, words=words, advice=advice)
     kept = table.isel(datum=np.flatnonzero(settled))
     require_finite("table", "c2st", kept["c2st"])
     value = float(kept["c2st"].mean())
@@ -184,11 +290,9 @@ def check_reference(table: xr.Dataset) -> Verdict:
     words = _described(kept, level) + (f"{unsettled}; they are left out." if unsettled else "")
     if level == "unknown":
         advice = "Take more draws: the error is too wide for a verdict."
-        return Verdict("C2ST against NUTS", level, value, error, "", threshold, words, advice)
+        return Verdict("C2ST against HMC", level, value, error, "", threshold, words, advice)
     better = "Look at the pair plot of the worst datum; then at the gaps, which tell the family from the encoder."
-    return Verdict(
-        "C2ST against NUTS", level, value, error, "", threshold, words, "" if level == "good" else better
-    )
+    return Verdict("C2ST against HMC", level, value, error, "", threshold, words, "" if level == "good" else better)
 
 
 def _described(kept: xr.Dataset, level: Level) -> str:

@@ -32,10 +32,10 @@ EFFORT_NAMES = {
     "gap_steps": "optimiser steps of the per-datum fits",
     "gap_particles": "draws per datum and step of these fits",
     "gap_samples": "importance draws per datum of that split",
-    "reference_data": "data with NUTS",
-    "reference_samples": "draws of NUTS per chain",
-    "reference_warmup": "warm-up steps of NUTS",
-    "reference_chains": "chains of NUTS per datum",
+    "reference_data": "data with HMC",
+    "reference_samples": "draws of HMC per chain",
+    "reference_warmup": "warm-up steps of HMC",
+    "reference_chains": "chains of HMC per datum",
 }
 
 

@@ -37,7 +37,7 @@ class Effort:
         gap_steps: optimiser steps of the per-datum fits.
         gap_particles: draws per datum and step there.
         gap_samples: importance draws per datum there.
-        reference_data: data whose posterior is drawn by NUTS.
+        reference_data: data whose posterior is drawn by HMC, all at once.
         reference_samples: draws per chain.
         reference_warmup: steps of adaptation before them.
         reference_chains: chains per datum.
@@ -55,7 +55,7 @@ class Effort:
     gap_steps: int = 400
     gap_particles: int = 8
     gap_samples: int = 1000
-    reference_data: int = 2
+    reference_data: int = 100
     reference_samples: int = 300
     reference_warmup: int = 150
     reference_chains: int = 4
@@ -85,7 +85,7 @@ QUICK = Effort(
     gap_data=8,
     gap_steps=150,
     gap_samples=500,
-    reference_data=1,
+    reference_data=20,
     reference_samples=250,
     reference_warmup=100,
     reference_chains=2,

@@ -77,10 +77,9 @@ GAPS = Explanation(
 )
 REFERENCE = Explanation(
     question="How does q(z|x) differ from draws of the posterior itself?",
-    method="The No-U-Turn sampler draws from p(z|x) of a few data, with the decoder as it is. A "
-    "classifier then tries to tell these draws from those of q (C2ST): 0.5 is chance, 1 is certainty.",
+    method="Hamiltonian Monte Carlo draws from p(z|x) of up to a hundred data at once, with the decoder as it "
+    "is. A classifier then tries to tell these draws from those of q (C2ST): 0.5 is chance, 1 is certainty.",
     shows="Points are the sampler's, outlines those of q. Where they lie apart q is wrong, and the "
     "picture shows in which direction.",
-    cannot="These are a few data, not all. The sampler may miss a mode too: chains that agree (R-hat near "
-    "1) are evidence, not proof.",
+    cannot="The sampler may miss a mode too: chains that agree (R-hat near 1) are evidence, not proof.",
 )

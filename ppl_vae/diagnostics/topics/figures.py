@@ -104,20 +104,20 @@ def reference(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
     )
     yield (
         plot_reference(table, worst, shown),
-        f"Draws of NUTS and of q for the datum, of {table.sizes['datum']}, that tells them apart best "
+        f"Draws of HMC and of q for the datum, of {table.sizes['datum']}, that tells them apart best "
         f"(C2ST {c2st[worst]:.2f}).{choice}",
     )
 
 
 def distances(draws: xr.Dataset) -> NDArray[np.float64]:
-    """Measure how far q is from NUTS in every latent dimension of all sites, in means and in log scales [U]."""
+    """Measure how far q is from HMC in every latent dimension of all sites, in means and in log scales [U]."""
     sites = [str(name) for name in draws.data_vars if f"guide_{name}" in draws]
     apart = []
     for site in sites:
-        nuts, guide = draws[site].to_numpy(), draws[f"guide_{site}"].to_numpy()
-        nuts, guide = nuts.reshape(nuts.shape[0] * nuts.shape[1], -1), guide.reshape(len(guide), -1)
-        scale = nuts.std(0)
+        hmc, guide = draws[site].to_numpy(), draws[f"guide_{site}"].to_numpy()
+        hmc, guide = hmc.reshape(hmc.shape[0] * hmc.shape[1], -1), guide.reshape(len(guide), -1)
+        scale = hmc.std(0)
         # A guide that is a point is infinitely far.
         with np.errstate(divide="ignore"):
-            apart.append(np.abs(guide.mean(0) - nuts.mean(0)) / scale + np.abs(np.log(guide.std(0) / scale)))
+            apart.append(np.abs(guide.mean(0) - hmc.mean(0)) / scale + np.abs(np.log(guide.std(0) / scale)))
     return np.concatenate(apart)

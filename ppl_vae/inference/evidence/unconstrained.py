@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.evidence.supports import (
+    Wrap,
     free_shape,
     is_circular,
     lies_in_support,
@@ -47,30 +48,28 @@ class _Coordinates:
     size: int
 
 
-class LatentPath:
-    """The geometric path from the prior or the guide to p(x, z), for C chains on N data.
+class LatentVector:
+    """The latent sites of a model's data as vectors u of real numbers, D for each datum.
 
     Args:
         model: the generative program.
-        guide: its guide.
-        x: the data [N, *event_shape], where the pair is.
-        start: "prior" or "guide".
+        x: the data [N, *event_shape], where the model is.
+
+    Attributes:
+        sites: where each site stands in the vector.
 
     Raises:
-        ModelError: a site is discrete, has no transform to the real numbers, or a support that depends on
-            another site; or the guide cannot start a path. The site is named.
+        ModelError: a site is discrete, has no transform to the real numbers, has an improper prior, or a support
+            that depends on another site. The site is named.
     """
 
-    def __init__(self, model: Program, guide: Program, x: Tensor, start: Start = "prior") -> None:
-        if start not in get_args(Start):
-            raise ModelError(unknown_name("start", start, get_args(Start)))
-        self.model, self.guide, self.x, self.start = model, guide, x, start
+    def __init__(self, model: Program, x: Tensor) -> None:
+        self.model, self.x = model, x
         with torch.no_grad():
             first, second = _prior_run(model, x, 1), _prior_run(model, x, 2)
             self.sites = {name: _coordinates(name, node["fn"]) for name, node in first.items()}
             for name, node in first.items():
                 require_fixed(name, node["fn"], second[name]["fn"], node["value"])
-            self._q = self._guide_of_one_site() if start == "guide" else None
 
     @property
     def dim(self) -> int:
@@ -78,15 +77,10 @@ class LatentPath:
         return sum(site.size for site in self.sites.values())
 
     @torch.no_grad()
-    def draw(self, num_chains: int) -> Tensor:
-        """Independent draws from f_0: [C, N, D], from the current stream."""
-        if self.start == "prior":
-            nodes = _prior_run(self.model, self.x, num_chains)
-            return self.pack({name: _chains(nodes[name]["value"], num_chains) for name in self.sites})
-        terms = run_terms(self.model, self.guide, (self.x,), {}, num_chains)
-        for name in self.sites:
-            _require_shared_support(terms.sites[name])
-        return self.pack({name: terms.sites[name].value for name in self.sites})
+    def prior_draw(self, num_chains: int) -> Tensor:
+        """Independent draws from the prior: [C, N, D], from the current stream."""
+        nodes = _prior_run(self.model, self.x, num_chains)
+        return self.pack({name: _chains(nodes[name]["value"], num_chains) for name in self.sites})
 
     def pack(self, values: Mapping[str, Tensor]) -> Tensor:
         """Turn latent values [C, N, *event] by site into one vector u [C, N, D].
@@ -110,6 +104,56 @@ class LatentPath:
             log_det = site.transform.log_abs_det_jacobian(free, values[name])
             log_jacobian = log_jacobian + log_det.reshape(*part.shape[:2], -1).sum(-1)
         return values, log_jacobian
+
+    def on_circle(self, position: Tensor) -> Tensor:
+        """Bring angles that have gone around back to [-pi, pi); other coordinates stay as they are."""
+        if not any(isinstance(site.transform, Wrap) for site in self.sites.values()):
+            return position
+        parts = position.split([site.size for site in self.sites.values()], -1)
+        homes = [
+            site.transform(part) if isinstance(site.transform, Wrap) else part
+            for site, part in zip(self.sites.values(), parts, strict=True)
+        ]
+        return torch.cat(homes, -1)
+
+    def log_density(self, position: Tensor) -> Tensor:
+        """Evaluate log p(x, z(u)) + log |dz/du| at u [C, N, D]: [C, N], nats. Gradients flow to u."""
+        values, log_jacobian = self.unpack(position)
+        joint = log_joint(self.model, self.x, values)
+        return joint.log_prior + joint.log_likelihood + log_jacobian
+
+
+class LatentPath(LatentVector):
+    """The geometric path from the prior or the guide to p(x, z), for C chains on N data.
+
+    Args:
+        model: the generative program.
+        guide: its guide.
+        x: the data [N, *event_shape], where the pair is.
+        start: "prior" or "guide".
+
+    Raises:
+        ModelError: a site is discrete, has no transform to the real numbers, or a support that depends on
+            another site; or the guide cannot start a path. The site is named.
+    """
+
+    def __init__(self, model: Program, guide: Program, x: Tensor, start: Start = "prior") -> None:
+        if start not in get_args(Start):
+            raise ModelError(unknown_name("start", start, get_args(Start)))
+        super().__init__(model, x)
+        self.guide, self.start = guide, start
+        with torch.no_grad():
+            self._q = self._guide_of_one_site() if start == "guide" else None
+
+    @torch.no_grad()
+    def draw(self, num_chains: int) -> Tensor:
+        """Independent draws from f_0: [C, N, D], from the current stream."""
+        if self.start == "prior":
+            return self.prior_draw(num_chains)
+        terms = run_terms(self.model, self.guide, (self.x,), {}, num_chains)
+        for name in self.sites:
+            _require_shared_support(terms.sites[name])
+        return self.pack({name: terms.sites[name].value for name in self.sites})
 
     def __call__(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate log f_0 and log r at u [C, N, D]: [C, N] each, nats. Gradients flow to u."""

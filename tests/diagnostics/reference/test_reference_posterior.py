@@ -1,4 +1,4 @@
-"""NUTS against closed forms and quadrature, and the guide held against it."""
+"""HMC against closed forms and quadrature, and the guide held against it."""
 
 import math
 
@@ -12,7 +12,6 @@ from pyro import distributions as dist
 import ppl_vae as pv
 from ppl_vae.diagnostics import check_reference, run_reference
 from ppl_vae.diagnostics.arviz.container import ess
-from ppl_vae.diagnostics.reference.nuts import DatumPosterior
 from ppl_vae.errors import DataError, ModelError
 from tests.diagnostics.faulty_guides import planted
 from tests.scenarios import all_binary, binary_mlp, draw_data, quadrature_posterior_mean
@@ -31,13 +30,13 @@ def off_in_standard_errors(draws, mean, variance):
 
 @pytest.fixture(scope="module")
 def exact():
-    """NUTS on one datum of a linear-Gaussian model whose guide is the posterior."""
+    """HMC on one datum of a linear-Gaussian model whose guide is the posterior."""
     lg = planted("exact")
     x = draw_data(lg, 1)
     return lg, x, run_reference(lg, x, **QUICK)
 
 
-def test_nuts_has_the_moments_of_the_exact_posterior(exact):
+def test_hmc_has_the_moments_of_the_exact_posterior(exact):
     lg, x, table = exact
     posterior = lg.posterior(x)
     assert table["z"].dims == ("datum", "chain", "draw", "latent")
@@ -183,28 +182,11 @@ def test_a_distance_that_is_no_number_is_refused():
         check_reference(made(np.nan))
 
 
-def test_a_warm_up_without_a_covariance_is_walked_with_a_diagonal_one(monkeypatch):
-    asked = []
-
-    def walk(self, start, num_samples, warmup, full_mass):
-        asked.append(full_mass)
-        if full_mass:
-            raise RuntimeError("Matrix is not positive definite.")
-        return [start] * num_samples, 0
-
-    monkeypatch.setattr(DatumPosterior, "_walk", walk)
-    lg = planted("exact")
-    draws, diverged = DatumPosterior(lg.model, lg.guide, draw_data(lg, 1)).chains(5, 5, 1)
-    assert asked == [True, False]
-    assert draws["z"].shape == (1, 5, 2)
-    assert diverged == 0
-
-
 # Longer runs ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_nuts_has_the_moments_of_a_quadrature():
+def test_hmc_has_the_moments_of_a_quadrature():
     """A two-dimensional code under an MLP-Bernoulli decoder: 2 data."""
     vae, x = binary_mlp(), all_binary()[[5, 40]]
     mean = quadrature_posterior_mean(vae, x).numpy()

@@ -11,10 +11,9 @@ from pyro import distributions as dist
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.diagnostics import run_reference
-from ppl_vae.diagnostics.reference.nuts import DatumPosterior
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.evidence.supports import free_shape, lies_in_support, to_support
-from ppl_vae.inference.evidence.unconstrained import LatentPath
+from ppl_vae.inference.evidence.unconstrained import LatentPath, LatentVector
 
 DOUBLE = {"dtype": torch.float64}
 
@@ -200,19 +199,22 @@ def test_a_guide_elsewhere_starts_no_path(p, q, reason):
         pv.log_evidence(pair_of(p, q), x, "ais", 16, num_temperatures=3, start="guide")
 
 
-def test_nuts_sees_one_density_on_a_circle_and_the_bounds_of_others():
+def test_chains_see_one_density_on_a_circle_and_the_bounds_of_others():
     x = torch.tensor([0.7], **DOUBLE)
-    circle = DatumPosterior(*pair_of(one(dist.VonMises, 1.0, 2.0)), x)
-    u = torch.tensor(0.4, **DOUBLE)
-    here, around = circle.potential({"z": u}), circle.potential({"z": u + 2 * math.pi})
+    circle = LatentVector(pair_of(one(dist.VonMises, 1.0, 2.0))[0], x)
+    u = torch.tensor([[[0.4]]], **DOUBLE)
+    here, around = circle.log_density(u), circle.log_density(u + 2 * math.pi)
     torch.testing.assert_close(here, around)
+    torch.testing.assert_close(circle.on_circle(u + 2 * math.pi), u)
     pareto = one(dist.Pareto, 1.5, 3.0)
     z = 1.5 + u.exp()
-    expected = -(pareto().log_prob(z) + dist.Normal(z, 1.0).log_prob(x[0]) + u)
-    torch.testing.assert_close(DatumPosterior(*pair_of(pareto), x).potential({"z": u}), expected)
+    expected = pareto().log_prob(z) + dist.Normal(z, 1.0).log_prob(x[0]) + u
+    half_line = LatentVector(pair_of(pareto)[0], x)
+    torch.testing.assert_close(half_line.log_density(u), expected[..., 0])
+    assert half_line.on_circle(u) is u
 
 
-def test_nuts_refuses_a_support_that_depends_on_a_site():
+def test_chains_refuse_a_support_that_depends_on_a_site():
     def model(x):
         with pyro.plate("data", len(x)):
             top = pyro.sample("top", dist.HalfNormal(torch.ones_like(x)))
@@ -230,7 +232,7 @@ def test_nuts_refuses_a_support_that_depends_on_a_site():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["von mises", "pareto", "uniform"])
-def test_nuts_has_the_moments_of_quadrature(name):
+def test_hmc_has_the_moments_of_quadrature(name):
     make, end = SCALAR[name]
     x = torch.tensor([1.2], **DOUBLE)
     table = run_reference(pair_of(make), x, num_samples=400, warmup=100, num_chains=2)
