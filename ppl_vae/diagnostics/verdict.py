@@ -148,6 +148,22 @@ def require_table(
             raise DataError(f"{name}: expected what {source} returns, found nothing along {dim!r}")
 
 
+def require_numbers(name: str, table: xr.Dataset, but: Sequence[str] = ()) -> None:
+    """Refuse a table with a figure that is NaN or infinite, as of a model whose training has failed.
+
+    Args:
+        name: of the table, for the message.
+        table: the numbers.
+        but: variables that may hold some, such as those of what a model does not have.
+
+    Raises:
+        DataError: some are; the variable and their number are named.
+    """
+    for variable in table.data_vars:
+        if table[variable].dtype.kind == "f" and variable not in but:
+            require_finite(name, str(variable), table[variable])
+
+
 def require_finite(name: str, variable: str, values: Any) -> None:
     """Refuse figures that are NaN or infinite: nothing can be said of them, least of all that they are good.
 
