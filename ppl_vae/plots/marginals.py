@@ -56,7 +56,7 @@ def plot_marginals(
         [short(labels[i]) for i in shown], title, size=(1.75, 1.5), share=False, figsize=figsize
     )
     for axes, index in zip(panels, shown, strict=True):
-        _draw(axes, *columns[index], distance[index], int(np.isnan(data[:, index]).sum()))
+        _draw(axes, *columns[int(index)], float(distance[index]), int(np.isnan(data[:, index]).sum()))
     label_edges(panels, "value", "density")
     legend: list[Line2D | Patch] = [
         Patch(color=BLUE, alpha=0.45, label=f"data ({len(data)} rows)"),
