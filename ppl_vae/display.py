@@ -58,9 +58,11 @@ def rows_card(heading: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     Args:
         heading: what the rows are.
         columns: their names.
-        rows: values, written by ``in_words``.
+        rows: values, written by ``in_words``; a column without a word is left out.
         note: a sentence below the table.
     """
+    told = [i for i, _ in enumerate(columns) if not rows or any(in_words(row[i]) for row in rows)]
+    columns, rows = [columns[i] for i in told], [[row[i] for i in told] for row in rows]
     head = "".join(f'<th style="{CELL};opacity:.7;font-weight:normal">{escape(name)}</th>' for name in columns)
     body = "".join(
         f'<tr style="background:none;border:none">{"".join(_cell(value) for value in row)}</tr>' for row in rows

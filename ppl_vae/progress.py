@@ -27,7 +27,7 @@ class NotebookLine(tqdm):
 
     def __init__(self, **options: Any) -> None:
         self._handle: Any = None
-        super().__init__(file=io.StringIO(), ncols=WIDTH, mininterval=SECONDS, **options)
+        super().__init__(file=io.StringIO(), ncols=WIDTH, mininterval=SECONDS, ascii=False, **options)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Show the line, in the place of the one before."""

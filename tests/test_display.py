@@ -230,11 +230,16 @@ def test_verdicts_are_a_table_and_still_a_list():
     assert isinstance(VERDICTS, list)
     assert heading(tree) == "3 verdicts"
     assert rows[0] == ["verdict", "diagnostic", "figure", "what to try next"]
-    assert rows[1] == ["✗ bad", "Gap", "0.612 ± 0.021 nats per datum", "Train."]
-    assert rows[2] == ["? unknown", HOSTILE, "none", f"Not run: {HOSTILE}."]
-    assert rows[3] == ["✓ good", "k-hat", "0.3", ""]
+    assert rows[1] == ["✗\N{NO-BREAK SPACE}bad", "Gap", "0.612 ± 0.021 nats per datum", "Train."]
+    assert rows[2] == ["?\N{NO-BREAK SPACE}unknown", HOSTILE, "none", f"Not run: {HOSTILE}."]
+    assert rows[3] == ["✓\N{NO-BREAK SPACE}good", "k-hat", "0.3", ""]
     assert len(VERDICTS._repr_html_()) < 4_000
     assert str(VERDICTS).splitlines() == [str(verdict) for verdict in VERDICTS]
+
+
+def test_a_table_has_no_column_without_a_word():
+    _, rows = cells(Verdicts(VERDICTS[2:]))
+    assert rows[0] == ["verdict", "diagnostic", "figure"]
 
 
 def test_a_diagnosis_and_a_ranking_are_tables():

@@ -1,11 +1,14 @@
 """What the documentation makes of records: every recipe has a page, numbers come from files, nothing is markup."""
 
+import ast
 import importlib
 import json
 import re
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import ppl_vae as pv
@@ -166,3 +169,64 @@ def test_the_first_page_shows_a_script_that_is_python_and_short():
     compile(source, "first_steps.py", "exec")
     assert len([line for line in source.splitlines() if line]) <= 11
     assert 'docs/first_steps.py"' in (HOOKS.parent / "index.md").read_text()
+
+
+def test_stars_of_shapes_survive_markdown(hook):
+    as_markdown = hook("docstring_examples").as_markdown
+    assert as_markdown("values [*batch, L] of [K, *event]") == r"values [\*batch, L] of [K, \*event]"
+    kept = "``[*batch]`` and `[*x]`\n\nArgs:\n    *args: all.\n    **options: of [N]."
+    assert as_markdown(kept) == kept
+    assert as_markdown(">>> f(*x)[*y]") == "\n```pycon\n>>> f(*x)[*y]\n```\n"
+
+
+def test_no_docstring_of_a_shape_loses_its_star(hook):
+    """Every docstring of the package that Markdown would make slanted between two shapes."""
+    as_markdown = hook("docstring_examples").as_markdown
+    shapes = 0
+    for path in Path(pv.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+                prose = re.sub(r"```.*?```|``.*?``|`[^`]*`", "", as_markdown(text), flags=re.DOTALL)
+                assert not re.search(r"\[[^\]\n]*(?<!\\)\*[a-z]", prose), (path.name, text[:60])
+                shapes += prose.count("\\*")
+    assert shapes > 100
+
+
+def test_everyday_calls_stand_first_and_once(hook):
+    reference = hook("reference_pages")
+    page = reference.everyday()
+    order = [page.index(f"::: {module}.{name}\n") for module, name in reference.everyday_names()]
+    assert order == sorted(order)
+    assert "inherited_members: [sample, save]" in page
+    for area in reference.AREAS.items():
+        members = re.findall(r"::: (\S+)\n    options:\n      members: \[(.*)\]", reference.page(*area))
+        told = {(module, name) for module, names in members for name in names.split(", ")}
+        assert not told & set(reference.everyday_names())
+    assert reference.contents().index("pv.load_dataset") < reference.contents().index("pv.VAE")
+
+
+def test_a_record_has_errors_beside_values(hook):
+    rendered = hook("measured_pages").rendered
+    text = rendered({"elbo": -1.23456, "elbo_stderr": 0.012, "num_data": 5}, 2)
+    assert "-1.235 ± 0.012" in text
+    assert "stderr" not in text
+    assert "number of data" in text
+
+
+GUIDES = HOOKS.parent / "guides"
+
+
+@pytest.mark.parametrize("guide", ["own_data"])
+def test_the_code_of_the_guide_runs_as_it_stands(guide, tmp_path, monkeypatch):
+    """On small tables and few epochs: names, arguments and the order of the calls are what is tested."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(60, 4)) * [1, 10, 100, 5], columns=["a", "b", "c", "d"])
+    table.to_csv("wine.csv", index=False)
+    space = {"counts": rng.poisson(3, size=(60, 4))}
+    fit = pv.fit
+    monkeypatch.setattr(pv, "fit", lambda *args, **options: fit(*args, **options | {"epochs": 2, "device": "cpu"}))
+    for block in re.findall(r"```python\n(.*?)```", (GUIDES / f"{guide}.md").read_text(), re.DOTALL):
+        exec(compile(block, guide, "exec"), space)
+    assert space["codes"].shape == (12, 4)
+    assert isinstance(space["vae"], pv.VAE)

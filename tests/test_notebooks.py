@@ -132,6 +132,20 @@ def test_what_breaks_a_notebook_is_found_and_nothing_is_written(source, found, t
 
 
 @pytest.mark.notebook
+def test_a_progress_bar_is_stored_as_one_line_and_import_is_silent(tmp_path):
+    """In a kernel without ipywidgets; execute.py makes an error of every warning and of a word on stderr."""
+    path = tmp_path / "bar.ipynb"
+    write(path, "import torch\nimport ppl_vae as pv\nfit = pv.fit((vae := pv.VAE((4,), latent_dim=1)), "
+          "torch.ones(64, 4), epochs=30, device='cpu')")  # fmt: skip
+    done = run_script(path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (shown,) = outputs(read(path))
+    assert shown.output_type == "display_data"
+    assert shown.data["text/plain"].startswith("100%")
+    assert "\n" not in shown.data["text/plain"]
+
+
+@pytest.mark.notebook
 def test_two_run_at_a_time_on_one_thread_each_and_are_reported_in_order(tmp_path):
     """The first ends only when it sees what the second has written."""
     met = tmp_path / "met"

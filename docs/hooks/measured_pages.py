@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pages import RESULTS, ROOT, add_copy, add_page, add_section, plain, result, table
+from pages import RESULTS, ROOT, add_copy, add_page, add_section, plain, result, table, with_error
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -23,6 +23,14 @@ SHOWN_ELSEWHERE = {
 MOST_ROWS, MOST_NUMBERS, MOST_COLUMNS, MOST_IN_A_CELL = 40, 40, 12, 12
 # Where they are words, not parts of a name such as analytic-kl.
 ABBREVIATION = re.compile(r"(?<![\w-])(cpu|elbo|gpu|kl)(?![\w-])")
+# What stands at the end of the key of a standard error.
+ERROR = "_stderr"
+# Keys of records in the words of a reader.
+WORDS = {
+    "stderr": "standard error", "ms": "milliseconds", "num data": "number of data", "num samples": "draws",
+    "num particles": "draws per datum", "cpu seconds": "CPU seconds", "lr": "learning rate",
+    "sd": "standard deviation", "std": "standard deviation", "x": "times",
+}  # fmt: skip
 # Longer ones, in characters, are paragraphs and no cells; lists of sentences are a line each.
 LONGEST_CELL, SENTENCE = 300, 60
 
@@ -85,6 +93,8 @@ def headline(name: str) -> str:
 def spoken(name: str) -> str:
     """A record's name as a title."""
     words = name.replace("_", " ").replace("mnist", "MNIST").replace("khat", "k-hat")
+    words = re.sub(r"^num (?!data|samples|particles)", "number of ", words)
+    words = WORDS.get(words, words).replace(" stderr", ", standard error")
     return ABBREVIATION.sub(lambda found: found[0].upper(), words)
 
 
@@ -113,8 +123,8 @@ def rendered(value: Any, level: int) -> str:
     nested = {key: item for key, item in value.items() if not is_flat(item)}
     long = [key for key, item in flat.items() if isinstance(item, str) and len(item) > LONGEST_CELL]
     text = [f"**{plain(heading(key))}**: {plain(flat.pop(key))}\n" for key in long]
-    rows = [(plain(spoken(str(key))), plain_value(item)) for key, item in flat.items()]
-    text += [table(("key", "value"), rows, "ll")] if rows else []
+    rows = [(plain(spoken(str(key))), cell(flat, key)) for key in flat if not is_error_of(key, flat)]
+    text += [table(("", ""), rows, "ll")] if rows else []
     for key, item in nested.items():
         title = plain(heading(str(key)))
         text += [f"{'#' * level} {title}\n" if level < 6 else f"**{title}**\n", rendered(item, level + 1)]
@@ -166,11 +176,30 @@ def is_columns(value: Mapping[str, Any]) -> bool:
 
 def as_table(value: Mapping[str, Any]) -> str:
     """A row a key."""
-    columns = list(dict.fromkeys(key for row in value.values() for key in row))
-    rows = [(plain(key), *(plain_value(row.get(column)) for column in columns)) for key, row in value.items()]
+    every = dict.fromkeys(key for row in value.values() for key in row)
+    columns = [key for key in every if not is_error_of(key, every)]
+    rows = [(plain(key), *(cell(row, column) for column in columns)) for key, row in value.items()]
     words = [any(holds_words(row.get(column)) for row in value.values()) for column in columns]
     align = "l" + "".join("l" if in_words else "r" for in_words in words)
     return table(("", *(plain(spoken(column)) for column in columns)), rows, align)
+
+
+def is_error_of(key: str, row: Mapping[str, Any]) -> bool:
+    """Whether a key is the standard error of another, beside which it is written."""
+    return key.endswith(ERROR) and key.removesuffix(ERROR) in row
+
+
+def cell(row: Mapping[str, Any], key: str) -> str:
+    """A value as text, with its standard error where the record has one."""
+    value, error = row.get(key), row.get(f"{key}{ERROR}")
+    if is_number(value) and is_number(error):
+        return plain(with_error(value, error))
+    return plain_value(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is one number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def holds_words(value: Any) -> bool:

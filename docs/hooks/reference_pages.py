@@ -106,18 +106,29 @@ AREAS: Mapping[str, Area] = {
     ),
 }
 COMMAND_LINE = "command_line"
+# What a user calls, in the order of a first day; the rest of the reference goes by area.
+EVERYDAY = (
+    "load_dataset", "VAE", "fit", "evaluate", "log_evidence", "diagnose", "load", "compare_estimators", "make",
+    "compare_recipes", "inference_data", "Evidence",
+)  # fmt: skip
+RESULTS = {"fit": "FitResult", "evaluate": "Evaluation", "diagnose": "Diagnosis"}
+# Of a class that every pair of ours has them from.
+INHERITED = {"VAE": ("sample", "save")}
+EVERYDAY_PAGE = "everyday"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the pages into the navigation."""
     pages = [{area.title: f"api/{name}.md"} for name, area in AREAS.items()]
-    config.nav.append({"Reference": ["api/index.md", *pages, {"Command line": f"api/{COMMAND_LINE}.md"}]})
+    everyday = {"Everyday calls": f"api/{EVERYDAY_PAGE}.md"}
+    config.nav.append({"Reference": ["api/index.md", everyday, *pages, {"Command line": f"api/{COMMAND_LINE}.md"}]})
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Write the pages."""
     add_page(files, config, "api/index.md", contents())
+    add_page(files, config, f"api/{EVERYDAY_PAGE}.md", everyday())
     for name, area in AREAS.items():
         add_page(files, config, f"api/{name}.md", page(name, area))
     add_page(files, config, f"api/{COMMAND_LINE}.md", command_line())
@@ -165,12 +176,38 @@ def belongs(module: str, name: str) -> bool:
     return not (AREAS[name].packages == INFERENCE and room in taken)
 
 
+def everyday_names() -> dict[tuple[str, str], tuple[str, ...]]:
+    """What stands on the page of everyday calls: (module, name) in order, with the inherited members it shows."""
+    found = {}
+    for name in EVERYDAY:
+        thing = getattr(ppl_vae, name)
+        found[thing.__module__, name] = INHERITED.get(name, ())
+        if name in RESULTS:
+            result = getattr(importlib.import_module(thing.__module__), RESULTS[name])
+            found[result.__module__, RESULTS[name]] = ()
+    return found
+
+
+def everyday() -> str:
+    """Write the page of what a user calls first."""
+    sections = []
+    for (module, name), inherited in everyday_names().items():
+        options = f"    options:\n      inherited_members: [{', '.join(inherited)}]\n" if inherited else ""
+        sections.append(f"::: {module}.{name}\n{options}")
+    intro = (
+        "# Everyday calls\n\nIn the order of a first day: data, a model with `sample` and `save`, `fit`, "
+        "`evaluate`, `log_evidence`, `diagnose`. All come with `import ppl_vae as pv`.\n"
+    )
+    return "\n".join([intro, *sections])
+
+
 def page(name: str, area: Area) -> str:
     """Write one area, one section per module."""
+    elsewhere = everyday_names()
     modules: dict[str, list[str]] = {}
     for package in area.packages:
         for module, member in defined(package):
-            if belongs(module, name):
+            if belongs(module, name) and (module, member) not in elsewhere:
                 modules.setdefault(module, []).append(member)
     sections = [
         f"::: {module}\n    options:\n      members: [{', '.join(dict.fromkeys(members))}]\n"
@@ -182,7 +219,7 @@ def page(name: str, area: Area) -> str:
 def contents() -> str:
     """The names that `import ppl_vae as pv` brings, with what each is."""
     rows = []
-    for name in ppl_vae.__all__:
+    for name in (*EVERYDAY, *(other for other in ppl_vae.__all__ if other not in EVERYDAY)):
         thing = getattr(ppl_vae, name)
         rows.append((f"[`pv.{name}`]({target(thing, name)})", prose(inspect.getdoc(thing) or "")))
     intro = (
@@ -197,6 +234,8 @@ def target(thing: Any, name: str) -> str:
     """The page and place of a public name."""
     if isinstance(thing, ModuleType):
         return f"{thing.__name__.rpartition('.')[2]}.md"
+    if (thing.__module__, name) in everyday_names():
+        return f"{EVERYDAY_PAGE}.md#{thing.__module__}.{name}"
     for area in AREAS:
         packages = AREAS[area].packages
         if any(thing.__module__.startswith(package) for package in packages) and belongs(thing.__module__, area):

@@ -89,7 +89,11 @@ class Verdicts(list[Verdict]):
 
 def verdict_table(heading: str, verdicts: Sequence[Verdict]) -> str:
     """The HTML of verdicts, a row each: the advice where something is wrong, the reason where nothing is known."""
-    rows = [(f"{MARKS[v.level]} {v.level}", v.diagnostic, v.figure, v.advice or _why(v)) for v in verdicts]
+    # The mark and its word stay on one line, however narrow the page.
+    rows = [
+        (f"{MARKS[v.level]}\N{NO-BREAK SPACE}{v.level}", v.diagnostic, v.figure, v.advice or _why(v))
+        for v in verdicts
+    ]
     return rows_card(heading, ("verdict", "diagnostic", "figure", "what to try next"), rows)
 
 
@@ -146,6 +150,22 @@ def require_table(
     for dim in dims:
         if not table.sizes[dim]:
             raise DataError(f"{name}: expected what {source} returns, found nothing along {dim!r}")
+
+
+def require_numbers(name: str, table: xr.Dataset, but: Sequence[str] = ()) -> None:
+    """Refuse a table with a figure that is NaN or infinite, as of a model whose training has failed.
+
+    Args:
+        name: of the table, for the message.
+        table: the numbers.
+        but: variables that may hold some, such as those of what a model does not have.
+
+    Raises:
+        DataError: some are; the variable and their number are named.
+    """
+    for variable in table.data_vars:
+        if table[variable].dtype.kind == "f" and variable not in but:
+            require_finite(name, str(variable), table[variable])
 
 
 def require_finite(name: str, variable: str, values: Any) -> None:

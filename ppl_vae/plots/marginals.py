@@ -56,9 +56,9 @@ def plot_marginals(
         [short(labels[i]) for i in shown], title, size=(1.75, 1.5), share=False, figsize=figsize
     )
     for axes, index in zip(panels, shown, strict=True):
-        _draw(axes, *columns[index], distance[index], int(np.isnan(data[:, index]).sum()))
+        _draw(axes, *columns[int(index)], float(distance[index]), int(np.isnan(data[:, index]).sum()))
     label_edges(panels, "value", "density")
-    legend = [
+    legend: list[Line2D | Patch] = [
         Patch(color=BLUE, alpha=0.45, label=f"data ({len(data)} rows)"),
         Line2D([], [], color=VERMILION, linewidth=1.3, label=f"replicates ({len(drawn)} rows)"),
     ]
@@ -80,7 +80,9 @@ def ks_distance(first: NDArray[np.float64], second: NDArray[np.float64]) -> floa
     return float(abs(shares[0] - shares[1]).max())
 
 
-def _column(name: str, data: NDArray[np.float64], drawn: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+def _column(
+    name: str, data: NDArray[np.float64], drawn: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     pair = observed(data), observed(drawn)
     for what, values in zip(("x", "replicates"), pair, strict=True):
         if not len(values):

@@ -55,11 +55,11 @@ def plot_pairs(
     count = len(chosen)
     side = max(3.0, 0.8 + 1.35 * count)
     figure = new_sheet(side, side + 0.3 + 0.25 * (title is not None), title, figsize)
-    grid = figure.subplots(count, count, squeeze=False)
+    grid: list[list[Axes]] = figure.subplots(count, count, squeeze=False).tolist()
     bins = [edges_of(observed(data[:, i]), observed(drawn[:, i])) for i in chosen]
     kinds = [(data, BLUE, "data"), (drawn, VERMILION, "replicates")][: 1 + (replicates is not None)]
     for row, column in np.ndindex(count, count):
-        axes = grid[row, column]
+        axes = grid[row][column]
         if column > row:
             axes.remove()
             continue

@@ -235,7 +235,10 @@ def check_collapse(table: xr.Dataset) -> Verdict:
     columns = ("active", "posterior_mean_variance", "posterior_mean_variance_stderr")
     names = (*columns, "mutual_information", "log_num_data")
     require_table("table", table, "run_collapse", names, ("latent",))
-    require_finite("table", "posterior_mean_variance", table["posterior_mean_variance"])
+    for name in ("posterior_mean_variance", "log_num_data"):
+        require_finite("table", name, table[name])
+    if not table["mutual_information"].isnull():
+        require_finite("table", "mutual_information_stderr", table["mutual_information_stderr"])
     active = table["active"].to_numpy()
     idle = np.flatnonzero(~active)
     clear = _clear(table)

@@ -28,7 +28,7 @@ from ppl_vae.diagnostics.calibration.ranks import rank_of_first
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, as_simulated
 from ppl_vae.diagnostics.calibration.uniformity import ecdf, ecdf_bands, uniformity_p_value
 from ppl_vae.diagnostics.coverage.tarp import area_to_curve, tarp_credibility
-from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_numbers, require_table
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
 
@@ -131,8 +131,7 @@ def check_coverage(coverage: xr.Dataset) -> Verdict:
     """
     columns = ("credibility", "coverage", "coverage_stderr", "p_value", "atc", "band_lower", "band_upper")
     require_table("coverage", coverage, "run_coverage", columns, ("region", "simulation"))
-    for name in ("credibility", "p_value"):
-        require_finite("coverage", name, coverage[name])
+    require_numbers("coverage", coverage)
     count = coverage.sizes["region"]
     p_values = np.minimum(1.0, coverage["p_value"].to_numpy() * count)
     level: Level = "good" if p_values.min() > DOUBTFUL else "doubtful" if p_values.min() > BAD else "bad"

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.diagnostics.importance.importance import run_importance
-from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
+from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_numbers, require_table
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.evidence import log_evidence
 from ppl_vae.inference.pair import admission
@@ -68,8 +68,8 @@ def run_evidence(
         raise DataError(f"weights: expected those of {count} data, found {weights.sizes['datum']}")
     annealed, why_not = np.full((2, count), np.nan), ""
     try:
-        chains = {"num_samples": num_chains, "num_temperatures": num_temperatures}
-        walked = log_evidence(given, admission.together(few), method="ais", seed=seed, **chains)
+        some = admission.together(few)
+        walked = log_evidence(given, some, "ais", num_chains, seed=seed, num_temperatures=num_temperatures)
         found = torch.stack([walked.per_datum, walked.per_datum_stderr])
         annealed[:, : found.shape[1]] = found.cpu().numpy()
     except ModelError as refusal:
@@ -107,8 +107,7 @@ def check_evidence(table: xr.Dataset) -> Verdict:
     """
     columns = ("elbo", "importance", "importance_stderr", "annealed", "annealed_stderr")
     require_table("table", table, "run_evidence", columns, ("datum",))
-    for name in ("elbo", "importance"):
-        require_finite("table", name, table[name])
+    require_numbers("table", table, but=("annealed", "annealed_stderr"))
     mean, error = _mean(table["importance"])
     gap, _ = _mean(table["importance"] - table["elbo"])
     level, second, advice = _second_method(table)

@@ -23,7 +23,7 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.verdict import Verdict, Verdicts, level_of, require_finite, require_table
+from ppl_vae.diagnostics.verdict import Verdict, Verdicts, level_of, require_numbers, require_table
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.protocols import traits
@@ -184,8 +184,7 @@ def check_gaps(table: xr.Dataset) -> Verdicts:
     """
     means = ("mean_approximation_gap", "mean_amortisation_gap")
     require_table("table", table, "run_gaps", means, ("split",))
-    for name in means:
-        require_finite("table", name, table[name])
+    require_numbers("table", table, but=[f"{name}_stderr" for name in (*means, "generalisation_gap")])
     approximation, amortisation = (_mean(table, f"mean_{name}_gap") for name in ("approximation", "amortisation"))
     words = _dominance(approximation, amortisation)
     held = table.attrs["held_fixed"]

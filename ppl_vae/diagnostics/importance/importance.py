@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table, share_stderr
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_numbers, require_table, share_stderr
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, pass_size, weight_blocks
 from ppl_vae.inference.evidence.pareto import LEAST_TAIL, khat, smooth, threshold
@@ -160,8 +160,7 @@ def check_importance(ds: xr.Dataset) -> Verdict:
     """
     khat, exact, limit = khat_of(ds)
     require_table("table", ds, "run_importance", ("khat", "exact"), ("datum",))
-    for name in ("elbo", "ess"):
-        require_finite("table", name, ds[name])
+    require_numbers("table", ds, but=("khat",))
     require_finite("table", "khat", khat[~exact & ~np.isposinf(khat)])
     alone = np.isinf(khat) & ~exact & (ds["ess"].to_numpy() < LEAST_TAIL)
     judged, above = ~np.isinf(khat) | exact | alone, ((khat > limit) & np.isfinite(khat)) | alone
