@@ -52,6 +52,7 @@ ROOMS = {
     },
     "inference": {
         "arrays",
+        "renamed",
         "errors",
         "checks",
         "display",
@@ -79,6 +80,7 @@ ROOMS = {
     "plots": {"errors"},
     "diagnostics": {
         "arrays",
+        "renamed",
         "errors",
         "declared",
         "checks",

@@ -10,14 +10,16 @@ import xarray as xr
 
 from ppl_vae.diagnostics.importance.importance import khat_of
 from ppl_vae.errors import DataError
+from ppl_vae.renamed import renamed
 
 
-def khat_table(ds: xr.Dataset, labels: Any = None) -> pd.DataFrame:
+@renamed(ds="numbers", labels="y")
+def khat_table(numbers: xr.Dataset, y: Any = None) -> pd.DataFrame:
     """Summarise the numbers of ``run_importance`` by group.
 
     Args:
-        ds: of ``run_importance``.
-        labels: the class of every datum [N]; without them there are deciles alone.
+        numbers: of ``run_importance``.
+        y: the class of every datum [N]; without them there are deciles alone.
 
     Returns:
         A row for all data, one a class and one a tenth of the data by ELBO (the first has the lowest), indexed by
@@ -27,17 +29,17 @@ def khat_table(ds: xr.Dataset, labels: Any = None) -> pd.DataFrame:
     Raises:
         DataError: ds is none of ``run_importance``, or labels have another length.
     """
-    khat, _, _ = khat_of(ds)
+    khat, _, _ = khat_of(numbers)
     count = len(khat)
     groups: dict[tuple[str, Any], np.ndarray] = {("all", ""): np.arange(count)}
-    if labels is not None:
-        classes = np.asarray(labels)
+    if y is not None:
+        classes = np.asarray(y)
         if classes.shape != (count,):
             raise DataError(f"labels: expected [{count}], one for each datum, found shape {list(classes.shape)}")
         groups |= {("class", label): np.flatnonzero(classes == label) for label in np.unique(classes).tolist()}
-    tenths = np.array_split(ds["elbo"].to_numpy().argsort(kind="stable"), 10)
+    tenths = np.array_split(numbers["elbo"].to_numpy().argsort(kind="stable"), 10)
     groups |= {("elbo decile", number): tenth for number, tenth in enumerate(tenths, 1) if len(tenth)}
-    rows = [_row(ds.isel(datum=members)) for members in groups.values()]
+    rows = [_row(numbers.isel(datum=members)) for members in groups.values()]
     return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(list(groups), names=("by", "group")))
 
 

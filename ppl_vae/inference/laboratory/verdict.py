@@ -19,6 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
+from ppl_vae.renamed import renamed
 
 ERRORS = 3.0
 # How many repeats' worth an error is widened by.
@@ -30,7 +31,8 @@ REQUIRED = (
 )  # fmt: skip
 
 
-def check_estimators(table: xr.Dataset) -> str:
+@renamed(table="numbers")
+def check_estimators(numbers: xr.Dataset) -> str:
     """Summarise a table of ``compare_estimators`` in one paragraph.
 
     Which estimators of the plain ELBO have the least gradient variance and which are the cheapest to a given
@@ -40,16 +42,22 @@ def check_estimators(table: xr.Dataset) -> str:
     Raises:
         DataError: the table is not one of ``compare_estimators``.
     """
-    missing = [name for name in REQUIRED if name not in table]
-    if missing or "estimator" not in table.dims or set(table["snr"].dims) != {"estimator", "group"}:
+    missing = [name for name in REQUIRED if name not in numbers]
+    if missing or "estimator" not in numbers.dims or set(numbers["snr"].dims) != {"estimator", "group"}:
         raise DataError(
             f"table: expected what compare_estimators returns; missing {', '.join(missing) or 'its dimensions'}"
         )
     for name in ("value", "gradient_variance", "cost"):
-        broken = ~np.isfinite(table[name].to_numpy())
+        broken = ~np.isfinite(numbers[name].to_numpy())
         if broken.any():
             raise DataError(f"table: {broken.sum()} of the {broken.size} numbers of {name!r} are NaN or infinite")
-    sentences = [_references(table), *_winners(table), *_unranked(table), *_values(table), *_particles(table)]
+    sentences = [
+        _references(numbers),
+        *_winners(numbers),
+        *_unranked(numbers),
+        *_values(numbers),
+        *_particles(numbers),
+    ]
     return " ".join(sentences)
 
 
