@@ -38,7 +38,7 @@ def runs(steps: int) -> dict[str, tuple[str, dict]]:
             "vae",
             {"elbo": inf.Annealed("analytic-kl", inf.schedules.linear(half, 0.0, 4.0))},
         ),
-        "cyclically annealed to 1": ("cyclical-vae", {"steps": half}),
+        "cyclically annealed to 1": ("cyclical-vae", {"num_steps": half}),
         "free bits, 0.1 nats": ("free-bits-vae", {"floor": 0.1}),
     }
 

@@ -56,7 +56,7 @@ def recipe_and_data(name: str, epochs: int, seed: int) -> tuple[Recipe, pv.data.
     options = {
         option: value for option, value in about_data.items() if option in known["objective"] + known["parts"]
     }
-    options |= {"steps": steps} if "steps" in known["objective"] else {}
+    options |= {"num_steps": steps} if "num_steps" in known["objective"] else {}
     options |= {} if "epochs" in own or epochs == Settings.epochs else {"epochs": epochs}
     options |= ON_DIGITS.get(name, {})
     recipe = pv.make(name, ds.event_shape, data=ds.train.x, seed=seed, **options)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import ppl_vae as pv
+from ppl_vae import inference as inf
 from ppl_vae.recipes import RECIPES
 
 HOOKS = Path(__file__).parents[1] / "docs" / "hooks"
@@ -41,6 +42,12 @@ def hook(monkeypatch):
     for name in set(sys.modules) - before:
         if name in {path.stem for path in HOOKS.glob("*.py")}:
             del sys.modules[name]
+
+
+@pytest.mark.parametrize("listed", [pv.list_recipes, pv.list_datasets, inf.list_estimators])
+def test_the_readme_names_everything_that_has_a_name(listed):
+    named = set(re.findall(r"[`\"]([\w-]+)[`\"]", (HOOKS.parents[1] / "README.md").read_text()))
+    assert set(listed()) <= named
 
 
 def test_every_recipe_stands_in_one_family(hook):

@@ -55,6 +55,7 @@ ROOMS = {
     },
     "inference": {
         "arrays",
+        "renamed",
         "errors",
         "checks",
         "display",
@@ -85,6 +86,7 @@ ROOMS = {
     "plots": {"errors"},
     "diagnostics": {
         "arrays",
+        "renamed",
         "errors",
         "declared",
         "checks",

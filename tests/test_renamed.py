@@ -28,6 +28,17 @@ def test_an_old_name_means_the_new_one_and_warns(name):
     assert torch.equal(now, before) if isinstance(now, torch.Tensor) else repr(now) == repr(before)
 
 
+CHECKS = [name for name in pv.diagnostics.__all__ if name.startswith("check_") and name != "check_bracket"]
+
+
+@pytest.mark.parametrize(
+    "check", [*(getattr(pv.diagnostics, name) for name in CHECKS), pv.inference.check_estimators]
+)
+def test_what_is_judged_is_called_numbers(check):
+    """By any check, and first; what a bracket's check takes is no table of numbers."""
+    assert next(iter(inspect.signature(check).parameters)) == "numbers"
+
+
 def test_the_warning_names_the_line_of_the_caller():
     with pytest.warns(DeprecationWarning, match="called") as told:
         pv.VAE((4,), 2, network="linear").sample(n=1)

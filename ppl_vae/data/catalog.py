@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,19 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "mnist": load_mnist,
     "piano-rolls": load_piano_rolls,
     "sprites": load_sprites,
+}
+
+# What they are, and where they come from.
+DATASETS: Mapping[str, tuple[str, str]] = {
+    "celeba": ("colour photographs of faces, 40 attributes", "your folder"),
+    "digits": ("handwritten digits, grey 8x8", "embedded"),
+    "dsprites": ("the original dSprites, binary 64x64, 6 factors", "your .npz"),
+    "faces": ("cartoon faces, colour 64x64, attributes and pose", "rendered"),
+    "fashion-mnist": ("articles of clothing, grey 28x28", "your folder, cache or download"),
+    "four-small-images": ("four binary pictures, 3x3", "embedded"),
+    "mnist": ("handwritten digits, grey 28x28", "your folder, cache or download"),
+    "piano-rolls": ("polyphonic sequences, binary 16x36, from a theory of harmony", "rendered"),
+    "sprites": ("shapes with known factors, binary 64x64", "rendered"),
 }
 
 _FILE_LOADERS: dict[str, Callable[..., Dataset]] = {

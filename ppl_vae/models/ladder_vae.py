@@ -103,10 +103,7 @@ class LadderVAE(ProgramPair):
 
     Args:
         event_shape: the shape of one datum.
-        latent_dims: the dimensions of z_1, ..., z_L, from the data upwards.
-        network: between x and z_1, as of VAE.
-        hidden: the hidden layers of every network between two levels.
-        likelihood: as of VAE.
+        latent_dims, network, hidden, likelihood: as of HierarchicalVAE.
         seed: of the initial weights; None takes torch's current stream.
 
     Raises:

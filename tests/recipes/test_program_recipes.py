@@ -11,11 +11,11 @@ from ppl_vae.errors import ModelError
 # Epochs, and options beside them. The KL weight of the ladder is to be 1 well before the end.
 RUNS = {
     "hierarchical-vae": (15, {}),
-    "ladder-vae": (15, {"steps": 60}),
+    "ladder-vae": (15, {"num_steps": 60}),
     "categorical-vae": (15, {}),
     "joint-vae": (12, {}),
     "gaussian-mixture-vae": (12, {}),
-    "deep-markov-model": (8, {"steps": 60}),
+    "deep-markov-model": (8, {"num_steps": 60}),
     "autoencoder": (15, {}),
     "denoising-autoencoder": (15, {}),
     "sparse-autoencoder": (25, {}),

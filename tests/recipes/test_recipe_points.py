@@ -263,10 +263,10 @@ def test_a_correlated_guide_recovers_the_exact_posterior(posterior):
 ELSEWHERE = {"tiny-conv-vae"}
 OPTIONS = {
     # Schedules that fit into the run, and a capacity that 64 pixels can use.
-    "cyclical-vae": {"steps": 45 * 4},
-    "ladder-vae": {"steps": 45 * 4},
-    "deep-markov-model": {"steps": 45 * 4},
-    "annealed-beta-vae": {"steps": 45 * 4, "capacity": 5.0},
+    "cyclical-vae": {"num_steps": 45 * 4},
+    "ladder-vae": {"num_steps": 45 * 4},
+    "deep-markov-model": {"num_steps": 45 * 4},
+    "annealed-beta-vae": {"num_steps": 45 * 4, "capacity": 5.0},
     "vamp-vae": {"prior": {"name": "vamp", "num_components": 30}},
     # No KL holds its rate: trained for long it leaves the ELBO, which is not its aim, far behind.
     "wae-mmd": {"batch_size": 128},

@@ -8,6 +8,7 @@ import xarray as xr
 
 from ppl_vae.diagnostics.calibration.uniformity import lean
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_numbers, require_table
+from ppl_vae.renamed import renamed
 
 DOUBTFUL, BAD = 0.05, 0.01
 # A standard score below this points in no direction.
@@ -45,7 +46,8 @@ ADVICE = {
 SOURCE = "uniform ranks (Talts et al. 2018; Modrák et al. 2023) by simultaneous ECDF bands (Säilynoja et al. 2022)"
 
 
-def check_calibration(calibration: xr.Dataset) -> Verdict:
+@renamed(calibration="numbers")
+def check_calibration(numbers: xr.Dataset) -> Verdict:
     """Judge the ranks of ``run_calibration`` in one verdict.
 
     The figure is the smallest p-value times the number of quantities (Bonferroni). Where nothing strays, but so few
@@ -55,18 +57,18 @@ def check_calibration(calibration: xr.Dataset) -> Verdict:
         DataError: the numbers are none of ``run_calibration``, or some are NaN or infinite.
     """
     columns = ("pit", "p_value", "correlation", "ecdf_difference", "band_lower", "band_upper", "kind")
-    require_table("calibration", calibration, "run_calibration", columns, ("quantity", "simulation"))
-    require_numbers("calibration", calibration, but=("correlation",))
-    p_values = calibration["p_value"].to_numpy()
+    require_table("calibration", numbers, "run_calibration", columns, ("quantity", "simulation"))
+    require_numbers("calibration", numbers, but=("correlation",))
+    p_values = numbers["p_value"].to_numpy()
     combined = min(1.0, float(p_values.min()) * len(p_values))
     level: Level = "good" if combined > DOUBTFUL else "doubtful" if combined > BAD else "bad"
-    words, advice = _good(calibration), ""
+    words, advice = _good(numbers), ""
     if level != "good":
-        words, advice = _faults(calibration.isel(quantity=p_values * len(p_values) <= DOUBTFUL), calibration)
-    elif _blind(calibration):
+        words, advice = _faults(numbers.isel(quantity=p_values * len(p_values) <= DOUBTFUL), numbers)
+    elif _blind(numbers):
         level, advice = "unknown", "Simulate more data, with more draws."
         words = f"{words} A guide half as wide as the posterior could pass as well."
-    corrected = bool(calibration.attrs["importance_weighted"])
+    corrected = bool(numbers.attrs["importance_weighted"])
     if corrected and advice:
         advice = "Take more draws, or mend the guide: its weights do not repair it with so few."
     return Verdict(

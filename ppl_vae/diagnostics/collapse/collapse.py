@@ -38,6 +38,7 @@ from ppl_vae.inference.pair.terms import Site, Terms, per_datum
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.kl import kl_divergence
 from ppl_vae.randomness import derived_seed
+from ppl_vae.renamed import renamed
 
 COLLAPSE_STREAM = 42
 NATS = "nats per datum"
@@ -219,11 +220,12 @@ def _surgery(found: _Pass, log_density: Tensor | None) -> dict[str, Any]:
     return variables
 
 
-def check_collapse(table: xr.Dataset) -> Verdict:
+@renamed(table="numbers")
+def check_collapse(numbers: xr.Dataset) -> Verdict:
     """Judge how many latent dimensions are used.
 
     Args:
-        table: of ``run_collapse``.
+        numbers: of ``run_collapse``.
 
     Returns:
         "good" where every dimension is active, "doubtful" where some are not, "bad" where none is; "unknown" where
@@ -234,22 +236,22 @@ def check_collapse(table: xr.Dataset) -> Verdict:
     """
     columns = ("active", "posterior_mean_variance", "posterior_mean_variance_stderr")
     names = (*columns, "mutual_information", "log_num_data")
-    require_table("table", table, "run_collapse", names, ("latent",))
+    require_table("table", numbers, "run_collapse", names, ("latent",))
     for name in ("posterior_mean_variance", "log_num_data"):
-        require_finite("table", name, table[name])
-    if not table["mutual_information"].isnull():
-        require_finite("table", "mutual_information_stderr", table["mutual_information_stderr"])
-    active = table["active"].to_numpy()
+        require_finite("table", name, numbers[name])
+    if not numbers["mutual_information"].isnull():
+        require_finite("table", "mutual_information_stderr", numbers["mutual_information_stderr"])
+    active = numbers["active"].to_numpy()
     idle = np.flatnonzero(~active)
-    clear = _clear(table)
+    clear = _clear(numbers)
     level: Level = "good" if not len(idle) else "doubtful" if len(idle) < len(active) else "bad"
     # One that is active and one that is not are enough for "doubtful", whatever the others are.
     if not clear.all() and not ((clear & active).any() and (clear & ~active).any()):
         level = "unknown"
     words = f"{active.sum()} of {len(active)} latent dimensions are active{_which(idle, active)}."
-    information = float(table["mutual_information"])
+    information = float(numbers["mutual_information"])
     if not math.isnan(information):
-        error, most = float(table["mutual_information_stderr"]), float(table["log_num_data"])
+        error, most = float(numbers["mutual_information_stderr"]), float(numbers["log_num_data"])
         # Rounded first: a little below zero is no -0.00.
         told = round(information, 3) + 0.0
         words += f" The code holds {told:.3f} ± {error:.3f} nats of information about which datum it came from"
@@ -269,7 +271,7 @@ def check_collapse(table: xr.Dataset) -> Verdict:
         level=level,
         value=float(active.sum()),
         unit=f"of {len(active)}",
-        threshold=f"Var_x E_q[z_u] > {table.attrs['threshold']:g} (Burda et al. 2016)",
+        threshold=f"Var_x E_q[z_u] > {numbers.attrs['threshold']:g} (Burda et al. 2016)",
         words=words,
         advice=advice,
     )

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -60,4 +61,4 @@ def collapse_history(
                     warnings.filterwarnings("ignore", message=".*but the run has")
                 fit(vae, data, epochs=stop, seed=seed, out_dir=folder, resume=True, **fit_options)
             looks.append(run_collapse(vae, x, num_samples=num_samples, seed=seed))
-    return xr.concat(looks, xr.IndexVariable("epoch", np.array(stops)), combine_attrs="override")
+    return xr.concat(looks, pd.Index(np.array(stops), name="epoch"), combine_attrs="override")

@@ -31,6 +31,7 @@ from ppl_vae.diagnostics.coverage.tarp import area_to_curve, tarp_credibility
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_numbers, require_table
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
+from ppl_vae.renamed import renamed
 
 # Ties are broken from a stream of their own.
 TIES_STREAM = 22
@@ -119,7 +120,8 @@ def _table(credibility: dict[str, Tensor], attributes: dict[str, Any]) -> xr.Dat
     )
 
 
-def check_coverage(coverage: xr.Dataset) -> Verdict:
+@renamed(coverage="numbers")
+def check_coverage(numbers: xr.Dataset) -> Verdict:
     """Judge all regions of ``run_coverage`` in one verdict.
 
     The figure is the coverage of the regions of 90%: of highest density, or of TARP where there are none. The level
@@ -130,15 +132,15 @@ def check_coverage(coverage: xr.Dataset) -> Verdict:
         DataError: the numbers are none of ``run_coverage``, or some are NaN or infinite.
     """
     columns = ("credibility", "coverage", "coverage_stderr", "p_value", "atc", "band_lower", "band_upper")
-    require_table("coverage", coverage, "run_coverage", columns, ("region", "simulation"))
-    require_numbers("coverage", coverage)
-    count = coverage.sizes["region"]
-    p_values = np.minimum(1.0, coverage["p_value"].to_numpy() * count)
+    require_table("coverage", numbers, "run_coverage", columns, ("region", "simulation"))
+    require_numbers("coverage", numbers)
+    count = numbers.sizes["region"]
+    p_values = np.minimum(1.0, numbers["p_value"].to_numpy() * count)
     level: Level = "good" if p_values.min() > DOUBTFUL else "doubtful" if p_values.min() > BAD else "bad"
-    joint = HIGHEST_DENSITY if HIGHEST_DENSITY in coverage["region"] else TARP
-    reported = coverage.sel(region=joint).sel(nominal=REPORTED, method="nearest")
-    words, advice = _words(coverage, p_values)
-    if level == "good" and _blind(coverage):
+    joint = HIGHEST_DENSITY if HIGHEST_DENSITY in numbers["region"] else TARP
+    reported = numbers.sel(region=joint).sel(nominal=REPORTED, method="nearest")
+    words, advice = _words(numbers, p_values)
+    if level == "good" and _blind(numbers):
         level, advice = "unknown", "Simulate more data, with more draws."
         words = f"{words} A guide half as wide as the posterior could pass as well."
     return Verdict(

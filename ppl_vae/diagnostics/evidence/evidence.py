@@ -22,6 +22,7 @@ from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.evidence import log_evidence
 from ppl_vae.inference.pair import admission
 from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.renamed import renamed
 
 # How far apart, in nats, two methods may lie that are said to agree: this package's own.
 AGREEMENT, APART = 0.1, 0.5
@@ -90,7 +91,8 @@ def run_evidence(
     )
 
 
-def check_evidence(table: xr.Dataset) -> Verdict:
+@renamed(table="numbers")
+def check_evidence(numbers: xr.Dataset) -> Verdict:
     """Judge whether the two methods agree, where both were run.
 
     The difference is known to two standard errors of its mean; upwards also to the first order of annealing's
@@ -106,11 +108,11 @@ def check_evidence(table: xr.Dataset) -> Verdict:
         DataError: the numbers are none of ``run_evidence``, or some are NaN or infinite.
     """
     columns = ("elbo", "importance", "importance_stderr", "annealed", "annealed_stderr")
-    require_table("table", table, "run_evidence", columns, ("datum",))
-    require_numbers("table", table, but=("annealed", "annealed_stderr"))
-    mean, error = _mean(table["importance"])
-    gap, _ = _mean(table["importance"] - table["elbo"])
-    level, second, advice = _second_method(table)
+    require_table("table", numbers, "run_evidence", columns, ("datum",))
+    require_numbers("table", numbers, but=("annealed", "annealed_stderr"))
+    mean, error = _mean(numbers["importance"])
+    gap, _ = _mean(numbers["importance"] - numbers["elbo"])
+    level, second, advice = _second_method(numbers)
     return Verdict(
         "log p(x)",
         level,
@@ -118,7 +120,7 @@ def check_evidence(table: xr.Dataset) -> Verdict:
         error,
         "nats per datum",
         f"annealing finds at most {AGREEMENT:g} nats more, bad above {APART:g} (this package's own)",
-        f"{gap:.2f} nats above the ELBO by {table.attrs['num_samples']} draws per datum. {second}",
+        f"{gap:.2f} nats above the ELBO by {numbers.attrs['num_samples']} draws per datum. {second}",
         advice,
     )
 

@@ -28,6 +28,7 @@ from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.progress import watched
+from ppl_vae.renamed import renamed
 
 SPLITS = ("test", "train")
 DESCRIPTIONS = {
@@ -173,34 +174,35 @@ def _mean_error(values: Tensor, errors: Tensor) -> float:
     return errors.item()
 
 
-def check_gaps(table: xr.Dataset) -> Verdicts:
+@renamed(table="numbers")
+def check_gaps(numbers: xr.Dataset) -> Verdicts:
     """Judge the parts of the gap, one verdict per cause: the family, the encoder, and its step to unseen data.
 
     Args:
-        table: of ``run_gaps``.
+        numbers: of ``run_gaps``.
 
     Raises:
         DataError: the numbers are none of ``run_gaps``, or some are NaN or infinite.
     """
     means = ("mean_approximation_gap", "mean_amortisation_gap")
-    require_table("table", table, "run_gaps", means, ("split",))
-    require_numbers("table", table, but=[f"{name}_stderr" for name in (*means, "generalisation_gap")])
-    approximation, amortisation = (_mean(table, f"mean_{name}_gap") for name in ("approximation", "amortisation"))
+    require_table("table", numbers, "run_gaps", means, ("split",))
+    require_numbers("table", numbers, but=[f"{name}_stderr" for name in (*means, "generalisation_gap")])
+    approximation, amortisation = (_mean(numbers, f"mean_{name}_gap") for name in ("approximation", "amortisation"))
     words = _dominance(approximation, amortisation)
-    held = table.attrs["held_fixed"]
+    held = numbers.attrs["held_fixed"]
     family = words + (f" The encoder's values were kept for {held}, so this is an upper bound." if held else "")
     encoder = words
-    if not table.attrs["converged"]:
+    if not numbers.attrs["converged"]:
         encoder += " The optimisation had not settled, so this is a lower bound."
     verdicts = [
         _judge(
             "Approximation gap", approximation, family, "Try a richer family: full covariance, a flow, a mixture."
         ),
-        _judge("Amortisation gap", amortisation, encoder, _encoder_advice(table)),
+        _judge("Amortisation gap", amortisation, encoder, _encoder_advice(numbers)),
     ]
-    if "generalisation_gap" in table:
-        gap = float(table["generalisation_gap"]), float(table["generalisation_gap_stderr"])
-        lost, error = (float(table[f"elbo_generalisation_gap{suffix}"]) for suffix in ("", "_stderr"))
+    if "generalisation_gap" in numbers:
+        gap = float(numbers["generalisation_gap"]), float(numbers["generalisation_gap_stderr"])
+        lost, error = (float(numbers[f"elbo_generalisation_gap{suffix}"]) for suffix in ("", "_stderr"))
         words = (
             f"On unseen data the encoder costs {gap[0]:z.2f} nats more; "
             f"the ELBO is {lost:z.2f} ± {error:.2g} lower."

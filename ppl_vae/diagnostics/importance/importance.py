@@ -32,6 +32,7 @@ from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.point_mass import require_spread
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.randomness import derived_seed
+from ppl_vae.renamed import renamed
 
 STREAM = 11
 LEAST_SAMPLES = 25
@@ -148,7 +149,8 @@ def is_exact(block: WeightBlock, spread: Tensor) -> Tensor:
     return spread < ROUNDING * block.eps * block.magnitude
 
 
-def check_importance(ds: xr.Dataset) -> Verdict:
+@renamed(ds="numbers")
+def check_importance(numbers: xr.Dataset) -> Verdict:
     """Judge the share of data whose k-hat is above the threshold for this number of draws.
 
     Good up to 5% of the data, doubtful up to 25%; these two shares are this package's own. Weights too few for a
@@ -158,11 +160,11 @@ def check_importance(ds: xr.Dataset) -> Verdict:
     Raises:
         DataError: ds is none of ``run_importance``, or of no data, or NaN or infinite where it must not be.
     """
-    khat, exact, limit = khat_of(ds)
-    require_table("table", ds, "run_importance", ("khat", "exact"), ("datum",))
-    require_numbers("table", ds, but=("khat",))
+    khat, exact, limit = khat_of(numbers)
+    require_table("table", numbers, "run_importance", ("khat", "exact"), ("datum",))
+    require_numbers("table", numbers, but=("khat",))
     require_finite("table", "khat", khat[~exact & ~np.isposinf(khat)])
-    alone = np.isinf(khat) & ~exact & (ds["ess"].to_numpy() < LEAST_TAIL)
+    alone = np.isinf(khat) & ~exact & (numbers["ess"].to_numpy() < LEAST_TAIL)
     judged, above = ~np.isinf(khat) | exact | alone, ((khat > limit) & np.isfinite(khat)) | alone
     count = int(judged.sum())
     share = float(above.sum() / count) if count >= len(khat) / 2 else math.nan
@@ -174,7 +176,7 @@ def check_importance(ds: xr.Dataset) -> Verdict:
         "of the data above its threshold",
         f"k-hat at most min(1 - 1/log10 S, 0.7) = {limit:.2f} (Vehtari et al. 2024); good where at most "
         f"{GOOD_SHARE:.0%} of the data are above it, bad above {DOUBTFUL_SHARE:.0%} (this package's own)",
-        _words(khat, exact, above, alone, limit, ds.attrs["num_samples"]),
+        _words(khat, exact, above, alone, limit, numbers.attrs["num_samples"]),
         _advice(share),
     )
 

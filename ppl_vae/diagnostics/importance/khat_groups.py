@@ -13,19 +13,21 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.importance.importance import khat_of
 from ppl_vae.errors import DataError
+from ppl_vae.renamed import renamed
 
 # A covariate with at most so many values is tabled by value, one with more by decile.
 MOST_VALUES = 10
 
 
+@renamed(ds="numbers", labels="y")
 def khat_table(
-    ds: xr.Dataset, labels: Any = None, covariates: Mapping[str, ArrayLike | Tensor] | None = None
+    numbers: xr.Dataset, y: Any = None, covariates: Mapping[str, ArrayLike | Tensor] | None = None
 ) -> pd.DataFrame:
     """Summarise the numbers of ``run_importance`` by group.
 
     Args:
-        ds: of ``run_importance``.
-        labels: the class of every datum [N]; without them there are deciles alone.
+        numbers: of ``run_importance``.
+        y: the class of every datum [N]; without them there are deciles alone.
         covariates: by name, a value for every datum [N]: numbers, text or categories. One of at most ten values is
             tabled by value, one of more by decile; vectors [N, ...] are left out.
 
@@ -38,19 +40,19 @@ def khat_table(
     Raises:
         DataError: ds is none of ``run_importance``, or labels or a covariate have another length.
     """
-    khat, _, _ = khat_of(ds)
+    khat, _, _ = khat_of(numbers)
     count = len(khat)
     groups: dict[tuple[str, Any], np.ndarray] = {("all", ""): np.arange(count)}
-    if labels is not None:
-        classes = np.asarray(labels)
+    if y is not None:
+        classes = np.asarray(y)
         if classes.shape != (count,):
             raise DataError(f"labels: expected [{count}], one for each datum, found shape {list(classes.shape)}")
         groups |= {("class", label): np.flatnonzero(classes == label) for label in np.unique(classes).tolist()}
     for name, values in (covariates or {}).items():
         groups |= {(name, group): members for group, members in groups_of(values, count, name).items()}
-    tenths = np.array_split(ds["elbo"].to_numpy().argsort(kind="stable"), 10)
+    tenths = np.array_split(numbers["elbo"].to_numpy().argsort(kind="stable"), 10)
     groups |= {("elbo decile", number): tenth for number, tenth in enumerate(tenths, 1) if len(tenth)}
-    rows = [_row(ds.isel(datum=members)) for members in groups.values()]
+    rows = [_row(numbers.isel(datum=members)) for members in groups.values()]
     return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(list(groups), names=("by", "group")))
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.errors import DataError
+from ppl_vae.renamed import renamed
 
 ENOUGH, SPARED = 0.9, 0.1
 # How well a share must be known, by two standard errors, for the word "good".
@@ -108,11 +109,12 @@ def _check(images: Tensor, weights: NDArray[np.float64], attributes: Sequence[st
         raise DataError(f"moved: expected one of at least two attributes {list(attributes)}, found {moved!r}")
 
 
-def check_arithmetic(table: xr.Dataset, alpha: float = 1.0) -> Verdict:
+@renamed(table="numbers")
+def check_arithmetic(numbers: xr.Dataset, alpha: float = 1.0) -> Verdict:
     """Judge whether the attribute moved and the others stayed.
 
     Args:
-        table: of ``run_arithmetic``.
+        numbers: of ``run_arithmetic``.
         alpha: the step that is judged: 1 is the whole vector between the two means.
 
     Returns:
@@ -123,12 +125,12 @@ def check_arithmetic(table: xr.Dataset, alpha: float = 1.0) -> Verdict:
     Raises:
         DataError: the numbers are none of ``run_arithmetic``, or NaN or infinite, or there is no such alpha.
     """
-    require_table("table", table, "run_arithmetic", ("changed", "changed_stderr"), ("alpha", "attribute"))
-    if "moved" not in table.attrs:
+    require_table("table", numbers, "run_arithmetic", ("changed", "changed_stderr"), ("alpha", "attribute"))
+    if "moved" not in numbers.attrs:
         raise DataError("table: expected what run_arithmetic returns, found no attribute 'moved'")
-    if alpha not in table["alpha"].to_numpy():
-        raise DataError(f"alpha: expected one of {table['alpha'].to_numpy().tolist()}, found {alpha}")
-    row, moved = table.sel(alpha=alpha), table.attrs["moved"]
+    if alpha not in numbers["alpha"].to_numpy():
+        raise DataError(f"alpha: expected one of {numbers['alpha'].to_numpy().tolist()}, found {alpha}")
+    row, moved = numbers.sel(alpha=alpha), numbers.attrs["moved"]
     require_finite("table", "changed", row["changed"])
     share = float(row["changed"].sel(attribute=moved))
     others = row["changed"].drop_sel(attribute=moved)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, share_stderr
 from ppl_vae.errors import DataError
+from ppl_vae.renamed import renamed
 
 # How many of 100 real images lie beyond each of the two limits.
 BEYOND = 0.05
@@ -127,7 +128,8 @@ def nearest_distance(images: Tensor, real: Tensor) -> Tensor:
     return torch.cat(chunks) / math.sqrt(flat.shape[1])
 
 
-def check_latent_holes(holes: LatentHoles) -> Verdict:
+@renamed(holes="numbers")
+def check_latent_holes(numbers: LatentHoles) -> Verdict:
     """Judge the share of draws that fall into holes against that of real images, at 4 standard errors.
 
     "good" is said where the excess is known to be below a tenth of the draws by two standard errors; between the
@@ -136,13 +138,13 @@ def check_latent_holes(holes: LatentHoles) -> Verdict:
     Raises:
         DataError: there are no draws or no real images, or a number is NaN or infinite.
     """
-    told = {"confidence": holes.confidence, "distance": holes.distance}
-    told |= {"real_confidence": holes.real_confidence, "real_distance": holes.real_distance}
+    told = {"confidence": numbers.confidence, "distance": numbers.distance}
+    told |= {"real_confidence": numbers.real_confidence, "real_distance": numbers.real_distance}
     for name, values in told.items():
         if not len(values):
             raise DataError(f"holes: expected draws and real images, found none in {name!r}")
         require_finite("holes", name, values.cpu())
-    shares, real = holes.in_hole.double(), holes.real_in_hole.double()
+    shares, real = numbers.in_hole.double(), numbers.real_in_hole.double()
     excess = (shares.mean() - real.mean()).item()
     error = math.hypot(*(share_stderr(each.mean().item(), len(each)) for each in (shares, real)))
     many = excess > ERRORS * error

@@ -16,6 +16,7 @@ from scipy import stats
 
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_numbers, require_table
 from ppl_vae.errors import ModelError
+from ppl_vae.renamed import renamed
 
 POPULATION, LOCAL = "population", "local"
 DOUBTFUL, BAD = 0.05, 0.01
@@ -35,14 +36,15 @@ OPTIMISTIC = (
 )
 
 
-def check_predictive(predictive: xr.Dataset, kind: str = POPULATION) -> Verdict:
+@renamed(predictive="numbers")
+def check_predictive(numbers: xr.Dataset, kind: str = POPULATION) -> Verdict:
     """Judge one kind of replicates of ``run_predictive`` in one verdict.
 
     The figure is the smallest p-value times the number of statistics (Bonferroni), without a standard error where
     it comes from the t distribution. Where nothing strays from fewer than 20 replicates, the level is "unknown".
 
     Args:
-        predictive: the numbers.
+        numbers: the numbers.
         kind: "population", whether the model makes such data, or "local", whether it makes each datum again.
 
     Raises:
@@ -50,11 +52,11 @@ def check_predictive(predictive: xr.Dataset, kind: str = POPULATION) -> Verdict:
         ModelError: the kind is unknown.
     """
     columns = ("observed", "replicated", "p_value", "p_value_stderr")
-    require_table("predictive", predictive, "run_predictive", columns, ("statistic", "draw"))
-    require_numbers("predictive", predictive, but=("datum_p_value",))
+    require_table("predictive", numbers, "run_predictive", columns, ("statistic", "draw"))
+    require_numbers("predictive", numbers, but=("datum_p_value",))
     if kind not in SOURCE:
         raise ModelError(f"kind must be {POPULATION!r} or {LOCAL!r}, got {kind!r}")
-    chosen = predictive.sel(kind=kind)
+    chosen = numbers.sel(kind=kind)
     p_values, beyond = _judged(chosen)
     count, worst = len(p_values), int(p_values.argmin())
     combined = min(1.0, count * float(p_values[worst]))

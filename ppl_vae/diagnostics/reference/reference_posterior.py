@@ -36,6 +36,7 @@ from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.progress import advance, watched
 from ppl_vae.randomness import derived_seed
+from ppl_vae.renamed import renamed
 
 REFERENCE_STREAM = 41
 # What a chain must reach for its draws to stand for the posterior (Vehtari et al. 2021).
@@ -257,11 +258,12 @@ def _with_c2st(table: xr.Dataset, seed: int) -> xr.Dataset:
     return table
 
 
-def check_reference(table: xr.Dataset) -> Verdict:
+@renamed(table="numbers")
+def check_reference(numbers: xr.Dataset) -> Verdict:
     """Judge whether the guide can be told from the reference posterior.
 
     Args:
-        table: of ``run_reference``.
+        numbers: of ``run_reference``.
 
     Returns:
         The mean C2ST over the data whose chains have settled: R-hat below 1.01 and more than 400 effective
@@ -271,18 +273,18 @@ def check_reference(table: xr.Dataset) -> Verdict:
     Raises:
         DataError: the table is another, or the distance of settled chains is NaN or infinite.
     """
-    require_table("table", table, "run_reference", ("c2st", "c2st_stderr", "rhat", "ess"), ("datum",))
-    settled = ((table["rhat"] < RHAT) & (table["ess"] > ESS)).to_numpy()
+    require_table("table", numbers, "run_reference", ("c2st", "c2st_stderr", "rhat", "ess"), ("datum",))
+    settled = ((numbers["rhat"] < RHAT) & (numbers["ess"] > ESS)).to_numpy()
     missing = f" On {(~settled).sum()} of {len(settled)} data the chains have not settled"
     unsettled = "" if settled.all() else missing
     advice = "More warm-up and draws; if R-hat stays, the posterior has several modes: look at the pair plot."
     threshold = "C2ST (Lopez-Paz & Oquab 2017) of 0.6 and 0.69, as of means 0.5 and 1 posterior sd apart"
     if not settled.any():
-        worst = float(table["rhat"].max())
-        least = float(table["ess"].min())
+        worst = float(numbers["rhat"].max())
+        least = float(numbers["ess"].min())
         words = f"{unsettled.strip()} (R-hat up to {worst:.2f}, {least:.0f} effective draws or more): no reference."
         return Verdict("C2ST against HMC", "unknown", math.nan, threshold=threshold, words=words, advice=advice)
-    kept = table.isel(datum=np.flatnonzero(settled))
+    kept = numbers.isel(datum=np.flatnonzero(settled))
     require_finite("table", "c2st", kept["c2st"])
     value = float(kept["c2st"].mean())
     error = float(np.linalg.norm(kept["c2st_stderr"])) / kept.sizes["datum"]

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
 from ppl_vae.inference.laboratory.ranking import Ranking
+from ppl_vae.renamed import renamed
 
 ERRORS = 3.0
 # How many repeats' worth an error is widened by.
@@ -32,7 +33,8 @@ REQUIRED = (
 )  # fmt: skip
 
 
-def check_estimators(table: xr.Dataset) -> Ranking:
+@renamed(table="numbers")
+def check_estimators(numbers: xr.Dataset) -> Ranking:
     """Rank the estimators of a table of ``compare_estimators`` by their cost to a given accuracy.
 
     Returns:
@@ -43,17 +45,18 @@ def check_estimators(table: xr.Dataset) -> Ranking:
     Raises:
         DataError: the table is not one of ``compare_estimators``, or some of its numbers are NaN or infinite.
     """
-    missing = [name for name in REQUIRED if name not in table]
-    if missing or "estimator" not in table.dims or set(table["snr"].dims) != {"estimator", "group"}:
+    missing = [name for name in REQUIRED if name not in numbers]
+    if missing or "estimator" not in numbers.dims or set(numbers["snr"].dims) != {"estimator", "group"}:
         raise DataError(
             f"table: expected what compare_estimators returns; missing {', '.join(missing) or 'its dimensions'}"
         )
     for name in ("value", "gradient_variance", "cost", "milliseconds", "bias_elbo", "bias_elbo_stderr"):
-        broken = ~np.isfinite(table[name].to_numpy())
+        broken = ~np.isfinite(numbers[name].to_numpy())
         if broken.any():
             raise DataError(f"table: {broken.sum()} of the {broken.size} numbers of {name!r} are NaN or infinite")
-    sentences = [_references(table), *_winners(table), *_unranked(table), *_values(table), *_particles(table)]
-    return Ranking(_ranked(table), _sentence(table), " ".join(sentences))
+    parts = (_winners, _unranked, _values, _particles)
+    sentences = [_references(numbers), *(sentence for part in parts for sentence in part(numbers))]
+    return Ranking(_ranked(numbers), _sentence(numbers), " ".join(sentences))
 
 
 def _sentence(table: xr.Dataset) -> str:

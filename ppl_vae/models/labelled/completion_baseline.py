@@ -7,20 +7,18 @@ blurred where several completions are possible. The model has no latent site, so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NoReturn
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from ppl_vae.errors import ModelError
 from ppl_vae.models.configuration import Config, remembers
-from ppl_vae.models.labelled.quadrants import HiddenPixels, hidden_quadrants, seen
+from ppl_vae.models.labelled.quadrants import GivenSeenPixels, HiddenPixels, hidden_quadrants, seen
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.count_networks import seen_by
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.program_pair import ProgramPair
-from ppl_vae.models.programs import ObservedProgram, num_features, require_event_shape
+from ppl_vae.models.programs import num_features, require_event_shape
 from ppl_vae.networks import Architecture, architecture, architecture_config
 from ppl_vae.randomness import seeded
 
@@ -47,7 +45,7 @@ def baseline_config(spec: Baseline) -> Config | None:
     return None if isinstance(spec, nn.Module) else architecture_config(architecture(spec))
 
 
-class BaselineProgram(ObservedProgram):
+class BaselineProgram(GivenSeenPixels):
     """The program p(x_hidden | c).
 
     Args:
@@ -56,29 +54,11 @@ class BaselineProgram(ObservedProgram):
         event_shape: the shape of one datum.
     """
 
-    likelihood: HiddenPixels
-
     def __init__(self, baseline: nn.Module, likelihood: HiddenPixels, event_shape: tuple[int, ...]) -> None:
         super().__init__(nn.Identity(), likelihood, event_shape)
         self.baseline = baseline
 
-    def forward(self, x: Tensor | None = None, size: int | None = None) -> Tensor:
-        """Run the program, given the seen pixels of x [N, *event_shape] and conditioned on the others.
-
-        Raises:
-            ModelError: x is missing or has another shape.
-        """
-        return self.run(self.latents if x is None else lambda: self.features_of(x), x, size)
-
-    def latents(self) -> NoReturn:
-        """Refuse to draw: there is no draw without a condition.
-
-        Raises:
-            ModelError: always.
-        """
-        raise ModelError("site 'x': p(hidden | c) needs images x, whose seen quadrants are the condition c")
-
-    def features_of(self, x: Tensor) -> Tensor:
+    def latents_of(self, x: Tensor) -> Tensor:
         """The network's features of images [N, *event_shape]: [N, P * prod(event_shape)]."""
         return self.baseline(seen(x, self.likelihood.hidden)).flatten(1)
 
@@ -134,5 +114,5 @@ class CompletionBaseline(ProgramPair):
     def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
         """The image with its seen quadrants, and the network's mean for the others: [N, *event_shape]."""
         data = self.own_data(x)
-        features = self.model.features_of(data).view(len(data), -1, *self.event_shape)
+        features = self.model.latents_of(data).view(len(data), -1, *self.event_shape)
         return self.model.likelihood.adapt(features, data, len(self.event_shape)).mean

@@ -11,9 +11,7 @@ the baseline as a model of its own, without a latent: its log likelihood is of t
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
-from typing import NoReturn
 
 import pyro
 import torch
@@ -30,12 +28,12 @@ from ppl_vae.models.configuration import Spec, remembers
 from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code
 from ppl_vae.models.labelled.completion_baseline import Baseline, baseline_config, baseline_network
-from ppl_vae.models.labelled.quadrants import HiddenPixels, hidden_quadrants, seen
+from ppl_vae.models.labelled.quadrants import GivenSeenPixels, HiddenPixels, hidden_quadrants, seen
 from ppl_vae.models.likelihoods.count_networks import seen_by
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.program_pair import ProgramPair, checked_size
-from ppl_vae.models.programs import GuideProgram, ObservedProgram, num_features
+from ppl_vae.models.programs import GuideProgram, num_features
 from ppl_vae.networks import Architecture, architecture
 from ppl_vae.randomness import seeded
 from ppl_vae.renamed import renamed
@@ -62,7 +60,7 @@ class OnBaseline(nn.Module):
         return self.decoder(z).flatten(1) + guess
 
 
-class CompletionProgram(ObservedProgram):
+class CompletionProgram(GivenSeenPixels):
     """The program p(z|c) p(x_hidden | z, c).
 
     Args:
@@ -73,8 +71,6 @@ class CompletionProgram(ObservedProgram):
         likelihood: features -> p(x_hidden | z, c).
         event_shape: the shape of one datum.
     """
-
-    likelihood: HiddenPixels
 
     def __init__(
         self,
@@ -89,24 +85,6 @@ class CompletionProgram(ObservedProgram):
         self.condition = condition
         self.prior = prior
         self.baseline = baseline
-
-    def forward(self, x: Tensor | None = None, size: int | None = None) -> Tensor:
-        """Run the program, given the seen pixels of x [N, *event_shape] and conditioned on the others.
-
-        Raises:
-            ModelError: x is missing or has another shape.
-        """
-        return self.run(self.latents if x is None else functools.partial(self.latents_of, x), x, size)
-
-    def latents(self) -> NoReturn:
-        """Refuse to draw: there is no draw without a condition.
-
-        Raises:
-            ModelError: always.
-        """
-        raise ModelError(
-            "site 'x': p(hidden | c) needs images x, whose seen quadrants are the condition c; see complete(x)"
-        )
 
     def latents_of(self, x: Tensor) -> Tensor:
         """Draw z ~ p(z|c) of images [N, *event_shape], followed by the baseline's features: [*batch, L + F]."""

@@ -114,9 +114,7 @@ class ConditionalVAE(CategoryAndCodePair):
         event_shape: the shape of one datum.
         latent_dim: L, of z.
         num_classes: C.
-        network: as of VAE; a decoder of the user's own maps [B, C + L].
-        hidden: the hidden layers between the encoder's features with y and q(z|x, y).
-        likelihood: as of VAE.
+        network, hidden, likelihood: as of SemiSupervisedVAE.
         prior: "standard", z independent of y; or "conditional", a Gaussian for every class.
         posterior: of z, as of VAE, for one that stands on features alone.
         seed: of the initial weights; None takes torch's current stream.

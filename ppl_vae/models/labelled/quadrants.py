@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from abc import ABC, abstractmethod
+from typing import NoReturn
+
 import torch
 from pyro import distributions as dist
 from torch import Tensor
@@ -9,6 +13,7 @@ from torch import Tensor
 from ppl_vae.distributions import CompletedCoordinates
 from ppl_vae.errors import ModelError
 from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.programs import ObservedProgram
 
 
 def hidden_quadrants(event_shape: tuple[int, ...], visible: int) -> Tensor:
@@ -85,3 +90,29 @@ class HiddenPixels(Likelihood):
 def seen(x: Tensor, hidden: Tensor) -> Tensor:
     """The condition: x [N, *event_shape] with 0 in the hidden pixels."""
     return torch.where(hidden, 0.0, x)
+
+
+class GivenSeenPixels(ObservedProgram, ABC):
+    """A program of the hidden pixels of images, given the seen ones."""
+
+    likelihood: HiddenPixels
+
+    @abstractmethod
+    def latents_of(self, x: Tensor) -> Tensor:
+        """Draw the latent sites, if there are any, of images [N, *event_shape]; return the decoder's input."""
+
+    def forward(self, x: Tensor | None = None, size: int | None = None) -> Tensor:
+        """Run the program, given the seen pixels of x [N, *event_shape] and conditioned on the others.
+
+        Raises:
+            ModelError: x is missing or has another shape.
+        """
+        return self.run(self.latents if x is None else functools.partial(self.latents_of, x), x, size)
+
+    def latents(self) -> NoReturn:
+        """Refuse to draw: there is no draw without a condition.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError("site 'x': p(hidden | c) needs images x, whose seen quadrants are the condition c")

@@ -349,7 +349,7 @@ def test_wrong_shapes_of_data_codes_and_counts_are_refused():
         vae.decode(torch.zeros(2, 3, 5))
     with pytest.raises(ModelError, match="num_frames must be an integer of at least 1, got 0"):
         vae.generate(2, 0)
-    with pytest.raises(ModelError, match="num_draws must be an integer of at least 1, got 0"):
+    with pytest.raises(ModelError, match="num_samples must be an integer of at least 1, got 0"):
         vae.forecast(torch.zeros(2, 3, 4), 1, num_samples=0)
     network = (torch.nn.Flatten(), torch.nn.Linear(2, 7))
     with pytest.raises(
