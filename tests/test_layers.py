@@ -32,7 +32,8 @@ ROOMS = {
     "networks": {*GROUND, "corruption"},
     "distributions": GROUND,
     "arrays": GROUND,
-    "data": {*GROUND, "arrays", "display"},
+    "containers": GROUND,
+    "data": {*GROUND, "arrays", "containers", "display"},
     "models": {
         "arrays",
         "errors",
@@ -50,6 +51,7 @@ ROOMS = {
     },
     "inference": {
         "arrays",
+        "containers",
         "errors",
         "checks",
         "display",
@@ -77,6 +79,7 @@ ROOMS = {
     "plots": {"errors"},
     "diagnostics": {
         "arrays",
+        "containers",
         "errors",
         "checks",
         "display",
@@ -99,7 +102,7 @@ LIBRARIES = {
     "jinja2": {"diagnostics"},
     "sklearn": {"data", "models", "diagnostics"},
     "PIL": {"data"},
-    "pandas": {"inference", "diagnostics", "data", "plots", "cli"},
+    "pandas": {"containers", "inference", "diagnostics", "data", "plots", "cli"},
     "safetensors": {"files", "inference"},
 }
 # Types of results that pass through other rooms' hands.

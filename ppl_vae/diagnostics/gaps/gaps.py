@@ -21,8 +21,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Labels
 from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
-from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.verdict import Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.pair import PairLike
@@ -88,9 +89,10 @@ def run_gaps(
     num_particles, seed = integer("num_particles", num_particles), integer("seed", seed, least=None)
     given = [x] if x_train is None else [x, x_train]
     plan = GapPlan(num_samples, steps, num_particles, seed)
-    found, given_missing = [], 0.0
+    found, given_missing, labels = [], 0.0, None
     for index, data in enumerate(given):
         part = admitted(pair, data)
+        labels = labels or part.labels
         guide = part.programs[1]
         given_missing = given_missing or part.x.isnan().double().mean().item()
         rows = plan.split(part)
@@ -107,7 +109,7 @@ def run_gaps(
         "missing": given_missing,
         "encoder_sees_mask": int(traits(guide).sees_missing),
     }
-    return table
+    return named(table, labels or Labels())
 
 
 def _known_evidence(known: Any, num_data: int) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.arviz.container import ess, rhat
-from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.reference import distances
 from ppl_vae.diagnostics.reference.nuts import DatumPosterior, frozen
 from ppl_vae.diagnostics.verdict import Level, Verdict, level_of, require_finite, require_table
@@ -87,7 +87,7 @@ def run_reference(
             posterior = DatumPosterior(datum.model, datum.guide, datum.x)
             draws, divergences = posterior.chains(num_samples, warmup, num_chains)
             rows.append(_dataset(draws, posterior.of_guide(num_samples * num_chains), divergences))
-    table = xr.concat(rows, "datum")
+    table = named(xr.concat(rows, "datum"), given.labels)
     settings = {"num_samples": num_samples, "warmup": warmup, "num_chains": num_chains, "seed": seed}
     return table.assign_attrs(settings)
 

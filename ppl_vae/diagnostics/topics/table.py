@@ -30,7 +30,7 @@ def _importance(case: Case) -> xr.Dataset:
 def _evidence(case: Case) -> xr.Dataset:
     effort = case.effort
     walk = effort.annealed_data, effort.annealed_chains, effort.annealed_temperatures
-    return run_evidence(case.pair, together(case.batch), case.weights, *walk, seed=case.seed)
+    return run_evidence(case.pair, case.rows(), case.weights, *walk, seed=case.seed)
 
 
 def _calibration(case: Case) -> xr.Dataset:
@@ -42,11 +42,11 @@ def _coverage(case: Case) -> xr.Dataset:
 
 
 def _collapse(case: Case) -> xr.Dataset:
-    return run_collapse(case.pair, together(case.batch), seed=case.seed)
+    return run_collapse(case.pair, case.rows(), seed=case.seed)
 
 
 def _predictive(case: Case) -> xr.Dataset:
-    return run_predictive(case.pair, together(case.batch), num_draws=case.effort.num_replicates, seed=case.seed)
+    return run_predictive(case.pair, case.rows(), num_draws=case.effort.num_replicates, seed=case.seed)
 
 
 def _gaps(case: Case) -> xr.Dataset:
@@ -75,7 +75,7 @@ def _reference(case: Case) -> xr.Dataset:
         seed = derived_seed(case.seed, index)
         found.append(run_reference(case.pair, case.rows(index, index + 1), *draws, seed=seed))
     return xr.concat(
-        [table.assign_coords(datum=[index]) for index, table in enumerate(found)],
+        [t if "datum" in t.coords else t.assign_coords(datum=[index]) for index, t in enumerate(found)],
         "datum",
         data_vars="minimal",
         coords="minimal",
