@@ -165,7 +165,8 @@ def _native(values: np.ndarray) -> np.ndarray:
     dtype = values.dtype.newbyteorder("=")
     if dtype.kind == "f" and dtype.itemsize > 8:
         dtype = np.dtype(np.float64)
-    plain = np.asarray(values, dtype=dtype)
+    # Rows side by side, as batches have them: sums over another order of memory differ in their last digits.
+    plain = np.asarray(values, dtype=dtype, order="C")
     if not plain.flags.writeable or any(stride < 0 for stride in plain.strides):
         plain = plain.copy()
     return plain

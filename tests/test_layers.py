@@ -36,7 +36,8 @@ ROOMS = {
     "networks": {*GROUND, "corruption"},
     "distributions": GROUND,
     "arrays": GROUND,
-    "data": {*GROUND, "arrays", "display"},
+    "containers": GROUND,
+    "data": {*GROUND, "arrays", "containers", "display"},
     "models": {
         "arrays",
         "renamed",
@@ -56,6 +57,7 @@ ROOMS = {
     "inference": {
         "arrays",
         "renamed",
+        "containers",
         "errors",
         "checks",
         "display",
@@ -87,6 +89,7 @@ ROOMS = {
     "diagnostics": {
         "arrays",
         "renamed",
+        "containers",
         "errors",
         "declared",
         "checks",
@@ -111,7 +114,7 @@ LIBRARIES = {
     "jinja2": {"diagnostics"},
     "sklearn": {"data", "models", "diagnostics", "sklearn"},
     "PIL": {"data"},
-    "pandas": {"inference", "diagnostics", "data", "plots", "cli", "sklearn"},
+    "pandas": {"containers", "inference", "diagnostics", "data", "plots", "cli", "sklearn"},
     "safetensors": {"files", "inference"},
 }
 # Types of results that pass through other rooms' hands.

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.containers import Rows
 from ppl_vae.data.dataset import Split
 from ppl_vae.errors import DataError
 
@@ -88,9 +89,11 @@ def split_by_datum(x: Tensor, order: Tensor, size: int, copy_of: Tensor | None =
 
 def _groups(x: Tensor) -> np.ndarray | None:
     """Give rows of equal bytes equal numbers [N]; None where all differ, or fewer than half do."""
-    rows = x.detach().cpu().reshape(len(x), -1).contiguous().view(torch.uint8).numpy()
     seen: dict[bytes, int] = {}
-    numbers = [seen.setdefault(blake2b(row.data, digest_size=16).digest(), len(seen)) for row in rows]
+    numbers: list[int] = []
+    for block in x.blocks() if isinstance(x, Rows) else (x,):
+        rows = block.detach().cpu().reshape(len(block), -1).contiguous().view(torch.uint8).numpy()
+        numbers += [seen.setdefault(blake2b(row.data, digest_size=16).digest(), len(seen)) for row in rows]
     return None if len(seen) == len(numbers) or 2 * len(seen) < len(numbers) else np.array(numbers)
 
 

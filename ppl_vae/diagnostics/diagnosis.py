@@ -29,7 +29,6 @@ from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
 from ppl_vae.diagnostics.verdict import Verdict, Verdicts, verdict_table
 from ppl_vae.errors import DataError, PplVaeError, unknown_name
 from ppl_vae.files import as_path
-from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.progress import watched
@@ -182,7 +181,7 @@ def diagnose(
     (['importance', 'collapse'], 'good')
     """
     seed, seconds = whole("seed", seed, least=None), positive("seconds", seconds)
-    given = admitted(pair, x, least=2, y=y)
+    given = admitted(pair, x, least=2, y=y, keep_rows=True)
     data = given.x
     names = list(TOPICS) if topics is None else [topics] if isinstance(topics, str) else list(topics)
     for name in names:
@@ -191,14 +190,14 @@ def diagnose(
     effort = effort.within(max(1, data[0].numel()))
     labels = _checked(y, len(data))
     chosen = _subset(len(data), effort.num_data, seed)
-    train = None if x_train is None else admitted(pair, x_train)
+    train = None if x_train is None else admitted(pair, x_train, keep_rows=True)
     if train is not None:
         train = train[torch.from_numpy(_subset(len(train), effort.gap_data, derived_seed(seed, 1)))]
     source, some = as_pair(pair).source, given[torch.from_numpy(chosen)]
     by_position = Pair(*given.programs, source)
     beside = Arguments.of(by_position).names(len(some.covariates))
     deadline, batch_train = time.monotonic() + seconds, None if train is None else train.batch
-    case = Case(by_position, some.batch, batch_train, effort, seed, deadline=deadline)
+    case = Case(by_position, some.batch, batch_train, effort, seed, deadline=deadline, labels=some.labels)
     findings = {}
     with watched(len(names), "topic", progress, by_hand=True) as bar:
         for name in names:
@@ -233,7 +232,7 @@ def _draws(case: Case, y: NDArray[Any] | None) -> tuple[Any, str]:
     if time.monotonic() > case.deadline:
         return None, "the time was up"
     try:
-        return inference_data(case.pair, together(case.batch), case.effort.num_samples, y, seed=case.seed), ""
+        return inference_data(case.pair, case.rows(0, None), case.effort.num_samples, y, seed=case.seed), ""
     except REFUSALS as error:
         return None, " ".join(str(error).split()) or type(error).__name__
 

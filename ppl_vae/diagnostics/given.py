@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import xarray as xr
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.containers import Labels, is_container, opened
 from ppl_vae.inference.pair import admission
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.covariates import Arguments
@@ -14,7 +16,9 @@ from ppl_vae.inference.pair.labels import needs_labels
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 
 
-def admitted(pair: PairLike, x: Any, least: int = 1, y: ArrayLike | Tensor | None = None) -> Conditioned:
+def admitted(
+    pair: PairLike, x: Any, least: int = 1, y: ArrayLike | Tensor | None = None, keep_rows: bool = False
+) -> Conditioned:
     """Return the two programs of a pair and its data, of which there must be enough, on the pair's device.
 
     Args:
@@ -22,14 +26,22 @@ def admitted(pair: PairLike, x: Any, least: int = 1, y: ArrayLike | Tensor | Non
         x: data [N, *event_shape]; with covariates a tuple (x, c1, ..., cm) or a dict of named arrays.
         least: the fewest data.
         y: labels [N]; a pair that needs no y does not look at them.
+        keep_rows: as of ``inference.pair.admission``.
 
     Raises:
         ModelError: it is no pair, or one that needs more than it is given; or the data have another event shape.
         DataError: there are fewer than ``least`` data, or the likelihood has no density for some value.
     """
     pair = as_pair(pair)
-    found, batch = admission.admitted(pair, x, y if y is not None and needs_y(pair) else None, least)
-    return Conditioned((found.model, found.guide), batch)
+    x = opened(x) if is_container(x) else x
+    beside = y if y is not None and needs_y(pair) else None
+    found, batch = admission.admitted(pair, x, beside, least, keep_rows)
+    return Conditioned((found.model, found.guide), batch, Arguments.of(pair).labels(x))
+
+
+def named(table: xr.Dataset, labels: Labels) -> xr.Dataset:
+    """A table over "datum" with the names of the data, where they have any."""
+    return table if labels.rows is None or "datum" not in table.dims else table.assign_coords(datum=labels.rows)
 
 
 def needs_y(pair: Pair) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.checks import whole
+from ppl_vae.containers import Rows
 from ppl_vae.display import card
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
@@ -38,6 +39,8 @@ from ppl_vae.randomness import derived_seed, reseed
 if TYPE_CHECKING:
     import pandas as pd
 
+# Numbers of data that become dense at once for a look at them.
+LARGEST_START = 1 << 26
 # The initial weights were drawn from the seed itself.
 TRAINING_STREAM = 13
 
@@ -228,9 +231,14 @@ def _look_at_the_data(run: Run) -> None:
         return
     first = run.data.example(run.batch_size) if run.data.train is None else run.data.train
     if isinstance(source, Startable):
-        source.start_untrained(first[0])
+        source.start_untrained(_beginning(first[0]))
     if isinstance(source, StartsFromCovariates):
         source.start_covariates(*first[1:])
+
+
+def _beginning(x: Tensor | Rows) -> Tensor:
+    """Data to begin from: all, or the first of those that are dense in parts alone and too many for one."""
+    return x[: max(1, LARGEST_START // max(1, x.shape[1:].numel()))] if isinstance(x, Rows) else x
 
 
 def _finish(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:

@@ -109,4 +109,5 @@ def weights_dataset(
 
 def _indexed(variables: Mapping[str, tuple[Any, ...]], coordinates: Mapping[str, Any]) -> xr.Dataset:
     table = xr.Dataset(dict(variables))
-    return table.assign_coords({name: range(size) for name, size in table.sizes.items()} | dict(coordinates))
+    named = {name: given for name, given in coordinates.items() if given[0] in table.sizes}
+    return table.assign_coords({name: range(size) for name, size in table.sizes.items()} | named)

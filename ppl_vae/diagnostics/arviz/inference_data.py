@@ -27,6 +27,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.checks import whole
+from ppl_vae.containers import Labels
 from ppl_vae.declared import declared
 from ppl_vae.diagnostics.arviz import container
 from ppl_vae.diagnostics.arviz.draw_groups import (
@@ -106,6 +107,7 @@ def inference_data(
     given = admitted(pair, x, y=y)
     (model, guide), data = given.programs, given.x
     coordinates = _labels(y, len(data))
+    names = given.labels
     num_samples = whole("num_samples", num_samples, least=2)
     with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
         few = given[: pass_size(data, num_samples or USUAL_SAMPLES)[0]]
@@ -120,7 +122,7 @@ def inference_data(
         with evaluating(model, guide, seed=derived_seed(seed, STREAM, first), device=data.device):
             store.fill(given[first : first + per_pass], first, draws)
     attributes = _attributes(model, plan, seed, {"data": data_name, "binarization": binarization})
-    return container.build(store.groups(coordinates), attributes)
+    return container.build(store.groups(coordinates | _names(names, plan)), attributes)
 
 
 class _Store:
@@ -233,6 +235,17 @@ class _Named:
     """The optional attribute of a likelihood by which it says its name."""
 
     name: str | None = None
+
+
+def _names(labels: Labels, plan: DrawPlan) -> dict[str, Any]:
+    """The names of rows and columns, as coordinates of "datum" and of the dimensions of observed data."""
+    found: dict[str, Any] = {} if labels.rows is None else {"datum": ("datum", labels.rows)}
+    dims = event_dims(plan)
+    for name, (event, _) in plan.observed.items():
+        for dim, size, axis in zip(dims[name], event, labels.axes, strict=False):
+            if axis is not None and len(axis) == size:
+                found[dim] = (dim, axis)
+    return found
 
 
 def _attributes(model: Program, plan: DrawPlan, seed: int, given: Mapping[str, str | None]) -> dict[str, Any]:

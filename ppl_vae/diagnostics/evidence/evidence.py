@@ -16,12 +16,13 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.importance.importance import run_importance
 from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_numbers, require_table
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.evidence import log_evidence
-from ppl_vae.inference.pair import admission
-from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.admission import together
+from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.renamed import renamed
 
 # How far apart, in nats, two methods may lie that are said to agree: this package's own.
@@ -63,14 +64,15 @@ def run_evidence(
         DataError: x is empty, the likelihood has no density for some value, or the weights are of other data.
     """
     weights = run_importance(pair, x, seed=seed) if weights is None else weights
-    given, batch = admission.admitted(pair, x)
+    given = admitted(pair, x)
+    by_position, batch = Pair(*given.programs, as_pair(pair).source), given.batch
     count, few = len(batch[0]), tuple(part[:num_annealed] for part in batch)
     if weights.sizes["datum"] != count:
         raise DataError(f"weights: expected those of {count} data, found {weights.sizes['datum']}")
     annealed, why_not = np.full((2, count), np.nan), ""
     try:
-        some = admission.together(few)
-        walked = log_evidence(given, some, "ais", num_chains, seed=seed, num_temperatures=num_temperatures)
+        settings = {"num_temperatures": num_temperatures}
+        walked = log_evidence(by_position, together(few), "ais", num_chains, seed=seed, **settings)
         found = torch.stack([walked.per_datum, walked.per_datum_stderr])
         annealed[:, : found.shape[1]] = found.cpu().numpy()
     except ModelError as refusal:
@@ -84,11 +86,12 @@ def run_evidence(
         "annealed_stderr": annealed[1],
     }
     attributes = {"num_chains": num_chains, "num_temperatures": num_temperatures, "seed": seed}
-    return xr.Dataset(
+    table = xr.Dataset(
         {name: ("datum", np.asarray(values), {"units": "nats"}) for name, values in columns.items()},
         {"datum": range(count)},
         attributes | {"num_samples": weights.attrs["num_samples"], "why_not_annealed": why_not},
     )
+    return named(table, given.labels)
 
 
 @renamed(table="numbers")

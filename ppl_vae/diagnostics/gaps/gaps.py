@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
-from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.verdict import Verdict, Verdicts, level_of, require_numbers, require_table
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.pair import PairLike
@@ -113,7 +113,7 @@ def run_gaps(
         "missing": given_missing,
         "encoder_sees_mask": int(traits(guide).sees_missing),
     }
-    return table
+    return named(table, given[0].labels)
 
 
 @runtime_checkable

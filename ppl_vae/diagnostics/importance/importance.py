@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
-from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_numbers, require_table, share_stderr
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, pass_size, weight_blocks
@@ -93,7 +93,7 @@ def run_importance(
     The weights are constant to rounding on every datum: the guide is the exact posterior.
     """
     integer("num_samples", num_samples, least=LEAST_SAMPLES)
-    given = admitted(pair, x)
+    given = admitted(pair, x, keep_rows=True)
     model, guide, data = *given.programs, given.x
     with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
         # As many data as a pass of the weights takes: a guide with parameters of each datum cannot run on one.
@@ -113,7 +113,7 @@ def run_importance(
         "dtype": str(data.dtype).removeprefix("torch."),
         "threshold": threshold(num_samples),
     }
-    return xr.Dataset(variables, {"datum": np.arange(len(data))}, attributes)
+    return named(xr.Dataset(variables, {"datum": np.arange(len(data))}, attributes), given.labels)
 
 
 def _judged(block: WeightBlock, keep_weights: bool) -> dict[str, Tensor]:
@@ -162,6 +162,7 @@ def check_importance(numbers: xr.Dataset) -> Verdict:
     """
     khat, exact, limit = khat_of(numbers)
     require_table("table", numbers, "run_importance", ("khat", "exact"), ("datum",))
+    names = numbers["datum"].to_numpy()
     require_numbers("table", numbers, but=("khat",))
     require_finite("table", "khat", khat[~exact & ~np.isposinf(khat)])
     alone = np.isinf(khat) & ~exact & (numbers["ess"].to_numpy() < LEAST_TAIL)
@@ -176,7 +177,7 @@ def check_importance(numbers: xr.Dataset) -> Verdict:
         "of the data above its threshold",
         f"k-hat at most min(1 - 1/log10 S, 0.7) = {limit:.2f} (Vehtari et al. 2024); good where at most "
         f"{GOOD_SHARE:.0%} of the data are above it, bad above {DOUBTFUL_SHARE:.0%} (this package's own)",
-        _words(khat, exact, above, alone, limit, numbers.attrs["num_samples"]),
+        _words(khat, exact, above, alone, limit, numbers.attrs["num_samples"], names),
         _advice(share),
     )
 
@@ -196,7 +197,13 @@ def _level(share: float) -> Level:
 
 
 def _words(
-    khat: np.ndarray, exact: np.ndarray, above: np.ndarray, alone: np.ndarray, limit: float, num_samples: int
+    khat: np.ndarray,
+    exact: np.ndarray,
+    above: np.ndarray,
+    alone: np.ndarray,
+    limit: float,
+    num_samples: int,
+    names: np.ndarray,
 ) -> str:
     if exact.all():
         return "The weights are constant to rounding on every datum: the guide is the exact posterior."
@@ -211,7 +218,7 @@ def _words(
         worst = int(np.where(finite, khat, -np.inf).argmax())
         said.append(
             f"{int(above.sum())} of {len(khat)} data are above {limit:.2f} with {num_samples} draws each; median "
-            f"{np.median(khat[finite]):.2f}, worst {khat[worst]:.2f} at datum {worst}."
+            f"{np.median(khat[finite]):.2f}, worst {khat[worst]:.2f} at datum {names[worst]}."
         )
     return " ".join([*said, "Mass that the guide never visits is not seen."])
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.arviz.exported import data_sites
-from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.predictive.drawable import require_drawable
 from ppl_vae.diagnostics.predictive.statistics import Statistic, default_statistics, evaluated, named_statistics
 from ppl_vae.diagnostics.predictive.verdict import LOCAL, POPULATION, check_predictive
@@ -88,7 +88,7 @@ def run_predictive(
             POPULATION: _tallied(_replicates(_population, given, num_draws), chosen, observed),
             LOCAL: _tallied(_replicates(_local, given, num_draws), chosen, observed),
         }
-    return _table(observed, tallies, len(x), {"num_draws": num_draws, "seed": seed})
+    return named(_table(observed, tallies, len(x), {"num_draws": num_draws, "seed": seed}), given.labels)
 
 
 def _require_drawable(given: Conditioned) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.arviz.container import ess, rhat
-from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.reference import distances
 from ppl_vae.diagnostics.reference.two_sample_classifier import classifier_accuracies
 from ppl_vae.diagnostics.verdict import Level, Verdict, level_of, require_finite, require_table
@@ -110,7 +110,7 @@ def run_reference(
             stream = derived_seed(seed, REFERENCE_STREAM, len(tables))
             tables += _of_batch(batch, num_samples, warmup, num_chains, stream, memory_limit)
             advance(len(batch))
-    table = _with_c2st(xr.concat(tables, "datum"), seed)
+    table = named(_with_c2st(xr.concat(tables, "datum"), seed), given.labels)
     settings = {"num_samples": num_samples, "warmup": warmup, "num_chains": num_chains, "seed": seed}
     return table.assign_attrs(settings)
 

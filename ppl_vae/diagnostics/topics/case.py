@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import xarray as xr
 from torch import Tensor
 
+from ppl_vae.containers import Labels
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
 from ppl_vae.diagnostics.importance.importance import run_importance
 from ppl_vae.inference.pair.admission import together
@@ -103,6 +104,7 @@ class Case:
         batch_train: some of the training data, or None.
         effort: how much is drawn.
         seed: of everything.
+        labels: the names of the rows and coordinates of x.
         deadline: on the clock of ``time.monotonic``; nothing is begun after it.
     """
 
@@ -112,24 +114,25 @@ class Case:
     effort: Effort
     seed: int
     deadline: float = math.inf
+    labels: Labels = field(default_factory=Labels)
 
     @property
     def x(self) -> Tensor:
         """The chosen data [n, *event_shape]."""
         return self.batch[0]
 
-    def rows(self, first: int, last: int | None) -> Tensor | Batch:
-        """Some of the data, as a run_ function is given them."""
-        return together(tuple(part[first:last] for part in self.batch))
+    def rows(self, first: int = 0, last: int | None = None) -> Any:
+        """Some of the data, or all, as a run_ function is given them."""
+        return together(tuple(part[first:last] for part in self.batch), self.labels.taken(slice(first, last)))
 
     @cached_property
     def weights(self) -> xr.Dataset:
         """The importance weights, which k-hat and evidence share."""
-        return run_importance(self.pair, together(self.batch), self.effort.num_samples, self.seed)
+        return run_importance(self.pair, self.rows(), self.effort.num_samples, self.seed)
 
     @cached_property
     def simulated(self) -> SimulatedPosteriors:
         """The simulated data with the guide's draws, which calibration and coverage share."""
         return simulate_posteriors(
-            self.pair, together(self.batch), self.effort.num_simulations, self.effort.num_draws, seed=self.seed
+            self.pair, self.rows(), self.effort.num_simulations, self.effort.num_draws, seed=self.seed
         )

@@ -31,7 +31,7 @@ def _importance(case: Case) -> xr.Dataset:
 def _evidence(case: Case) -> xr.Dataset:
     effort = case.effort
     walk = effort.annealed_data, effort.annealed_chains, effort.annealed_temperatures
-    return run_evidence(case.pair, together(case.batch), case.weights, *walk, seed=case.seed)
+    return run_evidence(case.pair, case.rows(), case.weights, *walk, seed=case.seed)
 
 
 def _calibration(case: Case) -> xr.Dataset:
@@ -43,11 +43,11 @@ def _coverage(case: Case) -> xr.Dataset:
 
 
 def _collapse(case: Case) -> xr.Dataset:
-    return run_collapse(case.pair, together(case.batch), seed=case.seed)
+    return run_collapse(case.pair, case.rows(), seed=case.seed)
 
 
 def _predictive(case: Case) -> xr.Dataset:
-    return run_predictive(case.pair, together(case.batch), num_draws=case.effort.num_replicates, seed=case.seed)
+    return run_predictive(case.pair, case.rows(), num_draws=case.effort.num_replicates, seed=case.seed)
 
 
 def _gaps(case: Case) -> xr.Dataset:
@@ -78,7 +78,8 @@ def _reference(case: Case) -> xr.Dataset:
         start = now
         x = case.rows(first, min(first + size, num_data))
         part = run_reference(case.pair, x, *draws, seed=derived_seed(case.seed, first))
-        parts.append(part.assign_coords(datum=range(first, first + part.sizes["datum"])))
+        named = "datum" in part.coords
+        parts.append(part if named else part.assign_coords(datum=range(first, first + part.sizes["datum"])))
         first, size = first + size, 2 * size
     return xr.concat(
         parts, "datum", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override"

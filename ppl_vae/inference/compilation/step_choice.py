@@ -115,6 +115,8 @@ def _captured(
 
 
 def _compiled(traced: TracedStepper, batches: IndexedBatches, choice: Choice) -> tuple[Steps, Choice]:
+    if not isinstance(batches.x, Tensor):
+        raise RuntimeError("the data become dense batch by batch, outside of compiled code")
     on_cpu = batches.x.device.type == "cpu"
     missing = missing_compiler()
     if missing is not None and on_cpu:

@@ -55,7 +55,7 @@ def evidence_curve(
     counts = [integer("num_samples", k) for k in num_samples]
     if not counts or counts != sorted(set(counts)):
         raise ModelError(f"num_samples: expected increasing numbers, at least one, got {counts!r}")
-    pair, (data, *given) = admitted(pair, x)
+    pair, (data, *given) = admitted(pair, x, keep_rows=True)
     source, draws = derived_seed(seed, STREAM), max(counts[-1], 2)
     blocks = weight_blocks(pair.model, pair.guide, data, draws, source, memory_limit, labels=tuple(given))
     rows = [[_grouped(block.log_weight, k) for k in counts] for block in blocks]

@@ -15,7 +15,7 @@ jackknife variational inference"
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -25,16 +25,19 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.display import card, with_error
-from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.errors import DataError, ModelError, unknown_name
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.annealed import TEMPERATURES, annealed_evidence
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, shared_deviation, weight_blocks
 from ppl_vae.inference.evidence.interval import NORMAL, evidence_interval
 from ppl_vae.inference.evidence.pareto import threshold
 from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.covariates import Arguments
+from ppl_vae.inference.pair.evaluation import WHOLE_SET
 from ppl_vae.inference.pair.labels import Batch
-from ppl_vae.inference.pair.pair import PairLike, as_pair
+from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import HasEvidence, Program
+from ppl_vae.inference.pair.stream import batches_of, is_stream, require_own_labels
 from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
 
@@ -77,6 +80,11 @@ class Evidence:
     per_datum_upper: Tensor | None = None
     mean_stderr: float | None = None
     quantity: str = EVIDENCE
+
+    @property
+    def num_data(self) -> int:
+        """The number of data that were seen, each once."""
+        return len(self.per_datum)
 
     @property
     def mean(self) -> float:
@@ -142,7 +150,7 @@ class Evidence:
 
 def log_evidence(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Any,
     method: Method = "importance",
     num_samples: int | None = None,
     *,
@@ -161,7 +169,8 @@ def log_evidence(
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape]; with covariates a tuple (x, c1, ..., cm) or a dict of named arrays
-            (``inference.pair.covariates``), and log p(x|c) is estimated.
+            (``inference.pair.covariates``), and log p(x|c) is estimated. Any container of
+            ``ppl_vae.containers``; or batches, such as a DataLoader, of which one at a time is in memory.
         method: "importance" (a lower bound in expectation), "jackknife" (the same draws with their first-order
             bias taken off, no bound), "ais" (annealed importance sampling, a lower bound in expectation), or
             "exact" for a pair with a ``log_evidence(x)`` of its own.
@@ -191,7 +200,10 @@ def log_evidence(
         raise ModelError(f"method {method!r} takes no {', '.join(sorted(annealing))}")
     if method == "exact":
         return _exact(pair, x, y)
-    pair, (data, *labels) = admitted(pair, x, y)
+    if is_stream(x):
+        require_own_labels(y)
+        return _of_stream(as_pair(pair), x, method, num_samples, seed, memory_limit, annealing)
+    pair, (data, *labels) = admitted(pair, x, y, keep_rows=True)
     model, guide = pair.model, pair.guide
     if method == "ais":
         chains = CHAINS if num_samples is None else integer("num_samples", num_samples, least=2)
@@ -213,6 +225,44 @@ def log_evidence(
         return Evidence(bound, stderr, method, draws, tail, lower, upper)
     shared = torch.stack(deviations).sum(0).std().item() / math.sqrt(draws) / len(bound)
     return Evidence(bound, stderr, method, draws, tail, lower, upper, shared, PREDICTIVE)
+
+
+def _of_stream(
+    pair: Pair,
+    data: Iterable[Any],
+    method: Method,
+    num_samples: int | None,
+    seed: int,
+    memory_limit: int,
+    annealing: dict[str, Any],
+) -> Evidence:
+    """Estimate batch by batch, each from a stream of its own."""
+    parts: list[Evidence] = []
+    rule: Arguments | None = None
+    for number, batch in enumerate(batches_of(data)):
+        rule = rule or Arguments.of(pair, batch)
+        own, given = derived_seed(seed, STREAM, number), rule.in_batch(batch)
+        parts.append(
+            log_evidence(rule.pair, given, method, num_samples, seed=own, memory_limit=memory_limit, **annealing)
+        )
+        if parts[-1].quantity != EVIDENCE:
+            raise ModelError(WHOLE_SET)
+    if not parts:
+        raise DataError("data are empty: there is not one batch")
+
+    def joined(name: str) -> Tensor | None:
+        columns = [getattr(part, name) for part in parts]
+        return None if columns[0] is None else torch.cat(columns)
+
+    return Evidence(
+        torch.cat([part.per_datum for part in parts]),
+        torch.cat([part.per_datum_stderr for part in parts]),
+        method,
+        parts[0].num_samples,
+        joined("khat"),
+        joined("per_datum_lower"),
+        joined("per_datum_upper"),
+    )
 
 
 def _importance(

@@ -104,7 +104,7 @@ def weight_blocks(
                 before = run_terms(model, guide, few, {}, 1, both_levels=both_levels)
             require_exchangeable(model, guide, few, before)
     for first in range(0, len(x), size):
-        block = _Block(num_samples, len(x[first : first + size]), x.device, keep_values)
+        block = _Block(num_samples, min(size, len(x) - first), x.device, keep_values)
         # Entered anew for every block: a generator would else leave its state in the caller's hands.
         with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, first), device=x.device):
             for datum, draw in itertools.product(range(0, block.num_data, data), range(0, num_samples, draws)):

@@ -8,15 +8,19 @@ from typing import Any
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.containers import Labels, Opened, Rows, dense
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.labels import Batch, check_labels
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.placement import beside
 from ppl_vae.inference.pair.protocols import Program, traits
+from ppl_vae.inference.pair.stream import gathered, is_stream
 
 
-def admitted(pair: PairLike, x: Any, y: ArrayLike | Tensor | None = None, least: int = 1) -> tuple[Pair, Batch]:
+def admitted(
+    pair: PairLike, x: Any, y: ArrayLike | Tensor | None = None, least: int = 1, keep_rows: bool = False
+) -> tuple[Pair, Batch]:
     """The pair, and what its programs are called with: (x,), or (x, c1, ..., cm) where they take covariates.
 
     Args:
@@ -25,6 +29,7 @@ def admitted(pair: PairLike, x: Any, y: ArrayLike | Tensor | None = None, least:
             arrays (``inference.pair.covariates``).
         y: class labels [N], or the covariate named y; of a pair that takes none they are not looked at.
         least: the fewest data.
+        keep_rows: whether a sparse matrix, or an array on disk, may stay ``Rows``, dense where they are cut.
 
     Returns:
         The pair, whose programs take that batch by position, and the batch.
@@ -37,10 +42,11 @@ def admitted(pair: PairLike, x: Any, y: ArrayLike | Tensor | None = None, least:
     pair = as_pair(pair)
     if isinstance(x, Mapping) and y is not None and "y" not in x:
         x = {**x, "y": y} if Arguments.of(pair).takes("y") else x
+    x = gathered(pair, x) if is_stream(x) else x
     arguments = Arguments.of(pair, x)
     first, *given = arguments.parts(x, y)
     pair = arguments.pair
-    data = pair.place(first)
+    data = pair.place(first if keep_rows else dense(first))
     if data.dim() == 0 or len(data) == 0:
         raise DataError(f"data are empty: shape {list(data.shape)}")
     check_data(pair.model, data, given[0] if pair.takes_labels and given else None)
@@ -53,9 +59,10 @@ def admitted(pair: PairLike, x: Any, y: ArrayLike | Tensor | None = None, least:
     return pair, (data, *beside)
 
 
-def together(batch: Batch) -> Tensor | Batch:
-    """A batch as it is given to a function of data: x alone where there are no covariates."""
-    return batch[0] if len(batch) == 1 else batch
+def together(batch: Batch, labels: Labels | None = None) -> Any:
+    """A batch as it is given to a function of data: x alone if there are no covariates; with names."""
+    x = batch[0] if labels is None else Opened(batch[0], labels)
+    return x if len(batch) == 1 else (x, *batch[1:])
 
 
 def check_data(model: Program, x: Any, y: Any = None, *further: Any, **_: Any) -> None:
@@ -64,8 +71,9 @@ def check_data(model: Program, x: Any, y: Any = None, *further: Any, **_: Any) -
     Further arguments of its programs, by name, are not looked at.
     """
     judges = traits(model)
-    if judges.check_data is not None and isinstance(x, Tensor):
-        judges.check_data(x)
+    if judges.check_data is not None and isinstance(x, Tensor | Rows):
+        for block in x.blocks() if isinstance(x, Rows) else (x,):
+            judges.check_data(block)
     check_labels(model, x, y)
     if judges.check_covariates is not None and y is not None:
         judges.check_covariates(y, *further)

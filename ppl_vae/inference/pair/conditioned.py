@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ppl_vae.containers import Labels
 from ppl_vae.inference.pair.covariates import at_covariates
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
@@ -20,10 +21,12 @@ class Conditioned:
     Attributes:
         programs: the model and the guide, called as model(*batch) and guide(*batch).
         batch: (x, c1, ..., cm), each with N in front.
+        labels: the names of the rows and coordinates of x, where it came with any.
     """
 
     programs: tuple[Program, Program]
     batch: Batch
+    labels: Labels = field(default_factory=Labels)
 
     @property
     def x(self) -> Tensor:
@@ -49,7 +52,8 @@ class Conditioned:
         return len(self.x)
 
     def __getitem__(self, rows: slice | Tensor) -> Conditioned:
-        return Conditioned(self.programs, tuple(part[rows] for part in self.batch))
+        names = self.labels.taken(rows if isinstance(rows, slice) else rows.cpu().numpy())
+        return Conditioned(self.programs, tuple(part[rows] for part in self.batch), names)
 
     def split(self, size: int) -> Iterator[Conditioned]:
         """Cut them into parts of ``size`` data."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
+from ppl_vae.containers import Labels, Opened, Rows, dense, is_container, opened
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.labels import Batch, arguments
 from ppl_vae.inference.pair.pair import Pair
@@ -78,6 +79,7 @@ class Arguments:
             DataError: a name is missing, or one is there that neither program has; it is named.
         """
         rule = cls(pair, parameters(pair.model), parameters(pair.guide))
+        example = rule.unpacked(example)
         if not isinstance(example, Mapping) or rule.model.in_order:
             return rule
         names = rule._named(example)
@@ -150,6 +152,7 @@ class Arguments:
             DataError: there are too many, or a name that neither program has.
             ModelError: the programs need more than there is.
         """
+        data = self.unpacked(data)
         if isinstance(data, Mapping):
             parts = self._in_order(data)
         elif isinstance(data, tuple) and self.takes_more:
@@ -159,7 +162,38 @@ class Arguments:
         if y is not None and self.model.by_position[len(parts) - 1 : len(parts)] == ("y",):
             parts = (*parts, y)
         self._require_fit(len(parts) - 1)
-        return parts
+        return self._of_one_order(parts)
+
+    def in_batch(self, batch: Any) -> Any:
+        """A batch of the user's own as data, without what comes in it beside what the programs take."""
+        if not isinstance(batch, list | tuple):
+            return batch
+        most = self.most if self.takes_more else 0
+        kept = tuple(batch if most is None else batch[: 1 + most])
+        return kept if len(kept) > 1 else kept[0]
+
+    def unpacked(self, data: Any) -> Any:
+        """A container as x, or as a dict of x and the covariates in it; other data as they are."""
+        return opened(data).arranged(self.model.data, self.takes) if is_container(data) else data
+
+    def labels(self, data: Any) -> Labels:
+        """The names of the rows and coordinates of x in data of any form."""
+        if is_container(data):
+            return opened(data).labelled(self.takes)
+        if isinstance(data, Mapping):
+            return self.labels(data[self.model.data]) if self.model.data in data else Labels()
+        if isinstance(data, tuple) and data and self.takes_more:
+            return self.labels(data[0])
+        return Labels()
+
+    def _of_one_order(self, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The parts without their containers, whose rows must not be named in another order than those of x."""
+        if not any(map(is_container, parts)):
+            return parts
+        first, *given = (opened(part) if is_container(part) else Opened(part) for part in parts)
+        for name, part in zip(self.names(len(given)), given, strict=True):
+            first.labels.require_same_rows(part.labels, name)
+        return tuple(part.x for part in (first, *given))
 
     def _in_order(self, data: Mapping[str, Any]) -> tuple[Any, ...]:
         names = self._named(data)
@@ -217,7 +251,7 @@ def covariate(
     Raises:
         DataError: it is no array of numbers, has another length than x, or NaN or infinite values; it is named.
     """
-    c = to_tensor(value, name, "an array of numbers [N, ...]").detach()
+    c = dense(value) if isinstance(value, Rows) else to_tensor(value, name, "an array of numbers [N, ...]").detach()
     if c.dim() == 0 or len(c) != len(x):
         raise DataError(f"{name}: expected one for each of {len(x)} data, [N, ...], found shape {list(c.shape)}")
     if not c.is_floating_point():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyro
 import torch
@@ -14,15 +15,17 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.display import card, with_error
-from ppl_vae.errors import ConvergenceError, ModelError
+from ppl_vae.errors import ConvergenceError, DataError, ModelError
 from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.indices import rows_named, with_indices
 from ppl_vae.inference.pair.labels import Batch
-from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.stream import batches_of, is_stream, require_own_labels
 from ppl_vae.inference.pair.supports import require_within
 from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.randomness import derived_seed, seeded
@@ -33,6 +36,9 @@ from ppl_vae.registration import unregistered
 CHUNK_NUMBERS = 1 << 21
 # An evaluation draws from a stream of its own, none of training's under the same seed.
 EVALUATION_STREAM = 4
+WHOLE_SET = (
+    "some sites stand outside the data plate, and every batch would draw them anew: give the data in one piece"
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,11 @@ class Evaluation:
     global_kl: float | None = None
     num_total: float | None = None
     draws_stderr: float | None = None
+
+    @property
+    def num_data(self) -> int:
+        """The number of data that were seen, each once."""
+        return len(self.elbo)
 
     @property
     def score(self) -> str:
@@ -98,7 +109,7 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Any,
     num_particles: int = 1,
     seed: int = 0,
     y: ArrayLike | Tensor | None = None,
@@ -109,7 +120,8 @@ def evaluate(
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape]; with covariates a tuple (x, c1, ..., cm) or a dict of named arrays
-            (``inference.pair.covariates``).
+            (``inference.pair.covariates``). Any container of ``ppl_vae.containers``; or batches, such as a
+            DataLoader, of which one at a time is in memory.
         num_particles: K draws per datum; the terms are means over them.
         seed: of the draws; torch's global generators are left as they were.
         y: class labels [N], of a pair that takes them; others do not look at them.
@@ -133,10 +145,35 @@ def evaluate(
     ['elbo', 'elbo_stderr', 'kl', 'log_likelihood']
     """
     num_particles = integer("num_particles", num_particles)
-    pair, data = admitted(pair, x, y)
+    if is_stream(x):
+        require_own_labels(y)
+        return _of_stream(as_pair(pair), x, num_particles, seed)
+    pair, data = admitted(pair, x, y, keep_rows=True)
     model, guide = pair.model, pair.guide
     with evaluating(model, guide, seed=derived_seed(seed, EVALUATION_STREAM), device=data[0].device):
         return _in_chunks(*with_indices(model, guide, data), num_particles, num_total)
+
+
+def _of_stream(pair: Pair, data: Iterable[Any], num_particles: int, seed: int) -> Evaluation:
+    """Evaluate batch by batch: every datum counts once, whatever the size of its batch."""
+    parts: list[Evaluation] = []
+    rule: Arguments | None = None
+    for number, batch in enumerate(batches_of(data)):
+        rule = rule or Arguments.of(pair, batch)
+        own = derived_seed(seed, EVALUATION_STREAM, number)
+        parts.append(evaluate(rule.pair, rule.in_batch(batch), num_particles, own))
+        if parts[-1].global_kl is not None:
+            raise ModelError(WHOLE_SET)
+    if not parts:
+        raise DataError("data are empty: there is not one batch")
+    return Evaluation(
+        elbo=torch.cat([part.elbo for part in parts]),
+        log_likelihood=torch.cat([part.log_likelihood for part in parts]),
+        kl=torch.cat([part.kl for part in parts]),
+        closed_form=all(part.closed_form for part in parts),
+        num_particles=num_particles,
+        is_bound=all(part.is_bound for part in parts),
+    )
 
 
 def _in_chunks(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
+from ppl_vae.containers import Rows
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.trace import owner
 
 
 def beside(model: Program, x: ArrayLike | Tensor, guide: Program | None = None) -> Tensor:
-    """Move x to the device of the pair's parameters, in their dtype.
+    """Move x to the device of the pair's parameters, in their dtype; ``Rows`` stay rows that become dense later.
 
     Raises:
         DataError: x is no array of numbers (see ``ppl_vae.arrays``).
     """
-    data = to_tensor(x)
+    data = cast(Tensor, x) if isinstance(x, Rows) else to_tensor(x)
     like = parameter_of(model, guide)
     return data.to(data.device if like is None else like.device, own_dtype(model, guide, x))
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ppl_vae.containers import Labels
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.stream import batches_of
 from ppl_vae.inference.training.pieces import Pieces
 from ppl_vae.randomness import derived_seed
 
@@ -29,12 +31,13 @@ class TrainingData:
             ``batches`` are iterated.
         batches: the user's own batches, iterated anew in every epoch.
         dynamic: whether x is grey and drawn to 0/1 in every batch.
-        validation: what chooses the best weights, if anything does: as ``train``.
+        validation: what chooses the best weights, if anything does: as ``train``, or batches of the user's own.
         validation_name: in words, for the manifest.
         test: evaluated every epoch, chooses nothing: as ``train``.
         place: device and dtype of the user's own batches; None leaves them.
         pieces: the rule by which a batch of the user's own is taken apart.
         names: of what the programs take beside x; "labels" is y of a pair that takes labels.
+        labels: the names of the rows and coordinates of x.
         copy_of: which rows of ``train`` are copies of one datum, as of a Split.
         indexed: whether they take the indices of a batch's data, which come last in it (see ``pair.indices``).
     """
@@ -42,12 +45,13 @@ class TrainingData:
     train: Batch | None
     batches: Iterable[Any] | None = None
     dynamic: bool = False
-    validation: Batch | None = None
+    validation: Batch | Iterable[Any] | None = None
     validation_name: str = "none"
     test: Batch | None = None
     place: tuple[torch.device, torch.dtype] | None = None
     pieces: Pieces | None = None
     names: tuple[str, ...] = ()
+    labels: Labels = field(default_factory=Labels)
     copy_of: Tensor | None = None
     indexed: bool = False
 
@@ -109,7 +113,7 @@ class TrainingData:
 
     def _own_batches(self) -> Iterator[Batch]:
         # A loader without a length has no truth value either.
-        for batch in () if self.batches is None else self.batches:
+        for batch in () if self.batches is None else batches_of(self.batches):
             assert self.pieces is not None
             yield self.pieces.batch(batch, self.place)
 
@@ -134,7 +138,8 @@ class TrainingData:
         def moved_beside(c: Tensor) -> Tensor:
             return c.to(device, dtype if c.is_floating_point() else c.dtype)
 
-        train, validation, test = (moved(part) for part in (self.train, self.validation, self.test))
+        train, test = moved(self.train), moved(self.test)
+        validation = moved(self.validation) if isinstance(self.validation, tuple) else self.validation
         return replace(self, train=train, validation=validation, test=test, place=(device, dtype))
 
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ppl_vae.containers import Labels, Rows, SparseRows
+
 # Standardised data and grey values stay below the one, small counts below the other.
 LARGE, MANY = 100.0, 10.0
+# Data on disk of which so many are looked at.
+STORED = 10_000
+MOST_TOLD = 5
 
 
-def scale_note(x: Tensor | None) -> str:
+def scale_note(x: Tensor | Rows | None, labels: Labels | None = None) -> str:
     """Half a sentence that begins with a semicolon where the data are large; nothing where they are not.
 
     Args:
         x: the training data, [N, *event_shape]; NaN stands for what is missing; None is not looked at.
+        labels: the names of its columns, of which the large ones are told.
 
     >>> import torch
     >>> scale_note(torch.tensor([[0.0, 3.0], [28_000.0, 1.0]]))
@@ -20,8 +26,9 @@ def scale_note(x: Tensor | None) -> str:
     >>> scale_note(torch.tensor([[0.5, -1.0]]))
     ''
     """
+    x = x.values if isinstance(x, SparseRows) else x[:STORED] if isinstance(x, Rows) else x
     values = None if x is None else x[x.isfinite()]
-    if values is None or not len(values):
+    if x is None or values is None or not len(values):
         return ""
     most, mean = float(values.abs().max()), float(values.double().mean())
     if most > MANY and bool((values >= 0).all()) and bool((values == values.round()).all()):
@@ -29,5 +36,17 @@ def scale_note(x: Tensor | None) -> str:
             f"; the data are counts to {most:,.0f} of mean {mean:.3g}: let the encoder see log(1 + x), or lower lr"
         )
     if most > LARGE:
-        return f"; the data are as large as {most:.3g}: standardise them, or lower lr"
+        return f"; the data are as large as {most:.3g}{_columns(x, labels)}: standardise them, or lower lr"
     return ""
+
+
+def _columns(x: Tensor, labels: Labels | None) -> str:
+    """The columns of a table that are large, in words, the largest first."""
+    names = labels.axes[0] if labels is not None and labels.columns and labels.axes else None
+    if names is None or x.dim() != 2 or x.shape[1] != len(names):
+        return ""
+    most = x.nan_to_num(0.0, 0.0, 0.0).abs().amax(0)
+    large = [int(i) for i in most.argsort(descending=True) if most[i] > LARGE]
+    told = ", ".join(f"{str(names[i])!r} to {float(most[i]):.3g}" for i in large[:MOST_TOLD])
+    rest = f" and {len(large) - MOST_TOLD} more" if len(large) > MOST_TOLD else ""
+    return f" in {len(large)} of {len(names)} columns ({told}{rest})"

@@ -83,7 +83,7 @@ def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: 
                 _go_back(run, state, before, folder)
                 if isinstance(error, ConvergenceError):
                     where = f"the weights are back at the end of epoch {state.epoch}"
-                    raise ConvergenceError(f"{error}{scale_note(run.data.x)}; {where}") from None
+                    raise ConvergenceError(f"{error}{scale_note(run.data.x, run.data.labels)}; {where}") from None
                 if isinstance(error, KeyboardInterrupt):
                     raise _interrupted(state, folder) from error
                 raise
@@ -174,9 +174,10 @@ def _evaluations(run: Run, epoch: int) -> dict[str, float]:
     row: dict[str, float] = {}
     for split, held_out in (("validation", run.data.validation), ("test", run.data.test)):
         if held_out is not None:
+            whole = together(held_out) if isinstance(held_out, tuple) else held_out
             try:
                 total = run.objective.num_total
-                summary = evaluate(run.pair, together(held_out), seed=run.seed, num_total=total).summary()
+                summary = evaluate(run.pair, whole, seed=run.seed, num_total=total).summary()
             except ConvergenceError as error:
                 raise ConvergenceError(f"the {split} ELBO is not finite after epoch {epoch}: {error}") from None
             row |= {f"{split}_{term}": value for term, value in summary.items() if term != "elbo_stderr"}

@@ -13,6 +13,7 @@ import torch
 from ppl_vae.data import Dataset, fingerprint
 from ppl_vae.errors import CheckpointError
 from ppl_vae.inference.objectives.schedules import describe
+from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.protocols import Configured
 from ppl_vae.inference.training.batches import TrainingData
@@ -25,10 +26,16 @@ def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
         described |= {"name": data.name, "binarization": data.binarization, "source": data.source}
         described |= {"notes": list(data.notes)}
     kinds = ("", *(f"{name}_" for name in found.names))
-    for split, pieces in (("train", found.train), ("validation", found.validation), ("test", found.test)):
-        for tensor, of in zip(pieces or (), kinds, strict=False):
+    for split in ("train", "validation", "test"):
+        for tensor, of in zip(_in_one_piece(found, split), kinds, strict=False):
             described |= {f"{split}_size": len(tensor), f"{split}_{of}sha256": fingerprint(tensor)}
     return described
+
+
+def _in_one_piece(found: TrainingData, split: str) -> Batch:
+    """The data of a split; none where they come in batches, which only passing tells."""
+    part = getattr(found, split)
+    return part if isinstance(part, tuple) else ()
 
 
 def describe_pair(pair: Pair) -> Any:

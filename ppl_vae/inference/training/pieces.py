@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ppl_vae.arrays import MISSING_VALUES, is_array, to_tensor
+from ppl_vae.containers import Labels, Rows, dense, is_container, opened
 from ppl_vae.data import Split
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.covariates import Arguments
@@ -49,22 +50,22 @@ class Pieces:
     def is_one(self, data: Any) -> bool:
         """Tell whether the data are in one piece, and no iterable of batches."""
         if isinstance(data, tuple) and len(data) > 1 and self.takes_more:
-            return is_array(data[0]) or not isinstance(data[0], tuple | list)
-        return isinstance(data, Split | Mapping) or is_array(data)
+            return is_container(data[0]) or is_array(data[0]) or not isinstance(data[0], tuple | list)
+        return isinstance(data, Split | Mapping | Rows) or is_container(data) or is_array(data)
 
     def __call__(self, data: Any, where: str) -> Batch:
         """Take a Split, a tuple, a dict, or x alone apart, and judge the values."""
+        data = opened(data) if is_container(data) else data
         x, *given = self._parts(data)
-        first = _finite(tensor(x), self.allows_missing)
+        first = cast(Tensor, x) if isinstance(x, Rows) else tensor(x)
+        _require_finite(first, self.allows_missing, self.arguments.labels(data))
         return (first, *self._beside(given, first, where))
 
     def batch(self, batch: Any, place: tuple[torch.device, torch.dtype] | None) -> Batch:
         """Take a batch of the user's own apart, where the pair is; what its programs do not take is left out."""
-        if isinstance(batch, list | tuple):
-            most = self.arguments.most if self.takes_more else 0
-            batch = tuple(batch if most is None else batch[: 1 + most])
-        x, *given = self._parts(batch if not isinstance(batch, tuple) or len(batch) > 1 else batch[0])
-        first = tensor(x) if place is None else tensor(x).to(*place)
+        x, *given = self._parts(self.arguments.in_batch(batch))
+        whole = dense(x) if isinstance(x, Rows) else tensor(x)
+        first = whole if place is None else whole.to(*place)
         return (first, *self._beside(given, first, "a batch", None if place is None else place[1]))
 
     def _parts(self, data: Any) -> tuple[Any, ...]:
@@ -100,12 +101,15 @@ def tensor(x: Any) -> Tensor:
     return to_tensor(x).detach()
 
 
-def _finite(x: Tensor, allows_missing: bool) -> Tensor:
-    if x.dim() == 0 or len(x) == 0:
+def _require_finite(x: Tensor | Rows, allows_missing: bool, labels: Labels) -> None:
+    if x.dim() == 0 or len(x) == 0 or not x.numel():
         raise DataError(f"data are empty: shape {list(x.shape)}")
-    bad = x.isinf() if allows_missing else ~x.isfinite()
-    if bad.any():
-        first = bad.nonzero()[0].tolist()
-        missing = "" if allows_missing or x.isinf().any() else f"; {MISSING_VALUES}"
-        raise DataError(f"data have NaN or infinite values, the first at index {first}{missing}")
-    return x
+    first = 0
+    for block in x.blocks() if isinstance(x, Rows) else (x,):
+        bad = block.isinf() if allows_missing else ~block.isfinite()
+        if bad.any():
+            row, *place = bad.nonzero()[0].tolist()
+            missing = "" if allows_missing or block.isinf().any() else f"; {MISSING_VALUES}"
+            at = labels.at([first + row, *place])
+            raise DataError(f"data have NaN or infinite values, the first at {at}{missing}")
+        first += len(block)

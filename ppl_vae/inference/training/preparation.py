@@ -131,7 +131,7 @@ def prepare(
     if training.train is not None and training.dynamic:
         check_labels(model, *training.train[:2])
     for part in (train, training.validation, training.test):
-        if part is not None:
+        if isinstance(part, tuple):
             check_data(model, *part)
     manifest = {
         "model": describe_pair(own),

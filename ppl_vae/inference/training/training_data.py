@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from ppl_vae.containers import is_container, opened, some_of
 from ppl_vae.data import Dataset, Split, binarize
 from ppl_vae.data.split import split_by_datum
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.pair import Pair
+from ppl_vae.inference.pair.stream import is_stream
 from ppl_vae.inference.training.batches import BINARIZATION_STREAM, SPLIT_STREAM, TrainingData
 from ppl_vae.inference.training.pieces import Pieces
 from ppl_vae.randomness import derived_seed
@@ -38,6 +40,7 @@ def training_data(
         ModelError: ``validation`` is none of the above, or asks for what ``data`` does not have; or labels are
             needed and there are none.
     """
+    data = opened(data) if is_container(data) else data
     pieces = pieces or Pieces(Arguments.of(Pair(_of_x, _of_x)))
     if isinstance(data, Dataset):
         dynamic, name = data.binarization == "dynamic", f"data set {data.name!r}"
@@ -50,7 +53,8 @@ def training_data(
         training = TrainingData(train, dynamic=dynamic, test=test, copy_of=copies)
     elif pieces.is_one(data):
         train = pieces(data, "the training data")
-        training = TrainingData(train, copy_of=data.copy_of if isinstance(data, Split) else None)
+        labels = pieces.arguments.labels(data)
+        training = TrainingData(train, labels=labels, copy_of=data.copy_of if isinstance(data, Split) else None)
     elif isinstance(data, Iterable) and not isinstance(data, Iterator | str):
         _require_anew(data)
         training = TrainingData(None, batches=data)
@@ -90,6 +94,9 @@ def _with_validation(data: TrainingData, validation: Any, seed: int, pieces: Pie
         return replace(data, validation=data.test, validation_name="test")
     if isinstance(validation, Real):
         return _split(data, float(validation), seed)
+    if is_stream(validation) and not pieces.is_one(validation):
+        _require_anew(validation)
+        return replace(data, validation=validation, validation_name="batches of the user's own")
     held_out = pieces(validation, "the validation data")
     return replace(data, validation=held_out, validation_name=f"{len(held_out[0])} given data")
 
@@ -98,7 +105,8 @@ def _split(data: TrainingData, fraction: float, seed: int) -> TrainingData:
     if data.train is None or not 0 < fraction < 1:
         raise ModelError(
             f"validation={fraction} needs a fraction between 0 and 1 and data in one tensor; "
-            "with batches of your own give the validation data themselves (patience alone takes a fraction of 0.1)"
+            "with batches of your own give the validation data themselves, in one piece or as batches (patience "
+            "alone takes a fraction of 0.1)"
         )
     count = len(data.train[0])
     size = max(1, round(fraction * count))
@@ -106,11 +114,11 @@ def _split(data: TrainingData, fraction: float, seed: int) -> TrainingData:
         raise ModelError(f"validation={fraction} of {count} data leaves none to train on")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(seed, SPLIT_STREAM)))
     first, later = split_by_datum(data.train[0], order, size, data.copy_of)
-    chosen, *given = (part[first] for part in data.train)
+    chosen, *given = (some_of(part, first) for part in data.train)
     if data.dynamic:
         chosen = binarize(
             chosen, "stochastic", generator=torch.Generator().manual_seed(derived_seed(seed, BINARIZATION_STREAM))
         )
     name = f"a random {fraction:g} of the training data ({len(chosen)}), seed {seed}"
-    rest = tuple(part[later] for part in data.train)
+    rest = tuple(some_of(part, later) for part in data.train)
     return replace(data, train=rest, validation=(chosen, *given), validation_name=name)

@@ -1,0 +1,89 @@
+"""Annotated matrices of cells and genes: AnnData objects, and the .h5ad files in which they are stored.
+
+A file is read by its published format (https://anndata.readthedocs.io, "On-disk format"), so that no other library
+is needed: X dense or compressed by rows or columns, the columns of ``obs``, and the names of rows and columns. What
+else it holds is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppl_vae.containers.rows import sparse_rows, sparse_rows_of
+from ppl_vae.errors import DataError
+
+
+@runtime_checkable
+class Annotated(Protocol):
+    """What an AnnData object has."""
+
+    X: Any
+    obs: Any
+    obs_names: Any
+    var_names: Any
+
+
+def read_h5ad(path: Path) -> tuple[Any, dict[str, Any], NDArray[Any], NDArray[Any]]:
+    """Read x, the columns of obs by name, and the names of rows and columns.
+
+    Raises:
+        DataError: the file is none of that format, or X is not stored in a form that is known.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            x = _matrix(file["X"], path)
+            obs = {str(name): _column(item) for name, item in file["obs"].items()}
+            rows, columns = (_index(file[group]) for group in ("obs", "var"))
+    except (OSError, KeyError) as error:
+        raise DataError(f"{path}: expected an .h5ad file with X, obs and var ({error})") from None
+    return x, {name: values for name, values in obs.items() if values is not None}, rows, columns
+
+
+def _matrix(stored: Any, path: Path) -> Any:
+    if not _is_group(stored):
+        return stored[()]
+    kind = stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format", ""))
+    shape = stored.attrs.get("shape", stored.attrs.get("h5sparse_shape"))
+    parts = [stored[name][()] for name in ("data", "indices", "indptr")]
+    if str(kind).startswith("csr"):
+        values, columns, starts = parts
+        return sparse_rows_of(starts, columns, values, int(shape[1]), str(path))
+    if str(kind).startswith("csc"):
+        from scipy.sparse import csc_matrix
+
+        return sparse_rows(csc_matrix(tuple(parts), shape=tuple(shape)), str(path))
+    raise DataError(f"{path}: expected X as an array, or a csr or csc matrix, found encoding {kind!r}")
+
+
+def _column(item: Any) -> NDArray[Any] | None:
+    """A column of obs: numbers, text, or the names of categories; None of another encoding."""
+    if not _is_group(item):
+        return _text(item)
+    if {"codes", "categories"} <= set(item):
+        codes, categories = item["codes"][()], _text(item["categories"])
+        named = np.concatenate([categories.astype(object), np.array([None], object)])
+        return named[codes]
+    return None
+
+
+def _index(group: Any) -> NDArray[Any]:
+    return _text(group[group.attrs.get("_index", "_index")])
+
+
+def _is_group(item: Any) -> bool:
+    """Tell a folder of a file from an array in it."""
+    return isinstance(item, Mapping)
+
+
+def _text(dataset: Any) -> NDArray[Any]:
+    import h5py
+
+    is_text = h5py.check_string_dtype(dataset.dtype) is not None
+    return np.asarray(dataset.asstr()[()] if is_text else dataset[()])

@@ -1,0 +1,227 @@
+"""The one door for containers: frames, labelled arrays, sparse matrices, annotated ones, data sets and files.
+
+A container is known by what it can do, so that no library is imported for the question. Of a table the columns that
+the programs take by name are covariates and all others make x; of an annotated matrix x is X and covariates are
+columns of ``obs``; a set of named arrays is what a dict of them is. Values are not judged here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ppl_vae.containers.annotated import Annotated, read_h5ad
+from ppl_vae.containers.labels import Labels
+from ppl_vae.containers.rows import Rows, StoredRows, sparse_rows
+from ppl_vae.errors import DataError, first_line
+
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+@runtime_checkable
+class Frame(Protocol):
+    """A table of named columns: pandas' DataFrame has rows with names, polars' has none."""
+
+    columns: Any
+
+    def to_numpy(self) -> Any:
+        """All cells."""
+
+    def drop(self, columns: Any) -> Any:
+        """The table without some columns."""
+
+
+@runtime_checkable
+class HasIndex(Protocol):
+    """A frame or series whose rows have names."""
+
+    index: Any
+    iloc: Any
+
+
+@runtime_checkable
+class LabelledArray(Protocol):
+    """An array of xarray's, whose dimensions have names and coordinates."""
+
+    dims: Any
+    coords: Any
+    values: Any
+
+
+@runtime_checkable
+class ArraysByName(Protocol):
+    """Several arrays of xarray's."""
+
+    data_vars: Any
+
+
+@runtime_checkable
+class Sparse(Protocol):
+    """A sparse matrix of scipy's."""
+
+    nnz: Any
+
+    def tocsr(self) -> Any:
+        """The matrix compressed by rows."""
+
+
+@runtime_checkable
+class Columnar(Protocol):
+    """A map-style data set of Hugging Face's."""
+
+    column_names: Any
+
+    def with_format(self, kind: Any) -> Any:
+        """The same, whose columns are arrays of a kind."""
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A container that was opened.
+
+    Attributes:
+        x: the data, as an array or ``Rows``; of a table all its columns.
+        labels: the names of its rows and coordinates.
+        beside: what may be covariates, by name; only those that programs take are looked at.
+        is_table: whether ``beside`` are columns of x itself.
+        by_name: the arrays of a set of named ones, in the place of x.
+    """
+
+    x: Any = None
+    labels: Labels = field(default_factory=Labels)
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    is_table: bool = False
+    by_name: Mapping[str, Any] | None = None
+
+    def arranged(self, data: str, takes: Callable[[str], bool]) -> Any:
+        """x alone, or a dict of x by the name ``data`` and the covariates that programs take."""
+        if self.by_name is not None:
+            return self._renamed(data, takes)
+        given = {name: values for name, values in self.beside.items() if takes(name)}
+        if not given:
+            return self.x
+        return {data: self.x.drop(columns=list(given)) if self.is_table else self.x, **given}
+
+    def labelled(self, takes: Callable[[str], bool]) -> Labels:
+        """The labels of x without its covariates."""
+        if not self.is_table or not self.labels.axes or self.labels.axes[0] is None:
+            return self.labels
+        kept = np.array([name for name in self.labels.axes[0] if not takes(name)], self.labels.axes[0].dtype)
+        return Labels(self.labels.rows, (kept,), self.labels.columns)
+
+    def _renamed(self, data: str, takes: Callable[[str], bool]) -> Mapping[str, Any]:
+        """The named arrays, of which the only one that is no covariate is x, whatever its name."""
+        assert self.by_name is not None
+        others = [name for name in self.by_name if not takes(name)]
+        if data in self.by_name or len(others) != 1:
+            return self.by_name
+        return {data if name == others[0] else name: values for name, values in self.by_name.items()}
+
+
+def is_container(data: Any) -> bool:
+    """Tell whether the door opens it."""
+    if isinstance(data, Tensor | tuple | list | Rows) or type(data) in (np.ndarray, dict):
+        return False
+    if isinstance(data, Opened | Sparse | LabelledArray | ArraysByName | Annotated | Columnar | np.memmap):
+        return True
+    if isinstance(data, str | os.PathLike):
+        return Path(data).suffix.lower() in (*TABLES, ".h5ad")
+    return isinstance(data, Frame | HasIndex)
+
+
+def opened(data: Any) -> Opened:
+    """Open a container; an array, or what else there is, is x itself without names.
+
+    Raises:
+        DataError: a file is missing, damaged or needs a library that is not installed; or there are no columns.
+    """
+    if isinstance(data, Opened):
+        return data
+    if isinstance(data, str | os.PathLike) and is_container(data):
+        return _read(Path(data))
+    if isinstance(data, np.memmap):
+        return Opened(StoredRows(data) if data.ndim > 1 else data)
+    if isinstance(data, Annotated):
+        labels = Labels(np.asarray(data.obs_names), (np.asarray(data.var_names),), columns=True)
+        x = sparse_rows(data.X) if isinstance(data.X, Sparse) else np.asarray(data.X)
+        return Opened(x, labels, {str(name): data.obs[name] for name in data.obs})
+    if isinstance(data, Sparse):
+        return Opened(sparse_rows(data))
+    if isinstance(data, ArraysByName):
+        return _set(data)
+    if isinstance(data, LabelledArray):
+        return Opened(data.values, _coordinates(data))
+    if isinstance(data, Columnar):
+        arrays = data.with_format("numpy")
+        return Opened(by_name={name: arrays[name] for name in data.column_names})
+    if isinstance(data, Frame):
+        return _table(data)
+    if isinstance(data, HasIndex):
+        return Opened(data, Labels(_row_names(data)))
+    return Opened(data)
+
+
+def _table(frame: Any) -> Opened:
+    names = list(frame.columns)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"data: column {twice!r} is there twice: a column is known by its name")
+    rows = _row_names(frame) if isinstance(frame, HasIndex) else None
+    unnamed = names == list(range(len(names)))
+    columns = None if unnamed else np.array([str(name) for name in names])
+    beside = {name: frame[name] for name in names if isinstance(name, str)}
+    return Opened(frame, Labels(rows, (columns,), columns=True), beside, is_table=True)
+
+
+def _row_names(frame: HasIndex) -> NDArray[Any] | None:
+    """The names of rows; None where they are numbered from 0."""
+    index = frame.index
+    names = np.asarray(index)
+    if names.dtype.kind in "iu" and np.array_equal(names, np.arange(len(names))):
+        return None
+    if names.dtype.kind == "O":
+        return np.array([name if isinstance(name, str) else str(name) for name in names])
+    return names
+
+
+def _coordinates(array: Any) -> Labels:
+    """The coordinates of an array's dimensions, which index it."""
+    names = [np.asarray(array.coords[dim].values) if dim in array.coords else None for dim in array.dims]
+    rows, *axes = names if names else [None]
+    return Labels(rows, tuple(axes), columns=len(axes) == 1)
+
+
+def _set(arrays: Any) -> Opened:
+    """A Dataset of xarray's: the labels are those of the variable with most dimensions."""
+    by_name = {str(name): values for name, values in arrays.data_vars.items()}
+    if not by_name:
+        raise DataError("data: a Dataset without variables")
+    largest = max(by_name.values(), key=lambda values: values.ndim)
+    return Opened(labels=_coordinates(largest), by_name=by_name)
+
+
+def _read(path: Path) -> Opened:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.suffix.lower() == ".h5ad":
+        x, obs, rows, columns = read_h5ad(path)
+        return Opened(x, Labels(rows, (columns,), columns=True), obs)
+    import pandas as pd
+
+    try:
+        if path.suffix.lower() == ".parquet":
+            return _table(pd.read_parquet(path))
+        return _table(pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ","))
+    except ImportError:
+        raise DataError(f"{path}: reading parquet needs pyarrow: pip install 'ppl_vae[tables]'") from None
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: no table that can be read ({first_line(error)})") from None

@@ -1,0 +1,70 @@
+"""The names of data and of their coordinates, which come out again in tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppl_vae.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Names along the dimensions of data [N, *event_shape].
+
+    Attributes:
+        rows: the name of every datum [N]; None where they have none.
+        axes: the names along each event dimension, None where there are none; fewer than the event shape has where
+            the last have none.
+        columns: whether the one event dimension is that of a table's columns.
+    """
+
+    rows: NDArray[Any] | None = None
+    axes: tuple[NDArray[Any] | None, ...] = ()
+    columns: bool = False
+
+    def taken(self, rows: Any) -> Labels:
+        """The labels of some of the data."""
+        return Labels(None if self.rows is None else self.rows[rows], self.axes, self.columns)
+
+    def at(self, index: Sequence[int]) -> str:
+        """Words for a place [n, i, ...]: its names where it has any, with "row" and "column" before them.
+
+        >>> Labels(np.array(["p1", "p2"]), (np.array(["age"]),), columns=True).at([1, 0])
+        "row 'p2', column 'age'"
+        """
+        row = index[0] if self.rows is None else _plain(self.rows[index[0]])
+        names = [
+            place if axis is None else _plain(axis[place])
+            for place, axis in zip(index[1:], (*self.axes, *[None] * len(index)), strict=False)
+        ]
+        named = any(axis is not None for axis in self.axes)
+        if not named:
+            return f"index {list(index)}" if self.rows is None else f"row {row!r}, index {list(index)}"
+        kind = "column" if self.columns else "coordinate"
+        return f"row {row!r}, {kind} {', '.join(map(repr, names))}"
+
+    def require_same_rows(self, other: Labels, name: str) -> None:
+        """Refuse rows that are named otherwise than these: what stands beside each other would not belong together.
+
+        Raises:
+            DataError: the first that differs is named.
+        """
+        if self.rows is None or other.rows is None or len(self.rows) != len(other.rows):
+            return
+        differing = np.flatnonzero(np.asarray(self.rows != other.rows))
+        if len(differing):
+            first = differing[0]
+            raise DataError(
+                f"{name}: its rows are named otherwise than those of x, the first at row {first}: "
+                f"{_plain(other.rows[first])!r} beside {_plain(self.rows[first])!r}; bring them into one order, or "
+                "give arrays without names"
+            )
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

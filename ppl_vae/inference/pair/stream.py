@@ -1,0 +1,84 @@
+"""Data that come in batches: a DataLoader, a list of batches, or whatever can be iterated more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.arrays import is_array, to_tensor
+from ppl_vae.containers import Opened, Rows, dense, is_container
+from ppl_vae.errors import DataError, ModelError, PplVaeError, first_line
+from ppl_vae.inference.pair.covariates import Arguments
+from ppl_vae.inference.pair.pair import Pair
+
+
+def is_stream(data: Any) -> bool:
+    """Tell whether data come in batches, and not in one piece."""
+    if isinstance(data, Tensor | Rows | Mapping | tuple | str | Opened | Iterator) or not isinstance(
+        data, Iterable
+    ):
+        return False
+    return not is_container(data) and not is_array(data) and not (isinstance(data, list) and _is_nested(data))
+
+
+def require_own_labels(y: Any) -> None:
+    """Refuse labels beside batches, to which they could not be matched.
+
+    Raises:
+        ModelError: there are some.
+    """
+    if y is not None:
+        raise ModelError("y= goes with data in one piece; batches bring their own, as (x, y)")
+
+
+def batches_of(data: Iterable[Any]) -> Iterator[Any]:
+    """The batches in their order.
+
+    Raises:
+        DataError: a batch could not be had; it is numbered from 0, with what went wrong.
+    """
+    number, batches = 0, iter(data)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except PplVaeError:
+            raise
+        except Exception as error:
+            reason = first_line(error)
+            raise DataError(f"data: batch {number} could not be had: {type(error).__name__}: {reason}") from error
+        yield batch
+        number += 1
+
+
+def gathered(pair: Pair, data: Iterable[Any]) -> Any:
+    """All batches as data in one piece: x, or (x, c1, ..., cm).
+
+    Raises:
+        DataError: there is no batch, or they do not fit together.
+    """
+    rule: Arguments | None = None
+    parts: list[tuple[Tensor, ...]] = []
+    for batch in batches_of(data):
+        rule = rule or Arguments.of(pair, batch)
+        parts.append(tuple(to_tensor(dense(part)) for part in rule.parts(rule.in_batch(batch))))
+    if rule is None:
+        raise DataError("data are empty: there is not one batch")
+    try:
+        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+    except (RuntimeError, ValueError) as error:
+        raise DataError(f"data: the batches do not fit together ({first_line(error)})") from None
+    names = rule.names(len(columns) - 1)
+    if rule.pair is pair:
+        return columns[0] if len(columns) == 1 else tuple(columns)
+    return {rule.model.data: columns[0], **dict(zip(names, columns[1:], strict=True))}
+
+
+def _is_nested(data: list[Any]) -> bool:
+    """Tell a nested list, of numbers or of what no array is made of, from a list of batches."""
+    first = data[0] if data else None
+    return not isinstance(first, tuple | list | Mapping) and not is_array(first) and not is_container(first)
