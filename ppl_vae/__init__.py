@@ -10,7 +10,7 @@
 
 from importlib.metadata import version
 
-from ppl_vae import data, diagnostics, errors, inference, kl, models, networks, plots, sklearn
+from ppl_vae import compression, data, diagnostics, errors, inference, kl, models, networks, plots, sklearn
 from ppl_vae.data import list_datasets, load_dataset
 from ppl_vae.diagnostics import diagnose, inference_data
 from ppl_vae.errors import PplVaeError
@@ -29,6 +29,7 @@ __all__ = [
     "Recipe",
     "compare_estimators",
     "compare_recipes",
+    "compression",
     "data",
     "diagnose",
     "diagnostics",
