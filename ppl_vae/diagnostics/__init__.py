@@ -1,5 +1,6 @@
 """Diagnostics of a fitted posterior: run_... gives numbers, check_... a verdict in words, plots draw them."""
 
+from ppl_vae.diagnostics.aggregate.aggregate import check_aggregate, run_aggregate
 from ppl_vae.diagnostics.arviz.inference_data import inference_data
 from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
@@ -33,6 +34,7 @@ __all__ = [
     "LatentHoles",
     "SimulatedPosteriors",
     "Verdict",
+    "check_aggregate",
     "check_arithmetic",
     "check_bracket",
     "check_calibration",
@@ -51,6 +53,7 @@ __all__ = [
     "inference_data",
     "khat_table",
     "resample_posterior",
+    "run_aggregate",
     "run_arithmetic",
     "run_calibration",
     "run_collapse",
