@@ -14,7 +14,7 @@ from ppl_vae.lazy import load_names_lazily
 
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
-    from ppl_vae import data, diagnostics, errors, inference, kl, models, networks, plots, sklearn
+    from ppl_vae import compression, data, diagnostics, errors, inference, kl, models, networks, plots, sklearn
     from ppl_vae.data import list_datasets, load_dataset
     from ppl_vae.diagnostics import diagnose, inference_data
     from ppl_vae.errors import PplVaeError
@@ -32,6 +32,7 @@ __all__ = [
     "Recipe",
     "compare_estimators",
     "compare_recipes",
+    "compression",
     "data",
     "diagnose",
     "diagnostics",

@@ -73,6 +73,7 @@ ROOMS = {
     },
     "recipes": {"errors", "checks", "display", "renamed", "models", "inference"},
     "sklearn": {"errors", "checks", "randomness", "networks", "models", "inference", "recipes"},
+    "compression": {"arrays", "errors", "checks", "files", "kl", "models", "inference"},
     "recipe_comparison": {
         "errors",
         "checks",
@@ -113,8 +114,8 @@ LIBRARIES = {
     "rich": {"cli"},
     "jinja2": {"diagnostics"},
     "sklearn": {"data", "models", "diagnostics", "sklearn"},
-    "PIL": {"data"},
-    "pandas": {"containers", "inference", "diagnostics", "data", "plots", "cli", "sklearn"},
+    "PIL": {"data", "compression"},
+    "pandas": {"containers", "inference", "diagnostics", "data", "plots", "cli", "sklearn", "compression"},
     "safetensors": {"files", "inference"},
 }
 # Types of results that pass through other rooms' hands.

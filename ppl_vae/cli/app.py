@@ -11,6 +11,7 @@ import typer
 
 from ppl_vae.cli.compare import compare
 from ppl_vae.cli.compare_recipes import compare_recipes
+from ppl_vae.cli.compress import compress, decompress
 from ppl_vae.cli.console import one_line, print_anywhere
 from ppl_vae.cli.diagnose import diagnose
 from ppl_vae.cli.evaluate import evaluate
@@ -94,6 +95,11 @@ for _command, _examples in (
             "ppl-vae plot runs/faces arithmetic --attribute smiling",
         ),
     ),
+    (
+        compress,
+        ("ppl-vae compress runs/digits --out digits.pvbb", "ppl-vae compress runs/mnist --data scans.npz"),
+    ),
+    (decompress, ("ppl-vae decompress runs/digits digits.pvbb --out digits.npz",)),
     (datasets, ()),
     (recipes, ()),
 ):

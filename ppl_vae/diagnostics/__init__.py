@@ -6,6 +6,7 @@ from ppl_vae.lazy import load_names_lazily
 
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
+    from ppl_vae.diagnostics.aggregate.aggregate import check_aggregate, run_aggregate
     from ppl_vae.diagnostics.arviz.inference_data import inference_data
     from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
     from ppl_vae.diagnostics.calibration.groups import calibration_table
@@ -41,6 +42,7 @@ __all__ = [
     "SimulatedPosteriors",
     "Verdict",
     "calibration_table",
+    "check_aggregate",
     "check_arithmetic",
     "check_bracket",
     "check_calibration",
@@ -59,6 +61,7 @@ __all__ = [
     "inference_data",
     "khat_table",
     "resample_posterior",
+    "run_aggregate",
     "run_arithmetic",
     "run_calibration",
     "run_collapse",

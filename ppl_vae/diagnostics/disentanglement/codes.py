@@ -37,16 +37,16 @@ def mean_and_sampled_codes(
         ModelError: the pair is refused, or has no latent site.
         DataError: the likelihood has no density for some value.
     """
-    model, guide, data = admitted(pair, x, least=2)
+    given = admitted(pair, x, least=2)
     means: list[Tensor] = []
     draws: list[Tensor] = []
-    with evaluating(model, guide, seed=derived_seed(seed, CODES_STREAM), device=data.device):
-        few = run_terms(model, guide, (data[:2],))
+    with evaluating(*given.programs, seed=derived_seed(seed, CODES_STREAM), device=given.x.device):
+        few = run_terms(*given.programs, given[:2].batch)
         if not any(site.p is not None for site in few.sites.values()):
             raise ModelError("the model has no latent site: there is no code")
         particles = num_draws if needs_draws(few) else 1
-        for batch in data.split(data_per_chunk(data, particles)):
-            terms = run_terms(model, guide, (batch,), {}, particles)
+        for part in given.split(data_per_chunk(given.x, particles)):
+            terms = run_terms(*part.programs, part.batch, {}, particles)
             require_numbers(terms)
             sites = [site for site in terms.sites.values() if site.p is not None]
             means.append(expected_codes(terms)[0])

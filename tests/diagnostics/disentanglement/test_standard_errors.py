@@ -1,4 +1,4 @@
-"""The standard error over samples covers: 200 repeats of an encoder that mixes two factors and has noise."""
+"""The standard error over samples covers, in up to 200 repeats of an encoder that mixes factors and has noise."""
 
 import numpy as np
 import pytest
@@ -21,10 +21,11 @@ def repeat(seed):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("name", "repeats"),
-    [("mig", 200), ("modularity", 200), ("irs", 200), ("gaussian-tc", 200), ("factor-vae", 200), ("beta-vae", 200),
-     ("sap", 200), ("explicitness", 100), ("dci", 50)],
+    [("mig", 200), ("modularity", 200), ("irs", 200), ("gaussian-tc", 200), ("factor-vae", 100), ("beta-vae", 50),
+     ("sap", 60), ("explicitness", 40), ("dci", 30)],
 )  # fmt: skip
 def test_the_standard_error_covers(name, repeats):
     """Of 100 intervals of a t with 9 degrees 95 hold the repeats' mean; the error is not far too wide."""

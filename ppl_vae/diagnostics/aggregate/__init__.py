@@ -1,0 +1,1 @@
+"""The aggregate posterior taken apart, and paths through the latent space."""

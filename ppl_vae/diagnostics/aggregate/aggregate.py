@@ -1,0 +1,158 @@
+r"""ELBO surgery: the average KL as three parts, on the same draws.
+
+    E_n KL(q(z|x_n) || p(z)) = I_q(n; z) + TC(q(z)) + sum_u KL(q(z_u) || p(z_u))
+
+    I_q(n; z) = E[log q(z|x_n) - log q(z)]             index-code mutual information, at most log N
+    TC = E[log q(z) - sum_u log q(z_u)]                total correlation of the aggregate posterior
+    KL_u = E[log q(z_u) - log p(z_u)]                  dimension-wise KL
+
+with q(z) = (1/N) sum_n q(z|x_n) over all N data given (Hoffman & Johnson 2016; Chen, Li, Grosse & Duvenaud 2018,
+equation 2, https://arxiv.org/abs/1802.04942). A batch in place of all data would bias the first two; none is taken.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ppl_vae.checks import integer
+from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.verdict import Verdict, level_of, require_finite, require_table
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.terms import Site
+from ppl_vae.inference.pair.validity import require_numbers
+from ppl_vae.kl import diagonal_loc_scale
+from ppl_vae.randomness import derived_seed
+
+AGGREGATE_STREAM = 62
+PARTS = ("mutual_information", "total_correlation", "dimension_wise_kl")
+# Numbers in one block: draws times data times latent dimensions.
+BLOCK_NUMBERS = 1 << 22
+#: The share of the KL that may be a mismatch of aggregate posterior and prior.
+GOOD, POOR = 0.1, 0.5
+
+
+@torch.no_grad()
+def run_aggregate(pair: PairLike, x: ArrayLike | Tensor, num_samples: int = 1, seed: int = 0) -> xr.Dataset:
+    """Compute the three parts of the average KL.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs; one latent site, whose
+            guide and prior are diagonal Gaussians.
+        x: [N, *event_shape]; the aggregate posterior is that of these data.
+        num_samples: draws per datum.
+        seed: of the draws.
+
+    Returns:
+        Scalars ``average_kl``, ``mutual_information``, ``total_correlation``, ``dimension_wise_kl``, nats per
+        datum, each with ``..._stderr`` over data and draws; the first is exactly the sum of the others. Over
+        "latent": ``kl`` of each dimension's aggregate. ``attrs["most_information"]`` is log N.
+
+    Raises:
+        ModelError: the pair or a setting is refused; or there are several sites, or another family: it is named.
+        DataError: fewer than 2 data, or the likelihood has no density for some value.
+    """
+    num_samples = integer("num_samples", num_samples)
+    given = admitted(pair, x, least=2)
+    draws, moments, prior = [], [], None
+    with evaluating(*given.programs, seed=derived_seed(seed, AGGREGATE_STREAM), device=given.x.device):
+        for part in given.split(data_per_chunk(given.x, num_samples)):
+            terms = run_terms(*part.programs, part.batch, {}, num_samples)
+            require_numbers(terms)
+            site = _only_site(list(terms.sites.values()))
+            shape = site.value.shape
+            moments.append(torch.stack([part.expand(shape)[0] for part in diagonal_loc_scale(site.q)]).double())
+            prior = [part.double() for part in diagonal_loc_scale(site.p)] if site.p is not None else prior
+            draws.append(site.value.double())
+    assert prior is not None
+    z, (loc, scale) = torch.cat(draws, 1), torch.cat(moments, 1)
+    log_q = _log_normal(z, loc, scale)
+    log_p = _log_normal(z, _row(prior[0]), _row(prior[1]))
+    joint, alone = _log_aggregate(z.flatten(0, 1), loc, scale)
+    joint, alone = joint.unflatten(0, z.shape[:2]), alone.unflatten(0, z.shape[:2])
+    parts = {
+        "average_kl": log_q.sum(-1) - log_p.sum(-1),
+        "mutual_information": log_q.sum(-1) - joint,
+        "total_correlation": joint - alone.sum(-1),
+        "dimension_wise_kl": (alone - log_p).sum(-1),
+    }
+    table = xr.Dataset(attrs={"num_data": len(given), "num_samples": num_samples, "seed": seed})
+    for name, values in parts.items():
+        per_datum = values.mean(0)
+        table[name] = per_datum.mean().item()
+        table[f"{name}_stderr"] = per_datum.std().item() / math.sqrt(len(per_datum))
+    table["kl"] = "latent", (alone - log_p).mean((0, 1)).cpu().numpy()
+    return table.assign_attrs(most_information=math.log(len(given)), units="nats per datum")
+
+
+def check_aggregate(numbers: xr.Dataset) -> Verdict:
+    """Judge how much of the average KL is no information: total correlation and dimension-wise KL.
+
+    Up to a tenth of it is "good": the aggregate posterior is the prior, and draws of the prior are codes of data.
+    Over a half is "bad".
+
+    Raises:
+        DataError: numbers are not what ``run_aggregate`` gave, or one is NaN or infinite.
+    """
+    require_table("numbers", numbers, "run_aggregate", ("average_kl", *PARTS))
+    for name in ("average_kl", *PARTS):
+        require_finite("numbers", name, numbers[name].values)
+    information, correlation, marginal = (numbers[name].item() for name in PARTS)
+    total = numbers["average_kl"].item()
+    errors = [numbers[f"{name}_stderr"].item() for name in PARTS[1:]]
+    share = (correlation + marginal) / total if total > 0 else math.nan
+    error = math.hypot(*errors) / total if total > 0 else math.nan
+    level = level_of(share, error, GOOD, POOR)
+    words = (
+        f"Of {total:.3f} nats of KL {information:.3f} tell data apart (at most "
+        f"{numbers.attrs['most_information']:.2f} could), {correlation:.3f} are correlation of the aggregate "
+        f"posterior, and {marginal:.3f} its dimensions' distance to the prior's."
+    )
+    poor = level in ("bad", "doubtful")
+    advice = "Learn the prior (prior='vamp' or 'flow'), or fit one to the codes." if poor else ""
+    threshold = f"share of the KL that is no information: {GOOD:g} and {POOR:g}"
+    return Verdict("aggregate posterior", level, share, error, "", threshold, words, advice)
+
+
+def _only_site(sites: list[Site]) -> Site:
+    named = [site.name for site in sites]
+    if len(sites) != 1:
+        raise ModelError(f"the aggregate posterior is taken apart for one latent site, found {named}")
+    (site,) = sites
+    for which, family in (("guide", site.q), ("prior", site.p)):
+        try:
+            if family is None or family.event_shape != site.value.shape[2:] or site.value.dim() != 3:
+                raise NotImplementedError
+            diagonal_loc_scale(family)
+        except NotImplementedError:
+            raise ModelError(
+                f"site {site.name!r}: expected a diagonal Gaussian of a vector in the {which}"
+            ) from None
+    return site
+
+
+def _row(values: Tensor) -> Tensor:
+    # A prior is the same for every datum and particle.
+    return values[..., :1, :] if values.dim() > 1 else values
+
+
+def _log_normal(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    return -0.5 * (((z - loc) / scale).square() + math.log(2 * math.pi)) - scale.log()
+
+
+def _log_aggregate(z: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute log q(z) [M] and log q(z_u) [M, U] of draws [M, U] under the mixture over data [N, U]."""
+    num_data, width = loc.shape
+    joint, alone = [], []
+    for block in z.split(max(1, BLOCK_NUMBERS // (num_data * width))):
+        density = _log_normal(block.unsqueeze(1), loc, scale)
+        joint.append(density.sum(-1).logsumexp(1))
+        alone.append(density.logsumexp(1))
+    return torch.cat(joint) - math.log(num_data), torch.cat(alone) - math.log(num_data)

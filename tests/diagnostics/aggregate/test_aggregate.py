@@ -1,0 +1,88 @@
+"""The three parts of the KL under a linear encoder have closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import ppl_vae as pv
+from ppl_vae.diagnostics import check_aggregate, run_aggregate
+from ppl_vae.errors import DataError, ModelError
+from tests.scenarios import draw_data, linear_gaussian
+
+
+def closed_form(lg, covariance):
+    """I, TC and the dimensions' KL of q(z) = N(m, C), C = V Cov(x) V' + S, from the guide's own numbers."""
+    with torch.no_grad():
+        q = lg.encode(torch.cat([torch.zeros(1, len(covariance)), torch.eye(len(covariance))]).double())
+        base = getattr(q, "base_dist", q)
+        weight, spread, mean = base.loc[1:] - base.loc[0], base.scale[0] ** 2, lg.encode(lg.bias[None]).mean[0]
+    c = weight.mT.numpy() @ covariance @ weight.numpy() + np.diag(spread.numpy())
+    log_det = np.linalg.slogdet(c)[1]
+    information = 0.5 * (log_det - np.log(spread.numpy()).sum())
+    correlation = 0.5 * (np.log(np.diag(c)).sum() - log_det)
+    marginal = 0.5 * (np.diag(c) + mean.numpy() ** 2 - 1 - np.log(np.diag(c)))
+    return information, correlation, marginal
+
+
+@pytest.mark.slow
+def test_the_parts_are_the_closed_forms_within_a_hundredth():
+    """Data wider than the model's own, so that the aggregate is not the prior."""
+    lg = linear_gaussian(latent_dim=2)
+    x = lg.bias + 2 * (draw_data(lg, 12_000) - lg.bias)
+    numbers = run_aggregate(lg, x)
+    wanted = closed_form(lg, np.cov(x.detach().numpy().T))
+    parts = wanted[0], wanted[1], wanted[2].sum()
+    found = [numbers[name].item() for name in ("mutual_information", "total_correlation", "dimension_wise_kl")]
+    np.testing.assert_allclose(found, parts, rtol=0.01)
+
+
+@pytest.fixture(scope="module")
+def small():
+    lg = linear_gaussian(latent_dim=2)
+    return lg, draw_data(lg, 1500)
+
+
+def test_the_parts_add_up_exactly_and_lie_near_the_closed_forms(small):
+    lg, x = small
+    numbers = run_aggregate(lg, x, num_samples=2)
+    parts = [numbers[name].item() for name in ("mutual_information", "total_correlation", "dimension_wise_kl")]
+    assert numbers["average_kl"].item() == pytest.approx(sum(parts), abs=1e-10)
+    assert numbers["kl"].sum().item() == pytest.approx(parts[2], abs=1e-10)
+    information, correlation, marginal = closed_form(lg, np.cov(x.detach().numpy().T))
+    errors = [numbers[f"{name}_stderr"].item() for name in ("mutual_information", "total_correlation")]
+    # A mixture over N data knows a draw's own datum: a bias of about exp(I) / N.
+    assert abs(parts[0] - information) < 4 * errors[0] + 2 * math.exp(information) / len(x)
+    assert abs(parts[1] - correlation) < 4 * errors[1] + 0.05
+    np.testing.assert_allclose(numbers["kl"], marginal, atol=0.05)
+
+
+def test_the_average_kl_is_that_of_the_evaluation(small):
+    lg, x = small
+    numbers = run_aggregate(lg, x, num_samples=4)
+    exact = pv.evaluate(lg, x).kl.mean().item()
+    # Both are of the same data; over draws sd(log q - log p) is below 2 nats.
+    assert abs(numbers["average_kl"].item() - exact) < 4 * 2 / math.sqrt(4 * len(x))
+
+
+def test_the_verdict_leans_the_right_way(small):
+    """The exact model's aggregate is the prior; of data three times as wide it is not."""
+    lg, x = small
+    assert check_aggregate(run_aggregate(lg, x)).level in ("good", "unknown")
+    wide = lg.bias + 4 * (x - lg.bias)
+    assert check_aggregate(run_aggregate(lg, wide)).level in ("doubtful", "bad")
+    assert check_aggregate(run_aggregate(lg, wide)).value > 0.3
+    with pytest.raises(DataError, match="expected what run_aggregate returns"):
+        check_aggregate(xr.Dataset())
+
+
+def test_other_families_are_refused_by_name(small):
+    _, x = small
+    with pytest.raises(ModelError, match="site 'z': expected a diagonal Gaussian of a vector in the guide"):
+        run_aggregate(pv.VAE((5,), 2, likelihood="gaussian", posterior="full-covariance"), x[:10])
+    with pytest.raises(ModelError, match="in the prior"):
+        run_aggregate(pv.VAE((5,), 2, likelihood="gaussian", prior="mixture"), x[:10])
+    with pytest.raises(ModelError, match="one latent site, found"):
+        run_aggregate(pv.models.HierarchicalVAE((5,), (2, 2), likelihood="gaussian"), x[:10])
