@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ppl_vae.cli.cache import cache
 from ppl_vae.cli.compare import compare
 from ppl_vae.cli.compare_recipes import compare_recipes
 from ppl_vae.cli.console import one_line, print_anywhere
@@ -76,6 +77,7 @@ for _command, _examples in (
     ),
     (datasets, ()),
     (recipes, ()),
+    (cache, ()),
 ):
     app.command(epilog="Examples:\n\n" + "\n\n".join(_examples) if _examples else None)(_command)
 
