@@ -16,7 +16,8 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 import pyro
@@ -38,7 +39,7 @@ class _Door:
         self.holder = ""
 
     def enter(self) -> None:
-        if not self.lock.acquire(timeout=SECONDS_UNTIL_SAID):
+        if not self.lock.acquire(blocking=False) and not self.lock.acquire(timeout=SECONDS_UNTIL_SAID):
             warnings.warn(
                 f"waiting for a call in thread {self.holder!r}: Pyro and torch's generators serve one thread at a "
                 "time; use processes to run several at once",
@@ -46,7 +47,8 @@ class _Door:
             )
             self.lock.acquire()
         self.depth += 1
-        self.holder = threading.current_thread().name
+        if self.depth == 1:
+            self.holder = threading.current_thread().name
 
     def leave(self) -> None:
         self.depth -= 1
@@ -66,24 +68,33 @@ if sys.platform != "win32":
     os.register_at_fork(after_in_child=_renew)
 
 
-@contextlib.contextmanager
-def exclusive() -> Iterator[None]:
+class exclusive(contextlib.ContextDecorator):  # noqa: N801
     """Run alone in this process; as a context manager, or as a decorator ``@exclusive()``.
 
     A thread that comes second waits, and says so after a minute.
     """
-    door = _door
-    door.enter()
-    try:
-        put_back = _state() if door.depth == 1 else None
+
+    def _recreate_cm(self) -> exclusive:
+        # Every call of a decorated function has an entry of its own.
+        return exclusive()
+
+    def __enter__(self) -> None:
+        self._door = _door
+        self._door.enter()
         try:
-            yield
+            self._put_back = _state() if self._door.depth == 1 else None
         except BaseException:
-            if put_back is not None:
-                put_back()
+            self._door.leave()
             raise
-    finally:
-        door.leave()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None and self._put_back is not None:
+                self._put_back()
+        finally:
+            self._door.leave()
 
 
 def _state() -> Callable[[], None]:

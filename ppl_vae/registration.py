@@ -58,12 +58,15 @@ def register(name: InstanceName, module: nn.Module) -> None:
     Raises:
         ModelError: the store was loaded with tensors of other shapes under this name.
     """
-    store = pyro.get_param_store()._params
+    store, listening = pyro.get_param_store()._params, am_i_wrapped() and not _switched_off.get()
+    if not (store or listening):
+        # Nothing was loaded and nobody looks: so it is in every step of ``fit`` on a pair of ours.
+        return
     key, leaf = next(((k, p) for k, p in module.named_parameters() if p.requires_grad), ("", None))
     first = param_with_module_name(name.value, key)
     if leaf is not None and store.get(first, leaf) is not leaf:
         _reconcile(name.value, module)
-    if am_i_wrapped() and not _switched_off.get():
+    if listening:
         pyro.module(name.value, module)
         if _placed.get(first) is not leaf:
             _placed.update(_leaves(name.value, module))

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
+from ppl_vae.inference.compilation import code_cache
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,9 +15,19 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache_of_steps(tmp_path_factory):
+    """Compiled steps are kept for this run of the tests alone, and by processes that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPL_VAE_STEPS", str(tmp_path_factory.mktemp("steps")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _fresh_globals():
-    """Every test starts with an empty parameter store and the same global random stream."""
+    """Every test starts with an empty parameter store, one global random stream, and no step known to be kept."""
+    for note in code_cache.folder().glob(f"*{code_cache.NOTE}"):
+        note.unlink()
     pyro.clear_param_store()
     torch.manual_seed(0)
     yield

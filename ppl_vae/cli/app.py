@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ppl_vae.cli.cache import cache
 from ppl_vae.cli.compare import compare
 from ppl_vae.cli.compare_recipes import compare_recipes
 from ppl_vae.cli.compress import compress, decompress
@@ -102,6 +103,7 @@ for _command, _examples in (
     (decompress, ("ppl-vae decompress runs/digits digits.pvbb --out digits.npz",)),
     (datasets, ()),
     (recipes, ()),
+    (cache, ()),
 ):
     app.command(epilog="Examples:\n\n" + "\n\n".join(_examples) if _examples else None)(_command)
 

@@ -23,6 +23,7 @@ from ppl_vae.inference.training.facts import as_history, fit_facts
 from ppl_vae.inference.training.late_parameters import LateParameters
 from ppl_vae.inference.training.loader_state import loader_generators
 from ppl_vae.inference.training.loop import captured_steps, rest, train, warn_of_python_state
+from ppl_vae.inference.training.neighbours import Neighbours
 from ppl_vae.inference.training.optimizer import Optimizer
 from ppl_vae.inference.training.preparation import Run, isolated, prepare, require_used
 from ppl_vae.inference.training.progress import Progress
@@ -130,7 +131,8 @@ def fit(
         precision: "bf16" runs the two programs under torch.autocast, on CUDA only; weights, losses and Adam stay in
             float32. Where float32 products may be rounded to TF32, ``torch.set_float32_matmul_precision("high")``
             before the call allows it; nothing here changes that switch.
-        num_threads: of the CPU; by default one for small steps and torch's own number for large ones.
+        num_threads: of the CPU; by default one for small steps and torch's own number for large ones, or as many as
+            other processes leave cores when the run begins. The manifest says how many and why.
         seed: of batches, draws and the split. Torch's global generators are left as they were.
         out_dir: a new or empty folder for checkpoints and results; one run at a time works in it.
         resume: continue the run in ``out_dir``; afresh if there is none.
@@ -177,8 +179,10 @@ def _fit(
     if stored is not None:
         require_continuable(stored, run, folder.path)
     num_threads = threads_to_use(stored, num_threads, folder.path)
+    neighbours = Neighbours()
     flops = compute.step_flops(run.forward_once)
-    run.manifest["num_threads"] = num_threads or compute.threads_for(flops)
+    number, reason = compute.choose_threads(num_threads, flops, neighbours)
+    run.manifest.update(num_threads=number, num_threads_reason=reason)
     warn_of_unfinished(run.settings, run.steps(), run.data.validation is not None)
     with isolated(run.seed, run.device), compute.threads(run.manifest["num_threads"]):
         state, stepper = _start(run)

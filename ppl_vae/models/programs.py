@@ -227,9 +227,10 @@ class GuideProgram(Recognition):
 
 def require_event_shape(x: Tensor, event_shape: tuple[int, ...]) -> None:
     """Raise ``ModelError`` unless x is [N, *event_shape]."""
-    if x.dim() and not len(x):
+    shape = x.shape
+    if shape and not shape[0]:
         raise DataError(f"site 'x': data are empty: shape {list(x.shape)}")
-    if tuple(x.shape[1:]) != event_shape or x.dim() == 0:
+    if shape[1:] != event_shape or not shape:
         raise ModelError(
             f"site 'x': expected data of shape [N, {', '.join(map(str, event_shape))}], got {list(x.shape)}"
         )

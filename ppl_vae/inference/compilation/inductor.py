@@ -2,7 +2,8 @@
 
 All tensors are inputs of the graph, so its text and the shapes of its inputs say all that machine code is made
 from. Random numbers are drawn by the same ATen kernels as in an eager step, from the same generator: a seed gives
-the same draws in both.
+the same draws in both. Code for the CPU is kept in the user's cache (``inference.compilation.code_cache``), where
+another process finds it by the graph as it was traced, and needs neither Inductor nor the compiler.
 
 Where the time goes, measured for the 784-400-20 pair on grey data, batch 128: about four fifths in matrix products
 at the speed of torch.mm alone, the rest in Adam (one pass per weight), the cross entropy and its gradient, the
@@ -11,15 +12,24 @@ gathering of the batch and the calls themselves. With dynamic binarisation a ser
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import importlib.util
+import itertools
+import os
+import shutil
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ExtensionFileLoader
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from ppl_vae.inference.compilation import code_cache, machine
 from ppl_vae.inference.compilation.step_graph import StepGraph, functional
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
@@ -36,11 +46,21 @@ OPTIONS = {
 }
 
 _compiled: dict[str, Compiled] = {}
+# Keys of code that came from the cache, of which nobody has seen yet what it computes.
+_loaded: set[str] = set()
+_loads = itertools.count()
+# The function in the shared objects that Inductor makes.
+ENTRY = "inductor_entry_cpp"
+# Where the C++ that Inductor wrote calls Python, the code is of one process only.
+CALLS_PYTHON = ("custom_op_wrapper", "PyObject_Call")
 
 
 @functools.cache
 def missing_compiler() -> str | None:
     """Why nothing can be compiled for the CPU here, or None."""
+    if shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")) is not None:
+        # The one that Inductor takes; to ask it would load it, which code from the cache does without.
+        return None
     from torch._inductor import cpp_builder, exc
 
     try:
@@ -52,22 +72,115 @@ def missing_compiler() -> str | None:
 
 def compiled(graph: StepGraph) -> Compiled:
     """Machine code for a graph, called with all its inputs as one list, which it empties."""
-    from torch._inductor.decomposition import select_decomp_table
-
-    with warnings.catch_warnings():
-        # Torch's remarks on its own modules are not the user's concern.
-        warnings.simplefilter("ignore")
-        program, mode = functional(graph, select_decomp_table())
-        key = _key(program, graph.inputs)
-        if key not in _compiled:
-            _compiled[key] = _compile(program, graph.inputs, mode)
+    key = _key(graph)
+    if key not in _compiled:
+        on_cpu = all(tensor.device.type == "cpu" for tensor in graph.inputs)
+        known = _from_cache(key) if on_cpu else None
+        _compiled[key] = _translated(graph, key) if known is None else known
     return _compiled[key]
 
 
-def _key(program: fx.GraphModule, inputs: Sequence[Tensor]) -> str:
-    described = [(tuple(t.shape), t.stride(), str(t.dtype), str(t.device)) for t in inputs]
-    text = f"{program.code}\n{described}\n{torch.get_num_threads()}"
+def forget_loaded() -> bool:
+    """Forget, here and in the cache, code that came from there and proved wrong; whether there was any."""
+    for key in _loaded:
+        code_cache.drop(key)
+        _compiled.pop(key, None)
+    forgotten = bool(_loaded)
+    _loaded.clear()
+    return forgotten
+
+
+def trust_loaded() -> None:
+    """Keep what came from the cache: it was compared with the programs."""
+    _loaded.clear()
+
+
+def _key(graph: StepGraph) -> str:
+    described = [(tuple(t.shape), t.stride(), str(t.dtype), str(t.device)) for t in graph.inputs]
+    parts = [part.code for part in graph.program.modules() if isinstance(part, fx.GraphModule)]
+    about = machine.described(tuple(sorted(OPTIONS.items())))
+    text = f"{parts}\n{described}\n{torch.get_num_threads()}\n{about}"
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _translated(graph: StepGraph, key: str) -> Compiled:
+    from torch._inductor.decomposition import select_decomp_table
+
+    with warnings.catch_warnings(), _watched_entries() as entries:
+        # Torch's remarks on its own modules are not the user's concern.
+        warnings.simplefilter("ignore")
+        program, mode = functional(graph, select_decomp_table())
+        code = _compile(program, graph.inputs, mode)
+    if len(entries) == 1 and _is_whole(program, code, *entries):
+        path = Path(entries[0][1].__self__.__file__)
+        with contextlib.suppress(OSError):
+            code_cache.store(key, path.read_bytes())
+    return code
+
+
+def _is_whole(program: fx.GraphModule, code: Any, entry: tuple[str, Any]) -> bool:
+    """Tell whether the shared object is all that there is: no constants beside it, no way back into Python."""
+    (output,) = (node for node in program.graph.nodes if node.op == "output")
+    tensors = all(isinstance(part, fx.Node) and isinstance(part.meta["val"], Tensor) for part in output.args[0])
+    return tensors and not code.constants and not any(word in entry[0] for word in CALLS_PYTHON)
+
+
+@contextlib.contextmanager
+def _watched_entries() -> Iterator[list[tuple[str, Any]]]:
+    """Note the C++ of every shared object that Inductor makes or finds, and its function."""
+    from torch._inductor.codecache import CppWrapperCodeCache
+
+    entries: list[tuple[str, Any]] = []
+    load = CppWrapperCodeCache.load_pybinding
+
+    def noted(*args: Any, **options: Any) -> Any:
+        entry = load(*args, **options)
+        entries.append((options.get("main_code", CALLS_PYTHON[0]), entry))
+        return entry
+
+    setattr(CppWrapperCodeCache, "load_pybinding", noted)  # noqa: B010  (mypy: a method)
+    try:
+        yield entries
+    finally:
+        del CppWrapperCodeCache.load_pybinding
+
+
+def _from_cache(key: str) -> Compiled | None:
+    """The code that the cache holds, or None; what cannot be loaded is dropped."""
+    path = code_cache.stored(key)
+    if path is None:
+        return None
+    try:
+        entry = _entry(path, key)
+    except (ImportError, OSError, AttributeError):
+        code_cache.drop(key)
+        return None
+    _loaded.add(key)
+
+    def call(inputs: list[Tensor]) -> Sequence[Tensor]:
+        handles = torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors(inputs)
+        inputs.clear()
+        outputs: Sequence[Tensor] = torch._C._aoti.alloc_tensors_by_stealing_from_void_ptrs(entry(handles))
+        return outputs
+
+    return call
+
+
+def _entry(path: Path, key: str) -> Callable[[list[Any]], list[Any]]:
+    """Load a shared object as the extension module that Inductor made it."""
+    # The module reads there how to find a tensor's data, as Inductor's own loader tells it.
+    os.environ["_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"] = str(
+        torch._C._dynamo.guards._torchinductor_pyobject_tensor_data_ptr  # type: ignore[attr-defined]
+    )
+    # Python would give back the module that it has under a name, whatever the file holds by now.
+    name = f"ppl_vae_step_{next(_loads)}_{key}.{ENTRY}"
+    spec = importlib.util.spec_from_loader(name, ExtensionFileLoader(name, str(path)))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    entry: Callable[[list[Any]], list[Any]] = module.inductor_entry_cpp
+    return entry
 
 
 def _compile(program: fx.GraphModule, inputs: Sequence[Tensor], mode: Any) -> Compiled:

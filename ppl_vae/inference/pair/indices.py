@@ -33,7 +33,17 @@ def takes_indices(program: Program) -> bool:
     """Tell whether a program has an argument named ``indices`` that is not bound yet."""
     if isinstance(program, Indexed):
         return False
-    function: Any = program
+    return _forward_takes(type(program).forward) if isinstance(program, nn.Module) else _takes(program)
+
+
+@functools.lru_cache(maxsize=256)
+def _forward_takes(forward: Any) -> bool:
+    # A step asks twice, and a function's arguments are what they are.
+    return _takes(forward)
+
+
+def _takes(program: Any) -> bool:
+    function = program
     while True:
         if isinstance(function, functools.partial):
             if NAME in function.keywords:

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.training.neighbours import Neighbours, cores
 
 # Below this many floating-point operations in a step's matrix products a second thread costs more to wake
 # than it saves (measured on two cores: the digits' MLP is faster on one thread, MNIST's on two).
@@ -70,6 +71,28 @@ def threads_for(flops: int) -> int:
         flops: of the step, as ``step_flops`` counts them.
     """
     return 1 if flops < SINGLE_THREAD_FLOPS else torch.get_num_threads()
+
+
+def choose_threads(asked: int | None, flops: int, neighbours: Neighbours) -> tuple[int, str]:
+    """The number of threads that was asked for, or by rule, but no more than other processes leave cores; and why.
+
+    It is chosen once, before the first step: the number of threads is in the order of a sum, so in its last bit.
+
+    Args:
+        asked: by the user, or by the run that is continued.
+        flops: of a step.
+        neighbours: what has counted the other processes for a while.
+    """
+    if asked is not None:
+        return asked, "as asked for, or as the run that is continued had"
+    number = threads_for(flops)
+    if number == 1:
+        return 1, "one thread is enough for such steps, or torch has one"
+    taken = neighbours.cores_taken()
+    left = max(1, round(cores() - taken))
+    if left >= number:
+        return number, "torch's own number"
+    return left, f"other processes took {taken:.1f} of {cores()} cores when the run began"
 
 
 @contextlib.contextmanager

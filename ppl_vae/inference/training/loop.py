@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ppl_vae.errors import CheckpointError, ConvergenceError
+from ppl_vae.inference.compilation import code_cache
 from ppl_vae.inference.compilation.agreement import STEPS_BETWEEN, drifted, what_moves
-from ppl_vae.inference.compilation.step_choice import captured, choose
+from ppl_vae.inference.compilation.step_choice import captured, choose, likeness
 from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper, undone
 from ppl_vae.inference.pair.admission import check_data, together
 from ppl_vae.inference.pair.evaluation import evaluate
@@ -36,8 +37,10 @@ def captured_steps(run: Run, state: TrainingState, eager: Stepper, compile: bool
     total = None
     if isinstance(batches, IndexedBatches):
         total = len(batches.indices) * (run.settings.epochs - state.epoch)
-    choice = choose(compile, total, flops)
     state.weights.train()
+    # An example, not a batch: nothing may be drawn here.
+    example = run.data.example(run.batch_size)
+    choice = choose(compile, total, flops, lambda: code_cache.is_noted(likeness(eager, example)))
     steps, choice = captured(choice, eager, state.weights.buffers(), batches, compile is True)
     run.manifest.update(compile=choice.mode, compile_reason=choice.reason, steps_per_call=choice.times)
     return steps

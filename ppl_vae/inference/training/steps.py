@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.training.fused_adam import FusedAdam
 
 # What every step leaves behind, in this order: means over its batch, nats per datum.
 STEP_TERMS = ("loss", "log_likelihood", "kl")
@@ -105,7 +107,11 @@ class Stepper:
             factor = self.rate_factor(step)
             for group, lr in zip(self.optimizer.param_groups, self.lr, strict=True):
                 group["lr"] = factor * lr
-        self.optimizer.step()
+        self._fused.step()
+
+    @functools.cached_property
+    def _fused(self) -> FusedAdam:
+        return FusedAdam(self.optimizer)
 
     def rate_factor(self, step: int) -> float:
         """The factor of the learning rates at a step, by the schedule."""

@@ -3,7 +3,8 @@ import torch
 
 import ppl_vae as pv
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.training import compute
+from ppl_vae.inference.training import compute, neighbours
+from ppl_vae.inference.training.neighbours import Neighbours
 from tests.inference.small_runs import small_data, small_vae, train
 
 
@@ -50,6 +51,52 @@ def test_threads_are_chosen_by_the_size_of_a_step(monkeypatch):
     # A product of two [n, n] matrices is 2 n^3 operations, and a step about three such passes.
     assert compute.threads_for(compute.step_flops(product(250))) == 1
     assert compute.threads_for(compute.step_flops(product(260))) == 7
+
+
+class Taking(Neighbours):
+    def __init__(self, taken):
+        self.taken = taken
+
+    def cores_taken(self):
+        return self.taken
+
+
+@pytest.mark.parametrize(("taken", "number"), [(0.0, 4), (0.4, 4), (1.0, 3), (2.6, 1), (4.0, 1), (9.0, 1)], ids=str)
+def test_threads_give_way_to_other_processes(taken, number, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(compute, "cores", lambda: 4)
+    large = compute.SINGLE_THREAD_FLOPS
+    found, reason = compute.choose_threads(None, large, Taking(taken))
+    assert found == number
+    told = f"other processes took {taken:.1f} of 4 cores when the run began"
+    assert reason == ("torch's own number" if number == 4 else told)
+    assert compute.choose_threads(3, large, Taking(taken))[0] == 3
+    assert compute.choose_threads(None, large - 1, Taking(taken))[0] == 1
+
+
+def test_neighbours_are_counted_and_the_process_itself_is_not(monkeypatch, tmp_path):
+    counts, clock = tmp_path / "stat", {"own": 1.0, "now": 10.0}
+    monkeypatch.setattr(neighbours, "KERNEL_COUNTS", counts)
+    monkeypatch.setattr(neighbours, "_allowed", lambda: {0, 1})
+    monkeypatch.setattr(neighbours.os, "sysconf", lambda _: 100)
+    monkeypatch.setattr(neighbours.time, "monotonic", lambda: clock["now"])
+    monkeypatch.setattr(neighbours.time, "process_time", lambda: clock["own"])
+    counts.write_text("cpu 9 9 9 9 9 9 9\ncpu0 100 0 50 900 0 0 0\ncpu1 300 0 0 0 0 0 0\ncpu2 0 0 0 0 0 0 0\n")
+    counting = Neighbours()
+    # In two seconds core 0 was busy for one and a half, core 1 for two; one second of these is our own.
+    counts.write_text("cpu 9 9 9 9 9 9 9\ncpu0 200 10 90 950 7 0 0\ncpu1 450 0 0 0 0 30 20\ncpu2 999 0 0 0 0 0 0\n")
+    clock.update(own=2.0, now=12.0)
+    assert counting.cores_taken() == pytest.approx((1.5 + 2.0 - 1.0) / 2)
+
+
+def test_where_nothing_is_counted_nobody_is_there(monkeypatch, tmp_path):
+    monkeypatch.setattr(neighbours, "KERNEL_COUNTS", tmp_path / "missing")
+    assert Neighbours().cores_taken() == 0.0
+
+
+def test_the_manifest_says_how_many_threads_and_why():
+    manifest = train(small_vae(), small_data(), epochs=1, num_threads=None).manifest
+    assert manifest["num_threads_reason"] == "one thread is enough for such steps, or torch has one"
 
 
 def test_threads_come_back_after_an_error():

@@ -1,0 +1,284 @@
+"""What a user waits for before the steady state: import, help, first steps cold and warm, a short fit, a neighbour.
+
+    python benchmarks/first_second.py [--other CHECKOUT] [--rounds 3] [--threads 2] [--only NAME ...] [--device cpu]
+
+Every turn is a process of its own, timed from its start to its end by the wall clock; a round gives each one turn
+in a random order. Cold turns have empty caches of their own; warm ones share a folder that one turn filled before
+the first round. With --other the build in another checkout takes the same turns. Printed and recorded are medians
+in seconds and ratios of medians with 95% bootstrap intervals, in benchmarks/results/first_second.json and .png with
+the machine's description and its load before the first round. NumPyro is optional: pip install 'ppl_vae[bench]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from peers.figures import FAINT, INK, OURS, PEER
+from peers.interleave import orders
+from peers.machine import machine
+from peers.spread import quartiles, ratio
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+MLP = "vae = pv.VAE((1, 28, 28), 20, network={'name': 'mlp', 'hidden': [400]}, seed=0); batch = 128"
+CONV = "vae = pv.VAE((1, 28, 28), 20, network={'name': 'conv'}, seed=0); batch = 32"
+TEN_STEPS = """
+import sys, warnings
+import torch
+import ppl_vae as pv
+{pair}
+x = (torch.rand({size}, 1, 28, 28, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+result = pv.fit(vae, x, epochs={epochs}, batch_size=batch, progress=False, device={device!r}{options})
+print(result.manifest["compile"], len(x) / result.history.seconds.iloc[-1])
+"""
+STOCK = """
+import torch, pyro
+from pyro import distributions as dist
+from torch import nn
+E, D = nn.Sequential(nn.Flatten(), nn.Linear(784, 400), nn.Softplus()), nn.Sequential(
+    nn.Linear(20, 400), nn.Softplus(), nn.Linear(400, 784))
+H = nn.Linear(400, 40)
+def model(x):
+    pyro.module("d", D)
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 20), 1.0).to_event(1))
+        pyro.sample("x", dist.Bernoulli(logits=D(z)).to_event(1), obs=x.flatten(1))
+def guide(x):
+    pyro.module("e", nn.ModuleList([E, H]))
+    with pyro.plate("data", len(x)):
+        mean, log_variance = H(E(x)).chunk(2, -1)
+        pyro.sample("z", dist.Normal(mean, (0.5 * log_variance).exp()).to_event(1))
+svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({{"lr": 1e-3}}), pyro.infer.Trace_ELBO())
+x = (torch.rand({size}, 1, 28, 28, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+import time
+for epoch in range({epochs}):
+    began = time.perf_counter()
+    for part in x.split(128):
+        svi.step(part)
+print("stock", len(x) / (time.perf_counter() - began))
+"""
+NUMPYRO = """
+import jax, jax.numpy as jnp, numpyro
+from numpyro import distributions as dist
+from numpyro.infer import SVI, Trace_ELBO
+def dense(name, i, o): return numpyro.param(name, jax.random.normal(jax.random.PRNGKey(0), (i, o)) * 0.02)
+def model(x):
+    with numpyro.plate("data", len(x)):
+        z = numpyro.sample("z", dist.Normal(jnp.zeros((len(x), 20)), 1.0).to_event(1))
+        h = jax.nn.softplus(z @ dense("d1", 20, 400)) @ dense("d2", 400, 784)
+        numpyro.sample("x", dist.Bernoulli(logits=h).to_event(1), obs=x)
+def guide(x):
+    with numpyro.plate("data", len(x)):
+        h = jax.nn.softplus(x @ dense("e1", 784, 400)) @ dense("e2", 400, 40)
+        mean, log_variance = jnp.split(h, 2, -1)
+        numpyro.sample("z", dist.Normal(mean, jnp.exp(0.5 * log_variance)).to_event(1))
+svi = SVI(model, guide, numpyro.optim.Adam(1e-3), Trace_ELBO())
+x = (jax.random.uniform(jax.random.PRNGKey(1), (10, 128, 784)) < 0.3).astype(jnp.float32)
+state = svi.init(jax.random.PRNGKey(2), x[0])
+state, losses = jax.jit(lambda s, d: jax.lax.scan(svi.update, s, d))(state, x)
+print("numpyro", float(losses[-1]))
+"""
+PEAK = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+BUSY = "x = 0\nwhile True: x += 1"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A process to time.
+
+    Attributes:
+        arguments: of Python.
+        cache: "cold" has empty caches, "warm" shares a filled one; "" needs none.
+        neighbour: whether another process computes meanwhile.
+        reads: "seconds" of the process, or the last number that it "prints".
+        other: whether the build of the other checkout runs.
+    """
+
+    arguments: tuple[str, ...]
+    cache: str = ""
+    neighbour: bool = False
+    reads: str = "seconds"
+    other: bool = False
+
+
+def turns(device: str, other: bool) -> dict[str, Turn]:
+    """Every turn by name."""
+
+    def steps(pair: str, options: str, size: int = 1280, epochs: int = 1) -> tuple[str, ...]:
+        return "-c", TEN_STEPS.format(pair=pair, size=size, epochs=epochs, device=device, options=options)
+
+    conv = {"pair": CONV, "size": 320}
+    table = {
+        "pass": Turn(("-c", "pass")),
+        "torch and pyro": Turn(("-c", "import torch, pyro")),
+        "import": Turn(("-c", "import torch, pyro, ppl_vae")),
+        "import, VAE and fit": Turn(("-c", "import torch, pyro, ppl_vae as pv; pv.VAE; pv.fit")),
+        "help": Turn(("-m", "ppl_vae", "--help")),
+        "ten eager steps": Turn(steps(MLP, ", compile=False")),
+        "ten compiled steps, warm": Turn(steps(MLP, ", compile=True"), "warm"),
+        "ten compiled steps, cold": Turn(steps(MLP, ", compile=True"), "cold"),
+        "conv: ten eager steps": Turn(steps(options=", compile=False", **conv)),
+        "conv: ten compiled steps, warm": Turn(steps(options=", compile=True", **conv), "warm"),
+        "conv: ten compiled steps, cold": Turn(steps(options=", compile=True", **conv), "cold"),
+        "two epochs by default, warm": Turn(steps(MLP, "", 60_000, 2), "warm"),
+        "rate, alone": Turn(steps(MLP, ", compile=True, num_threads=1", 12_800, 6), "warm", reads="prints"),
+        "rate, neighbour": Turn(steps(MLP, ", compile=True", 12_800, 6), "warm", True, "prints"),
+        "Pyro's rate, neighbour": Turn(("-c", STOCK.format(size=6_400, epochs=3)), "", True, "prints"),
+        "peak memory": Turn((steps(MLP, "", 60_000)[0], steps(MLP, "", 60_000)[1] + PEAK), "warm", reads="prints"),
+        "Pyro's peak memory": Turn(("-c", STOCK.format(size=60_000, epochs=1) + PEAK), reads="prints"),
+        "NumPyro: ten steps, cold": Turn(("-c", NUMPYRO), "cold"),
+    }
+    for name in ("ten compiled steps, cold", "conv: ten compiled steps, cold", "two epochs by default, warm"):
+        if other:
+            table[f"other: {name}"] = replace(table[name], other=True)
+    return table
+
+
+# What is judged: the ratio of two turns, and the number that it should be at most ("<") or at least (">").
+RATIOS: Mapping[str, tuple[str, str, str, float]] = {
+    "import over torch and Pyro": ("import, VAE and fit", "torch and pyro", "<", 1.15),
+    "help over pass": ("help", "pass", "<", 6.0),
+    "warm over eager": ("ten compiled steps, warm", "ten eager steps", "<", 1.5),
+    "warm over NumPyro": ("ten compiled steps, warm", "NumPyro: ten steps, cold", "<", 1.0),
+    "conv: warm over eager": ("conv: ten compiled steps, warm", "conv: ten eager steps", "<", 1.5),
+    "cold over the other build": ("ten compiled steps, cold", "other: ten compiled steps, cold", "<", 0.4),
+    "conv: cold over the other build": (
+        "conv: ten compiled steps, cold", "other: conv: ten compiled steps, cold", "<", 0.4,
+    ),
+    "two epochs, the other build over this": (
+        "other: two epochs by default, warm", "two epochs by default, warm", ">", 1.8,
+    ),
+    "with a neighbour over alone": ("rate, neighbour", "rate, alone", ">", 0.85),
+    "with a neighbour, over Pyro's": ("rate, neighbour", "Pyro's rate, neighbour", ">", 3.0),
+    "peak memory over Pyro's": ("peak memory", "Pyro's peak memory", "<", 1.1),
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def neighbour(wanted: bool) -> Iterator[None]:
+    """Let another process compute meanwhile."""
+    process = subprocess.Popen([sys.executable, "-c", BUSY]) if wanted else None
+    try:
+        yield
+    finally:
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+def take(turn: Turn, warm: Path, other: Path | None, threads: int) -> float:
+    """One number of one process."""
+    with tempfile.TemporaryDirectory() as cold, neighbour(turn.neighbour):
+        build = other if turn.other and other is not None else ROOT
+        caches = (warm / ("other" if turn.other else "this")) if turn.cache == "warm" else Path(cold)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(build),
+            "OMP_NUM_THREADS": str(threads),
+            "PPL_VAE_STEPS": str(caches / "steps"),
+            "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
+            "PYTHONWARNINGS": "ignore",
+        }
+        began = time.perf_counter()
+        told = subprocess.run(
+            [sys.executable, *turn.arguments], env=environment, cwd=cold, capture_output=True, text=True, check=True
+        ).stdout
+        seconds = time.perf_counter() - began
+    return seconds if turn.reads == "seconds" else float(told.split()[-1])
+
+
+def measure(table: Mapping[str, Turn], rounds: int, other: Path | None, threads: int) -> dict[str, Any]:
+    """The numbers of every turn by name; who cannot run is left out, and told."""
+    numbers: dict[str, list[float]] = {name: [] for name in table}
+    failures: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as warm:
+        for name, turn in table.items():
+            # Fills the shared caches, and the system's own cache of files.
+            try:
+                take(turn, Path(warm), other, threads)
+            except subprocess.CalledProcessError as error:
+                failures[name] = (error.stderr.strip().splitlines() or ["no reason"])[-1]
+        names = [name for name in table if name not in failures]
+        for index, order in enumerate(orders(names, rounds, seed=0)):
+            for name in order:
+                numbers[name].append(take(table[name], Path(warm), other, threads))
+            print(f"round {index + 1} of {rounds}", flush=True)
+    return {"numbers": {name: numbers[name] for name in names}, "failures": failures}
+
+
+def judged(numbers: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
+    """The ratios that can be made of these numbers."""
+    rows = {}
+    for name, (top, bottom, sign, target) in RATIOS.items():
+        if numbers.get(top) and numbers.get(bottom):
+            spread = ratio(numbers[top], numbers[bottom])
+            met = spread.median <= target if sign == "<" else spread.median >= target
+            rows[name] = {**spread.rounded(), "asked": f"{sign}= {target}", "met": met}
+    return rows
+
+
+def drawn(ratios: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """A bar a ratio, with its interval, and a line where it should be."""
+    figure = Figure(figsize=(6.4, 0.34 * len(ratios) + 1.0), layout="constrained")
+    panel = figure.subplots()
+    for index, (name, row) in enumerate(ratios.items()):
+        whisker = [[row["median"] - row["lower"]], [row["upper"] - row["median"]]]
+        panel.barh(index, row["median"], 0.6, color=OURS if row["met"] else PEER, xerr=whisker,
+                   error_kw={"elinewidth": 0.8, "capsize": 2, "ecolor": INK})  # fmt: skip
+        panel.plot([RATIOS[name][3]] * 2, [index - 0.4, index + 0.4], color=INK, linewidth=1.5)
+        panel.annotate(f" {row['median']:.3g}", (row["upper"], index), va="center", fontsize=7, color=INK)
+    panel.set_yticks(range(len(ratios)), list(ratios), fontsize=8, color=INK)
+    panel.invert_yaxis()
+    panel.set_xscale("log")
+    panel.set_xlabel("ratio of medians, with 95% interval; the mark is what is asked for", fontsize=8, color=INK)
+    panel.tick_params(colors=FAINT, labelsize=7)
+    panel.tick_params(axis="y", labelsize=8, labelcolor=INK)
+    return figure
+
+
+def main() -> None:
+    """Measure, print and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--other", type=Path, help="a checkout of another build")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--only", nargs="+", help="words that the names of turns begin with")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    table = turns(options.device, options.other is not None)
+    if options.only:
+        table = {name: turn for name, turn in table.items() if name.startswith(tuple(options.only))}
+    measured = measure(table, options.rounds, options.other, options.threads)
+    ratios = judged(measured["numbers"])
+    for name, values in measured["numbers"].items():
+        print(f"{name}: {quartiles(values).rounded()}")
+    for name, row in ratios.items():
+        print(f"{name}: {row}")
+    record = {
+        "machine": machine(options.threads),
+        "load_before": round(load, 2),
+        "rounds": options.rounds,
+        "ratios": ratios,
+        "medians": {name: quartiles(values).rounded() for name, values in measured["numbers"].items()},
+        "unavailable": measured["failures"],
+    }
+    (RESULTS / "first_second.json").write_text(json.dumps(record, indent=2) + "\n")
+    if ratios:
+        drawn(ratios).savefig(RESULTS / "first_second.png", dpi=200)
+
+
+if __name__ == "__main__":
+    main()
