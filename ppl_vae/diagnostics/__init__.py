@@ -13,6 +13,8 @@ from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
 from ppl_vae.diagnostics.importance.importance import check_importance, run_importance
 from ppl_vae.diagnostics.importance.khat_groups import khat_table
 from ppl_vae.diagnostics.importance.resampling import resample_posterior
+from ppl_vae.diagnostics.infer.imputation import impute
+from ppl_vae.diagnostics.infer.infer import infer
 from ppl_vae.diagnostics.latent_space.arithmetic import check_arithmetic, run_arithmetic
 from ppl_vae.diagnostics.latent_space.attribute_classifier import AttributeClassifier, fit_attribute_classifier
 from ppl_vae.diagnostics.latent_space.feature_probe import run_feature_probe
@@ -20,6 +22,7 @@ from ppl_vae.diagnostics.latent_space.latent_holes import LatentHoles, check_lat
 from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
 from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
 from ppl_vae.diagnostics.topics import FULL, QUICK, Effort
+from ppl_vae.diagnostics.typicality.typicality import check_typicality, run_typicality
 from ppl_vae.diagnostics.verdict import Verdict
 
 __all__ = [
@@ -42,9 +45,12 @@ __all__ = [
     "check_latent_holes",
     "check_predictive",
     "check_reference",
+    "check_typicality",
     "collapse_history",
     "diagnose",
     "fit_attribute_classifier",
+    "impute",
+    "infer",
     "inference_data",
     "khat_table",
     "resample_posterior",
@@ -60,5 +66,6 @@ __all__ = [
     "run_latent_holes",
     "run_predictive",
     "run_reference",
+    "run_typicality",
     "simulate_posteriors",
 ]

@@ -27,6 +27,7 @@ from ppl_vae.plots.reconstructions import plot_reconstructions
 from ppl_vae.plots.reference_posterior import plot_reference
 from ppl_vae.plots.samples import plot_samples
 from ppl_vae.plots.traversals import plot_traversals
+from ppl_vae.plots.typicality import plot_typicality
 
 __all__ = [
     "plot_attribute_changes",
@@ -54,5 +55,6 @@ __all__ = [
     "plot_samples",
     "plot_snr",
     "plot_traversals",
+    "plot_typicality",
     "plot_worst_data",
 ]

@@ -81,6 +81,5 @@ REFERENCE = Explanation(
     "is. A classifier then tries to tell these draws from those of q (C2ST): 0.5 is chance, 1 is certainty.",
     shows="Points are the sampler's, outlines those of q. Where they lie apart q is wrong, and the "
     "picture shows in which direction.",
-    cannot="The sampler may miss a mode too: chains that agree (R-hat near "
-    "1) are evidence, not proof.",
+    cannot="The sampler may miss a mode too: chains that agree (R-hat near 1) are evidence, not proof.",
 )
