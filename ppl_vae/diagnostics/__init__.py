@@ -20,6 +20,7 @@ from ppl_vae.diagnostics.latent_space.attribute_classifier import AttributeClass
 from ppl_vae.diagnostics.latent_space.feature_probe import run_feature_probe
 from ppl_vae.diagnostics.latent_space.latent_holes import LatentHoles, check_latent_holes, run_latent_holes
 from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
+from ppl_vae.diagnostics.recovery.recovery import check_recovery, run_recovery
 from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
 from ppl_vae.diagnostics.topics import FULL, QUICK, Effort
 from ppl_vae.diagnostics.typicality.typicality import check_typicality, run_typicality
@@ -44,6 +45,7 @@ __all__ = [
     "check_importance",
     "check_latent_holes",
     "check_predictive",
+    "check_recovery",
     "check_reference",
     "check_typicality",
     "collapse_history",
@@ -65,6 +67,7 @@ __all__ = [
     "run_importance",
     "run_latent_holes",
     "run_predictive",
+    "run_recovery",
     "run_reference",
     "run_typicality",
     "simulate_posteriors",
