@@ -16,6 +16,7 @@ from ppl_vae.cli.compress import compress, decompress
 from ppl_vae.cli.console import one_line, print_anywhere
 from ppl_vae.cli.diagnose import diagnose
 from ppl_vae.cli.evaluate import evaluate
+from ppl_vae.cli.infer import infer
 from ppl_vae.cli.listings import datasets, recipes
 from ppl_vae.cli.plot import plot
 from ppl_vae.cli.sample import sample
@@ -87,6 +88,13 @@ for _command, _examples in (
         ),
     ),
     (diagnose, ("ppl-vae diagnose runs/digits", "ppl-vae diagnose runs/mnist --data mnist --out report.html")),
+    (
+        infer,
+        (
+            "ppl-vae infer runs/digits --out posterior.nc",
+            "ppl-vae infer runs/digits --data digits --out posterior.nc --keep blocks",
+        ),
+    ),
     (sample, ("ppl-vae sample runs/digits --n 100", "ppl-vae sample runs/digits --with-noise --out draws.npz")),
     (
         plot,

@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.importance.importance import check_importance, run_importance
     from ppl_vae.diagnostics.importance.khat_groups import khat_table
     from ppl_vae.diagnostics.importance.resampling import resample_posterior
+    from ppl_vae.diagnostics.infer.imputation import impute
+    from ppl_vae.diagnostics.infer.infer import infer
     from ppl_vae.diagnostics.latent_space.arithmetic import check_arithmetic, run_arithmetic
     from ppl_vae.diagnostics.latent_space.attribute_classifier import AttributeClassifier, fit_attribute_classifier
     from ppl_vae.diagnostics.latent_space.feature_probe import run_feature_probe
     from ppl_vae.diagnostics.latent_space.latent_holes import LatentHoles, check_latent_holes, run_latent_holes
     from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
+    from ppl_vae.diagnostics.recovery.recovery import check_recovery, run_recovery
     from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
     from ppl_vae.diagnostics.topics import FULL, QUICK, Effort
+    from ppl_vae.diagnostics.typicality.typicality import check_typicality, run_typicality
     from ppl_vae.diagnostics.verdict import Verdict
 
 __all__ = [
@@ -54,10 +58,14 @@ __all__ = [
     "check_importance",
     "check_latent_holes",
     "check_predictive",
+    "check_recovery",
     "check_reference",
+    "check_typicality",
     "collapse_history",
     "diagnose",
     "fit_attribute_classifier",
+    "impute",
+    "infer",
     "inference_data",
     "khat_table",
     "resample_posterior",
@@ -74,7 +82,9 @@ __all__ = [
     "run_importance",
     "run_latent_holes",
     "run_predictive",
+    "run_recovery",
     "run_reference",
+    "run_typicality",
     "score_codes",
     "simulate_posteriors",
 ]

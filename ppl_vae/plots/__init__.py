@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from ppl_vae.plots.predictive import plot_predictive
     from ppl_vae.plots.rate_distortion import plot_rate_distortion
     from ppl_vae.plots.reconstructions import plot_reconstructions
+    from ppl_vae.plots.recovery import plot_recovery
     from ppl_vae.plots.reference_posterior import plot_reference
     from ppl_vae.plots.samples import plot_samples
     from ppl_vae.plots.traversals import plot_traversals
+    from ppl_vae.plots.typicality import plot_typicality
 
 __all__ = [
     "plot_attribute_changes",
@@ -64,10 +66,12 @@ __all__ = [
     "plot_predictive",
     "plot_rate_distortion",
     "plot_reconstructions",
+    "plot_recovery",
     "plot_reference",
     "plot_samples",
     "plot_snr",
     "plot_traversals",
+    "plot_typicality",
     "plot_worst_data",
 ]
 

@@ -63,21 +63,14 @@ def ecdf_bands(num_simulations: int, num_ranks: int, level: float = 0.95) -> Ecd
     integer("num_ranks", num_ranks, least=2)
     if not 0 < level < 1:
         raise ModelError(f"level must be between 0 and 1, got {level!r}")
-    # The answer lies between the level of independent points and that of one point alone.
-    low, high = math.log((1 - level) / num_ranks), math.log(1 - level)
-    for _ in range(30):
-        middle = 0.5 * (low + high)
-        if _stay(num_simulations, num_ranks, math.exp(middle)) >= level:
-            low = middle
-        else:
-            high = middle
-    inside = _tails(num_simulations, num_ranks) > math.exp(low)
+    gamma = tail_quantile(num_simulations, num_ranks, 1 - level)
+    inside = _tails(num_simulations, num_ranks) > gamma
     counts = np.arange(num_simulations + 1)
     return EcdfBands(
         fraction=np.arange(1, num_ranks) / num_ranks,
         lower=np.where(inside, counts, num_simulations).min(1) / num_simulations,
         upper=np.where(inside, counts, 0).max(1) / num_simulations,
-        level=_stay(num_simulations, num_ranks, math.exp(low)),
+        level=_stay(num_simulations, num_ranks, gamma),
     )
 
 
@@ -92,13 +85,31 @@ def uniformity_p_value(values: Array, num_ranks: int) -> float:
     The probability is exact down to RESOLVED; below that it is an upper bound.
     """
     size = len(values)
-    tails = _tails(size, num_ranks)
-    counts = np.rint(ecdf(values, num_ranks) * size).astype(int)
-    extreme = tails[np.arange(num_ranks - 1), counts].min() * EQUAL
+    extreme = least_tail(values, num_ranks) * EQUAL
     strayed = 1 - _stay(size, num_ranks, extreme)
     if strayed > RESOLVED:
         return min(1.0, strayed)
     return float(min(1.0, (num_ranks - 1) * extreme))
+
+
+def least_tail(values: Array, num_ranks: int) -> float:
+    """The least two-sided tail probability over fractions, of the ECDF of values [S] in [0, 1]."""
+    size = len(values)
+    counts = np.rint(ecdf(values, num_ranks) * size).astype(int)
+    return float(_tails(size, num_ranks)[np.arange(num_ranks - 1), counts].min())
+
+
+def tail_quantile(size: int, num_ranks: int, probability: float) -> float:
+    """The gamma that ``least_tail`` of uniform numbers lies below with that probability at most."""
+    # The answer lies between the level of independent points and that of one point alone.
+    low, high = math.log(probability / num_ranks), math.log(probability)
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        if _stay(size, num_ranks, math.exp(middle)) >= 1 - probability:
+            low = middle
+        else:
+            high = middle
+    return math.exp(low)
 
 
 @lru_cache(maxsize=4)

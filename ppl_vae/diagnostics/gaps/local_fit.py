@@ -80,6 +80,10 @@ class LocalGuide:
             num_draws: K.
             path: whether the parameters are stopped in log q, where its density allows it.
         """
+        return self.weighted_draws(num_draws, path)[1]
+
+    def weighted_draws(self, num_draws: int, path: bool = False) -> tuple[dict[str, Tensor], Tensor]:
+        """Draw from q(z; lambda): the values [K, N, *event] by site, and their log weights as ``log_weight``."""
         values, log_q = {}, torch.zeros((), dtype=self.x.dtype, device=self.x.device)
         shape = torch.Size((num_draws, len(self.x)))
         for name, local in self.sites.items():
@@ -89,7 +93,7 @@ class LocalGuide:
             given = self._given[name]
             log_q = log_q + per_datum(name, density, shape, given.scale, given.mask)
         joint = log_joint(self.model, self.x, values)
-        return joint.log_prior + joint.log_likelihood - log_q
+        return values, joint.log_prior + joint.log_likelihood - log_q
 
     def leaves(self) -> list[Tensor]:
         """List every free parameter."""

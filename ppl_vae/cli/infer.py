@@ -1,0 +1,57 @@
+"""``ppl-vae infer``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ppl_vae.cli import options as opt
+from ppl_vae.cli.console import plain_console
+from ppl_vae.cli.run import load_model
+from ppl_vae.cli.source import SplitName, find_source, split_data
+from ppl_vae.diagnostics.arviz.container import groups_of, write_netcdf
+from ppl_vae.diagnostics.infer import infer as infer_posteriors
+from ppl_vae.diagnostics.infer.progress import NAMES
+from ppl_vae.files import require_writable
+from ppl_vae.inference.pair.labels import needs_labels
+
+
+def infer(
+    folder: opt.Folder,
+    out: Annotated[Path, typer.Option(help="The netCDF file that is written.")],
+    split: Annotated[
+        SplitName, typer.Option(help="The split of the data.", rich_help_panel=opt.DATA)
+    ] = SplitName.TEST,
+    data: opt.OtherData = None,
+    root: opt.Root = None,
+    first: Annotated[int | None, typer.Option(min=1, help="Take the first so many data.")] = None,
+    draws: Annotated[int, typer.Option(min=20, help="Posterior draws per datum.")] = 1000,
+    deadline: Annotated[float | None, typer.Option(help="Seconds after which nothing is begun.")] = None,
+    memory: Annotated[int, typer.Option(min=1, help="MiB that arrays may take.")] = 1024,
+    keep: Annotated[
+        Path | None, typer.Option(help="A folder for finished blocks, so that the same command continues.")
+    ] = None,
+    seed: opt.Seed = 0,
+) -> None:
+    """Draw from p(z|x) of every datum, each by the cheapest way whose check it passes.
+
+    The way, "rung", stands beside each datum: 1 the guide, 2 smoothed importance resampling, 3 the guide fitted to
+    the datum, 4 HMC, 5 flagged, 0 not reached before the deadline.
+    """
+    vae = load_model(folder)
+    require_writable(out.parent)
+    dataset = find_source(folder, data, root).load()
+    x = split_data(dataset, split)[:first]
+    labels = (dataset.test if split == SplitName.TEST else dataset.train).y
+    y = labels[:first] if labels is not None and needs_labels(vae.model) else None
+    result = infer_posteriors(
+        vae, x, draws, y, deadline=deadline, memory_limit=memory << 20, folder=keep, seed=seed
+    )
+    write_netcdf(result, out)
+    table = groups_of(result)["sample_stats"]
+    rung = table["rung"].to_numpy()
+    counts = [f"{name or 'not reached'} {(rung == number).sum()}" for number, name in enumerate(NAMES)]
+    said = ", ".join(each for each in counts if not each.endswith(" 0"))
+    plain_console().print(f"{len(rung)} data: {said}; {float(table['seconds'].sum()):.1f} s. Written to {out}")

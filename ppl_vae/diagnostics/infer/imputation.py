@@ -1,0 +1,109 @@
+r"""Multiple imputation: draws of missing values given the seen ones, x_mis ~ p(x_mis | x_obs).
+
+    z ~ p(z | x_obs)  by the ladder of ``infer``,    x_mis ~ p(x_mis | z)
+
+The likelihood's coordinates are independent given z, as they must be where some of them may be missing. NaN marks a
+missing entry. A row's k-hat and rung say whether its imputations can be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ppl_vae.checks import integer
+from ppl_vae.diagnostics.arviz import container
+from ppl_vae.diagnostics.infer.infer import infer
+from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.evidence.annealed import chains_per_pass
+from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.evaluation import evaluating
+from ppl_vae.inference.pair.indices import with_indices
+from ppl_vae.inference.pair.joint import log_joint
+from ppl_vae.inference.pair.labels import at_labels
+from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.randomness import derived_seed
+
+STREAM = 62
+PASS = 1 << 26
+
+
+def impute(
+    pair: PairLike,
+    x: ArrayLike | Tensor,
+    imputations: int = 100,
+    y: ArrayLike | Tensor | None = None,
+    *,
+    seed: int = 0,
+    **ladder: Any,
+) -> Any:
+    """Draw the missing entries of every row given those that are seen.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs, whose likelihood takes NaN.
+        x: [N, *event_shape], NaN where an entry is missing.
+        imputations: completed data sets, at least 20.
+        y: labels [N], of a pair that takes them.
+        seed: of all draws.
+        **ladder: further arguments of ``infer``: thresholds, deadline, memory_limit, folder, progress.
+
+    Returns:
+        An ArviZ object: "posterior_predictive" with ``x`` [chain, draw, datum, *event], complete, seen entries as
+        they were; "posterior" and "sample_stats" as of ``infer``; "observed_data" with x.
+
+    Raises:
+        DataError: x is empty, or no entry is missing.
+        ModelError: the pair is refused, or its likelihood draws no data like x.
+    """
+    integer("imputations", imputations, least=20)
+    given, batch = admitted(pair, x, y)
+    data = batch[0]
+    missing = data.isnan()
+    if not missing.any():
+        raise DataError("x: no entry is missing (NaN), so that there is nothing to impute")
+    result = infer(given, data, imputations, y, seed=seed, **ladder)
+    groups = container.groups_of(result)
+    posterior = groups["posterior"]
+    values = {str(name): posterior[name].to_numpy()[0] for name in posterior.data_vars}
+    completed = _completed(given, batch, values, derived_seed(seed, STREAM))
+    event = [f"x_dim_{axis}" for axis in range(data.dim() - 1)]
+    predictive = xr.Dataset({"x": (("chain", "draw", "datum", *event), completed[None])})
+    observed = xr.Dataset({"x": (("datum", *event), data.cpu().numpy())})
+    attributes = {"created_by": "ppl_vae.impute", "seed": seed, "missing": missing.double().mean().item()}
+    return container.build(groups | {"posterior_predictive": predictive, "observed_data": observed}, attributes)
+
+
+@torch.no_grad()
+def _completed(
+    pair: Any, batch: tuple[Tensor, ...], values: Mapping[str, NDArray[Any]], seed: int
+) -> NDArray[np.float64]:
+    """Complete the data with draws of the likelihood at given latent values: [K, N, *event_shape]."""
+    model, _, data = with_indices(pair.model, pair.guide, batch)
+    x = data[0]
+    num_draws = len(next(iter(values.values())))
+    size = chains_per_pass(x, num_draws, PASS)
+    parts = []
+    for first in range(0, len(x), size):
+        rows = slice(first, first + size)
+        here = {name: torch.as_tensor(value[:, rows], device=x.device) for name, value in values.items()}
+        with evaluating(pair.model, pair.guide, seed=derived_seed(seed, first), device=x.device):
+            joint = log_joint(at_labels(model, tuple(each[rows] for each in data[1:])), x[rows], here)
+            observed = [site for site in joint.observations.values() if site.is_data]
+            if len(observed) != 1:
+                raise ModelError(
+                    f"imputation needs one observed site, and the model has {list(joint.observations)}"
+                )
+            drawn = observed[0].p.sample()
+        if drawn.shape[-x.dim() :] != x[rows].shape:
+            raise ModelError(
+                f"imputation needs draws like x {list(x[rows].shape)}, and the likelihood draws {list(drawn.shape)}"
+            )
+        drawn = drawn.expand(num_draws, *x[rows].shape)
+        parts.append(torch.where(x[rows].isnan(), drawn, x[rows]).cpu().double().numpy())
+    return np.concatenate(parts, 1)

@@ -1,0 +1,234 @@
+"""The function ``infer``: for every datum draws of p(z|x) of known quality, and what they cost."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ppl_vae.checks import integer
+from ppl_vae.diagnostics.arviz import container
+from ppl_vae.diagnostics.arviz.draw_groups import draws_dataset
+from ppl_vae.diagnostics.infer.ladder import Checks, Climbed, climb
+from ppl_vae.diagnostics.infer.part import Part
+from ppl_vae.diagnostics.infer.stored_blocks import StoredBlocks, fingerprint
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.chains import frozen
+from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.evaluation import evaluating
+from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
+from ppl_vae.inference.pair.indices import with_indices
+from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.progress import watched
+from ppl_vae.randomness import derived_seed
+
+STREAM = 61
+MEMORY_LIMIT = 1 << 30
+LEAST_DRAWS, LEAST_SAMPLES, MOST_BLOCK = 20, 100, 256
+# Numbers that a draw of a datum takes on its way, and activations in a gradient for each output.
+NUMBERS_PER_SAMPLE, ACTIVATIONS, CHAINS_AT_ONCE = 12, 24, 16
+# A whole result stands in memory twice while it is put together.
+COPIES = 2
+NOT_REACHED = 0
+# The rungs by number.
+RUNGS = ("", "guide", "resampled", "refined", "chains", "flagged")
+MEANING = {
+    "rung": "1 guide, 2 smoothed importance resampling, 3 the guide fitted to the datum, 4 HMC, 5 flagged; "
+    "0 not reached before the deadline",
+    "khat": "Pareto shape of the importance weights of the guide, from rung 3 on of the fitted guide; -inf: equal",
+    "rhat": "the larger of split and nested R-hat over coordinates; NaN where no chains were run",
+    "ess": "effective draws: of independent draws, of weights, or the least of bulk and tail of chains",
+    "seconds": "time of each rung shared among its data",
+    "gradients": "evaluations of the gradient of log p(x, z)",
+    "reason": "why a datum was flagged, or climbed to where it is",
+}
+
+
+def infer(
+    pair: PairLike,
+    x: ArrayLike | Tensor,
+    draws: int = 1000,
+    y: ArrayLike | Tensor | None = None,
+    *,
+    num_samples: int | None = None,
+    khat: float | None = None,
+    efficiency: float = 0.99,
+    rhat: float = 1.01,
+    ess: float = 400.0,
+    deadline: float | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+    folder: str | Path | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Any:
+    """Draw from p(z|x) of every datum, each by the cheapest way whose check it passes.
+
+    The rungs are the guide's draws; Pareto-smoothed importance resampling; the same after the guide was fitted to
+    the datum; many-chain HMC; and a flag. A search for modes that the guide has missed comes before.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs; nothing in it is trained.
+        x: [N, *event_shape].
+        draws: of every datum.
+        y: labels [N], of a pair that takes them.
+        num_samples: importance draws they are chosen from; None takes twice ``draws``.
+        khat: the largest k-hat that passes; None takes min(1 - 1 / log10 S, 0.7) (Vehtari et al. 2024).
+        efficiency: the least share of effective draws with which the guide's stay as they are; at 0.99 no mean is
+            off by more than a tenth of a standard deviation (Cauchy-Schwarz).
+        rhat: the largest split R-hat (Vehtari et al. 2021) and nested R-hat (Margossian et al. 2024) that pass.
+        ess: the least effective sample size (Vehtari et al. 2021: 100 for each of four chains), or ``draws``
+            where that is less.
+        deadline: seconds after which nothing is begun; data that were not reached have rung 0 and draws of NaN.
+        memory_limit: bytes that arrays may take, the result included, roughly.
+        folder: where finished blocks are kept, so that the same call continues after an interruption.
+        seed: of all draws; torch's global generators are left as they were.
+        progress: show data per rung and the time left; by default where a terminal or a notebook shows it to
+            somebody.
+
+    Returns:
+        An ArviZ object: in "posterior" the draws of every latent site [chain, draw, datum, *event], in
+        "sample_stats" over "datum": rung, khat, rhat, ess, seconds, gradients, reason.
+
+    Raises:
+        ModelError: the pair or a setting is refused; the site is named. A datum whose rung needs what its sites do
+            not allow, as HMC on discrete ones, is flagged with the site's name.
+        DataError: x is empty, or the likelihood has no density for some value.
+        CheckpointError: the folder cannot be used.
+
+    >>> import torch
+    >>> import ppl_vae as pv
+    >>> lg = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0)
+    >>> result = infer(lg, torch.zeros(2, 3), draws=50, progress=False)
+    >>> result.sample_stats["rung"].values.tolist()
+    [1, 1]
+    """
+    began = time.monotonic()
+    draws, seed = integer("draws", draws, least=LEAST_DRAWS), integer("seed", seed, least=None)
+    num_samples = max(LEAST_SAMPLES, 2 * draws) if num_samples is None else integer("num_samples", num_samples)
+    if num_samples < max(draws, LEAST_SAMPLES):
+        raise ModelError(f"num_samples must be at least draws and {LEAST_SAMPLES}, got {num_samples}")
+    given, batch = admitted(pair, x, y)
+    everything = Part(*with_indices(given.model, given.guide, batch))
+    end = math.inf if deadline is None else began + _positive("deadline", deadline)
+    limit = integer("memory_limit", memory_limit)
+    asked = {"draws": draws, "num_samples": num_samples, "khat": khat, "efficiency": efficiency, "rhat": rhat,
+             "ess": ess, "memory_limit": limit, "seed": seed}  # fmt: skip
+    size = _block_size(everything, draws, num_samples, limit)
+    checks = Checks(draws, num_samples, khat, efficiency, rhat, ess, end, max(1 << 20, limit // 16))
+    stored = StoredBlocks(folder, asked | fingerprint(everything))
+    blocks: list[Climbed | None] = []
+    with watched(len(everything), "datum", progress, by_hand=True) as bar:
+        for first in range(0, len(everything), size):
+            part = everything.of(slice(first, first + size))
+            block = stored.get(first)
+            if block is None and time.monotonic() <= end:
+                block = _climb(given.model, given.guide, part, checks, derived_seed(seed, STREAM, first), size)
+                if block.complete:
+                    stored.put(first, block)
+            blocks.append(block)
+            bar.set_postfix_str(_by_rung(blocks))
+            bar.update(len(part))
+    return _assembled(blocks, len(everything), size, {**asked, "largest_khat": checks.largest_khat})
+
+
+def _by_rung(blocks: list[Climbed | None]) -> str:
+    """Say how many data stand on each rung so far."""
+    rungs = [block.rung for block in blocks if block is not None]
+    counts = torch.bincount(torch.cat(rungs), minlength=len(RUNGS)) if rungs else torch.zeros(len(RUNGS))
+    return ", ".join(f"{name} {int(count)}" for name, count in zip(RUNGS, counts, strict=True) if name and count)
+
+
+def _climb(model: Any, guide: Any, part: Part, checks: Checks, seed: int, size: int) -> Climbed:
+    """Climb with one block, whose draws depend on its own seed alone."""
+    with evaluating(model, guide, seed=seed, device=part.x.device), frozen(model, guide):
+        if len(part) > 1:
+            require_exchangeable(part.model, part.guide, tuple(each[:MOST_DATA] for each in part.data))
+        return climb(part, checks, derived_seed(seed, 0))
+
+
+def _block_size(part: Part, draws: int, num_samples: int, limit: int) -> int:
+    """The number of data in a block under the limit.
+
+    Raises:
+        ModelError: the draws of all data, or the work on one datum, need more.
+    """
+    with torch.no_grad(), evaluating(part.model, part.guide, seed=0, device=part.x.device):
+        few = part.of(slice(0, 2))
+        terms = run_terms(few.model, few.guide, few.data)
+    numbers = sum(max(1, site.value[0, 0].numel()) for site in terms.sites.values() if site.p is not None)
+    item = part.x.element_size()
+    result = COPIES * len(part) * draws * numbers * item
+    per_datum = num_samples * (NUMBERS_PER_SAMPLE * numbers * item + 64)
+    per_datum += CHAINS_AT_ONCE * ACTIVATIONS * max(1, part.x[0].numel()) * item
+    size = (limit - result) // per_datum
+    if size < 1:
+        raise ModelError(
+            f"memory_limit: {draws} draws of {len(part)} data take {result / 2**20:.0f} MiB and the work on one "
+            f"datum {per_datum / 2**20:.0f} MiB, more than {limit / 2**20:.0f} MiB; take fewer draws or data, or a "
+            "higher limit"
+        )
+    return min(size, MOST_BLOCK, len(part))
+
+
+def _assembled(blocks: list[Climbed | None], num_data: int, size: int, attributes: Mapping[str, Any]) -> Any:
+    """Put the blocks together as one ArviZ object.
+
+    Raises:
+        ModelError: none was reached before the deadline.
+    """
+    reached = [block for block in blocks if block is not None]
+    if not reached:
+        raise ModelError("deadline: no datum was reached before it; give more time")
+    like = reached[0]
+    values = {
+        name: np.full((1, value.shape[0], num_data, *value.shape[2:]), np.nan, dtype=_precision(value))
+        for name, value in like.values.items()
+    }
+    empty: dict[str, Any] = {
+        "rung": np.zeros(num_data, dtype=np.int64), "gradients": np.zeros(num_data, dtype=np.int64),
+        **{name: np.full(num_data, np.nan) for name in ("khat", "rhat", "ess", "seconds")},
+    }  # fmt: skip
+    reasons = ["the deadline was reached"] * num_data
+    for number, block in enumerate(blocks):
+        if block is None:
+            continue
+        rows = slice(number * size, number * size + len(block.rung))
+        for name, value in block.values.items():
+            values[name][0, :, rows] = value.cpu().numpy()
+        for name, array in empty.items():
+            array[rows] = getattr(block, name).cpu().numpy()
+        reasons[rows] = block.reason
+    dims = _event_dims({name: array.ndim - 3 for name, array in values.items()})
+    table = {name: ("datum", array, {"description": MEANING[name]}) for name, array in empty.items()}
+    table["reason"] = ("datum", np.array(reasons, dtype=str), {"description": MEANING["reason"]})
+    kept = {name: value for name, value in attributes.items() if value is not None}
+    groups = {"posterior": draws_dataset(values, dims, {}), "sample_stats": xr.Dataset(table)}
+    return container.build(groups, {"created_by": "ppl_vae.infer", **kept})
+
+
+def _precision(value: Tensor) -> Any:
+    return np.float64 if value.dtype == torch.float64 else np.float32
+
+
+def _event_dims(ranks: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+    stems = {name: "latent" if len(ranks) == 1 else f"{name}_latent" for name in ranks}
+    stems = {name: f"{stem}_dim" if stem in ranks else stem for name, stem in stems.items()}
+    return {
+        name: (stems[name],) if rank == 1 else tuple(f"{stems[name]}_{axis}" for axis in range(rank))
+        for name, rank in ranks.items()
+    }
+
+
+def _positive(name: str, value: float) -> float:
+    if not value > 0:
+        raise ModelError(f"{name} must be a positive number of seconds, got {value!r}")
+    return float(value)

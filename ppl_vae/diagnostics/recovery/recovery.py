@@ -1,0 +1,158 @@
+r"""What the simulations say beside the ranks: how well each latent is recovered, and how honestly.
+
+    recovery       the correlation of the truth with the guide's mean, over simulated data
+    z-score        (mean - truth) / sd of the guide; of an exact posterior its mean is 0 and its mean square 1
+    contraction    1 - sd^2 / Var p(z): 0 where the data teach nothing, 1 where they settle all
+    calibration error   the mean over levels of |coverage - level| of central intervals
+    log gamma      log( gamma / gamma_95 ): the least tail probability of the ranks' ECDF over its 5% quantile under
+                   uniform ranks; below 0 the band is left
+
+z-score against contraction tells bias, overconfidence and weak data apart (Schad, Betancourt & Vasishth 2021,
+https://arxiv.org/abs/1904.12765); gamma is that of Säilynoja, Bürkner & Vehtari 2022
+(https://arxiv.org/abs/2103.10522), and the same test as the ECDF band of ``run_calibration``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ppl_vae.diagnostics.calibration.ranks import rank_of_first
+from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, as_simulated
+from ppl_vae.diagnostics.calibration.uniformity import least_tail, tail_quantile
+from ppl_vae.diagnostics.verdict import Verdict, require_finite, require_table
+from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.randomness import derived_seed
+
+TIES_STREAM = 64
+NUM_LEVELS, BAND_LEVEL = 100, 0.95
+# This package's own: how far a root mean square z-score may be from 1, as a factor.
+GOOD, BAD = 1.1, 1.5
+DESCRIPTIONS = {
+    "recovery": "correlation of the truth with the guide's mean over simulations; NaN where the mean never moves",
+    "mean_z": "mean z-score, with its error mean_z_stderr",
+    "rms_z": "root mean square of the z-score, with its error rms_z_stderr; 1 of an exact posterior",
+    "mean_contraction": "mean over simulations of 1 - posterior variance / prior variance",
+    "calibration_error": "mean over levels of |coverage of central intervals - level|",
+    "log_gamma": "log of the ECDF statistic over its 5% quantile; below 0 the 95% band is left",
+}
+
+
+def run_recovery(
+    pair: PairLike | SimulatedPosteriors,
+    x: ArrayLike | Tensor | tuple[int, ...] | None = None,
+    num_simulations: int = 1000,
+    num_draws: int = 99,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Compare the simulated latents with the guide's draws.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, a tuple of the two programs, or what ``simulate_posteriors``
+            returned; the next three arguments are then those of that run.
+        x: data [N, *event_shape] for their shape, dtype and missing coordinates, or the event shape as a tuple.
+        num_simulations: S simulated data.
+        num_draws: L draws of the guide for each.
+        seed: of simulations and draws.
+
+    Returns:
+        Over "quantity", the latent dimensions by name: recovery, mean_z, rms_z, mean_contraction,
+        calibration_error, log_gamma. Over ("simulation", "quantity"): truth, mean, z_score, contraction.
+
+    Raises:
+        ModelError: the pair is refused, or its model cannot be drawn from; the site is named.
+    """
+    simulated = as_simulated(pair, x, num_simulations, num_draws, seed)
+    values = simulated.dimensions.double()
+    truth, draws = values[0], values[1:]
+    mean, variance = draws.mean(0), draws.var(0)
+    prior = truth.var(0)
+    # A mean over L draws is off by sd / sqrt(L), which widens z by the root of 1 + 1 / L.
+    z = (mean - truth) / (variance * (1 + 1 / len(draws))).sqrt()
+    contraction = 1 - variance / prior
+    columns = {"truth": truth, "mean": mean, "z_score": z, "contraction": contraction}
+    table: dict[str, Any] = {
+        name: (("simulation", "quantity"), value.cpu().numpy()) for name, value in columns.items()
+    }
+    rows = _of_each(truth, mean, z, contraction) | _of_ranks(values, simulated.seed)
+    for name, numbers in rows.items():
+        table[name] = ("quantity", numbers, {"description": DESCRIPTIONS.get(name, f"error of {name}")})
+    attributes = {"num_simulations": simulated.num_simulations, "num_draws": simulated.num_draws, "seed": seed}
+    return xr.Dataset(table, {"quantity": simulated.dimension_names}, attributes)
+
+
+def _of_each(truth: Tensor, mean: Tensor, z: Tensor, contraction: Tensor) -> dict[str, NDArray[np.float64]]:
+    count = len(truth)
+    centred = truth - truth.mean(0), mean - mean.mean(0)
+    product = (centred[0] * centred[1]).mean(0)
+    correlation = product / (centred[0].square().mean(0) * centred[1].square().mean(0)).sqrt()
+    squares = z.square()
+    rms = squares.mean(0).sqrt()
+    rows = {
+        "recovery": correlation,
+        "mean_z": z.mean(0),
+        "mean_z_stderr": z.std(0) / math.sqrt(count),
+        "rms_z": rms,
+        "rms_z_stderr": squares.std(0) / math.sqrt(count) / (2 * rms),
+        "mean_contraction": contraction.mean(0),
+    }
+    return {name: row.cpu().numpy() for name, row in rows.items()}
+
+
+def _of_ranks(values: Tensor, seed: int) -> dict[str, NDArray[np.float64]]:
+    """The calibration error and log gamma of every latent dimension, from values [1 + L, S, d]."""
+    generator = torch.Generator().manual_seed(derived_seed(seed, TIES_STREAM))
+    num_ranks, count = len(values), values.shape[1]
+    levels = np.arange(1, NUM_LEVELS) / NUM_LEVELS
+    errors, gammas = [], []
+    limit = tail_quantile(count, num_ranks, 1 - BAND_LEVEL)
+    for column in values.cpu().unbind(-1):
+        rank, pit = rank_of_first(column, generator)
+        credibility = np.abs(2 * pit.double().numpy() - 1)
+        coverage = (credibility[:, None] <= levels).mean(0)
+        errors.append(np.abs(coverage - levels).mean())
+        uniform = (rank.double().numpy() + 0.5) / num_ranks
+        gammas.append(math.log(max(least_tail(uniform, num_ranks), 1e-300) / limit))
+    return {"calibration_error": np.array(errors), "log_gamma": np.array(gammas)}
+
+
+def check_recovery(table: xr.Dataset) -> Verdict:
+    """Judge by the z-scores whether the guide is as sure as it may be.
+
+    Args:
+        table: of ``run_recovery``.
+
+    Returns:
+        Of the latent dimension whose root mean square z-score is farthest from 1, as a factor: "good" up to 1.1,
+        "bad" above 1.5 (this package's own); "unknown" where two standard errors reach across 1.1.
+
+    Raises:
+        DataError: the table is another, or a number is NaN or infinite.
+    """
+    require_table("table", table, "run_recovery", ("rms_z", "rms_z_stderr", "mean_z"), ("quantity",))
+    require_finite("table", "rms_z", table["rms_z"])
+    rms, error = table["rms_z"].to_numpy(), table["rms_z_stderr"].to_numpy()
+    factor = np.maximum(rms, 1 / np.maximum(rms, 1e-12))
+    worst = int(factor.argmax())
+    relative = 2 * error[worst] / rms[worst]
+    low, high = factor[worst] / (1 + relative), factor[worst] * (1 + relative)
+    level = "bad" if low > BAD else "good" if high <= GOOD else "unknown" if low <= GOOD else "doubtful"
+    sure = "too sure" if rms[worst] > 1 else "less sure than it might be"
+    name = str(table["quantity"].to_numpy()[worst])
+    words = (
+        f"Worst of {len(rms)} latents is {name}: z-scores have a root mean square of {rms[worst]:.2f}, "
+        f"{'as of an exact posterior' if level == 'good' else sure}; its mean is recovered with a correlation of "
+        f"{float(table['recovery'][worst]):.2f} and contracts by {float(table['mean_contraction'][worst]):.0%}."
+    )
+    advice = {
+        "good": "",
+        "unknown": "Take more simulations: the error is too wide for a verdict.",
+    }.get(level, "A wider family, a longer training of the encoder, or pv.infer, which repairs datum by datum.")
+    limits = f"a factor of {GOOD} and {BAD} from 1 (this package's own)"
+    return Verdict("Recovery", level, float(rms[worst]), float(error[worst]), "", limits, words, advice)  # type: ignore[arg-type]

@@ -1,0 +1,228 @@
+r"""Are the data like what the model simulates?
+
+Two statistics of a datum are held against those of data simulated from the model, all by the same estimator and
+the same number of draws, so that its error is in both and the p-values stay exact:
+
+    log p(x)   by importance sampling; improbable and too probable are both atypical (Nalisnick et al. 2019)
+    distance   of the code, the guide's mean, from the simulated codes' mean in their covariance; far is atypical
+
+The rank of a datum among m simulated ones is a p-value, (1 + how many are as extreme) / (1 + m), uniform where the
+data are the model's (Vovk, Gammerman & Shafer 2005). The smaller of the two p-values is ranked once more among the
+simulated data's own, which makes one uniform p-value of both. The set is judged under the false-discovery control
+of Benjamini & Hochberg (1995), which holds for p-values that share their simulations (Bates et al. 2023).
+
+Nalisnick, Matsukawa, Teh & Lakshminarayanan 2019, https://arxiv.org/abs/1906.02994
+Bates, Candès, Lei, Romano & Sesia 2023, https://doi.org/10.1214/22-AOS2244
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ppl_vae.checks import integer
+from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.verdict import Verdict, require_table
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
+from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, weight_blocks
+from ppl_vae.inference.pair.conditioned import Conditioned
+from ppl_vae.inference.pair.evaluation import evaluating
+from ppl_vae.inference.pair.joint import simulate
+from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.randomness import derived_seed
+
+STREAM = 63
+FALSE_DISCOVERIES = 0.1
+# This package's own: the share of data found foreign up to which a set is good, and above which it is bad.
+GOOD_SHARE, BAD_SHARE = 0.01, 0.1
+DESCRIPTIONS = {
+    "log_evidence": "log p(x) by importance sampling, nats",
+    "log_evidence_stderr": "its Monte-Carlo error",
+    "distance": "squared Mahalanobis distance of the code in the aggregate of simulated codes",
+    "p_evidence": "two-sided p-value of log p(x)",
+    "p_evidence_stderr": "its Monte-Carlo error: of log p(x) and of the number of simulations",
+    "p_distance": "p-value of the distance",
+    "p_value": "of both together",
+    "foreign": "1 where the false-discovery control rejects",
+}
+
+
+def run_typicality(
+    pair: PairLike,
+    x: ArrayLike | Tensor,
+    num_simulations: int = 1000,
+    num_samples: int = 100,
+    seed: int = 0,
+    *,
+    false_discoveries: float = FALSE_DISCOVERIES,
+    memory_limit: int = MEMORY_LIMIT,
+) -> xr.Dataset:
+    """Compute for every datum how unlike the model's own data it is.
+
+    Args:
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
+        x: [N, *event_shape].
+        num_simulations: data drawn from the model, at least 40; half of them place the aggregate of codes. The
+            smallest p-value is 2 / (2 + num_simulations).
+        num_samples: importance draws of every datum, at least 25.
+        seed: of the simulations and draws.
+        false_discoveries: the expected share of false ones among the data that are called foreign.
+        memory_limit: bytes that the activations of a pass may take, roughly.
+
+    Returns:
+        Over "datum": log_evidence and its error, distance, p_evidence and its error, p_distance, p_value, foreign.
+        Over "simulation": simulated_log_evidence, simulated_distance, of the half that is compared with.
+
+    Raises:
+        ModelError: the pair is refused, or its model cannot be drawn from.
+        DataError: x is empty, or the likelihood has no density for some value.
+    """
+    integer("num_simulations", num_simulations, least=40)
+    integer("num_samples", num_samples, least=25)
+    if not 0 < false_discoveries < 1:
+        raise ModelError(f"false_discoveries must lie between 0 and 1, got {false_discoveries}")
+    given = admitted(pair, x)
+    source = derived_seed(seed, STREAM)
+    some = given.cycled(num_simulations)
+    with evaluating(*given.programs, seed=source, device=given.x.device):
+        simulated = some.with_x(simulate(some.model, some.x).x)
+    ours = _statistics(given, num_samples, derived_seed(source, 1), memory_limit)
+    theirs = _statistics(simulated, num_samples, derived_seed(source, 2), memory_limit)
+    half = num_simulations // 2
+    place = _Aggregate(theirs["code"][:half])
+    theirs = {name: values[half:] for name, values in theirs.items()}
+    table = _p_values(ours, theirs, place)
+    table["foreign"] = discoveries(table["p_value"], false_discoveries).astype(np.int64)
+    described = {name: ("datum", table[name], {"description": text}) for name, text in DESCRIPTIONS.items()}
+    compared = {
+        "simulated_log_evidence": ("simulation", theirs["log_evidence"]),
+        "simulated_distance": ("simulation", place.distance(theirs["code"])),
+    }
+    settings = {"num_simulations": num_simulations, "num_samples": num_samples, "seed": seed}
+    return xr.Dataset(described | compared, attrs={**settings, "false_discoveries": false_discoveries})
+
+
+class _Aggregate:
+    """The place and spread of codes [M, U]."""
+
+    def __init__(self, codes: NDArray[np.float64]) -> None:
+        self.mean = codes.mean(0)
+        covariance = np.atleast_2d(np.cov(codes, rowvar=False))
+        # A collapsed coordinate has no spread: what leaves it is infinitely far but for rounding.
+        self.precision = np.linalg.pinv(covariance, hermitian=True)
+
+    def distance(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The squared distance of codes [n, U]: [n]."""
+        difference = codes - self.mean
+        return np.einsum("nu,uv,nv->n", difference, self.precision, difference)
+
+
+def _statistics(
+    given: Conditioned, num_samples: int, seed: int, memory_limit: int
+) -> dict[str, NDArray[np.float64]]:
+    """Estimate log p(x) [n], its error, and the code [n, U]."""
+    rows: dict[str, list[Any]] = {"log_evidence": [], "log_evidence_stderr": [], "code": []}
+    keep = {"keep_values": True, "labels": given.covariates}
+    for block in weight_blocks(*given.programs, given.x, num_samples, seed, memory_limit, **keep):
+        rows["log_evidence"].append(log_mean_exp(block.log_weight))
+        rows["log_evidence_stderr"].append(delta_stderr(block.log_weight))
+        codes = [value.double().mean(0).flatten(1) for value in block.values.values()]
+        rows["code"].append(torch.cat(codes, 1))
+    return {name: torch.cat(parts).cpu().double().numpy() for name, parts in rows.items()}
+
+
+def _p_values(ours: Any, theirs: Any, place: _Aggregate) -> dict[str, NDArray[np.float64]]:
+    far, far_theirs = place.distance(ours["code"]), place.distance(theirs["code"])
+    evidence, evidence_theirs = ours["log_evidence"], theirs["log_evidence"]
+    p_evidence = two_sided(evidence, evidence_theirs)
+    p_distance = 1 - _below(far, far_theirs)
+    # The simulated data's own, each among all of them, itself included.
+    least_theirs = np.minimum(two_sided(evidence_theirs, evidence_theirs), 1 - _below(far_theirs, far_theirs))
+    least = np.minimum(p_evidence, p_distance)
+    count = len(evidence_theirs)
+    shifted = [two_sided(evidence + sign * ours["log_evidence_stderr"], evidence_theirs) for sign in (-1, 1)]
+    of_evidence = np.abs(shifted[1] - shifted[0]) / 2
+    return {
+        "log_evidence": evidence,
+        "log_evidence_stderr": ours["log_evidence_stderr"],
+        "distance": far,
+        "p_evidence": p_evidence,
+        "p_evidence_stderr": np.hypot(of_evidence, np.sqrt(p_evidence * (1 - p_evidence) / count)),
+        "p_distance": p_distance,
+        "p_value": (1 + (least_theirs[:, None] <= least).sum(0)) / (1 + count),
+    }
+
+
+def two_sided(values: NDArray[np.float64], simulated: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The two-sided p-values of values [n] among simulated ones [m]: [n]."""
+    count = len(simulated)
+    low = (1 + (simulated[:, None] <= values).sum(0)) / (1 + count)
+    high = (1 + (simulated[:, None] >= values).sum(0)) / (1 + count)
+    return np.minimum(1.0, 2 * np.minimum(low, high))
+
+
+def _below(values: NDArray[np.float64], simulated: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of simulated ones [m] that are less than values [n], so that 1 less it is a p-value: [n]."""
+    return (simulated[:, None] < values).sum(0) / (1 + len(simulated))
+
+
+def discoveries(p_values: NDArray[np.float64], rate: float) -> NDArray[np.bool_]:
+    """Mark what is rejected at a false-discovery rate (Benjamini & Hochberg 1995): [n]."""
+    order = np.argsort(p_values)
+    limits = rate * np.arange(1, len(p_values) + 1) / len(p_values)
+    passed = np.flatnonzero(p_values[order] <= limits)
+    rejected = np.zeros(len(p_values), dtype=bool)
+    if len(passed):
+        rejected[order[: passed[-1] + 1]] = True
+    return rejected
+
+
+def check_typicality(table: xr.Dataset) -> Verdict:
+    """Judge how many data are unlike what the model simulates.
+
+    Args:
+        table: of ``run_typicality``.
+
+    Returns:
+        "good" where at most 1% of the data are called foreign, "bad" above 10%, "doubtful" between (this package's
+        own limits); "unknown" where the simulations are too few to call a single datum foreign.
+
+    Raises:
+        DataError: the table is another.
+    """
+    require_table("table", table, "run_typicality", ("p_value", "foreign"), ("datum",))
+    count, foreign = table.sizes["datum"], int(table["foreign"].sum())
+    share, rate = foreign / count, float(table.attrs["false_discoveries"])
+    error = math.sqrt(share * (1 - share) / count)
+    least = 1 / (1 + table.sizes["simulation"])
+    blind = foreign == 0 and least > rate * max(1, math.floor(GOOD_SHARE * count) + 1) / count
+    level = "unknown" if blind else "good" if share <= GOOD_SHARE else "bad" if share > BAD_SHARE else "doubtful"
+    words = (
+        f"{foreign} of {count} data are unlike what the model simulates, at a false-discovery rate of {rate:.0%}."
+    )
+    if blind:
+        words += f" The smallest p-value that the simulations can give is {least:.2g}: too large to find a few."
+    advice = {
+        "good": "",
+        "unknown": "Take more simulations, or more data.",
+        "doubtful": "Look at the data with the smallest p-values.",
+        "bad": "The data are not the model's: check their preparation, or train on data like these.",
+    }[level]
+    threshold = f"good up to {GOOD_SHARE:.0%} of the data, bad above {BAD_SHARE:.0%} (this package's own)"
+    return Verdict(
+        "Typicality",
+        level,
+        share,
+        error,
+        "of the data called foreign",
+        threshold,
+        words,
+        advice,  # type: ignore[arg-type]
+    )

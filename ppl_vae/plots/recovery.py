@@ -1,0 +1,47 @@
+"""The guide's means against the truth, and z-scores against contraction."""
+
+from __future__ import annotations
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ppl_vae.errors import DataError
+from ppl_vae.plots.figure import BLUE, LABEL_SIZE, REFERENCE, new_sheet, style_axes
+
+REQUIRED = ("truth", "mean", "z_score", "contraction", "recovery", "rms_z")
+
+
+def plot_recovery(table: xr.Dataset, max_latents: int = 6, title: str | None = None) -> Figure:
+    """Draw one column for each latent: its mean against the truth above, z-score against contraction below.
+
+    Args:
+        table: of ``diagnostics.run_recovery``.
+        max_latents: where there are more, the first are drawn.
+        title: over the figure.
+
+    Raises:
+        DataError: the table is another; what it lacks is named.
+    """
+    missing = [name for name in REQUIRED if name not in table]
+    if missing:
+        raise DataError(f"table: expected what run_recovery returns; missing {', '.join(missing)}")
+    count = min(max_latents, table.sizes["quantity"])
+    sheet = new_sheet(2.3 * count + 0.4, 4.6, title)
+    panels = sheet.subplots(2, count, squeeze=False)
+    for index in range(count):
+        of = table.isel(quantity=index)
+        above, below = panels[0][index], panels[1][index]
+        low, high = float(of["truth"].min()), float(of["truth"].max())
+        above.plot([low, high], [low, high], color=REFERENCE, linewidth=0.8)
+        above.scatter(of["truth"], of["mean"], s=4, color=BLUE, alpha=0.4, linewidths=0)
+        above.set_title(f"{of['quantity'].item()}: r = {float(of['recovery']):.2f}", fontsize=LABEL_SIZE)
+        below.axhline(0, color=REFERENCE, linewidth=0.8)
+        below.scatter(of["contraction"], of["z_score"], s=4, color=BLUE, alpha=0.4, linewidths=0)
+        below.set_title(f"rms z = {float(of['rms_z']):.2f}", fontsize=LABEL_SIZE)
+        above.set_xlabel("truth", fontsize=LABEL_SIZE)
+        below.set_xlabel("contraction", fontsize=LABEL_SIZE)
+        style_axes(above)
+        style_axes(below)
+    panels[0][0].set_ylabel("mean of the guide", fontsize=LABEL_SIZE)
+    panels[1][0].set_ylabel("z-score", fontsize=LABEL_SIZE)
+    return sheet

@@ -1,0 +1,60 @@
+"""The data beside what the model simulates: log p(x), the distance of the code, and the p-values."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ppl_vae.errors import DataError
+from ppl_vae.plots.figure import BLUE, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, new_sheet, style_axes
+
+BINS = 30
+REQUIRED = ("p_value", "log_evidence", "distance", "simulated_log_evidence", "simulated_distance")
+
+
+def plot_typicality(table: xr.Dataset, title: str | None = None) -> Figure:
+    """Draw both statistics of the data and of simulated data, and how many p-values lie below each level.
+
+    Args:
+        table: of ``diagnostics.run_typicality``.
+        title: over the figure.
+
+    Raises:
+        DataError: the table is another; what it lacks is named.
+    """
+    missing = [name for name in REQUIRED if name not in table]
+    if missing:
+        raise DataError(f"table: expected what run_typicality returns; missing {', '.join(missing)}")
+    sheet = new_sheet(9.0, 2.8, title)
+    left, middle, right = sheet.subplots(1, 3)
+    ours, theirs = (table[name].to_numpy() for name in ("log_evidence", "simulated_log_evidence"))
+    _beside(left, ours, theirs, "log p(x), nats")
+    ours, theirs = (table[name].to_numpy() for name in ("distance", "simulated_distance"))
+    _beside(middle, np.sqrt(ours), np.sqrt(theirs), "distance of the code, sd")
+    middle.legend(fontsize=TICK_SIZE, frameon=False)
+    _levels(right, np.sort(table["p_value"].to_numpy()))
+    return sheet
+
+
+def _beside(axes: Axes, ours: NDArray[np.float64], theirs: NDArray[np.float64], label: str) -> None:
+    low, high = np.quantile(np.concatenate([ours, theirs]), [0.0, 1.0])
+    edges = np.linspace(low, high if high > low else low + 1, BINS + 1).tolist()
+    axes.hist(theirs, edges, density=True, color=REFERENCE, alpha=0.6, label="simulated")
+    axes.hist(ours, edges, density=True, histtype="step", color=BLUE, linewidth=1.4, label="data")
+    axes.set_xlabel(label, fontsize=LABEL_SIZE)
+    axes.set_yticks([])
+    style_axes(axes)
+
+
+def _levels(axes: Axes, p_values: NDArray[np.float64]) -> None:
+    share = np.arange(1, len(p_values) + 1) / len(p_values)
+    axes.plot([0, 1], [0, 1], color=REFERENCE, linewidth=0.8)
+    axes.step(p_values, share, where="post", color=VERMILION, linewidth=1.3)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("p-value", fontsize=LABEL_SIZE)
+    axes.set_ylabel("share of data below", fontsize=LABEL_SIZE)
+    style_axes(axes)
