@@ -11,11 +11,7 @@ from ppl_vae.cli import options as opt
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.run import load_model
 from ppl_vae.cli.source import SplitName, find_source, split_data
-from ppl_vae.diagnostics.arviz.container import groups_of, write_netcdf
-from ppl_vae.diagnostics.infer import infer as infer_posteriors
-from ppl_vae.diagnostics.infer.progress import NAMES
 from ppl_vae.files import require_writable
-from ppl_vae.inference.pair.labels import needs_labels
 
 
 def infer(
@@ -40,6 +36,11 @@ def infer(
     The way, "rung", stands beside each datum: 1 the guide, 2 smoothed importance resampling, 3 the guide fitted to
     the datum, 4 HMC, 5 flagged, 0 not reached before the deadline.
     """
+    from ppl_vae.diagnostics.arviz.container import groups_of, write_netcdf
+    from ppl_vae.diagnostics.infer.infer import RUNGS
+    from ppl_vae.diagnostics.infer.infer import infer as infer_posteriors
+    from ppl_vae.inference.pair.labels import needs_labels
+
     vae = load_model(folder)
     require_writable(out.parent)
     dataset = find_source(folder, data, root).load()
@@ -52,6 +53,6 @@ def infer(
     write_netcdf(result, out)
     table = groups_of(result)["sample_stats"]
     rung = table["rung"].to_numpy()
-    counts = [f"{name or 'not reached'} {(rung == number).sum()}" for number, name in enumerate(NAMES)]
+    counts = [f"{name or 'not reached'} {(rung == number).sum()}" for number, name in enumerate(RUNGS)]
     said = ", ".join(each for each in counts if not each.endswith(" 0"))
     plain_console().print(f"{len(rung)} data: {said}; {float(table['seconds'].sum()):.1f} s. Written to {out}")

@@ -23,10 +23,10 @@ from ppl_vae.diagnostics.infer.infer import infer
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.annealed import chains_per_pass
 from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.covariates import at_covariates
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.indices import with_indices
 from ppl_vae.inference.pair.joint import log_joint
-from ppl_vae.inference.pair.labels import at_labels
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
 
@@ -93,7 +93,7 @@ def _completed(
         rows = slice(first, first + size)
         here = {name: torch.as_tensor(value[:, rows], device=x.device) for name, value in values.items()}
         with evaluating(pair.model, pair.guide, seed=derived_seed(seed, first), device=x.device):
-            joint = log_joint(at_labels(model, tuple(each[rows] for each in data[1:])), x[rows], here)
+            joint = log_joint(at_covariates(model, tuple(each[rows] for each in data[1:])), x[rows], here)
             observed = [site for site in joint.observations.values() if site.is_data]
             if len(observed) != 1:
                 raise ModelError(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ppl_vae.inference.evidence.unconstrained import LatentVector
-from ppl_vae.inference.pair.labels import Batch, at_labels
+from ppl_vae.inference.pair.covariates import at_covariates
+from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
 
 
@@ -18,7 +19,7 @@ class Part:
     Attributes:
         model: the generative program, called with all of ``data``.
         guide: likewise.
-        data: x [n, *event_shape], and labels or indices of the same rows, if the programs take any.
+        data: x [n, *event_shape], and covariates or indices of the same rows, if the programs take any.
     """
 
     model: Program
@@ -39,11 +40,11 @@ class Part:
 
     def model_of_x(self) -> Program:
         """The generative program as a function of x alone."""
-        return at_labels(self.model, self.data[1:])
+        return at_covariates(self.model, self.data[1:])
 
     def guide_of_x(self) -> Program:
         """The guide as a function of x alone."""
-        return at_labels(self.guide, self.data[1:])
+        return at_covariates(self.guide, self.data[1:])
 
     def latents(self, which: Tensor | None = None) -> LatentVector:
         """The latent vector of some of the data, or of all.

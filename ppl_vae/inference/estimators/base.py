@@ -111,7 +111,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
     @property
     def share_draws(self) -> int:
         """The number of draws in a row at one draw of the global sites, in a pair that has any."""
-        return 1
+        return self.estimator.share_draws
 
     @contextlib.contextmanager
     def of_a_set(self, num_total: int | None) -> Iterator[None]:
@@ -231,7 +231,8 @@ class Estimator(Objective):
 
     def share(self, terms: Terms) -> Tensor:
         """A datum's share of ``global_bound``: a scalar, nats per datum."""
-        return self.global_bound(terms) / terms.num_total
+        of_set = self.global_bound(terms)
+        return of_set if terms.whole is None else of_set / terms.num_total
 
     def record(self, terms: Terms) -> tuple[Tensor, ...]:
         """The terms of the ELBO for a history, means over draws and data: log likelihood and KL, nats.
@@ -273,6 +274,14 @@ class Estimator(Objective):
             ModelError: the global site is named.
         """
         require_given_global(type(self).__name__, terms, self.share_draws, self.gradient == "score")
+
+    @property
+    def share_draws(self) -> int:
+        """The draws in a row at one draw of the global sites: of an ELBO each has its own, else all have one.
+
+        What is no mean over draws must not mix draws of the global sites.
+        """
+        return 1 if self.target == "elbo" else self.num_draws
 
     def bounds_given_global(self, terms: Terms) -> Tensor:
         """The bound of every datum at every draw of the global sites: [M, N], nats."""

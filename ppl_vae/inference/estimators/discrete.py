@@ -20,12 +20,11 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator
-from ppl_vae.inference.estimators.importance_weighted import SeveralDraws
 from ppl_vae.inference.pair.terms import Terms, per_datum
 from ppl_vae.inference.pair.trace import HANDLED
 
 
-class Enumeration(SeveralDraws):
+class Enumeration(Estimator):
     """The ELBO with one discrete site summed out: no noise from it, in the value or in the gradient.
 
     The site must be the first that the guide draws; other sites are drawn once for each category. It may be several
@@ -42,6 +41,11 @@ class Enumeration(SeveralDraws):
     def __init__(self, num_categories: int) -> None:
         super().__init__(num_categories)
         self.draw_handler = _Enumerate(num_categories)
+
+    @property
+    def share_draws(self) -> int:
+        """All categories, which are summed at one draw of the global sites."""
+        return self.num_draws
 
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""

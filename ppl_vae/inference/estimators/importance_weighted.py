@@ -47,16 +47,7 @@ def power_mean_near_elbo(log_weight: Tensor, power: float) -> Tensor:
     return centre + torch.where(near, small, log_mean_exp(scaled)) / power
 
 
-class SeveralDraws(Estimator):
-    """A bound from several draws of each datum at one draw of the global sites, if there are any."""
-
-    @property
-    def share_draws(self) -> int:
-        """All draws."""
-        return self.num_draws
-
-
-class ImportanceWeighted(SeveralDraws):
+class ImportanceWeighted(Estimator):
     """The importance-weighted bound log (1/K) sum_k w_k (IWAE, Burda, Grosse & Salakhutdinov 2016).
 
     Twin: ``pyro.infer.RenyiELBO(alpha=0)``, which is per datum only if every site is in the data plate and
@@ -78,7 +69,7 @@ class ImportanceWeighted(SeveralDraws):
         return log_mean_exp(terms.log_weight)
 
 
-class DReG(SeveralDraws):
+class DReG(Estimator):
     """The bound L_K with the doubly reparameterised gradient (Tucker, Lawson, Gu & Maddison 2019, eq. 8).
 
     The guide's gradient is sum_k v_k^2 (d log w_k / d z_k)(d z_k / d phi) with normalised weights v_k: unbiased
@@ -109,7 +100,7 @@ class DReG(SeveralDraws):
         return (weight * terms.log_weight).sum(0)
 
 
-class MIWAE(SeveralDraws):
+class MIWAE(Estimator):
     """The mean of M independent bounds L_K (Rainforth et al. 2018): the bias of K, a variance divided by M.
 
     Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
@@ -178,7 +169,7 @@ class PIWAE(MIWAE):
         return split_surrogate(terms, model_weight, guide_weight)
 
 
-class CIWAE(SeveralDraws):
+class CIWAE(Estimator):
     """The "combination" mix * ELBO + (1 - mix) * L_K on the same draws (Rainforth et al. 2018).
 
     Rainforth et al. (2018): https://arxiv.org/abs/1802.04537
@@ -207,7 +198,7 @@ class CIWAE(SeveralDraws):
         return f"num_particles={self.num_particles}, mix={self.mix}"
 
 
-class Renyi(SeveralDraws):
+class Renyi(Estimator):
     """The variational Renyi bound, 1/(1-a) log (1/K) sum_k w_k^(1-a) (Li & Turner 2016, eq. 6).
 
     a = 0 is IWAE, a -> 1 the ELBO, a < 0 bounds log p(x) from above as K -> infinity. For a < 1 and finite K

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.base import Estimator
-from ppl_vae.inference.estimators.importance_weighted import SeveralDraws, log_mean_exp
+from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.estimators.two_levels import left_out
 from ppl_vae.inference.pair.terms import Gradient, Terms
 
@@ -126,7 +126,7 @@ class RLOO(Estimator):
         return left_out(signal)
 
 
-class VIMCO(SeveralDraws):
+class VIMCO(Estimator):
     """The bound L_K with a leave-one-out score function (Mnih & Rezende 2016), unbiased for its gradient.
 
     The signal of draw k is L_K - L_-k, where L_-k has log w_k replaced by the mean of the other log weights.

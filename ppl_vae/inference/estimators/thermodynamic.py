@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.estimators.importance_weighted import SeveralDraws
+from ppl_vae.inference.estimators.base import Estimator
 from ppl_vae.inference.estimators.score_function import score_surrogate
 from ppl_vae.inference.pair.terms import Gradient, Terms
 
 
-class Thermodynamic(SeveralDraws):
+class Thermodynamic(Estimator):
     """The left Riemann sum over ``num_partitions`` intervals; its gradient is a covariance, no reparameterisation.
 
     d/d lambda E_{pi_b} log w = E_{pi_b} [d log w] + Cov_{pi_b} (d log pi~_b, log w)  (ibid. eq. 11), with bias

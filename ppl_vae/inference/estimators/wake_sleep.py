@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ppl_vae.inference.estimators.importance_weighted import SeveralDraws, log_mean_exp
+from ppl_vae.inference.estimators.base import Estimator
+from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.estimators.score_function import score_surrogate
 from ppl_vae.inference.pair.terms import Gradient, Terms
 
 
-class WakeSleep(SeveralDraws):
+class WakeSleep(Estimator):
     """Wake-sleep: theta climbs L_K; phi climbs sum_k v_k log q(z_k|x), which descends KL(p(z|x) || q).
 
     The guide's optimum is that of the forward KL: it covers the posterior where ELBO training seeks a mode. No

@@ -296,6 +296,7 @@ def importance_bound(
     memory_limit: int = MEMORY_LIMIT,
     estimate: Any = log_mean_exp,
     labels: Batch = (),
+    any_plates: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The importance bound of data that are where the pair is, and its standard error: [N] each, nats.
 
@@ -308,11 +309,14 @@ def importance_bound(
         memory_limit: bytes of a pass.
         estimate: [S, n] -> [n]; ``jackknife`` takes the first order of the bias off.
         labels: the covariates of a pair that takes any, each [N, ...].
+        any_plates: whether sites may stand in further plates, or the data plate elsewhere than at dim -1.
     """
     stream = derived_seed(seed, STREAM)
     estimates = [
         (estimate(block.log_weight), delta_stderr(block.log_weight))
-        for block in weight_blocks(model, guide, x, num_samples, stream, memory_limit, labels=labels)
+        for block in weight_blocks(
+            model, guide, x, num_samples, stream, memory_limit, labels=labels, both_levels=any_plates
+        )
     ]
     bounds, errors = zip(*estimates, strict=True)
     return torch.cat(bounds), torch.cat(errors)

@@ -69,7 +69,7 @@ def reference(
     draws = repeated.values.mean(1)
     evidence, source = (math.nan, math.nan), "global sites leave no log p(x) of a datum apart from the others"
     if not _has_global_sites(model, guide, x, estimator, seed):
-        bound, stderr = importance_bound(model, guide, x, EVIDENCE_DRAWS, seed, memory_limit)
+        bound, stderr = importance_bound(model, guide, x, EVIDENCE_DRAWS, seed, memory_limit, any_plates=True)
         evidence = (bound.mean().item(), stderr.square().sum().sqrt().item() / len(x))
         source = f"importance bound of {EVIDENCE_DRAWS} draws per datum, a stochastic lower bound"
     return Reference(

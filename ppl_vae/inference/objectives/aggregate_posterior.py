@@ -256,6 +256,9 @@ def _only_site(terms: Terms) -> Site:
     if len(terms.sites) != 1:
         raise ModelError(f"the aggregate posterior needs one latent site, got {list(terms.sites)}")
     (site,) = terms.sites.values()
+    if site.standing is not None:
+        raise
+        ModelError(f"site {site.name!r}: the aggregate posterior needs a site in the data plate alone, at dim -1")
     try:
         diagonal_loc_scale(site.q)
     except NotImplementedError:

@@ -55,11 +55,6 @@ class Weighting(Objective, ABC):
         """The number of draws that the estimator needs."""
         return self.weighted.num_draws
 
-    @property
-    def share_draws(self) -> int:
-        """The draws at one draw of the global sites, as the estimator needs them."""
-        return self.weighted.share_draws
-
     def require_separate_kl(self, needs_closed_form: bool = False) -> None:
         """Refuse an estimator from whose bound the KL cannot be taken apart.
 
@@ -289,6 +284,8 @@ class ReconstructionError(Weighting):
                 f"ReconstructionError needs one observed site, the model has {list(terms.observations)}"
             )
         (observed,) = terms.observations.values()
+        if observed.standing is not None:
+            raise ModelError("ReconstructionError needs its observed site in the data plate alone, at dim -1")
         event_dims = tuple(range(-len(observed.p.event_shape), 0))
         squared = (observed.value - observed.p.mean).square().mean(event_dims)
         error = squared if self.error == "mse" else squared.sqrt()

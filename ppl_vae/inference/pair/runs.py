@@ -15,7 +15,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.admission import admit
 from ppl_vae.inference.pair.densities import log_density
 from ppl_vae.inference.pair.draws import carried
-from ppl_vae.inference.pair.levels import Standing, ordered_value
+from ppl_vae.inference.pair.levels import ALONE, Standing, ordered_value
 from ppl_vae.inference.pair.pair import PairLike, called_with
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.scales import is_scaled
@@ -110,7 +110,8 @@ def run_terms(
             and no value is looked at.
         share_draws: the particles in a row that have one draw of the global sites.
         num_total: the number of data that the global sites belong to; by default what the data plate says.
-        both_levels: whether the caller reads ``whole``. One that asks about each datum alone does not.
+        both_levels: whether the caller reads ``whole``, and sites in plates of any kind. One that asks about each
+            datum alone does not.
 
     Raises:
         ModelError: the pair is refused; or it has global sites and the caller asks about each datum alone.
@@ -127,9 +128,19 @@ def run_terms(
             f"datum "
             "alone; fit, evaluate, log_evidence and compare_estimators take such a pair"
         )
+    if not both_levels and (elsewhere := _elsewhere(run)):
+        raise ModelError(f"site {elsewhere!r} stands in further plates, or not at dim -1: {ALONE}")
     terms = terms_of(run, num_particles, num_total, shared).unscaled()
     require_valid(model, guide, args, kwargs or {}, terms)
     return terms
+
+
+def _elsewhere(run: PairRun) -> str | None:
+    """The first site that stands in other plates than the data's alone at dim -1; None where there is none."""
+    for name, standing in run.levels.standings.items():
+        if standing.data_dim != -1 or standing.summed:
+            return name
+    return None
 
 
 def _first_global(run: PairRun) -> str:

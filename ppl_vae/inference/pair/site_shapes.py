@@ -31,14 +31,15 @@ def require_shapes(nodes: Mapping[str, Any], levels: Levels) -> None:
         value, event = node["value"], node["fn"].event_shape
         if not isinstance(value, Tensor):
             raise ModelError(f"site {name!r}: expected a tensor, found {type(value).__name__}")
-        num_particles, *sizes = levels.standing(name).batch
+        expected = levels.standing(name).batch
+        num_particles, *sizes = expected
         batch = value.shape[: value.dim() - len(event)] if len(event) <= value.dim() else None
         if batch is None or value.shape[value.dim() - len(event) :] != event:
             raise ModelError(_found(name, value, event, num_particles, sizes))
         # One constant for all data, such as obs=torch.tensor(0.0), needs no batch of its own.
-        if not (_is_batch(batch, num_particles, sizes) or (node["is_observed"] and not batch)):
+        if not (_is_batch(batch, expected) or (node["is_observed"] and not batch)):
             raise ModelError(_found(name, value, event, num_particles, sizes))
-        if not _is_batch(node["fn"].batch_shape, num_particles, sizes):
+        if not _is_batch(node["fn"].batch_shape, expected):
             raise ModelError(
                 f"site {name!r}: {type(node['fn']).__name__} has the batch shape "
                 f"{list(node['fn'].batch_shape)} where "
@@ -47,8 +48,11 @@ def require_shapes(nodes: Mapping[str, Any], levels: Levels) -> None:
             )
 
 
-def _is_batch(batch: torch.Size, num_particles: int, sizes: list[int]) -> bool:
+def _is_batch(batch: torch.Size, expected: tuple[int, ...]) -> bool:
     """Compare a batch with K and the sizes of the plates; K may be missing, and what is 1 on the left too."""
+    if batch == expected or batch == expected[1:]:
+        return True
+    num_particles, *sizes = expected
     own = list(batch)
     while len(own) < len(sizes) and sizes[len(sizes) - len(own) - 1] == 1:
         own.insert(0, 1)

@@ -333,3 +333,14 @@ def test_eight_schools_by_a_full_covariance_guide_agrees_with_quadrature():
     assert 0.8 < found_mu.std() / mu_sd < 1.1
     assert abs(found_tau.mean() - log_tau) < 0.5 * log_tau_sd
     assert 0.5 < found_tau.std() / log_tau_sd < 1.2
+
+
+def test_a_comparison_has_a_group_for_the_global_guide():
+    pair = TWO_LEVELS["groups"].make()
+    names = ["monte-carlo-kl", "score-function"]
+    table = pv.compare_estimators(pair, GROUPED, names, repeats=4, progress=False)
+    assert table["group"].to_numpy().tolist() == ["global guide"]
+    assert table["of_guide"].all()
+    assert (table["gradient_variance"] > 0).all()
+    assert math.isnan(table.attrs["evidence"])
+    assert "global sites leave no log p(x)" in str(inf.check_estimators(table))
