@@ -19,7 +19,7 @@ WORK = {
     "compare_estimators": lambda **kw: pv.compare_estimators(LG, X, ["analytic-kl"], repeats=3, **kw),
     "run_reference": lambda **kw: diagnostics.run_reference(LG, X[:1], 20, 20, 2, **kw),
     "run_gaps": lambda **kw: diagnostics.run_gaps(LG, X, num_samples=10, steps=5, **kw),
-    "diagnose": lambda **kw: pv.diagnose(LG, X, topics=["importance", "gaps"], effort=diagnostics.QUICK, **kw),
+    "diagnose": lambda **kw: pv.diagnose(LG, X, topics=["importance", "collapse"], effort=diagnostics.QUICK, **kw),
     "compare_recipes": lambda **kw: pv.compare_recipes(
         ["vae"], small_dataset("dynamic"), [0], epochs=1, device="cpu", **kw
     ),
