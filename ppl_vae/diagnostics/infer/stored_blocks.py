@@ -63,7 +63,8 @@ class StoredBlocks:
             return None
         tensors, metadata = read_sealed(self._path(first), "block of draws")
         values = {name.removeprefix("draws/"): each for name, each in tensors.items() if name.startswith("draws/")}
-        return Climbed(values, *(tensors[name] for name in NUMBERS), json.loads(metadata["reason"]))
+        rung, khat, rhat, ess, seconds, gradients = (tensors[name] for name in NUMBERS)
+        return Climbed(values, rung, khat, rhat, ess, seconds, gradients, json.loads(metadata["reason"]))
 
     def put(self, first: int, block: Climbed) -> None:
         """Keep a finished block."""

@@ -26,7 +26,7 @@ from torch import Tensor
 from ppl_vae.diagnostics.calibration.ranks import rank_of_first
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, as_simulated
 from ppl_vae.diagnostics.calibration.uniformity import least_tail, tail_quantile
-from ppl_vae.diagnostics.verdict import Verdict, require_finite, require_table
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
 
@@ -142,7 +142,7 @@ def check_recovery(table: xr.Dataset) -> Verdict:
     worst = int(factor.argmax())
     relative = 2 * error[worst] / rms[worst]
     low, high = factor[worst] / (1 + relative), factor[worst] * (1 + relative)
-    level = "bad" if low > BAD else "good" if high <= GOOD else "unknown" if low <= GOOD else "doubtful"
+    level: Level = "bad" if low > BAD else "good" if high <= GOOD else "unknown" if low <= GOOD else "doubtful"
     sure = "too sure" if rms[worst] > 1 else "less sure than it might be"
     name = str(table["quantity"].to_numpy()[worst])
     words = (
@@ -155,4 +155,4 @@ def check_recovery(table: xr.Dataset) -> Verdict:
         "unknown": "Take more simulations: the error is too wide for a verdict.",
     }.get(level, "A wider family, a longer training of the encoder, or pv.infer, which repairs datum by datum.")
     limits = f"a factor of {GOOD} and {BAD} from 1 (this package's own)"
-    return Verdict("Recovery", level, float(rms[worst]), float(error[worst]), "", limits, words, advice)  # type: ignore[arg-type]
+    return Verdict("Recovery", level, float(rms[worst]), float(error[worst]), "", limits, words, advice)

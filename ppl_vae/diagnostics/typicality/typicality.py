@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.verdict import Verdict, require_table
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_table
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, weight_blocks
@@ -203,7 +203,9 @@ def check_typicality(table: xr.Dataset) -> Verdict:
     error = math.sqrt(share * (1 - share) / count)
     least = 1 / (1 + table.sizes["simulation"])
     blind = foreign == 0 and least > rate * max(1, math.floor(GOOD_SHARE * count) + 1) / count
-    level = "unknown" if blind else "good" if share <= GOOD_SHARE else "bad" if share > BAD_SHARE else "doubtful"
+    level: Level = (
+        "unknown" if blind else "good" if share <= GOOD_SHARE else "bad" if share > BAD_SHARE else "doubtful"
+    )
     words = (
         f"{foreign} of {count} data are unlike what the model simulates, at a false-discovery rate of {rate:.0%}."
     )
@@ -224,5 +226,5 @@ def check_typicality(table: xr.Dataset) -> Verdict:
         "of the data called foreign",
         threshold,
         words,
-        advice,  # type: ignore[arg-type]
+        advice,
     )
