@@ -24,7 +24,7 @@ def on_request(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
     """Let a method of a module in evaluation mode record gradients only where an argument requires one."""
 
     @functools.wraps(method)
-    def wrapped(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapped(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         given = (*args, *kwargs.values())
         wanted = self.training or any(isinstance(value, Tensor) and value.requires_grad for value in given)
         with torch.set_grad_enabled(wanted and torch.is_grad_enabled()):

@@ -71,8 +71,8 @@ def run_evidence(
         raise DataError(f"weights: expected those of {count} data, found {weights.sizes['datum']}")
     annealed, why_not = np.full((2, count), np.nan), ""
     try:
-        settings = {"num_temperatures": num_temperatures}
-        walked = log_evidence(by_position, together(few), "ais", num_chains, seed=seed, **settings)
+        some = together(few)
+        walked = log_evidence(by_position, some, "ais", num_chains, seed=seed, num_temperatures=num_temperatures)
         found = torch.stack([walked.per_datum, walked.per_datum_stderr])
         annealed[:, : found.shape[1]] = found.cpu().numpy()
     except ModelError as refusal:

@@ -129,8 +129,8 @@ def _statistics(
 ) -> dict[str, NDArray[np.float64]]:
     """Estimate log p(x) [n], its error, and the code [n, U]."""
     rows: dict[str, list[Any]] = {"log_evidence": [], "log_evidence_stderr": [], "code": []}
-    keep = {"keep_values": True, "labels": given.covariates}
-    for block in weight_blocks(*given.programs, given.x, num_samples, seed, memory_limit, **keep):
+    blocks = weight_blocks(*given.programs, given.x, num_samples, seed, memory_limit, True, given.covariates)
+    for block in blocks:
         rows["log_evidence"].append(log_mean_exp(block.log_weight))
         rows["log_evidence_stderr"].append(delta_stderr(block.log_weight))
         codes = [value.double().mean(0).flatten(1) for value in block.values.values()]
