@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process a core: the tensors of the tests are tiny, so each computes on one thread.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-all lint gauges bench notebooks notebooks-check docs clean
+.PHONY: demo test test-all test-on test-lowest release lint gauges bench notebooks notebooks-check docs clean
 
 demo: .venv/installed
 	$(BIN)/ppl-vae train vae --data digits --latent-dim 2 --likelihood '{"name": "gaussian", "sigma": "learned"}' \
@@ -16,6 +16,18 @@ test: .venv/installed
 
 test-all: .venv/installed
 	$(PYTEST) -m "not gpu" --durations=15
+
+# The default suite in an environment of its own, without constraints, on any Python; recorded.
+# make test-on PYTHON=python3.13
+test-on:
+	$(PYTHON) packaging/test_on.py
+
+test-lowest:
+	$(PYTHON) packaging/test_on.py --lowest
+
+# Everything of a release but the upload.
+release: .venv/installed
+	$(BIN)/python packaging/release.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -96,7 +96,7 @@ class VAE(ProgramPair):
     def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [latent_dim].
 
-        No gradient is recorded, unless x requires one; that of the parameters is by ``vae.guide.encode(x)``.
+        In evaluation mode no gradient is recorded, unless x requires one.
         """
         return self.guide.encode(self.own_data(x))
 
@@ -104,7 +104,7 @@ class VAE(ProgramPair):
     def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|z) for codes [*batch, latent_dim]: batch shape [*batch], event_shape as the data's.
 
-        No gradient is recorded, unless z requires one; that of the parameters is by ``vae.model.decode(z)``.
+        In evaluation mode no gradient is recorded, unless z requires one.
         """
         codes = self.to_own(z)
         if codes.dim() < 2 or codes.shape[-1] != self.latent_dim:
