@@ -64,7 +64,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
     optimizer_options: Mapping[str, Any] = MappingProxyType({})
     # What draws some of the guide's sites in a way of its own, such as enumerating them.
     draw_handler: Messenger | None = None
-    # The number of data that a pair's global sites belong to; None takes it from the data plate.
+    # The number of data that a pair's global sites belong to, where the data plate does not say it.
     num_total: int | None = None
 
     def __init__(self, num_particles: int = 1) -> None:

@@ -125,9 +125,9 @@ def evaluate(
         num_particles: K draws per datum; the terms are means over them.
         seed: of the draws; torch's global generators are left as they were.
         y: class labels [N], of a pair that takes them; others do not look at them.
-        num_total: the number of data that global sites were fitted to, by which their KL is shared out; by default
-            N,
-            or what the data plate says. Without global sites it is not looked at.
+        num_total: the number of data that global sites were fitted to, by which their KL is shared out, where the
+            data plate does not say it, as pyro.plate("data", total, subsample=x) does; N by default. Without global
+            sites it is not looked at.
 
     Returns:
         elbo, log_likelihood and kl of every datum [N], in nats; the KL in closed form where there is one. The KL of

@@ -109,7 +109,7 @@ def run_terms(
             data,
             and no value is looked at.
         share_draws: the particles in a row that have one draw of the global sites.
-        num_total: the number of data that the global sites belong to; by default what the data plate says.
+        num_total: the number of data that the global sites belong to, where the data plate does not say it.
         both_levels: whether the caller reads ``whole``, and sites in plates of any kind. One that asks about each
             datum alone does not.
 
@@ -151,7 +151,9 @@ def _first_global(run: PairRun) -> str:
 def terms_of(run: PairRun, num_particles: int, num_total: float | None = None, share_draws: int = 1) -> Terms:
     """The densities of a run."""
     levels = run.levels
-    total = float(levels.full_size if num_total is None else num_total)
+    # A data plate that stands for more data than it holds says itself how many they are.
+    silent = levels.full_size == levels.num_data
+    total = float(num_total if silent and num_total is not None else levels.full_size)
     shape = torch.Size((num_particles, levels.num_data))
     if not levels.whole:
         return _level(run, tuple(run.guide_sites), tuple(run.observed), shape, False, total)

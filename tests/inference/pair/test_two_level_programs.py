@@ -344,3 +344,25 @@ def test_a_comparison_has_a_group_for_the_global_guide():
     assert (table["gradient_variance"] > 0).all()
     assert math.isnan(table.attrs["evidence"])
     assert "global sites leave no log p(x)" in str(inf.check_estimators(table))
+
+
+def test_a_data_plate_that_stands_for_more_data_says_how_many_share_the_global_kl():
+    def theirs(x):
+        mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", 50, subsample=x):
+            pyro.sample("x", dist.Normal(mean, 1.0), obs=x)
+
+    def ours(x):
+        pyro.sample("mean", dist.Normal(pyro.param("loc", torch.tensor(0.3)), 0.2))
+
+    kl = 0.5 * (0.3**2 + 0.2**2 - 1) - math.log(0.2)
+    elbo = inf.AnalyticKL()
+    with elbo.of_a_set(7):
+        terms = elbo.run(theirs, ours, X)
+    assert terms.num_total == 50
+    assert elbo.share(terms).item() == pytest.approx(-kl / 50, rel=1e-5)
+    torch.manual_seed(2)
+    loss = elbo.loss(theirs, ours, X)
+    assert loss == pytest.approx(stock(pyro.infer.TraceMeanField_ELBO, (theirs, ours), X, 2), rel=1e-5)
+    found = pv.evaluate((theirs, ours), X)
+    assert (found.num_total, found.global_kl) == (50, pytest.approx(kl, rel=1e-5))
