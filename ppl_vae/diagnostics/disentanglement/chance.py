@@ -37,7 +37,8 @@ def stderr_over_samples(metric: Metric, coded: Coded) -> dict[str, float]:
     rows = np.random.default_rng(derived_seed(coded.seed, _BLOCK_STREAM)).permutation(len(coded.codes))
     if len(rows) // BLOCKS < LEAST_BLOCK:
         return dict.fromkeys(metric(coded), math.nan)
-    blocks, scores = np.array_split(rows, BLOCKS), list[Mapping[str, float]]()
+    blocks = np.array_split(rows, BLOCKS)
+    scores: list[Mapping[str, float]]
     if metric in SMOOTH:
         rest = [np.concatenate(blocks[:index] + blocks[index + 1 :]) for index in range(BLOCKS)]
         scores = [metric(_part(coded, part, coded.votes, index)) for index, part in enumerate(rest)]
