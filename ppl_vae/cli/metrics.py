@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from ppl_vae.cli.source import TRAIN_DRAW_SEED, SplitName, split_data
+from ppl_vae.cli.source import TRAIN_DRAW_SEED, SplitName, split_data, split_given
 from ppl_vae.data import Dataset
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json, write_json
 from ppl_vae.inference import evaluate
-from ppl_vae.inference.pair.labels import needed_labels
 from ppl_vae.models import VAE, BernoulliLikelihood
 from ppl_vae.models.labelled.quadrants import HiddenPixels
 
@@ -23,8 +22,8 @@ METRICS = "metrics.json"
 
 def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: int) -> dict[str, Any]:
     """Measure the plain ELBO and its terms on a split, with standard errors over data and draws, nats per datum."""
-    x, y = split_data(dataset, split), (dataset.test if split == SplitName.TEST else dataset.train).y
-    evaluation = evaluate(vae, x, num_particles=num_particles, seed=seed, y=needed_labels(vae.model, y))
+    x = split_data(dataset, split)
+    evaluation = evaluate(vae, split_given(dataset, split, vae), num_particles=num_particles, seed=seed)
     numbers: dict[str, float] = evaluation.summary()
     for term in ("log_likelihood", "kl"):
         numbers[f"{term}_stderr"] = _stderr(getattr(evaluation, term))

@@ -14,6 +14,9 @@ from ppl_vae.checks import integer
 from ppl_vae.data import Dataset, binarize, load_dataset
 from ppl_vae.errors import CheckpointError, DataError
 from ppl_vae.files import read_json, write_json
+from ppl_vae.inference.pair.covariates import Arguments
+from ppl_vae.inference.pair.pair import PairLike, as_pair
+from ppl_vae.inference.training.pieces import named
 from ppl_vae.models import VAE, BernoulliLikelihood
 from ppl_vae.models.labelled.quadrants import HiddenPixels
 
@@ -114,6 +117,15 @@ def split_data(dataset: Dataset, split: str) -> torch.Tensor:
     if dataset.binarization != "dynamic":
         return dataset.train.x
     return binarize(dataset.train.x, "stochastic", generator=torch.Generator().manual_seed(TRAIN_DRAW_SEED))
+
+
+def split_given(dataset: Dataset, split: str, vae: PairLike) -> Any:
+    """Give one split as functions of a pair take it: x, or x with what the programs cannot do without."""
+    pair, part = as_pair(vae), dataset.test if split == SplitName.TEST else dataset.train
+    x = split_data(dataset, split)
+    if pair.takes_labels and not pair.needs_labels:
+        return x
+    return named(replace(part, x=x), Arguments.of(pair))
 
 
 def find_source(folder: Path, data: str | None, root: str | None) -> DataSource:

@@ -96,7 +96,9 @@ def fit(
 
     Args:
         vae: a VAE, a Recipe, any object with ``.model`` and ``.guide``, a Pair, or a tuple of two Pyro programs.
-        data: a Dataset, a tensor or array [N, *event_shape], or a re-iterable of batches. Data in one piece are
+        data: a Dataset, a tensor or array [N, *event_shape], any container of ``ppl_vae.containers``, for programs
+            that take covariates a tuple (x, c1, ..., cm) or a dict of named arrays
+            (``inference.pair.covariates``), or a re-iterable of batches of these. Data in one piece are
             shuffled into batches anew in every epoch; one batch of all data keeps their order. Programs that keep
             something for each datum take its rows by an argument ``indices`` (``inference.pair.indices``). A pair
             that takes labels (``inference.pair.labels``) needs them too: in the Dataset, in a Split, as a tuple
@@ -110,7 +112,7 @@ def fit(
         optimizer: a callable on the list of parameters (Adam); a class, or a partial of one, gets ``lr=`` too.
         schedule: a function of the optimiser step that multiplies the learning rate.
         max_grad_norm: the gradient's global norm is clipped to it.
-        validation: a fraction of the training data, a tensor (with labels as above), or "test" to choose by the
+        validation: a fraction of the training data, other data in any form as above, or "test" to choose by the
             test split, which the manifest then says. It alone chooses the best weights and stops early; without it
             the last weights stay. A seeded 10% where ``patience`` is set.
         patience: stop after this many epochs without a better validation ELBO; 0 never does, whatever the recipe
