@@ -38,7 +38,7 @@ from ppl_vae.inference.training.weights import collect_weights
 from ppl_vae.randomness import derived_seed, reseed
 
 # Numbers of data that become dense at once for a look at them.
-LARGEST_START = 1 << 26
+LARGEST_START = 1 << 24
 # The initial weights were drawn from the seed itself.
 TRAINING_STREAM = 13
 
