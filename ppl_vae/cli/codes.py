@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppl_vae.errors import DataError, unknown_name
 
@@ -41,6 +41,13 @@ def binary_factor(dataset: Dataset, split: str, name: str) -> Tensor:
     if not ((column == 0) | (column == 1)).all():
         raise DataError(f"data set {dataset.name!r}: attribute {name!r} has other values than 0 and 1")
     return column == 1
+
+
+def spread_over(data: Any, number: int) -> Any:
+    """``spread`` of x, and of what stands beside it in a tuple or a dict."""
+    if isinstance(data, dict):
+        return {name: spread(part, number) for name, part in data.items()}
+    return tuple(spread(part, number) for part in data) if isinstance(data, tuple) else spread(data, number)
 
 
 def spread(x: Tensor, number: int) -> Tensor:

@@ -13,12 +13,12 @@ from rich.table import Table
 from ppl_vae import inference, plots, recipes
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_folder
-from ppl_vae.cli.codes import spread
+from ppl_vae.cli.codes import spread_over
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.figures import FIGURES, save_figure
 from ppl_vae.cli.room import require_room_for_draws
 from ppl_vae.cli.run import load_model
-from ppl_vae.cli.source import DataSource, Policy, SplitName, choose_binarization, find_source, split_data
+from ppl_vae.cli.source import DataSource, Policy, SplitName, choose_binarization, find_source, split_given
 from ppl_vae.cli.values import count_or_none, text_or_none
 from ppl_vae.errors import CheckpointError, unknown_name
 from ppl_vae.files import as_text, write_atomically
@@ -103,7 +103,7 @@ def compare(
     )
     vae, dataset = _subject(run_or_recipe, data, root, seed)
     require_room_for_draws(vae, "--num-particles", num_particles)
-    x = spread(split_data(dataset, split), num_data)
+    x = spread_over(split_given(dataset, split, vae), num_data)
     chosen = None if estimators is None else [name.strip() for name in estimators.split(",")]
     table = inference.compare_estimators(
         vae, x, chosen, repeats=repeats, num_particles=num_particles, seed=seed, progress=sys.stderr.isatty()

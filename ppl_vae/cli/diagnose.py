@@ -15,7 +15,7 @@ from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_file
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.run import load_model
-from ppl_vae.cli.source import SplitName, find_source, split_data
+from ppl_vae.cli.source import SplitName, find_source, split_given
 
 if TYPE_CHECKING:
     from ppl_vae.diagnostics import Diagnosis
@@ -56,11 +56,11 @@ def diagnose(
     # Read before the work is done, so that a damaged manifest costs no minutes.
     subject = describe(folder, vae, dataset, split, quick, seed)
     console = plain_console()
-    train = split_data(dataset, SplitName.TRAIN) if split == SplitName.TEST else None
+    train = split_given(dataset, SplitName.TRAIN, vae) if split == SplitName.TEST else None
     with console.status("") as status:
         diagnosis = diagnostics.diagnose(
             vae,
-            split_data(dataset, split),
+            split_given(dataset, split, vae),
             train,
             y=(dataset.test if split == SplitName.TEST else dataset.train).y,
             effort=diagnostics.QUICK if quick else diagnostics.FULL,

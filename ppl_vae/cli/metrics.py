@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from ppl_vae import inference, models
-from ppl_vae.cli.source import TRAIN_DRAW_SEED, SplitName, split_data
+from ppl_vae.cli.source import TRAIN_DRAW_SEED, SplitName, split_data, split_given
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import read_json, write_json
 
@@ -24,11 +24,10 @@ METRICS = "metrics.json"
 
 def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: int) -> dict[str, Any]:
     """Measure the plain ELBO and its terms on a split, with standard errors over data and draws, nats per datum."""
-    from ppl_vae.inference.pair.labels import needed_labels
     from ppl_vae.models.labelled.quadrants import HiddenPixels
 
-    x, y = split_data(dataset, split), (dataset.test if split == SplitName.TEST else dataset.train).y
-    evaluation = inference.evaluate(vae, x, num_particles=num_particles, seed=seed, y=needed_labels(vae.model, y))
+    x = split_data(dataset, split)
+    evaluation = inference.evaluate(vae, split_given(dataset, split, vae), num_particles=num_particles, seed=seed)
     numbers: dict[str, float] = evaluation.summary()
     numbers |= {"log_likelihood_stderr": _stderr(evaluation.log_likelihood), "kl_stderr": _stderr(evaluation.kl)}
     likelihood = vae.model.likelihood

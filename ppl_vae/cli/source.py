@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppl_vae.data import Dataset
+    from ppl_vae.inference.pair.pair import PairLike
     from ppl_vae.models import VAE
 
 DATA = "data.json"
@@ -124,6 +125,19 @@ def split_data(dataset: Dataset, split: str) -> Tensor:
     if dataset.binarization != "dynamic":
         return dataset.train.x
     return library.binarize(dataset.train.x, "stochastic", generator=torch.Generator().manual_seed(TRAIN_DRAW_SEED))
+
+
+def split_given(dataset: Dataset, split: str, vae: PairLike) -> Any:
+    """Give one split as functions of a pair take it: x, or x with what the programs cannot do without."""
+    from ppl_vae.inference.pair.covariates import Arguments
+    from ppl_vae.inference.pair.pair import as_pair
+    from ppl_vae.inference.training.pieces import named
+
+    pair, part = as_pair(vae), dataset.test if split == SplitName.TEST else dataset.train
+    x = split_data(dataset, split)
+    if pair.takes_labels and not pair.needs_labels:
+        return x
+    return named(replace(part, x=x), Arguments.of(pair))
 
 
 def find_source(folder: Path, data: str | None, root: str | None) -> DataSource:

@@ -1,6 +1,7 @@
 """The names of arrays in an .npz archive: they tell data from labels, factors and the rest, and their split.
 
 x, y, factors, lengths, mask                  one data set; or a single array of any name
+covariate_age, ...                            beside x, what a conditional model takes under the name after the bar
 x_train, y_train, ..., x_test, y_test, ...    two splits
 train_images, val_images, test_images         MedMNIST's (Yang et al. 2023), with train_labels and so on; what is
                                               for validation is in train
@@ -18,6 +19,7 @@ from ppl_vae.data.tensors import Arrays
 from ppl_vae.errors import DataError
 
 _ROLES = ("x", "y", "factors", "lengths", "mask")
+COVARIATE = "covariate_"
 _MEDICAL = ("train", "val", "test")
 
 
@@ -48,12 +50,16 @@ def read_parts(path: Path, names: list[str]) -> tuple[list[Arrays], tuple[str, .
 
 
 def _roles(found: set[str], ending: str) -> dict[str, str]:
-    return {role: role + ending for role in _ROLES if role + ending in found}
+    named = (name for name in found if name.startswith(COVARIATE) and name.endswith(ending))
+    covariates = {name.removesuffix(ending): name for name in sorted(named)}
+    return {role: role + ending for role in _ROLES if role + ending in found} | covariates
 
 
 def _arrays(given: dict[str, np.ndarray], path: Path) -> Arrays:
     given["x"], missing = observed(given["x"], given.pop("lengths", None), given.pop("mask", None), path)
-    return Arrays(**given, missing=missing)
+    beside = {name: given.pop(name) for name in list(given) if name.startswith(COVARIATE)}
+    covariates = {name.removeprefix(COVARIATE): c for name, c in beside.items()}
+    return Arrays(**given, missing=missing, covariates=covariates)
 
 
 def _medical(path: Path, found: set[str]) -> tuple[list[Arrays], tuple[str, ...]]:

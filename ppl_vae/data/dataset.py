@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
@@ -23,12 +24,14 @@ class Split:
         factors: float32 [N, F] ground-truth factors of variation, or None.
         copy_of: int64 [N], equal numbers where rows are copies of one datum, which no split may part; None where
             nothing was copied.
+        covariates: what conditional programs may take beside x, by name: [N, ...] each.
     """
 
     x: Tensor
     y: Tensor | None = None
     factors: Tensor | None = None
     copy_of: Tensor | None = None
+    covariates: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -71,6 +74,7 @@ class Dataset:
             "training data": len(self.train),
             "test data": len(self.test),
             "labels": labels,
+            "covariates": ", ".join(self.train.covariates),
             "factors": ", ".join(self.factor_names),
             "binarisation": self.binarization,
             "source": self.source,

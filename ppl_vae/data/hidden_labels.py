@@ -80,7 +80,8 @@ def repeat_labelled(data: Dataset | Split, times: int) -> Dataset | Split:
     again = (y != MISSING).nonzero().squeeze(1).repeat(times - 1)
     index = torch.cat([torch.arange(len(data)), again])
     origin = index if data.copy_of is None else data.copy_of[index]
-    return Split(data.x[index], y[index], None if data.factors is None else data.factors[index], origin)
+    factors = None if data.factors is None else data.factors[index]
+    return Split(data.x[index], y[index], factors, origin, {name: c[index] for name, c in data.covariates.items()})
 
 
 def _labels_of(name: str, data: Split) -> Tensor:

@@ -53,8 +53,8 @@ def split_in_two(whole: Split, where: object) -> tuple[Split, Split]:
 
 
 def _take(whole: Split, index: torch.Tensor) -> Split:
-    rest = (None if part is None else part[index] for part in (whole.y, whole.factors, whole.copy_of))
-    return Split(whole.x[index], *rest)
+    y, factors, copy_of = (None if p is None else p[index] for p in (whole.y, whole.factors, whole.copy_of))
+    return Split(whole.x[index], y, factors, copy_of, {name: c[index] for name, c in whole.covariates.items()})
 
 
 def split_by_datum(x: Tensor, order: Tensor, size: int, copy_of: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,8 @@ Layout of x, by its number of dimensions:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -41,16 +42,19 @@ class Arrays:
         y: labels [N] or [N, 1], or None.
         factors: ground-truth factors [N, F], or None.
         missing: where x was not observed, booleans of its shape, or None; x itself has no NaN there.
+        covariates: numbers by name, [N, ...] each.
     """
 
     x: np.ndarray
     y: np.ndarray | None = None
     factors: np.ndarray | None = None
     missing: np.ndarray | None = None
+    covariates: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __getitem__(self, index: np.ndarray) -> Arrays:
-        rest = (None if part is None else part[index] for part in (self.y, self.factors, self.missing))
-        return Arrays(self.x[index], *rest)
+        y, factors, missing = (None if p is None else p[index] for p in (self.y, self.factors, self.missing))
+        covariates = {name: c[index] for name, c in self.covariates.items()}
+        return Arrays(self.x[index], y, factors, missing, covariates)
 
 
 def unit_divisor(parts: list[Arrays], value_range: ValueRange) -> int:
@@ -81,7 +85,10 @@ def to_split(arrays: Arrays, where: object, value_range: ValueRange = UNIT_RANGE
         x[torch.from_numpy(_channels_first(arrays.missing, where))] = torch.nan
     y = None if arrays.y is None else _labels(arrays.y, len(x), where)
     factors = None if arrays.factors is None else _factors(arrays.factors, len(x), where)
-    return Split(x, y, factors)
+    covariates = {
+        name: _covariate(c, len(x), f"{where}: covariate_{name}") for name, c in arrays.covariates.items()
+    }
+    return Split(x, y, factors, covariates=covariates)
 
 
 def _channels_first(x: np.ndarray, where: object) -> np.ndarray:
@@ -151,6 +158,12 @@ def _labels(y: np.ndarray, count: int, where: object) -> Tensor:
     if y.dtype == np.uint64 and y.max() > np.iinfo(np.int64).max:
         raise DataError(f"{where}: expected labels that fit int64, found {y.max()}")
     return torch.from_numpy(y.astype(np.int64))
+
+
+def _covariate(c: np.ndarray, count: int, where: str) -> Tensor:
+    if c.dtype.kind not in "biuf" or c.ndim == 0 or len(c) != count:
+        raise DataError(f"{where}: expected numbers [{count}, ...], found dtype {c.dtype} and shape {c.shape}")
+    return _floats(c, where) if c.dtype.kind == "f" else torch.from_numpy(c.astype(np.int64))
 
 
 def _factors(factors: np.ndarray, count: int, where: object) -> Tensor:

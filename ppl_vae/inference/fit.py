@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Numbers of data that become dense at once for a look at them.
-LARGEST_START = 1 << 26
+LARGEST_START = 1 << 24
 # The initial weights were drawn from the seed itself.
 TRAINING_STREAM = 13
 
@@ -100,7 +100,9 @@ def fit(
 
     Args:
         vae: a VAE, a Recipe, any object with ``.model`` and ``.guide``, a Pair, or a tuple of two Pyro programs.
-        data: a Dataset, a tensor or array [N, *event_shape], or a re-iterable of batches. Data in one piece are
+        data: a Dataset, a tensor or array [N, *event_shape], any container of ``ppl_vae.containers``, for programs
+            that take covariates a tuple (x, c1, ..., cm) or a dict of named arrays
+            (``inference.pair.covariates``), or a re-iterable of batches of these. Data in one piece are
             shuffled into batches anew in every epoch; one batch of all data keeps their order. Programs that keep
             something for each datum take its rows by an argument ``indices`` (``inference.pair.indices``). A pair
             that takes labels (``inference.pair.labels``) needs them too: in the Dataset, in a Split, as a tuple
@@ -117,7 +119,7 @@ def fit(
             long as the run: "cosine" and "linear" (from 1 to 0), "warmup-cosine" (a tenth of the run up, then
             down), "exponential" (from 1 to 0.01), "constant".
         max_grad_norm: the gradient's global norm is clipped to it.
-        validation: a fraction of the training data, a tensor (with labels as above), or "test" to choose by the
+        validation: a fraction of the training data, other data in any form as above, or "test" to choose by the
             test split, which the manifest then says. It alone chooses the best weights and stops early; without it
             the last weights stay. A seeded 10% where ``patience`` is set.
         patience: stop after this many epochs without a better validation ELBO; 0 never does, whatever the recipe

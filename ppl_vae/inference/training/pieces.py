@@ -91,7 +91,7 @@ def named(split: Any, arguments: Arguments) -> Any:
         return split
     if arguments.pair.takes_labels:
         return split.x if split.y is None else (split.x, split.y)
-    beside = {} if split.y is None else {"y": split.y}
+    beside = {**({} if split.y is None else {"y": split.y}), **split.covariates}
     taken = {name: c for name, c in beside.items() if arguments.takes(name)}
     return {arguments.model.data: split.x, **taken} if taken else split.x
 

@@ -23,6 +23,7 @@ from ppl_vae.inference.pair.labels import check_labels
 from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.placement import own_dtype
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.stream import batches_of
 from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.training.batches import TrainingData
@@ -160,7 +161,7 @@ def _pieces(pair: Pair, data: Any, seed: int, device: torch.device) -> Pieces:
     if not is_whole and isinstance(data, Iterable) and arguments.may_be_named:
         generators = loader_generators(data)
         with kept_states(generators), seeded(seed, device):
-            example = next(iter(data), None)
+            example = next(batches_of(data), None)
     return Pieces.of(pair, example)
 
 
