@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich import box
 from rich.table import Table
-from torch import Tensor
 
+from ppl_vae import compression
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_file
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.run import load_model
 from ppl_vae.cli.source import SplitName, find_source, split_data
-from ppl_vae.compression.file_format import compress as write
-from ppl_vae.compression.file_format import decompress as read
-from ppl_vae.compression.general_coders import general_sizes
-from ppl_vae.compression.promised_length import code_length
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The compressed file.")]
 
@@ -34,7 +32,12 @@ def compress(
     ] = SplitName.TEST,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to write the file.", show_default="DIR/images.pvbb"),
+        typer.Option(
+            metavar="FILE|None",
+            callback=opt.at_home,
+            help="Where to write the file.",
+            show_default="DIR/images.pvbb",
+        ),
     ] = None,
     seed: opt.Seed = 0,
 ) -> None:
@@ -47,9 +50,9 @@ def compress(
     vae = load_model(folder)
     x = split_data(find_source(folder, data, root).load(), split)
     start = time.perf_counter()
-    message = write(vae, x, path)
+    message = compression.compress(vae, x, path)
     seconds = time.perf_counter() - start
-    promised = code_length(vae, x, seed=seed).loc["length"]
+    promised = compression.code_length(vae, x, seed=seed).loc["length"]
     console = plain_console()
     console.print(_table(path, x, message.net_bits, message.initial_bits))
     bits, pixels = message.net_bits / len(x), x[0].numel()
@@ -66,12 +69,17 @@ def decompress(
     folder: opt.Folder,
     file: File,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write the images.", show_default="FILE.npz")
+        Path | None,
+        typer.Option(
+            metavar="FILE|None", callback=opt.at_home, help="Where to write the images.", show_default="FILE.npz"
+        ),
     ] = None,
 ) -> None:
     """Decompress what ``ppl-vae compress`` wrote with the same run, into a .npz with the images as ``x``."""
+    import numpy as np
+
     path = claim_file(out or file.with_suffix(".npz"))
-    images = read(load_model(folder), file)
+    images = compression.decompress(load_model(folder), file)
     np.savez_compressed(path, x=images.numpy().astype(np.uint8))
     plain_console().print(f"{len(images)} images: {path}", soft_wrap=True)
 
@@ -83,7 +91,7 @@ def _table(path: Path, x: Tensor, net_bits: int, initial_bits: int) -> Table:
         "bits-back, the file": path.stat().st_size,
         "  of it the message": -(-net_bits // 8),
         "  of it initial bits": -(-initial_bits // 8),
-        **general_sizes(x),
+        **compression.general_sizes(x),
     }
     for name, size in rows.items():
         view.add_row(name, f"{size:,}")

@@ -8,26 +8,44 @@ from typing import Annotated
 import typer
 
 from ppl_vae.cli import options as opt
+from ppl_vae.cli.claims import claim_file
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.run import load_model
 from ppl_vae.cli.source import SplitName, find_source, split_data
-from ppl_vae.files import require_writable
 
 
 def infer(
     folder: opt.Folder,
-    out: Annotated[Path, typer.Option(help="The netCDF file that is written.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|None",
+            callback=opt.at_home,
+            help="Where to write the draws, as netCDF.",
+            show_default="DIR/posterior.nc",
+        ),
+    ] = None,
     split: Annotated[
         SplitName, typer.Option(help="The split of the data.", rich_help_panel=opt.DATA)
     ] = SplitName.TEST,
     data: opt.OtherData = None,
     root: opt.Root = None,
-    first: Annotated[int | None, typer.Option(min=1, help="Take the first so many data.")] = None,
-    draws: Annotated[int, typer.Option(min=20, help="Posterior draws per datum.")] = 1000,
-    deadline: Annotated[float | None, typer.Option(help="Seconds after which nothing is begun.")] = None,
+    first: Annotated[
+        int | None, typer.Option(**opt.WHOLE, help="Take the first so many data.", show_default="all")
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Posterior draws per datum, at least 20.")] = 1000,
+    deadline: Annotated[
+        float | None, typer.Option(**opt.NUMBER, help="Seconds after which nothing is begun.", show_default=False)
+    ] = None,
     memory: Annotated[int, typer.Option(min=1, help="MiB that arrays may take.")] = 1024,
     keep: Annotated[
-        Path | None, typer.Option(help="A folder for finished blocks, so that the same command continues.")
+        Path | None,
+        typer.Option(
+            metavar="DIR|None",
+            callback=opt.at_home,
+            help="A folder for finished blocks, so that the same command continues.",
+            show_default=False,
+        ),
     ] = None,
     seed: opt.Seed = 0,
 ) -> None:
@@ -42,7 +60,7 @@ def infer(
     from ppl_vae.inference.pair.labels import needs_labels
 
     vae = load_model(folder)
-    require_writable(out.parent)
+    path = claim_file(out or folder / "posterior.nc")
     dataset = find_source(folder, data, root).load()
     x = split_data(dataset, split)[:first]
     labels = (dataset.test if split == SplitName.TEST else dataset.train).y
@@ -50,9 +68,9 @@ def infer(
     result = infer_posteriors(
         vae, x, draws, y, deadline=deadline, memory_limit=memory << 20, folder=keep, seed=seed
     )
-    write_netcdf(result, out)
+    write_netcdf(result, path)
     table = groups_of(result)["sample_stats"]
     rung = table["rung"].to_numpy()
     counts = [f"{name or 'not reached'} {(rung == number).sum()}" for number, name in enumerate(RUNGS)]
     said = ", ".join(each for each in counts if not each.endswith(" 0"))
-    plain_console().print(f"{len(rung)} data: {said}; {float(table['seconds'].sum()):.1f} s. Written to {out}")
+    plain_console().print(f"{len(rung)} data: {said}; {float(table['seconds'].sum()):.1f} s. Written to {path}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ppl_vae.errors import DataError
@@ -15,7 +16,8 @@ from ppl_vae.plots.figure import (
     REFERENCE,
     TICK_SIZE,
     VERMILION,
-    new_sheet,
+    Size,
+    open_panel,
     style_axes,
 )
 
@@ -24,7 +26,9 @@ COLOURS = (BLUE, VERMILION, GREEN)
 LEFT_OUT = "gaussian total correlation"
 
 
-def plot_disentanglement(numbers: xr.Dataset, title: str | None = None) -> Figure:
+def plot_disentanglement(
+    numbers: xr.Dataset, title: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None
+) -> Figure:
     """Draw every score with two standard errors, and the band of two spreads about its level by chance.
 
     The error is over runs where there are several, else over samples. Representations stand side by side.
@@ -32,6 +36,8 @@ def plot_disentanglement(numbers: xr.Dataset, title: str | None = None) -> Figur
     Args:
         numbers: of ``run_disentanglement`` or ``score_codes``.
         title: above the panel.
+        ax: axes of yours to draw on; by default those of a new figure.
+        figsize: width and height of the new figure in inches.
 
     Raises:
         DataError: the table is another; what it lacks is named.
@@ -41,8 +47,7 @@ def plot_disentanglement(numbers: xr.Dataset, title: str | None = None) -> Figur
     if missing:
         raise DataError(f"numbers: expected what run_disentanglement returns, found no {', '.join(missing)}")
     scores = [name for name in numbers["metric"].values if name != LEFT_OUT]
-    figure = new_sheet(6.4, 1.2 + 0.36 * len(scores) + 0.25 * (title is not None), title)
-    axes = figure.subplots()
+    figure, axes = open_panel(6.4, 1.2 + 0.36 * len(scores), title, ax, figsize)
     style_axes(axes)
     kinds = [str(kind) for kind in numbers["representation"].values]
     rows = np.arange(len(scores))
@@ -61,5 +66,6 @@ def plot_disentanglement(numbers: xr.Dataset, title: str | None = None) -> Figur
     axes.set_ylim(len(scores) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("score (whiskers: 2 standard errors)", fontsize=LABEL_SIZE, color=INK)
-    axes.legend(frameon=False, fontsize=TICK_SIZE, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
+    place_of_legend = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if ax is None else {"loc": "best"}
+    axes.legend(frameon=False, fontsize=TICK_SIZE, labelcolor=INK, **place_of_legend)
     return figure

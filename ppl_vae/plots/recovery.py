@@ -6,18 +6,21 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import BLUE, LABEL_SIZE, REFERENCE, new_sheet, style_axes
+from ppl_vae.plots.figure import BLUE, LABEL_SIZE, REFERENCE, TICK_SIZE, Size, new_sheet, style_axes
 
 REQUIRED = ("truth", "mean", "z_score", "contraction", "recovery", "rms_z")
 
 
-def plot_recovery(table: xr.Dataset, max_latents: int = 6, title: str | None = None) -> Figure:
+def plot_recovery(
+    table: xr.Dataset, max_latents: int = 6, title: str | None = None, *, figsize: Size | None = None
+) -> Figure:
     """Draw one column for each latent: its mean against the truth above, z-score against contraction below.
 
     Args:
         table: of ``diagnostics.run_recovery``.
-        max_latents: where there are more, the first are drawn.
-        title: over the figure.
+        max_latents: where there are more, the first are drawn, and the figure says so.
+        title: above all panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
 
     Raises:
         DataError: the table is another; what it lacks is named.
@@ -26,7 +29,7 @@ def plot_recovery(table: xr.Dataset, max_latents: int = 6, title: str | None = N
     if missing:
         raise DataError(f"table: expected what run_recovery returns; missing {', '.join(missing)}")
     count = min(max_latents, table.sizes["quantity"])
-    sheet = new_sheet(2.3 * count + 0.4, 4.6, title)
+    sheet = new_sheet(2.3 * count + 0.4, 4.6 + 0.25 * (title is not None), title, figsize)
     panels = sheet.subplots(2, count, squeeze=False)
     for index in range(count):
         of = table.isel(quantity=index)
@@ -44,4 +47,7 @@ def plot_recovery(table: xr.Dataset, max_latents: int = 6, title: str | None = N
         style_axes(below)
     panels[0][0].set_ylabel("mean of the guide", fontsize=LABEL_SIZE)
     panels[1][0].set_ylabel("z-score", fontsize=LABEL_SIZE)
+    left_out = table.sizes["quantity"] - count
+    if left_out:
+        sheet.supxlabel(f"{left_out} more latents are not drawn", fontsize=TICK_SIZE, color=REFERENCE)
     return sheet

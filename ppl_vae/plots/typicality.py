@@ -9,18 +9,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import BLUE, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, new_sheet, style_axes
+from ppl_vae.plots.figure import BLUE, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, Size, new_sheet, style_axes
 
 BINS = 30
 REQUIRED = ("p_value", "log_evidence", "distance", "simulated_log_evidence", "simulated_distance")
 
 
-def plot_typicality(table: xr.Dataset, title: str | None = None) -> Figure:
+def plot_typicality(table: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
     """Draw both statistics of the data and of simulated data, and how many p-values lie below each level.
 
     Args:
         table: of ``diagnostics.run_typicality``.
-        title: over the figure.
+        title: above all panels.
+        figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
 
     Raises:
         DataError: the table is another; what it lacks is named.
@@ -28,7 +29,7 @@ def plot_typicality(table: xr.Dataset, title: str | None = None) -> Figure:
     missing = [name for name in REQUIRED if name not in table]
     if missing:
         raise DataError(f"table: expected what run_typicality returns; missing {', '.join(missing)}")
-    sheet = new_sheet(9.0, 2.8, title)
+    sheet = new_sheet(9.0, 2.8 + 0.25 * (title is not None), title, figsize)
     left, middle, right = sheet.subplots(1, 3)
     ours, theirs = (table[name].to_numpy() for name in ("log_evidence", "simulated_log_evidence"))
     _beside(left, ours, theirs, "log p(x), nats")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import xarray as xr
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -46,7 +47,39 @@ def table(rows):
     return np.random.default_rng(rows).normal(size=(rows, 5))
 
 
+def made_recovery():
+    """Truths and means of eight latents."""
+    truth = table(30)[:, :1] + np.zeros(8)
+    columns = {"truth": truth, "mean": 0.9 * truth, "z_score": truth, "contraction": abs(truth)}
+    per_latent = {name: ("quantity", np.ones(8)) for name in ("recovery", "rms_z")}
+    named = {"quantity": [f"z[{index}]" for index in range(8)]}
+    return xr.Dataset({name: (("simulation", "quantity"), x) for name, x in columns.items()} | per_latent, named)
+
+
+def made_typicality():
+    """Statistics of data and of simulations."""
+    ours, theirs = abs(table(30).T), abs(table(40).T)
+    columns = {"log_evidence": ours[0], "distance": ours[1], "p_value": np.linspace(0, 1, 30)}
+    simulated = {"simulated_log_evidence": theirs[0], "simulated_distance": theirs[1]}
+    return xr.Dataset(
+        {name: ("datum", x) for name, x in columns.items()}
+        | {name: ("simulation", x) for name, x in simulated.items()}
+    )
+
+
+def made_disentanglement():
+    """Two scores of two representations in one run."""
+    names = {"metric": ["mig", "sap"], "representation": ["mean", "sample"], "run": [0]}
+    across = xr.DataArray(np.full((2, 2, 1), 0.1), names, tuple(names))
+    over = across.isel(run=0, drop=True)
+    columns = {"mean": over + 0.5, "stderr": across, "stderr_over_runs": over}
+    return xr.Dataset(columns | {"chance": across, "chance_spread": across})
+
+
 FIGURES = {
+    "recovery": lambda **kw: plots.plot_recovery(made_recovery(), **kw),
+    "typicality": lambda **kw: plots.plot_typicality(made_typicality(), **kw),
+    "disentanglement": lambda **kw: plots.plot_disentanglement(made_disentanglement(), **kw),
     "calibration": lambda **kw: plots.plot_calibration(made_calibration(), **kw),
     "coverage": lambda **kw: plots.plot_coverage(made_coverage(), **kw),
     "predictive": lambda **kw: plots.plot_predictive(made_predictive(), **kw),
