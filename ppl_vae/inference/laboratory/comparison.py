@@ -6,6 +6,7 @@ are of the batch mean of the bound with respect to the parameters, R independent
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import statistics
@@ -36,6 +37,7 @@ from ppl_vae.inference.pair.protocols import HasParameterGroups, Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.scales import require_unscaled
 from ppl_vae.inference.pair.stopped import leaves_of
+from ppl_vae.inference.pair.terms import Gradient
 from ppl_vae.inference.training.weights import Weights, collect_weights
 from ppl_vae.progress import watched
 from ppl_vae.randomness import seeded
@@ -181,9 +183,13 @@ def _labelled(entry: str | Estimator, num_particles: int | None) -> tuple[str, E
 
 def global_leaves(model: Program, guide: Program, x: Tensor, seed: int) -> set[int]:
     """The identities of the parameters of which the global sites' guide is made; none without such sites."""
-    with seeded(seed, x.device), torch.enable_grad():
-        whole = run_terms(model, guide, (x,), {}, 1, "score", as_loss=True).whole
-    return set() if whole is None else {id(leaf) for leaf in leaves_of([whole.log_guide])}
+    gradients: tuple[Gradient, ...] = ("total", "score")
+    # Discrete sites have no reparameterised draws, and flows no density at draws that are constants.
+    for gradient in gradients:
+        with seeded(seed, x.device), torch.enable_grad(), contextlib.suppress(ModelError):
+            whole = run_terms(model, guide, (x,), {}, 1, gradient, as_loss=True).whole
+            return set() if whole is None else {id(leaf) for leaf in leaves_of([whole.log_guide])}
+    return set()
 
 
 def _group_names(

@@ -321,17 +321,16 @@ def test_eight_schools_by_a_full_covariance_guide_agrees_with_quadrature():
     guide = autoguide.AutoMultivariateNormal(schools_not_centred, init_scale=0.3)
     guide(SCHOOLS)
     pair = schools_not_centred, guide
-    for lr in (0.02, 0.002):
-        pv.fit(pair, SCHOOLS, inf.MonteCarloKL(64), epochs=1500, lr=lr, progress=False, device="cpu")
+    for lr in (0.05, 0.005):
+        pv.fit(pair, SCHOOLS, inf.MonteCarloKL(32), epochs=400, lr=lr, progress=False, device="cpu")
     with torch.no_grad():
         draws = inf.trace_terms(schools_not_centred, guide, SCHOOLS, num_particles=20_000).whole.sites
     (mu, mu_sd), (log_tau, log_tau_sd) = schools_marginal()
     found_mu, found_tau = draws["mu"].value.flatten(), draws["tau"].value.flatten().log()
-    # A Gaussian cannot follow log tau's long left tail: the means agree within a third of a posterior sd, the sds
-    # within a third.
-    assert abs(found_mu.mean() - mu) < 0.2 * mu_sd
+    # A Gaussian cannot follow log tau's long left tail, so that its spread there is smaller.
+    assert abs(found_mu.mean() - mu) < 0.1 * mu_sd
     assert 0.8 < found_mu.std() / mu_sd < 1.1
-    assert abs(found_tau.mean() - log_tau) < 0.5 * log_tau_sd
+    assert abs(found_tau.mean() - log_tau) < 0.2 * log_tau_sd
     assert 0.5 < found_tau.std() / log_tau_sd < 1.2
 
 

@@ -309,8 +309,13 @@ TWO_LEVELS = {
     "AutoDiagonalNormal beside an encoder": Row(
         beside(autoguide.AutoDiagonalNormal, init_scale=0.3), X, refused=is_global("mean")
     ),
-    "AutoDelta beside an encoder": Row(beside(autoguide.AutoDelta), X,
-    refused=refused(f"site 'mean'.*({MAP})|global")), "AutoMultivariateNormal, everything": Row(
+    # What log_evidence tells is log p(x | the point), which is right.
+    "AutoDelta beside an encoder": Row(
+        beside(autoguide.AutoDelta),
+        X,
+        refused=refused(f"site 'mean'.*({MAP})|global", "evaluate", "fit", "compare", *DATUM),
+    ),
+    "AutoMultivariateNormal, everything": Row(
         over_everything(autoguide.AutoMultivariateNormal, population, X, init_scale=0.3),
         X,
         refused=couples(LATENT("AutoMultivariateNormal")) | is_global("mean"),
@@ -331,7 +336,9 @@ TWO_LEVELS = {
         refused=is_global("weight"),
     ),
     "AutoNormalizingFlow": Row(flow, REGRESSION, refused=is_global("weight")),
-    "AutoLaplaceApproximation": Row(laplace, REGRESSION, refused=is_global("weight")),
+    "AutoLaplaceApproximation": Row(
+        laplace, REGRESSION, refused=refused("nothing to train", "compare", "fit") | is_global("weight")
+    ),
     "AutoStructured": Row(structured, REGRESSION, refused=is_global("weight")),
     "PyroSample": Row(by_pyro_sample, REGRESSION, refused=is_global("weight")),
     "groups": Row(lambda: (groups, group_guide), GROUPED, refused=is_global("spread")),
