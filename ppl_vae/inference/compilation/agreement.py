@@ -14,8 +14,9 @@ from ppl_vae.inference.training.steps import Stepper, Steps
 
 # How far a captured step's terms may be from an eager one's: rounding, which exp and log enlarge, and no more.
 TOLERANCE = 1e-4
-# During training a comparison, which costs a few eager steps, comes after at least this many captured ones.
-STEPS_BETWEEN = 400
+# During training a comparison comes after at least this many captured steps. It costs two eager ones, as much as
+# about twenty compiled ones of a small network: one in a hundred of the steps between.
+STEPS_BETWEEN = 1600
 
 
 def require_same_gradients(

@@ -34,6 +34,7 @@ def _new_process(monkeypatch):
     """What a process knows of compiled steps when it begins; the cache is left as it was."""
     monkeypatch.setattr(inductor, "_compiled", {})
     monkeypatch.setattr(inductor, "_loaded", set())
+    monkeypatch.setattr(inductor, "_distrusted", set())
     before = {path: path.read_bytes() for path, _ in code_cache.entries()}
     yield
     for path, content in before.items():
@@ -57,8 +58,6 @@ def test_a_kept_step_that_computes_something_else_is_dropped_and_made_anew(compi
 
     def wrong(key):
         tried.append(key)
-        if len(tried) > 1:
-            return None
         inductor._loaded.add(key)
         good[key] = load(key)
 
@@ -71,20 +70,17 @@ def test_a_kept_step_that_computes_something_else_is_dropped_and_made_anew(compi
     monkeypatch.setattr(inductor, "_from_cache", wrong)
     monkeypatch.setattr(inductor, "_translated", lambda graph, key: good[key])
     again = train(small_vae(), small_data(), compile=True)
-    assert len(tried) == 2
+    # What proved wrong is not loaded again, whoever writes it there.
+    assert len(tried) == 1
     assert again.manifest["compile"] == "compiled"
     require_same(again, compiled_run)
     assert code_cache.stored(tried[0]) is None
 
 
-@needs_compiler
-@pytest.mark.usefixtures("compiled_run", "_new_process")
-def test_what_cannot_be_loaded_is_dropped(monkeypatch):
-    (path, _), *_ = code_cache.entries()
-    key = path.stem
-    code_cache.store(key, b"no shared object")
-    assert inductor._from_cache(key) is None
-    assert not path.exists()
+def test_what_cannot_be_loaded_is_dropped():
+    code_cache.store("f" * 64, b"no shared object")
+    assert inductor._from_cache("f" * 64) is None
+    assert code_cache.stored("f" * 64) is None
 
 
 def key_of(function, *inputs):
@@ -119,6 +115,27 @@ def test_the_key_tells_machines_apart(fact, monkeypatch):
         monkeypatch.setattr(inductor.machine, f"_{fact}", lambda: "another")
     assert key_of(torch.exp, x) != before
     inductor.machine.described.cache_clear()
+
+
+def test_a_compiler_older_than_the_processor_gets_plainer_code(monkeypatch):
+    asked = []
+
+    def compile_(program, inputs, mode, options=inductor.OPTIONS):
+        asked.append(options.get("cpp.simdlen"))
+        if len(asked) == 1:
+            raise RuntimeError("InductorError: CppCompileError: C++ compile error\n\nCommand: g++ -mamx-tile")
+        return lambda inputs: inputs
+
+    monkeypatch.setattr(inductor, "_compile", compile_)
+    inductor._translated(trace(torch.exp, [torch.ones(3)], []), "key")
+    assert asked == [None, 256]
+
+    def broken(*_):
+        raise RuntimeError("another fault")
+
+    monkeypatch.setattr(inductor, "_compile", broken)
+    with pytest.raises(RuntimeError, match="another fault"):
+        inductor._translated(trace(torch.exp, [torch.ones(3)], []), "key")
 
 
 def test_auto_counts_on_code_that_is_kept(monkeypatch):
