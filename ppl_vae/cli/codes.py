@@ -43,6 +43,13 @@ def binary_factor(dataset: Dataset, split: str, name: str) -> Tensor:
     return column == 1
 
 
+def first_of(data: Any, number: int | None) -> Any:
+    """The first data, with what stands beside them in a tuple or a dict; all of them for None."""
+    if isinstance(data, dict):
+        return {name: part[:number] for name, part in data.items()}
+    return tuple(part[:number] for part in data) if isinstance(data, tuple) else data[:number]
+
+
 def spread_over(data: Any, number: int) -> Any:
     """``spread`` of x, and of what stands beside it in a tuple or a dict."""
     if isinstance(data, dict):

@@ -9,9 +9,10 @@ import typer
 
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_file
+from ppl_vae.cli.codes import first_of
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.run import load_model
-from ppl_vae.cli.source import SplitName, find_source, split_data
+from ppl_vae.cli.source import SplitName, find_source, split_given
 
 
 def infer(
@@ -57,16 +58,13 @@ def infer(
     from ppl_vae.diagnostics.arviz.container import groups_of, write_netcdf
     from ppl_vae.diagnostics.infer.infer import RUNGS
     from ppl_vae.diagnostics.infer.infer import infer as infer_posteriors
-    from ppl_vae.inference.pair.labels import needs_labels
 
     vae = load_model(folder)
     path = claim_file(out or folder / "posterior.nc")
     dataset = find_source(folder, data, root).load()
-    x = split_data(dataset, split)[:first]
-    labels = (dataset.test if split == SplitName.TEST else dataset.train).y
-    y = labels[:first] if labels is not None and needs_labels(vae.model) else None
+    some = first_of(split_given(dataset, split, vae), first)
     result = infer_posteriors(
-        vae, x, draws, y, deadline=deadline, memory_limit=memory << 20, folder=keep, seed=seed
+        vae, some, draws, deadline=deadline, memory_limit=memory << 20, folder=keep, seed=seed
     )
     write_netcdf(result, path)
     table = groups_of(result)["sample_stats"]

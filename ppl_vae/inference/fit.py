@@ -90,7 +90,7 @@ def fit(
     device: str | torch.device = "auto",
     compile: bool | str = "auto",
     precision: str = "float32",
-    num_threads: int | None = None,
+    num_threads: compute.Threads = None,
     seed: int = 0,
     out_dir: str | Path | None = None,
     resume: bool = False,
@@ -133,8 +133,8 @@ def fit(
         precision: "bf16" runs the two programs under torch.autocast, on CUDA only; weights, losses and Adam stay in
             float32. Where float32 products may be rounded to TF32, ``torch.set_float32_matmul_precision("high")``
             before the call allows it; nothing here changes that switch.
-        num_threads: of the CPU; by default one for small steps and torch's own number for large ones, or as many as
-            other processes leave cores when the run begins. The manifest says how many and why.
+        num_threads: of the CPU; by default one for small steps and torch's own number for large ones; "spare" for
+            as many as other processes leave cores when the run begins. The manifest says how many and why.
         seed: of batches, draws and the split. Torch's global generators are left as they were.
         out_dir: a new or empty folder for checkpoints and results; one run at a time works in it.
         resume: continue the run in ``out_dir``; afresh if there is none.
@@ -175,7 +175,12 @@ def fit(
 
 
 def _fit(
-    run: Run, folder: RunFolder, resume: bool, compile: bool | str, num_threads: int | None, progress: bool | None
+    run: Run,
+    folder: RunFolder,
+    resume: bool,
+    compile: bool | str,
+    num_threads: compute.Threads,
+    progress: bool | None,
 ) -> FitResult:
     stored = folder.open(resume)
     if stored is not None:

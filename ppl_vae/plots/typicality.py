@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import BLUE, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, Size, new_sheet, style_axes
+from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, Size, new_sheet, style_axes
 
 BINS = 30
 REQUIRED = ("p_value", "log_evidence", "distance", "simulated_log_evidence", "simulated_distance")
@@ -35,7 +35,7 @@ def plot_typicality(table: xr.Dataset, title: str | None = None, *, figsize: Siz
     _beside(left, ours, theirs, "log p(x), nats")
     ours, theirs = (table[name].to_numpy() for name in ("distance", "simulated_distance"))
     _beside(middle, np.sqrt(ours), np.sqrt(theirs), "distance of the code, sd")
-    middle.legend(fontsize=TICK_SIZE, frameon=False)
+    middle.legend(fontsize=TICK_SIZE, frameon=False, labelcolor=INK)
     _levels(right, np.sort(table["p_value"].to_numpy()))
     return sheet
 
@@ -45,7 +45,7 @@ def _beside(axes: Axes, ours: NDArray[np.float64], theirs: NDArray[np.float64], 
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1).tolist()
     axes.hist(theirs, edges, density=True, color=REFERENCE, alpha=0.6, label="simulated")
     axes.hist(ours, edges, density=True, histtype="step", color=BLUE, linewidth=1.4, label="data")
-    axes.set_xlabel(label, fontsize=LABEL_SIZE)
+    axes.set_xlabel(label, fontsize=LABEL_SIZE, color=INK)
     axes.set_yticks([])
     style_axes(axes)
 
@@ -56,6 +56,6 @@ def _levels(axes: Axes, p_values: NDArray[np.float64]) -> None:
     axes.step(p_values, share, where="post", color=VERMILION, linewidth=1.3)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.set_xlabel("p-value", fontsize=LABEL_SIZE)
-    axes.set_ylabel("share of data below", fontsize=LABEL_SIZE)
+    axes.set_xlabel("p-value", fontsize=LABEL_SIZE, color=INK)
+    axes.set_ylabel("share of data below", fontsize=LABEL_SIZE, color=INK)
     style_axes(axes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,6 +17,8 @@ from ppl_vae.inference.training.neighbours import Neighbours, cores
 # than it saves (measured on two cores: the digits' MLP is faster on one thread, MNIST's on two).
 SINGLE_THREAD_FLOPS = 100_000_000
 MOST_THREADS = 1024
+# A number, "spare" for as many as other processes leave, or None for the rule.
+Threads = int | Literal["spare"] | None
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -52,12 +54,16 @@ def step_flops(run_once: Callable[[], Any]) -> int:
     return 3 * int(counter.get_total_flops())
 
 
-def require_threads(number: int | None) -> int | None:
+def require_threads(number: Threads) -> Threads:
     """A number of threads that a machine can have; torch ends the process where they cannot be made.
 
     Raises:
-        ModelError: it is none.
+        ModelError: it is none, nor "spare".
     """
+    if isinstance(number, str):
+        if number != "spare":
+            raise ModelError(f"num_threads must be an integer, None or 'spare', got {number!r}")
+        return "spare"
     found: int | None = whole("num_threads", number)
     if found is not None and found > MOST_THREADS:
         raise ModelError(f"num_threads must be at most {MOST_THREADS}, got {found}")
@@ -73,8 +79,8 @@ def threads_for(flops: int) -> int:
     return 1 if flops < SINGLE_THREAD_FLOPS else torch.get_num_threads()
 
 
-def choose_threads(asked: int | None, flops: int, neighbours: Neighbours) -> tuple[int, str]:
-    """The number of threads that was asked for, or by rule, but no more than other processes leave cores; and why.
+def choose_threads(asked: Threads, flops: int, neighbours: Neighbours) -> tuple[int, str]:
+    """The number of threads that was asked for, or by rule, and why; "spare" is what other processes leave.
 
     It is chosen once, before the first step: the number of threads is in the order of a sum, so in its last bit.
 
@@ -83,11 +89,13 @@ def choose_threads(asked: int | None, flops: int, neighbours: Neighbours) -> tup
         flops: of a step.
         neighbours: what has counted the other processes for a while.
     """
-    if asked is not None:
+    if isinstance(asked, int):
         return asked, "as asked for, or as the run that is continued had"
     number = threads_for(flops)
     if number == 1:
         return 1, "one thread is enough for such steps, or torch has one"
+    if asked is None:
+        return number, "torch's own number"
     taken = neighbours.cores_taken()
     left = max(1, round(cores() - taken))
     if left >= number:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,6 +67,8 @@ class Run:
                 terms = self.objective.run(self.model, self.guide, *batch)
         if terms.whole is not None:
             _require_known_total(terms, terms.whole, self.objective.num_total)
+            with isolated(self.seed, self.device):
+                _require_both_levels(self.objective, terms, terms.whole)
             self.manifest["global_sites"] = list(terms.whole.sites)
             self.manifest["num_total"] = terms.num_total
 
@@ -180,6 +183,17 @@ def _require_known_total(terms: Terms, whole: Terms, num_total: int | None) -> N
             "its KL is not known of batches of the user's own: give the data in one piece or as a list of "
             "batches, or "
             "the data plate its full size, as in pyro.plate('data', total, subsample=x)"
+        )
+
+
+def _require_both_levels(objective: Objective, terms: Terms, whole: Terms) -> None:
+    """Refuse an objective whose loss does not move with the divergence of the global sites."""
+    heavier = replace(terms, whole=whole.weighted(2.0))
+    losses = [copy.deepcopy(objective).forward(each, torch.zeros(())) for each in (terms, heavier)]
+    if torch.equal(*losses) and not torch.equal(*(objective.estimator.share(each) for each in (terms, heavier))):
+        raise ModelError(
+            f"site {next(iter(whole.sites))!r} is global, and {type(objective).__name__} leaves its divergence out "
+            "of the loss; add self.estimator.global_loss(terms)"
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ppl_vae.errors import CheckpointError
+from ppl_vae.inference.training.compute import Threads
 from ppl_vae.inference.training.manifest import require_same_run
 from ppl_vae.inference.training.preparation import Run
 from ppl_vae.inference.training.selection import Selection
@@ -51,14 +52,14 @@ def require_continuable(stored: Mapping[str, Any], run: Run, where: object) -> N
         )
 
 
-def threads_to_use(stored: Mapping[str, Any] | None, asked: int | None, where: object) -> int | None:
+def threads_to_use(stored: Mapping[str, Any] | None, asked: Threads, where: object) -> Threads:
     """The number of threads of a run that goes on, unless another is asked for; None for the rule's."""
     if stored is None:
         return asked
     before: int = stored["manifest"]["num_threads"]
-    if asked not in (None, before):
+    if asked not in (None, "spare", before):
         warnings.warn(f"{where}: continued with {asked} threads, begun with {before}, {OTHER_BYTES}", stacklevel=4)
-    return asked or before
+    return asked if isinstance(asked, int) else before
 
 
 def mode_to_use(stored: Mapping[str, Any] | None, asked: bool | str) -> bool | str:

@@ -3,8 +3,10 @@
 import math
 from functools import partial
 
+import pyro
 import pytest
 import torch
+from pyro import distributions as dist
 
 import ppl_vae as pv
 from ppl_vae import inference as inf
@@ -222,6 +224,40 @@ def test_evaluate_and_fit_tell_the_global_kl():
     for split in ("train", "validation"):
         parts = row[f"{split}_log_likelihood"] - row[f"{split}_kl"] - row[f"{split}_global_kl"] / 12
         assert row[f"{split}_elbo"] == pytest.approx(parts, abs=1e-5)
+
+
+class LocalAlone(inf.Objective):
+    """A user's own objective that knows of local sites alone."""
+
+    estimator = property(lambda self: self.inner)
+
+    def __init__(self):
+        super().__init__()
+        self.inner = inf.MonteCarloKL()
+
+    def forward(self, terms, step=None):
+        return -terms.log_weight.mean()
+
+
+def test_an_objective_that_leaves_the_global_sites_out_is_refused():
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(mu, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        pyro.sample("mu", dist.Normal(pyro.param("m", torch.zeros(())), 0.5))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(pyro.param("a", torch.ones(())) * x, 1.0))
+
+    fit = {"epochs": 1, "progress": False, "device": "cpu"}
+    pyro.clear_param_store()
+    with pytest.raises(
+        ModelError, match=r"site 'mu' is global, and LocalAlone leaves its divergence out of the loss"
+    ):
+        pv.fit((model, guide), torch.zeros(4), elbo=LocalAlone(), **fit)
+    assert "train_global_kl" in pv.fit((model, guide), torch.zeros(4), elbo=inf.MonteCarloKL(), **fit).history
 
 
 def test_held_out_data_have_a_posterior_predictive_density_with_the_error_that_they_share():

@@ -66,12 +66,13 @@ def test_threads_give_way_to_other_processes(taken, number, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     monkeypatch.setattr(compute, "cores", lambda: 4)
     large = compute.SINGLE_THREAD_FLOPS
-    found, reason = compute.choose_threads(None, large, Taking(taken))
+    found, reason = compute.choose_threads("spare", large, Taking(taken))
     assert found == number
     told = f"other processes took {taken:.1f} of 4 cores when the run began"
     assert reason == ("torch's own number" if number == 4 else told)
     assert compute.choose_threads(3, large, Taking(taken))[0] == 3
-    assert compute.choose_threads(None, large - 1, Taking(taken))[0] == 1
+    assert compute.choose_threads("spare", large - 1, Taking(taken))[0] == 1
+    assert compute.choose_threads(None, large, Taking(taken))[0] == 4
 
 
 def test_neighbours_are_counted_and_the_process_itself_is_not(monkeypatch, tmp_path):
