@@ -74,7 +74,7 @@ def sliced_wasserstein(a: Draws, b: Draws, num_projections: int = 100, seed: int
     directions = np.random.default_rng(seed).standard_normal((a.shape[1], num_projections))
     directions /= np.linalg.norm(directions, axis=0)
     levels = (np.arange(max(len(a), len(b))) + 0.5) / max(len(a), len(b))
-    quantiles = [np.quantile(draws @ directions, levels, axis=0, method="hazen") for draws in (a, b)]
+    quantiles = [_hazen(draws @ directions, levels) for draws in (a, b)]
     return float(np.sqrt(np.mean((quantiles[0] - quantiles[1]) ** 2)))
 
 
@@ -132,6 +132,14 @@ def _exchange_error(gram: Tensor, exchanges: int = 50) -> float:
     total, difference = gram.sum(), ((signs @ gram) * signs).sum(1)
     within, across = (total + difference) / 2 - 2 * size, (total - difference) / 2
     return (within / (size * (size - 1)) - across / size**2).square().mean().sqrt().item()
+
+
+def _hazen(values: Draws, levels: Draws) -> Draws:
+    """Hazen's quantiles at (i + 1/2) / n of columns; of n values they are the values in order."""
+    if len(values) == len(levels):
+        return np.sort(values, axis=0)
+    quantiles: Draws = np.quantile(values, levels, axis=0, method="hazen")
+    return quantiles
 
 
 def _covariance(draws: Draws) -> Draws:

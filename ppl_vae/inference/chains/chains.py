@@ -4,8 +4,8 @@ r"""Chains on p(z | x_n) for all data at once, the model's parameters fixed.
 
 The transition is HMC in each datum's own metric, with a step size by dual averaging and a trajectory length by the
 criterion of ChEES-HMC (Hoffman, Radul & Sountsov 2021). All chains of all data are one pass through the decoder.
-A batched NUTS was not taken: chains in step with each other wait for the deepest tree of all, which is twice to
-four times what they need themselves.
+A batched NUTS was not taken: chains that go in step wait for the deepest tree among all of them, and the criterion
+finds the one length that serves them by the same gradients.
 """
 
 from __future__ import annotations

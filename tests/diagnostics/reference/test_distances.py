@@ -146,3 +146,11 @@ def test_a_reference_without_a_covariance_of_full_rank():
         assert 0 <= distances.classifier_accuracy(a, b)[0] <= 1
     assert distances.mean_difference(a, few) < 3
     assert distances.mean_difference(a, still) == np.inf
+
+
+def test_quantiles_of_sets_of_one_size_are_their_values_in_order():
+    """The way around the interpolation gives what the interpolation gives."""
+    generator = np.random.default_rng(0)
+    values, levels = generator.standard_normal((40, 3)), (np.arange(40) + 0.5) / 40
+    expected = np.quantile(values, levels, axis=0, method="hazen")
+    assert distances._hazen(values, levels) == pytest.approx(expected, abs=1e-12)
