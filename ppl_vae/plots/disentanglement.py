@@ -61,5 +61,5 @@ def plot_disentanglement(numbers: xr.Dataset, title: str | None = None) -> Figur
     axes.set_ylim(len(scores) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("score (whiskers: 2 standard errors)", fontsize=LABEL_SIZE, color=INK)
-    axes.legend(frameon=False, fontsize=TICK_SIZE, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.legend(frameon=False, fontsize=TICK_SIZE, labelcolor=INK, loc="outside lower center", ncols=4)
     return figure

@@ -20,6 +20,7 @@ from tests.plots.pictures import images
 from tests.plots.test_attribute_changes import made_changes
 from tests.plots.test_calibration import made_calibration
 from tests.plots.test_coverage import made_coverage
+from tests.plots.test_disentanglement import made_scores
 from tests.plots.test_estimators import along
 from tests.plots.test_evidence import made_curve
 from tests.plots.test_gaps import split_gaps
@@ -40,6 +41,7 @@ HISTORY = pd.DataFrame(
 FIGURES = {
     "calibration": lambda **kw: plots.plot_calibration(made_calibration(), **kw),
     "coverage": lambda **kw: plots.plot_coverage(made_coverage(), **kw),
+    "disentanglement": lambda **kw: plots.plot_disentanglement(made_scores(), **kw),
     "predictive": lambda **kw: plots.plot_predictive(made_predictive(), **kw),
     "learning_curves": lambda **kw: plots.plot_learning_curves(HISTORY, **kw),
     "reconstructions": lambda **kw: plots.plot_reconstructions(images(3), images(3), **kw),
