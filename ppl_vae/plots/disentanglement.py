@@ -17,6 +17,7 @@ from ppl_vae.plots.figure import (
     TICK_SIZE,
     VERMILION,
     Size,
+    draw_legend,
     open_panel,
     style_axes,
 )
@@ -66,6 +67,5 @@ def plot_disentanglement(
     axes.set_ylim(len(scores) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("score (whiskers: 2 standard errors)", fontsize=LABEL_SIZE, color=INK)
-    place_of_legend = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if ax is None else {"loc": "best"}
-    axes.legend(frameon=False, fontsize=TICK_SIZE, labelcolor=INK, **place_of_legend)
+    draw_legend(figure, axes, ax is not None, ncols=4)
     return figure

@@ -23,6 +23,7 @@ from tests.plots.pictures import images
 from tests.plots.test_attribute_changes import made_changes
 from tests.plots.test_calibration import made_calibration
 from tests.plots.test_coverage import made_coverage
+from tests.plots.test_disentanglement import made_scores
 from tests.plots.test_estimators import along
 from tests.plots.test_evidence import made_curve
 from tests.plots.test_gaps import split_gaps
@@ -67,21 +68,12 @@ def made_typicality():
     )
 
 
-def made_disentanglement():
-    """Two scores of two representations in one run."""
-    names = {"metric": ["mig", "sap"], "representation": ["mean", "sample"], "run": [0]}
-    across = xr.DataArray(np.full((2, 2, 1), 0.1), names, tuple(names))
-    over = across.isel(run=0, drop=True)
-    columns = {"mean": over + 0.5, "stderr": across, "stderr_over_runs": over}
-    return xr.Dataset(columns | {"chance": across, "chance_spread": across})
-
-
 FIGURES = {
     "recovery": lambda **kw: plots.plot_recovery(made_recovery(), **kw),
     "typicality": lambda **kw: plots.plot_typicality(made_typicality(), **kw),
-    "disentanglement": lambda **kw: plots.plot_disentanglement(made_disentanglement(), **kw),
     "calibration": lambda **kw: plots.plot_calibration(made_calibration(), **kw),
     "coverage": lambda **kw: plots.plot_coverage(made_coverage(), **kw),
+    "disentanglement": lambda **kw: plots.plot_disentanglement(made_scores(), **kw),
     "predictive": lambda **kw: plots.plot_predictive(made_predictive(), **kw),
     "learning_curves": lambda **kw: plots.plot_learning_curves(HISTORY, **kw),
     "reconstructions": lambda **kw: plots.plot_reconstructions(images(3), images(3), **kw),

@@ -1,0 +1,12 @@
+"""The generations of ArviZ that can be tested here: the older one only where it is installed."""
+
+from importlib import metadata
+
+import pytest
+
+from ppl_vae.diagnostics.arviz.container import CLASSIC, TREE
+
+IS_CLASSIC = metadata.version("arviz").startswith("0.")
+needs_classic = pytest.mark.skipif(not IS_CLASSIC, reason="ArviZ 1.x is installed, which has no InferenceData")
+PARAMETERS = [pytest.param(CLASSIC, id="0.x", marks=needs_classic), pytest.param(TREE, id="1.x")]
+both_generations = pytest.mark.parametrize("generation", PARAMETERS)
