@@ -15,8 +15,8 @@ import ppl_vae as pv
 from ppl_vae import inference
 from ppl_vae.cli import main
 from ppl_vae.cli.figures import KINDS
-from ppl_vae.cli.listings import DATASETS
 from ppl_vae.cli.values import parse_pairs, parse_value
+from ppl_vae.data.catalog import DATASETS
 from ppl_vae.randomness import seeded
 from ppl_vae.recipes import RECIPES
 

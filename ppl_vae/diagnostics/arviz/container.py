@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import operator
 import warnings
 from collections.abc import Callable, Mapping
@@ -95,10 +96,14 @@ def _build_tree(groups: Groups, attributes: Mapping[str, Any]) -> xr.DataTree:
 
 
 def _elpd_tree(khat: xr.DataArray, good: float) -> Any:
-    nan = float("nan")
-    return quiet_import("arviz_stats").ELPDData(
-        "importance", nan, nan, nan, 0, khat.size, "log", bool((khat > good).any()), good, pareto_k=khat
-    )
+    nan, kind = float("nan"), quiet_import("arviz_stats").ELPDData
+    numbers = {
+        "elpd": nan, "se": nan, "p": nan, "n_samples": 0, "n_data_points": khat.size, "scale": "log",
+        "warning": bool((khat > good).any()), "good_k": good, "pareto_k": khat,
+    }  # fmt: skip
+    # Before ArviZ 1.1 the kind of a score was an argument.
+    named = {"kind": "importance"} if "kind" in inspect.signature(kind).parameters else {}
+    return kind(**named, **numbers)
 
 
 def _read_tree(path: Path) -> xr.DataTree:

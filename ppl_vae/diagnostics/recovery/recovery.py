@@ -122,11 +122,11 @@ def _of_ranks(values: Tensor, seed: int) -> dict[str, NDArray[np.float64]]:
     return {"calibration_error": np.array(errors), "log_gamma": np.array(gammas)}
 
 
-def check_recovery(table: xr.Dataset) -> Verdict:
+def check_recovery(numbers: xr.Dataset) -> Verdict:
     """Judge by the z-scores whether the guide is as sure as it may be.
 
     Args:
-        table: of ``run_recovery``.
+        numbers: of ``run_recovery``.
 
     Returns:
         Of the latent dimension whose root mean square z-score is farthest from 1, as a factor: "good" up to 1.1,
@@ -135,20 +135,20 @@ def check_recovery(table: xr.Dataset) -> Verdict:
     Raises:
         DataError: the table is another, or a number is NaN or infinite.
     """
-    require_table("table", table, "run_recovery", ("rms_z", "rms_z_stderr", "mean_z"), ("quantity",))
-    require_finite("table", "rms_z", table["rms_z"])
-    rms, error = table["rms_z"].to_numpy(), table["rms_z_stderr"].to_numpy()
+    require_table("table", numbers, "run_recovery", ("rms_z", "rms_z_stderr", "mean_z"), ("quantity",))
+    require_finite("table", "rms_z", numbers["rms_z"])
+    rms, error = numbers["rms_z"].to_numpy(), numbers["rms_z_stderr"].to_numpy()
     factor = np.maximum(rms, 1 / np.maximum(rms, 1e-12))
     worst = int(factor.argmax())
     relative = 2 * error[worst] / rms[worst]
     low, high = factor[worst] / (1 + relative), factor[worst] * (1 + relative)
     level: Level = "bad" if low > BAD else "good" if high <= GOOD else "unknown" if low <= GOOD else "doubtful"
     sure = "too sure" if rms[worst] > 1 else "less sure than it might be"
-    name = str(table["quantity"].to_numpy()[worst])
+    name = str(numbers["quantity"].to_numpy()[worst])
     words = (
         f"Worst of {len(rms)} latents is {name}: z-scores have a root mean square of {rms[worst]:.2f}, "
         f"{'as of an exact posterior' if level == 'good' else sure}; its mean is recovered with a correlation of "
-        f"{float(table['recovery'][worst]):.2f} and contracts by {float(table['mean_contraction'][worst]):.0%}."
+        f"{float(numbers['recovery'][worst]):.2f} and contracts by {float(numbers['mean_contraction'][worst]):.0%}."
     )
     advice = {
         "good": "",

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.given import admitted
-from ppl_vae.diagnostics.verdict import Level, Verdict, require_table
+from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, weight_blocks
@@ -184,24 +184,25 @@ def discoveries(p_values: NDArray[np.float64], rate: float) -> NDArray[np.bool_]
     return rejected
 
 
-def check_typicality(table: xr.Dataset) -> Verdict:
+def check_typicality(numbers: xr.Dataset) -> Verdict:
     """Judge how many data are unlike what the model simulates.
 
     Args:
-        table: of ``run_typicality``.
+        numbers: of ``run_typicality``.
 
     Returns:
         "good" where at most 1% of the data are called foreign, "bad" above 10%, "doubtful" between (this package's
         own limits); "unknown" where the simulations are too few to call a single datum foreign.
 
     Raises:
-        DataError: the table is another.
+        DataError: the table is another, or a p-value is NaN or infinite.
     """
-    require_table("table", table, "run_typicality", ("p_value", "foreign"), ("datum",))
-    count, foreign = table.sizes["datum"], int(table["foreign"].sum())
-    share, rate = foreign / count, float(table.attrs["false_discoveries"])
+    require_table("table", numbers, "run_typicality", ("p_value", "foreign"), ("datum",))
+    require_finite("table", "p_value", numbers["p_value"])
+    count, foreign = numbers.sizes["datum"], int(numbers["foreign"].sum())
+    share, rate = foreign / count, float(numbers.attrs["false_discoveries"])
     error = math.sqrt(share * (1 - share) / count)
-    least = 1 / (1 + table.sizes["simulation"])
+    least = 1 / (1 + numbers.sizes["simulation"])
     blind = foreign == 0 and least > rate * max(1, math.floor(GOOD_SHARE * count) + 1) / count
     level: Level = (
         "unknown" if blind else "good" if share <= GOOD_SHARE else "bad" if share > BAD_SHARE else "doubtful"

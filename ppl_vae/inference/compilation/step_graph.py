@@ -21,6 +21,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppl_vae.inference.compilation.rewrites import rewrite
 
+aten = torch.ops.aten
+
 
 @dataclass(frozen=True)
 class StepGraph:
@@ -89,6 +91,8 @@ def functional(graph: StepGraph, decompositions: Any) -> tuple[fx.GraphModule, F
         graph: as traced.
         decompositions: of large operations into small ones, as ``make_fx`` takes them.
     """
+    # Newer torch takes a draw N(m, s) apart, which rounds otherwise than the eager kernel does.
+    decompositions = {op: rule for op, rule in decompositions.items() if op is not aten.normal_functional.default}
     mode = FakeTensorMode()
     fakes = [mode.from_tensor(tensor.detach()) for tensor in graph.inputs]
     with torch.no_grad(), mode:

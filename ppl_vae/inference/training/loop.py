@@ -38,9 +38,13 @@ def captured_steps(run: Run, state: TrainingState, eager: Stepper, compile: bool
     if isinstance(batches, IndexedBatches):
         total = len(batches.indices) * (run.settings.epochs - state.epoch)
     state.weights.train()
-    # An example, not a batch: nothing may be drawn here.
-    example = run.data.example(run.batch_size)
-    choice = choose(compile, total, flops, lambda: code_cache.is_noted(likeness(eager, example)))
+
+    def is_kept() -> bool:
+        # An example, not a batch: nothing may be drawn here, nor from the generators of the user's own batches.
+        own = not isinstance(batches, IndexedBatches)
+        return not own and code_cache.is_noted(likeness(eager, run.data.example(run.batch_size)))
+
+    choice = choose(compile, total, flops, is_kept)
     steps, choice = captured(choice, eager, state.weights.buffers(), batches, compile is True)
     run.manifest.update(compile=choice.mode, compile_reason=choice.reason, steps_per_call=choice.times)
     return steps

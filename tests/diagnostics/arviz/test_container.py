@@ -16,8 +16,7 @@ from ppl_vae.diagnostics.arviz.container import CLASSIC, TREE
 from ppl_vae.errors import CheckpointError, ModelError
 from ppl_vae.files import SEAL_BYTES
 from tests.damage import damaged_bytes, streams
-
-GENERATIONS = pytest.mark.parametrize("generation", [CLASSIC, TREE], ids=["0.x", "1.x"])
+from tests.diagnostics.arviz.generations import both_generations, needs_classic
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def groups():
     }
 
 
-@GENERATIONS
+@both_generations
 def test_groups_come_out_as_they_went_in(groups, generation):
     data = inference_data.build(groups, {"seed": 3}, generation=generation)
     assert f"{type(data).__module__.split('.')[0]}.{type(data).__name__}" == generation.container
@@ -45,7 +44,7 @@ def test_groups_come_out_as_they_went_in(groups, generation):
         xr.testing.assert_identical(found[name], group)
 
 
-@GENERATIONS
+@both_generations
 def test_a_file_holds_everything(groups, generation, tmp_path):
     path = tmp_path / "draws.nc"
     inference_data.write_netcdf(
@@ -59,6 +58,7 @@ def test_a_file_holds_everything(groups, generation, tmp_path):
     inference_data.write_netcdf(back, path, generation=generation)
 
 
+@needs_classic
 @pytest.mark.parametrize(("written", "read"), [(CLASSIC, TREE), (TREE, CLASSIC)], ids=["0.x to 1.x", "1.x to 0.x"])
 def test_one_generation_reads_the_files_of_the_other(groups, written, read, tmp_path):
     path = tmp_path / "draws.nc"
@@ -67,7 +67,7 @@ def test_one_generation_reads_the_files_of_the_other(groups, written, read, tmp_
     assert {name: group.equals(groups[name]) for name, group in back.items()} == dict.fromkeys(groups, True)
 
 
-@GENERATIONS
+@both_generations
 def test_independent_draws_have_rhat_one_and_their_number(generation):
     draws = np.random.default_rng(1).normal(size=(4, 1000, 2, 3))
     rhat = inference_data.rhat(draws, generation=generation)
@@ -77,7 +77,7 @@ def test_independent_draws_have_rhat_one_and_their_number(generation):
     assert (abs(ess / 4000 - 1) < 0.15).all()
 
 
-@GENERATIONS
+@both_generations
 def test_the_chains_of_an_autoregression_have_the_ess_of_theory(generation):
     """x_t = phi x_{t-1} + e_t has ESS = S (1 - phi) / (1 + phi) for its mean."""
     phi, rng = 0.6, np.random.default_rng(2)
@@ -90,7 +90,7 @@ def test_the_chains_of_an_autoregression_have_the_ess_of_theory(generation):
     assert inference_data.ess(draws, "mean", generation=generation) == pytest.approx(expected, rel=0.12)
 
 
-@GENERATIONS
+@both_generations
 def test_chains_apart_are_seen(generation):
     draws = np.random.default_rng(3).normal(size=(4, 500, 2))
     draws[0, :, 1] += 3.0
@@ -99,6 +99,7 @@ def test_chains_apart_are_seen(generation):
     assert rhat[1] > 1.2
 
 
+@needs_classic
 def test_the_two_generations_agree():
     draws = np.random.default_rng(4).normal(size=(3, 400, 2)).cumsum(axis=1)
     for function in (inference_data.rhat, inference_data.ess):
@@ -112,7 +113,7 @@ def test_without_chains_nothing_is_guessed():
         inference_data.rhat(np.zeros(5))
 
 
-@GENERATIONS
+@both_generations
 def test_a_file_that_is_none(tmp_path, generation):
     (tmp_path / "text.nc").write_text("nothing of the kind")
     for name in ("absent.nc", "text.nc"):

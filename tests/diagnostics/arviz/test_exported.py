@@ -8,11 +8,9 @@ from pyro import distributions as dist
 
 import ppl_vae as pv
 from ppl_vae.diagnostics.arviz import container as inference_data
-from ppl_vae.diagnostics.arviz.container import CLASSIC, TREE
 from ppl_vae.diagnostics.arviz.exported import exported_names, plain_attributes
 from ppl_vae.errors import ModelError
-
-GENERATIONS = pytest.mark.parametrize("generation", [CLASSIC, TREE], ids=["0.x", "1.x"])
+from tests.diagnostics.arviz.generations import both_generations
 
 
 def pair_of(site, observed="x", extra=lambda z: None):
@@ -67,7 +65,7 @@ def test_two_sites_of_one_exported_name_are_refused():
         exported_names(["a/z", "a.z"])
 
 
-@GENERATIONS
+@both_generations
 @pytest.mark.parametrize("site", ["latent", "scope/z", "a z", "ζ"])
 def test_a_file_holds_every_site(site, generation, tmp_path, monkeypatch):
     monkeypatch.setattr(inference_data, "installed", lambda: generation)
@@ -84,7 +82,7 @@ def test_a_file_holds_every_site(site, generation, tmp_path, monkeypatch):
     assert inference_data.read_netcdf(path, generation=generation).attrs["data"] == "ours"
 
 
-@GENERATIONS
+@both_generations
 def test_attributes_that_netcdf_cannot_hold_become_numbers_and_texts(generation, tmp_path):
     groups = {
         "posterior": pv.diagnostics.run_collapse(pair_of("z"), X).assign_attrs(flag=True, one=["z"], none=None)

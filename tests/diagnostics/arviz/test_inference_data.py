@@ -14,6 +14,7 @@ import ppl_vae as pv
 from ppl_vae.diagnostics.arviz import container as inference_data
 from ppl_vae.diagnostics.arviz.container import CLASSIC, TREE
 from ppl_vae.errors import DataError, ModelError
+from tests.diagnostics.arviz.generations import both_generations, needs_classic
 from tests.scenarios import draw_data, linear_gaussian
 
 
@@ -260,6 +261,7 @@ ONE = {"datum": [0], "latent": [0, 1]}
         ("plot_dist_comparison", {"var_names": "z", "coords": {"datum": [0], "latent": [0]}}),
     ],
 )
+@needs_classic
 @pytest.mark.usefixtures("quiet")
 def test_the_plots_of_arviz_0(grown, function, arguments):
     arviz = pytest.importorskip("arviz")
@@ -287,7 +289,7 @@ def test_the_plots_of_arviz_1(grown, function, arguments):
     assert drawn.viz["figure"] is not None
 
 
-@pytest.mark.parametrize("generation", [CLASSIC, TREE], ids=["0.x", "1.x"])
+@both_generations
 @pytest.mark.usefixtures("quiet")
 def test_summary_and_khat_of_either_generation(grown, generation):
     package = inference_data.quiet_import(generation.statistics)

@@ -1,12 +1,16 @@
 """``psislw`` of ArviZ 0.23, one row at a time: the outside reference for ``inference.evidence.pareto``."""
 
 import warnings
+from importlib import metadata
 
 import numpy as np
+import pytest
 
 
 def psislw(log_weight):
     """Smoothed log weights [S, N] and k-hat [N] of log weights [S, N]."""
+    if not metadata.version("arviz").startswith("0."):
+        pytest.skip("ArviZ 1.x smooths by another rule for the tail and its shape")
     with warnings.catch_warnings():
         # It says at import that a new generation is coming, and its plots use what matplotlib has set aside.
         warnings.simplefilter("ignore")

@@ -211,7 +211,7 @@ def test_a_full_covariance_guide_has_a_closed_form_and_a_mixture_prior_has_none(
         (torch.zeros(0, D), {}, DataError, "empty"),
         ("digits", {}, DataError, "array of numbers .*, found str"),
         (None, {}, DataError, "found NoneType"),
-        ([["a"]], {}, DataError, "found list"),
+        ([["a"]], {}, DataError, "found str"),
         (torch.full((3, D), math.nan), {}, DataError, "NaN"),
         (torch.zeros(3, D), {"num_particles": 0}, ModelError, "num_particles must be"),
     ],

@@ -37,7 +37,12 @@ KINDS = {
 
 
 FEW_KINDS = {kind: KINDS[kind] for kind in ("Recipe", "tuple")}
-COSTLY = ("annealed", "bidirectional_evidence", "run_evidence", "run_reference", "collapse_history")
+MANY = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+FACTORS = (torch.arange(100) % 3).unsqueeze(1)
+COSTLY = (
+    "infer", "run_typicality", "run_disentanglement", "annealed", "bidirectional_evidence", "run_evidence",
+    "run_reference", "collapse_history",
+)  # fmt: skip
 FEW = {"num_simulations": 20, "num_draws": 9}
 FUNCTIONS = {
     "evaluate": lambda pair: pv.evaluate(pair, X, num_particles=3).elbo,
@@ -70,6 +75,13 @@ FUNCTIONS = {
     "run_reference": lambda pair: pv.diagnostics.run_reference(
         pair, X[:1], warmup=20, num_samples=20, num_chains=2
     ),
+    "run_aggregate": lambda pair: pv.diagnostics.run_aggregate(pair, X),
+    "run_disentanglement": lambda pair: pv.diagnostics.run_disentanglement(pair, MANY, FACTORS, metrics=["mig"])[
+        "mean"
+    ],
+    "run_recovery": lambda pair: pv.diagnostics.run_recovery(pair, X, **FEW),
+    "run_typicality": lambda pair: pv.diagnostics.run_typicality(pair, X, 40, 25),
+    "infer": lambda pair: pv.infer(pair, X, draws=20, progress=False).posterior["z"],
     "collapse_history": lambda pair: pv.diagnostics.collapse_history(
         pair, X, X, (1, 2), progress=False, device="cpu"
     ),
