@@ -54,7 +54,7 @@ def test_every_row_stands_in_a_combination():
 def test_every_program_of_ours_stands_in_the_table_of_programs():
     """But for those of tests/models/table.py, their ground, and the completion VAE's baseline without latents.
 
-    Data of the VAE of covariates are tuples and dicts, for which tests/models/labelled/test_covariate_vae.py stands.
+    Data of the VAE of covariates are tuples and dicts: its laws are in tests/models/labelled/test_covariate_vae.py.
     """
     made = {type(program.pair()).__name__ for program in program_table.PROGRAMS}
     ours = {
