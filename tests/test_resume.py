@@ -97,6 +97,7 @@ KILLED_AT_A_STEP = f"""
 """
 
 
+@pytest.mark.slow
 def test_kills_in_the_middle_of_an_epoch_do_not_change_the_weights(ds, tmp_path):
     steps_an_epoch = -(-len(ds.train.x) // BATCH)
     program = [sys.executable, "-c", textwrap.dedent(KILLED_AT_A_STEP), str(tmp_path / "killed")]

@@ -183,6 +183,7 @@ def test_a_notebook_gets_a_png_of_the_figure(draw):
     assert np.allclose(size, figure.get_size_inches(), atol=0.5)
 
 
+@pytest.mark.slow
 def test_a_dark_style_of_the_reader_leaves_it_legible(draw):
     with plt.style.context("dark_background"):
         figure = draw(title="Digits")
@@ -193,6 +194,7 @@ def test_a_dark_style_of_the_reader_leaves_it_legible(draw):
     assert all(sum(to_rgb(text.get_color())) < 2.0 for text in written)
 
 
+@pytest.mark.slow
 def test_survives_pickling(draw):
     again = pickle.loads(pickle.dumps(draw(title="Digits")))
     assert again.get_suptitle() == "Digits"

@@ -6,6 +6,8 @@ import torch
 import ppl_vae as pv
 from tests.data.harmony import forward
 
+pytestmark = pytest.mark.slow
+
 NETWORK = {"name": "mlp", "hidden": (64,), "activation": "relu"}
 
 

@@ -51,6 +51,7 @@ def linear_rate(beta):
     return 0.5 * (EIGENVALUES[:4] / (beta * NOISE**2)).log().clamp_min(0).sum().item()
 
 
+@pytest.mark.slow
 def test_beta_lowers_the_rate_to_what_a_linear_decoder_prescribes():
     """Each fourfold beta takes 2 nats or more in closed form; 1.5 here, and the values within 12% or 0.15 nats."""
     x, rates = data_of_known_covariance(), []
@@ -106,6 +107,7 @@ def active_units(vae, x):
     return int((vae.encode(x).mean.var(0) > 0.01).sum())
 
 
+@pytest.mark.slow
 def test_a_strong_kl_weight_collapses_every_unit_and_annealing_or_free_bits_keep_them(trained, digits):
     x = digits.test.x
     assert kl_by_dimension(trained["strong"], x).max() < 0.02
@@ -200,6 +202,7 @@ def elbo_of_moons():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["autoregressive", "coupling"])
 def test_a_flow_prior_raises_the_elbo_on_two_moons(kind, elbo_of_moons):
     """By more than half a nat."""

@@ -173,12 +173,14 @@ def rmse(vae, x):
     return (vae.reconstruct(x) - x).square().mean((1, 2, 3)).sqrt()
 
 
+@pytest.mark.slow
 def test_the_3x3_system_learns_each_of_the_four_images(tiny_conv_run, four_images):
     assert tiny_conv_run.epochs_run == 4000
     assert tiny_conv_run.history["step"].iloc[-1] == 4000
     assert rmse(tiny_conv_run.model, four_images).max() < 0.1
 
 
+@pytest.mark.slow
 def test_the_3x3_systems_history_is_the_true_elbo(tiny_conv_run, four_images):
     """It agrees with an evaluation by formulas, and stays below log p(x) by importance sampling."""
     vae = tiny_conv_run.model

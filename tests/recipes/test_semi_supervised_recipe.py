@@ -113,6 +113,7 @@ def trained(digits):
     return semi_supervised(digits, seed=0, epochs=60)
 
 
+@pytest.mark.slow
 def test_a_hundred_labels_and_the_unlabelled_rest_beat_the_hundred_labels(trained, digits):
     """By more than 2 points of accuracy over the best of the three, at one seed and less than half of the training.
 
@@ -124,6 +125,7 @@ def test_a_hundred_labels_and_the_unlabelled_rest_beat_the_hundred_labels(traine
     assert found > max(rivals.values()) + 0.02, (found, rivals)
 
 
+@pytest.mark.slow
 def test_it_learns_to_generate_along(trained, digits):
     """More than 24 nats above itself untrained in the bound on held-out log p(x), within a minute.
 
@@ -135,6 +137,7 @@ def test_it_learns_to_generate_along(trained, digits):
     assert seconds < 60
 
 
+@pytest.mark.slow
 def test_the_class_that_is_asked_for_is_what_is_drawn(trained, digits):
     """A logistic regression on all training labels tells the class of at least nine in ten drawn digits."""
     judge = LogisticRegression(max_iter=5000).fit(digits.train.x.flatten(1), digits.train.y)
@@ -144,6 +147,7 @@ def test_the_class_that_is_asked_for_is_what_is_drawn(trained, digits):
     assert judge.score(drawn.flatten(1), y) > 0.9
 
 
+@pytest.mark.slow
 def test_an_analogy_is_of_the_class_asked_for_in_the_style_of_the_datum(trained, digits):
     """Told by the same judge. In its own class a datum is nearest to its own code's image in half of all cases.
 

@@ -9,6 +9,8 @@ from sklearn.linear_model import LogisticRegression
 import ppl_vae as pv
 from ppl_vae.randomness import seeded
 
+pytestmark = pytest.mark.slow
+
 EPOCHS, DRAWS, SURE = 30, 1000, 0.9
 
 

@@ -143,6 +143,7 @@ def rate_guide(x):
         pyro.sample("other", dist.Normal(torch.zeros_like(x), 1.0).to_event(1))
 
 
+@pytest.mark.slow
 def test_constrained_latents_of_several_sites_are_drawn_on_their_own_scale():
     """Gamma(2, 1) and a count: Gamma(2 + x, 2); the other site has its prior."""
     x = torch.tensor([[1.0], [9.0], [30.0]], dtype=torch.float64)

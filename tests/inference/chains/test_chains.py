@@ -18,7 +18,11 @@ from tests.inference.chains.targets import TARGETS, coins, counts, funnel_model,
 from tests.scenarios import linear_gaussian
 
 
-@pytest.mark.parametrize("name", TARGETS)
+# The banana takes as long as all others.
+QUICK = [pytest.param(name, marks=pytest.mark.slow) if name == "banana" else name for name in TARGETS]
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_means_variances_and_quantiles_are_exact(name):
     target = TARGETS[name]()
     draws, drawn, _ = draws_of(target.model, target.x, num_samples=1000 if name == "banana" else 400)

@@ -148,6 +148,7 @@ def test_auto_counts_on_code_that_is_kept(monkeypatch):
     assert choose("auto", 100, 10**6, refuse).mode == "eager"
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.usefixtures("compiled_run", "_new_process")
 def test_auto_compiles_what_was_compiled_before(monkeypatch):
