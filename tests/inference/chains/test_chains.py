@@ -17,7 +17,6 @@ from tests.inference.chains.drawn import chains_on, draws_of, off, standard_erro
 from tests.inference.chains.targets import TARGETS, coins, counts, funnel_model, gamma_poisson, linear
 from tests.scenarios import linear_gaussian
 
-
 # The banana takes as long as all others.
 QUICK = [pytest.param(name, marks=pytest.mark.slow) if name == "banana" else name for name in TARGETS]
 
