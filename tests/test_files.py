@@ -188,8 +188,8 @@ def test_errors_are_of_the_one_root_and_of_the_standard_kind():
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        (3, "not int"),
-        (b"run", "not <class 'bytes'>"),
+        (3, "not '?int"),
+        (b"run", "not .*bytes"),
         ("~nobody-here/a", "home"),
         ("a\0b", "null"),
         (" ", "is empty"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pages import RESULTS, add_copy, add_page, add_section, fact_table, plain, result, table, with_error
 
+from ppl_vae import inference, models
 from ppl_vae.recipes import RECIPES
 from ppl_vae.recipes.autoencoders import AUTOENCODERS
 from ppl_vae.recipes.bounds import BOUNDS
@@ -188,12 +189,20 @@ def parts(run: Mapping[str, Any]) -> str:
         [
             "## Objective\n",
             f"```\n{run['objective']}\n```\n",
-            f"[`{run['objective_class'].rpartition('.')[2]}`][{run['objective_class']}] in the reference has its "
-            "formula.\n",
+            f"{reference(run['objective_class'])} in the reference has its formula.\n",
             "## Model\n",
-            f"[`{run['model_class'].rpartition('.')[2]}`][{run['model_class']}]\n",
+            f"{reference(run['model_class'])}\n",
             fact_table(run["facts"], "part"),
             "## Settings\n",
             fact_table(settings, "setting"),
         ]
     )
+
+
+def reference(recorded: str) -> str:
+    """A link to a class of the reference, wherever its module stood when the run was recorded."""
+    name = recorded.rpartition(".")[2]
+    for package in (inference, models):
+        if name in package.__all__:
+            return f"[`{name}`][{getattr(package, name).__module__}.{name}]"
+    return f"`{name}`"

@@ -90,6 +90,10 @@ AREAS: Mapping[str, Area] = {
         "`run_...` returns numbers, `check_...` a verdict in words. [Which one when?](../guides/diagnostics.md)",
         ("ppl_vae.diagnostics",),
     ),
+    "compression": Area(
+        "Compression", "A VAE as a lossless coder of binary images: bits-back coding.", ("ppl_vae.compression",)
+    ),
+    "sklearn": Area("scikit-learn", "A VAE as a transformer and density estimator.", ("ppl_vae.sklearn",)),
     "plots": Area(
         "Plots", "Each takes numbers, returns a matplotlib `Figure`, and computes nothing.", ("ppl_vae.plots",)
     ),

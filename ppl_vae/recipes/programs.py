@@ -132,7 +132,7 @@ PROGRAMS: Mapping[str, Row] = {
         program=SemiSupervisedVAE,
     ),
     "conditional-vae": Row(
-        "p(x|y) of a known class, or of ``covariates`` of any kind: the code is what varies within it",
+        "p(x|y) of a known class, or of covariates of any kind: the code is what varies within it",
         "Kingma, Mohamed, Rezende & Welling 2014; Sohn, Lee & Yan 2015",
         {"latent_dim": 8, "num_classes": 10, "network": RELU},
         program=conditional_vae,

@@ -49,7 +49,8 @@ def test_check_takes_what_run_gave_and_gives_verdicts(name, diagnosis):
     verdicts = TOPICS[name].verdicts(diagnosis.numbers[name])
     assert verdicts
     assert all(isinstance(verdict, Verdict) for verdict in verdicts)
-    assert verdicts == diagnosis.findings[name].verdicts
+    # By their words: where a figure is NaN, equality is not to be had.
+    assert repr(verdicts) == repr(diagnosis.findings[name].verdicts)
 
 
 @pytest.mark.parametrize("name", TOPICS)

@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppl_vae.diagnostics.arviz.exported import plain_attributes
 from ppl_vae.errors import CheckpointError, ModelError, first_line
-from ppl_vae.files import as_path, require_seal, written_beside
+from ppl_vae.files import SEAL, SEAL_BYTES, as_path, require_seal, written_beside
 from ppl_vae.inference.evidence.pareto import threshold
 
 # Of the two that xarray reads groups with, the one that needs no compiled netCDF library.
@@ -197,6 +197,7 @@ def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> An
     """
     path = as_path("path", path)
     require_seal(path)
+    _require_end(path)
     try:
         # h5netcdf complains once more, to nobody, where it could not open what it is given.
         with quiet_import("h5py").File(path):
@@ -205,6 +206,22 @@ def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> An
     except Exception as error:
         # Whatever the layers of readers say to a damaged file.
         raise CheckpointError(f"{path}: no readable netCDF file ({first_line(error)})") from error
+
+
+def _require_end(path: Path) -> None:
+    """Refuse a file of ours whose end was lost: where its checksum stood is something else, such as zeros.
+
+    HDF5 writes down where its content ends: https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html.
+    """
+    content = path.read_bytes()
+    place = 40 if content[8:9] < b"\2" else 28
+    end = int.from_bytes(content[place : place + 8], "little")
+    if (
+        content.startswith(b"\x89HDF")
+        and end < len(content) <= end + SEAL_BYTES
+        and not content[-SEAL_BYTES:].startswith(SEAL)
+    ):
+        raise CheckpointError(f"{path}: damaged: its checksum (SHA-256) was lost")
 
 
 def rhat(draws: ArrayLike, *, generation: Generation | None = None) -> NDArray[np.float64]:

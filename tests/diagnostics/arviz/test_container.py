@@ -170,6 +170,15 @@ def test_a_damaged_file_is_refused_or_was_not_damaged(stored, groups):
     require_law(stored, groups, number=40, seed=0)
 
 
+def test_a_file_whose_end_was_lost_is_refused(stored):
+    """As after a loss of power: the blocks that were not written yet are zeros."""
+    content = stored.read_bytes()
+    for lost in (SEAL_BYTES, 4096):
+        stored.write_bytes(content[:-lost] + bytes(lost))
+        with pytest.raises(CheckpointError, match=r"good\.nc: damaged: its checksum \(SHA-256\) was lost"):
+            inference_data.read_netcdf(stored)
+
+
 @pytest.mark.slow
 def test_many_damaged_files_are_refused_or_were_not_damaged(stored, groups):
     require_law(stored, groups, number=500, seed=1)
