@@ -68,6 +68,7 @@ notebooks-check: .venv/installed
 # Strictly, into site/: a broken link, or a docstring that cannot be read, is a failure. Nothing is fetched.
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python -m pytest -q tests/test_docs.py
 
 clean:
 	rm -rf .venv runs site
