@@ -15,6 +15,7 @@ import contextlib
 import importlib
 import inspect
 import operator
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -213,14 +214,13 @@ def _require_end(path: Path) -> None:
 
     HDF5 writes down where its content ends: https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html.
     """
-    content = path.read_bytes()
-    place = 40 if content[8:9] < b"\2" else 28
-    end = int.from_bytes(content[place : place + 8], "little")
-    if (
-        content.startswith(b"\x89HDF")
-        and end < len(content) <= end + SEAL_BYTES
-        and not content[-SEAL_BYTES:].startswith(SEAL)
-    ):
+    with path.open("rb") as file:
+        head, size = file.read(48), file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - SEAL_BYTES))
+        tail = file.read()
+    place = 40 if head[8:9] < b"\2" else 28
+    end = int.from_bytes(head[place : place + 8], "little")
+    if head.startswith(b"\x89HDF") and end < size <= end + SEAL_BYTES and not tail.startswith(SEAL):
         raise CheckpointError(f"{path}: damaged: its checksum (SHA-256) was lost")
 
 

@@ -26,7 +26,9 @@ from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import Spec, remembers
+from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code
+from ppl_vae.models.labelled.category_and_code import code_given_category
 from ppl_vae.models.labelled.conditional_vae import PRIORS, ConditionalVAE
 from ppl_vae.models.labelled.covariate_code import CovariateCode, Kind
 from ppl_vae.models.likelihoods.base import Likelihood
@@ -34,7 +36,7 @@ from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.priors.priors import StandardNormalPrior
 from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
-from ppl_vae.models.programs import ObservedProgram, Recognition, num_features
+from ppl_vae.models.programs import ObservedProgram, Recognition
 from ppl_vae.networks import MLP
 from ppl_vae.randomness import seeded
 
@@ -184,8 +186,7 @@ class CovariateVAE(ProgramPair):
         family = self.infer(posterior)
         with seeded(seed):
             encoder, decoder = self.networks(network, code.size + self.latent_dim, observed)
-            size = num_features(encoder, shape) + code.size
-            conditional = Conditional(MLP(tuple(hidden)).encoder((size,)), family, size, self.latent_dim)
+            conditional = code_given_category(encoder, shape, code.size, hidden, family, self.latent_dim)
             self.model = CovariateProgram(code, self._prior(prior, code.size, hidden), decoder, observed, shape)
             self.guide = CovariateGuide(encoder, code, conditional, shape, observed.allows_missing)
 
@@ -200,10 +201,12 @@ class CovariateVAE(ProgramPair):
         """Standardise numbers among the covariates by those of the training data; ``fit`` calls it."""
         self.model.code.start(*covariates)
 
+    @on_request
     def encode(self, x: ArrayLike | Tensor, *covariates: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The posterior q(z|x, c) of x [N, *event_shape] and covariates: batch shape [N], event shape [L]."""
         return self.guide.encode(self.own_data(x), *self._own(covariates))
 
+    @on_request
     def decode(self, z: ArrayLike | Tensor, *covariates: ArrayLike | Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|c, z) for codes [*batch, N, L] and covariates of N data."""
         codes = checked_code(self.to_own(z), self.latent_dim)

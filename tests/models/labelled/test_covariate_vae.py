@@ -92,6 +92,10 @@ def test_a_stored_one_has_the_same_numbers_and_scales(tmp_path):
     assert torch.equal(loaded.model.code.centre, given[1].new_tensor(loaded.model.code.centre.tolist()))
     assert float(loaded.model.code.spread[0]) == pytest.approx(float(given[1].std(correction=0)), rel=1e-5)
     assert torch.equal(pv.evaluate(loaded, given).elbo, pv.evaluate(result.model, given).elbo)
+    # In evaluation mode codes and means have no history, as those of every model.
+    codes = loaded.encode(*given).mean
+    assert not codes.requires_grad
+    assert not loaded.decode(codes, *given[1:]).mean.requires_grad
 
 
 def test_draws_are_given_their_covariates():
