@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ppl_vae.errors import DataError, unknown_name
@@ -45,16 +46,18 @@ def binary_factor(dataset: Dataset, split: str, name: str) -> Tensor:
 
 def first_of(data: Any, number: int | None) -> Any:
     """The first data, with what stands beside them in a tuple or a dict; all of them for None."""
-    if isinstance(data, dict):
-        return {name: part[:number] for name, part in data.items()}
-    return tuple(part[:number] for part in data) if isinstance(data, tuple) else data[:number]
+    return _each_part(data, lambda part: part[:number])
 
 
 def spread_over(data: Any, number: int) -> Any:
     """``spread`` of x, and of what stands beside it in a tuple or a dict."""
+    return _each_part(data, lambda part: spread(part, number))
+
+
+def _each_part(data: Any, cut: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(data, dict):
-        return {name: spread(part, number) for name, part in data.items()}
-    return tuple(spread(part, number) for part in data) if isinstance(data, tuple) else spread(data, number)
+        return {name: cut(part) for name, part in data.items()}
+    return tuple(map(cut, data)) if isinstance(data, tuple) else cut(data)
 
 
 def spread(x: Tensor, number: int) -> Tensor:
