@@ -1,5 +1,5 @@
 import ppl_vae as pv
-from ppl_vae.models.latent_grid import latent_grid
+from ppl_vae.models import latent_grid
 
 ds = pv.load_dataset("digits")  # 8x8 grey images, embedded
 network = {"name": "mlp", "hidden": [200, 100], "activation": "relu"}

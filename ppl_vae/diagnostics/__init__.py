@@ -6,17 +6,15 @@ from ppl_vae.lazy import load_names_lazily
 
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
-    from ppl_vae.diagnostics.aggregate.aggregate import check_aggregate, run_aggregate
     from ppl_vae.diagnostics.arviz.inference_data import inference_data
     from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
+    from ppl_vae.diagnostics.calibration.coverage import check_coverage, run_coverage
     from ppl_vae.diagnostics.calibration.groups import calibration_table
+    from ppl_vae.diagnostics.calibration.recovery import check_recovery, run_recovery
     from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
     from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
     from ppl_vae.diagnostics.collapse.collapse_history import collapse_history
-    from ppl_vae.diagnostics.coverage.coverage import check_coverage, run_coverage
     from ppl_vae.diagnostics.diagnosis import Diagnosis, diagnose, run_diagnosis
-    from ppl_vae.diagnostics.disentanglement.disentanglement import check_disentanglement, run_disentanglement
-    from ppl_vae.diagnostics.disentanglement.score_codes import score_codes
     from ppl_vae.diagnostics.evidence.bracket import check_bracket
     from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
     from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
@@ -25,15 +23,20 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.importance.resampling import resample_posterior
     from ppl_vae.diagnostics.infer.imputation import impute
     from ppl_vae.diagnostics.infer.infer import infer
+    from ppl_vae.diagnostics.latent_space.aggregate import check_aggregate, run_aggregate
     from ppl_vae.diagnostics.latent_space.arithmetic import check_arithmetic, run_arithmetic
     from ppl_vae.diagnostics.latent_space.attribute_classifier import AttributeClassifier, fit_attribute_classifier
+    from ppl_vae.diagnostics.latent_space.disentanglement.disentanglement import (
+        check_disentanglement,
+        run_disentanglement,
+    )
+    from ppl_vae.diagnostics.latent_space.disentanglement.score_codes import score_codes
     from ppl_vae.diagnostics.latent_space.feature_probe import run_feature_probe
     from ppl_vae.diagnostics.latent_space.latent_holes import LatentHoles, check_latent_holes, run_latent_holes
     from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
-    from ppl_vae.diagnostics.recovery.recovery import check_recovery, run_recovery
+    from ppl_vae.diagnostics.predictive.typicality import check_typicality, run_typicality
     from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
     from ppl_vae.diagnostics.topics import FULL, QUICK, Effort
-    from ppl_vae.diagnostics.typicality.typicality import check_typicality, run_typicality
     from ppl_vae.diagnostics.verdict import Verdict
 
 __all__ = [

@@ -6,7 +6,6 @@ from ppl_vae.lazy import load_names_lazily
 
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
-    from ppl_vae.models.arithmetic import attribute_vector, decode_along
     from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
     from ppl_vae.models.hierarchical_vae import HierarchicalVAE
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
     from ppl_vae.models.labelled.observed_category import PartlyObservedCategory
     from ppl_vae.models.labelled.semi_supervised_vae import SemiSupervisedVAE
     from ppl_vae.models.ladder_vae import LadderVAE
-    from ppl_vae.models.latent_grid import latent_grid
+    from ppl_vae.models.latent_space.arithmetic import attribute_vector, decode_along
+    from ppl_vae.models.latent_space.latent_grid import latent_grid
     from ppl_vae.models.likelihoods.likelihoods import (
         BernoulliLikelihood,
         CategoricalLikelihood,

@@ -3,8 +3,8 @@
 import pytest
 
 from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
+from ppl_vae.diagnostics.calibration.coverage import check_coverage, run_coverage
 from ppl_vae.diagnostics.calibration.simulated_posteriors import simulate_posteriors
-from ppl_vae.diagnostics.coverage.coverage import check_coverage, run_coverage
 from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
 from ppl_vae.errors import DataError
 from tests.models.table import LATENT_DIM, ROWS

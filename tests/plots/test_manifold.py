@@ -4,7 +4,7 @@ import torch
 from scipy.stats import norm
 
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.models.latent_grid import latent_grid
+from ppl_vae.models.latent_space.latent_grid import latent_grid
 from ppl_vae.plots import plot_manifold
 from tests.plots.pictures import images, tick_texts
 

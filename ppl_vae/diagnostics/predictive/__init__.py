@@ -1,5 +1,6 @@
-"""Predictive checks: replicated data beside the observed."""
+"""Predictive checks: replicated data beside the observed; a p-value for every datum (typicality)."""
 
 from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
+from ppl_vae.diagnostics.predictive.typicality import check_typicality, run_typicality
 
-__all__ = ["check_predictive", "run_predictive"]
+__all__ = ["check_predictive", "check_typicality", "run_predictive", "run_typicality"]

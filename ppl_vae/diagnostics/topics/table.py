@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import xarray as xr
 
 from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
+from ppl_vae.diagnostics.calibration.coverage import check_coverage, run_coverage
 from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
-from ppl_vae.diagnostics.coverage.coverage import check_coverage, run_coverage
 from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
 from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
 from ppl_vae.diagnostics.importance.importance import check_importance

@@ -9,8 +9,8 @@ import torch
 import xarray as xr
 
 from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
+from ppl_vae.diagnostics.calibration.coverage import check_coverage, run_coverage
 from ppl_vae.diagnostics.calibration.simulated_posteriors import simulate_posteriors
-from ppl_vae.diagnostics.coverage.coverage import check_coverage, run_coverage
 from ppl_vae.errors import DataError, ModelError
 from tests.diagnostics.faulty_guides import NUM_DRAWS, NUM_SIMULATIONS, planted, simulated
 from tests.scenarios import linear_gaussian

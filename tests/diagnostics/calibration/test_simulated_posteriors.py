@@ -9,8 +9,8 @@ from pyro import distributions as dist
 
 import ppl_vae as pv
 from ppl_vae.diagnostics.calibration.calibration import run_calibration
+from ppl_vae.diagnostics.calibration.coverage import run_coverage
 from ppl_vae.diagnostics.calibration.simulated_posteriors import simulate_posteriors
-from ppl_vae.diagnostics.coverage.coverage import run_coverage
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.joint import terms_at
 from tests.diagnostics.faulty_guides import BIAS, SIGMA, WEIGHT, Faulty, planted, simulated

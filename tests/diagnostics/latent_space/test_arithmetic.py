@@ -6,7 +6,7 @@ import torch
 import ppl_vae as pv
 from ppl_vae.diagnostics import check_arithmetic, fit_attribute_classifier, run_arithmetic
 from ppl_vae.errors import DataError
-from ppl_vae.models.arithmetic import attribute_vector, decode_along
+from ppl_vae.models.latent_space.arithmetic import attribute_vector, decode_along
 
 NAMES = ("left", "right")
 ALPHAS = (-1.0, 0.0, 1.0)

@@ -1,1 +1,0 @@
-"""The aggregate posterior taken apart, and paths through the latent space."""

@@ -1,0 +1,80 @@
+"""Recovery, z-scores and contraction against the closed forms of a linear-Gaussian model."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from scipy import stats
+
+from ppl_vae import plots
+from ppl_vae.diagnostics.calibration.recovery import check_recovery, run_recovery
+from ppl_vae.diagnostics.calibration.uniformity import ecdf_bands, least_tail, tail_quantile, uniformity_p_value
+from ppl_vae.errors import DataError
+from tests.diagnostics.faulty_guides import SIGMA, WEIGHT, simulated
+
+
+def posterior_variance():
+    precision = WEIGHT.mT @ WEIGHT / SIGMA**2 + torch.eye(2, dtype=torch.float64)
+    return torch.linalg.inv(precision).diagonal().numpy()
+
+
+def test_an_exact_guide_has_the_numbers_of_the_closed_form():
+    """Contraction 1 - V, correlation sqrt(1 - V), z-scores N(0, 1)."""
+    table = run_recovery(simulated("exact"))
+    variance, count = posterior_variance(), table.sizes["simulation"]
+    # The prior's variance is that of the simulated truths, with a relative error of sqrt(2 / S).
+    assert table["mean_contraction"].values == pytest.approx(
+        1 - variance, abs=4 * math.sqrt(2 / count) * variance.max()
+    )
+    assert table["recovery"].values == pytest.approx(np.sqrt(1 - variance), abs=4 / math.sqrt(count))
+    assert np.abs(table["mean_z"] / table["mean_z_stderr"]).max() < 4
+    assert np.abs((table["rms_z"] - 1) / table["rms_z_stderr"]).max() < 4
+    assert (table["calibration_error"] < 0.04).all()
+    assert (table["log_gamma"] > -1).all()
+    assert check_recovery(table).level == "good"
+
+
+@pytest.mark.parametrize(
+    ("fault", "rms", "level"),
+    [
+        ("narrow", 1 / 0.7, ("doubtful", "bad")),
+        ("wide", 1 / 1.4, ("doubtful", "bad")),
+        ("shifted", math.sqrt(1.25), ("doubtful", "unknown")),
+    ],
+)
+def test_faults_show_in_the_z_scores(fault, rms, level):
+    table = run_recovery(simulated(fault))
+    assert np.abs((table["rms_z"] - rms) / table["rms_z_stderr"]).max() < 4.5
+    assert (table["log_gamma"] < 0).all()
+    verdict = check_recovery(table)
+    assert verdict.level in level
+    assert ("too sure" in verdict.words) == (rms > 1)
+
+
+def test_log_gamma_is_below_zero_just_where_the_band_is_left():
+    generator = np.random.default_rng(0)
+    limit, bands = tail_quantile(200, 50, 0.05), ecdf_bands(200, 50)
+    for spread in (1.0, 0.93, 0.85, 0.7):
+        values = (np.floor(50 * (0.5 + spread * (generator.random(200) - 0.5))) + 0.5) / 50
+        share = np.searchsorted(np.sort(values), np.arange(1, 50) / 50) / 200
+        left = bool(((share < bands.lower) | (share > bands.upper)).any())
+        assert (least_tail(values, 50) <= limit) == left
+        assert (uniformity_p_value(values, 50) < 0.05) == left
+
+
+def test_one_tail_is_the_binomials():
+    values = np.full(10, 0.9)
+    # None below 1/2: the probability is 2 * 2^-10.
+    assert least_tail(values, 2) == pytest.approx(2 * stats.binom.cdf(0, 10, 0.5))
+
+
+def test_another_table_is_refused_and_the_figure_has_two_rows():
+    with pytest.raises(DataError, match="expected what run_recovery returns"):
+        check_recovery(xr.Dataset())
+    with pytest.raises(DataError, match="missing truth"):
+        plots.plot_recovery(xr.Dataset())
+    figure = plots.plot_recovery(run_recovery(simulated("exact")))
+    assert len(figure.axes) == 4
+    assert figure.axes[0].get_title().startswith("z[0]: r = 0.8")
