@@ -20,7 +20,7 @@ from ppl_vae.errors import DataError
 
 @runtime_checkable
 class Annotated(Protocol):
-    """What an AnnData object has."""
+    """An AnnData object, known by its attributes."""
 
     X: Any
     obs: Any

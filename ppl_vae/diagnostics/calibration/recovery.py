@@ -1,4 +1,4 @@
-r"""What the simulations say beside the ranks: how well each latent is recovered, and how honestly.
+r"""Recovery of the simulated truth: how well each latent is found again, and how honestly.
 
     recovery       the correlation of the truth with the guide's mean, over simulated data
     z-score        (mean - truth) / sd of the guide; of an exact posterior its mean is 0 and its mean square 1

@@ -39,7 +39,7 @@ MISSED = "a mode that the guide's draws have missed was found"
 
 @dataclass(frozen=True)
 class Checks:
-    """What draws must reach, and how much is drawn.
+    """The limits that draws must reach, and how much is drawn.
 
     Attributes:
         draws: of every datum.
@@ -74,7 +74,7 @@ class Checks:
 
 @dataclass
 class Climbed:
-    """What the ladder gave a block of n data.
+    """The draws of a block of n data, and the rung that each datum reached.
 
     Attributes:
         values: draws [draws, n, *event] by latent site.

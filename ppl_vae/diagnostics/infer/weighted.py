@@ -42,7 +42,7 @@ class Weighted:
         return Weighted(values, self.weight[:, which], self.khat[which], self.ess[which])
 
     def better_of(self, other: Weighted) -> Weighted:
-        """Of two proposals with as many draws the one with the larger effective sample size, datum by datum."""
+        """Take for every datum the proposal of the larger effective sample size; both have as many draws."""
         better = other.ess > self.ess
 
         def choose(mine: Tensor, theirs: Tensor, lead: int) -> Tensor:

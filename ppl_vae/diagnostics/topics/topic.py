@@ -30,7 +30,7 @@ class Diagnosed(Protocol):
 
     @property
     def covariates(self) -> Mapping[str, NDArray[Any]]:
-        """What the programs took beside the data, by name, each [n, ...]."""
+        """The covariates that the programs took beside the data, by name, each [n, ...]."""
 
     @property
     def effort(self) -> Effort:

@@ -32,7 +32,7 @@ LatentsOf = Callable[[Tensor | None], LatentVector]
 
 @dataclass(frozen=True)
 class Draws:
-    """What chains have drawn.
+    """The draws of chains, and how they were made.
 
     Attributes:
         position: u [C, S, N, D].

@@ -34,7 +34,7 @@ SlopeOf = Callable[[Tensor | None], RecordedGradient]
 
 @dataclass(frozen=True)
 class Adapted:
-    """What a pilot run has found.
+    """The result of a pilot run.
 
     Attributes:
         state: where the chains stand after it.

@@ -53,7 +53,7 @@ class State:
 
 @dataclass(frozen=True)
 class Kernel:
-    """What a transition is made of, frozen while chains are kept.
+    """The parts of a transition, frozen while chains are kept.
 
     Attributes:
         step_size: e of every datum [N].
@@ -68,7 +68,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Moved:
-    """What a transition did.
+    """The outcome of a transition.
 
     Attributes:
         state: after it.

@@ -1,4 +1,4 @@
-"""What machine code depends on besides its graph: versions, compiler, options, processor."""
+"""The facts that machine code depends on besides its graph: versions, compiler, options, processor."""
 
 from __future__ import annotations
 

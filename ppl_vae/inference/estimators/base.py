@@ -224,7 +224,7 @@ class Estimator(Objective):
         return terms.kl_weight * (terms.log_guide - terms.log_prior)
 
     def global_bound(self, terms: Terms) -> Tensor:
-        """What the global sites add to the bound of the set, log p(y|g) - KL(q(g) || p(g)): a scalar, nats."""
+        """The part of the global sites in the bound of the set, log p(y|g) - KL(q(g) || p(g)): a scalar, nats."""
         if terms.whole is None:
             return terms.log_likelihood.new_zeros(())
         return (terms.whole.log_likelihood - self.kl(terms.whole)).mean()
@@ -288,7 +288,7 @@ class Estimator(Objective):
         return terms.log_weight if self.share_draws == 1 else self.bound(terms).unsqueeze(0)
 
     def baseline_of_set(self, terms: Terms, signal: Tensor) -> Tensor:
-        """What is subtracted from the signals of the global draws [M], independent of the draw that it is for."""
+        """The baseline of the signals of the global draws [M], independent of the draw that it is for."""
         return torch.zeros_like(signal)
 
     def _score_of_set(self, terms: Terms, whole: Terms) -> Tensor:

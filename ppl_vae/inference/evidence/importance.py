@@ -192,7 +192,7 @@ def require_weights(log_weight: Tensor, first: int) -> None:
 
 
 def shared_deviation(log_weight: Tensor) -> Tensor:
-    """What each draw adds to the sum over data of log_mean_exp, to first order, from log w [S, n]: [S].
+    """The influence of each draw on the sum over data of log_mean_exp, to first order, from log w [S, n]: [S].
 
     Where the data share draws of global sites their errors move together, and these are added up over the data.
     """

@@ -11,7 +11,7 @@ from ppl_vae.display import rows_card, with_error
 
 @dataclass(frozen=True)
 class Ranking:
-    """What ``check_estimators`` says of a comparison.
+    """The verdict of ``check_estimators`` on a comparison.
 
     Attributes:
         table: a row per estimator, those of the plain ELBO first and the cheapest on top: rank, relative cost (the

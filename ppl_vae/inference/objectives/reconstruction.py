@@ -29,7 +29,7 @@ class ReconstructionLikelihood(Estimator):
         return terms.log_likelihood.mean(0)
 
     def global_bound(self, terms: Terms) -> Tensor:
-        """What is observed outside the data plate: a scalar, nats."""
+        """The log likelihood of sites outside the data plate: a scalar, nats."""
         return terms.log_likelihood.new_zeros(()) if terms.whole is None else terms.whole.log_likelihood.mean()
 
     def kl(self, terms: Terms) -> Tensor:

@@ -35,7 +35,7 @@ class Conditioned:
 
     @property
     def covariates(self) -> Batch:
-        """What the programs take beside x."""
+        """The covariates that the programs take beside x."""
         return self.batch[1:]
 
     @property

@@ -1,4 +1,4 @@
-"""Which plate of a model is the plate of the data.
+"""The rule which plate of a model is the plate of the data.
 
 It is one that the observed sites share and that is as long as the data. Where several are, it is the one that all
 of them share, that latent sites stand in, or along which an observed value runs through memory as the data do. A

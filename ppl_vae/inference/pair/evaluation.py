@@ -214,7 +214,7 @@ def _in_chunks(
 
 @dataclass(frozen=True)
 class _OfSet:
-    """What one pass says of the global sites.
+    """The terms of the global sites in one pass.
 
     Attributes:
         kl: KL(q(g) || p(g)), nats of all data.

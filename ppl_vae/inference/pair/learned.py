@@ -1,4 +1,4 @@
-"""What is remembered of a pair's plates, so that a step need not find it out.
+"""The plates of a pair, remembered from its first run so that a step need not look for them.
 
 The particles' plate must stand to the left of the user's own before anything is run, and global sites that several
 draws share must be known by name. Both are seen in one run without particles, once per pair. What is remembered is
@@ -36,7 +36,7 @@ class Learned:
 
     @staticmethod
     def of(levels: Levels) -> Learned:
-        """What a run has shown."""
+        """The plates that a run has shown."""
         return Learned(levels.nesting, levels.whole, levels.group_plates)
 
 
@@ -45,7 +45,7 @@ _KNOWN: weakref.WeakKeyDictionary[Any, dict[tuple[Any, ...], Learned]] = weakref
 
 
 def recall(model: Program, guide: Program) -> Learned | None:
-    """What is known of a pair; None where nothing is."""
+    """The knowledge of a pair; None where there is none."""
     owner, key = _key(model, guide)
     try:
         return _KNOWN.get(owner, {}).get(key)

@@ -24,7 +24,7 @@ _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a program may be given.
+    """The arguments that a program may be given.
 
     Attributes:
         data: the name of its first parameter.

@@ -1,4 +1,4 @@
-"""What is told of a run: its history as a table, and of a finished one a few labelled facts and one curve."""
+"""The facts told of a run: its history as a table, and of a finished one a few labelled facts and one curve."""
 
 from __future__ import annotations
 

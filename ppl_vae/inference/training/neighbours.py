@@ -1,4 +1,4 @@
-"""What other processes take of this machine's cores, as the kernel counts it.
+"""The share of this machine's cores that other processes take, as the kernel counts it.
 
 Threads that wait for one another at every product of matrices are as slow as the one whose core is taken: on two
 cores with one busy neighbour two threads were measured at a third of the speed of one.

@@ -83,7 +83,7 @@ class Pieces:
 
 
 def named(split: Any, arguments: Arguments) -> Any:
-    """What a Split has of what the programs take: x alone, (x, y) of a pair that takes labels, or a dict by name.
+    """The parts of a Split that the programs take: x alone, (x, y) of a pair that takes labels, or a dict by name.
 
     Other data are given back as they are.
     """

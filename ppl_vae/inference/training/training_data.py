@@ -1,4 +1,4 @@
-"""What the user gave to ``fit``, sorted out: training data, validation data and test data."""
+"""The data that the user gave to ``fit``, sorted out: training data, validation data and test data."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class CovariateCode(nn.Module):
 
 
 def _checked(name: str, kind: Any) -> tuple[bool, int]:
-    """Whether a covariate is a category, and how many numbers it takes."""
+    """Tell whether a covariate is a category, and how many numbers it takes."""
     if kind == "continuous":
         return False, 1
     if isinstance(kind, int) and not isinstance(kind, bool) and kind > 1:

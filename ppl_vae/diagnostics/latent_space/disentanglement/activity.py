@@ -1,4 +1,4 @@
-"""Which dimensions of codes are judged: the rule for inactive and for duplicated ones.
+"""Active dimensions of codes, the ones that are judged: the rule for inactive and for duplicated ones.
 
 A histogram has no scale: a code that is 1e-6 times a factor looks as informative as the factor itself, and would be
 the runner-up that takes the gap away. So a dimension whose variance over the data is at most 0.01 (Burda, Grosse &
@@ -19,7 +19,7 @@ SAME = 0.99
 
 
 def active_dimensions(codes: NDArray[np.float64], threshold: float = ACTIVE_THRESHOLD) -> NDArray[np.bool_]:
-    """Which dimensions of codes [n, L] have a variance above the threshold: [L]."""
+    """Tell which dimensions of codes [n, L] have a variance above the threshold: [L]."""
     return codes.var(0, ddof=1) > threshold
 
 
