@@ -17,9 +17,10 @@ def trained(tmp_path_factory):
     kind = rng.integers(0, 2, 90)
     table = pd.DataFrame(rng.normal(size=(90, 3)) + kind[:, None], columns=["one", "two", "three"])
     table.assign(kind=np.where(kind, "b", "a")).to_csv(folder / "t.csv", index=False)
-    run(folder, "train", "vae", "--data", folder / "t.csv", "--data-option", "labels=kind", "--likelihood", "gaussian",
-        "--latent-dim", "1", "--epochs", "2", "--network", '{"name": "mlp", "hidden": [8]}', "--no-figures", "--compile", "no",
-        "--out", folder / "run")  # fmt: skip
+    network = '{"name": "mlp", "hidden": [8]}'
+    run(folder, "train", "vae", "--data", folder / "t.csv", "--data-option", "labels=kind",
+        "--likelihood", "gaussian", "--latent-dim", "1", "--epochs", "2", "--network", network,
+        "--no-figures", "--compile", "no", "--out", folder / "run")  # fmt: skip
     return folder
 
 
