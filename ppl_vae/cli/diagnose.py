@@ -15,7 +15,7 @@ from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_file
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.run import load_model
-from ppl_vae.cli.source import SplitName, find_source, split_given
+from ppl_vae.cli.source import SplitName, find_source, split_given, with_names
 
 if TYPE_CHECKING:
     from ppl_vae.diagnostics import Diagnosis
@@ -60,7 +60,7 @@ def diagnose(
     with console.status("") as status:
         diagnosis = diagnostics.diagnose(
             vae,
-            split_given(dataset, split, vae),
+            with_names(split_given(dataset, split, vae), dataset, split),
             train,
             y=(dataset.test if split == SplitName.TEST else dataset.train).y,
             effort=diagnostics.QUICK if quick else diagnostics.FULL,

@@ -74,7 +74,8 @@ Data = Annotated[
     str,
     typer.Option(
         metavar="NAME_OR_FILE",
-        help="A name that ppl-vae datasets lists, a file (.npz, .npy, IDX), or a folder of images.",
+        help="A name that ppl-vae datasets lists, a file (.csv, .tsv, .parquet, .npz, .npy, IDX), or a folder of "
+        "images.",
         rich_help_panel=DATA,
     ),
 ]
@@ -90,8 +91,9 @@ DataOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
-        help="An option of the data set, such as n=5000 (faces, sprites) or limit=20000 (celeba); values "
-        "as of --set. Repeatable.",
+        help="An option of the data set, such as n=5000 (faces, sprites), limit=20000 (celeba), value_range=None "
+        "(.npy, .npz), or the columns labels=NAME, drop=NAME and covariates=NAME of a table; values as of --set. "
+        "Repeatable.",
         show_default=False,
         rich_help_panel=DATA,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,13 +68,27 @@ class DataSource:
         """Load the data set.
 
         Raises:
-            DataError: the data cannot be read, or an option is settled in another way.
+            DataError: the data cannot be read, an option is settled in another way, or the columns of a table are
+            others than those that are known.
         """
         for name in self.options:
             if name in TAKEN:
                 raise DataError(f"--data-option {name}: {name} is settled by {TAKEN[name]}")
         integer("seed", self.options.get("seed", 0), least=None)
-        return library.load_dataset(self.data, root=self.root, binarize=self.binarize, **self.options)  # type: ignore[arg-type]
+        dataset = library.load_dataset(self.data, root=self.root, binarize=self.binarize, **self.options)  # type: ignore[arg-type]
+        self._require_columns(dataset.column_names)
+        return dataset
+
+    def _require_columns(self, found: Sequence[str]) -> None:
+        """Refuse a table whose columns have other names, or another order, than those of the run."""
+        known = list(self.column_names)
+        if known and found and known != list(found):
+            pairs = zip_longest(known, found)
+            place, (own, other) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+            raise DataError(
+                f"{self.data}: expected the {len(known)} columns that the run was trained on, found {other!r} in "
+                f"the place of {own!r}, column {place + 1}"
+            )
 
     def write(self, folder: Path) -> None:
         """Write the source into the folder of a run."""
@@ -140,8 +155,21 @@ def split_given(dataset: Dataset, split: str, vae: PairLike) -> Any:
     return named(replace(part, x=x), Arguments.of(pair))
 
 
+def with_names(given: Any, dataset: Dataset, split: str) -> Any:
+    """The same data, as ``split_given`` gives them, whose x has the names of its rows and columns."""
+    from ppl_vae.containers import Opened
+
+    labels = dataset.labels(dataset.test if split == SplitName.TEST else dataset.train)
+    if isinstance(given, Mapping):
+        first = next(iter(given))
+        return {**given, first: Opened(given[first], labels)}
+    return (Opened(given[0], labels), *given[1:]) if isinstance(given, tuple) else Opened(given, labels)
+
+
 def find_source(folder: Path, data: str | None, root: str | None) -> DataSource:
     """Find the data of a run, or other data under its binarisation, or the same data in another place.
+
+    Another file of the same kind is read under the run's own options, and a table must have its columns.
 
     Raises:
         CheckpointError: they are not given and the run does not remember them.
@@ -149,5 +177,11 @@ def find_source(folder: Path, data: str | None, root: str | None) -> DataSource:
     if data is None:
         own = read_source(folder)
         return own if root is None else replace(own, root=root)
-    binarization = read_source(folder).binarize if (folder / DATA).exists() else "none"
-    return DataSource(data, binarization, root)
+    if not (folder / DATA).exists():
+        return DataSource(data, root=root)
+    own = read_source(folder)
+    # Another file of the same kind is read in the same way; its rows are its own.
+    ending = Path(data).suffix.lower()
+    alike = ending and ending == Path(own.data).suffix.lower()
+    options = {name: value for name, value in own.options.items() if name != "test"} if alike else {}
+    return DataSource(data, own.binarize, root, options, own.column_names)

@@ -20,9 +20,8 @@ from torch import Tensor
 from ppl_vae.containers.annotated import Annotated, read_h5ad
 from ppl_vae.containers.labels import Labels
 from ppl_vae.containers.rows import Rows, StoredRows, sparse_rows
-from ppl_vae.errors import DataError, first_line
-
-TABLES = (".csv", ".tsv", ".parquet")
+from ppl_vae.containers.table_file import TABLES, read_frame
+from ppl_vae.errors import DataError
 
 
 @runtime_checkable
@@ -210,18 +209,9 @@ def _set(arrays: Any) -> Opened:
 
 
 def _read(path: Path) -> Opened:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
     if path.suffix.lower() == ".h5ad":
+        if not path.is_file():
+            raise DataError(f"{path}: no such file")
         x, obs, rows, columns = read_h5ad(path)
         return Opened(x, Labels(rows, (columns,), columns=True), obs)
-    import pandas as pd
-
-    try:
-        if path.suffix.lower() == ".parquet":
-            return _table(pd.read_parquet(path))
-        return _table(pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ","))
-    except ImportError:
-        raise DataError(f"{path}: reading parquet needs pyarrow: pip install 'ppl_vae[tables]'") from None
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: no table that can be read ({first_line(error)})") from None
+    return _table(read_frame(path))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ppl_vae.containers.table_file import TABLES
 from ppl_vae.data.arrays import load_idx, load_npy, load_npz
 from ppl_vae.data.binarization import binarized, check_policy
 from ppl_vae.data.boundary import parser_boundary
@@ -22,6 +23,7 @@ from ppl_vae.data.mnist import load_fashion_mnist, load_mnist
 from ppl_vae.data.piano_rolls import load_piano_rolls
 from ppl_vae.data.small_images import load_small_images
 from ppl_vae.data.sprites import load_sprites
+from ppl_vae.data.table import load_table
 from ppl_vae.errors import DataError, unknown_name
 
 _LOADERS: dict[str, Callable[..., Dataset]] = {
@@ -56,6 +58,7 @@ _FILE_LOADERS: dict[str, Callable[..., Dataset]] = {
     ".idx.gz": load_idx,
     "ubyte": load_idx,
     "ubyte.gz": load_idx,
+    **dict.fromkeys(TABLES, load_table),
 }
 
 
@@ -79,14 +82,15 @@ def load_dataset(
     """Load a data set by name, or from a file or folder.
 
     Args:
-        name: one of `list_datasets`, or a path: .npz, .npy, IDX (.idx, -ubyte, gzipped or not), or a folder
-            of images. A file without a test set of its own is split 90/10 under a fixed seed.
+        name: one of `list_datasets`, or a path: .npz, .npy, IDX (.idx, -ubyte, gzipped or not), a table (.csv,
+            .tsv, .parquet), or a folder of images. A file without a test set of its own is split 90/10 under a
+            fixed seed.
         root: the folder of the files of a named data set, where it has files.
         binarize: "none"; "threshold" (1 where x >= 0.5); "stochastic" (Bernoulli draws, once); or "dynamic"
             (``train.x`` stays grey, to be drawn anew in every batch; ``test.x`` is drawn once).
         seed: the seed of a rendered data set's draws, and of the binarisation's. No split depends on it.
         **options: the loader's own, such as ``size`` and ``limit`` of images, ``value_range`` of arrays,
-            ``n`` of rendered data sets.
+            ``labels``, ``covariates``, ``drop`` and ``test`` of tables, ``n`` of rendered data sets.
 
     Raises:
         DataError: an unknown name or option, a missing or damaged file, values outside [0, 1].

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.containers import Labels
 from ppl_vae.display import card
 
 Binarization = Literal["none", "threshold", "stochastic", "dynamic"]
@@ -25,6 +28,7 @@ class Split:
         copy_of: int64 [N], equal numbers where rows are copies of one datum, which no split may part; None where
             nothing was copied.
         covariates: what conditional programs may take beside x, by name: [N, ...] each.
+        names: the names of its rows [N], such as their numbers in a file; None where they have none.
     """
 
     x: Tensor
@@ -32,6 +36,7 @@ class Split:
     factors: Tensor | None = None
     copy_of: Tensor | None = None
     covariates: Mapping[str, Tensor] = field(default_factory=dict)
+    names: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -66,6 +71,11 @@ class Dataset:
     def event_shape(self) -> tuple[int, ...]:
         """The shape of one datum, for instance (1, 28, 28)."""
         return tuple(self.train.x.shape[1:])
+
+    def labels(self, part: Split) -> Labels:
+        """The names of the rows of one split, and of the columns."""
+        columns = np.array(self.column_names) if self.column_names else None
+        return Labels(part.names, (columns,), columns=True) if columns is not None else Labels(part.names)
 
     def _repr_html_(self) -> str:
         labels = None if self.train.y is None else f"{len(self.train.y.unique())} classes"

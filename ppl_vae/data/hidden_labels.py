@@ -81,7 +81,8 @@ def repeat_labelled(data: Dataset | Split, times: int) -> Dataset | Split:
     index = torch.cat([torch.arange(len(data)), again])
     origin = index if data.copy_of is None else data.copy_of[index]
     factors = None if data.factors is None else data.factors[index]
-    return Split(data.x[index], y[index], factors, origin, {name: c[index] for name, c in data.covariates.items()})
+    names = None if data.names is None else data.names[index.numpy()]
+    return Split(data.x[index], y[index], factors, origin, {n: c[index] for n, c in data.covariates.items()}, names)
 
 
 def _labels_of(name: str, data: Split) -> Tensor:

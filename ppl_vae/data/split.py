@@ -54,7 +54,8 @@ def split_in_two(whole: Split, where: object) -> tuple[Split, Split]:
 
 def _take(whole: Split, index: torch.Tensor) -> Split:
     y, factors, copy_of = (None if p is None else p[index] for p in (whole.y, whole.factors, whole.copy_of))
-    return Split(whole.x[index], y, factors, copy_of, {name: c[index] for name, c in whole.covariates.items()})
+    names = None if whole.names is None else whole.names[index.numpy()]
+    return Split(whole.x[index], y, factors, copy_of, {n: c[index] for n, c in whole.covariates.items()}, names)
 
 
 def split_by_datum(x: Tensor, order: Tensor, size: int, copy_of: Tensor | None = None) -> tuple[Tensor, Tensor]:

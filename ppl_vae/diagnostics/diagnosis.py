@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ppl_vae.checks import positive, whole
+from ppl_vae.containers import Labels
 from ppl_vae.declared import Qualified
 from ppl_vae.diagnostics.arviz.inference_data import inference_data
 from ppl_vae.diagnostics.given import admitted
@@ -71,6 +72,7 @@ class Diagnosis:
         x: these data.
         y: their labels [n], or None.
         covariates: what the programs took beside the data, by name, each [n, ...].
+        labels: the names of the rows and columns of the data.
         effort: how much was drawn.
         seed: of the choice and of the draws.
         model: the kind of the pair, such as "VAE".
@@ -89,6 +91,14 @@ class Diagnosis:
     inference_data: Any = field(repr=False)
     why_no_inference_data: str = ""
     covariates: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    labels: Labels = field(default_factory=Labels, repr=False)
+
+    @property
+    def column_names(self) -> list[str] | None:
+        """The names of the columns of a table, where they are known."""
+        axes = self.labels.axes
+        known = self.x.dim() == 2 and len(axes) == 1 and axes[0] is not None and len(axes[0]) == self.x.shape[1]
+        return [str(name) for name in axes[0]] if known and axes[0] is not None else None
 
     @property
     def numbers(self) -> dict[str, xr.Dataset]:
@@ -212,7 +222,8 @@ def diagnose(
     labels = None if labels is None else labels[chosen]
     draws, why_not = _draws(case, labels)
     covariates = {name: c.cpu().numpy() for name, c in zip(beside, some.covariates, strict=True)}
-    return Diagnosis(findings, chosen, case.x, labels, effort, seed, _kind(pair), draws, why_not, covariates)
+    kind, named = _kind(pair), case.labels
+    return Diagnosis(findings, chosen, case.x, labels, effort, seed, kind, draws, why_not, covariates, named)
 
 
 def run_diagnosis(

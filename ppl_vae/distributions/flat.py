@@ -9,11 +9,7 @@ from ppl_vae.errors import ModelError
 
 
 class Flat(dist.ImproperUniform):
-    """The improper distribution on R^d whose density is 1 everywhere; nothing can be drawn from it.
-
-    Args:
-        event_dim: d.
-    """
+    """The improper distribution on R^d whose density is 1 everywhere; nothing can be drawn from it."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density 0 at every value [*batch, d], on its device and in its precision."""

@@ -103,7 +103,10 @@ class LadderVAE(ProgramPair):
 
     Args:
         event_shape: the shape of one datum.
-        latent_dims, network, hidden, likelihood: as of HierarchicalVAE.
+        latent_dims: as of HierarchicalVAE.
+        network: the same.
+        hidden: the same.
+        likelihood: the same.
         seed: of the initial weights; None takes torch's current stream.
 
     Raises:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ppl_vae.plots.samples import plot_samples
     from ppl_vae.plots.traversals import plot_traversals
     from ppl_vae.plots.typicality import plot_typicality
+    from ppl_vae.plots.worst_rows import plot_worst_rows
 
 __all__ = [
     "plot_attribute_changes",
@@ -73,6 +74,7 @@ __all__ = [
     "plot_traversals",
     "plot_typicality",
     "plot_worst_data",
+    "plot_worst_rows",
 ]
 
 load_names_lazily(__name__)

@@ -87,7 +87,7 @@ def plot_worst_data(
     ax: Axes | None = None,
     figsize: Size | None = None,
 ) -> Figure:
-    """Draw the data with the largest k-hat, worst first, each with its k-hat.
+    """Draw the data with the largest k-hat, worst first, each with its k-hat; rows of a table: ``plot_worst_rows``.
 
     Args:
         x: the images that ``ds`` is of, [N, *event].
@@ -100,14 +100,11 @@ def plot_worst_data(
     Raises:
         DataError: the images are not those of the table, or no datum has a finite k-hat.
     """
-    khat, _ = _khat(ds)
+    khat = khat_of(ds)
     images = to_numpy(x)
     if len(images) != len(khat):
         raise DataError(f"images: expected {len(khat)}, one for each datum of the table, found {len(images)}")
-    order = np.argsort(np.where(np.isfinite(khat), -khat, np.inf), kind="stable")
-    worst = order[: min(count, int(np.isfinite(khat).sum()))]
-    if not len(worst):
-        raise DataError("table: no datum has a finite k-hat, so that none is worst")
+    worst = worst_first(khat, count)
     columns = min(8, len(worst))
     grid = wrap(as_images(images[worst]), columns)
     unfit = int((~np.isfinite(khat)).sum())
@@ -120,6 +117,28 @@ def plot_worst_data(
             color=INK, ha="left", va="bottom", bbox=BOX,
         )  # fmt: skip
     return figure
+
+
+def khat_of(ds: xr.Dataset) -> NDArray[np.float64]:
+    """The k-hat of every datum [N]; NaN or infinite where there is none.
+
+    Raises:
+        DataError: the table is none of ``run_importance``.
+    """
+    return _khat(ds)[0]
+
+
+def worst_first(khat: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """The places of the largest finite k-hats, at most ``count``, the largest first.
+
+    Raises:
+        DataError: none is finite.
+    """
+    order = np.argsort(np.where(np.isfinite(khat), -khat, np.inf), kind="stable")
+    worst = order[: min(count, int(np.isfinite(khat).sum()))]
+    if not len(worst):
+        raise DataError("table: no datum has a finite k-hat, so that none is worst")
+    return worst
 
 
 def _khat(ds: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

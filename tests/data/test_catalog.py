@@ -144,8 +144,8 @@ def test_what_is_wrong_is_said(name: str | Path, options: dict[str, Any], messag
 
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a.csv: expected a folder of images or a file ending in .npz, .npy, "):
-        load_dataset(write(tmp_path / "a.csv", b"1,2"))
+    with pytest.raises(DataError, match=r"a.doc: expected a folder of images or a file ending in .npz, .npy, "):
+        load_dataset(write(tmp_path / "a.doc", b"1,2"))
 
 
 def test_real_valued_data_cannot_be_binarized(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ppl_vae.data.celeba_tables import read_attributes, read_partition
 from ppl_vae.data.dsprites import load_dsprites
 from ppl_vae.data.image_file import read_image
 from ppl_vae.data.mnist_checksums import recognise
+from ppl_vae.data.table import load_table
 from ppl_vae.errors import DataError
 
 from .builders import celeba_table, grey, idx_bytes, image_bytes, npy_bytes, npz_bytes, write
@@ -36,6 +37,14 @@ def _dataset_values(load: Callable[..., Any]) -> Callable[[Path], None]:
             assert part.y is None or part.y.shape == (len(part),)
 
     return check
+
+
+def _table(path: Path) -> None:
+    dataset = load_table(path)
+    for part in (dataset.train, dataset.test):
+        assert part.x.dtype == torch.float32
+        assert part.x.shape == (len(part.names), len(dataset.column_names))
+        assert not part.x.isinf().any()
 
 
 def _image(path: Path) -> None:
@@ -83,6 +92,7 @@ FORMATS: dict[str, tuple[str, bytes, Callable[[Path], None]]] = {
     "webp": ("n.webp", image_bytes(grey(3, 12, 10).transpose(1, 2, 0), "WEBP"), _image),
     "celeba-attributes": ("o.txt", celeba_table(8).encode(), _attributes),
     "celeba-partition": ("p.txt", b"".join(b"%d.jpg %d\n" % (i, i % 3) for i in range(8)), _partition),
+    "csv": ("r.csv", b"a,b,c\n" + b"".join(b"%d,%d.5,-1e%d\n" % (i, i * i, i % 4) for i in range(12)), _table),
     "mnist-checksum": ("q.gz", gzip.compress(idx_bytes(grey()), mtime=0), _sum),
 }
 # Formats with a length or checksum for every byte: a part of the file is never the file.

@@ -93,6 +93,7 @@ FIGURES = {
     "reference": lambda **kw: plots.plot_reference(two_sets(), **kw),
     "khat": lambda **kw: plots.plot_khat(made_khat(), **kw),
     "worst_data": lambda **kw: plots.plot_worst_data(images(40), made_khat(40), **kw),
+    "worst_rows": lambda **kw: plots.plot_worst_rows(table(40), made_khat(40), **kw),
     "evidence_curve": lambda **kw: plots.plot_evidence_curve(made_curve(), -3.0, **kw),
     "latent_holes": lambda **kw: plots.plot_latent_holes({"VAE": images(20), "real": images(20)}, **kw),
     "image_rows": lambda **kw: plots.plot_image_rows({"input": images(4), "output": images(4)}, **kw),

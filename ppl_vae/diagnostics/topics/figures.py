@@ -20,6 +20,7 @@ from ppl_vae.plots import (
     plot_predictive,
     plot_reference,
     plot_worst_data,
+    plot_worst_rows,
 )
 
 if TYPE_CHECKING:
@@ -39,10 +40,18 @@ def importance(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
         f"below which the weights have a variance, and the threshold {table.attrs['threshold']:.2f}.",
     )
     try:
-        worst = plot_worst_data(diagnosis.x, table)
+        if diagnosis.x.dim() == 2:
+            worst = plot_worst_rows(diagnosis.x, table, diagnosis.column_names)
+            caption = (
+                "The rows with the largest k-hat, worst first. The shade of a cell is its distance from the mean "
+                f"of its column over the {len(diagnosis.x)} data, in standard deviations: orange above, violet below."
+            )
+        else:
+            worst = plot_worst_data(diagnosis.x, table)
+            caption = "The data with the largest k-hat, worst first, each with its k-hat."
     except DataError:
         return
-    yield worst, "The data with the largest k-hat, worst first, each with its k-hat."
+    yield worst, caption
 
 
 def calibration(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:

@@ -78,13 +78,13 @@ def reference(table: xr.Dataset, diagnosis: Diagnosed) -> Table:
     """Tabulate convergence and the two-sample test of every datum."""
     rows = [
         [
-            str(index),
+            str(name),
             f"{float(of['rhat']):.3f}",
             f"{float(of['ess']):.0f}",
             str(int(of["divergences"])),
             _margin(float(of["c2st"]), float(of["c2st_stderr"])),
         ]
-        for index, of in ((index, table.isel(datum=index)) for index in range(table.sizes["datum"]))
+        for name, of in ((table["datum"].to_numpy()[i], table.isel(datum=i)) for i in range(table.sizes["datum"]))
     ]
     caption = "R-hat is the largest, ESS the smallest over latent dimensions (Vehtari et al. 2021)."
     return Table(caption, ["datum", "R-hat", "ESS", "divergences", "C2ST"], rows)

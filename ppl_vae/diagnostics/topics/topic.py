@@ -33,6 +33,10 @@ class Diagnosed(Protocol):
         """The covariates that the programs took beside the data, by name, each [n, ...]."""
 
     @property
+    def column_names(self) -> list[str] | None:
+        """The names of the columns of a table, where they are known."""
+
+    @property
     def effort(self) -> Effort:
         """The numbers of draws."""
 

@@ -160,7 +160,7 @@ class Terms:
 
         Raises:
             ModelError: the guide draws a site that the model has not; or a site's guide is a point mass or has
-            no density elsewhere; the site is named.
+                no density elsewhere; the site is named.
         """
         require_accounted(self.sites)
         return self._total([self._per_datum(s, _log_guide(s)) for s in self.sites.values()])

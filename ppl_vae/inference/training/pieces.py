@@ -53,12 +53,12 @@ class Pieces:
             return is_container(data[0]) or is_array(data[0]) or not isinstance(data[0], tuple | list)
         return isinstance(data, Split | Mapping | Rows) or is_container(data) or is_array(data)
 
-    def __call__(self, data: Any, where: str) -> Batch:
-        """Take a Split, a tuple, a dict, or x alone apart, and judge the values."""
+    def __call__(self, data: Any, where: str, labels: Labels | None = None) -> Batch:
+        """Take a Split, a tuple, a dict, or x alone apart, and judge the values; ``labels`` are a Split's names."""
         data = opened(data) if is_container(data) else data
         x, *given = self._parts(data)
         first = cast(Tensor, x) if isinstance(x, Rows) else tensor(x)
-        _require_finite(first, self.allows_missing, self.arguments.labels(data))
+        _require_finite(first, self.allows_missing, labels or self.arguments.labels(data))
         return (first, *self._beside(given, first, where))
 
     def batch(self, batch: Any, place: tuple[torch.device, torch.dtype] | None) -> Batch:

@@ -45,12 +45,13 @@ def training_data(
     if isinstance(data, Dataset):
         dynamic, name = data.binarization == "dynamic", f"data set {data.name!r}"
         train, test = (
-            pieces(part, f"{name}, {half} split") for part, half in ((data.train, "train"), (data.test, "test"))
+            pieces(part, f"{name}, {half} split", data.labels(part))
+            for part, half in ((data.train, "train"), (data.test, "test"))
         )
         if dynamic and not ((train[0] >= 0) & (train[0] <= 1)).all():
             raise DataError(f"{name}: values outside [0, 1] cannot be binarised in every batch")
-        copies = data.train.copy_of
-        training = TrainingData(train, dynamic=dynamic, test=test, copy_of=copies)
+        copies, labels = data.train.copy_of, data.labels(data.train)
+        training = TrainingData(train, dynamic=dynamic, test=test, labels=labels, copy_of=copies)
     elif pieces.is_one(data):
         train = pieces(data, "the training data")
         labels = pieces.arguments.labels(data)

@@ -114,7 +114,9 @@ class ConditionalVAE(CategoryAndCodePair):
         event_shape: the shape of one datum.
         latent_dim: L, of z.
         num_classes: C.
-        network, hidden, likelihood: as of SemiSupervisedVAE.
+        network: as of SemiSupervisedVAE.
+        hidden: the same.
+        likelihood: the same.
         prior: "standard", z independent of y; or "conditional", a Gaussian for every class.
         posterior: of z, as of VAE, for one that stands on features alone.
         seed: of the initial weights; None takes torch's current stream.

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -168,3 +169,15 @@ def test_the_pair_plot_shows_the_latent_dimensions_that_differ_most():
     np.testing.assert_allclose(apart[[0, 2, 4]], 0.0, atol=1e-12)
     np.testing.assert_allclose(apart[1] * draws[..., 1].std(), 3.0)
     assert set(np.argsort(-apart)[:3]) == {1, 3, 5}
+
+
+def test_the_worst_rows_of_a_table_are_drawn_with_their_names():
+    vae = pv.VAE((3,), 1, likelihood="gaussian", network={"name": "mlp", "hidden": [16]}, seed=0)
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), list(range(100, 120)), ["a", "b", "c"])
+    found = diagnose(vae, frame, topics=["importance"], effort=SMALL, progress=False)
+    assert found.column_names == ["a", "b", "c"]
+    words = Page(render_report(found, SUBJECT)).words
+    assert "The rows with the largest k-hat, worst first" in words
+    drawn = [figure for figure, _ in TOPICS["importance"].figures(found.numbers["importance"], found)][1].axes[0]
+    assert [text.get_text() for text in drawn.get_xticklabels()] == ["a", "b", "c"]
+    assert all(100 <= int(text.get_text().split()[0]) < 120 for text in drawn.get_yticklabels())

@@ -1,0 +1,92 @@
+"""Tables in files: .csv, .tsv and .parquet as pandas frames, without a row or a column that is lost unseen.
+
+A first column without a name, as pandas and R write the names of rows, names the rows. A first line of numbers is a
+row and no names, unless they keep one distance from column to column, as years and wavelengths do. Cells that are
+empty, or say NA or NaN, are missing values.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppl_vae.errors import DataError, first_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLES = (".csv", ".tsv", ".parquet")
+# Fewer numbers in a line keep one distance by chance; a distance is the same up to its rounding.
+LEAST_IN_ORDER, SAME_STEP = 3, 0.02
+UNNAMED = re.compile(r"Unnamed: 0(_level_0)?|")
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """Read a table, whose index names its rows where the file does.
+
+    Raises:
+        DataError: the file is missing, damaged, no such table, or needs a library that is not installed.
+    """
+    import pandas as pd
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        separator = "\t" if path.suffix.lower() == ".tsv" else ","
+        head = pd.read_csv(path, sep=separator, header=None, nrows=1)
+        _require_names(head, path, separator)
+        _require_whole_rows(path, separator)
+        frame = pd.read_csv(path, sep=separator, low_memory=False)
+    except DataError:
+        raise
+    except ImportError:
+        raise DataError(f"{path}: reading parquet needs pyarrow: pip install 'ppl_vae[tables]'") from None
+    except (ValueError, OSError, OverflowError, MemoryError, csv.Error, Warning) as error:
+        raise DataError(f"{path}: no table that can be read ({first_line(error)})") from None
+    named = len(frame.columns) > 1 and UNNAMED.fullmatch(str(frame.columns[0]))
+    return frame.set_index(frame.columns[0]).rename_axis(None) if named else frame
+
+
+def _require_names(head: pd.DataFrame, path: Path, separator: str) -> None:
+    """Refuse a first line without the names of columns, and columns that another sign separates."""
+    cells = head.iloc[0].tolist()
+    if len(cells) == 1 and isinstance(cells[0], str) and ";" in cells[0]:
+        raise DataError(
+            f"{path}: its columns are separated by ';', expected {separator!r}; write it anew, or give the frame "
+            "that pandas.read_csv(path, sep=';') reads (decimal=',' where numbers have commas)"
+        )
+    numbers = np.array([cell for cell in cells if not isinstance(cell, str)], np.float64)
+    numbers = numbers[~np.isnan(numbers)]
+    if len(numbers) and not _are_names(numbers, among=len(cells)):
+        raise DataError(
+            f"{path}: expected the names of its columns in the first line, found numbers ({numbers[0]:g}, ...); "
+            "write a line of names above them, or give the frame that pandas.read_csv(path, header=None) reads"
+        )
+
+
+def _require_whole_rows(path: Path, separator: str) -> None:
+    """Refuse a row with more cells than there are names, of which pandas makes an index, or with fewer."""
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file, delimiter=separator)
+        width = len(next(lines))
+        for cells in lines:
+            if cells and len(cells) != width:
+                raise DataError(
+                    f"{path}: the first line names {width} columns, found {len(cells)} cells in line "
+                    f"{lines.line_num}"
+                )
+
+
+def _are_names(numbers: NDArray[np.float64], among: int) -> bool:
+    """Tell names that are numbers, such as years and wavelengths, from a row: they keep one distance."""
+    steps = np.diff(numbers)
+    if (numbers == numbers.round()).all() and (steps == 1).all():
+        return among > 1
+    return len(numbers) >= LEAST_IN_ORDER and np.allclose(steps, steps.mean(), rtol=SAME_STEP) and steps.mean() != 0

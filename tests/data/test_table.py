@@ -1,0 +1,133 @@
+"""A table in a file as a data set: every row and column arrives, or a refusal says which does not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import ppl_vae as pv
+from ppl_vae.errors import DataError
+
+N = 40
+FRAME = pd.DataFrame(
+    {
+        "age": np.linspace(20, 80, N).round(2),
+        "weight": np.random.default_rng(0).normal(70, 10, N),
+        "smoker": np.arange(N) % 2 == 0,
+        "site": np.arange(N) % 3,
+        "kind": ["b", "a"] * (N // 2),
+    }
+)
+
+
+@pytest.fixture
+def csv(tmp_path):
+    FRAME.to_csv(tmp_path / "t.csv", index=False)
+    return tmp_path / "t.csv"
+
+
+def in_file_order(dataset, part="x"):
+    """The rows of both splits in the order of the file."""
+    names = np.concatenate([dataset.train.names, dataset.test.names])
+    values = torch.cat([getattr(dataset.train, part), getattr(dataset.test, part)])
+    return values[torch.from_numpy(names.argsort())]
+
+
+def test_all_rows_and_columns_arrive_with_their_names(csv):
+    data = pv.load_dataset(csv, labels="kind", covariates=["site"])
+    assert data.column_names == ("age", "weight", "smoker")
+    expected = FRAME[["age", "weight", "smoker"]].to_numpy(dtype=np.float32)
+    assert torch.equal(in_file_order(data), torch.from_numpy(expected))
+    assert in_file_order(data, "y").tolist() == [1, 0] * (N // 2)
+    assert data.train.covariates["site"].tolist() == (data.train.names % 3).tolist()
+    assert "kind: 0 = a, 1 = b" in data.notes
+    assert (len(data.train), len(data.test)) == (36, 4)
+
+
+@pytest.mark.parametrize("ending", ["tsv", "parquet"])
+def test_other_files_are_the_same_table(csv, tmp_path, ending):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+        FRAME.to_parquet(tmp_path / "t.parquet")
+    else:
+        FRAME.to_csv(tmp_path / "t.tsv", index=False, sep="\t")
+    first, other = (pv.load_dataset(p, drop="kind") for p in (csv, tmp_path / f"t.{ending}"))
+    assert torch.equal(first.train.x, other.train.x)
+    assert first.column_names == other.column_names
+
+
+def test_names_of_rows_are_no_column(tmp_path):
+    for index in (FRAME.index, [f"p{i}" for i in range(N)]):
+        FRAME[["age", "weight"]].set_index(pd.Index(index)).to_csv(tmp_path / "named.csv")
+        data = pv.load_dataset(tmp_path / "named.csv")
+        assert data.column_names == ("age", "weight")
+        assert set(data.train.names) | set(data.test.names) == set(index)
+
+
+def test_an_empty_cell_is_missing_and_named_where_that_is_refused(tmp_path):
+    holes = FRAME[["age", "weight"]].copy()
+    holes.loc[7, "weight"] = np.nan
+    holes.to_csv(tmp_path / "h.csv", index=False)
+    data = pv.load_dataset(tmp_path / "h.csv")
+    assert in_file_order(data).isnan().nonzero().tolist() == [[7, 1]]
+    assert "1 of 80 cells are missing: NaN in x" in data.notes
+    with pytest.raises(DataError, match=r"row 7, column 'weight'.*missing-pixels"):
+        pv.fit(pv.VAE((2,), 1, likelihood="gaussian"), data, epochs=1, progress=False)
+
+
+def test_a_test_file_is_held_out_whole_and_has_the_same_categories(csv, tmp_path):
+    FRAME.tail(3).assign(kind="c").to_csv(tmp_path / "held.csv", index=False)
+    data = pv.load_dataset(csv, labels="kind", test=tmp_path / "held.csv")
+    assert (len(data.train), len(data.test)) == (N, 3)
+    assert data.test.y.tolist() == [2, 2, 2]
+    FRAME[["weight", "age", "smoker", "site", "kind"]].to_csv(tmp_path / "held.csv", index=False)
+    with pytest.raises(
+        DataError, match=r"held.csv: expected the columns of .*found 'weight' in the place of 'age'"
+    ):
+        pv.load_dataset(csv, labels="kind", test=tmp_path / "held.csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, r"found others in 'kind' \(such as 'b'\); name each by labels="),
+        ({"labels": "knd"}, "labels: unknown column 'knd'; did you mean 'kind'"),
+        ({"labels": "kind", "drop": ["kind"]}, "column 'kind' is named twice, by labels and by drop"),
+        ({"drop": list(FRAME)}, "no column is left for x"),
+        ({"drop": 3}, "drop: expected the name of a column, or a list of names, found 3"),
+        ({"drop": "kind", "value_range": (0, 1)}, r"expected x in \[0, 1\]"),
+        ({"labels": "weight", "drop": "kind"}, "expected y as whole numbers"),
+    ],
+)
+def test_what_does_not_fit_is_named(csv, options, words):
+    with pytest.raises(DataError, match=words):
+        pv.load_dataset(csv, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("14.2,1.7,2.4\n13.2,1.8,2.1\n", "expected the names of its columns in the first line"),
+        ("5.1,3.5,1.4,0.2,setosa\n4.9,3.0,1.4,0.2,setosa\n", "expected the names of its columns"),
+        ("a;b\n1;2\n3;4\n", "its columns are separated by ';'"),
+        ("a,b\n1,2\n3,inf\n", "an infinite value in row 1, column 'b'"),
+        ("a,b\n", "expected rows of numbers, found none"),
+        ("", "no table that can be read"),
+        ("a,b\n1,2\n1,2,3\n", "the first line names 2 columns, found 3 cells in line 3"),
+        ("a,b\n1,2\n1", "the first line names 2 columns, found 1 cells in line 3"),
+        ("a,b\n,\n,\n", "expected rows of numbers, found none"),
+    ],
+)
+def test_a_file_that_would_be_misread_is_refused(tmp_path, text, words):
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"m\.csv: .*({words})"):
+        pv.load_dataset(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize(
+    "names", ["400,402,404,406", "3999.64,3997.71,3995.79", "0,1", "1,2,3", "who,2019,2020", "x,7"]
+)
+def test_numbers_that_are_names_are_taken(tmp_path, names):
+    width = names.count(",") + 1
+    (tmp_path / "n.csv").write_text(names + "\n" + "\n".join([",".join(["1.5"] * width)] * 5))
+    assert pv.load_dataset(tmp_path / "n.csv").column_names == tuple(names.split(","))
