@@ -12,6 +12,8 @@ from ppl_vae.containers import Labels, is_container, opened
 from ppl_vae.inference.pair import admission
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.covariates import Arguments
+from ppl_vae.inference.pair.hidden_noise import require_density_of_draws
+from ppl_vae.inference.pair.indices import with_indices
 from ppl_vae.inference.pair.labels import needs_labels
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 
@@ -29,13 +31,15 @@ def admitted(
         keep_rows: as of ``inference.pair.admission``.
 
     Raises:
-        ModelError: it is no pair, or one that needs more than it is given; or the data have another event shape.
+        ModelError: it is no pair, or one that needs more than it is given; or the data have another event shape; or
+            the programs draw random numbers outside their sites that part the guide's density from its draws.
         DataError: there are fewer than ``least`` data, or the likelihood has no density for some value.
     """
     pair = as_pair(pair)
     x = opened(x) if is_container(x) else x
     beside = y if y is not None and needs_y(pair) else None
     found, batch = admission.admitted(pair, x, beside, least, keep_rows)
+    require_density_of_draws(*with_indices(found.model, found.guide, batch))
     return Conditioned((found.model, found.guide), batch, Arguments.of(pair).labels(x))
 
 

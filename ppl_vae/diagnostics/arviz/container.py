@@ -246,7 +246,8 @@ def ess(draws: ArrayLike, method: str = "bulk", *, generation: Generation | None
 
     Args:
         draws: [chain, draw, *event].
-        method: "bulk", "tail", or another that ArviZ knows.
+        method: "bulk" (of ranks), "tail", "mean" (which the error of a mean of these very values takes, such as
+            that of squares, whose bulk size is too large), or another that ArviZ knows.
         generation: by default the one that is installed.
 
     Returns:

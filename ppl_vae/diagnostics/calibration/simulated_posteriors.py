@@ -28,6 +28,7 @@ from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.exchangeable import require_exchangeable
+from ppl_vae.inference.pair.hidden_noise import require_density_of_draws
 from ppl_vae.inference.pair.joint import simulate
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
@@ -193,6 +194,7 @@ def _like(pair: Pair, x: Any) -> Conditioned:
 def _one_pass(rows: Conditioned, num_draws: int, seed: int) -> SimulatedPosteriors:
     truth = simulate(rows.model, rows.x)
     drawn = rows.with_x(truth.x)
+    require_density_of_draws(*drawn.programs, drawn.batch)
     require_exchangeable(*drawn.programs, drawn.batch)
     handler = _TruthFirst(truth.values)
     terms = run_terms(*drawn.programs, drawn.batch, {}, 1 + num_draws, draw_handler=handler)

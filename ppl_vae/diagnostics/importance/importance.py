@@ -25,12 +25,9 @@ from ppl_vae.checks import integer
 from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_numbers, require_table, share_stderr
 from ppl_vae.errors import DataError
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, pass_size, weight_blocks
+from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, weight_blocks
 from ppl_vae.inference.evidence.pareto import LEAST_TAIL, khat, smooth, threshold
-from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.pair import PairLike
-from ppl_vae.inference.pair.point_mass import require_spread
-from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import renamed
 
@@ -95,10 +92,6 @@ def run_importance(
     integer("num_samples", num_samples, least=LEAST_SAMPLES)
     given = admitted(pair, x, keep_rows=True)
     model, guide, data = *given.programs, given.x
-    with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
-        # As many data as a pass of the weights takes: a guide with parameters of each datum cannot run on one.
-        few = given[: pass_size(data, num_samples, memory_limit)[0]]
-        require_spread(run_terms(model, guide, few.batch, {}, 1, "score").sites)
     source = derived_seed(seed, STREAM)
     blocks = weight_blocks(model, guide, data, num_samples, source, memory_limit, labels=given.covariates)
     columns = [_judged(block, keep_weights) for block in blocks]

@@ -22,8 +22,10 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
+from ppl_vae.inference.pair.hidden_noise import require_means_over_draws
 from ppl_vae.inference.pair.indices import rows_named, with_indices
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.point_mass import require_spread
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.supports import require_cover
@@ -88,15 +90,16 @@ def weight_blocks(
             q(g).
 
     Raises:
-        ModelError: the pair is refused, or its guide leaves a part of the prior's support out, the site is
-            named; or a datum has a weight of NaN or +inf, or none
-            above zero: it is named.
+        ModelError: the pair is refused, or its guide leaves a part of the prior's support out or has one value: the
+            site is named; or all draws of a datum share hidden noise of the model; or a datum has a weight of NaN
+            or +inf, or none above zero: it is named.
     """
     data, draws = pass_size(x, num_samples, memory_limit)
     # Many columns are judged together; where draws are kept they are what takes room.
     columns = 1 if keep_values else memory_limit // (BYTES_PER_WEIGHT * num_samples * data)
     size = data * max(1, columns)
     model, guide, arguments = with_indices(model, guide, (x, *labels))
+    require_means_over_draws(model, guide, arguments)
     if data < len(x):
         few = tuple(part[: min(data, MOST_DATA)] for part in arguments)
         with evaluating(model, guide, seed=derived_seed(seed, 0), device=x.device):
@@ -121,6 +124,7 @@ def weight_blocks(
                         "importance weights of a datum"
                     )
                 if draw == 0:
+                    require_spread(terms.sites)
                     require_cover(terms.sites)
                 block.add(draw, datum, terms)
                 advance(count * len(batch[0]))

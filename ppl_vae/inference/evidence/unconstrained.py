@@ -28,6 +28,7 @@ from ppl_vae.inference.evidence.supports import (
     to_support,
 )
 from ppl_vae.inference.pair.draws import require_plain
+from ppl_vae.inference.pair.hidden_noise import require_same_density
 from ppl_vae.inference.pair.joint import log_joint, terms_at
 from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.runs import run_terms
@@ -60,7 +61,8 @@ class LatentVector:
 
     Raises:
         ModelError: a site is discrete, has no transform to the real numbers, has an improper prior, or a support
-            that depends on another site. The site is named.
+            that depends on another site. The site is named. Or the model's density at a point is another at every
+            call.
     """
 
     def __init__(self, model: Program, x: Tensor) -> None:
@@ -70,6 +72,8 @@ class LatentVector:
             self.sites = {name: _coordinates(name, node["fn"]) for name, node in first.items()}
             for name, node in first.items():
                 require_fixed(name, node["fn"], second[name]["fn"], node["value"])
+            values = {name: node["value"].unsqueeze(0) for name, node in first.items()}
+            require_same_density("model", model, lambda: _log_density(model, x, values), x.device)
 
     @property
     def dim(self) -> int:
@@ -119,8 +123,7 @@ class LatentVector:
     def log_density(self, position: Tensor) -> Tensor:
         """Evaluate log p(x, z(u)) + log |dz/du| at u [C, N, D]: [C, N], nats. Gradients flow to u."""
         values, log_jacobian = self.unpack(position)
-        joint = log_joint(self.model, self.x, values)
-        return joint.log_prior + joint.log_likelihood + log_jacobian
+        return _log_density(self.model, self.x, values) + log_jacobian
 
 
 class LatentPath(LatentVector):
@@ -179,9 +182,18 @@ class LatentPath(LatentVector):
             if name not in self.sites:
                 raise ModelError(f"site {name!r} is auxiliary: the guide cannot start a path; use start='prior'")
         require_cover(terms.sites)
+        values = {name: site.value for name, site in terms.sites.items()}
+        require_same_density(
+            "guide", self.guide, lambda: terms_at(self.model, self.guide, self.x, values).log_guide, self.x.device
+        )
         (site, *more) = terms.sites.values()
         plain = not more and site.mask is None and isinstance(site.scale, float) and site.scale == 1.0
         return site.q if plain else None
+
+
+def _log_density(model: Program, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+    joint = log_joint(model, x, values)
+    return joint.log_prior + joint.log_likelihood
 
 
 def _prior_run(model: Program, x: Tensor, num_chains: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ppl_vae.inference.estimators.score_function import RLOO
 from ppl_vae.inference.evidence.evidence import importance_bound
 from ppl_vae.inference.laboratory.repeats import repeat
 from ppl_vae.inference.pair.pair import Pair
+from ppl_vae.inference.pair.point_mass import require_spread
 from ppl_vae.inference.pair.protocols import HasBounds, Program
 from ppl_vae.inference.training.weights import Weights
 from ppl_vae.randomness import derived_seed, seeded
@@ -67,8 +68,8 @@ def reference(
     with seeded(derived_seed(seed, REFERENCE_STREAM), x.device):
         repeated = repeat(model, guide, estimator, weights, x, repeats, memory_limit, advance)
     draws = repeated.values.mean(1)
-    evidence, source = (math.nan, math.nan), "global sites leave no log p(x) of a datum apart from the others"
-    if not _has_global_sites(model, guide, x, estimator, seed):
+    evidence, source = (math.nan, math.nan), _reason_against(model, guide, x, estimator, seed)
+    if not source:
         bound, stderr = importance_bound(model, guide, x, EVIDENCE_DRAWS, seed, memory_limit, any_plates=True)
         evidence = (bound.mean().item(), stderr.square().sum().sqrt().item() / len(x))
         source = f"importance bound of {EVIDENCE_DRAWS} draws per datum, a stochastic lower bound"
@@ -82,9 +83,17 @@ def reference(
     )
 
 
-def _has_global_sites(model: Program, guide: Program, x: Tensor, estimator: Estimator, seed: int) -> bool:
+def _reason_against(model: Program, guide: Program, x: Tensor, estimator: Estimator, seed: int) -> str:
+    """The reason why a bound has no log p(x) of a datum to be compared with; empty where there is none."""
     with seeded(seed, x.device), torch.no_grad():
-        return estimator.run(model, guide, x).whole is not None
+        terms = estimator.run(model, guide, x)
+    if terms.whole is not None:
+        return "global sites leave no log p(x) of a datum apart from the others"
+    try:
+        require_spread(terms.sites)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def _closed_form(pair: HasBounds, weights: Weights, x: Tensor) -> Reference:

@@ -66,7 +66,7 @@ def _sentence(table: xr.Dataset) -> str:
     timing = (chosen["milliseconds_stderr"] / chosen["milliseconds"]).to_numpy()
     biased = [name for name, *_ in _biased(table)]
     differ = f"; values other than the ELBO's have {_several(biased)}" if biased else ""
-    return f"The cost to a given accuracy (variance x time) is least {_least(chosen, 'cost', timing)}{differ}."
+    return f"The cost to a given accuracy (variance x time) is {_least(chosen, 'cost', timing)}{differ}."
 
 
 def _ranked(table: xr.Dataset) -> pd.DataFrame:
@@ -125,8 +125,8 @@ def _winners(table: xr.Dataset) -> list[str]:
         return []
     timing = (chosen["milliseconds_stderr"] / chosen["milliseconds"]).to_numpy()
     said = (
-        f"the gradient variance is least {_least(chosen, 'gradient_variance', 0 * timing)}",
-        f"the cost to a given accuracy (variance x time) is least {_least(chosen, 'cost', timing)}",
+        f"the gradient variance is {_least(chosen, 'gradient_variance', 0 * timing)}",
+        f"the cost to a given accuracy (variance x time) is {_least(chosen, 'cost', timing)}",
     )
     return [f"Among the {chosen.sizes['estimator']} estimators of the plain ELBO, {'; '.join(said)}."]
 
@@ -142,7 +142,7 @@ def _least(chosen: xr.Dataset, variable: str, clock: NDArray[np.float64]) -> str
         values = np.where(rounded, 0.0, values)
         error = np.hypot(_ratio_errors(of_group["gradient_distance"].to_numpy(), values), _apart(clock, values))
         level = _level_with_least(values, error)
-        winners = "with none clearly" if level.all() else f"with {_several(names[level])}"
+        winners = "too close to call" if level.all() else f"least for {_several(names[level])}"
         best.setdefault(winners, []).append(str(group))
     return _by_group(best, chosen.sizes["group"])
 

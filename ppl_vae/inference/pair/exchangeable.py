@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError, PplVaeError
+from ppl_vae.inference.pair.hidden_noise import hidden_noise
 from ppl_vae.inference.pair.joint import Given
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
@@ -27,7 +28,8 @@ TOLERANCE = 1e-3
 def require_exchangeable(model: Program, guide: Program, batch: Batch, before: Terms | None = None) -> None:
     """Refuse a pair whose densities move when the data trade places and take their latent values along.
 
-    A guide whose density is known at its own draws alone cannot be compared and passes.
+    A guide whose density is known at its own draws alone cannot be compared and passes, and so does a program that
+    draws random numbers outside its sample sites.
 
     Args:
         model: the generative program.
@@ -54,7 +56,7 @@ def require_exchangeable(model: Program, guide: Program, batch: Batch, before: T
     except PplVaeError:
         return
     for side, (here, there) in pairs.items():
-        if not _agree(here.roll(1, 1), there):
+        if not _agree(here.roll(1, 1), there) and not _is_noisy(side, model, guide, batch):
             raise ModelError(
                 f"the {side}'s density of a datum depends on its place among the data, as with a parameter or a "
                 "constant per datum: such programs take all their data at once and in order, so the data "
@@ -67,6 +69,12 @@ def _moved(site: Site) -> Tensor:
     if site.standing is None or site.standing.data_dim is None:
         return site.value.roll(1, 1)
     return site.read.roll(1, site.standing.data_dim - len(site.q.event_shape)).unsqueeze(0)
+
+
+def _is_noisy(side: str, model: Program, guide: Program, batch: Batch) -> bool:
+    """Tell whether a program's density moves at every call, whatever the data's places."""
+    noise = hidden_noise(model, guide, batch)
+    return (noise.model if side == "model" else noise.guide) != "none"
 
 
 def _log_joint(terms: Terms) -> Tensor:

@@ -43,8 +43,9 @@ def require_spread(sites: Mapping[str, Any]) -> None:
     for name, site in sites.items():
         if site.is_point and not is_point(site.p):
             raise ModelError(
-                f"site {name!r}: the guide has one value only, so that equal weights say nothing about the "
-                "posterior; use a guide with more than one value, such as VQVAE.softened()"
+                f"site {name!r}: the guide has one value only, so that all weights are equal and say nothing of "
+                "the posterior or of log p(x), of which evaluate tells the bound; use a guide with more than one "
+                "value, such as VQVAE.softened()"
             )
 
 

@@ -12,7 +12,9 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.auxiliary import require_change_of_variables
 from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.scales import require_bound
+from ppl_vae.inference.pair.stopped import StoppedDensity
 from ppl_vae.inference.pair.supports import require_data_in_support, require_supports
+from ppl_vae.inference.pair.terms import Site
 from ppl_vae.inference.pair.trace import run_pair
 
 
@@ -56,6 +58,8 @@ def require_densities(
     for level in levels:
         if traits(model).check_data is None:
             require_data_in_support(level.observations)
+        for site in level.sites.values():
+            _require_same_guide(site)
         if any(site.transforms for site in level.sites.values()):
             # A flow knows its density at its latest draw alone, and the guide is about to draw again.
             with contextlib.suppress(ModelError):
@@ -91,3 +95,16 @@ def _require_shapes_of_one_particle(
         devices = [terms.log_likelihood.device] if terms.log_likelihood.is_cuda else []
         with torch.random.fork_rng(devices=devices), torch.no_grad():
             run_pair(model, guide, args, kwargs, 1, "total")
+
+
+def _require_same_guide(site: Site) -> None:
+    """Refuse a guide that was run again for its stopped densities and came out as another one."""
+    if not isinstance(site.q_stopped, StoppedDensity) or site.transforms:
+        return
+    with torch.no_grad(), contextlib.suppress(KeyError, NotImplementedError):
+        one, other = site.q.log_prob(site.draw), site.q_stopped.log_prob(site.draw)
+        if not torch.allclose(one, other, rtol=1e-3, atol=1e-3, equal_nan=True):
+            raise ModelError(
+                f"site {site.name!r}: run again at the same draws the guide has another density, as where it draws "
+                "random numbers outside its sample sites; estimators with stopped parameters cannot take it"
+            )

@@ -10,7 +10,7 @@ The site "z" holds the code words [M, D]: K^M values, so the model is a discrete
 is its ELBO, KL(q || p) being -log p(k(x)): M log K under the uniform prior, whatever the encoder does. This is what
 ``evaluate`` reports. Its gap is -log p(k(x) | x), what the true posterior gives to other codes, and no number of
 draws from a one-hot q closes it: all importance weights of a datum are equal, which is here no sign of an exact
-posterior, and ``log_evidence`` of this pair is the bound again. Judge by importance weights the pair ``softened``.
+posterior. ``log_evidence`` and k-hat refuse this pair; judge by importance weights the pair ``softened``.
 
 The loss in training (``inf.VectorQuantisation``) is not that bound: the encoder's gradient is the
 straight-through one, which is biased, and the commitment and codebook terms pull z and e together and are no part

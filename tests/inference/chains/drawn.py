@@ -44,6 +44,9 @@ def standard_errors_off(draws, target):
 
 
 def off(statistic, truth):
-    """The mean of a statistic [C, S, U] less the truth, in standard errors by its effective sample size."""
-    error = statistic.std((0, 1)) / np.sqrt(ess(statistic))
+    """The mean of a statistic [C, S, U] less the truth, in standard errors by the effective size for its mean.
+
+    The "bulk" size is that of ranks, which forget how far out the largest values lie: of squares it is too large.
+    """
+    error = statistic.std((0, 1)) / np.sqrt(ess(statistic, "mean"))
     return (statistic.mean((0, 1)) - truth) / error

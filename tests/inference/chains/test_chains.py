@@ -5,7 +5,7 @@ import pyro
 import pytest
 import torch
 from pyro import distributions as dist
-from scipy import stats
+from scipy import signal, stats
 
 from ppl_vae.diagnostics.arviz.container import ess, rhat
 from ppl_vae.inference.chains.metric import metric_of
@@ -132,6 +132,15 @@ def test_a_program_that_cannot_be_recorded_runs_as_it_is():
     log_density, gradient = slope(u)
     assert torch.equal(log_density, -torch.ones(2, 3, dtype=torch.float64))
     assert torch.equal(gradient, -2 * u)
+
+
+def test_the_error_of_a_variance_is_by_the_size_of_its_squares():
+    """300 times four autoregressive chains a, and b = a^2 + noise as in the banana."""
+    rng, share = np.random.default_rng(0), 0.8
+    noise = rng.standard_normal((4, 1000, 300))
+    a = signal.lfilter([(1 - share**2) ** 0.5], [1, -share], noise, axis=1, zi=share * noise[:, :1])[0]
+    b = a**2 + rng.standard_normal(a.shape)
+    assert 0.85 < off((b - 1) ** 2, 3.0).std() < 1.25  # by the size of ranks 1.39
 
 
 @pytest.mark.slow

@@ -1,0 +1,119 @@
+"""Random numbers outside sample sites: right where every draw has its own, refused by name where it is not.
+
+z, e ~ N(0, 1), x | z ~ N(z + e, 1) has p(x) = N(x; 0, 3), whoever draws e.
+"""
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from scipy import stats
+
+import ppl_vae as pv
+from ppl_vae import inference as inf
+from ppl_vae.diagnostics import run_calibration, run_importance
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.hidden_noise import HiddenNoise, hidden_noise
+from tests.inference.pair.user_programs import X, guide, model, normal_evidence
+
+OWN = np.random.default_rng(0)
+NOISE = {
+    "own": lambda z, x: torch.randn_like(z + x),
+    "shared": lambda z, x: torch.randn(len(x)),
+    "one for all": lambda z, x: torch.randn(()),
+    "rare": lambda z, x: 3.0 * (torch.rand(len(x)) < 0.5),
+    "NumPy's": lambda z, x: torch.from_numpy(stats.norm.rvs(size=len(x))).float(),
+    "a generator's own": lambda z, x: torch.from_numpy(OWN.standard_normal(len(x))).float(),
+}
+SHARED = [name for name in NOISE if name != "own"]
+
+
+@pytest.fixture(autouse=True)
+def _no_parameters_left():
+    pyro.clear_param_store()
+    yield
+    pyro.clear_param_store()
+
+
+def noisy_model(kind):
+    noise = NOISE[kind]
+
+    def theirs(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + noise(z, x), 1.0), obs=x)
+
+    return theirs
+
+
+def noisy_guide(x):
+    noise = torch.randn(len(x))
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(0.5 * x + 0.3 * noise, 0.75))
+
+
+class Cooling:
+    """A model whose density moves with its calls, by no random number."""
+
+    calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0 + 1.0 / self.calls))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_noise_that_draws_share_has_no_weights(kind):
+    pair = noisy_model(kind), guide
+    for told in (pv.log_evidence, run_importance):
+        with pytest.raises(ModelError, match="random numbers outside its sample sites"):
+            told(pair, X, num_samples=100)
+
+
+def test_noise_of_each_draw_is_integrated_out():
+    pair = noisy_model("own"), guide
+    found = pv.log_evidence(pair, X, num_samples=5000)
+    assert abs(found.mean - normal_evidence(X, scale=3**0.5).mean()) < 4 * found.stderr + 1e-3
+    # Cut into parts it is no parameter of each datum either.
+    parts = pv.log_evidence(pair, X.repeat(12), num_samples=5000, memory_limit=1 << 18)
+    assert abs(parts.mean - normal_evidence(X, scale=3**0.5).mean()) < 4 * parts.stderr + 1e-3
+    with pytest.raises(ModelError, match="the model draws random numbers outside its sample sites"):
+        pv.log_evidence(pair, X, "ais", num_samples=2, num_temperatures=10)
+
+
+def test_noise_of_the_guide_leaves_weights_right_and_its_density_wrong():
+    pair = model, noisy_guide
+    found = pv.log_evidence(pair, X, num_samples=5000)
+    assert abs(found.mean - normal_evidence(X).mean()) < 4 * found.stderr + 1e-3
+    for told in (lambda: run_importance(pair, X, num_samples=100), lambda: run_calibration(pair, X)):
+        with pytest.raises(ModelError, match=r"its log q\(z\|x\) is not the density of"):
+            told()
+    with pytest.raises(ModelError, match="the guide draws random numbers outside its sample sites"):
+        pv.log_evidence(pair, X, "ais", num_samples=2, num_temperatures=10, start="guide")
+
+
+def test_noise_between_a_guides_runs_has_no_stopped_density():
+    def theirs(x):
+        with pyro.plate("data", len(x)):
+            top = pyro.sample("top", dist.Normal(0.0, 1.0))
+            low = pyro.sample("low", dist.Normal(top, 1.0))
+            pyro.sample("x", dist.Normal(low, 1.0), obs=x)
+
+    def ours(x):
+        slope = pyro.param("slope", torch.tensor(0.5))
+        with pyro.plate("data", len(x)):
+            low = pyro.sample("low", dist.Normal(slope * x + torch.randn(len(x)), 0.9))
+            pyro.sample("top", dist.Normal(0.5 * low, 0.75))
+
+    with pytest.raises(ModelError, match="site 'low': run again at the same draws the guide has another density"):
+        inf.get_elbo("dreg", num_particles=3).per_datum(theirs, ours, X)
+
+
+def test_what_is_no_noise_is_not_called_so():
+    before = torch.get_rng_state()
+    assert hidden_noise(model, guide, (X,)) == HiddenNoise("none", "none")
+    assert hidden_noise(Cooling(), guide, (X,)) == HiddenNoise("none", "none")
+    assert torch.equal(before, torch.get_rng_state())
