@@ -20,6 +20,7 @@ from torch import Tensor
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair.draws import require_plain
+from ppl_vae.inference.pair.faulty_draws import require_faithful_draws
 from ppl_vae.inference.pair.indices import require_indices
 from ppl_vae.inference.pair.levels import local_alone
 from ppl_vae.inference.pair.pair import PairLike, as_model
@@ -183,7 +184,8 @@ def simulate(model: Program | PairLike, x: Any) -> Simulated:
 
     Raises:
         ModelError: the model has a ``pyro.factor``; or it observes more than one site, so that a draw of x is
-            no argument for it; or its likelihood cannot be drawn from; or it refuses data of this shape.
+            no argument for it; or its likelihood cannot be drawn from, or not from its density; or it refuses data
+            of this shape.
     """
     model = as_model(model)
     require_indices(model)
@@ -195,6 +197,7 @@ def simulate(model: Program | PairLike, x: Any) -> Simulated:
     latent: dict[str, Tensor] = {}
     replicated: dict[str, Tensor] = {}
     nodes = sample_nodes(trace)
+    require_faithful_draws({name: node["fn"] for name, node in nodes.items() if not node["is_observed"]})
     for name, node in nodes.items():
         if node["is_observed"]:
             continue

@@ -10,6 +10,7 @@ import torch
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.auxiliary import require_change_of_variables
+from ppl_vae.inference.pair.faulty_draws import require_faithful_draws
 from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.scales import require_bound
 from ppl_vae.inference.pair.stopped import StoppedDensity
@@ -47,12 +48,14 @@ def require_densities(
     """Refuse terms that are no densities at all; also those of a loss, once.
 
     Raises:
-        ModelError: supports or shapes do not fit, or a guide's transform has no density; the site is named.
+        ModelError: supports or shapes do not fit, a guide's transform has no density, or its draws do not follow
+            it; the site is named.
         DataError: data outside the support of the likelihood; the site is named.
     """
     _require_shapes_of_one_particle(model, guide, args, kwargs, terms)
     levels = [terms] if terms.whole is None else [terms, terms.whole]
     for level in levels:
+        require_faithful_draws({name: site.q for name, site in level.sites.items()})
         require_supports(level.sites)
     # A model with a judge of its own has judged its data at the door.
     for level in levels:

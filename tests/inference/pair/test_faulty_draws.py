@@ -1,0 +1,76 @@
+"""Distributions whose draws miss their density are refused where they are drawn, and stand as likelihoods."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import ppl_vae as pv
+from ppl_vae import inference as inf
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.faulty_draws import require_faithful_draws
+
+ANGLES = torch.tensor([[0.3, -1.2], [2.0, 0.7], [-0.4, 0.1]])
+
+
+def sine(x, concentration=2.0):
+    ones = torch.ones(len(x))
+    return dist.SineBivariateVonMises(0 * ones, 0 * ones, concentration * ones, 3 * ones, 0 * ones)
+
+
+def latent_angles(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", sine(x))
+        pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+
+def drawn_angles(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", sine(x, 5.0))
+
+
+def observed_angles(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", sine(x, z.exp()), obs=x)
+
+
+def normal_guide(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(0.0 * x[:, 0], 1.0))
+
+
+@pytest.mark.parametrize(
+    "told", [pv.evaluate, pv.log_evidence, lambda pair, x: pv.fit(pair, x, elbo="rloo", epochs=1)]
+)
+def test_a_guide_that_draws_them_is_refused(told):
+    with pytest.raises(ModelError, match="site 'z': draws of Pyro's SineBivariateVonMises do not follow"):
+        told((latent_angles, drawn_angles), ANGLES)
+
+
+def test_as_a_likelihood_the_density_stands_and_simulation_is_refused():
+    # With z = 0 and no correlation: two independent von Mises densities.
+    with pyro.poutine.trace() as tape, pyro.condition(data={"z": torch.zeros(3)}):
+        observed_angles(ANGLES)
+    tape.trace.compute_log_prob()
+    bessel = math.log(2 * math.pi * torch.i0(torch.tensor(1.0))) + math.log(
+        2 * math.pi * torch.i0(torch.tensor(3.0))
+    )
+    exact = ANGLES[:, 0].cos() + 3 * ANGLES[:, 1].cos() - bessel
+    assert torch.allclose(tape.trace.nodes["x"]["log_prob"], exact, atol=1e-4)
+    assert pv.evaluate((observed_angles, normal_guide), ANGLES).elbo.isfinite().all()
+    with pytest.raises(ModelError, match="site 'x': draws of Pyro's SineBivariateVonMises"):
+        inf.simulate((observed_angles, normal_guide), ANGLES)
+
+
+def test_wrapped_ones_are_found():
+    gamma = dist.TruncatedPolyaGamma(torch.ones(())).expand((3,))
+    for wrapped in (gamma, gamma.to_event(1), gamma.mask(torch.tensor([True, False, True]))):
+        with pytest.raises(ModelError, match="site 'w': draws of Pyro's TruncatedPolyaGamma"):
+            require_faithful_draws({"w": wrapped})
+    skewed = dist.SineSkewed(sine(ANGLES), torch.zeros(2))
+    with pytest.raises(ModelError, match="site 'w'"):
+        require_faithful_draws({"w": skewed})
+    require_faithful_draws({"w": dist.VonMises(torch.zeros(3), 1.0)})
