@@ -35,7 +35,7 @@ ROOMS = {
     "corruption": GROUND,
     "networks": {*GROUND, "corruption"},
     "distributions": GROUND,
-    "arrays": GROUND,
+    "arrays": {*GROUND, "declared"},
     "containers": GROUND,
     "data": {*GROUND, "arrays", "containers", "display"},
     "models": {

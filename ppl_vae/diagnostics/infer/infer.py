@@ -205,7 +205,7 @@ def _assembled(blocks: list[Climbed | None], num_data: int, size: int, attribute
         for name, value in block.values.items():
             values[name][0, :, rows] = value.cpu().numpy()
         for name, array in empty.items():
-            array[rows] = getattr(block, name).cpu().numpy()
+            array[rows] = block.numbers[name].cpu().numpy()
         reasons[rows] = block.reason
     dims = _event_dims({name: array.ndim - 3 for name, array in values.items()})
     table = {name: ("datum", array, {"description": MEANING[name]}) for name, array in empty.items()}

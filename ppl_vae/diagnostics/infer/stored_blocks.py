@@ -70,7 +70,7 @@ class StoredBlocks:
         """Keep a finished block."""
         if self.folder is None:
             return
-        tensors = {name: getattr(block, name) for name in NUMBERS}
+        tensors = dict(block.numbers)
         tensors |= {f"draws/{name}": value for name, value in block.values.items()}
         write_tensors(self._path(first), tensors, {"reason": json.dumps(block.reason)})
 

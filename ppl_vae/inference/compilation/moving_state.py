@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.declared import instance_attributes
 from ppl_vae.inference.pair.held import attributes, cell_value, globals_named, held_by, is_users
 
 # Tensors, arrays and collections of at most this many numbers are copied, to be compared and put back.
@@ -168,12 +169,12 @@ def _write(item: Any, values: dict[Any, Any]) -> None:
             setattr(item, key, value)
     elif isinstance(item, dict | list | deque | set):
         _refill(item, values)
-    elif isinstance(getattr(item, "__dict__", None), dict):
-        buffers = item._buffers if isinstance(item, nn.Module) else {}
+    else:
+        own, buffers = instance_attributes(item), item._buffers if isinstance(item, nn.Module) else {}
         for key in [key for key in attributes(item) if key not in values]:
-            del item.__dict__[key]
+            del own[key]
         for key, value in values.items():
-            (buffers if key in buffers else item.__dict__)[key] = value
+            (buffers if key in buffers else own)[key] = value
 
 
 def _refill(item: Any, values: dict[Any, Any]) -> None:

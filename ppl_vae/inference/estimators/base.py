@@ -9,6 +9,7 @@ weights nothing: it states a bound per datum.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import weakref
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -188,8 +189,10 @@ class Objective(pyro.infer.ELBO, nn.Module):
 def _lasting(program: Program) -> Any:
     """The lasting object behind a program: a bound method is made anew at every look, its owner is not."""
     program = innermost(program)
-    found: Any = owner(program)
-    return getattr(program, "__self__", program) if found is None else found
+    module = owner(program)
+    if module is not None:
+        return module
+    return program.__self__ if inspect.ismethod(program) else program
 
 
 class Estimator(Objective):

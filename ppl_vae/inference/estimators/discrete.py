@@ -122,7 +122,8 @@ def variable(q: Any) -> Any:
 
 def is_discrete(q: Any) -> bool:
     """Tell whether q has finitely many values that can be listed."""
-    return bool(getattr(variable(q), "has_enumerate_support", False))
+    single = variable(q)
+    return isinstance(single, torch.distributions.Distribution | dist.Distribution) and single.has_enumerate_support
 
 
 def num_configurations(q: Any) -> int:

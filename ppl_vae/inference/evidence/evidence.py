@@ -15,7 +15,7 @@ jackknife variational inference"
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -250,19 +250,21 @@ def _of_stream(
     if not parts:
         raise DataError("data are empty: there is not one batch")
 
-    def joined(name: str) -> Tensor | None:
-        columns = [getattr(part, name) for part in parts]
-        return None if columns[0] is None else torch.cat(columns)
-
     return Evidence(
         torch.cat([part.per_datum for part in parts]),
         torch.cat([part.per_datum_stderr for part in parts]),
         method,
         parts[0].num_samples,
-        joined("khat"),
-        joined("per_datum_lower"),
-        joined("per_datum_upper"),
+        _joined([part.khat for part in parts]),
+        _joined([part.per_datum_lower for part in parts]),
+        _joined([part.per_datum_upper for part in parts]),
     )
+
+
+def _joined(columns: Sequence[Tensor | None]) -> Tensor | None:
+    """One column of all batches; None where the first has none."""
+    present = [column for column in columns if column is not None]
+    return torch.cat(present) if len(present) == len(columns) else None
 
 
 def _importance(

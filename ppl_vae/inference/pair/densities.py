@@ -33,7 +33,11 @@ def log_density(p: Any, value: Tensor) -> Tensor:
         value: [*batch, *event].
     """
     base, event_dim = _base(p)
-    short = None if torch.is_grad_enabled() or getattr(base, "_validate_args", False) else _short(base)
+    short = (
+        None
+        if torch.is_grad_enabled() or not isinstance(base, Distribution) or base._validate_args
+        else _short(base)
+    )
     if short is None or not isinstance(value, Tensor):
         found: Tensor = p.log_prob(value)
         return found

@@ -13,12 +13,13 @@ from typing import Any
 
 from torch import Tensor
 
+from ppl_vae.declared import instance_attributes
 from ppl_vae.errors import ModelError
 
 
 def kept_on(draw: Any) -> dict[str, Any]:
     """The tensors that a distribution keeps on a draw, by the attribute's name."""
-    return dict(getattr(draw, "__dict__", {}))
+    return dict(instance_attributes(draw))
 
 
 def carried(draw: Tensor, view: Callable[[Tensor], Tensor]) -> Tensor:

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ppl_vae.declared import instance_attributes
+
 # Beyond this many objects the rest is left out: somebody's whole application may hang on an attribute. So is what
 # is in collections larger than this, which are data and hold no programs.
 MOST, LARGEST = 20_000, 1_000
@@ -25,6 +27,7 @@ MOST, LARGEST = 20_000, 1_000
 _LIBRARIES = {"torch", "pyro", "numpy", "pandas", "scipy", "ppl_vae", *sys.stdlib_module_names} - {"__main__"}
 # Of those, the ones whose objects hold what a user put into them.
 _ENTERED = {"torch", "pyro", "ppl_vae"}
+_EMPTY = object()
 
 
 def held_by(*roots: tuple[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -68,17 +71,25 @@ def parts_of(name: str, item: Any) -> list[tuple[str, Any]]:
 
 def attributes(item: Any) -> dict[str, Any]:
     """The attributes of an instance, without what torch keeps of a module's own."""
-    values = dict(getattr(item, "__dict__", {}))
-    for cls in type(item).__mro__:
-        slots = cls.__dict__.get("__slots__", ())
-        for slot in (slots,) if isinstance(slots, str) else slots:
-            if slot not in ("__dict__", "__weakref__") and hasattr(item, slot):
-                values[slot] = getattr(item, slot)
+    values = {**instance_attributes(item), **_slots(item)}
     if isinstance(item, nn.Module):
         # What the optimiser moves, what has names of its own, and torch's bookkeeping.
         of_torch = {"_parameters", "_buffers", "_modules", "training"}
         values = {key: value for key, value in values.items() if key not in of_torch and "_hooks" not in key}
     return values
+
+
+def _slots(item: object) -> dict[str, object]:
+    """The attributes in slots, which are no dictionary: those that are set."""
+    filled: dict[str, object] = {}
+    for cls in type(item).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            # A slot is known by its name alone, and may be empty.
+            value = getattr(item, slot, _EMPTY)
+            if slot not in ("__dict__", "__weakref__") and value is not _EMPTY:
+                filled[slot] = value
+    return filled
 
 
 def globals_named(function: types.FunctionType) -> dict[str, Any]:
@@ -91,9 +102,9 @@ def globals_named(function: types.FunctionType) -> dict[str, Any]:
     return {name: function.__globals__[name] for name in sorted(names) if name in function.__globals__}
 
 
-def is_users(item: Any) -> bool:
+def is_users(item: type | types.FunctionType) -> bool:
     """Tell whether a function or class is the user's, not a library's."""
-    return str(getattr(item, "__module__", None) or "builtins").partition(".")[0] not in _LIBRARIES
+    return str(item.__module__ or "builtins").partition(".")[0] not in _LIBRARIES
 
 
 def _of_function(function: types.FunctionType) -> list[tuple[str, Any]]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.indices import takes_indices
 from ppl_vae.inference.pair.labels import needs_labels, takes_labels
@@ -130,16 +131,31 @@ def called_with(
     return pair, found["x"], given[len(names) :], further
 
 
+@dataclass(frozen=True)
+class Holding:
+    """The attributes by which an object is known to hold a pair.
+
+    Attributes:
+        model: the generative program.
+        guide: its guide.
+        vae: the object that holds the two, as in a Recipe.
+    """
+
+    model: Program | None = None
+    guide: Program | None = None
+    vae: object = None
+
+
 def _pair_in(given: Any) -> Pair | None:
     if isinstance(given, Pair):
         return given
     if isinstance(given, tuple):
         return Pair(*given, source=given) if len(given) == 2 and all(map(callable, given)) else None
     # Modules keep their parts out of sight of a static look, so that no isinstance of a protocol sees them.
-    model, guide, inner = (getattr(given, name, None) for name in ("model", "guide", "vae"))
-    if callable(model) and callable(guide):
-        return Pair(model, guide, given)
-    return None if inner is None or inner is given else _pair_in(inner)
+    parts = declared(Holding, given)
+    if callable(parts.model) and callable(parts.guide):
+        return Pair(parts.model, parts.guide, given)
+    return None if parts.vae is None or parts.vae is given else _pair_in(parts.vae)
 
 
 def _require_ordinary(*parts: Any) -> None:

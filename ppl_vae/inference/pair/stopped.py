@@ -10,7 +10,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from pyro import poutine
 from pyro.distributions.util import detach
@@ -81,6 +81,17 @@ class StoppedDensity:
             return self.q.log_prob(value)
 
 
+@runtime_checkable
+class AccumulatesGradient(Protocol):
+    """The node of torch's graph at which a leaf's gradient is added up.
+
+    Attributes:
+        variable: the leaf.
+    """
+
+    variable: Tensor
+
+
 def leaves_of(tensors: list[Tensor]) -> list[Tensor]:
     """Every parameter that tensors depend on, wherever it is kept: in a module, in the store, in a closure."""
     seen, found, stack = set(), [], [tensor.grad_fn for tensor in tensors]
@@ -88,8 +99,9 @@ def leaves_of(tensors: list[Tensor]) -> list[Tensor]:
         step = stack.pop()
         if step is not None and step not in seen:
             seen.add(step)
-            stack.extend(parent for parent, _ in step.next_functions)
-            if hasattr(step, "variable"):
+            parents = step.next_functions
+            stack.extend(parent for parent, _ in parents)
+            if not parents and isinstance(step, AccumulatesGradient):
                 found.append(step.variable)
     return found
 

@@ -8,6 +8,7 @@ but its importance weights never hear of the rest.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,17 +25,37 @@ from torch.distributions import (
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 from torch.distributions.transforms import ComposeTransform
 
+from ppl_vae.declared import declared
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.draws import kept_on
 from ppl_vae.inference.pair.point_mass import is_flat, is_point
 from ppl_vae.inference.pair.protocols import TellsLabels
 from ppl_vae.inference.pair.scales import full_mask
 
-# As simple constraints are called in torch; others by their class.
-NAMES = {
-    "real": "real", "positive": "positive", "nonnegative": "nonnegative", "unit_interval": "unit interval",
-    "boolean": "0 or 1", "nonnegative_integer": "nonnegative integers", "simplex": "simplex",
-}  # fmt: skip
+# The words for simple constraints; others are named by their class.
+NAMES = (
+    (constraints.real, "real"),
+    (constraints.positive, "positive"),
+    (constraints.nonnegative, "nonnegative"),
+    (constraints.unit_interval, "unit interval"),
+    (constraints.boolean, "0 or 1"),
+    (constraints.nonnegative_integer, "nonnegative integers"),
+    (constraints.simplex, "simplex"),
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The optional attributes of a constraint that leaves an interval.
+
+    Attributes:
+        lower_bound: its lower end; None where it is open.
+        upper_bound: its upper end.
+    """
+
+    lower_bound: Tensor | float | None = None
+    upper_bound: Tensor | float | None = None
+
 
 # Of every datum, to find out whether the guide visits where the prior is.
 PRIOR_DRAWS = 64
@@ -94,7 +115,8 @@ def _bounds(support: Any) -> tuple[Tensor, Tensor] | None:
         return None
     if support is constraints.real:
         return torch.tensor(-torch.inf), torch.tensor(torch.inf)
-    lower, upper = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+    bounds = declared(Bounds, support)
+    lower, upper = bounds.lower_bound, bounds.upper_bound
     if lower is None and upper is None:
         return None
     return (
@@ -111,8 +133,8 @@ def _is_everything(bounds: tuple[Tensor, Tensor]) -> bool:
 def name_of(support: Any) -> str:
     """Name a support in words."""
     support = _single(support)
-    for attribute, words in NAMES.items():
-        if support is getattr(constraints, attribute):
+    for constraint, words in NAMES:
+        if support is constraint:
             return words
     text = str(support)
     if "lower_bound=0" in text and "upper" not in text:

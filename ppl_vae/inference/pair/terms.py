@@ -303,7 +303,8 @@ def _log_prior(site: Site) -> Tensor:
 
 def _log_guide(site: Site) -> Tensor:
     if site.transforms:
-        density: Any = site.q if site.q_stopped is None else getattr(site.q_stopped, "q", site.q_stopped)
+        density: Any = site.q if site.q_stopped is None else site.q_stopped
+        density = density.q if isinstance(density, StoppedDensity) else density
         return torch.as_tensor(density.log_density)
     require_density(site.name, site.q, site.p)
     # Under "path" the derivative through the draws is reweighted together with the model's, so the density

@@ -74,8 +74,9 @@ def owner(program: Program) -> nn.Module | None:
     program = innermost(program)
     if isinstance(program, nn.Module):
         return program
-    bound = getattr(program, "__self__", None) if inspect.ismethod(program) else None
-    return bound if isinstance(bound, nn.Module) else None
+    if inspect.ismethod(program) and isinstance(program.__self__, nn.Module):
+        return program.__self__
+    return None
 
 
 @exclusive()

@@ -78,9 +78,12 @@ def require_numbers(terms: Any) -> None:
     for name, site in terms.sites.items():
         if bool(site.value.isnan().any()):
             raise ModelError(f"site {name!r}: the guide's draws are NaN; are its parameters finite?")
-    for what in ("log_likelihood", "log_prior", "log_guide"):
-        if bool(getattr(terms, what).isnan().any()):
-            sites = terms.observations if what == "log_likelihood" else terms.sites
+    for what, density, sites in (
+        ("log_likelihood", lambda: terms.log_likelihood, terms.observations),
+        ("log_prior", lambda: terms.log_prior, terms.sites),
+        ("log_guide", lambda: terms.log_guide, terms.sites),
+    ):
+        if bool(density().isnan().any()):
             raise ModelError(
                 f"{what} of {', '.join(map(repr, sites))} is NaN for some data; are data and parameters finite?"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -26,15 +26,14 @@ def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
         described |= {"name": data.name, "binarization": data.binarization, "source": data.source}
         described |= {"notes": list(data.notes)}
     kinds = ("", *(f"{name}_" for name in found.names))
-    for split in ("train", "validation", "test"):
-        for tensor, of in zip(_in_one_piece(found, split), kinds, strict=False):
+    for split, part in (("train", found.train), ("validation", found.validation), ("test", found.test)):
+        for tensor, of in zip(_in_one_piece(part), kinds, strict=False):
             described |= {f"{split}_size": len(tensor), f"{split}_{of}sha256": fingerprint(tensor)}
     return described
 
 
-def _in_one_piece(found: TrainingData, split: str) -> Batch:
+def _in_one_piece(part: Batch | Iterable[object] | None) -> Batch:
     """The data of a split; none where they come in batches, which only passing tells."""
-    part = getattr(found, split)
     return part if isinstance(part, tuple) else ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch.utils.data import DataLoader
@@ -60,7 +60,7 @@ def training_data(
         _require_anew(data)
         training = TrainingData(None, batches=data)
     else:
-        also = "; give torch.utils.data.DataLoader(data, batch_size=...)" if hasattr(data, "__getitem__") else ""
+        also = "; give torch.utils.data.DataLoader(data, batch_size=...)" if isinstance(data, MapStyle) else ""
         raise DataError(
             "data must be a Dataset, a tensor, an array or a re-iterable of batches, "
             f"got {type(data).__name__}{also}"
@@ -70,6 +70,13 @@ def training_data(
     if training.x is not None and batch_size is not None and len(training.x) < batch_size:
         raise DataError(f"batch_size {batch_size} is larger than the {len(training.x)} data to train on")
     return training
+
+
+@runtime_checkable
+class MapStyle(Protocol):
+    """A data set that gives one datum for an index, as torch's map-style ones do."""
+
+    def __getitem__(self, index: int) -> object: ...
 
 
 def _of_x(x: Any) -> None:
