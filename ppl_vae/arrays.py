@@ -189,7 +189,9 @@ def _unmasked(x: np.ma.MaskedArray, what: str, expected: str) -> np.ndarray:
 
 
 def _table(x: Table, what: str) -> np.ndarray:
-    columns = x.dtypes.items() if isinstance(x.dtypes, Kinds) else [(x.name if isinstance(x, Named) else None, x.dtypes)]
+    columns = (
+        x.dtypes.items() if isinstance(x.dtypes, Kinds) else [(x.name if isinstance(x, Named) else None, x.dtypes)]
+    )
     for name, dtype in columns:
         if dtype.kind not in _REAL:
             raise DataError(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.terms import Observation, Terms
+from ppl_vae.inference.pair.trace_site import TraceSite
 
 RESERVED = ("chain", "draw", "datum", "label")
 
@@ -30,7 +31,7 @@ class Derived(Messenger):
         super().__init__()
         self.values: dict[str, list[Tensor]] = {}
 
-    def _pyro_post_sample(self, msg: Any) -> None:
+    def _pyro_post_sample(self, msg: TraceSite) -> None:
         if (msg["infer"] or {}).get("_deterministic") and isinstance(msg["value"], Tensor):
             self.values.setdefault(msg["name"], []).append(msg["value"].detach())
 

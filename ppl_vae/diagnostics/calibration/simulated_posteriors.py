@@ -36,6 +36,7 @@ from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.pair.trace import HANDLED
+from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.randomness import derived_seed
 
 # Simulations draw from a stream of their own, none of training's or the ELBO's under the same seed.
@@ -114,7 +115,7 @@ class _TruthFirst(Messenger):
         super().__init__()
         self.truth = truth
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: TraceSite) -> None:
         if msg["is_observed"] or msg["name"] not in self.truth:
             return
         value = msg["fn"].sample().clone()

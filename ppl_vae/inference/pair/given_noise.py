@@ -18,6 +18,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.trace import HANDLED
+from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.kl import diagonal_loc_scale
 
 
@@ -32,7 +33,7 @@ class GivenNoise(Messenger):
         super().__init__()
         self.noise = noise
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: TraceSite) -> None:
         if msg["is_observed"] or msg["name"] not in self.noise:
             return
         msg["value"] = transform(msg["fn"], self.noise[msg["name"]])

@@ -30,6 +30,7 @@ from ppl_vae.inference.pair.scales import unmasked
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.pair.terms import Observation, Terms, per_datum
 from ppl_vae.inference.pair.trace import HANDLED, run_model, run_program, sample_nodes
+from ppl_vae.inference.pair.trace_site import TraceSite
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Given(Messenger):
         super().__init__()
         self.values = {name: value[0] if len(value) == 1 else value for name, value in values.items()}
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: TraceSite) -> None:
         if msg["is_observed"] or msg["name"] not in self.values:
             return
         msg["value"] = self.values[msg["name"]]
@@ -158,7 +159,7 @@ class _Unconditioned(Messenger):
     ``poutine.uncondition`` draws these too, as points that the plate then expands once more.
     """
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: TraceSite) -> None:
         if not msg["is_observed"] or isinstance(unmasked(msg["fn"]), dist.Delta):
             return
         if isinstance(msg["fn"], dist.Unit):

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
@@ -31,7 +31,7 @@ class Pair:
 
     model: Program
     guide: Program
-    source: Any = None
+    source: object = None
 
     def __post_init__(self) -> None:
         for program in (self.model, self.guide):
@@ -146,7 +146,7 @@ class Holding:
     vae: object = None
 
 
-def _pair_in(given: Any) -> Pair | None:
+def _pair_in(given: object) -> Pair | None:
     if isinstance(given, Pair):
         return given
     if isinstance(given, tuple):
@@ -158,12 +158,12 @@ def _pair_in(given: Any) -> Pair | None:
     return None if parts.vae is None or parts.vae is given else _pair_in(parts.vae)
 
 
-def _require_ordinary(*parts: Any) -> None:
+def _require_ordinary(*parts: object) -> None:
     """Refuse parameters made in torch's inference mode, where it is over: nothing can be done with them."""
     if torch.is_inference_mode_enabled():
         return
     for part in parts:
-        module = part if isinstance(part, nn.Module) else owner(part)
+        module = owner(part) if callable(part) else None
         if module is not None and any(tensor.is_inference() for tensor in module.parameters()):
             raise ModelError(
                 f"the parameters of {type(module).__name__} were made in torch.inference_mode() and cannot be used "

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ppl_vae.inference.pair.given_noise import is_gaussian, transform
 from ppl_vae.inference.pair.trace import HANDLED
+from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.randomness import derived_seed
 
 TILE_PARTICLES, TILE_DATA = 64, 16
@@ -41,7 +42,7 @@ class TiledNoise(Messenger):
         self.shape = (num_particles, num_data)
         self.sites = 0
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: TraceSite) -> None:
         q: Any = msg["fn"]
         skipped = msg["is_observed"] or msg["done"] or (msg["infer"] or {}).get("_deterministic")
         if skipped or not is_gaussian(q):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,9 +17,12 @@ from ppl_vae.inference.pair.supports import require_data_in_support, require_sup
 from ppl_vae.inference.pair.terms import Site
 from ppl_vae.inference.pair.trace import run_pair
 
+if TYPE_CHECKING:
+    from ppl_vae.inference.pair.terms import Terms
+
 
 def require_valid(
-    model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Any
+    model: Program, guide: Program, args: tuple[object, ...], kwargs: Mapping[str, object], terms: Terms
 ) -> None:
     """Refuse terms from which no number about log p(x) may be reported.
 
@@ -42,7 +45,7 @@ def require_valid(
 
 
 def require_densities(
-    model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Any
+    model: Program, guide: Program, args: tuple[object, ...], kwargs: Mapping[str, object], terms: Terms
 ) -> None:
     """Refuse terms that are no densities at all; also those of a loss, once.
 
@@ -67,7 +70,7 @@ def require_densities(
             require_change_of_variables(guide, args, kwargs, level.sites)
 
 
-def require_numbers(terms: Any) -> None:
+def require_numbers(terms: Terms) -> None:
     """Refuse terms that are NaN, naming what broke first: a draw, its densities, or the likelihood.
 
     Raises:
@@ -90,7 +93,7 @@ def require_numbers(terms: Any) -> None:
 
 
 def _require_shapes_of_one_particle(
-    model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Any
+    model: Program, guide: Program, args: tuple[object, ...], kwargs: Mapping[str, object], terms: Terms
 ) -> None:
     """Run with one particle, where a wrong shape [N, N] does not look like [K, N]."""
     num_particles, num_data = terms.log_likelihood.shape
