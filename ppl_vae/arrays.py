@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Number
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -111,7 +111,7 @@ class Parts:
     data_vars: object = None
 
 
-def is_array(x: Any) -> bool:
+def is_array(x: object) -> bool:
     """Tell whether x is one array, and no iterable of several; `to_tensor` may still refuse it."""
     if isinstance(x, Tensor | np.ndarray | SupportsArray | Sparse):
         return True
@@ -120,7 +120,7 @@ def is_array(x: Any) -> bool:
     return isinstance(x, Number | np.generic)
 
 
-def to_tensor(x: Any, what: str = "data", expected: str = _EXPECTED) -> Tensor:
+def to_tensor(x: object, what: str = "data", expected: str = _EXPECTED) -> Tensor:
     """Convert x to a dense tensor of real numbers; a tensor is kept, and memory is shared where torch can.
 
     Args:
@@ -156,7 +156,7 @@ def _dense(x: Tensor, what: str) -> Tensor:
     return x.to(_WIDER[x.dtype]) if x.dtype in _WIDER else x
 
 
-def _numbers(x: Any, what: str, expected: str) -> np.ndarray:
+def _numbers(x: object, what: str, expected: str) -> np.ndarray:
     """Convert x to an array of real numbers, NaN where a cell is masked or absent."""
     if isinstance(x, np.ma.MaskedArray):
         return _unmasked(x, what, expected)
@@ -170,7 +170,7 @@ def _numbers(x: Any, what: str, expected: str) -> np.ndarray:
     return _checked(values, x, what, expected)
 
 
-def _checked(values: np.ndarray, x: Any, what: str, expected: str) -> np.ndarray:
+def _checked(values: np.ndarray, x: object, what: str, expected: str) -> np.ndarray:
     if values.dtype.kind in _REAL:
         return values
     way = _WAYS.get(values.dtype.kind, f"dtype {values.dtype}")
@@ -205,7 +205,7 @@ def _table(x: Table, what: str) -> np.ndarray:
     return np.asarray(values)
 
 
-def _refuse_containers(x: Any, what: str, expected: str) -> None:
+def _refuse_containers(x: object, what: str, expected: str) -> None:
     name = type(x).__name__
     if isinstance(x, Sparse):
         raise DataError(f"{what}: expected a dense array, found the sparse {name}; give x.toarray()")

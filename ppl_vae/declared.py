@@ -28,8 +28,8 @@ def declared(kind: type[Kind], part: object) -> Kind:
     >>> declared(Named, 3).name
     'nobody'
     """
-    own: dict[str, Any] = {}
-    known: Any = kind
+    own: dict[str, object] = {}
+    known: object = kind
     for name, default in _defaults(known):
         # The one place where an attribute is looked for by name: all others are declared, here or in a Protocol.
         value = getattr(part, name, default)

@@ -247,7 +247,7 @@ def architecture_config(spec: Architecture) -> dict[str, Any] | None:
     return None
 
 
-def _require_counts(name: str, values: Any, length: int | None = None) -> None:
+def _require_counts(name: str, values: object, length: int | None = None) -> None:
     """Raise ``ModelError`` unless ``values`` are layer sizes, ``length`` of them if that is given."""
     if not isinstance(values, tuple) or not values or len(values) != (length or len(values)):
         number = "one or more" if length is None else length

@@ -44,12 +44,12 @@ def binary_factor(dataset: Dataset, split: str, name: str) -> Tensor:
     return column == 1
 
 
-def first_of(data: Any, number: int | None) -> Any:
+def first_of(data: object, number: int | None) -> Any:
     """The first data, with what stands beside them in a tuple or a dict; all of them for None."""
     return _each_part(data, lambda part: part[:number])
 
 
-def spread_over(data: Any, number: int) -> Any:
+def spread_over(data: object, number: int) -> Any:
     """``spread`` of x, and of what stands beside it in a tuple or a dict."""
     return _each_part(data, lambda part: spread(part, number))
 

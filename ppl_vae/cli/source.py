@@ -61,7 +61,7 @@ class DataSource:
     data: str
     binarize: str = "none"
     root: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     column_names: Sequence[str] = ()
 
     def load(self) -> Dataset:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ppl_vae.containers.rows import sparse_rows, sparse_rows_of
 from ppl_vae.errors import DataError
@@ -22,13 +21,13 @@ from ppl_vae.errors import DataError
 class Annotated(Protocol):
     """An AnnData object, known by its attributes."""
 
-    X: Any
+    X: object
     obs: Any
-    obs_names: Any
-    var_names: Any
+    obs_names: object
+    var_names: object
 
 
-def read_h5ad(path: Path) -> tuple[Any, dict[str, Any], NDArray[Any], NDArray[Any]]:
+def read_h5ad(path: Path) -> tuple[object, dict[str, object], np.ndarray, np.ndarray]:
     """Read x, the columns of obs by name, and the names of rows and columns.
 
     Raises:
@@ -62,7 +61,7 @@ def _matrix(stored: Any, path: Path) -> Any:
     raise DataError(f"{path}: expected X as an array, or a csr or csc matrix, found encoding {kind!r}")
 
 
-def _column(item: Any) -> NDArray[Any] | None:
+def _column(item: Any) -> np.ndarray | None:
     """A column of obs: numbers, text, or the names of categories; None of another encoding."""
     if not _is_group(item):
         return _text(item)
@@ -73,16 +72,16 @@ def _column(item: Any) -> NDArray[Any] | None:
     return None
 
 
-def _index(group: Any) -> NDArray[Any]:
+def _index(group: Any) -> np.ndarray:
     return _text(group[group.attrs.get("_index", "_index")])
 
 
-def _is_group(item: Any) -> bool:
+def _is_group(item: object) -> bool:
     """Tell a folder of a file from an array in it."""
     return isinstance(item, Mapping)
 
 
-def _text(dataset: Any) -> NDArray[Any]:
+def _text(dataset: Any) -> np.ndarray:
     import h5py
 
     is_text = h5py.check_string_dtype(dataset.dtype) is not None

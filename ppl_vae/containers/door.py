@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.containers.annotated import Annotated, read_h5ad
@@ -41,16 +40,16 @@ class Frame(Protocol):
 class HasIndex(Protocol):
     """A frame or series whose rows have names."""
 
-    index: Any
-    iloc: Any
+    index: object
+    iloc: object
 
 
 @runtime_checkable
 class LabelledArray(Protocol):
     """An array of xarray's, whose dimensions have names and coordinates."""
 
-    dims: Any
-    coords: Any
+    dims: object
+    coords: object
     values: Any
 
 
@@ -58,14 +57,14 @@ class LabelledArray(Protocol):
 class ArraysByName(Protocol):
     """Several arrays of xarray's."""
 
-    data_vars: Any
+    data_vars: object
 
 
 @runtime_checkable
 class Sparse(Protocol):
     """A sparse matrix of scipy's."""
 
-    nnz: Any
+    nnz: object
 
     def tocsr(self) -> Any:
         """The matrix compressed by rows."""
@@ -77,7 +76,7 @@ class Columnar(Protocol):
 
     column_names: Any
 
-    def with_format(self, kind: Any) -> Any:
+    def with_format(self, kind: object) -> Any:
         """The same, whose columns are arrays of a kind."""
 
     def __len__(self) -> int: ...
@@ -97,7 +96,7 @@ class Opened:
 
     x: Any = None
     labels: Labels = field(default_factory=Labels)
-    beside: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, object] = field(default_factory=dict)
     is_table: bool = False
     by_name: Mapping[str, Any] | None = None
 
@@ -117,7 +116,7 @@ class Opened:
         kept = np.array([name for name in self.labels.axes[0] if not takes(name)], self.labels.axes[0].dtype)
         return Labels(self.labels.rows, (kept,), self.labels.columns)
 
-    def _renamed(self, data: str, takes: Callable[[str], bool]) -> Mapping[str, Any]:
+    def _renamed(self, data: str, takes: Callable[[str], bool]) -> Mapping[str, object]:
         """The named arrays, of which the only one that is no covariate is x, whatever its name."""
         assert self.by_name is not None
         others = [name for name in self.by_name if not takes(name)]
@@ -126,7 +125,7 @@ class Opened:
         return {data if name == others[0] else name: values for name, values in self.by_name.items()}
 
 
-def is_container(data: Any) -> bool:
+def is_container(data: object) -> bool:
     """Tell whether the door opens it."""
     if isinstance(data, Tensor | tuple | list | Rows) or type(data) in (np.ndarray, dict):
         return False
@@ -181,7 +180,7 @@ def _table(frame: Any) -> Opened:
     return Opened(frame, Labels(rows, (columns,), columns=True), beside, is_table=True)
 
 
-def _row_names(frame: HasIndex) -> NDArray[Any] | None:
+def _row_names(frame: HasIndex) -> np.ndarray | None:
     """The names of rows; None where they are numbered from 0."""
     index = frame.index
     names = np.asarray(index)

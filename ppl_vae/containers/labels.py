@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
 
@@ -23,8 +22,8 @@ class Labels:
         columns: whether the one event dimension is that of a table's columns.
     """
 
-    rows: NDArray[Any] | None = None
-    axes: tuple[NDArray[Any] | None, ...] = ()
+    rows: np.ndarray | None = None
+    axes: tuple[np.ndarray | None, ...] = ()
     columns: bool = False
 
     def taken(self, rows: Any) -> Labels:
@@ -66,5 +65,5 @@ class Labels:
             )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return value.item() if isinstance(value, np.generic) else value

@@ -84,11 +84,11 @@ class Diagnosis:
     findings: Mapping[str, Finding]
     chosen: NDArray[np.int64]
     x: Tensor = field(repr=False)
-    y: NDArray[Any] | None = field(repr=False)
+    y: np.ndarray | None = field(repr=False)
     effort: Effort
     seed: int
     model: str
-    inference_data: Any = field(repr=False)
+    inference_data: object = field(repr=False)
     why_no_inference_data: str = ""
     covariates: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     labels: Labels = field(default_factory=Labels, repr=False)
@@ -238,7 +238,7 @@ def run_diagnosis(
     return diagnose(pair, x, x_train, labels, **options)
 
 
-def _draws(case: Case, y: NDArray[Any] | None) -> tuple[Any, str]:
+def _draws(case: Case, y: np.ndarray | None) -> tuple[Any, str]:
     """Make the ArviZ object of the diagnosed data, or return None and the reason."""
     if time.monotonic() > case.deadline:
         return None, "the time was up"
@@ -256,7 +256,7 @@ def _kind(pair: PairLike) -> str:
     return type(source).__name__
 
 
-def _checked(labels: Any, size: int) -> NDArray[Any] | None:
+def _checked(labels: object, size: int) -> np.ndarray | None:
     values = None if labels is None else np.asarray(labels)
     if values is not None and values.shape != (size,):
         raise DataError(f"y: expected a label per datum, shape [{size}], found {list(values.shape)}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import xarray as xr
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -19,7 +17,7 @@ from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 
 
 def admitted(
-    pair: PairLike, x: Any, least: int = 1, y: ArrayLike | Tensor | None = None, keep_rows: bool = False
+    pair: PairLike, x: object, least: int = 1, y: ArrayLike | Tensor | None = None, keep_rows: bool = False
 ) -> Conditioned:
     """Return the two programs of a pair and its data, of which there must be enough, on the pair's device.
 

@@ -75,7 +75,7 @@ def refines(posterior: nn.Module) -> bool:
 
 
 @functools.cache
-def _refines(kind: Any) -> bool:
+def _refines(kind: object) -> bool:
     return declared(Posterior, kind).refine is not unrefined
 
 

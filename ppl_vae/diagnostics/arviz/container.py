@@ -52,12 +52,12 @@ class Generation:
     """
 
     container: str
-    build: Callable[[Groups, Mapping[str, Any]], Any]
-    groups: Callable[[Any], dict[str, xr.Dataset]]
-    write: Callable[[Any, Path], None]
-    read: Callable[[Path], Any]
+    build: Callable[[Groups, Mapping[str, object]], object]
+    groups: Callable[[object], dict[str, xr.Dataset]]
+    write: Callable[[object, Path], None]
+    read: Callable[[Path], object]
     statistics: str
-    elpd: Callable[[xr.DataArray, float], Any]
+    elpd: Callable[[xr.DataArray, float], object]
 
 
 def quiet_import(name: str) -> Any:
@@ -70,7 +70,7 @@ def quiet_import(name: str) -> Any:
         return importlib.import_module(name)
 
 
-def _build_classic(groups: Groups, attributes: Mapping[str, Any]) -> Any:
+def _build_classic(groups: Groups, attributes: Mapping[str, object]) -> Any:
     return quiet_import("arviz").InferenceData(attrs=dict(attributes), **groups)
 
 
@@ -91,7 +91,7 @@ def _elpd_classic(khat: xr.DataArray, good: float) -> Any:
     return utilities.ELPDData([khat, good], ["pareto_k", "good_k"])
 
 
-def _build_tree(groups: Groups, attributes: Mapping[str, Any]) -> xr.DataTree:
+def _build_tree(groups: Groups, attributes: Mapping[str, object]) -> xr.DataTree:
     root = xr.Dataset(attrs=dict(attributes))
     return xr.DataTree.from_dict({"/": root, **{f"/{name}": group for name, group in groups.items()}})
 
@@ -146,7 +146,7 @@ def installed() -> Generation:
         return TREE
 
 
-def build(groups: Groups, attributes: Mapping[str, Any], *, generation: Generation | None = None) -> Any:
+def build(groups: Groups, attributes: Mapping[str, object], *, generation: Generation | None = None) -> Any:
     """Build the ArviZ object of groups such as posterior, prior and log_likelihood.
 
     Args:
@@ -161,12 +161,12 @@ def build(groups: Groups, attributes: Mapping[str, Any], *, generation: Generati
     return (generation or installed()).build(tables, plain_attributes(attributes))
 
 
-def groups_of(data: Any, *, generation: Generation | None = None) -> dict[str, xr.Dataset]:
+def groups_of(data: object, *, generation: Generation | None = None) -> dict[str, xr.Dataset]:
     """The datasets of an ArviZ object by group."""
     return (generation or installed()).groups(data)
 
 
-def for_plot_khat(data: Any, *, generation: Generation | None = None) -> Any:
+def for_plot_khat(data: object, *, generation: Generation | None = None) -> Any:
     """Convert the k-hat of ``inference_data`` to the form that ArviZ's plot_khat takes.
 
     It holds k-hat and its threshold alone: scores of leave-one-out have no meaning here.
@@ -180,7 +180,7 @@ def for_plot_khat(data: Any, *, generation: Generation | None = None) -> Any:
     return chosen.elpd(table["khat"], threshold(table.sizes["draw"]))
 
 
-def write_netcdf(data: Any, path: str | Path, *, generation: Generation | None = None) -> None:
+def write_netcdf(data: object, path: str | Path, *, generation: Generation | None = None) -> None:
     """Write an ArviZ object as netCDF 4, with a checksum behind its end; the file is replaced whole.
 
     Raises:

@@ -66,7 +66,7 @@ def exported_names(sites: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def plain_attributes(attributes: Mapping[str, object]) -> dict[str, object]:
     """Convert attributes to those that netCDF holds: a bool becomes 0 or 1, a list one text, None is left out."""
     found: dict[str, Any] = {}
     for name, value in attributes.items():

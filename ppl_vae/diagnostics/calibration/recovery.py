@@ -15,7 +15,6 @@ https://arxiv.org/abs/1904.12765); gamma is that of Säilynoja, Bürkner & Vehta
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +76,7 @@ def run_recovery(
     z = (mean - truth) / (variance * (1 + 1 / len(draws))).sqrt()
     contraction = 1 - variance / prior
     columns = {"truth": truth, "mean": mean, "z_score": z, "contraction": contraction}
-    table: dict[str, Any] = {
+    table: dict[str, object] = {
         name: (("simulation", "quantity"), value.cpu().numpy()) for name, value in columns.items()
     }
     rows = _of_each(truth, mean, z, contraction) | _of_ranks(values, simulated.seed)

@@ -178,7 +178,7 @@ def _site_kl(terms: Terms, site: Site) -> tuple[Tensor, bool]:
         return per_datum(site.name, log_ratio, shape, site.scale, site.mask).mean(0), False
 
 
-def _units(found: _Pass, threshold: float, epsilon: float) -> dict[str, Any]:
+def _units(found: _Pass, threshold: float, epsilon: float) -> dict[str, object]:
     """Collect the numbers of every latent dimension and of every site."""
     centred = found.means - found.means.mean(0)
     variance = centred.square().sum(0) / (len(centred) - 1) - found.noise.mean(0)
@@ -197,17 +197,17 @@ def _units(found: _Pass, threshold: float, epsilon: float) -> dict[str, Any]:
     }
 
 
-def _over(dim: str, values: Tensor, description: str, units: str) -> tuple[str, Any, dict[str, str]]:
+def _over(dim: str, values: Tensor, description: str, units: str) -> tuple[str, object, dict[str, str]]:
     return dim, values.cpu().numpy(), {"description": description, "units": units}
 
 
-def _surgery(found: _Pass, log_density: Tensor | None) -> dict[str, Any]:
+def _surgery(found: _Pass, log_density: Tensor | None) -> dict[str, object]:
     """Compute the average KL and its two parts on the same draws."""
     num_data = found.log_guide.shape[1]
     used = len(log_density) if log_density is not None else len(found.log_guide)
     log_q, log_p = (t[:used].double() for t in (found.log_guide, found.log_prior))
     aggregate = torch.full_like(log_q, math.nan) if log_density is None else log_density
-    variables: dict[str, Any] = {"log_num_data": ((), math.log(num_data), {"units": "nats"})}
+    variables: dict[str, object] = {"log_num_data": ((), math.log(num_data), {"units": "nats"})}
     for name, draws, description in (
         ("average_kl", log_q - log_p, "E_x KL(q(z|x) || p(z)), by Monte Carlo"),
         ("mutual_information", log_q - aggregate, "I_q(n; z), at most log_num_data"),

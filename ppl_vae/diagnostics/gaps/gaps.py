@@ -120,17 +120,17 @@ def run_gaps(
 class _PerDatum(Protocol):
     """A result with one number per datum, as of ``log_evidence``."""
 
-    per_datum: Any
+    per_datum: object
 
 
 @runtime_checkable
 class _PerDatumError(Protocol):
     """A result with the standard error of each of them."""
 
-    per_datum_stderr: Any
+    per_datum_stderr: object
 
 
-def _known_evidence(known: Any, num_data: int) -> tuple[Tensor, Tensor]:
+def _known_evidence(known: object, num_data: int) -> tuple[Tensor, Tensor]:
     try:
         values = torch.as_tensor(known.per_datum if isinstance(known, _PerDatum) else known).detach().double()
     except (TypeError, ValueError, RuntimeError):
@@ -142,8 +142,8 @@ def _known_evidence(known: Any, num_data: int) -> tuple[Tensor, Tensor]:
     return values, torch.as_tensor(known.per_datum_stderr).double()
 
 
-def _per_datum(rows: GapEstimates) -> dict[str, Any]:
-    variables: dict[str, Any] = {}
+def _per_datum(rows: GapEstimates) -> dict[str, object]:
+    variables: dict[str, object] = {}
     for name, description in DESCRIPTIONS.items():
         attributes = {"description": description, "units": "nats per datum"}
         variables[name] = ("datum", rows.value[name].cpu().numpy(), attributes)
@@ -152,8 +152,8 @@ def _per_datum(rows: GapEstimates) -> dict[str, Any]:
     return variables
 
 
-def _means(found: list[GapEstimates]) -> dict[str, Any]:
-    variables: dict[str, Any] = {}
+def _means(found: list[GapEstimates]) -> dict[str, object]:
+    variables: dict[str, object] = {}
     for name in DESCRIPTIONS:
         means = [rows.value[name].mean().item() for rows in found]
         errors = [_mean_error(rows.value[name], rows.error[name]) for rows in found]

@@ -81,7 +81,7 @@ def impute(
 
 @torch.no_grad()
 def _completed(
-    pair: Any, batch: tuple[Tensor, ...], values: Mapping[str, NDArray[Any]], seed: int
+    pair: Any, batch: tuple[Tensor, ...], values: Mapping[str, np.ndarray], seed: int
 ) -> NDArray[np.float64]:
     """Complete the data with draws of the likelihood at given latent values: [K, N, *event_shape]."""
     model, _, data = with_indices(pair.model, pair.guide, batch)

@@ -173,9 +173,7 @@ def _table(
     )
 
 
-def two_sided(
-    above: NDArray[Any], below: NDArray[Any], number: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def two_sided(above: np.ndarray, below: np.ndarray, number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute two-sided p-values and their Monte-Carlo errors from the numbers of R replicates on either side.
 
     >>> two_sided(np.array([0]), np.array([3]), 3)[0].item()

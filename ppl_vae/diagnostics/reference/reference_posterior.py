@@ -152,7 +152,7 @@ def _guide_values(given: Conditioned, num_draws: int) -> dict[str, Tensor]:
     return {name: site.value for name, site in terms.sites.items() if site.p is not None}
 
 
-def _guided(given: Conditioned, num_draws: int, memory_limit: int) -> dict[str, Any]:
+def _guided(given: Conditioned, num_draws: int, memory_limit: int) -> dict[str, object]:
     """Draw from the guide in parts that keep to a limit: [datum, draw, *event] by site of the model."""
     size = max(1, num_draws * chains_per_pass(given.x, num_draws, memory_limit) // len(given))
     counts = [size] * (num_draws // size) + [num_draws % size] * bool(num_draws % size)
@@ -161,7 +161,7 @@ def _guided(given: Conditioned, num_draws: int, memory_limit: int) -> dict[str, 
     return {name: value.transpose(0, 1).cpu().double().numpy() for name, value in joined.items()}
 
 
-def _values(latents: LatentVector, position: Tensor) -> dict[str, Any]:
+def _values(latents: LatentVector, position: Tensor) -> dict[str, object]:
     """Turn u [C, S, N, D] into latent values [datum, chain, draw, *event] by site."""
     num_chains, num_draws = position.shape[:2]
     values, _ = latents.unpack(position.flatten(0, 1))
@@ -173,7 +173,7 @@ def _values(latents: LatentVector, position: Tensor) -> dict[str, Any]:
 
 def _dataset(values: dict[str, Any], guided: dict[str, Any], facts: dict[str, Any], index: int) -> xr.Dataset:
     """Collect the draws of one datum, [chain, draw, *event], the guide's [draw, *event], and the distances."""
-    variables: dict[str, Any] = {}
+    variables: dict[str, object] = {}
     posterior = {name: draws[index] for name, draws in values.items()}
     for name, draws in posterior.items():
         if name in OWN or name.startswith("guide_"):
@@ -190,7 +190,7 @@ def _dataset(values: dict[str, Any], guided: dict[str, Any], facts: dict[str, An
     return xr.Dataset(variables)
 
 
-def _event_dims(name: str, dims: int, sites: Mapping[str, Any]) -> list[str]:
+def _event_dims(name: str, dims: int, sites: Mapping[str, object]) -> list[str]:
     stem = "latent" if len(sites) == 1 else f"{name}_latent"
     while stem in sites:
         stem += "_dim"

@@ -19,7 +19,7 @@ CPU_FACTS = ("model name", "flags", "Features")
 
 
 @functools.cache
-def described(options: tuple[tuple[str, Any], ...]) -> str:
+def described(options: tuple[tuple[str, object], ...]) -> str:
     """A text that differs wherever machine code made here may differ, or may not run."""
     facts: Mapping[str, Any] = {
         "torch": (torch.__version__, torch.version.git_version),

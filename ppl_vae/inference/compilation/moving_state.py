@@ -36,7 +36,7 @@ class Held:
     """The content of one object at one moment: its values by key, and the numbers in its tensors and arrays."""
 
     name: str
-    item: Any
+    item: object
     values: dict[Any, Any]
     numbers: dict[Any, tuple[Any, Any]]
 
@@ -148,7 +148,7 @@ def values_of(item: Any) -> dict[Any, Any]:
     return attributes(item) | (dict(item._buffers) if isinstance(item, nn.Module) else {})
 
 
-def _write(item: Any, values: dict[Any, Any]) -> None:
+def _write(item: object, values: dict[Any, Any]) -> None:
     """Put values back where ``values_of`` read them."""
     if isinstance(item, random.Random) or item is random:
         item.setstate(values[""])
@@ -207,7 +207,7 @@ def _same(old: Any, new: Any, depth: int) -> bool:
     return _same(attributes(old), attributes(new), depth - 1)
 
 
-def _same_numbers(old: tuple[Any, Any, Any], new: tuple[Any, Any, Any]) -> bool:
+def _same_numbers(old: tuple[object, object, object], new: tuple[object, object, object]) -> bool:
     """Compare two tensors or arrays, each with its version and a copy where it is small enough."""
     is_one = old[0] is new[0]
     if is_one and old[2] is None:
@@ -238,6 +238,6 @@ def _copy_into(value: Any, copied: Any) -> None:
         value.copy_(copied)
 
 
-def _is_code(value: Any) -> bool:
+def _is_code(value: object) -> bool:
     kinds = types.FunctionType | types.BuiltinFunctionType | types.ModuleType | type
     return isinstance(value, kinds | property | staticmethod | classmethod)

@@ -62,7 +62,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
     # The fewest data in a batch that it is defined for.
     least_batch = 1
     # The optimiser's options for the objective's own parameters where they differ from the pair's.
-    optimizer_options: Mapping[str, Any] = MappingProxyType({})
+    optimizer_options: Mapping[str, object] = MappingProxyType({})
     # What draws some of the guide's sites in a way of its own, such as enumerating them.
     draw_handler: Messenger | None = None
     # The number of data that a pair's global sites belong to, where the data plate does not say it.
@@ -123,7 +123,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
         finally:
             self.num_total = before
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # Which pairs were judged is no part of what an objective is, and weak references cannot be pickled.
         return {**self.__dict__, "_judged": None}
 
@@ -145,7 +145,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
         """Build a module whose forward(x) is the loss of this pair on x."""
         return Loss(model, guide, self)
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
         """Minus the sum over the data: a scalar with gradients. The first batch of a pair is judged by value."""
         if args and self._is_new(model):
             check_data(model, *args, **kwargs)
@@ -153,12 +153,12 @@ class Objective(pyro.infer.ELBO, nn.Module):
         self._judge_once(model, guide, args, kwargs, terms)
         return self.forward(terms) * (terms.log_likelihood.shape[1] * terms.data_scale)
 
-    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+    def loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> float:
         """Minus the sum over the data, a number."""
         with torch.no_grad():
             return self.differentiable_loss(model, guide, *args, **kwargs).item()
 
-    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+    def loss_and_grads(self, model: Program, guide: Program, *args: object, **kwargs: object) -> float:
         """The loss, with its gradients added to the parameters' ``grad``: what pyro.infer.SVI calls."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
@@ -173,7 +173,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
             return True
 
     def _judge_once(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Terms
+        self, model: Program, guide: Program, args: tuple[object, ...], kwargs: Mapping[str, object], terms: Terms
     ) -> None:
         """Refuse what is no density in the first batch of a pair."""
         if self._is_new(model):
@@ -181,7 +181,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
             with contextlib.suppress(TypeError):
                 self._judged.add(_lasting(model))
 
-    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
+    def _get_trace(self, model: Program, guide: Program, args: object, kwargs: object) -> Any:
         # Pyro's base class asks for it; ours works on Terms and never calls it.
         return get_importance_trace("flat", 1, model, guide, args, kwargs)
 

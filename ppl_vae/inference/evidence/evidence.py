@@ -276,7 +276,7 @@ def _importance(
     memory_limit: int,
     labels: Batch,
     corrected: bool,
-) -> Iterator[tuple[Any, ...]]:
+) -> Iterator[tuple[object, ...]]:
     """Estimate the bound or its jackknife, its error, k-hat, and the ends of the interval, block by block.
 
     Last comes what each draw adds to the sum over data where they share draws of global sites, else None.

@@ -248,7 +248,7 @@ def _measure(
     return _value_row(repeated, judge) | _gradient_row(laboratory, repeated, judge, times)
 
 
-def _value_row(found: Repeated, judge: Reference) -> dict[str, Any]:
+def _value_row(found: Repeated, judge: Reference) -> dict[str, object]:
     draws = found.values.mean(1)
     value, stderr = draws.mean().item(), draws.std().item() / len(draws) ** 0.5
     row = {"value": value, "value_stderr": stderr, "value_variance": found.values.var(0).mean().item()}
@@ -257,7 +257,9 @@ def _value_row(found: Repeated, judge: Reference) -> dict[str, Any]:
     return row | {"draw": draws.numpy(force=True), "vectorised": found.vectorised}
 
 
-def _gradient_row(laboratory: _Laboratory, found: Repeated, judge: Reference, times: list[float]) -> dict[str, Any]:
+def _gradient_row(
+    laboratory: _Laboratory, found: Repeated, judge: Reference, times: list[float]
+) -> dict[str, object]:
     milliseconds = statistics.median(times)
     columns: dict[str, list[Any]] = {name: [] for name in (*BY_GROUP, "gradient_distance")}
     for group, names in laboratory.groups.items():
@@ -323,7 +325,7 @@ def _dataset(
     judge: Reference,
     skipped: dict[str, str],
 ) -> xr.Dataset:
-    variables: dict[str, Any] = {}
+    variables: dict[str, object] = {}
     for key in next(iter(rows.values())):
         extra = ["group"] if key in BY_GROUP else EXTRA.get(key, [])
         variables[key] = (["estimator", *extra], np.array([row[key] for row in rows.values()]))

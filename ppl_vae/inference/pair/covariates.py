@@ -164,7 +164,7 @@ class Arguments:
         self._require_fit(len(parts) - 1)
         return self._of_one_order(parts)
 
-    def in_batch(self, batch: Any) -> Any:
+    def in_batch(self, batch: object) -> Any:
         """A batch of the user's own as data, without what comes in it beside what the programs take."""
         if not isinstance(batch, list | tuple):
             return batch
@@ -172,7 +172,7 @@ class Arguments:
         kept = tuple(batch if most is None else batch[: 1 + most])
         return kept if len(kept) > 1 else kept[0]
 
-    def unpacked(self, data: Any) -> Any:
+    def unpacked(self, data: object) -> Any:
         """A container as x, or as a dict of x and the covariates in it; other data as they are."""
         return opened(data).arranged(self.model.data, self.takes) if is_container(data) else data
 
@@ -186,7 +186,7 @@ class Arguments:
             return self.labels(data[0])
         return Labels()
 
-    def _of_one_order(self, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _of_one_order(self, parts: tuple[object, ...]) -> tuple[object, ...]:
         """The parts without their containers, whose rows must not be named in another order than those of x."""
         if not any(map(is_container, parts)):
             return parts
@@ -195,7 +195,7 @@ class Arguments:
             first.labels.require_same_rows(part.labels, name)
         return tuple(part.x for part in (first, *given))
 
-    def _in_order(self, data: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _in_order(self, data: Mapping[str, object]) -> tuple[object, ...]:
         names = self._named(data)
         order = [name for name in self.model.by_position if name in names]
         missing = [name for name in self.model.by_position[: len(order)] if name not in names]
@@ -244,7 +244,7 @@ class Arguments:
 
 
 def covariate(
-    value: Any, name: str, x: Tensor, dtype: torch.dtype | None = None, allows_missing: bool = False
+    value: object, name: str, x: Tensor, dtype: torch.dtype | None = None, allows_missing: bool = False
 ) -> Tensor:
     """A covariate as a tensor [N, ...] beside x: floats in a precision, integers as int64, booleans as they are.
 

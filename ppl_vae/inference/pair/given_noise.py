@@ -7,7 +7,6 @@ of eps alone, which pairs estimators and lets torch.func.vmap run many repeats a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -41,7 +40,7 @@ class GivenNoise(Messenger):
         msg["done"] = True
 
 
-def noise_shapes(model: Program, guide: Program, x: Any, num_particles: int) -> dict[str, tuple[int, ...]]:
+def noise_shapes(model: Program, guide: Program, x: object, num_particles: int) -> dict[str, tuple[int, ...]]:
     """The shape of the noise that a run with K particles takes, by site.
 
     Raises:

@@ -38,12 +38,12 @@ def takes_indices(program: Program) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _forward_takes(forward: Any) -> bool:
+def _forward_takes(forward: object) -> bool:
     # A step asks twice, and a function's arguments are what they are.
     return _takes(forward)
 
 
-def _takes(program: Any) -> bool:
+def _takes(program: object) -> bool:
     function = program
     while True:
         if isinstance(function, functools.partial):

@@ -73,7 +73,7 @@ class Given(Messenger):
         msg["done"] = True
 
 
-def log_joint(model: Program, x: Any, values: Mapping[str, Tensor]) -> Joint:
+def log_joint(model: Program, x: object, values: Mapping[str, Tensor]) -> Joint:
     """Evaluate log p(z) and log p(x|z) at given z, without a run of the guide. Gradients flow to z.
 
     Args:
@@ -106,7 +106,7 @@ def log_joint(model: Program, x: Any, values: Mapping[str, Tensor]) -> Joint:
     )
 
 
-def terms_at(model: Program, guide: Program, x: Any, values: Mapping[str, Tensor]) -> Terms:
+def terms_at(model: Program, guide: Program, x: object, values: Mapping[str, Tensor]) -> Terms:
     """The Terms of a pair at given latent values instead of the guide's own draws.
 
     Args:
@@ -126,7 +126,7 @@ def terms_at(model: Program, guide: Program, x: Any, values: Mapping[str, Tensor
     return terms
 
 
-def log_guide(guide: Program, x: Any, values: Mapping[str, Tensor]) -> Tensor:
+def log_guide(guide: Program, x: object, values: Mapping[str, Tensor]) -> Tensor:
     """Evaluate log q(z|x) at given z, without a run of the model: [K, N], nats.
 
     Args:
@@ -172,7 +172,7 @@ class _Unconditioned(Messenger):
 
 @exclusive()
 @torch.no_grad()
-def simulate(model: Program | PairLike, x: Any) -> Simulated:
+def simulate(model: Program | PairLike, x: object) -> Simulated:
     """Draw z, x ~ p(z, x), as many as there are data in ``x``, of whose values only NaN is looked at.
 
     A coordinate that is missing in ``x`` is missing in the draw: statements about draws must hold for data with the

@@ -24,7 +24,7 @@ def is_stream(data: Any) -> bool:
     return not is_container(data) and not is_array(data) and not (isinstance(data, list) and _is_nested(data))
 
 
-def require_own_labels(y: Any) -> None:
+def require_own_labels(y: object) -> None:
     """Refuse labels beside batches, to which they could not be matched.
 
     Raises:
@@ -34,7 +34,7 @@ def require_own_labels(y: Any) -> None:
         raise ModelError("y= goes with data in one piece; batches bring their own, as (x, y)")
 
 
-def batches_of(data: Iterable[Any]) -> Iterator[Any]:
+def batches_of(data: Iterable[object]) -> Iterator[object]:
     """The batches in their order.
 
     Raises:

@@ -43,7 +43,7 @@ class TrainingData:
     """
 
     train: Batch | None
-    batches: Iterable[Any] | None = None
+    batches: Iterable[object] | None = None
     dynamic: bool = False
     validation: Batch | Iterable[Any] | None = None
     validation_name: str = "none"

@@ -20,7 +20,7 @@ TREE = "tree"
 _TENSOR, _PAIRS = "__tensor__", "__pairs__"
 
 
-def write_checkpoint(path: Path, state: Any) -> None:
+def write_checkpoint(path: Path, state: object) -> None:
     """Write a tree of dicts, lists, tensors and plain values.
 
     Raises:
@@ -46,7 +46,7 @@ def read_checkpoint(path: Path) -> Any:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
 
 
-def _take_apart(node: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+def _take_apart(node: object, name: str, tensors: dict[str, Tensor]) -> Any:
     """Replace every tensor by a reference to its name; keys of dicts need not be strings."""
     if isinstance(node, Tensor):
         # Numbered, because {"a": {"b.c": ...}} and {"a.b": {"c": ...}} have the same path.
@@ -60,7 +60,7 @@ def _take_apart(node: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     return node
 
 
-def _put_together(node: Any, tensors: dict[str, Tensor]) -> Any:
+def _put_together(node: object, tensors: dict[str, Tensor]) -> Any:
     if isinstance(node, dict) and _TENSOR in node:
         return tensors[node[_TENSOR]]
     if isinstance(node, dict):

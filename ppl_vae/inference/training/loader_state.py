@@ -30,12 +30,12 @@ LEAVES = (Tensor, np.ndarray, str, bytes, int, float, dict, type, ModuleType, Fu
 DEPTH, ELEMENTS, FIRST_BATCH_STREAM = 4, 32, 17
 
 
-def loader_generators(batches: Any) -> dict[str, Any]:
+def loader_generators(batches: object) -> dict[str, object]:
     """The generators that hang on a user's batches, by the path of attributes that leads to them."""
     found: dict[str, Any] = {}
     seen: set[int] = set()
 
-    def look(thing: Any, path: str, depth: int) -> None:
+    def look(thing: object, path: str, depth: int) -> None:
         if id(thing) in seen or depth > DEPTH or isinstance(thing, LEAVES):
             return
         seen.add(id(thing))
@@ -54,12 +54,12 @@ def loader_generators(batches: Any) -> dict[str, Any]:
     return found
 
 
-def loader_state(generators: Mapping[str, Any]) -> dict[str, Any]:
+def loader_state(generators: Mapping[str, object]) -> dict[str, object]:
     """The states of the generators, as plain values and tensors."""
     return {path: _state(generator) for path, generator in generators.items()}
 
 
-def restore_loader_state(generators: Mapping[str, Any], states: Mapping[str, Any] | None) -> None:
+def restore_loader_state(generators: Mapping[str, object], states: Mapping[str, object] | None) -> None:
     """Continue the generators where they were; a warning says which cannot be."""
     states = states or {}
     for path, generator in generators.items():
@@ -91,7 +91,7 @@ def first_batch(data: TrainingData, seed: int, device: torch.device) -> tuple[Ba
 
 
 @contextlib.contextmanager
-def kept_states(generators: Mapping[str, Any]) -> Iterator[None]:
+def kept_states(generators: Mapping[str, object]) -> Iterator[None]:
     """Leave the generators as they were found."""
     states = {path: _state(generator) for path, generator in generators.items()}
     try:
@@ -136,7 +136,7 @@ def _reseed(generator: Any, seed: int) -> None:
         generator.seed(seed % (1 << 32))
 
 
-def _plain(node: Any) -> Any:
+def _plain(node: object) -> Any:
     """Turn arrays into lists, which JSON takes."""
     if isinstance(node, Mapping):
         return {key: _plain(value) for key, value in node.items()}

@@ -19,9 +19,9 @@ from ppl_vae.inference.pair.protocols import Configured
 from ppl_vae.inference.training.batches import TrainingData
 
 
-def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
+def describe_data(data: object, found: TrainingData) -> dict[str, object]:
     """Describe the data behind the numbers: name, binarisation, sizes and checksums."""
-    described: dict[str, Any] = {"validation": found.validation_name}
+    described: dict[str, object] = {"validation": found.validation_name}
     if isinstance(data, Dataset):
         described |= {"name": data.name, "binarization": data.binarization, "source": data.source}
         described |= {"notes": list(data.notes)}
@@ -72,7 +72,7 @@ def require_same_run(stored: Mapping[str, Any], own: Mapping[str, Any], where: o
             )
 
 
-def _differing(before: Any, now: Any) -> tuple[Any, Any]:
+def _differing(before: object, now: object) -> tuple[object, object]:
     """The entries that differ, of two dicts; anything else as it is."""
     if not isinstance(before, dict) or not isinstance(now, dict):
         return before, now

@@ -47,7 +47,7 @@ class Pieces:
         own = self.arguments.names(count)
         return ("labels", *own[1:]) if own and self.arguments.pair.takes_labels else own
 
-    def is_one(self, data: Any) -> bool:
+    def is_one(self, data: object) -> bool:
         """Tell whether the data are in one piece, and no iterable of batches."""
         if isinstance(data, tuple) and len(data) > 1 and self.takes_more:
             return is_container(data[0]) or is_array(data[0]) or not isinstance(data[0], tuple | list)
@@ -68,7 +68,7 @@ class Pieces:
         first = whole if place is None else whole.to(*place)
         return (first, *self._beside(given, first, "a batch", None if place is None else place[1]))
 
-    def _parts(self, data: Any) -> tuple[Any, ...]:
+    def _parts(self, data: object) -> tuple[object, ...]:
         if isinstance(data, Split):
             data = named(data, self.arguments)
         return self.arguments.parts(data)
@@ -82,7 +82,7 @@ class Pieces:
         return self.arguments.tensors(given, x, dtype, where)
 
 
-def named(split: Any, arguments: Arguments) -> Any:
+def named(split: object, arguments: Arguments) -> Any:
     """The parts of a Split that the programs take: x alone, (x, y) of a pair that takes labels, or a dict by name.
 
     Other data are given back as they are.
@@ -96,7 +96,7 @@ def named(split: Any, arguments: Arguments) -> Any:
     return {arguments.model.data: split.x, **taken} if taken else split.x
 
 
-def tensor(x: Any) -> Tensor:
+def tensor(x: object) -> Tensor:
     """Turn a tensor or array into a tensor that is not differentiated."""
     return to_tensor(x).detach()
 

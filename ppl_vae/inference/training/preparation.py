@@ -93,7 +93,7 @@ def number_of_steps(data: TrainingData, batch_size: int, epochs: int) -> int | N
 
 
 def prepare(
-    pair: Pair, data: Any, settings: Settings, device: torch.device, seed: int, precision: str = "float32"
+    pair: Pair, data: object, settings: Settings, device: torch.device, seed: int, precision: str = "float32"
 ) -> Run:
     """Sort out and judge everything the user gave.
 
@@ -156,7 +156,7 @@ def prepare(
     return Run(pair, model, guide, training, settings, batch_size, objective, device, seed, precision, manifest)
 
 
-def _pieces(pair: Pair, data: Any, seed: int, device: torch.device) -> Pieces:
+def _pieces(pair: Pair, data: object, seed: int, device: torch.device) -> Pieces:
     """The rule by which data become arguments: the names are seen in the data, or in their first batch."""
     arguments = Arguments.of(pair)
     example = named(data.train if isinstance(data, Dataset) else data, arguments)
@@ -207,7 +207,7 @@ def _require_batches(data: TrainingData, batch_size: int, objective: Objective) 
         )
 
 
-def require_used(given: Mapping[str, Any], run: Run) -> None:
+def require_used(given: Mapping[str, object], run: Run) -> None:
     """Refuse an argument that would be ignored.
 
     Raises:

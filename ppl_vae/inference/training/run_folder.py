@@ -89,7 +89,7 @@ class RunFolder:
                 with suppress(OSError):
                     partial.unlink()
 
-    def checkpoint(self, state: Any) -> None:
+    def checkpoint(self, state: object) -> None:
         """Replace the checkpoint."""
         if self.path is not None:
             write_checkpoint(self.path / CHECKPOINT, state)

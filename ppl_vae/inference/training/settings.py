@@ -84,7 +84,7 @@ class Settings:
         """The same settings of a run of so many steps, where a schedule is told by name."""
         return self if self.named_schedule is None else replace(self, schedule=of_run(self.named_schedule, steps))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """The settings as plain values, for a manifest."""
         return {
             "elbo": repr(self.objective),
@@ -103,7 +103,7 @@ class HasSettings(Protocol):
     """An object with settings and an objective of its own, as a Recipe is."""
 
     elbo: Objective
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
 
 
 def resolve(recipe: object, given: Mapping[str, Any]) -> Settings:

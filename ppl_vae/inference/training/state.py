@@ -39,7 +39,7 @@ class TrainingState:
     epoch: int = 0
     step: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
-    generators: dict[str, Any] = field(default_factory=dict)
+    generators: dict[str, object] = field(default_factory=dict)
 
     def tree(self) -> dict[str, Any]:
         """Everything that continuing needs, as a copy that further training leaves alone."""

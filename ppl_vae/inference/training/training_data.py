@@ -23,7 +23,7 @@ from ppl_vae.randomness import derived_seed
 
 
 def training_data(
-    data: Any, validation: Any, batch_size: int | None, seed: int, pieces: Pieces | None = None
+    data: object, validation: object, batch_size: int | None, seed: int, pieces: Pieces | None = None
 ) -> TrainingData:
     """Sort out what the user gave to ``fit``.
 
@@ -79,7 +79,7 @@ class MapStyle(Protocol):
     def __getitem__(self, index: int) -> object: ...
 
 
-def _of_x(x: Any) -> None:
+def _of_x(x: object) -> None:
     """A program of x alone."""
 
 
