@@ -73,7 +73,7 @@ class _Contestant:
 
 
 def compare_recipes(
-    recipes: Sequence[Entry] | Mapping[str, str | Recipe | tuple[str, Mapping[str, Any]]],
+    recipes: Sequence[Entry] | Mapping[str, str | Recipe | tuple[str, Mapping[str, object]]],
     data: Dataset,
     seeds: Sequence[int] = (0, 1, 2),
     *,

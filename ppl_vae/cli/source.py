@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppl_vae import data as library
 from ppl_vae import models
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ppl_vae.data import Dataset
     from ppl_vae.inference.pair.pair import PairLike
+    from ppl_vae.inference.training.pieces import Given
     from ppl_vae.models import VAE
 
 DATA = "data.json"
@@ -142,7 +143,7 @@ def split_data(dataset: Dataset, split: str) -> Tensor:
     return library.binarize(dataset.train.x, "stochastic", generator=torch.Generator().manual_seed(TRAIN_DRAW_SEED))
 
 
-def split_given(dataset: Dataset, split: str, vae: PairLike) -> Any:
+def split_given(dataset: Dataset, split: str, vae: PairLike) -> Given:
     """Give one split as functions of a pair take it: x, or x with what the programs cannot do without."""
     from ppl_vae.inference.pair.covariates import Arguments
     from ppl_vae.inference.pair.pair import as_pair

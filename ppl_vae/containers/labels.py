@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,7 @@ class Labels:
     axes: tuple[np.ndarray | None, ...] = ()
     columns: bool = False
 
-    def taken(self, rows: Any) -> Labels:
+    def taken(self, rows: slice | np.ndarray) -> Labels:
         """The labels of some of the data."""
         return Labels(None if self.rows is None else self.rows[rows], self.axes, self.columns)
 
@@ -65,5 +64,5 @@ class Labels:
             )
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value

@@ -148,8 +148,8 @@ class Diagnosis:
 
 def diagnose(
     pair: PairLike,
-    x: ArrayLike | Tensor,
-    x_train: ArrayLike | Tensor | None = None,
+    x: Data,
+    x_train: Data | None = None,
     y: ArrayLike | Tensor | None = None,
     *,
     effort: Effort = FULL,
@@ -228,8 +228,8 @@ def diagnose(
 
 def run_diagnosis(
     pair: PairLike,
-    x: ArrayLike | Tensor,
-    x_train: ArrayLike | Tensor | None = None,
+    x: Data,
+    x_train: Data | None = None,
     labels: ArrayLike | Tensor | None = None,
     **options: Any,
 ) -> Diagnosis:

@@ -107,7 +107,7 @@ def weights_dataset(
     return _indexed({"log_weight": (SAMPLE_DIMS, log_weight, {"units": "nats"}), **described}, coordinates)
 
 
-def _indexed(variables: Mapping[str, tuple[Any, ...]], coordinates: Mapping[str, Any]) -> xr.Dataset:
+def _indexed(variables: Mapping[str, tuple[object, ...]], coordinates: Mapping[str, Any]) -> xr.Dataset:
     table = xr.Dataset(dict(variables))
     named = {name: given for name, given in coordinates.items() if given[0] in table.sizes}
     return table.assign_coords({name: range(size) for name, size in table.sizes.items()} | named)

@@ -27,7 +27,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.checks import whole
-from ppl_vae.containers import Labels
+from ppl_vae.containers import Data, Labels
 from ppl_vae.declared import declared
 from ppl_vae.diagnostics.arviz import container
 from ppl_vae.diagnostics.arviz.draw_groups import (
@@ -63,7 +63,7 @@ STREAM = 50
 @torch.no_grad()
 def inference_data(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     num_samples: int | None = None,
     y: ArrayLike | Tensor | None = None,
     memory_limit: int = MEMORY_LIMIT,

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.calibration.ranks import rank_of_first
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, as_simulated
 from ppl_vae.diagnostics.calibration.tarp import area_to_curve, tarp_credibility
@@ -48,7 +49,7 @@ HALF_AS_WIDE, LEAST_DRAWS = 0.32, 9
 
 def run_coverage(
     pair: PairLike | SimulatedPosteriors,
-    x: ArrayLike | Tensor | tuple[int, ...] | None = None,
+    x: Data | tuple[int, ...] | None = None,
     num_simulations: int = 1000,
     num_draws: int = 99,
     seed: int = 0,

@@ -19,9 +19,10 @@ import math
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.calibration.ranks import rank_of_first
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, as_simulated
 from ppl_vae.diagnostics.calibration.uniformity import least_tail, tail_quantile
@@ -45,7 +46,7 @@ DESCRIPTIONS = {
 
 def run_recovery(
     pair: PairLike | SimulatedPosteriors,
-    x: ArrayLike | Tensor | tuple[int, ...] | None = None,
+    x: Data | tuple[int, ...] | None = None,
     num_simulations: int = 1000,
     num_draws: int = 99,
     seed: int = 0,

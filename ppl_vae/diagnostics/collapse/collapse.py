@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from ppl_vae.checks import integer, positive
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.collapse.aggregate_density import log_aggregate
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
@@ -47,7 +47,7 @@ NATS = "nats per datum"
 @torch.no_grad()
 def run_collapse(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     threshold: float = ACTIVE_THRESHOLD,
     epsilon: float = 0.01,
     num_samples: int = 10,

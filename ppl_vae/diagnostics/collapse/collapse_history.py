@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import ArrayLike
-from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.collapse.collapse import run_collapse
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.fit import fit
@@ -23,7 +22,7 @@ from ppl_vae.inference.pair.pair import PairLike
 def collapse_history(
     vae: PairLike,
     data: Any,
-    x: ArrayLike | Tensor,
+    x: Data,
     epochs: tuple[int, ...] | list[int],
     out_dir: str | Path | None = None,
     num_samples: int = 10,

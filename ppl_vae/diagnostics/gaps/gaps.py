@@ -17,10 +17,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
 from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.verdict import Verdict, Verdicts, level_of, require_numbers, require_table
@@ -46,8 +46,8 @@ THRESHOLD = "0.125 and 0.5 nats: the KL of a mean that is 0.5 and 1 posterior sd
 
 def run_gaps(
     pair: PairLike,
-    x: ArrayLike | Tensor,
-    x_train: ArrayLike | Tensor | None = None,
+    x: Data,
+    x_train: Data | None = None,
     num_samples: int = 4000,
     steps: int = 1000,
     seed: int = 0,

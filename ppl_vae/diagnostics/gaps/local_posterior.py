@@ -124,7 +124,7 @@ def _parameter_names(q: Any) -> Iterator[str]:
     return (name for name in known if name not in left_out)
 
 
-def _expanded(q: Any, name: str) -> tuple[Tensor, Any]:
+def _expanded(q: Any, name: str) -> tuple[Tensor, object]:
     """Expand a parameter to the whole batch shape in front, and find its constraint."""
     constraint, value = q.arg_constraints[name], operator.attrgetter(name)(q)
     event = value.shape[value.dim() - constraint.event_dim :] if constraint.event_dim else torch.Size()

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.arviz import container
 from ppl_vae.diagnostics.infer.infer import infer
 from ppl_vae.errors import DataError, ModelError
@@ -36,7 +37,7 @@ PASS = 1 << 26
 
 def impute(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     imputations: int = 100,
     y: ArrayLike | Tensor | None = None,
     *,

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.arviz import container
 from ppl_vae.diagnostics.arviz.draw_groups import draws_dataset
 from ppl_vae.diagnostics.infer.ladder import Checks, Climbed, climb
@@ -55,7 +56,7 @@ MEANING = {
 
 def infer(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     draws: int = 1000,
     y: ArrayLike | Tensor | None = None,
     *,
@@ -179,7 +180,7 @@ def _block_size(part: Part, draws: int, num_samples: int, limit: int) -> int:
     return min(size, MOST_BLOCK, len(part))
 
 
-def _assembled(blocks: list[Climbed | None], num_data: int, size: int, attributes: Mapping[str, Any]) -> Any:
+def _assembled(blocks: list[Climbed | None], num_data: int, size: int, attributes: Mapping[str, object]) -> Any:
     """Put the blocks together as one ArviZ object.
 
     Raises:

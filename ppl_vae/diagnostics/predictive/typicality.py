@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import NDArray
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
@@ -56,7 +56,7 @@ DESCRIPTIONS = {
 
 def run_typicality(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     num_simulations: int = 1000,
     num_samples: int = 100,
     seed: int = 0,

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.arviz.container import ess, rhat
 from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.reference import distances
@@ -67,7 +68,7 @@ OWN = {
 
 def run_reference(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     num_samples: int = 1000,
     warmup: int = 500,
     num_chains: int = 4,

@@ -231,7 +231,7 @@ def _copied(value: Any) -> Any:
 
 
 @torch.no_grad()
-def _copy_into(value: Any, copied: Any) -> None:
+def _copy_into(value: Any, copied: object) -> None:
     if isinstance(value, np.ndarray):
         value[...] = copied
     else:

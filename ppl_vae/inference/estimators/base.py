@@ -14,16 +14,16 @@ import weakref
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro.infer.elbo import ELBOModule
 from pyro.infer.enum import get_importance_trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.two_levels import require_given_global, require_uncoupled, set_signal
 from ppl_vae.inference.pair.admission import admit, check_data
@@ -73,7 +73,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
         if not isinstance(num_particles, int) or num_particles < 1:
             raise ModelError(f"num_particles must be an integer of at least 1, got {num_particles!r}")
         pyro.infer.ELBO.__init__(self, num_particles=num_particles)
-        self._judged: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._judged: weakref.WeakSet[object] = weakref.WeakSet()
 
     @abstractmethod
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
@@ -89,7 +89,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
     def estimator(self) -> Estimator:
         """The estimator under the weighting: the plain ELBO that is reported beside the objective."""
 
-    def run(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
+    def run(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Terms:
         """The terms that ``forward`` needs, without a look at the values of the data."""
         return run_terms(
             model,
@@ -127,7 +127,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
         # Which pairs were judged is no part of what an objective is, and weak references cannot be pickled.
         return {**self.__dict__, "_judged": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)
         self._judged = weakref.WeakSet()
 
@@ -181,12 +181,12 @@ class Objective(pyro.infer.ELBO, nn.Module):
             with contextlib.suppress(TypeError):
                 self._judged.add(_lasting(model))
 
-    def _get_trace(self, model: Program, guide: Program, args: object, kwargs: object) -> Any:
+    def _get_trace(self, model: Program, guide: Program, args: object, kwargs: object) -> object:
         # Pyro's base class asks for it; ours works on Terms and never calls it.
         return get_importance_trace("flat", 1, model, guide, args, kwargs)
 
 
-def _lasting(program: Program) -> Any:
+def _lasting(program: Program) -> object:
     """The lasting object behind a program: a bound method is made anew at every look, its owner is not."""
     program = innermost(program)
     module = owner(program)
@@ -304,12 +304,12 @@ class Estimator(Objective):
         return (model_part + signal * whole.log_guide[every, 0]).mean()
 
     @overload
-    def per_datum(self, pair: PairLike, x: ArrayLike | Tensor, *args: Any, **kwargs: Any) -> Tensor: ...
+    def per_datum(self, pair: PairLike, x: Data, *args: object, **kwargs: object) -> Tensor: ...
 
     @overload
-    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor: ...
+    def per_datum(self, model: Program, guide: Program, x: Data, *args: object, **kwargs: object) -> Tensor: ...
 
-    def per_datum(self, *args: Any, **kwargs: Any) -> Tensor:
+    def per_datum(self, *args: object, **kwargs: object) -> Tensor:
         """The bound for every datum, from (pair, x, ...) or (model, guide, x, ...): [N], nats. Gradients flow.
 
         Of a pair with global sites it is the local part, given the global draw; ``evaluate`` tells the rest.

@@ -17,13 +17,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.display import card, with_error
 from ppl_vae.errors import DataError, ModelError, unknown_name
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
@@ -150,7 +151,7 @@ class Evidence:
 
 def log_evidence(
     pair: PairLike,
-    x: Any,
+    x: Data | Iterable[object],
     method: Method = "importance",
     num_samples: int | None = None,
     *,
@@ -241,7 +242,7 @@ def _of_stream(
     rule: Arguments | None = None
     for number, batch in enumerate(batches_of(data)):
         rule = rule or Arguments.of(pair, batch)
-        own, given = derived_seed(seed, STREAM, number), rule.in_batch(batch)
+        own, given = derived_seed(seed, STREAM, number), cast(Data, rule.in_batch(batch))
         parts.append(
             log_evidence(rule.pair, given, method, num_samples, seed=own, memory_limit=memory_limit, **annealing)
         )
@@ -338,7 +339,7 @@ def jackknife(log_weight: Tensor) -> Tensor:
     return log_mean_exp(log_weight) - (count - 1) * shift
 
 
-def _exact(pair: PairLike, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None) -> Evidence:
+def _exact(pair: PairLike, x: Data | Iterable[object], y: ArrayLike | Tensor | None) -> Evidence:
     source = as_pair(pair).source
     if not isinstance(source, HasEvidence):
         raise ModelError(f"{type(source).__name__} has no log_evidence(x): its evidence is not known exactly")

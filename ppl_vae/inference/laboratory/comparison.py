@@ -19,9 +19,9 @@ import numpy as np
 import pyro
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.estimators.base import Estimator
@@ -68,7 +68,7 @@ class _Laboratory:
 @torch.inference_mode(False)
 def compare_estimators(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     estimators: Sequence[str | Estimator] | None = None,
     repeats: int = 1000,
     num_particles: int | None = None,

@@ -13,7 +13,6 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyro
@@ -74,7 +73,7 @@ class Indexed(Wrapping):
         super().__init__(program)
         self.passes_on = takes_indices(program)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: object) -> object:
         """Run the program."""
         *given, indices = args
         return self.program(*given, **({NAME: indices} if self.passes_on else {}))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -91,7 +90,7 @@ def log_joint(model: Program, x: object, values: Mapping[str, Tensor]) -> Joint:
             raise ModelError(f"site {name!r} of the model was given no value; sites given: {list(values)}")
     shape = torch.Size((num_particles, num_data))
 
-    def total(nodes: Mapping[str, Any]) -> Tensor:
+    def total(nodes: Mapping[str, TraceSite]) -> Tensor:
         densities = [
             per_datum(name, node["fn"].log_prob(node["value"]), shape, mask=node["mask"])
             for name, node in nodes.items()

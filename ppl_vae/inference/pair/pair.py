@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias, cast
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.declared import declared
@@ -66,7 +65,7 @@ class Pair:
         """Tell whether one of them takes the rows of its data in an argument ``indices``."""
         return takes_indices(self.model) or takes_indices(self.guide)
 
-    def place(self, x: ArrayLike | Tensor) -> Tensor:
+    def place(self, x: object) -> Tensor:
         """x as a tensor where the parameters are, in their precision.
 
         Raises:
@@ -104,8 +103,8 @@ def as_model(model: Program | PairLike) -> Program:
 
 
 def called_with(
-    given: tuple[Any, ...], named: Mapping[str, Any]
-) -> tuple[Pair, Any, tuple[Any, ...], dict[str, Any]]:
+    given: tuple[object, ...], named: Mapping[str, object]
+) -> tuple[Pair, object, tuple[object, ...], dict[str, object]]:
     """The arguments of a function of (pair, x, ...) that takes (model, guide, x, ...) too.
 
     Args:
@@ -127,7 +126,11 @@ def called_with(
             raise TypeError(f"missing argument: {name!r}")
         if name not in found:
             found[name] = further.pop(name)
-    pair = Pair(found["model"], found["guide"]) if by_programs else as_pair(found["pair"])
+    pair = (
+        Pair(cast(Program, found["model"]), cast(Program, found["guide"]))
+        if by_programs
+        else as_pair(cast(PairLike, found["pair"]))
+    )
     return pair, found["x"], given[len(names) :], further
 
 

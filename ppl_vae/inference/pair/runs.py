@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, get_args, overload
+from typing import get_args, overload
 
 import torch
-from numpy.typing import ArrayLike
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.admission import admit
 from ppl_vae.inference.pair.densities import log_density
@@ -28,7 +28,7 @@ from ppl_vae.inference.pair.validity import require_valid
 @overload
 def trace_terms(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     *args: object,
     num_particles: int = 1,
     gradient: Gradient = "total",
@@ -40,7 +40,7 @@ def trace_terms(
 def trace_terms(
     model: Program,
     guide: Program,
-    x: Any,
+    x: Data,
     *args: object,
     num_particles: int = 1,
     gradient: Gradient = "total",

@@ -7,8 +7,6 @@ continues a shorter one, and a datum's draws do not depend on the data after it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro import distributions as dist
 from pyro.poutine.messenger import Messenger
@@ -43,7 +41,7 @@ class TiledNoise(Messenger):
         self.sites = 0
 
     def _pyro_sample(self, msg: TraceSite) -> None:
-        q: Any = msg["fn"]
+        q = msg["fn"]
         skipped = msg["is_observed"] or msg["done"] or (msg["infer"] or {}).get("_deterministic")
         if skipped or not is_gaussian(q):
             return

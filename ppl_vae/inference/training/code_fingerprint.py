@@ -104,7 +104,7 @@ class _Reader:
             self._instance(thing, path)
 
     def _container(self, thing: Any, path: str) -> None:
-        pairs: Iterable[tuple[Any, Any]]
+        pairs: Iterable[tuple[object, object]]
         if isinstance(thing, dict):
             pairs = thing.items()
         elif isinstance(thing, set | frozenset):

@@ -145,7 +145,7 @@ def _plain(node: object) -> Any:
     return node.tolist() if isinstance(node, np.ndarray | np.generic) else node
 
 
-def _numpy(node: Any, like: Any) -> Any:
+def _numpy(node: Any, like: object) -> Any:
     """Turn the lists of ``_plain`` back into arrays."""
     if isinstance(like, Mapping):
         return {key: _numpy(node[key], value) for key, value in like.items()}

@@ -55,7 +55,7 @@ def describe_device(device: torch.device) -> str:
     return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else f"cpu: {platform.machine()}"
 
 
-def require_same_run(stored: Mapping[str, Any], own: Mapping[str, Any], where: object) -> None:
+def require_same_run(stored: Mapping[str, Any], own: Mapping[str, object], where: object) -> None:
     """Refuse to continue a checkpoint that belongs to another run.
 
     Raises:

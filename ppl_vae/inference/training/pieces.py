@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.labels import arguments as require_labels
 from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.protocols import traits
+
+# Data as functions of a pair take them: x, x with what stands beside it, or a dict by name.
+Given: TypeAlias = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Pieces:
     allows_missing: bool = False
 
     @classmethod
-    def of(cls, pair: Pair, example: Any = None) -> Pieces:
+    def of(cls, pair: Pair, example: object = None) -> Pieces:
         """The rule for a pair and data of this kind."""
         return cls(Arguments.of(pair, example), traits(pair.model).allows_missing)
 
@@ -61,7 +64,7 @@ class Pieces:
         _require_finite(first, self.allows_missing, labels or self.arguments.labels(data))
         return (first, *self._beside(given, first, where))
 
-    def batch(self, batch: Any, place: tuple[torch.device, torch.dtype] | None) -> Batch:
+    def batch(self, batch: object, place: tuple[torch.device, torch.dtype] | None) -> Batch:
         """Take a batch of the user's own apart, where the pair is; what its programs do not take is left out."""
         x, *given = self._parts(self.arguments.in_batch(batch))
         whole = dense(x) if isinstance(x, Rows) else tensor(x)
@@ -74,7 +77,7 @@ class Pieces:
         return self.arguments.parts(data)
 
     def _beside(
-        self, given: list[Any], x: Tensor, where: str, dtype: torch.dtype | None = None
+        self, given: list[object], x: Tensor, where: str, dtype: torch.dtype | None = None
     ) -> tuple[Tensor, ...]:
         if self.arguments.pair.takes_labels and not given:
             # Training needs them, also where a trained pair may be asked about x alone.
@@ -82,13 +85,8 @@ class Pieces:
         return self.arguments.tensors(given, x, dtype, where)
 
 
-def named(split: object, arguments: Arguments) -> Any:
-    """The parts of a Split that the programs take: x alone, (x, y) of a pair that takes labels, or a dict by name.
-
-    Other data are given back as they are.
-    """
-    if not isinstance(split, Split):
-        return split
+def named(split: Split, arguments: Arguments) -> Given:
+    """The parts of a Split that the programs take: x, (x, y) for a pair that takes labels, or a dict by name."""
     if arguments.pair.takes_labels:
         return split.x if split.y is None else (split.x, split.y)
     beside = {**({} if split.y is None else {"y": split.y}), **split.covariates}

@@ -13,7 +13,7 @@ import torch
 from pyro.optim import PyroOptim
 from torch import nn
 
-from ppl_vae.data import Dataset
+from ppl_vae.data import Dataset, Split
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.pair.admission import check_data
@@ -159,7 +159,8 @@ def prepare(
 def _pieces(pair: Pair, data: object, seed: int, device: torch.device) -> Pieces:
     """The rule by which data become arguments: the names are seen in the data, or in their first batch."""
     arguments = Arguments.of(pair)
-    example = named(data.train if isinstance(data, Dataset) else data, arguments)
+    split = data.train if isinstance(data, Dataset) else data
+    example = named(split, arguments) if isinstance(split, Split) else split
     is_whole = Pieces(arguments).is_one(data) or isinstance(data, Dataset | Iterator | str)
     if not is_whole and isinstance(data, Iterable) and arguments.may_be_named:
         generators = loader_generators(data)

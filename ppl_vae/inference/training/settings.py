@@ -106,7 +106,7 @@ class HasSettings(Protocol):
     settings: Mapping[str, object]
 
 
-def resolve(recipe: object, given: Mapping[str, Any]) -> Settings:
+def resolve(recipe: object, given: Mapping[str, object]) -> Settings:
     """Settings of a run.
 
     Args:

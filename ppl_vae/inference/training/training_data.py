@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from numbers import Real
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch.utils.data import DataLoader
@@ -83,7 +83,7 @@ def _of_x(x: object) -> None:
     """A program of x alone."""
 
 
-def _require_anew(batches: Iterable[Any]) -> None:
+def _require_anew(batches: Iterable[object]) -> None:
     """Refuse what gives the same iterator again, as streaming loaders do: the second epoch would be empty."""
     # A DataLoader starts anew, and would start its workers for the question.
     if not isinstance(batches, DataLoader) and iter(batches) is iter(batches):
@@ -93,7 +93,7 @@ def _require_anew(batches: Iterable[Any]) -> None:
         )
 
 
-def _with_validation(data: TrainingData, validation: Any, seed: int, pieces: Pieces) -> TrainingData:
+def _with_validation(data: TrainingData, validation: object, seed: int, pieces: Pieces) -> TrainingData:
     if validation is None:
         return data
     if isinstance(validation, str):
