@@ -6,7 +6,6 @@ import contextlib
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pyro
 import torch
@@ -15,6 +14,7 @@ from torch import nn
 
 from ppl_vae.data import Dataset, Split
 from ppl_vae.errors import ModelError
+from ppl_vae.files import Config
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.pair.admission import check_data
 from ppl_vae.inference.pair.covariates import Arguments
@@ -56,7 +56,7 @@ class Run:
     device: torch.device
     seed: int
     precision: str
-    manifest: dict[str, Any]
+    manifest: Config
 
     def forward_once(self) -> None:
         """One step's forward pass, without a trace in any generator."""
@@ -238,7 +238,7 @@ def _require_precision(precision: str, device: torch.device) -> None:
         raise ModelError(f"precision 'bf16' is for CUDA devices; on {device.type} train in 'float32'")
 
 
-def _own(optimizer: Any) -> Any:
+def _own(optimizer: object) -> object:
     """The object to fingerprint: Pyro's wrapper keeps the optimisers it made, so its arguments stand for it."""
     return None if isinstance(optimizer, PyroOptim) else optimizer
 

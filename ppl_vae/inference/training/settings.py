@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ppl_vae.checks import positive, whole
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.files import Config
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.estimators.table import as_objective
 from ppl_vae.inference.objectives.schedules import (
@@ -116,7 +117,7 @@ def resolve(recipe: object, given: Mapping[str, object]) -> Settings:
     Raises:
         ModelError: the recipe has a setting that ``fit`` does not know, or a value is not possible.
     """
-    own: dict[str, Any] = {}
+    own: Config = {}
     if isinstance(recipe, HasSettings):
         own = {**recipe.settings, "elbo": recipe.elbo}
     known = {field.name for field in fields(Settings)}
