@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 FRAME = (
     "display:inline-block;max-width:44em;padding:.6em 1em;border:1px solid rgba(128,128,128,.45);"
@@ -30,7 +29,7 @@ CELL = (
 WIDTH, HEIGHT, MARGIN = 220, 44, 3
 
 
-def card(heading: str, facts: Mapping[str, Any], curve: Sequence[float] = (), curve_name: str = "") -> str:
+def card(heading: str, facts: Mapping[str, object], curve: Sequence[float] = (), curve_name: str = "") -> str:
     """The HTML of a summary.
 
     Args:

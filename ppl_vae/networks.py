@@ -190,7 +190,7 @@ class Denoising:
         level: the share of corrupted coordinates, or the standard deviation of the Gaussian noise.
     """
 
-    of: Any = "mlp"
+    of: str | Mapping[str, object] | Architecture = "mlp"
     noise: str = "masking"
     level: float = 0.3
 
@@ -218,7 +218,7 @@ ARCHITECTURES: Mapping[str, Callable[..., Architecture]] = {
 }
 
 
-def architecture(spec: str | Mapping[str, Any] | Architecture) -> Architecture:
+def architecture(spec: str | Mapping[str, object] | Architecture) -> Architecture:
     """The architecture behind a name, a stored configuration, or itself.
 
     Raises:

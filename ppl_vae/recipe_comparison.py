@@ -262,7 +262,7 @@ def _table(
     likelihoods: list[str],
     seeds: Sequence[int],
     rows: list[list[dict[str, float]]],
-    attributes: dict[str, Any],
+    attributes: Mapping[str, object],
 ) -> xr.Dataset:
     variables = {
         name: (

@@ -24,6 +24,7 @@ from torch import Tensor
 from ppl_vae.checks import positive, whole
 from ppl_vae.containers import Labels
 from ppl_vae.declared import Qualified
+from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.arviz.inference_data import inference_data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
@@ -88,7 +89,7 @@ class Diagnosis:
     effort: Effort
     seed: int
     model: str
-    inference_data: object = field(repr=False)
+    inference_data: ArvizData | None = field(repr=False)
     why_no_inference_data: str = ""
     covariates: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     labels: Labels = field(default_factory=Labels, repr=False)
@@ -238,7 +239,7 @@ def run_diagnosis(
     return diagnose(pair, x, x_train, labels, **options)
 
 
-def _draws(case: Case, y: np.ndarray | None) -> tuple[Any, str]:
+def _draws(case: Case, y: np.ndarray | None) -> tuple[ArvizData | None, str]:
     """Make the ArviZ object of the diagnosed data, or return None and the reason."""
     if time.monotonic() > case.deadline:
         return None, "the time was up"

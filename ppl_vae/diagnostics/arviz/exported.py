@@ -7,7 +7,6 @@ taken for the dimension's coordinate and be lost. In netCDF a slash is a path.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -68,7 +67,7 @@ def exported_names(sites: Iterable[str]) -> dict[str, str]:
 
 def plain_attributes(attributes: Mapping[str, object]) -> dict[str, object]:
     """Convert attributes to those that netCDF holds: a bool becomes 0 or 1, a list one text, None is left out."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, value in attributes.items():
         if isinstance(value, bool):
             found[name] = int(value)

@@ -17,7 +17,6 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from ppl_vae.checks import whole
 from ppl_vae.containers import Data, Labels
 from ppl_vae.declared import declared
 from ppl_vae.diagnostics.arviz import container
+from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.arviz.draw_groups import (
     draws_dataset,
     event_dims,
@@ -72,7 +72,7 @@ def inference_data(
     seed: int = 0,
     data_name: str | None = None,
     binarization: str | None = None,
-) -> Any:
+) -> ArvizData:
     """Draw from a fitted pair all that ArviZ's summaries and plots need.
 
     Args:
@@ -239,7 +239,7 @@ class _Named:
 
 def _names(labels: Labels, plan: DrawPlan) -> dict[str, object]:
     """The names of rows and columns, as coordinates of "datum" and of the dimensions of observed data."""
-    found: dict[str, Any] = {} if labels.rows is None else {"datum": ("datum", labels.rows)}
+    found: dict[str, object] = {} if labels.rows is None else {"datum": ("datum", labels.rows)}
     dims = event_dims(plan)
     for name, (event, _) in plan.observed.items():
         for dim, size, axis in zip(dims[name], event, labels.axes, strict=False):

@@ -16,7 +16,6 @@ Hermans et al. 2022, https://arxiv.org/abs/2110.06581; Lemos et al. 2023, https:
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +97,7 @@ def _central(posteriors: SimulatedPosteriors, generator: torch.Generator) -> dic
     }
 
 
-def _table(credibility: dict[str, Tensor], attributes: dict[str, Any]) -> xr.Dataset:
+def _table(credibility: dict[str, Tensor], attributes: dict[str, object]) -> xr.Dataset:
     names, columns = list(credibility), np.stack([c.numpy() for c in credibility.values()])
     count, size = columns.shape
     bands = ecdf_bands(size, NUM_LEVELS, 1 - (1 - BAND_LEVEL) / count)

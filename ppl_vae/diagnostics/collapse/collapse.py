@@ -14,7 +14,6 @@ https://arxiv.org/abs/1911.02469.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -159,7 +158,7 @@ def _unit_kl(site: Site) -> Tensor:
     return coordinates(kl.expand(shape)).mean(0)
 
 
-def _coordinates(d: Any) -> Distribution | None:
+def _coordinates(d: Distribution | None) -> Distribution | None:
     """The distribution of single coordinates of a site whose coordinates are independent."""
     while isinstance(d, Independent):
         d = d.base_dist
@@ -283,7 +282,7 @@ def _clear(table: xr.Dataset) -> np.ndarray:
     return np.asarray(distance > ERRORS * table["posterior_mean_variance_stderr"].to_numpy())
 
 
-def _which(idle: Any, active: Any) -> str:
+def _which(idle: np.ndarray, active: np.ndarray) -> str:
     if not len(idle) or len(idle) == len(active):
         return ""
     shown = ", ".join(f"z{index + 1}" for index in idle[:8])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +22,7 @@ from ppl_vae.inference.pair.pair import PairLike
 
 def collapse_history(
     vae: PairLike,
-    data: Any,
+    data: Data | Iterable[object],
     x: Data,
     epochs: tuple[int, ...] | list[int],
     out_dir: str | Path | None = None,

@@ -13,10 +13,11 @@ Cremer, Li & Duvenaud 2018, https://arxiv.org/abs/1801.03558; Shu et al. 2018, h
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 import xarray as xr
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
@@ -25,6 +26,7 @@ from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
 from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.verdict import Verdict, Verdicts, level_of, require_numbers, require_table
 from ppl_vae.errors import DataError
+from ppl_vae.inference.evidence.evidence import Evidence
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.progress import watched
@@ -51,7 +53,7 @@ def run_gaps(
     num_samples: int = 4000,
     steps: int = 1000,
     seed: int = 0,
-    log_evidence: Any = None,
+    log_evidence: ArrayLike | Tensor | Evidence | None = None,
     num_particles: int = 16,
     progress: bool | None = None,
 ) -> xr.Dataset:

@@ -153,7 +153,7 @@ def _guide_values(given: Conditioned, num_draws: int) -> dict[str, Tensor]:
     return {name: site.value for name, site in terms.sites.items() if site.p is not None}
 
 
-def _guided(given: Conditioned, num_draws: int, memory_limit: int) -> dict[str, object]:
+def _guided(given: Conditioned, num_draws: int, memory_limit: int) -> dict[str, np.ndarray]:
     """Draw from the guide in parts that keep to a limit: [datum, draw, *event] by site of the model."""
     size = max(1, num_draws * chains_per_pass(given.x, num_draws, memory_limit) // len(given))
     counts = [size] * (num_draws // size) + [num_draws % size] * bool(num_draws % size)
@@ -162,7 +162,7 @@ def _guided(given: Conditioned, num_draws: int, memory_limit: int) -> dict[str, 
     return {name: value.transpose(0, 1).cpu().double().numpy() for name, value in joined.items()}
 
 
-def _values(latents: LatentVector, position: Tensor) -> dict[str, object]:
+def _values(latents: LatentVector, position: Tensor) -> dict[str, np.ndarray]:
     """Turn u [C, S, N, D] into latent values [datum, chain, draw, *event] by site."""
     num_chains, num_draws = position.shape[:2]
     values, _ = latents.unpack(position.flatten(0, 1))
@@ -172,7 +172,9 @@ def _values(latents: LatentVector, position: Tensor) -> dict[str, object]:
     }
 
 
-def _dataset(values: dict[str, Any], guided: dict[str, Any], facts: dict[str, Any], index: int) -> xr.Dataset:
+def _dataset(
+    values: Mapping[str, np.ndarray], guided: Mapping[str, np.ndarray], facts: Mapping[str, Any], index: int
+) -> xr.Dataset:
     """Collect the draws of one datum, [chain, draw, *event], the guide's [draw, *event], and the distances."""
     variables: dict[str, object] = {}
     posterior = {name: draws[index] for name, draws in values.items()}
@@ -198,7 +200,7 @@ def _event_dims(name: str, dims: int, sites: Mapping[str, object]) -> list[str]:
     return [stem] if dims == 1 else [f"{stem}_{index}" for index in range(dims)]
 
 
-def _flat(draws: Mapping[str, Any], batch_dims: int) -> NDArray[np.float64]:
+def _flat(draws: Mapping[str, np.ndarray], batch_dims: int) -> NDArray[np.float64]:
     """Join the coordinates of all sites side by side: [*batch, U]."""
     return np.concatenate([each.reshape(*each.shape[:batch_dims], -1) for each in draws.values()], -1)
 
@@ -215,7 +217,7 @@ def _distances(guided: NDArray[np.float64], chains: NDArray[np.float64], worth: 
     pooled = chains.reshape(-1, chains.shape[-1])
     thinned = _thinned(chains, _worth(worth, len(pooled)))
     mmd, mmd_error = distances.kernel_discrepancy(guided[: len(thinned)], thinned)
-    moments: dict[str, Callable[[Any, Any], float]] = {
+    moments: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
         "mean_difference": distances.mean_difference,
         "covariance_difference": distances.covariance_difference,
         "gaussian_w2": distances.wasserstein_of_moments,

@@ -20,8 +20,8 @@ import os
 import shutil
 import sys
 import warnings
-from ctypes import c_void_p
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from ctypes import c_void_p
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from typing import Any, TypeAlias

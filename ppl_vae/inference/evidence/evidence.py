@@ -15,7 +15,7 @@ jackknife variational inference"
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -230,7 +230,7 @@ def log_evidence(
 
 def _of_stream(
     pair: Pair,
-    data: Iterable[Any],
+    data: Iterable[object],
     method: Method,
     num_samples: int | None,
     seed: int,
@@ -297,7 +297,7 @@ def importance_bound(
     num_samples: int,
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
-    estimate: Any = log_mean_exp,
+    estimate: Callable[[Tensor], Tensor] = log_mean_exp,
     labels: Batch = (),
     any_plates: bool = False,
 ) -> tuple[Tensor, Tensor]:

@@ -229,8 +229,8 @@ def _measure(
     estimator: Estimator,
     judge: Reference,
     times: list[float],
-    advance: Callable[[int], Any],
-) -> dict[str, Any]:
+    advance: Callable[[int], None],
+) -> dict[str, object]:
     model, guide, x = laboratory.model, laboratory.guide, laboratory.x
     weights = Weights(judge.weights.modules, judge.weights.store)
     with seeded(laboratory.seed, x.device):
@@ -321,7 +321,7 @@ def _median_stderr(values: list[float]) -> float:
 def _dataset(
     laboratory: _Laboratory,
     chosen: dict[str, Estimator],
-    rows: dict[str, dict[str, Any]],
+    rows: dict[str, dict[str, object]],
     judge: Reference,
     skipped: dict[str, str],
 ) -> xr.Dataset:

@@ -55,7 +55,7 @@ class TraceSite(TypedDict):
     scale: Tensor | float
     mask: Tensor | bool | None
     cond_indep_stack: tuple[Frame, ...]
-    infer: dict[str, Any] | None
+    infer: dict[str, object] | None
     args: tuple[object, ...]
     kwargs: dict[str, object]
 
