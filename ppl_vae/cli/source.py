@@ -18,6 +18,7 @@ from ppl_vae.files import read_json, write_json
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ppl_vae.containers import Data
     from ppl_vae.data import Dataset
     from ppl_vae.inference.pair.pair import PairLike
     from ppl_vae.inference.training.pieces import Given
@@ -156,7 +157,7 @@ def split_given(dataset: Dataset, split: str, vae: PairLike) -> Given:
     return named(replace(part, x=x), Arguments.of(pair))
 
 
-def with_names(given: Any, dataset: Dataset, split: str) -> Any:
+def with_names(given: Given, dataset: Dataset, split: str) -> Data:
     """The same data, as ``split_given`` gives them, whose x has the names of its rows and columns."""
     from ppl_vae.containers import Opened
 

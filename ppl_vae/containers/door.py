@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ppl_vae.containers.annotated import Annotated, read_h5ad
 from ppl_vae.containers.labels import Labels
-from ppl_vae.containers.rows import Rows, StoredRows, sparse_rows
+from ppl_vae.containers.rows import Rows, Sparse, StoredRows, sparse_rows
 from ppl_vae.containers.table_file import TABLES, read_frame
 from ppl_vae.errors import DataError
 

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ppl_vae.checks import positive, whole
-from ppl_vae.containers import Labels
+from ppl_vae.containers import Data, Labels
 from ppl_vae.declared import Qualified
 from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.arviz.inference_data import inference_data

@@ -197,7 +197,7 @@ def _log_density(model: Program, x: Tensor, values: Mapping[str, Tensor]) -> Ten
     return joint.log_prior + joint.log_likelihood
 
 
-def _prior_run(model: Program, x: Tensor, num_chains: int) -> dict[str, Any]:
+def _prior_run(model: Program, x: Tensor, num_chains: int) -> Mapping[str, TraceSite]:
     try:
         latent, observed, num_data = run_model(model, (x,), num_chains, Messenger())
     except NotImplementedError as error:

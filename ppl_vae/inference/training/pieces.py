@@ -56,7 +56,7 @@ class Pieces:
             return is_container(data[0]) or is_array(data[0]) or not isinstance(data[0], tuple | list)
         return isinstance(data, Split | Mapping | Rows) or is_container(data) or is_array(data)
 
-    def __call__(self, data: Any, where: str, labels: Labels | None = None) -> Batch:
+    def __call__(self, data: object, where: str, labels: Labels | None = None) -> Batch:
         """Take a Split, a tuple, a dict, or x alone apart, and judge the values; ``labels`` are a Split's names."""
         data = opened(data) if is_container(data) else data
         x, *given = self._parts(data)
