@@ -8,13 +8,16 @@ Everything else is refused in one line that says what to call.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from numbers import Number
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.declared import declared
 from ppl_vae.errors import DataError
 
 #: How a model is told that NaN stands for a missing value; the end of every refusal of NaN.
@@ -39,16 +42,85 @@ _WAYS = {
 }
 
 
-def is_array(x: Any) -> bool:
+@runtime_checkable
+class SupportsArray(Protocol):
+    """An object that turns into a NumPy array by itself."""
+
+    def __array__(self) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Sparse(Protocol):
+    """A sparse matrix of scipy's."""
+
+    nnz: int
+
+    def toarray(self) -> np.ndarray:
+        """The dense array."""
+
+
+class Kind(Protocol):
+    """The type of a column, of NumPy's or of pandas' own."""
+
+    kind: str
+
+
+@runtime_checkable
+class Kinds(Protocol):
+    """The types of a table's columns, by name."""
+
+    def items(self) -> Iterable[tuple[object, Kind]]:
+        """Name and type of each."""
+
+
+@runtime_checkable
+class Table(Protocol):
+    """A pandas DataFrame or Series; pandas itself need not be there.
+
+    Attributes:
+        iloc: rows by position, which tells it from other libraries' tables.
+        dtypes: the types of its columns, or of the one.
+    """
+
+    iloc: object
+    dtypes: Kinds | Kind
+
+    def to_numpy(self, dtype: type | None = None, *, na_value: float = ...) -> np.ndarray:
+        """All cells."""
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A Series, which may have a name."""
+
+    name: object
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The attributes by which containers of several arrays are known.
+
+    Attributes:
+        x: the data of a split.
+        train: the first split of a data set.
+        data_vars: the variables of an xarray Dataset.
+    """
+
+    x: object = None
+    train: object = None
+    data_vars: object = None
+
+
+def is_array(x: object) -> bool:
     """Tell whether x is one array, and no iterable of several; `to_tensor` may still refuse it."""
-    if isinstance(x, Tensor | np.ndarray) or hasattr(x, "__array__") or _is_sparse(x):
+    if isinstance(x, Tensor | np.ndarray | SupportsArray | Sparse):
         return True
     while isinstance(x, list | tuple) and x:
         x = x[0]
     return isinstance(x, Number | np.generic)
 
 
-def to_tensor(x: Any, what: str = "data", expected: str = _EXPECTED) -> Tensor:
+def to_tensor(x: object, what: str = "data", expected: str = _EXPECTED) -> Tensor:
     """Convert x to a dense tensor of real numbers; a tensor is kept, and memory is shared where torch can.
 
     Args:
@@ -84,12 +156,12 @@ def _dense(x: Tensor, what: str) -> Tensor:
     return x.to(_WIDER[x.dtype]) if x.dtype in _WIDER else x
 
 
-def _numbers(x: Any, what: str, expected: str) -> np.ndarray:
+def _numbers(x: object, what: str, expected: str) -> np.ndarray:
     """Convert x to an array of real numbers, NaN where a cell is masked or absent."""
     if isinstance(x, np.ma.MaskedArray):
         return _unmasked(x, what, expected)
     _refuse_containers(x, what, expected)
-    if _is_table(x):
+    if isinstance(x, Table):
         return _table(x, what)
     try:
         values = np.asarray(x)
@@ -98,7 +170,7 @@ def _numbers(x: Any, what: str, expected: str) -> np.ndarray:
     return _checked(values, x, what, expected)
 
 
-def _checked(values: np.ndarray, x: Any, what: str, expected: str) -> np.ndarray:
+def _checked(values: np.ndarray, x: object, what: str, expected: str) -> np.ndarray:
     if values.dtype.kind in _REAL:
         return values
     way = _WAYS.get(values.dtype.kind, f"dtype {values.dtype}")
@@ -116,16 +188,12 @@ def _unmasked(x: np.ma.MaskedArray, what: str, expected: str) -> np.ndarray:
     return np.where(mask, np.nan, plain.astype(kind)).astype(kind)
 
 
-def _is_table(x: Any) -> bool:
-    """Tell a pandas DataFrame or Series by its attributes, without an import of pandas."""
-    return hasattr(x, "to_numpy") and hasattr(x, "iloc")
-
-
-def _table(x: Any, what: str) -> np.ndarray:
-    kinds: Any = getattr(x, "dtypes", None)
-    columns = kinds.items() if hasattr(kinds, "items") else [(getattr(x, "name", None), kinds)]
+def _table(x: Table, what: str) -> np.ndarray:
+    columns = (
+        x.dtypes.items() if isinstance(x.dtypes, Kinds) else [(x.name if isinstance(x, Named) else None, x.dtypes)]
+    )
     for name, dtype in columns:
-        if getattr(dtype, "kind", "O") not in _REAL:
+        if dtype.kind not in _REAL:
             raise DataError(
                 f"{what}: expected columns of numbers, found column {name!r} of dtype {dtype}; leave it out, or "
                 "turn it into numbers"
@@ -137,15 +205,16 @@ def _table(x: Any, what: str) -> np.ndarray:
     return np.asarray(values)
 
 
-def _refuse_containers(x: Any, what: str, expected: str) -> None:
+def _refuse_containers(x: object, what: str, expected: str) -> None:
     name = type(x).__name__
-    if _is_sparse(x):
+    if isinstance(x, Sparse):
         raise DataError(f"{what}: expected a dense array, found the sparse {name}; give x.toarray()")
-    if hasattr(getattr(x, "train", None), "x"):
+    parts = declared(Parts, x)
+    if declared(Parts, parts.train).x is not None:
         raise DataError(f"{what}: expected an array [N, *event_shape], found a {name}; give .train.x or .test.x")
-    if isinstance(getattr(x, "x", None), Tensor):
+    if isinstance(parts.x, Tensor):
         raise DataError(f"{what}: expected an array [N, *event_shape], found a {name}; give its .x")
-    if hasattr(x, "data_vars"):
+    if parts.data_vars is not None:
         raise DataError(f"{what}: expected one array, found a {name} of several; give one of them, x['name']")
     if isinstance(x, list | tuple) and x and isinstance(x[0], Tensor) and x[0].dim():
         raise DataError(
@@ -154,10 +223,6 @@ def _refuse_containers(x: Any, what: str, expected: str) -> None:
         )
     if isinstance(x, str | bytes):
         raise DataError(f"{what}: expected {expected}, found {name}; a file's data are load_dataset(path).train.x")
-
-
-def _is_sparse(x: Any) -> bool:
-    return hasattr(x, "toarray") and hasattr(x, "nnz")
 
 
 def _native(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 from ppl_vae.errors import ModelError, PplVaeError
 
 
-def whole(name: str, value: Any, least: int | None = 1) -> Any:
+def whole(name: str, value: object, least: int | None = 1) -> Any:
     """Convert an integer of any type to an int; None is returned as None.
 
     Raises:
@@ -27,7 +27,7 @@ def whole(name: str, value: Any, least: int | None = 1) -> Any:
     return int(value)
 
 
-def integer(name: str, value: Any, least: int | None = 1) -> int:
+def integer(name: str, value: object, least: int | None = 1) -> int:
     """Convert a required integer of any type to an int.
 
     Raises:
@@ -43,7 +43,7 @@ def integer(name: str, value: Any, least: int | None = 1) -> int:
     return found
 
 
-def real(name: str, value: Any, least: float = -math.inf) -> float:
+def real(name: str, value: object, least: float = -math.inf) -> float:
     """Convert a finite number of any type to a float.
 
     Raises:
@@ -57,7 +57,7 @@ def real(name: str, value: Any, least: float = -math.inf) -> float:
     return float(value)
 
 
-def positive(name: str, value: Any) -> float:
+def positive(name: str, value: object) -> float:
     """Convert a positive finite number of any type to a float.
 
     Raises:

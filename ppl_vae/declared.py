@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import fields
+from types import CodeType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 Kind = TypeVar("Kind")
@@ -27,9 +28,10 @@ def declared(kind: type[Kind], part: object) -> Kind:
     >>> declared(Named, 3).name
     'nobody'
     """
-    own: dict[str, Any] = {}
-    known: Any = kind
+    own: dict[str, object] = {}
+    known: object = kind
     for name, default in _defaults(known):
+        # The one place where an attribute is looked for by name: all others are declared, here or in a Protocol.
         value = getattr(part, name, default)
         if value is not default and (callable(value) or not callable(default)):
             own[name] = value
@@ -37,7 +39,7 @@ def declared(kind: type[Kind], part: object) -> Kind:
 
 
 @functools.cache
-def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+def _defaults(kind: Any) -> tuple[tuple[str, object], ...]:
     return tuple((field.name, field.default) for field in fields(kind))
 
 
@@ -49,7 +51,21 @@ class Qualified(Protocol):
     __qualname__: str
 
 
-def instance_attributes(thing: object) -> Mapping[str, Any]:
+@runtime_checkable
+class Wrapped(Protocol):
+    """A function around another one, as functools.wraps makes it."""
+
+    __wrapped__: Callable[..., object]
+
+
+@runtime_checkable
+class Written(Protocol):
+    """A function that was written in Python, whose code can be read."""
+
+    __code__: CodeType
+
+
+def instance_attributes(thing: object) -> dict[str, Any]:
     """The attributes that an object keeps in a dictionary of its own; none where it has no such dictionary.
 
     >>> instance_attributes(3)

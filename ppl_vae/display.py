@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 FRAME = (
     "display:inline-block;max-width:44em;padding:.6em 1em;border:1px solid rgba(128,128,128,.45);"
@@ -30,7 +29,7 @@ CELL = (
 WIDTH, HEIGHT, MARGIN = 220, 44, 3
 
 
-def card(heading: str, facts: Mapping[str, Any], curve: Sequence[float] = (), curve_name: str = "") -> str:
+def card(heading: str, facts: Mapping[str, object], curve: Sequence[float] = (), curve_name: str = "") -> str:
     """The HTML of a summary.
 
     Args:
@@ -52,7 +51,7 @@ def card(heading: str, facts: Mapping[str, Any], curve: Sequence[float] = (), cu
     )  # fmt: skip
 
 
-def rows_card(heading: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> str:
+def rows_card(heading: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> str:
     """The HTML of a small table with a heading.
 
     Args:
@@ -75,11 +74,11 @@ def rows_card(heading: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     )
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return f'<td style="{CELL};font-variant-numeric:tabular-nums">{escape(in_words(value))}</td>'
 
 
-def in_words(value: Any) -> str:
+def in_words(value: object) -> str:
     """Write a value, such as one of a JSON configuration, as a person does.
 
     >>> in_words({"name": "mlp", "hidden": [200, 100], "activation": "relu"})

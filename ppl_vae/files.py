@@ -18,7 +18,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from safetensors import SafetensorError
 
@@ -34,6 +34,9 @@ SEAL = b"\nppl_vae SHA-256 "
 SEAL_BYTES = len(SEAL) + 64 + 1
 # A configuration or a manifest takes kilobytes; more would only take memory.
 MOST_JSON_BYTES = 64 * 2**20
+
+# A JSON object by name, such as a configuration, a manifest, or the header of a file.
+Config: TypeAlias = dict[str, Any]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -178,12 +181,12 @@ def require_seal(path: Path) -> None:
         raise CheckpointError(f"{path}: damaged: its checksum (SHA-256) is not that of its content")
 
 
-def json_bytes(content: Any) -> bytes:
+def json_bytes(content: object) -> bytes:
     """Encode a JSON document, indented for reading."""
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Write a JSON document atomically, indented for reading."""
     write_atomically(path, json_bytes(content))
 
@@ -233,7 +236,7 @@ def checksum(content: bytes | bytearray) -> str:
     return _checksum(header, payload)
 
 
-def _checksum(header: Mapping[str, Any], payload: memoryview) -> str:
+def _checksum(header: Mapping[str, object], payload: memoryview) -> str:
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     digest.update(payload)
     return digest.hexdigest()
@@ -274,7 +277,7 @@ def read_sealed(path: Path, what: str = "safetensors file") -> tuple[dict[str, T
     return tensors, metadata
 
 
-def _divided(content: bytes | bytearray) -> tuple[dict[str, Any], memoryview]:
+def _divided(content: bytes | bytearray) -> tuple[Config, memoryview]:
     """Divide the bytes into header and payload."""
     end = 8 + int.from_bytes(content[:8], "little")
     return json.loads(content[8:end]), memoryview(content)[end:]

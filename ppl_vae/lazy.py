@@ -35,6 +35,7 @@ class LazyPackage(ModuleType):
         module, attribute = origin
         value = importlib.import_module(module)
         if attribute is not None:
+            # As an import statement does: the names are those of the package's own table.
             value = getattr(value, attribute)
         self.__dict__[name] = value
         return value

@@ -190,7 +190,7 @@ class Denoising:
         level: the share of corrupted coordinates, or the standard deviation of the Gaussian noise.
     """
 
-    of: Any = "mlp"
+    of: str | Mapping[str, object] | Architecture = "mlp"
     noise: str = "masking"
     level: float = 0.3
 
@@ -218,7 +218,7 @@ ARCHITECTURES: Mapping[str, Callable[..., Architecture]] = {
 }
 
 
-def architecture(spec: str | Mapping[str, Any] | Architecture) -> Architecture:
+def architecture(spec: str | Mapping[str, object] | Architecture) -> Architecture:
     """The architecture behind a name, a stored configuration, or itself.
 
     Raises:
@@ -247,7 +247,7 @@ def architecture_config(spec: Architecture) -> dict[str, Any] | None:
     return None
 
 
-def _require_counts(name: str, values: Any, length: int | None = None) -> None:
+def _require_counts(name: str, values: object, length: int | None = None) -> None:
     """Raise ``ModelError`` unless ``values`` are layer sizes, ``length`` of them if that is given."""
     if not isinstance(values, tuple) or not values or len(values) != (length or len(values)):
         number = "one or more" if length is None else length

@@ -25,7 +25,7 @@ _WATCHED: ContextVar[tqdm | None] = ContextVar("ppl_vae_progress", default=None)
 class NotebookLine(tqdm):
     """A progress bar as one output of a notebook's cell."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: object) -> None:
         self._handle: Any = None
         super().__init__(file=io.StringIO(), ncols=WIDTH, mininterval=SECONDS, ascii=False, **options)
 
@@ -55,7 +55,7 @@ def is_wanted(progress: bool | None) -> bool:
 
 @contextlib.contextmanager
 def watched(
-    total: int | None, unit: str, progress: bool | None = None, by_hand: bool = False, **options: Any
+    total: int | None, unit: str, progress: bool | None = None, by_hand: bool = False, **options: object
 ) -> Iterator[tqdm]:
     """Show the progress of the work inside, which ``advance`` counts.
 

@@ -59,7 +59,7 @@ class _Contestant:
 
     label: str
     name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     by_hand: Recipe | None = None
 
     def make(self, data: Dataset, seed: int) -> Recipe:
@@ -73,7 +73,7 @@ class _Contestant:
 
 
 def compare_recipes(
-    recipes: Sequence[Entry] | Mapping[str, str | Recipe | tuple[str, Mapping[str, Any]]],
+    recipes: Sequence[Entry] | Mapping[str, str | Recipe | tuple[str, Mapping[str, object]]],
     data: Dataset,
     seeds: Sequence[int] = (0, 1, 2),
     *,
@@ -143,7 +143,7 @@ def compare_recipes(
     return _table(contestants, likelihoods, seeds, rows, attributes)
 
 
-def _contestants(recipes: Any) -> list[_Contestant]:
+def _contestants(recipes: object) -> list[_Contestant]:
     entries = recipes
     if isinstance(recipes, Mapping):
         entries = [(label, *(entry if isinstance(entry, tuple) else (entry,))) for label, entry in recipes.items()]
@@ -158,7 +158,7 @@ def _contestants(recipes: Any) -> list[_Contestant]:
     return list(found.values())
 
 
-def _contestant(entry: Any) -> _Contestant:
+def _contestant(entry: object) -> _Contestant:
     if isinstance(entry, str):
         return _Contestant(entry, entry)
     if isinstance(entry, Recipe):
@@ -183,7 +183,7 @@ def _of_recipe(label: str, recipe: Recipe) -> _Contestant:
     return _Contestant(label, recipe.name, {k: v for k, v in recipe.options.items() if k != "seed"})
 
 
-def _shown(entry: Any) -> str:
+def _shown(entry: object) -> str:
     """Show what was given on one line, without the networks of a model."""
     if isinstance(entry, str | int | float | bool | None):
         return repr(entry)
@@ -192,7 +192,7 @@ def _shown(entry: Any) -> str:
     return type(entry).__name__
 
 
-def _check(data: Any, seeds: Sequence[int], num_particles: int, evidence_draws: int) -> None:
+def _check(data: object, seeds: Sequence[int], num_particles: int, evidence_draws: int) -> None:
     if not isinstance(data, Dataset):
         raise DataError(f"data: expected a Dataset with a train and a test split, got {type(data).__name__}")
     if len(data.test) < 2:
@@ -262,7 +262,7 @@ def _table(
     likelihoods: list[str],
     seeds: Sequence[int],
     rows: list[list[dict[str, float]]],
-    attributes: dict[str, Any],
+    attributes: Mapping[str, object],
 ) -> xr.Dataset:
     variables = {
         name: (

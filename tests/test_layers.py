@@ -35,7 +35,7 @@ ROOMS = {
     "corruption": GROUND,
     "networks": {*GROUND, "corruption"},
     "distributions": GROUND,
-    "arrays": GROUND,
+    "arrays": {*GROUND, "declared"},
     "containers": GROUND,
     "data": {*GROUND, "arrays", "containers", "display"},
     "models": {
@@ -73,7 +73,7 @@ ROOMS = {
     },
     "recipes": {"errors", "checks", "display", "renamed", "models", "inference"},
     "sklearn": {"errors", "checks", "randomness", "networks", "models", "inference", "recipes"},
-    "compression": {"arrays", "errors", "checks", "files", "kl", "models", "inference"},
+    "compression": {"arrays", "containers", "errors", "checks", "files", "kl", "models", "inference"},
     "recipe_comparison": {
         "errors",
         "checks",

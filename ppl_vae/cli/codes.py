@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppl_vae.errors import DataError, unknown_name
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ppl_vae.data import Dataset
+    from ppl_vae.inference.training.pieces import Given
     from ppl_vae.models import VAE
 
 ENCODED_AT_ONCE = 1024
@@ -44,17 +45,17 @@ def binary_factor(dataset: Dataset, split: str, name: str) -> Tensor:
     return column == 1
 
 
-def first_of(data: Any, number: int | None) -> Any:
+def first_of(data: Given, number: int | None) -> Given:
     """The first data, with what stands beside them in a tuple or a dict; all of them for None."""
     return _each_part(data, lambda part: part[:number])
 
 
-def spread_over(data: Any, number: int) -> Any:
+def spread_over(data: Given, number: int) -> Given:
     """``spread`` of x, and of what stands beside it in a tuple or a dict."""
     return _each_part(data, lambda part: spread(part, number))
 
 
-def _each_part(data: Any, cut: Callable[[Tensor], Tensor]) -> Any:
+def _each_part(data: Given, cut: Callable[[Tensor], Tensor]) -> Given:
     if isinstance(data, dict):
         return {name: cut(part) for name, part in data.items()}
     return tuple(map(cut, data)) if isinstance(data, tuple) else cut(data)

@@ -54,7 +54,7 @@ def _latent(vae: ProgramPair) -> str:
     return "" if dim is None else f"{dim} latent dimensions and "
 
 
-def _manifest(folder: Path) -> Mapping[str, Any]:
+def _manifest(folder: Path) -> Mapping[str, object]:
     path = folder / MANIFEST
     if not path.exists():
         return {}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ppl_vae.checks import require_memory
+
+if TYPE_CHECKING:
+    from ppl_vae.models.program_pair import ProgramPair
+    from ppl_vae.recipes.recipe import Recipe
 
 # Weights, gradients and the two moments of Adam.
 COPIES_IN_TRAINING = 4
@@ -16,7 +20,7 @@ BYTES = 4
 CALLS_OF_ANY_MODEL = 10**6
 
 
-def require_room_to_train(make: Callable[[], Any]) -> None:
+def require_room_to_train(make: Callable[[], Recipe]) -> None:
     """Refuse a model whose training this machine cannot hold.
 
     Args:
@@ -39,7 +43,7 @@ def require_room_to_train(make: Callable[[], Any]) -> None:
     require_memory("training this model (weights, gradients and Adam's moments)", needed)
 
 
-def require_room_for_draws(vae: Any, option: str, num_particles: int | None) -> None:
+def require_room_for_draws(vae: ProgramPair, option: str, num_particles: int | None) -> None:
     """Refuse so many draws of one datum that this machine cannot hold a pass over them.
 
     Raises:
@@ -52,7 +56,7 @@ def require_room_for_draws(vae: Any, option: str, num_particles: int | None) -> 
     require_memory(f"{option} {num_particles}", TENSORS_OF_A_PASS * BYTES * widest * num_particles)
 
 
-def require_room_for_samples(vae: Any, option: str, n: int) -> None:
+def require_room_for_samples(vae: ProgramPair, option: str, n: int) -> None:
     """Refuse more samples than this machine can hold twice, as numbers and as a file.
 
     Raises:

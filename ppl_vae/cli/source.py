@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppl_vae import data as library
 from ppl_vae import models
@@ -18,8 +18,10 @@ from ppl_vae.files import read_json, write_json
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ppl_vae.containers import Data
     from ppl_vae.data import Dataset
     from ppl_vae.inference.pair.pair import PairLike
+    from ppl_vae.inference.training.pieces import Given
     from ppl_vae.models import VAE
 
 DATA = "data.json"
@@ -61,7 +63,7 @@ class DataSource:
     data: str
     binarize: str = "none"
     root: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     column_names: Sequence[str] = ()
 
     def load(self) -> Dataset:
@@ -142,7 +144,7 @@ def split_data(dataset: Dataset, split: str) -> Tensor:
     return library.binarize(dataset.train.x, "stochastic", generator=torch.Generator().manual_seed(TRAIN_DRAW_SEED))
 
 
-def split_given(dataset: Dataset, split: str, vae: PairLike) -> Any:
+def split_given(dataset: Dataset, split: str, vae: PairLike) -> Given:
     """Give one split as functions of a pair take it: x, or x with what the programs cannot do without."""
     from ppl_vae.inference.pair.covariates import Arguments
     from ppl_vae.inference.pair.pair import as_pair
@@ -155,7 +157,7 @@ def split_given(dataset: Dataset, split: str, vae: PairLike) -> Any:
     return named(replace(part, x=x), Arguments.of(pair))
 
 
-def with_names(given: Any, dataset: Dataset, split: str) -> Any:
+def with_names(given: Given, dataset: Dataset, split: str) -> Data:
     """The same data, as ``split_given`` gives them, whose x has the names of its rows and columns."""
     from ppl_vae.containers import Opened
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import typer
 
 T = TypeVar("T")
-PYTHONS: Mapping[str, Any] = {"None": None, "True": True, "False": False}
+PYTHONS: Mapping[str, object] = {"None": None, "True": True, "False": False}
 
 
 def parse_value(text: str) -> Any:
@@ -26,7 +26,7 @@ def parse_value(text: str) -> Any:
         return PYTHONS.get(text, text)
 
 
-def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, Any]:
+def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, object]:
     """Parse the values of a repeated option KEY=VALUE.
 
     Raises:
@@ -95,7 +95,7 @@ def _parsed_or_none(parse: Callable[[str], T], kind: str, text: str) -> T | None
 OF_THE_RECIPE = {"name": "the argument RECIPE", "event_shape": "the shape of --data", "data": "--data"}
 
 
-def refuse_taken(option: str, given: Mapping[str, Any], taken: Mapping[str, str]) -> None:
+def refuse_taken(option: str, given: Mapping[str, object], taken: Mapping[str, str]) -> None:
     """Refuse the keys of a repeated option that are settled in another way.
 
     Raises:

@@ -14,7 +14,6 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -109,7 +108,7 @@ def decompress(vae: object, path: str | Path) -> Tensor:
 _ROUNDING = "this machine rounds unlike the writer's"
 
 
-def read_message(path: Path) -> tuple[dict[str, Any], Message]:
+def read_message(path: Path) -> tuple[dict[str, object], Message]:
     """The header and the message of a file.
 
     Raises:

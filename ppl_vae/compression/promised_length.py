@@ -13,16 +13,15 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-from numpy.typing import ArrayLike
-from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
+from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.inference import evaluate
 from ppl_vae.inference.pair.pair import PairLike
 
 
-def code_length(pair: PairLike, x: ArrayLike | Tensor, num_particles: int = 10, seed: int = 0) -> pd.DataFrame:
+def code_length(pair: PairLike, x: Data, num_particles: int = 10, seed: int = 0) -> pd.DataFrame:
     """Tabulate rate, distortion and length, each with its standard error over data and draws.
 
     Args:

@@ -1,7 +1,18 @@
 """Containers in which researchers hold data, opened at one door."""
 
-from ppl_vae.containers.door import Opened, is_container, opened
+from ppl_vae.containers.door import Data, Opened, is_container, opened
 from ppl_vae.containers.labels import Labels
 from ppl_vae.containers.rows import Rows, SparseRows, StoredRows, dense, some_of
 
-__all__ = ["Labels", "Opened", "Rows", "SparseRows", "StoredRows", "dense", "is_container", "opened", "some_of"]
+__all__ = [
+    "Data",
+    "Labels",
+    "Opened",
+    "Rows",
+    "SparseRows",
+    "StoredRows",
+    "dense",
+    "is_container",
+    "opened",
+    "some_of",
+]

@@ -7,28 +7,38 @@ else it holds is not read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ppl_vae.containers.rows import sparse_rows, sparse_rows_of
+from ppl_vae.containers.rows import Rows, sparse_rows, sparse_rows_of
 from ppl_vae.errors import DataError
+
+if TYPE_CHECKING:
+    import h5py
+
+
+class Columns(Protocol):
+    """Columns by name, as of a DataFrame."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __getitem__(self, name: str) -> object: ...
 
 
 @runtime_checkable
 class Annotated(Protocol):
     """An AnnData object, known by its attributes."""
 
-    X: Any
-    obs: Any
-    obs_names: Any
-    var_names: Any
+    X: object
+    obs: Columns
+    obs_names: object
+    var_names: object
 
 
-def read_h5ad(path: Path) -> tuple[Any, dict[str, Any], NDArray[Any], NDArray[Any]]:
+def read_h5ad(path: Path) -> tuple[Rows | np.ndarray, dict[str, object], np.ndarray, np.ndarray]:
     """Read x, the columns of obs by name, and the names of rows and columns.
 
     Raises:
@@ -46,7 +56,7 @@ def read_h5ad(path: Path) -> tuple[Any, dict[str, Any], NDArray[Any], NDArray[An
     return x, {name: values for name, values in obs.items() if values is not None}, rows, columns
 
 
-def _matrix(stored: Any, path: Path) -> Any:
+def _matrix(stored: h5py.Group | h5py.Dataset, path: Path) -> Rows | np.ndarray:
     if not _is_group(stored):
         return stored[()]
     kind = stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format", ""))
@@ -62,7 +72,7 @@ def _matrix(stored: Any, path: Path) -> Any:
     raise DataError(f"{path}: expected X as an array, or a csr or csc matrix, found encoding {kind!r}")
 
 
-def _column(item: Any) -> NDArray[Any] | None:
+def _column(item: h5py.Group | h5py.Dataset) -> np.ndarray | None:
     """A column of obs: numbers, text, or the names of categories; None of another encoding."""
     if not _is_group(item):
         return _text(item)
@@ -73,16 +83,16 @@ def _column(item: Any) -> NDArray[Any] | None:
     return None
 
 
-def _index(group: Any) -> NDArray[Any]:
+def _index(group: h5py.Group) -> np.ndarray:
     return _text(group[group.attrs.get("_index", "_index")])
 
 
-def _is_group(item: Any) -> bool:
+def _is_group(item: object) -> bool:
     """Tell a folder of a file from an array in it."""
     return isinstance(item, Mapping)
 
 
-def _text(dataset: Any) -> NDArray[Any]:
+def _text(dataset: h5py.Dataset) -> np.ndarray:
     import h5py
 
     is_text = h5py.check_string_dtype(dataset.dtype) is not None

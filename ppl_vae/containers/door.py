@@ -8,18 +8,18 @@ columns of ``obs``; a set of named arrays is what a dict of them is. Values are 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.containers.annotated import Annotated, read_h5ad
 from ppl_vae.containers.labels import Labels
-from ppl_vae.containers.rows import Rows, StoredRows, sparse_rows
+from ppl_vae.containers.rows import Rows, Sparse, StoredRows, sparse_rows
 from ppl_vae.containers.table_file import TABLES, read_frame
 from ppl_vae.errors import DataError
 
@@ -28,12 +28,16 @@ from ppl_vae.errors import DataError
 class Frame(Protocol):
     """A table of named columns: pandas' DataFrame has rows with names, polars' has none."""
 
-    columns: Any
+    @property
+    def columns(self) -> Iterable[object]:
+        """The names of the columns."""
 
-    def to_numpy(self) -> Any:
+    def __getitem__(self, name: str) -> object: ...
+
+    def to_numpy(self) -> np.ndarray:
         """All cells."""
 
-    def drop(self, columns: Any) -> Any:
+    def drop(self, *, columns: list[str]) -> object:
         """The table without some columns."""
 
 
@@ -41,43 +45,50 @@ class Frame(Protocol):
 class HasIndex(Protocol):
     """A frame or series whose rows have names."""
 
-    index: Any
-    iloc: Any
+    @property
+    def index(self) -> object:
+        """The names of the rows."""
+
+    @property
+    def iloc(self) -> object:
+        """Rows by position."""
 
 
 @runtime_checkable
 class LabelledArray(Protocol):
     """An array of xarray's, whose dimensions have names and coordinates."""
 
-    dims: Any
-    coords: Any
-    values: Any
+    @property
+    def dims(self) -> Sequence[Hashable]:
+        """The names of its dimensions."""
+
+    @property
+    def coords(self) -> Mapping[Hashable, LabelledArray]:
+        """The coordinates by name."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """The numbers."""
 
 
 @runtime_checkable
 class ArraysByName(Protocol):
     """Several arrays of xarray's."""
 
-    data_vars: Any
-
-
-@runtime_checkable
-class Sparse(Protocol):
-    """A sparse matrix of scipy's."""
-
-    nnz: Any
-
-    def tocsr(self) -> Any:
-        """The matrix compressed by rows."""
+    @property
+    def data_vars(self) -> Mapping[Hashable, LabelledArray]:
+        """The arrays by name."""
 
 
 @runtime_checkable
 class Columnar(Protocol):
     """A map-style data set of Hugging Face's."""
 
-    column_names: Any
+    @property
+    def column_names(self) -> list[str]:
+        """The names of the columns."""
 
-    def with_format(self, kind: Any) -> Any:
+    def with_format(self, kind: str) -> Mapping[str, np.ndarray]:
         """The same, whose columns are arrays of a kind."""
 
     def __len__(self) -> int: ...
@@ -95,20 +106,21 @@ class Opened:
         by_name: the arrays of a set of named ones, in the place of x.
     """
 
-    x: Any = None
+    x: object = None
     labels: Labels = field(default_factory=Labels)
-    beside: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, object] = field(default_factory=dict)
     is_table: bool = False
-    by_name: Mapping[str, Any] | None = None
+    by_name: Mapping[str, object] | None = None
 
-    def arranged(self, data: str, takes: Callable[[str], bool]) -> Any:
+    def arranged(self, data: str, takes: Callable[[str], bool]) -> object:
         """x alone, or a dict of x by the name ``data`` and the covariates that programs take."""
         if self.by_name is not None:
             return self._renamed(data, takes)
         given = {name: values for name, values in self.beside.items() if takes(name)}
         if not given:
             return self.x
-        return {data: self.x.drop(columns=list(given)) if self.is_table else self.x, **given}
+        x = self.x.drop(columns=list(given)) if self.is_table and isinstance(self.x, Frame) else self.x
+        return {data: x, **given}
 
     def labelled(self, takes: Callable[[str], bool]) -> Labels:
         """The labels of x without its covariates."""
@@ -117,7 +129,7 @@ class Opened:
         kept = np.array([name for name in self.labels.axes[0] if not takes(name)], self.labels.axes[0].dtype)
         return Labels(self.labels.rows, (kept,), self.labels.columns)
 
-    def _renamed(self, data: str, takes: Callable[[str], bool]) -> Mapping[str, Any]:
+    def _renamed(self, data: str, takes: Callable[[str], bool]) -> Mapping[str, object]:
         """The named arrays, of which the only one that is no covariate is x, whatever its name."""
         assert self.by_name is not None
         others = [name for name in self.by_name if not takes(name)]
@@ -126,7 +138,15 @@ class Opened:
         return {data if name == others[0] else name: values for name, values in self.by_name.items()}
 
 
-def is_container(data: Any) -> bool:
+Container: TypeAlias = (
+    Opened | Frame | HasIndex | LabelledArray | ArraysByName | Sparse | Annotated | Columnar | os.PathLike[str]
+)
+# Whatever a function of data takes in one piece: an array of any library, or a container with names; and, for
+# programs that take covariates, a tuple (x, c1, ..., cm) or a dict of named arrays.
+Data: TypeAlias = ArrayLike | Tensor | Rows | Container | tuple[object, ...] | Mapping[str, object]
+
+
+def is_container(data: object) -> bool:
     """Tell whether the door opens it."""
     if isinstance(data, Tensor | tuple | list | Rows) or type(data) in (np.ndarray, dict):
         return False
@@ -137,7 +157,7 @@ def is_container(data: Any) -> bool:
     return isinstance(data, Frame | HasIndex)
 
 
-def opened(data: Any) -> Opened:
+def opened(data: object) -> Opened:
     """Open a container; an array, or what else there is, is x itself without names.
 
     Raises:
@@ -169,7 +189,7 @@ def opened(data: Any) -> Opened:
     return Opened(data)
 
 
-def _table(frame: Any) -> Opened:
+def _table(frame: Frame) -> Opened:
     names = list(frame.columns)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -181,7 +201,7 @@ def _table(frame: Any) -> Opened:
     return Opened(frame, Labels(rows, (columns,), columns=True), beside, is_table=True)
 
 
-def _row_names(frame: HasIndex) -> NDArray[Any] | None:
+def _row_names(frame: HasIndex) -> np.ndarray | None:
     """The names of rows; None where they are numbered from 0."""
     index = frame.index
     names = np.asarray(index)
@@ -192,19 +212,19 @@ def _row_names(frame: HasIndex) -> NDArray[Any] | None:
     return names
 
 
-def _coordinates(array: Any) -> Labels:
+def _coordinates(array: LabelledArray) -> Labels:
     """The coordinates of an array's dimensions, which index it."""
     names = [np.asarray(array.coords[dim].values) if dim in array.coords else None for dim in array.dims]
     rows, *axes = names if names else [None]
     return Labels(rows, tuple(axes), columns=len(axes) == 1)
 
 
-def _set(arrays: Any) -> Opened:
+def _set(arrays: ArraysByName) -> Opened:
     """A Dataset of xarray's: the labels are those of the variable with most dimensions."""
     by_name = {str(name): values for name, values in arrays.data_vars.items()}
     if not by_name:
         raise DataError("data: a Dataset without variables")
-    largest = max(by_name.values(), key=lambda values: values.ndim)
+    largest = max(by_name.values(), key=lambda array: len(array.dims))
     return Opened(labels=_coordinates(largest), by_name=by_name)
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
 
@@ -23,11 +21,11 @@ class Labels:
         columns: whether the one event dimension is that of a table's columns.
     """
 
-    rows: NDArray[Any] | None = None
-    axes: tuple[NDArray[Any] | None, ...] = ()
+    rows: np.ndarray | None = None
+    axes: tuple[np.ndarray | None, ...] = ()
     columns: bool = False
 
-    def taken(self, rows: Any) -> Labels:
+    def taken(self, rows: slice | np.ndarray) -> Labels:
         """The labels of some of the data."""
         return Labels(None if self.rows is None else self.rows[rows], self.axes, self.columns)
 
@@ -66,5 +64,5 @@ class Labels:
             )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value

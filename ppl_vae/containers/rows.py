@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from ppl_vae.errors import DataError
 
 # Numbers that are looked at together where all are.
 BLOCK_NUMBERS = 1 << 22
+
+
+Held = TypeVar("Held", Tensor, "Rows")
 
 
 class Rows(ABC):
@@ -147,7 +150,7 @@ class StoredRows(Rows):
 
     def __init__(
         self,
-        array: Any,
+        array: np.ndarray,
         chosen: np.ndarray | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | None = None,
@@ -181,7 +184,34 @@ class StoredRows(Rows):
         return own if self.chosen is None else self.chosen[own]
 
 
-def sparse_rows(matrix: Any, what: str = "data") -> SparseRows:
+class CompressedRows(Protocol):
+    """A matrix compressed by rows, as scipy has it."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+    shape: tuple[int, ...]
+    has_canonical_format: bool
+
+    def copy(self) -> CompressedRows:
+        """The same in memory of its own."""
+
+    def sum_duplicates(self) -> None:
+        """Add up what is stored twice in one place."""
+
+
+@runtime_checkable
+class Sparse(Protocol):
+    """A sparse matrix of scipy's."""
+
+    nnz: int
+    shape: tuple[int, ...]
+
+    def tocsr(self) -> CompressedRows:
+        """The matrix compressed by rows."""
+
+
+def sparse_rows(matrix: Sparse, what: str = "data") -> SparseRows:
     """Rows of a scipy sparse matrix or array of any format.
 
     Raises:
@@ -197,7 +227,9 @@ def sparse_rows(matrix: Any, what: str = "data") -> SparseRows:
     return sparse_rows_of(csr.indptr, csr.indices, csr.data, int(csr.shape[1]), what)
 
 
-def sparse_rows_of(starts: Any, columns: Any, values: Any, width: int, what: str = "data") -> SparseRows:
+def sparse_rows_of(
+    starts: np.ndarray, columns: np.ndarray, values: np.ndarray, width: int, what: str = "data"
+) -> SparseRows:
     """Rows from the three arrays of a compressed matrix.
 
     Raises:
@@ -209,17 +241,21 @@ def sparse_rows_of(starts: Any, columns: Any, values: Any, width: int, what: str
     return SparseRows(torch.from_numpy(first), torch.from_numpy(places), torch.from_numpy(_native(values)), width)
 
 
-def dense(x: Any) -> Any:
+@overload
+def dense(x: Rows) -> Tensor: ...
+@overload
+def dense(x: object) -> object: ...
+def dense(x: object) -> object:
     """All of x as one dense tensor, where it is ``Rows``; other data as they are."""
     return x[:] if isinstance(x, Rows) else x
 
 
-def some_of(x: Any, indices: Tensor) -> Any:
+def some_of(x: Held, indices: Tensor) -> Held:
     """Some rows of a tensor, or of ``Rows``, of which none becomes dense."""
     return x.taken(indices) if isinstance(x, Rows) else x[indices]
 
 
-def _native(values: Any) -> np.ndarray:
+def _native(values: np.ndarray) -> np.ndarray:
     """A copy in native byte order, of a type that torch has."""
     kind = np.asarray(values).dtype
     if kind.kind not in "biuf":

@@ -7,7 +7,6 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from ppl_vae.containers.table_file import TABLES
 from ppl_vae.data.arrays import load_idx, load_npy, load_npz
@@ -77,7 +76,7 @@ def load_dataset(
     root: str | os.PathLike[str] | None = None,
     binarize: Binarization = "none",
     seed: int = 0,
-    **options: Any,
+    **options: object,
 ) -> Dataset:
     """Load a data set by name, or from a file or folder.
 

@@ -80,16 +80,11 @@ def splits_of(path: Path) -> tuple[list[Listing], tuple[str, ...]]:
         listings, notes = [listing], (f"all images are those of the folder {folders[name][0].name}",)
     else:
         listings, notes = _train_and_test(path, found)
-    for what in ("num_deeper", "num_passed_over"):
-        if count := sum(getattr(listing, what) for listing in listings):
-            notes = (*notes, f"{count} {_WORDS[what]}")
+    if count := sum(listing.num_deeper for listing in listings):
+        notes = (*notes, f"{count} images lie in a folder below that of their class, and count as the class's")
+    if count := sum(listing.num_passed_over for listing in listings):
+        notes = (*notes, f"{count} files were passed over: they are no images by their suffix")
     return listings, notes
-
-
-_WORDS = {
-    "num_deeper": "images lie in a folder below that of their class, and count as the class's",
-    "num_passed_over": "files were passed over: they are no images by their suffix",
-}
 
 
 def _train_and_test(path: Path, found: dict[str, Listing]) -> tuple[list[Listing], tuple[str, ...]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from ppl_vae.data.boundary import parser_boundary
 from ppl_vae.errors import DataError
@@ -43,6 +44,13 @@ class ImageHeader:
     stored: int
 
 
+@runtime_checkable
+class Animated(Protocol):
+    """An image of a format that knows of several frames or pages."""
+
+    is_animated: bool
+
+
 def read_header(path: str | Path) -> ImageHeader:
     """Judge an image by its header, without the memory that its pixels take.
 
@@ -56,7 +64,7 @@ def read_header(path: str | Path) -> ImageHeader:
             num_pixels=image.width * image.height,
             is_grey=image.mode in _GREY,
             has_transparency=image.mode in _TRANSPARENT or "transparency" in image.info,
-            has_frames=bool(getattr(image, "is_animated", False)),
+            has_frames=isinstance(image, Animated) and bool(image.is_animated),
             stored=path.stat().st_size,
         )
 
@@ -88,7 +96,7 @@ def _check(image: Image.Image, path: Path) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise DataError(f"{path}: expected at most {MAX_PIXELS} pixels, found {image.width}x{image.height}")
     # Colour of 16 bits has an 8-bit mode in Pillow, which drops the lower byte; the raw mode tells.
-    raw = [str(part) for tile in getattr(image, "tile", ()) for part in _parts(tile[3])]
+    raw = [str(part) for tile in _tiles(image) for part in _parts(tile[3])]
     deep = next((part for part in raw if ";16" in part), None)
     if image.mode not in _GREY | _COLOUR or deep:
         found = f"Pillow's mode {image.mode!r}" + (f" of raw mode {deep!r}" if deep else "")
@@ -96,6 +104,11 @@ def _check(image: Image.Image, path: Path) -> None:
             f"{path}: expected an image of 8 bits per channel, found {found}; convert it to 8 bits, "
             "or save its values, divided by the largest they can be (65535 of 16 bits), as an array in an .npy file"
         )
+
+
+def _tiles(image: Image.Image) -> list[ImageFile._Tile]:
+    """The parts of an image file, which say how they are stored."""
+    return image.tile if isinstance(image, ImageFile.ImageFile) else []
 
 
 def _parts(arguments: object) -> tuple[object, ...]:

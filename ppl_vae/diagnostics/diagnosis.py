@@ -22,8 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ppl_vae.checks import positive, whole
-from ppl_vae.containers import Labels
+from ppl_vae.containers import Data, Labels
 from ppl_vae.declared import Qualified
+from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.arviz.inference_data import inference_data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
@@ -84,11 +85,11 @@ class Diagnosis:
     findings: Mapping[str, Finding]
     chosen: NDArray[np.int64]
     x: Tensor = field(repr=False)
-    y: NDArray[Any] | None = field(repr=False)
+    y: np.ndarray | None = field(repr=False)
     effort: Effort
     seed: int
     model: str
-    inference_data: Any = field(repr=False)
+    inference_data: ArvizData | None = field(repr=False)
     why_no_inference_data: str = ""
     covariates: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     labels: Labels = field(default_factory=Labels, repr=False)
@@ -148,8 +149,8 @@ class Diagnosis:
 
 def diagnose(
     pair: PairLike,
-    x: ArrayLike | Tensor,
-    x_train: ArrayLike | Tensor | None = None,
+    x: Data,
+    x_train: Data | None = None,
     y: ArrayLike | Tensor | None = None,
     *,
     effort: Effort = FULL,
@@ -228,8 +229,8 @@ def diagnose(
 
 def run_diagnosis(
     pair: PairLike,
-    x: ArrayLike | Tensor,
-    x_train: ArrayLike | Tensor | None = None,
+    x: Data,
+    x_train: Data | None = None,
     labels: ArrayLike | Tensor | None = None,
     **options: Any,
 ) -> Diagnosis:
@@ -238,7 +239,7 @@ def run_diagnosis(
     return diagnose(pair, x, x_train, labels, **options)
 
 
-def _draws(case: Case, y: NDArray[Any] | None) -> tuple[Any, str]:
+def _draws(case: Case, y: np.ndarray | None) -> tuple[ArvizData | None, str]:
     """Make the ArviZ object of the diagnosed data, or return None and the reason."""
     if time.monotonic() > case.deadline:
         return None, "the time was up"
@@ -256,7 +257,7 @@ def _kind(pair: PairLike) -> str:
     return type(source).__name__
 
 
-def _checked(labels: Any, size: int) -> NDArray[Any] | None:
+def _checked(labels: object, size: int) -> np.ndarray | None:
     values = None if labels is None else np.asarray(labels)
     if values is not None and values.shape != (size,):
         raise DataError(f"y: expected a label per datum, shape [{size}], found {list(values.shape)}")

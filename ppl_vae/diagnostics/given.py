@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import xarray as xr
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_vae.containers import Labels, is_container, opened
+from ppl_vae.containers import Data, Labels, is_container, opened
 from ppl_vae.inference.pair import admission
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.covariates import Arguments
@@ -19,7 +17,7 @@ from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 
 
 def admitted(
-    pair: PairLike, x: Any, least: int = 1, y: ArrayLike | Tensor | None = None, keep_rows: bool = False
+    pair: PairLike, x: Data, least: int = 1, y: ArrayLike | Tensor | None = None, keep_rows: bool = False
 ) -> Conditioned:
     """Return the two programs of a pair and its data, of which there must be enough, on the pair's device.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -168,7 +168,7 @@ def require_numbers(name: str, table: xr.Dataset, but: Sequence[str] = ()) -> No
             require_finite(name, str(variable), table[variable])
 
 
-def require_finite(name: str, variable: str, values: Any) -> None:
+def require_finite(name: str, variable: str, values: object) -> None:
     """Refuse figures that are NaN or infinite: nothing can be said of them, least of all that they are good.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,12 @@ import torch
 from torch import Tensor
 
 from ppl_vae.checks import whole
-from ppl_vae.containers import Rows
+from ppl_vae.containers import Data, Rows
+from ppl_vae.data import Dataset, Split
 from ppl_vae.display import card
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
+from ppl_vae.files import Config
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.pair import PairLike, as_pair
@@ -66,7 +69,7 @@ class FitResult:
     history: pd.DataFrame
     best_epoch: int
     epochs_run: int
-    manifest: dict[str, Any]
+    manifest: Config
     out_dir: Path | None
 
     def _repr_html_(self) -> str:
@@ -77,7 +80,7 @@ class FitResult:
 @torch.inference_mode(False)
 def fit(
     vae: PairLike,
-    data: Any,
+    data: Data | Dataset | Split | Iterable[object],
     elbo: str | Objective | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,

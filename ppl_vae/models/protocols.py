@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from pyro import distributions as dist
 from torch import Tensor, nn
@@ -70,12 +69,12 @@ class Posterior:
 
 def refines(posterior: nn.Module) -> bool:
     """Tell whether a posterior refines q; kept by class, since every step of training asks."""
-    kind: Any = type(posterior)
+    kind: object = type(posterior)
     return _refines(kind)
 
 
 @functools.cache
-def _refines(kind: Any) -> bool:
+def _refines(kind: object) -> bool:
     return declared(Posterior, kind).refine is not unrefined
 
 

@@ -39,7 +39,7 @@ class ShapesOnly(TorchFunctionMode):
         super().__init__()
         self.calls = calls
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
         """Answer one call."""
         self.calls -= 1
         if self.calls < 0:

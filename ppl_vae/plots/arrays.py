@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
 
-Array = torch.Tensor | NDArray[Any]
+Array = torch.Tensor | np.ndarray
 
 
-def to_numpy(x: Array | Sequence[Any]) -> NDArray[Any]:
+def to_numpy(x: Array | Sequence[Any]) -> np.ndarray:
     """Copy the values of `x` into a NumPy array in main memory.
 
     >>> to_numpy(torch.ones(2, requires_grad=True))
@@ -26,14 +25,14 @@ def to_numpy(x: Array | Sequence[Any]) -> NDArray[Any]:
     return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
 
-def check_finite(what: str, x: NDArray[Any]) -> None:
+def check_finite(what: str, x: np.ndarray) -> None:
     """Refuse numbers that a picture would leave out without a word."""
     broken = x.size - int(np.isfinite(x).sum())
     if broken:
         raise DataError(f"{what}: expected finite values, found {broken} of {x.size} that are nan or infinite")
 
 
-def check_length(what: str, values: Sequence[Any] | NDArray[Any], expected: int, of: str) -> None:
+def check_length(what: str, values: Sequence[Any] | np.ndarray, expected: int, of: str) -> None:
     """Refuse labels that do not match what they label."""
     if np.shape(values) != (expected,):
         raise DataError(f"{what}: expected {expected}, one for each {of}, found shape {np.shape(values)}")

@@ -8,7 +8,6 @@ on matplotlib's inline backend; the `Sheet` below brings its own PNG, so that it
 from __future__ import annotations
 
 import io
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -94,7 +93,7 @@ def open_panel(
     return figure, ax
 
 
-def draw_legend(figure: Figure, axes: Axes, own: bool, **options: Any) -> Legend:
+def draw_legend(figure: Figure, axes: Axes, own: bool, **options: object) -> Legend:
     """Draw the legend of one panel: under a figure of ours, and inside the axes of a reader's own.
 
     Args:

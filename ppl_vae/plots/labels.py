@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
 
-def number_labels(values: Sequence[float] | NDArray[Any]) -> list[str]:
+def number_labels(values: Sequence[float] | np.ndarray) -> list[str]:
     """Write numbers as short labels, with a real minus sign.
 
     >>> number_labels([-1.5, 0.0, 2.0])

@@ -32,7 +32,7 @@ LOWEST_PART = 0.01
 
 
 def plot_latent_kl(
-    kl: Mapping[str, Array | Any],
+    kl: Mapping[str, Array | object],
     threshold: float = 0.01,
     unit: str = "nats per datum",
     title: str | None = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -16,7 +15,6 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
-from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.plots.arrays import Array, check_finite, check_length, to_numpy
@@ -40,7 +38,7 @@ MOST_BAR_LABELS = 16
 
 def plot_latent_scatter(
     codes: Array,
-    labels: Array | Sequence[Any] | None = None,
+    labels: Array | Sequence[object] | None = None,
     dims: tuple[int, int] = (0, 1),
     prior_circles: bool = True,
     title: str | None = None,
@@ -77,7 +75,7 @@ def plot_latent_scatter(
     return figure
 
 
-def _chosen(codes: NDArray[Any], dims: tuple[int, int]) -> NDArray[Any]:
+def _chosen(codes: np.ndarray, dims: tuple[int, int]) -> np.ndarray:
     """Select the two columns that are drawn, [N, 2]."""
     if codes.ndim != 2 or codes.shape[1] < 2 or len(codes) == 0:
         raise DataError(f"codes: expected shape [N, L] with N >= 1 and L >= 2, found {codes.shape}")
@@ -94,7 +92,7 @@ def _draw_prior(axes: Axes) -> None:
     axes.set_title("circles: prior N(0, I) at 1, 2, 3 sd", fontsize=7, color=REFERENCE, loc="right", pad=3)
 
 
-def _colour(axes: Axes, scatter: PathCollection, labels: NDArray[Any]) -> None:
+def _colour(axes: Axes, scatter: PathCollection, labels: np.ndarray) -> None:
     """Colour the points: classes get a legend, many a stepped colour bar, a real-valued factor a smooth one."""
     if np.issubdtype(labels.dtype, np.floating):
         check_finite("labels", labels)
@@ -122,7 +120,7 @@ def _colour_bar(axes: Axes, scatter: PathCollection) -> Colorbar:
     return bar
 
 
-def _legend(axes: Axes, classes: NDArray[Any]) -> None:
+def _legend(axes: Axes, classes: np.ndarray) -> None:
     """Draw one round mark per class, outside the panel so that no point is covered."""
     marks = [
         Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=str(name))

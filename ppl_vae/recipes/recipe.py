@@ -26,8 +26,8 @@ class Recipe:
     name: str
     vae: Any
     elbo: Objective
-    settings: Mapping[str, Any]
-    options: Mapping[str, Any] | None = None
+    settings: Mapping[str, object]
+    options: Mapping[str, object] | None = None
 
     def _repr_html_(self) -> str:
         objective = {"objective": " ".join(repr(self.elbo).split()), "settings": self.settings}
@@ -51,5 +51,5 @@ class Row:
     paper: str
     parts: Mapping[str, object] = field(default_factory=dict)
     elbo: Callable[..., Objective] = AnalyticKL
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     program: Callable[..., ProgramPair] = VAE

@@ -8,11 +8,11 @@ draws (Burda, Grosse & Salakhutdinov 2016, equation 8, https://arxiv.org/abs/150
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -74,12 +74,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         latent_dim: int = 2,
         *,
         recipe: str = "vae",
-        likelihood: str | Mapping[str, Any] = "gaussian",
+        likelihood: str | Mapping[str, object] = "gaussian",
         network: str | Architecture = "mlp",
-        prior: str | Mapping[str, Any] = "standard",
-        posterior: str | Mapping[str, Any] = "diagonal",
+        prior: str | Mapping[str, object] = "standard",
+        posterior: str | Mapping[str, object] = "diagonal",
         event_shape: Sequence[int] | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, object] | None = None,
         epochs: int | None = 50,
         batch_size: int | None = 128,
         lr: float | None = 1e-3,
@@ -130,14 +130,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.history_ = result.history
         return self
 
-    def transform(self, X: ArrayLike) -> NDArray[Any]:
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Encode X [n, n_features] into the means of q(z|x): [n, latent_dim]."""
         x, dtype = self._admitted(X)
         with torch.no_grad():
             codes = [self.vae_.encode(batch).mean for batch in x.split(data_per_chunk(x, 1))]
         return torch.cat(codes).numpy().astype(dtype, copy=False)
 
-    def inverse_transform(self, Z: ArrayLike) -> NDArray[Any]:
+    def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """Decode codes Z [n, latent_dim] into the means of p(x|z): [n, n_features]."""
         check_is_fitted(self)
         codes = check_array(Z, dtype=FLOATS)
@@ -147,7 +147,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             means = self.vae_.decode(torch.from_numpy(np.array(codes, dtype=np.float64))).mean
         return means.flatten(1).numpy().astype(codes.dtype, copy=False)
 
-    def score_samples(self, X: ArrayLike) -> NDArray[Any]:
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Estimate log p(x) of every row by importance sampling, nats: [n].
 
         A row's draws are a function of its content, so that its score does not depend on the other rows. Draws of
@@ -173,7 +173,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """The mean of ``score_samples`` over the rows of X: nats per row."""
         return float(np.mean(self.score_samples(X)))
 
-    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> NDArray[Any]:
+    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Draw from the model, z ~ p(z) and x ~ p(x|z): [n_samples, n_features]."""
         check_is_fitted(self)
         with seeded(int(check_random_state(random_state).randint(2**31 - 1))):
@@ -195,7 +195,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         terms = run_terms(self.vae_.model, self.vae_.guide, (x,), {}, num_samples, draw_handler=GivenNoise(noise))
         return log_mean_exp(terms.log_weight)
 
-    def _admitted(self, X: ArrayLike) -> tuple[Tensor, np.dtype[Any]]:
+    def _admitted(self, X: ArrayLike) -> tuple[Tensor, np.dtype]:
         """The rows of X as data of the VAE, and the precision that the answer is given in."""
         check_is_fitted(self)
         rows = validate_data(self, X, reset=False, dtype=FLOATS)
@@ -213,8 +213,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             )
         return shape
 
-    def _recipe_options(self) -> dict[str, Any]:
-        parts: dict[str, Any] = {
+    def _recipe_options(self) -> dict[str, object]:
+        parts: dict[str, object] = {
             "latent_dim": self.latent_dim,
             "seed": self.seed_,
             "likelihood": self.likelihood,

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import xarray as xr
@@ -32,9 +32,14 @@ from ppl_vae.errors import CheckpointError, ModelError, first_line
 from ppl_vae.files import SEAL, SEAL_BYTES, as_path, require_seal, written_beside
 from ppl_vae.inference.evidence.pareto import threshold
 
+if TYPE_CHECKING:
+    from arviz import InferenceData
+
 # Of the two that xarray reads groups with, the one that needs no compiled netCDF library.
-ENGINE = "h5netcdf"
+ENGINE: Literal["h5netcdf"] = "h5netcdf"
 Groups = Mapping[str, xr.Dataset]
+# The container of either generation.
+ArvizData: TypeAlias = "InferenceData | xr.DataTree"
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,12 @@ class Generation:
     """
 
     container: str
-    build: Callable[[Groups, Mapping[str, Any]], Any]
-    groups: Callable[[Any], dict[str, xr.Dataset]]
-    write: Callable[[Any, Path], None]
-    read: Callable[[Path], Any]
+    build: Callable[[Groups, Mapping[str, object]], ArvizData]
+    groups: Callable[[ArvizData], dict[str, xr.Dataset]]
+    write: Callable[[ArvizData, Path], None]
+    read: Callable[[Path], ArvizData]
     statistics: str
-    elpd: Callable[[xr.DataArray, float], Any]
+    elpd: Callable[[xr.DataArray, float], object]
 
 
 def quiet_import(name: str) -> Any:
@@ -70,7 +75,7 @@ def quiet_import(name: str) -> Any:
         return importlib.import_module(name)
 
 
-def _build_classic(groups: Groups, attributes: Mapping[str, Any]) -> Any:
+def _build_classic(groups: Groups, attributes: Mapping[str, object]) -> ArvizData:
     return quiet_import("arviz").InferenceData(attrs=dict(attributes), **groups)
 
 
@@ -78,7 +83,7 @@ def _write_classic(data: Any, path: Path) -> None:
     data.to_netcdf(str(path), engine=ENGINE)
 
 
-def _read_classic(path: Path) -> Any:
+def _read_classic(path: Path) -> ArvizData:
     # Read whole, then closed: a lazy file could not be written over.
     data = quiet_import("arviz").InferenceData.from_netcdf(str(path), engine=ENGINE)
     loaded = data.load()
@@ -86,17 +91,25 @@ def _read_classic(path: Path) -> Any:
     return loaded
 
 
-def _elpd_classic(khat: xr.DataArray, good: float) -> Any:
+def _elpd_classic(khat: xr.DataArray, good: float) -> object:
     utilities = quiet_import("arviz.stats.stats_utils")
     return utilities.ELPDData([khat, good], ["pareto_k", "good_k"])
 
 
-def _build_tree(groups: Groups, attributes: Mapping[str, Any]) -> xr.DataTree:
+def _build_tree(groups: Groups, attributes: Mapping[str, object]) -> xr.DataTree:
     root = xr.Dataset(attrs=dict(attributes))
     return xr.DataTree.from_dict({"/": root, **{f"/{name}": group for name, group in groups.items()}})
 
 
-def _elpd_tree(khat: xr.DataArray, good: float) -> Any:
+def _groups_of_tree(tree: ArvizData) -> dict[str, xr.Dataset]:
+    return {name: node.to_dataset() for name, node in cast(xr.DataTree, tree).children.items()}
+
+
+def _write_tree(tree: ArvizData, path: Path) -> None:
+    cast(xr.DataTree, tree).to_netcdf(path, engine=ENGINE)
+
+
+def _elpd_tree(khat: xr.DataArray, good: float) -> object:
     nan, kind = float("nan"), quiet_import("arviz_stats").ELPDData
     numbers = {
         "elpd": nan, "se": nan, "p": nan, "n_samples": 0, "n_data_points": khat.size, "scale": "log",
@@ -124,8 +137,8 @@ CLASSIC = Generation(
 TREE = Generation(
     container="xarray.DataTree",
     build=_build_tree,
-    groups=lambda tree: {name: node.to_dataset() for name, node in tree.children.items()},
-    write=lambda tree, path: tree.to_netcdf(path, engine=ENGINE),
+    groups=_groups_of_tree,
+    write=_write_tree,
     read=_read_tree,
     statistics="arviz_stats",
     elpd=_elpd_tree,
@@ -146,7 +159,7 @@ def installed() -> Generation:
         return TREE
 
 
-def build(groups: Groups, attributes: Mapping[str, Any], *, generation: Generation | None = None) -> Any:
+def build(groups: Groups, attributes: Mapping[str, object], *, generation: Generation | None = None) -> ArvizData:
     """Build the ArviZ object of groups such as posterior, prior and log_likelihood.
 
     Args:
@@ -161,12 +174,12 @@ def build(groups: Groups, attributes: Mapping[str, Any], *, generation: Generati
     return (generation or installed()).build(tables, plain_attributes(attributes))
 
 
-def groups_of(data: Any, *, generation: Generation | None = None) -> dict[str, xr.Dataset]:
+def groups_of(data: ArvizData, *, generation: Generation | None = None) -> dict[str, xr.Dataset]:
     """The datasets of an ArviZ object by group."""
     return (generation or installed()).groups(data)
 
 
-def for_plot_khat(data: Any, *, generation: Generation | None = None) -> Any:
+def for_plot_khat(data: ArvizData, *, generation: Generation | None = None) -> object:
     """Convert the k-hat of ``inference_data`` to the form that ArviZ's plot_khat takes.
 
     It holds k-hat and its threshold alone: scores of leave-one-out have no meaning here.
@@ -180,7 +193,7 @@ def for_plot_khat(data: Any, *, generation: Generation | None = None) -> Any:
     return chosen.elpd(table["khat"], threshold(table.sizes["draw"]))
 
 
-def write_netcdf(data: Any, path: str | Path, *, generation: Generation | None = None) -> None:
+def write_netcdf(data: ArvizData, path: str | Path, *, generation: Generation | None = None) -> None:
     """Write an ArviZ object as netCDF 4, with a checksum behind its end; the file is replaced whole.
 
     Raises:
@@ -190,7 +203,7 @@ def write_netcdf(data: Any, path: str | Path, *, generation: Generation | None =
         (generation or installed()).write(data, temporary)
 
 
-def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> Any:
+def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> ArvizData:
     """Read the ArviZ object of a netCDF file into memory.
 
     Raises:

@@ -64,7 +64,7 @@ def _event(stem: str, rank: int) -> tuple[str, ...]:
 
 
 def draws_dataset(
-    arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, tuple[str, ...]], coordinates: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray], dims: Mapping[str, tuple[str, ...]], coordinates: Mapping[str, object]
 ) -> xr.Dataset:
     """Collect draws [chain, draw, datum, *event] by site, every dimension with a coordinate."""
     names = exported_names(arrays)
@@ -78,7 +78,7 @@ def _origin(site: str) -> dict[str, str]:
 
 
 def observed_dataset(
-    arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, tuple[str, ...]], coordinates: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray], dims: Mapping[str, tuple[str, ...]], coordinates: Mapping[str, object]
 ) -> xr.Dataset:
     """Collect data [datum, *event] by site."""
     names = exported_names(arrays)
@@ -87,7 +87,7 @@ def observed_dataset(
 
 
 def likelihood_dataset(
-    log_likelihood: NDArray[np.float64], plan: DrawPlan, coordinates: Mapping[str, Any]
+    log_likelihood: NDArray[np.float64], plan: DrawPlan, coordinates: Mapping[str, object]
 ) -> xr.Dataset:
     """Collect log p(x_n | z), with the warning that goes wherever the numbers go.
 
@@ -100,14 +100,14 @@ def likelihood_dataset(
 
 
 def weights_dataset(
-    log_weight: NDArray[np.float64], per_datum: Mapping[str, NDArray[np.float64]], coordinates: Mapping[str, Any]
+    log_weight: NDArray[np.float64], per_datum: Mapping[str, NDArray[np.float64]], coordinates: Mapping[str, object]
 ) -> xr.Dataset:
     """Collect log w [1, S, N] of every draw, and the quality of each datum's weights: khat, exact and ess [N]."""
     described = {name: (("datum",), values, {"description": MEANING[name]}) for name, values in per_datum.items()}
     return _indexed({"log_weight": (SAMPLE_DIMS, log_weight, {"units": "nats"}), **described}, coordinates)
 
 
-def _indexed(variables: Mapping[str, tuple[Any, ...]], coordinates: Mapping[str, Any]) -> xr.Dataset:
+def _indexed(variables: Mapping[str, tuple[object, ...]], coordinates: Mapping[str, Any]) -> xr.Dataset:
     table = xr.Dataset(dict(variables))
     named = {name: given for name, given in coordinates.items() if given[0] in table.sizes}
     return table.assign_coords({name: range(size) for name, size in table.sizes.items()} | named)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.checks import whole
@@ -20,7 +18,7 @@ from ppl_vae.inference.pair.terms import Observation, Terms
 USUAL_SAMPLES, USUAL_REPLICATES = 1000, 100
 # log p(x|z) and log w, in double precision.
 DENSITY_BYTES = 16
-Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
+Layout = Mapping[str, tuple[tuple[int, ...], np.dtype]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class DrawPlan:
     derived: Layout
     why_not: str = ""
 
-    def empty(self, layout: Layout, draws: int) -> dict[str, NDArray[Any]]:
+    def empty(self, layout: Layout, draws: int) -> dict[str, np.ndarray]:
         """Allocate arrays [1, draws, N, *event]."""
         return {name: np.empty((1, draws, self.num_data, *event), dtype) for name, (event, dtype) in layout.items()}
 
@@ -104,7 +102,7 @@ def plan_draws(
     return DrawPlan(len(x), asked, replicates, latent, prior, observed, replicated, computed, why_not)
 
 
-def _layout(value: Tensor) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _layout(value: Tensor) -> tuple[tuple[int, ...], np.dtype]:
     return tuple(value.shape), np.dtype(str(value.dtype).removeprefix("torch."))
 
 

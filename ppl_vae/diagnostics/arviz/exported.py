@@ -7,13 +7,13 @@ taken for the dimension's coordinate and be lost. In netCDF a slash is a path.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.terms import Observation, Terms
+from ppl_vae.inference.pair.trace_site import TraceSite
 
 RESERVED = ("chain", "draw", "datum", "label")
 
@@ -30,7 +30,7 @@ class Derived(Messenger):
         super().__init__()
         self.values: dict[str, list[Tensor]] = {}
 
-    def _pyro_post_sample(self, msg: Any) -> None:
+    def _pyro_post_sample(self, msg: TraceSite) -> None:
         if (msg["infer"] or {}).get("_deterministic") and isinstance(msg["value"], Tensor):
             self.values.setdefault(msg["name"], []).append(msg["value"].detach())
 
@@ -65,9 +65,9 @@ def exported_names(sites: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def plain_attributes(attributes: Mapping[str, object]) -> dict[str, object]:
     """Convert attributes to those that netCDF holds: a bool becomes 0 or 1, a list one text, None is left out."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, value in attributes.items():
         if isinstance(value, bool):
             found[name] = int(value)

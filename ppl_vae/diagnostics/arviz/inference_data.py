@@ -17,19 +17,19 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.checks import whole
-from ppl_vae.containers import Labels
+from ppl_vae.containers import Data, Labels
 from ppl_vae.declared import declared
 from ppl_vae.diagnostics.arviz import container
+from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.arviz.draw_groups import (
     draws_dataset,
     event_dims,
@@ -63,7 +63,7 @@ STREAM = 50
 @torch.no_grad()
 def inference_data(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     num_samples: int | None = None,
     y: ArrayLike | Tensor | None = None,
     memory_limit: int = MEMORY_LIMIT,
@@ -72,7 +72,7 @@ def inference_data(
     seed: int = 0,
     data_name: str | None = None,
     binarization: str | None = None,
-) -> Any:
+) -> ArvizData:
     """Draw from a fitted pair all that ArviZ's summaries and plots need.
 
     Args:
@@ -162,7 +162,7 @@ class _Store:
                 self._derive(self.prior, derived, where, data)
         self._judge(data)
 
-    def _derive(self, arrays: Mapping[str, NDArray[Any]], derived: Derived, draws: slice, data: slice) -> None:
+    def _derive(self, arrays: Mapping[str, np.ndarray], derived: Derived, draws: slice, data: slice) -> None:
         found = derived.per_draw(draws.stop - draws.start, data.stop - data.start)
         missing = [name for name in self.plan.derived if name not in found]
         if missing:
@@ -194,7 +194,7 @@ class _Store:
         self.per_datum["ess"][data] = weight.sum(0) ** 2 / (weight**2).sum(0)
         self.per_datum["khat"][data], self.per_datum["exact"][data] = khat, exact
 
-    def groups(self, coordinates: Mapping[str, Any]) -> dict[str, xr.Dataset]:
+    def groups(self, coordinates: Mapping[str, object]) -> dict[str, xr.Dataset]:
         """Collect the groups of the ArviZ object."""
         dims = event_dims(self.plan)
         groups = {
@@ -208,13 +208,13 @@ class _Store:
         return {name: group for name, group in groups.items() if group.data_vars}
 
 
-def _put(arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Tensor], draws: slice, data: slice) -> None:
+def _put(arrays: Mapping[str, np.ndarray], values: Mapping[str, Tensor], draws: slice, data: slice) -> None:
     for name, value in values.items():
         # One particle may come without a dimension of its own; a distribution may not depend on z.
         arrays[name][0, draws, data] = value.cpu().numpy()
 
 
-def _labels(labels: ArrayLike | Tensor | None, num_data: int) -> dict[str, Any]:
+def _labels(labels: ArrayLike | Tensor | None, num_data: int) -> dict[str, object]:
     if labels is None:
         return {}
     values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
@@ -237,9 +237,9 @@ class _Named:
     name: str | None = None
 
 
-def _names(labels: Labels, plan: DrawPlan) -> dict[str, Any]:
+def _names(labels: Labels, plan: DrawPlan) -> dict[str, object]:
     """The names of rows and columns, as coordinates of "datum" and of the dimensions of observed data."""
-    found: dict[str, Any] = {} if labels.rows is None else {"datum": ("datum", labels.rows)}
+    found: dict[str, object] = {} if labels.rows is None else {"datum": ("datum", labels.rows)}
     dims = event_dims(plan)
     for name, (event, _) in plan.observed.items():
         for dim, size, axis in zip(dims[name], event, labels.axes, strict=False):
@@ -248,7 +248,7 @@ def _names(labels: Labels, plan: DrawPlan) -> dict[str, Any]:
     return found
 
 
-def _attributes(model: Program, plan: DrawPlan, seed: int, given: Mapping[str, str | None]) -> dict[str, Any]:
+def _attributes(model: Program, plan: DrawPlan, seed: int, given: Mapping[str, str | None]) -> dict[str, object]:
     likelihood = declared(_Named, declared(_Observed, model).likelihood).name
     found = {
         "created_with": f"ppl_vae {metadata.version('ppl_vae')}",

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.calibration.ranks import rank_of_first
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, as_simulated
 from ppl_vae.diagnostics.calibration.uniformity import ecdf, ecdf_bands, uniformity_p_value
@@ -50,7 +50,7 @@ Quantity = Callable[..., Tensor]
 
 def run_calibration(
     pair: PairLike | SimulatedPosteriors,
-    x: ArrayLike | Tensor | tuple[int, ...] | None = None,
+    x: Data | tuple[int, ...] | None = None,
     num_simulations: int = 1000,
     num_draws: int = 99,
     seed: int = 0,

@@ -16,14 +16,14 @@ Hermans et al. 2022, https://arxiv.org/abs/2110.06581; Lemos et al. 2023, https:
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.calibration.ranks import rank_of_first
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, as_simulated
 from ppl_vae.diagnostics.calibration.tarp import area_to_curve, tarp_credibility
@@ -48,7 +48,7 @@ HALF_AS_WIDE, LEAST_DRAWS = 0.32, 9
 
 def run_coverage(
     pair: PairLike | SimulatedPosteriors,
-    x: ArrayLike | Tensor | tuple[int, ...] | None = None,
+    x: Data | tuple[int, ...] | None = None,
     num_simulations: int = 1000,
     num_draws: int = 99,
     seed: int = 0,
@@ -97,7 +97,7 @@ def _central(posteriors: SimulatedPosteriors, generator: torch.Generator) -> dic
     }
 
 
-def _table(credibility: dict[str, Tensor], attributes: dict[str, Any]) -> xr.Dataset:
+def _table(credibility: dict[str, Tensor], attributes: dict[str, object]) -> xr.Dataset:
     names, columns = list(credibility), np.stack([c.numpy() for c in credibility.values()])
     count, size = columns.shape
     bands = ecdf_bands(size, NUM_LEVELS, 1 - (1 - BAND_LEVEL) / count)

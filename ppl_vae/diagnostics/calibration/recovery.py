@@ -15,14 +15,14 @@ https://arxiv.org/abs/1904.12765); gamma is that of Säilynoja, Bürkner & Vehta
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.calibration.ranks import rank_of_first
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, as_simulated
 from ppl_vae.diagnostics.calibration.uniformity import least_tail, tail_quantile
@@ -46,7 +46,7 @@ DESCRIPTIONS = {
 
 def run_recovery(
     pair: PairLike | SimulatedPosteriors,
-    x: ArrayLike | Tensor | tuple[int, ...] | None = None,
+    x: Data | tuple[int, ...] | None = None,
     num_simulations: int = 1000,
     num_draws: int = 99,
     seed: int = 0,
@@ -77,7 +77,7 @@ def run_recovery(
     z = (mean - truth) / (variance * (1 + 1 / len(draws))).sqrt()
     contraction = 1 - variance / prior
     columns = {"truth": truth, "mean": mean, "z_score": z, "contraction": contraction}
-    table: dict[str, Any] = {
+    table: dict[str, object] = {
         name: (("simulation", "quantity"), value.cpu().numpy()) for name, value in columns.items()
     }
     rows = _of_each(truth, mean, z, contraction) | _of_ranks(values, simulated.seed)

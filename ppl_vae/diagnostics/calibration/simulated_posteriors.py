@@ -13,15 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.predictive.drawable import require_drawable
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.conditioned import Conditioned
@@ -36,6 +35,7 @@ from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.pair.trace import HANDLED
+from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.randomness import derived_seed
 
 # Simulations draw from a stream of their own, none of training's or the ELBO's under the same seed.
@@ -114,7 +114,7 @@ class _TruthFirst(Messenger):
         super().__init__()
         self.truth = truth
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: TraceSite) -> None:
         if msg["is_observed"] or msg["name"] not in self.truth:
             return
         value = msg["fn"].sample().clone()
@@ -126,7 +126,7 @@ class _TruthFirst(Messenger):
 
 def simulate_posteriors(
     pair: PairLike,
-    x: ArrayLike | Tensor | tuple[int, ...],
+    x: Data | tuple[int, ...],
     num_simulations: int = 1000,
     num_draws: int = 99,
     seed: int = 0,
@@ -161,7 +161,7 @@ def simulate_posteriors(
 
 def as_simulated(
     pair: PairLike | SimulatedPosteriors,
-    x: ArrayLike | Tensor | tuple[int, ...] | None,
+    x: Data | tuple[int, ...] | None,
     num_simulations: int,
     num_draws: int,
     seed: int,
@@ -174,7 +174,7 @@ def as_simulated(
     return simulate_posteriors(pair, x, num_simulations, num_draws, seed)
 
 
-def _like(pair: Pair, x: Any) -> Conditioned:
+def _like(pair: Pair, x: Data) -> Conditioned:
     """The data given, whose shapes, holes and covariates the simulated ones have."""
     is_shape = isinstance(x, tuple) and all(isinstance(n, int) and n > 0 for n in x)
     arguments = Arguments.of(pair, x)

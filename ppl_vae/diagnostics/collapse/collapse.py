@@ -14,16 +14,15 @@ https://arxiv.org/abs/1911.02469.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from ppl_vae.checks import integer, positive
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.collapse.aggregate_density import log_aggregate
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
@@ -47,7 +46,7 @@ NATS = "nats per datum"
 @torch.no_grad()
 def run_collapse(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     threshold: float = ACTIVE_THRESHOLD,
     epsilon: float = 0.01,
     num_samples: int = 10,
@@ -159,7 +158,7 @@ def _unit_kl(site: Site) -> Tensor:
     return coordinates(kl.expand(shape)).mean(0)
 
 
-def _coordinates(d: Any) -> Distribution | None:
+def _coordinates(d: Distribution | None) -> Distribution | None:
     """The distribution of single coordinates of a site whose coordinates are independent."""
     while isinstance(d, Independent):
         d = d.base_dist
@@ -178,7 +177,7 @@ def _site_kl(terms: Terms, site: Site) -> tuple[Tensor, bool]:
         return per_datum(site.name, log_ratio, shape, site.scale, site.mask).mean(0), False
 
 
-def _units(found: _Pass, threshold: float, epsilon: float) -> dict[str, Any]:
+def _units(found: _Pass, threshold: float, epsilon: float) -> dict[str, object]:
     """Collect the numbers of every latent dimension and of every site."""
     centred = found.means - found.means.mean(0)
     variance = centred.square().sum(0) / (len(centred) - 1) - found.noise.mean(0)
@@ -197,17 +196,17 @@ def _units(found: _Pass, threshold: float, epsilon: float) -> dict[str, Any]:
     }
 
 
-def _over(dim: str, values: Tensor, description: str, units: str) -> tuple[str, Any, dict[str, str]]:
+def _over(dim: str, values: Tensor, description: str, units: str) -> tuple[str, object, dict[str, str]]:
     return dim, values.cpu().numpy(), {"description": description, "units": units}
 
 
-def _surgery(found: _Pass, log_density: Tensor | None) -> dict[str, Any]:
+def _surgery(found: _Pass, log_density: Tensor | None) -> dict[str, object]:
     """Compute the average KL and its two parts on the same draws."""
     num_data = found.log_guide.shape[1]
     used = len(log_density) if log_density is not None else len(found.log_guide)
     log_q, log_p = (t[:used].double() for t in (found.log_guide, found.log_prior))
     aggregate = torch.full_like(log_q, math.nan) if log_density is None else log_density
-    variables: dict[str, Any] = {"log_num_data": ((), math.log(num_data), {"units": "nats"})}
+    variables: dict[str, object] = {"log_num_data": ((), math.log(num_data), {"units": "nats"})}
     for name, draws, description in (
         ("average_kl", log_q - log_p, "E_x KL(q(z|x) || p(z)), by Monte Carlo"),
         ("mutual_information", log_q - aggregate, "I_q(n; z), at most log_num_data"),
@@ -283,7 +282,7 @@ def _clear(table: xr.Dataset) -> np.ndarray:
     return np.asarray(distance > ERRORS * table["posterior_mean_variance_stderr"].to_numpy())
 
 
-def _which(idle: Any, active: Any) -> str:
+def _which(idle: np.ndarray, active: np.ndarray) -> str:
     if not len(idle) or len(idle) == len(active):
         return ""
     shown = ", ".join(f"z{index + 1}" for index in idle[:8])

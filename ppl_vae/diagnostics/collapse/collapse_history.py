@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,10 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import ArrayLike
-from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.collapse.collapse import run_collapse
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.fit import fit
@@ -22,8 +22,8 @@ from ppl_vae.inference.pair.pair import PairLike
 
 def collapse_history(
     vae: PairLike,
-    data: Any,
-    x: ArrayLike | Tensor,
+    data: Data | Iterable[object],
+    x: Data,
     epochs: tuple[int, ...] | list[int],
     out_dir: str | Path | None = None,
     num_samples: int = 10,

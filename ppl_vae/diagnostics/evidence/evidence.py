@@ -13,9 +13,8 @@ import math
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
-from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.importance.importance import run_importance
 from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_numbers, require_table
@@ -36,7 +35,7 @@ MEANS = {
 
 def run_evidence(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     weights: xr.Dataset | None = None,
     num_annealed: int = 32,
     num_chains: int = 16,

@@ -13,7 +13,7 @@ Cremer, Li & Duvenaud 2018, https://arxiv.org/abs/1801.03558; Shu et al. 2018, h
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 import xarray as xr
@@ -21,10 +21,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
 from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.verdict import Verdict, Verdicts, level_of, require_numbers, require_table
 from ppl_vae.errors import DataError
+from ppl_vae.inference.evidence.evidence import Evidence
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.progress import watched
@@ -46,12 +48,12 @@ THRESHOLD = "0.125 and 0.5 nats: the KL of a mean that is 0.5 and 1 posterior sd
 
 def run_gaps(
     pair: PairLike,
-    x: ArrayLike | Tensor,
-    x_train: ArrayLike | Tensor | None = None,
+    x: Data,
+    x_train: Data | None = None,
     num_samples: int = 4000,
     steps: int = 1000,
     seed: int = 0,
-    log_evidence: Any = None,
+    log_evidence: ArrayLike | Tensor | Evidence | None = None,
     num_particles: int = 16,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -120,17 +122,17 @@ def run_gaps(
 class _PerDatum(Protocol):
     """A result with one number per datum, as of ``log_evidence``."""
 
-    per_datum: Any
+    per_datum: object
 
 
 @runtime_checkable
 class _PerDatumError(Protocol):
     """A result with the standard error of each of them."""
 
-    per_datum_stderr: Any
+    per_datum_stderr: object
 
 
-def _known_evidence(known: Any, num_data: int) -> tuple[Tensor, Tensor]:
+def _known_evidence(known: object, num_data: int) -> tuple[Tensor, Tensor]:
     try:
         values = torch.as_tensor(known.per_datum if isinstance(known, _PerDatum) else known).detach().double()
     except (TypeError, ValueError, RuntimeError):
@@ -142,8 +144,8 @@ def _known_evidence(known: Any, num_data: int) -> tuple[Tensor, Tensor]:
     return values, torch.as_tensor(known.per_datum_stderr).double()
 
 
-def _per_datum(rows: GapEstimates) -> dict[str, Any]:
-    variables: dict[str, Any] = {}
+def _per_datum(rows: GapEstimates) -> dict[str, object]:
+    variables: dict[str, object] = {}
     for name, description in DESCRIPTIONS.items():
         attributes = {"description": description, "units": "nats per datum"}
         variables[name] = ("datum", rows.value[name].cpu().numpy(), attributes)
@@ -152,8 +154,8 @@ def _per_datum(rows: GapEstimates) -> dict[str, Any]:
     return variables
 
 
-def _means(found: list[GapEstimates]) -> dict[str, Any]:
-    variables: dict[str, Any] = {}
+def _means(found: list[GapEstimates]) -> dict[str, object]:
+    variables: dict[str, object] = {}
     for name in DESCRIPTIONS:
         means = [rows.value[name].mean().item() for rows in found]
         errors = [_mean_error(rows.value[name], rows.error[name]) for rows in found]

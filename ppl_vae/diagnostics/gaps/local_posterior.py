@@ -69,7 +69,7 @@ class LocalPosterior:
             chosen = old if which is None else torch.where(which.view(-1, *[1] * (old.dim() - 1)), old, leaf)
             leaf.copy_(chosen)
 
-    def _freed(self, q: Any) -> Build:
+    def _freed(self, q: object) -> Build:
         if isinstance(q, Independent):
             base, dims = self._freed(q.base_dist), q.reinterpreted_batch_ndims
             return lambda stopped: dist.Independent(base(stopped), dims)
@@ -85,7 +85,7 @@ class LocalPosterior:
         steps = [self._freed_step(step) for step in q.transforms]
         return lambda stopped: type(q)(base(stopped), [step(stopped) for step in steps])
 
-    def _freed_step(self, step: Any) -> Build:
+    def _freed_step(self, step: object) -> Build:
         if isinstance(step, AffineTransform) and isinstance(step.loc, Tensor) and isinstance(step.scale, Tensor):
             loc, scale = self._free(step.loc, constraints.real), self._free(step.scale, constraints.positive)
             event_dim, cache = step.event_dim, step._cache_size
@@ -93,7 +93,7 @@ class LocalPosterior:
         self.fixed.append(type(step).__name__)
         return lambda stopped: step
 
-    def _freed_parameters(self, q: Any) -> Build:
+    def _freed_parameters(self, q: object) -> Build:
         names = list(_parameter_names(q))
         if not names:
             raise ModelError(
@@ -111,7 +111,7 @@ class LocalPosterior:
             ) from error
         return build
 
-    def _free(self, value: Tensor, constraint: Any) -> Callable[[bool], Tensor]:
+    def _free(self, value: Tensor, constraint: object) -> Callable[[bool], Tensor]:
         to_value = transform_to(constraint)
         leaf = to_value.inv(value.detach()).clone().requires_grad_()
         self.leaves.append(leaf)
@@ -124,7 +124,7 @@ def _parameter_names(q: Any) -> Iterator[str]:
     return (name for name in known if name not in left_out)
 
 
-def _expanded(q: Any, name: str) -> tuple[Tensor, Any]:
+def _expanded(q: Any, name: str) -> tuple[Tensor, object]:
     """Expand a parameter to the whole batch shape in front, and find its constraint."""
     constraint, value = q.arg_constraints[name], operator.attrgetter(name)(q)
     event = value.shape[value.dim() - constraint.event_dim :] if constraint.event_dim else torch.Size()

@@ -18,10 +18,10 @@ import math
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_numbers, require_table, share_stderr
 from ppl_vae.errors import DataError
@@ -52,7 +52,7 @@ DESCRIPTIONS = {
 
 def run_importance(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     num_samples: int = 1000,
     seed: int = 0,
     *,

@@ -21,7 +21,7 @@ MOST_VALUES = 10
 
 @renamed(ds="numbers", labels="y")
 def khat_table(
-    numbers: xr.Dataset, y: Any = None, covariates: Mapping[str, ArrayLike | Tensor] | None = None
+    numbers: xr.Dataset, y: object = None, covariates: Mapping[str, ArrayLike | Tensor] | None = None
 ) -> pd.DataFrame:
     """Summarise the numbers of ``run_importance`` by group.
 
@@ -42,7 +42,7 @@ def khat_table(
     """
     khat, _, _ = khat_of(numbers)
     count = len(khat)
-    groups: dict[tuple[str, Any], np.ndarray] = {("all", ""): np.arange(count)}
+    groups: dict[tuple[str, object], np.ndarray] = {("all", ""): np.arange(count)}
     if y is not None:
         classes = np.asarray(y)
         if classes.shape != (count,):
@@ -56,7 +56,7 @@ def khat_table(
     return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(list(groups), names=("by", "group")))
 
 
-def groups_of(values: ArrayLike | Tensor, count: int, name: str = "covariate") -> dict[Any, np.ndarray]:
+def groups_of(values: ArrayLike | Tensor, count: int, name: str = "covariate") -> dict[object, np.ndarray]:
     """Group data by a covariate: by value where there are at most ten, else into tenths named by their ranges.
 
     Args:
@@ -77,7 +77,7 @@ def groups_of(values: ArrayLike | Tensor, count: int, name: str = "covariate") -
     if column.shape[1] != 1:
         return {}
     codes, known = pd.factorize(column[:, 0], sort=True)
-    groups: dict[Any, np.ndarray]
+    groups: dict[object, np.ndarray]
     if len(known) <= MOST_VALUES or column.dtype.kind not in "iuf":
         groups = {_plain(value): np.flatnonzero(codes == code) for code, value in enumerate(known)}
     else:
@@ -88,7 +88,7 @@ def groups_of(values: ArrayLike | Tensor, count: int, name: str = "covariate") -
     return groups | ({"missing": missing} if len(missing) else {})
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -18,7 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.arviz import container
+from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.infer.infer import infer
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.annealed import chains_per_pass
@@ -27,7 +29,7 @@ from ppl_vae.inference.pair.covariates import at_covariates
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.indices import with_indices
 from ppl_vae.inference.pair.joint import log_joint
-from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.pair import Pair, PairLike
 from ppl_vae.randomness import derived_seed
 
 STREAM = 62
@@ -36,13 +38,13 @@ PASS = 1 << 26
 
 def impute(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     imputations: int = 100,
     y: ArrayLike | Tensor | None = None,
     *,
     seed: int = 0,
     **ladder: Any,
-) -> Any:
+) -> ArvizData:
     """Draw the missing entries of every row given those that are seen.
 
     Args:
@@ -81,7 +83,7 @@ def impute(
 
 @torch.no_grad()
 def _completed(
-    pair: Any, batch: tuple[Tensor, ...], values: Mapping[str, NDArray[Any]], seed: int
+    pair: Pair, batch: tuple[Tensor, ...], values: Mapping[str, np.ndarray], seed: int
 ) -> NDArray[np.float64]:
     """Complete the data with draws of the likelihood at given latent values: [K, N, *event_shape]."""
     model, _, data = with_indices(pair.model, pair.guide, batch)

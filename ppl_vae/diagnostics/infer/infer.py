@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.arviz import container
+from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.arviz.draw_groups import draws_dataset
 from ppl_vae.diagnostics.infer.ladder import Checks, Climbed, climb
 from ppl_vae.diagnostics.infer.part import Part
@@ -27,6 +28,7 @@ from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.indices import with_indices
 from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
@@ -55,7 +57,7 @@ MEANING = {
 
 def infer(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     draws: int = 1000,
     y: ArrayLike | Tensor | None = None,
     *,
@@ -69,7 +71,7 @@ def infer(
     folder: str | Path | None = None,
     seed: int = 0,
     progress: bool | None = None,
-) -> Any:
+) -> ArvizData:
     """Draw from p(z|x) of every datum, each by the cheapest way whose check it passes.
 
     The rungs are the guide's draws; Pareto-smoothed importance resampling; the same after the guide was fitted to
@@ -120,11 +122,13 @@ def infer(
     everything = Part(*with_indices(given.model, given.guide, batch))
     end = math.inf if deadline is None else began + _positive("deadline", deadline)
     limit = integer("memory_limit", memory_limit)
-    asked = {"draws": draws, "num_samples": num_samples, "khat": khat, "efficiency": efficiency, "rhat": rhat,
-             "ess": ess, "memory_limit": limit, "seed": seed}  # fmt: skip
+    asked: dict[str, object] = {
+        "draws": draws, "num_samples": num_samples, "khat": khat, "efficiency": efficiency, "rhat": rhat,
+        "ess": ess, "memory_limit": limit, "seed": seed,
+    }  # fmt: skip
     size = _block_size(everything, draws, num_samples, limit)
     checks = Checks(draws, num_samples, khat, efficiency, rhat, ess, end, max(1 << 20, limit // 16))
-    stored = StoredBlocks(folder, asked | fingerprint(everything))
+    stored = StoredBlocks(folder, {**asked, **fingerprint(everything)})
     blocks: list[Climbed | None] = []
     with watched(len(everything), "datum", progress, by_hand=True) as bar:
         for first in range(0, len(everything), size):
@@ -147,7 +151,7 @@ def _by_rung(blocks: list[Climbed | None]) -> str:
     return ", ".join(f"{name} {int(count)}" for name, count in zip(RUNGS, counts, strict=True) if name and count)
 
 
-def _climb(model: Any, guide: Any, part: Part, checks: Checks, seed: int, size: int) -> Climbed:
+def _climb(model: Program, guide: Program, part: Part, checks: Checks, seed: int, size: int) -> Climbed:
     """Climb with one block, whose draws depend on its own seed alone."""
     with evaluating(model, guide, seed=seed, device=part.x.device), frozen(model, guide):
         if len(part) > 1:
@@ -179,7 +183,9 @@ def _block_size(part: Part, draws: int, num_samples: int, limit: int) -> int:
     return min(size, MOST_BLOCK, len(part))
 
 
-def _assembled(blocks: list[Climbed | None], num_data: int, size: int, attributes: Mapping[str, Any]) -> Any:
+def _assembled(
+    blocks: list[Climbed | None], num_data: int, size: int, attributes: Mapping[str, object]
+) -> ArvizData:
     """Put the blocks together as one ArviZ object.
 
     Raises:
@@ -193,7 +199,7 @@ def _assembled(blocks: list[Climbed | None], num_data: int, size: int, attribute
         name: np.full((1, value.shape[0], num_data, *value.shape[2:]), np.nan, dtype=_precision(value))
         for name, value in like.values.items()
     }
-    empty: dict[str, Any] = {
+    empty: dict[str, np.ndarray] = {
         "rung": np.zeros(num_data, dtype=np.int64), "gradients": np.zeros(num_data, dtype=np.int64),
         **{name: np.full(num_data, np.nan) for name in ("khat", "rhat", "ess", "seconds")},
     }  # fmt: skip
@@ -205,7 +211,7 @@ def _assembled(blocks: list[Climbed | None], num_data: int, size: int, attribute
         for name, value in block.values.items():
             values[name][0, :, rows] = value.cpu().numpy()
         for name, array in empty.items():
-            array[rows] = getattr(block, name).cpu().numpy()
+            array[rows] = block.numbers[name].cpu().numpy()
         reasons[rows] = block.reason
     dims = _event_dims({name: array.ndim - 3 for name, array in values.items()})
     table = {name: ("datum", array, {"description": MEANING[name]}) for name, array in empty.items()}
@@ -215,7 +221,7 @@ def _assembled(blocks: list[Climbed | None], num_data: int, size: int, attribute
     return container.build(groups, {"created_by": "ppl_vae.infer", **kept})
 
 
-def _precision(value: Tensor) -> Any:
+def _precision(value: Tensor) -> type[np.floating]:
     return np.float64 if value.dtype == torch.float64 else np.float32
 
 

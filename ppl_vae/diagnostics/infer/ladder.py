@@ -98,6 +98,18 @@ class Climbed:
     reason: list[str]
     complete: bool = True
 
+    @property
+    def numbers(self) -> dict[str, Tensor]:
+        """The numbers of every datum by name, each [n]."""
+        return {
+            "rung": self.rung,
+            "khat": self.khat,
+            "rhat": self.rhat,
+            "ess": self.ess,
+            "seconds": self.seconds,
+            "gradients": self.gradients,
+        }
+
     def put(self, which: Tensor, values: Mapping[str, Tensor]) -> None:
         """Replace the draws of some data."""
         for name, value in values.items():

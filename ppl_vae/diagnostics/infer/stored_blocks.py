@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class StoredBlocks:
         CheckpointError: the folder cannot be written into, or holds the blocks of another call.
     """
 
-    def __init__(self, folder: str | Path | None, asked: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path | None, asked: Mapping[str, object]) -> None:
         self.folder = None if folder is None else as_path("folder", folder)
         if self.folder is None:
             return
@@ -70,7 +70,7 @@ class StoredBlocks:
         """Keep a finished block."""
         if self.folder is None:
             return
-        tensors = {name: getattr(block, name) for name in NUMBERS}
+        tensors = dict(block.numbers)
         tensors |= {f"draws/{name}": value for name, value in block.values.items()}
         write_tensors(self._path(first), tensors, {"reason": json.dumps(block.reason)})
 

@@ -16,10 +16,10 @@ import math
 
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.verdict import Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import ModelError
@@ -40,7 +40,7 @@ GOOD, POOR = 0.1, 0.5
 
 
 @torch.no_grad()
-def run_aggregate(pair: PairLike, x: ArrayLike | Tensor, num_samples: int = 1, seed: int = 0) -> xr.Dataset:
+def run_aggregate(pair: PairLike, x: Data, num_samples: int = 1, seed: int = 0) -> xr.Dataset:
     """Compute the three parts of the average KL.
 
     Args:

@@ -11,7 +11,6 @@ share is large and the others' are small. Larsen et al. 2016, https://arxiv.org/
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +76,7 @@ def run_arithmetic(
     return table
 
 
-def _with_error(name: str, values: Tensor, spread: Tensor, description: str) -> dict[str, Any]:
+def _with_error(name: str, values: Tensor, spread: Tensor, description: str) -> dict[str, object]:
     """Average values [steps, N, A] with standard deviation ``spread`` [steps, A] over data, with an error."""
     dims = ("alpha", "attribute")
     error = spread / values.shape[1] ** 0.5

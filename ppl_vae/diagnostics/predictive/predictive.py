@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.arviz.exported import data_sites
 from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.predictive.drawable import require_drawable
@@ -51,7 +52,7 @@ Replicate = Callable[[Conditioned, int], Tensor]
 
 def run_predictive(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     statistics: Mapping[str, Statistic] | None = None,
     num_draws: int = 1000,
     seed: int = 0,
@@ -173,9 +174,7 @@ def _table(
     )
 
 
-def two_sided(
-    above: NDArray[Any], below: NDArray[Any], number: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def two_sided(above: np.ndarray, below: np.ndarray, number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute two-sided p-values and their Monte-Carlo errors from the numbers of R replicates on either side.
 
     >>> two_sided(np.array([0]), np.array([3]), 3)[0].item()

@@ -7,14 +7,14 @@ data is then compared, or one number for the data set. NaN is a missing coordina
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
 
-Statistic = Callable[[Tensor], Any]
+Statistic = Callable[[Tensor], Tensor | ArrayLike]
 
 
 def default_statistics(x: Tensor) -> dict[str, Statistic]:

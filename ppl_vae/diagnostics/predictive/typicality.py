@@ -18,15 +18,16 @@ Bates, Candès, Lei, Romano & Sesia 2023, https://doi.org/10.1214/22-AOS2244
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
@@ -56,7 +57,7 @@ DESCRIPTIONS = {
 
 def run_typicality(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     num_simulations: int = 1000,
     num_samples: int = 100,
     seed: int = 0,
@@ -128,7 +129,7 @@ def _statistics(
     given: Conditioned, num_samples: int, seed: int, memory_limit: int
 ) -> dict[str, NDArray[np.float64]]:
     """Estimate log p(x) [n], its error, and the code [n, U]."""
-    rows: dict[str, list[Any]] = {"log_evidence": [], "log_evidence_stderr": [], "code": []}
+    rows: dict[str, list[Tensor]] = {"log_evidence": [], "log_evidence_stderr": [], "code": []}
     blocks = weight_blocks(*given.programs, given.x, num_samples, seed, memory_limit, True, given.covariates)
     for block in blocks:
         rows["log_evidence"].append(log_mean_exp(block.log_weight))
@@ -138,7 +139,9 @@ def _statistics(
     return {name: torch.cat(parts).cpu().double().numpy() for name, parts in rows.items()}
 
 
-def _p_values(ours: Any, theirs: Any, place: _Aggregate) -> dict[str, NDArray[np.float64]]:
+def _p_values(
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], place: _Aggregate
+) -> dict[str, NDArray[np.float64]]:
     far, far_theirs = place.distance(ours["code"]), place.distance(theirs["code"])
     evidence, evidence_theirs = ours["log_evidence"], theirs["log_evidence"]
     p_evidence = two_sided(evidence, evidence_theirs)

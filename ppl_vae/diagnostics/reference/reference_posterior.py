@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.arviz.container import ess, rhat
 from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.reference import distances
@@ -67,7 +68,7 @@ OWN = {
 
 def run_reference(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     num_samples: int = 1000,
     warmup: int = 500,
     num_chains: int = 4,
@@ -152,7 +153,7 @@ def _guide_values(given: Conditioned, num_draws: int) -> dict[str, Tensor]:
     return {name: site.value for name, site in terms.sites.items() if site.p is not None}
 
 
-def _guided(given: Conditioned, num_draws: int, memory_limit: int) -> dict[str, Any]:
+def _guided(given: Conditioned, num_draws: int, memory_limit: int) -> dict[str, np.ndarray]:
     """Draw from the guide in parts that keep to a limit: [datum, draw, *event] by site of the model."""
     size = max(1, num_draws * chains_per_pass(given.x, num_draws, memory_limit) // len(given))
     counts = [size] * (num_draws // size) + [num_draws % size] * bool(num_draws % size)
@@ -161,7 +162,7 @@ def _guided(given: Conditioned, num_draws: int, memory_limit: int) -> dict[str, 
     return {name: value.transpose(0, 1).cpu().double().numpy() for name, value in joined.items()}
 
 
-def _values(latents: LatentVector, position: Tensor) -> dict[str, Any]:
+def _values(latents: LatentVector, position: Tensor) -> dict[str, np.ndarray]:
     """Turn u [C, S, N, D] into latent values [datum, chain, draw, *event] by site."""
     num_chains, num_draws = position.shape[:2]
     values, _ = latents.unpack(position.flatten(0, 1))
@@ -171,9 +172,11 @@ def _values(latents: LatentVector, position: Tensor) -> dict[str, Any]:
     }
 
 
-def _dataset(values: dict[str, Any], guided: dict[str, Any], facts: dict[str, Any], index: int) -> xr.Dataset:
+def _dataset(
+    values: Mapping[str, np.ndarray], guided: Mapping[str, np.ndarray], facts: Mapping[str, Any], index: int
+) -> xr.Dataset:
     """Collect the draws of one datum, [chain, draw, *event], the guide's [draw, *event], and the distances."""
-    variables: dict[str, Any] = {}
+    variables: dict[str, object] = {}
     posterior = {name: draws[index] for name, draws in values.items()}
     for name, draws in posterior.items():
         if name in OWN or name.startswith("guide_"):
@@ -190,14 +193,14 @@ def _dataset(values: dict[str, Any], guided: dict[str, Any], facts: dict[str, An
     return xr.Dataset(variables)
 
 
-def _event_dims(name: str, dims: int, sites: Mapping[str, Any]) -> list[str]:
+def _event_dims(name: str, dims: int, sites: Mapping[str, object]) -> list[str]:
     stem = "latent" if len(sites) == 1 else f"{name}_latent"
     while stem in sites:
         stem += "_dim"
     return [stem] if dims == 1 else [f"{stem}_{index}" for index in range(dims)]
 
 
-def _flat(draws: Mapping[str, Any], batch_dims: int) -> NDArray[np.float64]:
+def _flat(draws: Mapping[str, np.ndarray], batch_dims: int) -> NDArray[np.float64]:
     """Join the coordinates of all sites side by side: [*batch, U]."""
     return np.concatenate([each.reshape(*each.shape[:batch_dims], -1) for each in draws.values()], -1)
 
@@ -214,7 +217,7 @@ def _distances(guided: NDArray[np.float64], chains: NDArray[np.float64], worth: 
     pooled = chains.reshape(-1, chains.shape[-1])
     thinned = _thinned(chains, _worth(worth, len(pooled)))
     mmd, mmd_error = distances.kernel_discrepancy(guided[: len(thinned)], thinned)
-    moments: dict[str, Callable[[Any, Any], float]] = {
+    moments: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
         "mean_difference": distances.mean_difference,
         "covariance_difference": distances.covariance_difference,
         "gaussian_w2": distances.wasserstein_of_moments,

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import xarray as xr
 from torch import Tensor
 
-from ppl_vae.containers import Labels
+from ppl_vae.containers import Data, Labels
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
 from ppl_vae.diagnostics.importance.importance import run_importance
 from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.pair import PairLike
 
 # Decoded coordinates of one topic: about half a minute of two cores for a small network.
 LARGEST_RUN = 200_000_000
@@ -108,7 +108,7 @@ class Case:
         deadline: on the clock of ``time.monotonic``; nothing is begun after it.
     """
 
-    pair: Any
+    pair: PairLike
     batch: Batch
     batch_train: Batch | None
     effort: Effort
@@ -121,7 +121,7 @@ class Case:
         """The chosen data [n, *event_shape]."""
         return self.batch[0]
 
-    def rows(self, first: int = 0, last: int | None = None) -> Any:
+    def rows(self, first: int = 0, last: int | None = None) -> Data:
         """Some of the data, or all, as a run_ function is given them."""
         return together(tuple(part[first:last] for part in self.batch), self.labels.taken(slice(first, last)))
 

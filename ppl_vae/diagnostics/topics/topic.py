@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.diagnostics.topics.case import Case, Effort
@@ -25,11 +25,11 @@ class Diagnosed(Protocol):
         """The diagnosed data [n, *event_shape]."""
 
     @property
-    def y(self) -> NDArray[Any] | None:
+    def y(self) -> np.ndarray | None:
         """The labels of the data [n], or None."""
 
     @property
-    def covariates(self) -> Mapping[str, NDArray[Any]]:
+    def covariates(self) -> Mapping[str, np.ndarray]:
         """The covariates that the programs took beside the data, by name, each [n, ...]."""
 
     @property

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from ppl_vae.inference.training.optimizer import ParamGroup
 
 # Numbers of a group that a step reads: the step size, 1 / sqrt(1 - b2^t), and the learning rate.
 RATES = 3
@@ -91,7 +92,7 @@ def captured_adam(optimizer: torch.optim.Optimizer, trained: Sequence[Tensor]) -
     )
 
 
-def _prepare(state: dict[str, Any], leaf: Tensor, group: dict[str, Any]) -> None:
+def _prepare(state: dict[str, Tensor], leaf: Tensor, group: ParamGroup) -> None:
     if state:
         return
     on_device = group.get("fused") or group.get("capturable")
@@ -100,7 +101,7 @@ def _prepare(state: dict[str, Any], leaf: Tensor, group: dict[str, Any]) -> None
 
 
 def _update(
-    leaf: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, group: dict[str, Any], numbers: Tensor
+    leaf: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, group: ParamGroup, numbers: Tensor
 ) -> None:
     size, correction, rate = numbers.unbind()
     beta1, beta2 = group["betas"]
@@ -116,5 +117,5 @@ def _update(
     square.copy_(new_square)
 
 
-def _decoupled(group: dict[str, Any]) -> bool:
+def _decoupled(group: ParamGroup) -> bool:
     return bool(group.get("decoupled_weight_decay", False))

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,7 +147,7 @@ def _refused(place: Path) -> bool:
 
 
 def _open_to_others(place: Path) -> Iterator[str]:
-    if not hasattr(os, "getuid"):
+    if sys.platform == "win32":
         yield "this system does not say who owns a file"
         return
     for each in (place, *place.parents):

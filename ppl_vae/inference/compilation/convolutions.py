@@ -25,7 +25,7 @@ _library.define(
 
 
 @torch.library.impl(_library, "transposed_convolution_relu", "CPU")
-def _transposed_convolution_relu(x: Tensor, weight: Tensor, bias: Tensor | None, *sizes: Any) -> Tensor:
+def _transposed_convolution_relu(x: Tensor, weight: Tensor, bias: Tensor | None, *sizes: list[int] | int) -> Tensor:
     kernel = torch.ops.mkldnn._convolution_transpose_pointwise.default
     return kernel(x, weight, bias, *sizes, "relu", [], "")
 
@@ -87,7 +87,7 @@ def fuse_activations(graph: fx.Graph) -> None:
         graph.erase_node(node)
 
 
-def _calls(graph: fx.Graph, target: Callable[..., Any]) -> Iterator[tuple[fx.Node, tuple[Any, ...]]]:
+def _calls(graph: fx.Graph, target: Callable[..., object]) -> Iterator[tuple[fx.Node, tuple[Any, ...]]]:
     """The calls of an operation on the CPU in single precision, with their present arguments."""
     for node in [node for node in graph.nodes if node.target is target]:
         x = node.args[0].meta["val"]

@@ -21,17 +21,21 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from ctypes import c_void_p
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ppl_vae.inference.compilation import code_cache, machine
 from ppl_vae.inference.compilation.step_graph import StepGraph, functional
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
+# The function of a shared object, from handles of inputs to handles of outputs.
+Entry: TypeAlias = Callable[[list[c_void_p]], list[c_void_p]]
 
 # Checks of every tensor's layout at every call cost a tenth of a small step; the inputs are always the same. The
 # pattern matcher would put a bias back into its product, where it is copied first. Reordering would take the draws
@@ -125,13 +129,14 @@ def _translated(graph: StepGraph, key: str) -> Compiled:
             program, mode = functional(graph, select_decomp_table())
             code = _compile(program, graph.inputs, mode, PLAINER)
     if len(entries) == 1 and _is_whole(program, code, *entries):
-        path = Path(entries[0][1].__self__.__file__)
+        entry: Any = entries[0][1]
+        path = Path(entry.__self__.__file__)
         with contextlib.suppress(OSError):
             code_cache.store(key, path.read_bytes())
     return code
 
 
-def _is_whole(program: fx.GraphModule, code: Any, entry: tuple[str, Any]) -> bool:
+def _is_whole(program: fx.GraphModule, code: Any, entry: tuple[str, Entry]) -> bool:
     """Tell whether the shared object is all that there is: no constants beside it, no way back into Python."""
     (output,) = (node for node in program.graph.nodes if node.op == "output")
     tensors = all(isinstance(part, fx.Node) and isinstance(part.meta["val"], Tensor) for part in output.args[0])
@@ -139,14 +144,14 @@ def _is_whole(program: fx.GraphModule, code: Any, entry: tuple[str, Any]) -> boo
 
 
 @contextlib.contextmanager
-def _watched_entries() -> Iterator[list[tuple[str, Any]]]:
+def _watched_entries() -> Iterator[list[tuple[str, Entry]]]:
     """Note the C++ of every shared object that Inductor makes or finds, and its function."""
     from torch._inductor.codecache import CppWrapperCodeCache
 
-    entries: list[tuple[str, Any]] = []
+    entries: list[tuple[str, Entry]] = []
     load = CppWrapperCodeCache.load_pybinding
 
-    def noted(*args: Any, **options: Any) -> Any:
+    def noted(*args: object, **options: str) -> Entry:
         entry = load(*args, **options)
         entries.append((options.get("main_code", CALLS_PYTHON[0]), entry))
         return entry
@@ -179,7 +184,7 @@ def _from_cache(key: str) -> Compiled | None:
     return call
 
 
-def _entry(path: Path, key: str) -> Callable[[list[Any]], list[Any]]:
+def _entry(path: Path, key: str) -> Entry:
     """Load a shared object as the extension module that Inductor made it."""
     # The module reads there how to find a tensor's data, as Inductor's own loader tells it.
     os.environ["_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR"] = str(
@@ -191,12 +196,12 @@ def _entry(path: Path, key: str) -> Callable[[list[Any]], list[Any]]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    entry: Callable[[list[Any]], list[Any]] = module.inductor_entry_cpp
+    entry: Entry = module.inductor_entry_cpp
     return entry
 
 
 def _compile(
-    program: fx.GraphModule, inputs: Sequence[Tensor], mode: Any, options: Mapping[str, Any] = OPTIONS
+    program: fx.GraphModule, inputs: Sequence[Tensor], mode: FakeTensorMode, options: Mapping[str, object] = OPTIONS
 ) -> Compiled:
     from torch._guards import TracingContext, tracing
     from torch._inductor import config

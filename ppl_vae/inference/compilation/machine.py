@@ -10,7 +10,6 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,9 +18,9 @@ CPU_FACTS = ("model name", "flags", "Features")
 
 
 @functools.cache
-def described(options: tuple[tuple[str, Any], ...]) -> str:
+def described(options: tuple[tuple[str, object], ...]) -> str:
     """A text that differs wherever machine code made here may differ, or may not run."""
-    facts: Mapping[str, Any] = {
+    facts: Mapping[str, object] = {
         "torch": (torch.__version__, torch.version.git_version),
         "python": sys.version,
         "system": (platform.system(), platform.machine()),

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.declared import instance_attributes
 from ppl_vae.inference.pair.held import attributes, cell_value, globals_named, held_by, is_users
 
 # Tensors, arrays and collections of at most this many numbers are copied, to be compared and put back.
@@ -35,7 +36,7 @@ class Held:
     """The content of one object at one moment: its values by key, and the numbers in its tensors and arrays."""
 
     name: str
-    item: Any
+    item: object
     values: dict[Any, Any]
     numbers: dict[Any, tuple[Any, Any]]
 
@@ -147,7 +148,7 @@ def values_of(item: Any) -> dict[Any, Any]:
     return attributes(item) | (dict(item._buffers) if isinstance(item, nn.Module) else {})
 
 
-def _write(item: Any, values: dict[Any, Any]) -> None:
+def _write(item: object, values: dict[Any, Any]) -> None:
     """Put values back where ``values_of`` read them."""
     if isinstance(item, random.Random) or item is random:
         item.setstate(values[""])
@@ -168,12 +169,12 @@ def _write(item: Any, values: dict[Any, Any]) -> None:
             setattr(item, key, value)
     elif isinstance(item, dict | list | deque | set):
         _refill(item, values)
-    elif isinstance(getattr(item, "__dict__", None), dict):
-        buffers = item._buffers if isinstance(item, nn.Module) else {}
+    else:
+        own, buffers = instance_attributes(item), item._buffers if isinstance(item, nn.Module) else {}
         for key in [key for key in attributes(item) if key not in values]:
-            del item.__dict__[key]
+            del own[key]
         for key, value in values.items():
-            (buffers if key in buffers else item.__dict__)[key] = value
+            (buffers if key in buffers else own)[key] = value
 
 
 def _refill(item: Any, values: dict[Any, Any]) -> None:
@@ -206,7 +207,7 @@ def _same(old: Any, new: Any, depth: int) -> bool:
     return _same(attributes(old), attributes(new), depth - 1)
 
 
-def _same_numbers(old: tuple[Any, Any, Any], new: tuple[Any, Any, Any]) -> bool:
+def _same_numbers(old: tuple[object, object, object], new: tuple[object, object, object]) -> bool:
     """Compare two tensors or arrays, each with its version and a copy where it is small enough."""
     is_one = old[0] is new[0]
     if is_one and old[2] is None:
@@ -230,13 +231,13 @@ def _copied(value: Any) -> Any:
 
 
 @torch.no_grad()
-def _copy_into(value: Any, copied: Any) -> None:
+def _copy_into(value: Any, copied: object) -> None:
     if isinstance(value, np.ndarray):
         value[...] = copied
     else:
         value.copy_(copied)
 
 
-def _is_code(value: Any) -> bool:
+def _is_code(value: object) -> bool:
     kinds = types.FunctionType | types.BuiltinFunctionType | types.ModuleType | type
     return isinstance(value, kinds | property | staticmethod | classmethod)

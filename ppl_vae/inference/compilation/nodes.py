@@ -8,7 +8,7 @@ from typing import Any
 from torch import fx
 
 
-def call(graph: fx.Graph, target: Callable[..., Any], *args: Any, **kwargs: Any) -> fx.Node:
+def call(graph: fx.Graph, target: Callable[..., object], *args: Any, **kwargs: Any) -> fx.Node:
     """Insert a call at the graph's present place; operations that create tensors need the graph's fake mode."""
     node = graph.call_function(target, args, kwargs)
     values = fx.node.map_arg((args, kwargs), lambda argument: argument.meta["val"])

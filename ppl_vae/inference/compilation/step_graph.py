@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ class StepGraph:
         return self.program(*given, *self.kept)
 
 
-def trace(function: Callable[..., Any], given: Sequence[Tensor], kept: Sequence[Tensor]) -> StepGraph:
+def trace(function: Callable[..., object], given: Sequence[Tensor], kept: Sequence[Tensor]) -> StepGraph:
     """Write down what ``function(*given, *kept)`` does.
 
     ``kept`` are the very tensors that the programs hold, so that no program has to be rewritten; what the function
@@ -84,7 +84,9 @@ def _lift_constants(program: fx.GraphModule) -> list[Tensor]:
     return [constant for _, constant in lifted.values()]
 
 
-def functional(graph: StepGraph, decompositions: Any) -> tuple[fx.GraphModule, FakeTensorMode]:
+def functional(
+    graph: StepGraph, decompositions: Mapping[torch._ops.OpOverload, Callable[..., object]]
+) -> tuple[fx.GraphModule, FakeTensorMode]:
     """The same in operations that change nothing, with the changes of inputs as copies at the end.
 
     Args:
@@ -92,12 +94,12 @@ def functional(graph: StepGraph, decompositions: Any) -> tuple[fx.GraphModule, F
         decompositions: of large operations into small ones, as ``make_fx`` takes them.
     """
     # Newer torch takes a draw N(m, s) apart, which rounds otherwise than the eager kernel does.
-    decompositions = {op: rule for op, rule in decompositions.items() if op is not aten.normal_functional.default}
+    rules = {op: rule for op, rule in decompositions.items() if op is not aten.normal_functional.default}
     mode = FakeTensorMode()
     fakes = [mode.from_tensor(tensor.detach()) for tensor in graph.inputs]
     with torch.no_grad(), mode:
         pure = torch.func.functionalize(lambda *inputs: graph.program(*inputs))
-        program = make_fx(pure, decomposition_table=decompositions)(*fakes)
+        program = make_fx(pure, decomposition_table=rules)(*fakes)
         program.graph.set_codegen(fx.graph.CodeGen())
         rewrite(program.graph)
     program.recompile()

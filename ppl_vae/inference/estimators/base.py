@@ -9,20 +9,21 @@ weights nothing: it states a bound per datum.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import weakref
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro.infer.elbo import ELBOModule
 from pyro.infer.enum import get_importance_trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.two_levels import require_given_global, require_uncoupled, set_signal
 from ppl_vae.inference.pair.admission import admit, check_data
@@ -61,7 +62,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
     # The fewest data in a batch that it is defined for.
     least_batch = 1
     # The optimiser's options for the objective's own parameters where they differ from the pair's.
-    optimizer_options: Mapping[str, Any] = MappingProxyType({})
+    optimizer_options: Mapping[str, object] = MappingProxyType({})
     # What draws some of the guide's sites in a way of its own, such as enumerating them.
     draw_handler: Messenger | None = None
     # The number of data that a pair's global sites belong to, where the data plate does not say it.
@@ -72,7 +73,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
         if not isinstance(num_particles, int) or num_particles < 1:
             raise ModelError(f"num_particles must be an integer of at least 1, got {num_particles!r}")
         pyro.infer.ELBO.__init__(self, num_particles=num_particles)
-        self._judged: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._judged: weakref.WeakSet[object] = weakref.WeakSet()
 
     @abstractmethod
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
@@ -88,7 +89,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
     def estimator(self) -> Estimator:
         """The estimator under the weighting: the plain ELBO that is reported beside the objective."""
 
-    def run(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
+    def run(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Terms:
         """The terms that ``forward`` needs, without a look at the values of the data."""
         return run_terms(
             model,
@@ -122,11 +123,11 @@ class Objective(pyro.infer.ELBO, nn.Module):
         finally:
             self.num_total = before
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # Which pairs were judged is no part of what an objective is, and weak references cannot be pickled.
         return {**self.__dict__, "_judged": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)
         self._judged = weakref.WeakSet()
 
@@ -144,7 +145,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
         """Build a module whose forward(x) is the loss of this pair on x."""
         return Loss(model, guide, self)
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Tensor:
         """Minus the sum over the data: a scalar with gradients. The first batch of a pair is judged by value."""
         if args and self._is_new(model):
             check_data(model, *args, **kwargs)
@@ -152,12 +153,12 @@ class Objective(pyro.infer.ELBO, nn.Module):
         self._judge_once(model, guide, args, kwargs, terms)
         return self.forward(terms) * (terms.log_likelihood.shape[1] * terms.data_scale)
 
-    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+    def loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> float:
         """Minus the sum over the data, a number."""
         with torch.no_grad():
             return self.differentiable_loss(model, guide, *args, **kwargs).item()
 
-    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+    def loss_and_grads(self, model: Program, guide: Program, *args: object, **kwargs: object) -> float:
         """The loss, with its gradients added to the parameters' ``grad``: what pyro.infer.SVI calls."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
@@ -172,7 +173,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
             return True
 
     def _judge_once(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Terms
+        self, model: Program, guide: Program, args: tuple[object, ...], kwargs: Mapping[str, object], terms: Terms
     ) -> None:
         """Refuse what is no density in the first batch of a pair."""
         if self._is_new(model):
@@ -180,16 +181,18 @@ class Objective(pyro.infer.ELBO, nn.Module):
             with contextlib.suppress(TypeError):
                 self._judged.add(_lasting(model))
 
-    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
+    def _get_trace(self, model: Program, guide: Program, args: object, kwargs: object) -> object:
         # Pyro's base class asks for it; ours works on Terms and never calls it.
         return get_importance_trace("flat", 1, model, guide, args, kwargs)
 
 
-def _lasting(program: Program) -> Any:
+def _lasting(program: Program) -> object:
     """The lasting object behind a program: a bound method is made anew at every look, its owner is not."""
     program = innermost(program)
-    found: Any = owner(program)
-    return getattr(program, "__self__", program) if found is None else found
+    module = owner(program)
+    if module is not None:
+        return module
+    return program.__self__ if inspect.ismethod(program) else program
 
 
 class Estimator(Objective):
@@ -301,12 +304,12 @@ class Estimator(Objective):
         return (model_part + signal * whole.log_guide[every, 0]).mean()
 
     @overload
-    def per_datum(self, pair: PairLike, x: ArrayLike | Tensor, *args: Any, **kwargs: Any) -> Tensor: ...
+    def per_datum(self, pair: PairLike, x: Data, *args: object, **kwargs: object) -> Tensor: ...
 
     @overload
-    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor: ...
+    def per_datum(self, model: Program, guide: Program, x: Data, *args: object, **kwargs: object) -> Tensor: ...
 
-    def per_datum(self, *args: Any, **kwargs: Any) -> Tensor:
+    def per_datum(self, *args: object, **kwargs: object) -> Tensor:
         """The bound for every datum, from (pair, x, ...) or (model, guide, x, ...): [N], nats. Gradients flow.
 
         Of a pair with global sites it is the local part, given the global draw; ``evaluate`` tells the rest.

@@ -11,17 +11,18 @@ Maddison, Mnih & Teh (2017): https://arxiv.org/abs/1611.00712
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from pyro import distributions as dist
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
+from torch.distributions import Distribution
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator
 from ppl_vae.inference.pair.terms import Terms, per_datum
 from ppl_vae.inference.pair.trace import HANDLED
+from ppl_vae.inference.pair.trace_site import TraceSite
 
 
 class Enumeration(Estimator):
@@ -113,26 +114,27 @@ class GumbelSoftmax(Estimator):
         return f"num_particles={self.num_particles}, {options}"
 
 
-def variable(q: Any) -> Any:
+def variable(q: Distribution) -> Distribution:
     """The distribution of a single variable under ``.to_event()``."""
     while isinstance(q, torch.distributions.Independent):
         q = q.base_dist
     return q
 
 
-def is_discrete(q: Any) -> bool:
+def is_discrete(q: Distribution) -> bool:
     """Tell whether q has finitely many values that can be listed."""
-    return bool(getattr(variable(q), "has_enumerate_support", False))
+    single = variable(q)
+    return isinstance(single, torch.distributions.Distribution | dist.Distribution) and single.has_enumerate_support
 
 
-def num_configurations(q: Any) -> int:
+def num_configurations(q: Distribution) -> int:
     """The size of the support of one datum: of a single variable, to the power of their number."""
     single = variable(q)
     number = math.prod(q.event_shape) // math.prod(single.event_shape)
     return int(len(single.enumerate_support(expand=False)) ** number)
 
 
-def configurations(q: Any) -> Tensor:
+def configurations(q: Distribution) -> Tensor:
     """Every value of one datum, the last variable fastest: [S, *event]."""
     single = variable(q)
     values = single.enumerate_support(expand=False).reshape(-1, *single.event_shape)
@@ -149,7 +151,7 @@ class _Enumerate(Messenger):
         super().__init__()
         self.num_categories = num_categories
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: TraceSite) -> None:
         q = msg["fn"]
         if msg["is_observed"] or not is_discrete(q):
             return
@@ -172,7 +174,7 @@ class _Relax(Messenger):
         self.temperature = temperature
         self.straight_through = straight_through
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: TraceSite) -> None:
         if msg["is_observed"] or not is_discrete(msg["fn"]):
             return
         q = variable(msg["fn"])

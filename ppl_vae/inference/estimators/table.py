@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.base import Estimator, Objective
@@ -39,7 +38,7 @@ def list_estimators() -> list[str]:
     return list(ESTIMATORS)
 
 
-def get_elbo(name: str, **options: Any) -> Estimator:
+def get_elbo(name: str, **options: object) -> Estimator:
     """The estimator of that name.
 
     Raises:

@@ -18,10 +18,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.annealed import (
     annealed_weights,
@@ -80,7 +80,7 @@ class EvidenceBracket:
 
 def bidirectional_evidence(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     num_chains: int = 16,
     *,
     num_temperatures: int = 1000,

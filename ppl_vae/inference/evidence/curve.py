@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.evidence import STREAM, jackknife
@@ -22,7 +22,7 @@ from ppl_vae.randomness import derived_seed
 
 def evidence_curve(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     num_samples: Iterable[int] = (1, 10, 100, 1000, 5000),
     *,
     seed: int = 0,

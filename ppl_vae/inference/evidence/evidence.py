@@ -15,15 +15,16 @@ jackknife variational inference"
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.display import card, with_error
 from ppl_vae.errors import DataError, ModelError, unknown_name
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
@@ -150,7 +151,7 @@ class Evidence:
 
 def log_evidence(
     pair: PairLike,
-    x: Any,
+    x: Data | Iterable[object],
     method: Method = "importance",
     num_samples: int | None = None,
     *,
@@ -229,7 +230,7 @@ def log_evidence(
 
 def _of_stream(
     pair: Pair,
-    data: Iterable[Any],
+    data: Iterable[object],
     method: Method,
     num_samples: int | None,
     seed: int,
@@ -241,7 +242,7 @@ def _of_stream(
     rule: Arguments | None = None
     for number, batch in enumerate(batches_of(data)):
         rule = rule or Arguments.of(pair, batch)
-        own, given = derived_seed(seed, STREAM, number), rule.in_batch(batch)
+        own, given = derived_seed(seed, STREAM, number), cast(Data, rule.in_batch(batch))
         parts.append(
             log_evidence(rule.pair, given, method, num_samples, seed=own, memory_limit=memory_limit, **annealing)
         )
@@ -250,19 +251,21 @@ def _of_stream(
     if not parts:
         raise DataError("data are empty: there is not one batch")
 
-    def joined(name: str) -> Tensor | None:
-        columns = [getattr(part, name) for part in parts]
-        return None if columns[0] is None else torch.cat(columns)
-
     return Evidence(
         torch.cat([part.per_datum for part in parts]),
         torch.cat([part.per_datum_stderr for part in parts]),
         method,
         parts[0].num_samples,
-        joined("khat"),
-        joined("per_datum_lower"),
-        joined("per_datum_upper"),
+        _joined([part.khat for part in parts]),
+        _joined([part.per_datum_lower for part in parts]),
+        _joined([part.per_datum_upper for part in parts]),
     )
+
+
+def _joined(columns: Sequence[Tensor | None]) -> Tensor | None:
+    """One column of all batches; None where the first has none."""
+    present = [column for column in columns if column is not None]
+    return torch.cat(present) if len(present) == len(columns) else None
 
 
 def _importance(
@@ -274,7 +277,7 @@ def _importance(
     memory_limit: int,
     labels: Batch,
     corrected: bool,
-) -> Iterator[tuple[Any, ...]]:
+) -> Iterator[tuple[object, ...]]:
     """Estimate the bound or its jackknife, its error, k-hat, and the ends of the interval, block by block.
 
     Last comes what each draw adds to the sum over data where they share draws of global sites, else None.
@@ -294,7 +297,7 @@ def importance_bound(
     num_samples: int,
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
-    estimate: Any = log_mean_exp,
+    estimate: Callable[[Tensor], Tensor] = log_mean_exp,
     labels: Batch = (),
     any_plates: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -336,7 +339,7 @@ def jackknife(log_weight: Tensor) -> Tensor:
     return log_mean_exp(log_weight) - (count - 1) * shift
 
 
-def _exact(pair: PairLike, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None) -> Evidence:
+def _exact(pair: PairLike, x: Data | Iterable[object], y: ArrayLike | Tensor | None) -> Evidence:
     source = as_pair(pair).source
     if not isinstance(source, HasEvidence):
         raise ModelError(f"{type(source).__name__} has no log_evidence(x): its evidence is not known exactly")

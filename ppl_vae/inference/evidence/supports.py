@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from pyro import distributions as dist
 from torch import Tensor
+from torch.distributions import Distribution, biject_to, constraints
 from torch.distributions import TransformedDistribution as Transformed
-from torch.distributions import biject_to, constraints
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 from torch.distributions.transforms import ComposeTransform, Transform
 
@@ -50,7 +50,7 @@ class Wrap(Transform):
         return torch.zeros_like(x)
 
 
-def is_circular(p: Any) -> bool:
+def is_circular(p: Distribution) -> bool:
     """Tell whether a distribution is one of angles, or a mixture of such."""
     base = bare(p)
     if isinstance(base, torch.distributions.MixtureSameFamily):
@@ -58,7 +58,7 @@ def is_circular(p: Any) -> bool:
     return isinstance(base, _ANGLES)
 
 
-def to_support(p: Any) -> Transform:
+def to_support(p: Distribution) -> Transform:
     """The map from R^d to the support of p; for a mixture, to that of its components.
 
     Raises:
@@ -69,13 +69,13 @@ def to_support(p: Any) -> Transform:
     base = bare(p)
     if isinstance(base, Transformed) and _is_said_real(base.support) and not _is_real(base.base_dist):
         return ComposeTransform([to_support(base.base_dist), *base.transforms])
-    support: Any = base.support
+    support = base.support
     if isinstance(support, MixtureSameFamilyConstraint):
         support = _of_all_components(support.base_constraint, -1 - len(base.event_shape))
     return biject_to(_without_end(support))
 
 
-def free_shape(name: str, p: Any) -> torch.Size:
+def free_shape(name: str, p: Distribution) -> torch.Size:
     """The shape of the real numbers that a draw of p takes, without the batch: [*event].
 
     Raises:
@@ -99,7 +99,7 @@ def free_shape(name: str, p: Any) -> torch.Size:
     return free[len(batch) :]
 
 
-def require_fixed(name: str, one: Any, other: Any, value: Tensor) -> None:
+def require_fixed(name: str, one: Distribution, other: Distribution, value: Tensor) -> None:
     """Refuse a support that was another in another run, at other values of the other sites.
 
     Args:
@@ -117,7 +117,7 @@ def require_fixed(name: str, one: Any, other: Any, value: Tensor) -> None:
         raise ModelError(f"site {name!r}: its support depends on another latent site")
 
 
-def lies_in_support(p: Any, value: Tensor) -> bool:
+def lies_in_support(p: Distribution, value: Tensor) -> bool:
     """Tell whether all values [*batch, *event] lie in the support of p."""
     if is_circular(p):
         return bool((value.abs() <= math.pi * (1 + 1e-6)).all())
@@ -127,7 +127,7 @@ def lies_in_support(p: Any, value: Tensor) -> bool:
     return bool(support.check(value).all())
 
 
-def _of_all_components(support: Any, dim: int) -> Any:
+def _of_all_components(support: constraints.Constraint, dim: int) -> constraints.Constraint:
     """The support that all components of a mixture share: bounds lose the dimension of the components."""
     shared = copy.copy(support)
     for name, bound in vars(support).items():
@@ -144,31 +144,31 @@ def _of_all_components(support: Any, dim: int) -> Any:
 class _Interval(Protocol):
     """A support with two ends."""
 
-    lower_bound: Any
-    upper_bound: Any
+    lower_bound: Tensor | float
+    upper_bound: Tensor | float
 
 
 @runtime_checkable
 class _Wrapped(Protocol):
     """A support of events, made of one of numbers."""
 
-    base_constraint: Any
+    base_constraint: constraints.Constraint
 
 
-def _without_end(support: Any) -> Any:
+def _without_end(support: constraints.Constraint | None) -> constraints.Constraint | None:
     """Turn an interval whose upper end is infinite into the half line that it is."""
     if isinstance(support, _Interval) and torch.isinf(torch.as_tensor(support.upper_bound)).all():
         return constraints.greater_than_eq(support.lower_bound)
     return support
 
 
-def _is_said_real(support: Any) -> bool:
+def _is_said_real(support: constraints.Constraint | None) -> bool:
     while isinstance(support, _Wrapped):
         support = support.base_constraint
     return support is constraints.real
 
 
-def _is_real(p: Any) -> bool:
+def _is_real(p: Distribution) -> bool:
     """Tell whether the support of p is all real numbers, and is not only said to be."""
     base = bare(p)
     if is_circular(base) or not _is_said_real(base.support):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from pyro import distributions as dist
@@ -36,6 +36,7 @@ from ppl_vae.inference.pair.scales import require_bound
 from ppl_vae.inference.pair.supports import bare, require_cover, require_data_in_support
 from ppl_vae.inference.pair.terms import Observation, Site, per_datum
 from ppl_vae.inference.pair.trace import run_model
+from ppl_vae.inference.pair.trace_site import TraceSite
 
 Start = Literal["prior", "guide"]
 
@@ -196,7 +197,7 @@ def _log_density(model: Program, x: Tensor, values: Mapping[str, Tensor]) -> Ten
     return joint.log_prior + joint.log_likelihood
 
 
-def _prior_run(model: Program, x: Tensor, num_chains: int) -> dict[str, Any]:
+def _prior_run(model: Program, x: Tensor, num_chains: int) -> Mapping[str, TraceSite]:
     try:
         latent, observed, num_data = run_model(model, (x,), num_chains, Messenger())
     except NotImplementedError as error:

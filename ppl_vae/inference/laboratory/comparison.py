@@ -19,9 +19,9 @@ import numpy as np
 import pyro
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.estimators.base import Estimator
@@ -68,7 +68,7 @@ class _Laboratory:
 @torch.inference_mode(False)
 def compare_estimators(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     estimators: Sequence[str | Estimator] | None = None,
     repeats: int = 1000,
     num_particles: int | None = None,
@@ -229,8 +229,8 @@ def _measure(
     estimator: Estimator,
     judge: Reference,
     times: list[float],
-    advance: Callable[[int], Any],
-) -> dict[str, Any]:
+    advance: Callable[[int], None],
+) -> dict[str, object]:
     model, guide, x = laboratory.model, laboratory.guide, laboratory.x
     weights = Weights(judge.weights.modules, judge.weights.store)
     with seeded(laboratory.seed, x.device):
@@ -248,7 +248,7 @@ def _measure(
     return _value_row(repeated, judge) | _gradient_row(laboratory, repeated, judge, times)
 
 
-def _value_row(found: Repeated, judge: Reference) -> dict[str, Any]:
+def _value_row(found: Repeated, judge: Reference) -> dict[str, object]:
     draws = found.values.mean(1)
     value, stderr = draws.mean().item(), draws.std().item() / len(draws) ** 0.5
     row = {"value": value, "value_stderr": stderr, "value_variance": found.values.var(0).mean().item()}
@@ -257,7 +257,9 @@ def _value_row(found: Repeated, judge: Reference) -> dict[str, Any]:
     return row | {"draw": draws.numpy(force=True), "vectorised": found.vectorised}
 
 
-def _gradient_row(laboratory: _Laboratory, found: Repeated, judge: Reference, times: list[float]) -> dict[str, Any]:
+def _gradient_row(
+    laboratory: _Laboratory, found: Repeated, judge: Reference, times: list[float]
+) -> dict[str, object]:
     milliseconds = statistics.median(times)
     columns: dict[str, list[Any]] = {name: [] for name in (*BY_GROUP, "gradient_distance")}
     for group, names in laboratory.groups.items():
@@ -319,11 +321,11 @@ def _median_stderr(values: list[float]) -> float:
 def _dataset(
     laboratory: _Laboratory,
     chosen: dict[str, Estimator],
-    rows: dict[str, dict[str, Any]],
+    rows: dict[str, dict[str, object]],
     judge: Reference,
     skipped: dict[str, str],
 ) -> xr.Dataset:
-    variables: dict[str, Any] = {}
+    variables: dict[str, object] = {}
     for key in next(iter(rows.values())):
         extra = ["group"] if key in BY_GROUP else EXTRA.get(key, [])
         variables[key] = (["estimator", *extra], np.array([row[key] for row in rows.values()]))

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import xarray as xr
-from numpy.typing import ArrayLike
-from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.table import get_elbo, list_estimators
 from ppl_vae.inference.laboratory.comparison import compare_estimators
@@ -17,7 +16,7 @@ from ppl_vae.inference.pair.pair import PairLike
 
 def compare_over_particles(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Data,
     estimators: Sequence[str],
     num_particles: Sequence[int] = (1, 4, 16, 64),
     **options: Any,

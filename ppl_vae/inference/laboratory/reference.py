@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,7 +56,7 @@ def reference(
     repeats: int,
     seed: int,
     memory_limit: int,
-    advance: Callable[[int], Any],
+    advance: Callable[[int], None],
 ) -> Reference:
     """Exact numbers where the pair has ``elbo(x)`` and ``log_evidence(x)``, long averages where it has not."""
     if isinstance(pair.source, HasBounds):

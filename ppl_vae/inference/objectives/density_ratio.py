@@ -11,7 +11,6 @@ Kim & Mnih (2018): https://arxiv.org/abs/1802.05983
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +54,7 @@ class DensityRatio(Weighting):
         super().__init__(elbo)
         self.discriminator_lr = None if discriminator_lr is None else positive("discriminator_lr", discriminator_lr)
         # The paper's Adam for the discriminator.
-        self.optimizer_options: dict[str, Any] = {"betas": (0.5, 0.9)}
+        self.optimizer_options: dict[str, object] = {"betas": (0.5, 0.9)}
         if self.discriminator_lr is not None:
             self.optimizer_options["lr"] = self.discriminator_lr
         if self.gradient == "score":
@@ -64,7 +63,7 @@ class DensityRatio(Weighting):
         self.gamma = real("gamma", gamma, least=0)
         self.discriminator = Discriminator(hidden)
 
-    def run(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
+    def run(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Terms:
         """The terms that ``forward`` needs; the first ones say how large the discriminator has to be."""
         terms = super().run(model, guide, *args, **kwargs)
         self.discriminator.make(_codes(terms))

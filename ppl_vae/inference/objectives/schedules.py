@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class Described:
     description: str
     weight: Schedule
     steps: float | None = None
-    options: tuple[tuple[str, Any], ...] = ()
+    options: tuple[tuple[str, object], ...] = ()
 
     def __call__(self, step: Tensor) -> Tensor:
         """The factor at a step."""
@@ -52,12 +52,12 @@ class Described:
     def __repr__(self) -> str:
         return self.description
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickled, as for another process, by its name and options: its function has no name of its own."""
         return _made_again, (self.description.partition("(")[0], self.options)
 
 
-def _made_again(name: str, options: tuple[tuple[str, Any], ...]) -> Schedule:
+def _made_again(name: str, options: tuple[tuple[str, object], ...]) -> Schedule:
     made: Schedule = globals()[name](**dict(options))
     return made
 
@@ -192,7 +192,7 @@ def at(schedule: Schedule, step: Tensor | None, like: Tensor) -> Tensor:
     return schedule(now).to(like)
 
 
-def require_function(name: str, schedule: Any) -> None:
+def require_function(name: str, schedule: object) -> None:
     """Refuse what is no function of the step.
 
     Raises:

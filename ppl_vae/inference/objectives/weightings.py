@@ -13,13 +13,13 @@ error over D pixels and the KL over d dimensions has another weight in these uni
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, get_args, overload
+from typing import Literal, get_args, overload
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import positive, real, whole
+from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.base import Estimator, Objective
 from ppl_vae.inference.estimators.elbo import AnalyticKL
@@ -111,12 +111,12 @@ class KLWeighting(Weighting, ABC):
         return "" if self.levels == "local" else f", levels={self.levels!r}"
 
     @overload
-    def per_datum(self, pair: PairLike, x: ArrayLike | Tensor, *args: Any, **kwargs: Any) -> Tensor: ...
+    def per_datum(self, pair: PairLike, x: Data, *args: object, **kwargs: object) -> Tensor: ...
 
     @overload
-    def per_datum(self, model: Program, guide: Program, x: Any, *args: Any, **kwargs: Any) -> Tensor: ...
+    def per_datum(self, model: Program, guide: Program, x: Data, *args: object, **kwargs: object) -> Tensor: ...
 
-    def per_datum(self, *args: Any, **kwargs: Any) -> Tensor:
+    def per_datum(self, *args: object, **kwargs: object) -> Tensor:
         """The weighted bound for every datum, from (pair, x, ...) or (model, guide, x, ...): [N], nats; no ELBO.
 
         Raises:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_vae.containers import Labels, Opened, Rows, dense
+from ppl_vae.containers import Data, Labels, Opened, Rows, dense
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.labels import Batch, check_labels
@@ -19,7 +18,7 @@ from ppl_vae.inference.pair.stream import gathered, is_stream
 
 
 def admitted(
-    pair: PairLike, x: Any, y: ArrayLike | Tensor | None = None, least: int = 1, keep_rows: bool = False
+    pair: PairLike, x: object, y: ArrayLike | Tensor | None = None, least: int = 1, keep_rows: bool = False
 ) -> tuple[Pair, Batch]:
     """The pair, and what its programs are called with: (x,), or (x, c1, ..., cm) where they take covariates.
 
@@ -59,13 +58,13 @@ def admitted(
     return pair, (data, *beside)
 
 
-def together(batch: Batch, labels: Labels | None = None) -> Any:
+def together(batch: Batch, labels: Labels | None = None) -> Data:
     """A batch as it is given to a function of data: x alone if there are no covariates; with names."""
     x = batch[0] if labels is None else Opened(batch[0], labels)
     return x if len(batch) == 1 else (x, *batch[1:])
 
 
-def check_data(model: Program, x: Any, y: Any = None, *further: Any, **_: Any) -> None:
+def check_data(model: Program, x: object, y: object = None, *further: object, **_: object) -> None:
     """Let a model that knows its data's support judge their values, and its covariates', once before work begins.
 
     Further arguments of its programs, by name, are not looked at.
@@ -79,7 +78,7 @@ def check_data(model: Program, x: Any, y: Any = None, *further: Any, **_: Any) -
         judges.check_covariates(y, *further)
 
 
-def admit(model: Program, x: Any, *args: Any, **kwargs: Any) -> Any:
+def admit(model: Program, x: object, *args: object, **kwargs: object) -> object:
     """Data that a model with a ``check_data`` has judged, where its parameters are; a user's own pass as they are.
 
     Args:

@@ -21,30 +21,36 @@ import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from pyro import distributions as dist
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import biject_to
+from torch.distributions import Distribution, biject_to
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.levels import Levels
+from ppl_vae.inference.pair.point_mass import is_continuous
+from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.trace_site import TraceSite, sites_of
+
+if TYPE_CHECKING:
+    from ppl_vae.inference.pair.terms import Site
 
 # Up to so many coordinates of an auxiliary draw the volume of a transform is computed and compared.
 MOST_COORDINATES = 128
 TOLERANCE = 1e-2
 
 
-def is_transform(q: Any) -> bool:
+def is_transform(q: Distribution) -> bool:
     """Tell whether a site is a value computed from other draws that brings its own log density."""
     return isinstance(q, dist.Delta)
 
 
 def transforms_of(
-    guide: Mapping[str, Any], latent: Mapping[str, Any], levels: Levels
+    guide: Mapping[str, TraceSite], latent: Mapping[str, TraceSite], levels: Levels
 ) -> tuple[frozenset[str], str | None]:
     """The Delta sites that are transforms of a guide's auxiliary draws, and the auxiliary that couples the data.
 
@@ -62,7 +68,7 @@ def transforms_of(
     transforms = [
         name
         for name, node in guide.items()
-        if name in latent and is_transform(node["fn"]) and not latent[name]["fn"].support.is_discrete
+        if name in latent and is_transform(node["fn"]) and is_continuous(latent[name]["fn"])
     ]
     if any(is_transform(node["fn"]) for node in auxiliary.values()):
         return frozenset(), None
@@ -84,7 +90,7 @@ def _copies(levels: Levels, name: str) -> int:
     return math.prod(standing.batch[dim] for dim in standing.summed)
 
 
-def require_accounted(sites: Mapping[str, Any]) -> None:
+def require_accounted(sites: Mapping[str, Site]) -> None:
     """Refuse densities of a guide that draws more than the model has, but for the sake of a change of variables.
 
     Args:
@@ -105,11 +111,11 @@ def require_accounted(sites: Mapping[str, Any]) -> None:
         )
 
 
-def _coordinates(node: Any) -> int:
+def _coordinates(node: TraceSite) -> int:
     return max(1, node["fn"].event_shape.numel())
 
 
-def _free_coordinates(node: Any, prior: Any) -> int:
+def _free_coordinates(node: TraceSite, prior: Distribution) -> int:
     """The number of free coordinates of a value; a point on a simplex has one less than its coordinates."""
     event = node["fn"].event_shape
     with contextlib.suppress(NotImplementedError, ValueError):
@@ -124,13 +130,13 @@ class _Leaves(Messenger):
         super().__init__()
         self.names, self.leaves = names, dict[str, Tensor]()
 
-    def _pyro_post_sample(self, msg: Any) -> None:
+    def _pyro_post_sample(self, msg: TraceSite) -> None:
         if msg["name"] in self.names:
             msg["value"] = self.leaves[msg["name"]] = msg["value"].detach().requires_grad_()
 
 
 def require_change_of_variables(
-    guide: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], sites: Mapping[str, Any]
+    guide: Program, args: tuple[object, ...], kwargs: Mapping[str, object], sites: Mapping[str, Site]
 ) -> None:
     """Compare the log densities of a guide's Delta sites with the volume of the transform, on one draw per datum.
 
@@ -148,7 +154,7 @@ def require_change_of_variables(
     if not deltas:
         return
     with torch.enable_grad(), poutine.block(), _Leaves(frozenset(auxiliary)) as drawn:
-        nodes = poutine.trace(guide).get_trace(*args, **kwargs).nodes
+        nodes = sites_of(poutine.trace(guide).get_trace(*args, **kwargs))
         leaves = {name: _OfOneDraw(sites[name], drawn.leaves[name]) for name in auxiliary}
         if sum(leaf.size for leaf in leaves.values()) > MOST_COORDINATES:
             return
@@ -169,7 +175,7 @@ def require_change_of_variables(
 class _OfOneDraw:
     """A site's value in a run with one draw, whose numbers can be sorted by datum; a global site is one datum."""
 
-    def __init__(self, site: Any, value: Tensor) -> None:
+    def __init__(self, site: Site, value: Tensor) -> None:
         self.site, self.value = site, value
         place = site.standing
         # The site may have been run with many draws, which its place then says.
@@ -190,10 +196,10 @@ class _OfOneDraw:
             numbers = self.place.in_order(numbers, numbers.dim() - batch)[0]
         return numbers.reshape(self.num_data, -1)
 
-    def density(self, density: Any) -> Tensor:
+    def density(self, log_density: Tensor | float) -> Tensor:
         """A log density [N]."""
-        density = torch.as_tensor(density)
-        return density if self.place is None else self.place.reduced(density)[0]
+        found = torch.as_tensor(log_density)
+        return found if self.place is None else self.place.reduced(found)[0]
 
 
 def _log_volume(leaves: list[_OfOneDraw], values: list[_OfOneDraw]) -> Tensor:
@@ -201,6 +207,7 @@ def _log_volume(leaves: list[_OfOneDraw], values: list[_OfOneDraw]) -> Tensor:
     first = leaves[0].value
     free, volume = [], torch.zeros(leaves[0].num_data, dtype=first.dtype, device=first.device)
     for each in values:
+        assert each.site.p is not None
         transform = biject_to(each.site.p.support)
         u = transform.inv(each.value)
         volume = volume + each.by_datum(transform.log_abs_det_jacobian(u, each.value)).sum(-1)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ class ByName(Wrapping):
         self.covariates = names
         self.passed_on = tuple(name for name in names if has.names(name))
 
-    def __call__(self, x: Tensor | None = None, *given: Any, **further: Any) -> Any:
+    def __call__(self, x: Tensor | None = None, *given: object, **further: object) -> object:
         """Run the program; without covariates only where it can do without."""
         named = dict(zip(self.covariates, given, strict=False))
         return self.program(x, **{name: named[name] for name in self.passed_on if name in named}, **further)
@@ -47,7 +46,7 @@ class AtCovariates(Wrapping):
         super().__init__(program)
         self.given = given
 
-    def __call__(self, *x: Any, **further: Any) -> Any:
+    def __call__(self, *x: object, **further: object) -> object:
         """Run the program on x and the covariates."""
         return self.program(*x, *self.given, **further)
 
@@ -72,7 +71,7 @@ class Arguments:
     guide: Parameters
 
     @classmethod
-    def of(cls, pair: Pair, example: Any = None) -> Arguments:
+    def of(cls, pair: Pair, example: object = None) -> Arguments:
         """The rule for a pair and data of this kind: by name, where ``example`` is a dict of named arrays.
 
         Raises:
@@ -116,7 +115,7 @@ class Arguments:
         return min(ends, default=None)
 
     def tensors(
-        self, given: Sequence[Any], x: Tensor, dtype: torch.dtype | None = None, where: str = "the data"
+        self, given: Sequence[object], x: Tensor, dtype: torch.dtype | None = None, where: str = "the data"
     ) -> Batch:
         """The covariates of x as tensors beside it; those of a pair that takes labels begin with y.
 
@@ -141,7 +140,7 @@ class Arguments:
         further = (covariate(c, name, x, dtype, allows) for c, name in zip(given, names, strict=True))
         return (*labels, *further)
 
-    def parts(self, data: Any, y: Any = None) -> tuple[Any, ...]:
+    def parts(self, data: object, y: object = None) -> tuple[object, ...]:
         """Take data apart into (x, c1, ..., cm), not yet tensors.
 
         Args:
@@ -164,7 +163,7 @@ class Arguments:
         self._require_fit(len(parts) - 1)
         return self._of_one_order(parts)
 
-    def in_batch(self, batch: Any) -> Any:
+    def in_batch(self, batch: object) -> object:
         """A batch of the user's own as data, without what comes in it beside what the programs take."""
         if not isinstance(batch, list | tuple):
             return batch
@@ -172,11 +171,11 @@ class Arguments:
         kept = tuple(batch if most is None else batch[: 1 + most])
         return kept if len(kept) > 1 else kept[0]
 
-    def unpacked(self, data: Any) -> Any:
+    def unpacked(self, data: object) -> object:
         """A container as x, or as a dict of x and the covariates in it; other data as they are."""
         return opened(data).arranged(self.model.data, self.takes) if is_container(data) else data
 
-    def labels(self, data: Any) -> Labels:
+    def labels(self, data: object) -> Labels:
         """The names of the rows and coordinates of x in data of any form."""
         if is_container(data):
             return opened(data).labelled(self.takes)
@@ -186,7 +185,7 @@ class Arguments:
             return self.labels(data[0])
         return Labels()
 
-    def _of_one_order(self, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _of_one_order(self, parts: tuple[object, ...]) -> tuple[object, ...]:
         """The parts without their containers, whose rows must not be named in another order than those of x."""
         if not any(map(is_container, parts)):
             return parts
@@ -195,7 +194,7 @@ class Arguments:
             first.labels.require_same_rows(part.labels, name)
         return tuple(part.x for part in (first, *given))
 
-    def _in_order(self, data: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _in_order(self, data: Mapping[str, object]) -> tuple[object, ...]:
         names = self._named(data)
         order = [name for name in self.model.by_position if name in names]
         missing = [name for name in self.model.by_position[: len(order)] if name not in names]
@@ -203,7 +202,7 @@ class Arguments:
             raise DataError(f"data: expected {', '.join(map(repr, self.model.by_position))}, found {sorted(names)}")
         return (data[self.model.data], *(data[name] for name in order))
 
-    def _named(self, data: Mapping[str, Any]) -> tuple[str, ...]:
+    def _named(self, data: Mapping[str, object]) -> tuple[str, ...]:
         """The names of the covariates of a dict, judged by what the programs name."""
         if self.model.data not in data:
             raise DataError(
@@ -244,7 +243,7 @@ class Arguments:
 
 
 def covariate(
-    value: Any, name: str, x: Tensor, dtype: torch.dtype | None = None, allows_missing: bool = False
+    value: object, name: str, x: Tensor, dtype: torch.dtype | None = None, allows_missing: bool = False
 ) -> Tensor:
     """A covariate as a tensor [N, ...] beside x: floats in a precision, integers as int64, booleans as they are.
 

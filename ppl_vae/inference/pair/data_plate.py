@@ -8,23 +8,20 @@ plate is known by its name: two names at one place and of one size cannot be tol
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.plates import PARTICLES, size_in_words
-
-# A frame of Pyro's: one plate, as a site in it sees it.
-Frame = Any
+from ppl_vae.inference.pair.trace_site import Frame, TraceSite
 
 
-def frames_of(node: Any) -> list[Frame]:
+def frames_of(node: TraceSite) -> list[Frame]:
     """The user's plates that a site of a trace stands in."""
     return [frame for frame in node["cond_indep_stack"] if frame.name != PARTICLES]
 
 
-def vectorised(name: str, node: Any) -> list[Frame]:
+def vectorised(name: str, node: TraceSite) -> list[Frame]:
     """The user's plates that a site stands in.
 
     Raises:
@@ -40,11 +37,11 @@ def vectorised(name: str, node: Any) -> list[Frame]:
 
 
 def data_plate_of(
-    guide: Mapping[str, Any],
-    latent: Mapping[str, Any],
-    observed: Mapping[str, Any],
+    guide: Mapping[str, TraceSite],
+    latent: Mapping[str, TraceSite],
+    observed: Mapping[str, TraceSite],
     frames: Mapping[int, list[Frame]],
-    x: Any,
+    x: object,
     known_groups: frozenset[str],
 ) -> Frame:
     """The data plate of a model.
@@ -98,7 +95,7 @@ def data_plate_of(
     return fitting[0]
 
 
-def _runs_along(value: Any, frame: Frame, x: Any) -> bool:
+def _runs_along(value: object, frame: Frame, x: object) -> bool:
     """Tell whether an observed value runs through memory along a plate as the data do."""
     if not (isinstance(value, Tensor) and isinstance(x, Tensor)) or value.dim() < -frame.dim:
         return False
@@ -106,7 +103,10 @@ def _runs_along(value: Any, frame: Frame, x: Any) -> bool:
 
 
 def _doubles(
-    data: Frame, latent: Mapping[str, Any], observed: Mapping[str, Any], frames: Mapping[int, list[Frame]]
+    data: Frame,
+    latent: Mapping[str, TraceSite],
+    observed: Mapping[str, TraceSite],
+    frames: Mapping[int, list[Frame]],
 ) -> list[Frame]:
     """Plates of the model at the data's dimension and of their size, under other names."""
     others = {f.name: f for nodes in (latent, observed) for node in nodes.values() for f in frames[id(node)]}
@@ -115,8 +115,8 @@ def _doubles(
 
 def _has_a_double(
     data: Frame,
-    latent: Mapping[str, Any],
-    observed: Mapping[str, Any],
+    latent: Mapping[str, TraceSite],
+    observed: Mapping[str, TraceSite],
     frames: Mapping[int, list[Frame]],
     known_groups: frozenset[str],
 ) -> bool:
@@ -130,15 +130,15 @@ class IsLocal:
         self,
         data: Frame,
         frames: Mapping[int, list[Frame]],
-        latent: Mapping[str, Any],
-        observed: Mapping[str, Any],
-        guide: Mapping[str, Any],
+        latent: Mapping[str, TraceSite],
+        observed: Mapping[str, TraceSite],
+        guide: Mapping[str, TraceSite],
     ) -> None:
         self.data, self.frames, self.latent, self.guide = data, frames, latent, guide
         self.in_model = {**latent, **observed}
         self.others = {f.name for node in self.in_model.values() for f in frames[id(node)]} - {data.name}
 
-    def __call__(self, name: str, node: Any) -> bool:
+    def __call__(self, name: str, node: TraceSite) -> bool:
         """Tell it of a site of either program.
 
         Raises:

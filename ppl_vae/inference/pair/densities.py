@@ -25,7 +25,7 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 LINEAR = {torch.float32: 20.0, torch.float64: 40.0}
 
 
-def log_density(p: Any, value: Tensor) -> Tensor:
+def log_density(p: Distribution, value: Tensor) -> Tensor:
     """The log density log p(value), nats: [*batch], or a shape that broadcasts to it.
 
     Args:
@@ -33,14 +33,18 @@ def log_density(p: Any, value: Tensor) -> Tensor:
         value: [*batch, *event].
     """
     base, event_dim = _base(p)
-    short = None if torch.is_grad_enabled() or getattr(base, "_validate_args", False) else _short(base)
+    short = (
+        None
+        if torch.is_grad_enabled() or not isinstance(base, Distribution) or base._validate_args
+        else _short(base)
+    )
     if short is None or not isinstance(value, Tensor):
         found: Tensor = p.log_prob(value)
         return found
     return short(base, value, event_dim)
 
 
-def _base(p: Any) -> tuple[Any, int]:
+def _base(p: Distribution) -> tuple[Distribution, int]:
     """The distribution of the coordinates, and how many dimensions of its batch are the event's."""
     event_dim = 0
     while isinstance(p, Independent):
@@ -49,7 +53,7 @@ def _base(p: Any) -> tuple[Any, int]:
     return p, event_dim
 
 
-def _short(base: Any) -> Callable[[Any, Tensor, int], Tensor] | None:
+def _short(base: Distribution) -> Callable[[Any, Tensor, int], Tensor] | None:
     # A subclass may have a density of its own.
     for kind, short in SHORT.items():
         if isinstance(base, kind) and type(base).log_prob is kind.log_prob:

@@ -9,24 +9,23 @@ draws are refused.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
+from ppl_vae.declared import instance_attributes
 from ppl_vae.errors import ModelError
 
 
-def kept_on(draw: Any) -> dict[str, Any]:
+def kept_on(draw: object) -> dict[str, object]:
     """The tensors that a distribution keeps on a draw, by the attribute's name."""
-    return dict(getattr(draw, "__dict__", {}))
+    return dict(instance_attributes(draw))
 
 
 def carried(draw: Tensor, view: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply ``view`` to a draw, and to every tensor of the same shape that is kept on it."""
     seen = view(draw)
     for name, kept in kept_on(draw).items():
-        same = isinstance(kept, Tensor) and kept.shape == draw.shape
-        setattr(seen, name, view(kept) if same else kept)
+        setattr(seen, name, view(kept) if isinstance(kept, Tensor) and kept.shape == draw.shape else kept)
     return seen
 
 
@@ -35,7 +34,7 @@ def with_kept(draw: Tensor) -> list[Tensor]:
     return [draw, *(kept for kept in kept_on(draw).values() if isinstance(kept, Tensor))]
 
 
-def require_plain(site: str, draw: Any) -> None:
+def require_plain(site: str, draw: object) -> None:
     """Refuse a site whose density is known at its own draws alone, because they carry what a value does not.
 
     Raises:

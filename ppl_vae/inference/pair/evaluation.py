@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import cast
 
 import pyro
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.containers import Data
 from ppl_vae.display import card, with_error
 from ppl_vae.errors import ConvergenceError, DataError, ModelError
 from ppl_vae.inference.pair.admission import admitted
@@ -109,7 +110,7 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     pair: PairLike,
-    x: Any,
+    x: Data | Iterable[object],
     num_particles: int = 1,
     seed: int = 0,
     y: ArrayLike | Tensor | None = None,
@@ -154,14 +155,14 @@ def evaluate(
         return _in_chunks(*with_indices(model, guide, data), num_particles, num_total)
 
 
-def _of_stream(pair: Pair, data: Iterable[Any], num_particles: int, seed: int) -> Evaluation:
+def _of_stream(pair: Pair, data: Iterable[object], num_particles: int, seed: int) -> Evaluation:
     """Evaluate batch by batch: every datum counts once, whatever the size of its batch."""
     parts: list[Evaluation] = []
     rule: Arguments | None = None
     for number, batch in enumerate(batches_of(data)):
         rule = rule or Arguments.of(pair, batch)
         own = derived_seed(seed, EVALUATION_STREAM, number)
-        parts.append(evaluate(rule.pair, rule.in_batch(batch), num_particles, own))
+        parts.append(evaluate(rule.pair, cast(Data, rule.in_batch(batch)), num_particles, own))
         if parts[-1].global_kl is not None:
             raise ModelError(WHOLE_SET)
     if not parts:

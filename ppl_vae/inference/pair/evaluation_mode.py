@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
@@ -63,7 +62,7 @@ class evaluation_mode:  # noqa: N801  (a context manager, named as torch's own n
         while self._put_back:
             self._put_back.pop()()
 
-    def _called(self, module: nn.Module, _: Any) -> None:
+    def _called(self, module: nn.Module, _: object) -> None:
         """Put a module that was not found before into evaluation mode ahead of its forward."""
         if id(module) not in self.modules and threading.get_ident() == self._thread:
             for part in module.modules():

@@ -7,8 +7,6 @@ data in their places, every datum would meet what belongs to another.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -81,6 +79,6 @@ def _log_joint(terms: Terms) -> Tensor:
     return terms.log_likelihood + terms.log_prior
 
 
-def _agree(a: Any, b: Any) -> bool:
+def _agree(a: Tensor, b: Tensor) -> bool:
     scale = max(1.0, a.abs().nan_to_num(posinf=0.0).max().item())
     return torch.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)

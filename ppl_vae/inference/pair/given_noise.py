@@ -7,7 +7,6 @@ of eps alone, which pairs estimators and lets torch.func.vmap run many repeats a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -18,6 +17,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.trace import HANDLED
+from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.kl import diagonal_loc_scale
 
 
@@ -32,7 +32,7 @@ class GivenNoise(Messenger):
         super().__init__()
         self.noise = noise
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: TraceSite) -> None:
         if msg["is_observed"] or msg["name"] not in self.noise:
             return
         msg["value"] = transform(msg["fn"], self.noise[msg["name"]])
@@ -40,7 +40,7 @@ class GivenNoise(Messenger):
         msg["done"] = True
 
 
-def noise_shapes(model: Program, guide: Program, x: Any, num_particles: int) -> dict[str, tuple[int, ...]]:
+def noise_shapes(model: Program, guide: Program, x: object, num_particles: int) -> dict[str, tuple[int, ...]]:
     """The shape of the noise that a run with K particles takes, by site.
 
     Raises:

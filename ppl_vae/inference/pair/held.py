@@ -12,11 +12,12 @@ import sys
 import types
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+
+from ppl_vae.declared import instance_attributes
 
 # Beyond this many objects the rest is left out: somebody's whole application may hang on an attribute. So is what
 # is in collections larger than this, which are data and hold no programs.
@@ -25,9 +26,10 @@ MOST, LARGEST = 20_000, 1_000
 _LIBRARIES = {"torch", "pyro", "numpy", "pandas", "scipy", "ppl_vae", *sys.stdlib_module_names} - {"__main__"}
 # Of those, the ones whose objects hold what a user put into them.
 _ENTERED = {"torch", "pyro", "ppl_vae"}
+_EMPTY = object()
 
 
-def held_by(*roots: tuple[str, Any]) -> Iterator[tuple[str, Any]]:
+def held_by(*roots: tuple[str, object]) -> Iterator[tuple[str, object]]:
     """Every object that is reached from the named roots, breadth first; roots first."""
     waiting = deque(roots)
     seen: set[int] = set()
@@ -40,13 +42,13 @@ def held_by(*roots: tuple[str, Any]) -> Iterator[tuple[str, Any]]:
         waiting.extend(parts_of(name, item))
 
 
-def modules_of(*programs: Any) -> list[nn.Module]:
+def modules_of(*programs: object) -> list[nn.Module]:
     """Every nn.Module that programs hold, each once; those that contain others come first."""
     modules = [item for _, item in held_by(*(("", program) for program in programs)) if isinstance(item, nn.Module)]
     return list({id(part): part for module in modules for part in module.modules()}.values())
 
 
-def parts_of(name: str, item: Any) -> list[tuple[str, Any]]:
+def parts_of(name: str, item: object) -> list[tuple[str, object]]:
     """The objects that an object holds itself, by name."""
     if inspect.ismethod(item):
         return [(_kind(item.__self__), item.__self__), (name, item.__func__)]
@@ -66,14 +68,9 @@ def parts_of(name: str, item: Any) -> list[tuple[str, Any]]:
     return _of_instance(name, item)
 
 
-def attributes(item: Any) -> dict[str, Any]:
+def attributes(item: object) -> dict[str, object]:
     """The attributes of an instance, without what torch keeps of a module's own."""
-    values = dict(getattr(item, "__dict__", {}))
-    for cls in type(item).__mro__:
-        slots = cls.__dict__.get("__slots__", ())
-        for slot in (slots,) if isinstance(slots, str) else slots:
-            if slot not in ("__dict__", "__weakref__") and hasattr(item, slot):
-                values[slot] = getattr(item, slot)
+    values = {**instance_attributes(item), **_slots(item)}
     if isinstance(item, nn.Module):
         # What the optimiser moves, what has names of its own, and torch's bookkeeping.
         of_torch = {"_parameters", "_buffers", "_modules", "training"}
@@ -81,7 +78,20 @@ def attributes(item: Any) -> dict[str, Any]:
     return values
 
 
-def globals_named(function: types.FunctionType) -> dict[str, Any]:
+def _slots(item: object) -> dict[str, object]:
+    """The attributes in slots, which are no dictionary: those that are set."""
+    filled: dict[str, object] = {}
+    for cls in type(item).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            # A slot is known by its name alone, and may be empty.
+            value = getattr(item, slot, _EMPTY)
+            if slot not in ("__dict__", "__weakref__") and value is not _EMPTY:
+                filled[slot] = value
+    return filled
+
+
+def globals_named(function: types.FunctionType) -> dict[str, object]:
     """The globals that a function's code, and the functions inside it, name."""
     names, codes = set(), [function.__code__]
     while codes:
@@ -91,12 +101,12 @@ def globals_named(function: types.FunctionType) -> dict[str, Any]:
     return {name: function.__globals__[name] for name in sorted(names) if name in function.__globals__}
 
 
-def is_users(item: Any) -> bool:
+def is_users(item: type | types.FunctionType) -> bool:
     """Tell whether a function or class is the user's, not a library's."""
-    return str(getattr(item, "__module__", None) or "builtins").partition(".")[0] not in _LIBRARIES
+    return str(item.__module__ or "builtins").partition(".")[0] not in _LIBRARIES
 
 
-def _of_function(function: types.FunctionType) -> list[tuple[str, Any]]:
+def _of_function(function: types.FunctionType) -> list[tuple[str, object]]:
     held = _closure(function)
     held += [(f"the global {name!r}", value) for name, value in globals_named(function).items()]
     held += [(f"a default of {function.__name__}", value) for value in function.__defaults__ or ()]
@@ -104,12 +114,12 @@ def _of_function(function: types.FunctionType) -> list[tuple[str, Any]]:
     return held + [(f"{function.__name__}.{key}", value) for key, value in vars(function).items()]
 
 
-def _closure(function: types.FunctionType) -> list[tuple[str, Any]]:
+def _closure(function: types.FunctionType) -> list[tuple[str, object]]:
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     return [(f"the closure's {name!r}", cell) for name, cell in cells]
 
 
-def _of_instance(name: str, item: Any) -> list[tuple[str, Any]]:
+def _of_instance(name: str, item: object) -> list[tuple[str, object]]:
     if isinstance(item, types.CellType):
         return [(name, value) for value in cell_value(item)]
     if isinstance(item, types.ModuleType | torch.Tensor | np.ndarray) or not _is_entered(item):
@@ -121,7 +131,7 @@ def _of_instance(name: str, item: Any) -> list[tuple[str, Any]]:
     return held + [(cls.__name__, cls) for cls in type(item).__mro__ if is_users(cls)]
 
 
-def cell_value(cell: types.CellType) -> list[Any]:
+def cell_value(cell: types.CellType) -> list[object]:
     """The content of a cell of a closure: nothing where it is still empty."""
     try:
         return [cell.cell_contents]
@@ -129,14 +139,14 @@ def cell_value(cell: types.CellType) -> list[Any]:
         return []
 
 
-def _kind(item: Any) -> str:
+def _kind(item: object) -> str:
     return type(item).__name__
 
 
-def _is_entered(item: Any) -> bool:
+def _is_entered(item: object) -> bool:
     library = type(item).__module__.partition(".")[0]
     return library in _ENTERED or library not in _LIBRARIES or isinstance(item, types.SimpleNamespace)
 
 
-def _is_plain(item: Any) -> bool:
+def _is_plain(item: object) -> bool:
     return item is None or isinstance(item, str | bytes | int | float | complex | torch.Size | torch.dtype)

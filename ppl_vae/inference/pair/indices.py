@@ -13,18 +13,18 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyro
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.declared import Qualified, Wrapped, Written
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.held import held_by
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
-from ppl_vae.inference.pair.wrapping import Wrapping
+from ppl_vae.inference.pair.wrapping import Wrapping, innermost
 
 NAME = "indices"
 
@@ -37,12 +37,12 @@ def takes_indices(program: Program) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _forward_takes(forward: Any) -> bool:
+def _forward_takes(forward: object) -> bool:
     # A step asks twice, and a function's arguments are what they are.
     return _takes(forward)
 
 
-def _takes(program: Any) -> bool:
+def _takes(program: object) -> bool:
     function = program
     while True:
         if isinstance(function, functools.partial):
@@ -55,12 +55,15 @@ def _takes(program: Any) -> bool:
             function = type(function).forward
         elif inspect.ismethod(function):
             function = function.__func__
-        elif hasattr(function, "__wrapped__"):
+        elif isinstance(function, Wrapped):
             function = function.__wrapped__
         else:
             break
-    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
-    return code is not None and NAME in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    written = function if isinstance(function, Written) else type(function).__call__
+    if not isinstance(written, Written):
+        return False
+    code = written.__code__
+    return NAME in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 class Indexed(Wrapping):
@@ -70,7 +73,7 @@ class Indexed(Wrapping):
         super().__init__(program)
         self.passes_on = takes_indices(program)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: object) -> object:
         """Run the program."""
         *given, indices = args
         return self.program(*given, **({NAME: indices} if self.passes_on else {}))
@@ -97,7 +100,8 @@ def require_indices(*programs: Program) -> None:
     """
     for program in programs:
         if takes_indices(program):
-            name = getattr(program, "__name__", type(program).__name__)
+            program = innermost(program)
+            name = program.__name__ if isinstance(program, Qualified) else type(program).__name__
             raise ModelError(
                 f"{name} takes the indices of its data, which fit, evaluate and log_evidence pass and this does not"
             )

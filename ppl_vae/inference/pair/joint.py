@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -31,6 +30,7 @@ from ppl_vae.inference.pair.scales import unmasked
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.pair.terms import Observation, Terms, per_datum
 from ppl_vae.inference.pair.trace import HANDLED, run_model, run_program, sample_nodes
+from ppl_vae.inference.pair.trace_site import TraceSite
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Given(Messenger):
         super().__init__()
         self.values = {name: value[0] if len(value) == 1 else value for name, value in values.items()}
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: TraceSite) -> None:
         if msg["is_observed"] or msg["name"] not in self.values:
             return
         msg["value"] = self.values[msg["name"]]
@@ -73,7 +73,7 @@ class Given(Messenger):
         msg["done"] = True
 
 
-def log_joint(model: Program, x: Any, values: Mapping[str, Tensor]) -> Joint:
+def log_joint(model: Program, x: object, values: Mapping[str, Tensor]) -> Joint:
     """Evaluate log p(z) and log p(x|z) at given z, without a run of the guide. Gradients flow to z.
 
     Args:
@@ -91,7 +91,7 @@ def log_joint(model: Program, x: Any, values: Mapping[str, Tensor]) -> Joint:
             raise ModelError(f"site {name!r} of the model was given no value; sites given: {list(values)}")
     shape = torch.Size((num_particles, num_data))
 
-    def total(nodes: Mapping[str, Any]) -> Tensor:
+    def total(nodes: Mapping[str, TraceSite]) -> Tensor:
         densities = [
             per_datum(name, node["fn"].log_prob(node["value"]), shape, mask=node["mask"])
             for name, node in nodes.items()
@@ -106,7 +106,7 @@ def log_joint(model: Program, x: Any, values: Mapping[str, Tensor]) -> Joint:
     )
 
 
-def terms_at(model: Program, guide: Program, x: Any, values: Mapping[str, Tensor]) -> Terms:
+def terms_at(model: Program, guide: Program, x: object, values: Mapping[str, Tensor]) -> Terms:
     """The Terms of a pair at given latent values instead of the guide's own draws.
 
     Args:
@@ -126,7 +126,7 @@ def terms_at(model: Program, guide: Program, x: Any, values: Mapping[str, Tensor
     return terms
 
 
-def log_guide(guide: Program, x: Any, values: Mapping[str, Tensor]) -> Tensor:
+def log_guide(guide: Program, x: object, values: Mapping[str, Tensor]) -> Tensor:
     """Evaluate log q(z|x) at given z, without a run of the model: [K, N], nats.
 
     Args:
@@ -159,7 +159,7 @@ class _Unconditioned(Messenger):
     ``poutine.uncondition`` draws these too, as points that the plate then expands once more.
     """
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: TraceSite) -> None:
         if not msg["is_observed"] or isinstance(unmasked(msg["fn"]), dist.Delta):
             return
         if isinstance(msg["fn"], dist.Unit):
@@ -172,7 +172,7 @@ class _Unconditioned(Messenger):
 
 @exclusive()
 @torch.no_grad()
-def simulate(model: Program | PairLike, x: Any) -> Simulated:
+def simulate(model: Program | PairLike, x: object) -> Simulated:
     """Draw z, x ~ p(z, x), as many as there are data in ``x``, of whose values only NaN is looked at.
 
     A coordinate that is missing in ``x`` is missing in the draw: statements about draws must hold for data with the

@@ -7,6 +7,8 @@ is int64 [N], -1 where a label is missing. Two more attributes say what y may be
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -36,7 +38,7 @@ def needed_labels(model: Program, y: ArrayLike | Tensor | None) -> ArrayLike | T
     return y if needs_labels(model) else None
 
 
-def arguments(labelled: bool, x: Tensor, y: ArrayLike | Tensor | None, where: str = "the data") -> Batch:
+def arguments(labelled: bool, x: Tensor, y: object, where: str = "the data") -> Batch:
     """The arguments of the programs: x and its labels where they take labels, x alone where they do not.
 
     Args:
@@ -71,12 +73,12 @@ def arguments(labelled: bool, x: Tensor, y: ArrayLike | Tensor | None, where: st
     return x, labels.to(x.device, torch.int64)
 
 
-def with_labels(model: Program, x: Tensor, y: ArrayLike | Tensor | None) -> Batch:
+def with_labels(model: Program, x: Tensor, y: object) -> Batch:
     """``arguments`` outside training, where a model that allows missing labels may be asked about x alone."""
     return (x,) if y is None and not needs_labels(model) else arguments(takes_labels(model), x, y)
 
 
-def check_labels(model: Program, x: Tensor, y: ArrayLike | Tensor | None = None) -> None:
+def check_labels(model: Program, x: object, y: object = None) -> None:
     """Judge labels by their values, once before work begins; of a model that takes none, nothing is judged.
 
     Raises:
@@ -85,7 +87,7 @@ def check_labels(model: Program, x: Tensor, y: ArrayLike | Tensor | None = None)
     """
     if not takes_labels(model) or (y is None and not needs_labels(model)):
         return
-    _, labels = arguments(True, x, y)
+    _, labels = arguments(True, cast(Tensor, x), y)
     num_classes = traits(model).num_classes
     low = labels.min().item() if len(labels) else 0
     if low == MISSING and needs_labels(model):

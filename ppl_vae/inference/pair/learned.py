@@ -11,9 +11,9 @@ import contextlib
 import inspect
 import weakref
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from torch import Tensor
 
 from ppl_vae.inference.pair.levels import Levels
 from ppl_vae.inference.pair.protocols import Program
@@ -41,7 +41,7 @@ class Learned:
 
 
 PLAIN = Learned()
-_KNOWN: weakref.WeakKeyDictionary[Any, dict[tuple[Any, ...], Learned]] = weakref.WeakKeyDictionary()
+_KNOWN: weakref.WeakKeyDictionary[object, dict[tuple[object, ...], Learned]] = weakref.WeakKeyDictionary()
 
 
 def recall(model: Program, guide: Program) -> Learned | None:
@@ -60,25 +60,25 @@ def remember(model: Program, guide: Program, learned: Learned) -> None:
         _KNOWN.setdefault(owner, {})[key] = learned
 
 
-def _key(model: Program, guide: Program) -> tuple[Any, tuple[Any, ...]]:
+def _key(model: Program, guide: Program) -> tuple[object, tuple[object, ...]]:
     """The lasting object behind the model, and what tells its pairs apart."""
     (owner, method), (of_guide, guide_method) = _lasting(model), _lasting(guide)
     return owner, (method, guide_method, id(of_guide))
 
 
-def _lasting(program: Program) -> tuple[Any, Any]:
+def _lasting(program: Program) -> tuple[object, object]:
     program = innermost(program)
     # A bound method is made anew at every look.
     return (program.__self__, program.__func__) if inspect.ismethod(program) else (program, None)
 
 
-def generator_states() -> list[Any]:
+def generator_states() -> tuple[Tensor, list[Tensor]]:
     """The states of torch's generators, for ``put_back``."""
     on_device = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    return [torch.get_rng_state(), on_device]
+    return torch.get_rng_state(), on_device
 
 
-def put_back(states: list[Any]) -> None:
+def put_back(states: tuple[Tensor, list[Tensor]]) -> None:
     """Give torch's generators the states that they had."""
     torch.set_rng_state(states[0])
     if states[1]:

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.pair.data_plate import Frame, IsLocal, data_plate_of, frames_of, in_words, vectorised
+from ppl_vae.inference.pair.data_plate import IsLocal, data_plate_of, frames_of, in_words, vectorised
 from ppl_vae.inference.pair.draws import carried
 from ppl_vae.inference.pair.plates import PARTICLES
+from ppl_vae.inference.pair.trace_site import Frame, TraceSite
 
 ALONE = "this asks for the densities of each datum on its own, with every site in one data plate at dim -1"
 
@@ -123,17 +123,17 @@ class Levels:
         return self.standings.get(name, self.plain)
 
 
-def nesting_of(nodes: Iterable[Any]) -> int:
+def nesting_of(nodes: Iterable[TraceSite]) -> int:
     """The number of dimensions that the user's plates take."""
     return max((-frame.dim for node in nodes for frame in frames_of(node) if frame.vectorized), default=1)
 
 
 def find_levels(
-    guide: Mapping[str, Any],
-    latent: Mapping[str, Any],
-    observed: Mapping[str, Any],
+    guide: Mapping[str, TraceSite],
+    latent: Mapping[str, TraceSite],
+    observed: Mapping[str, TraceSite],
     num_particles: int,
-    x: Any,
+    x: object,
     nesting: int = 1,
     known_groups: Callable[[], frozenset[str]] = frozenset,
 ) -> Levels:
@@ -178,7 +178,7 @@ def find_levels(
     )  # fmt: skip
 
 
-def local_alone(nodes: Mapping[str, Any], num_particles: int) -> Levels:
+def local_alone(nodes: Mapping[str, TraceSite], num_particles: int) -> Levels:
     """Where the sites of one program stand that must all be local, in one plate at dim -1.
 
     Raises:
@@ -198,10 +198,11 @@ def local_alone(nodes: Mapping[str, Any], num_particles: int) -> Levels:
     raise ModelError(f"sites stand in {in_words(plates.values())}: {ALONE}")
 
 
-def _the_one_plate(guide: Mapping[str, Any], programs: Sequence[Mapping[str, Any]]) -> Frame | None:
+def _the_one_plate(guide: Mapping[str, TraceSite], programs: Sequence[Mapping[str, TraceSite]]) -> Frame | None:
     """The data plate where every site stands in it, at dim -1, and in no other; else None."""
-    found: list[Any] = [_only_plate(nodes) for nodes in (*programs, guide) if nodes]
-    if not found or None in found:
+    plates = [_only_plate(nodes) for nodes in (*programs, guide) if nodes]
+    found = [plate for plate in plates if plate is not None]
+    if not found or len(found) < len(plates):
         return None
     first = found[0]
     # In one program a plate is known by its name; another may call it as it likes.
@@ -210,7 +211,7 @@ def _the_one_plate(guide: Mapping[str, Any], programs: Sequence[Mapping[str, Any
     return first if alike and len(names) <= 1 else None
 
 
-def _only_plate(nodes: Mapping[str, Any]) -> Frame | None:
+def _only_plate(nodes: Mapping[str, TraceSite]) -> Frame | None:
     """The one plate, at dim -1, that all sites of a program stand in; else None."""
     found: list[Frame] = []
     for node in nodes.values():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias, cast
 
 import torch
-from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 
+from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.indices import takes_indices
 from ppl_vae.inference.pair.labels import needs_labels, takes_labels
@@ -30,7 +30,7 @@ class Pair:
 
     model: Program
     guide: Program
-    source: Any = None
+    source: object = None
 
     def __post_init__(self) -> None:
         for program in (self.model, self.guide):
@@ -65,7 +65,7 @@ class Pair:
         """Tell whether one of them takes the rows of its data in an argument ``indices``."""
         return takes_indices(self.model) or takes_indices(self.guide)
 
-    def place(self, x: ArrayLike | Tensor) -> Tensor:
+    def place(self, x: object) -> Tensor:
         """x as a tensor where the parameters are, in their precision.
 
         Raises:
@@ -103,8 +103,8 @@ def as_model(model: Program | PairLike) -> Program:
 
 
 def called_with(
-    given: tuple[Any, ...], named: Mapping[str, Any]
-) -> tuple[Pair, Any, tuple[Any, ...], dict[str, Any]]:
+    given: tuple[object, ...], named: Mapping[str, object]
+) -> tuple[Pair, object, tuple[object, ...], dict[str, object]]:
     """The arguments of a function of (pair, x, ...) that takes (model, guide, x, ...) too.
 
     Args:
@@ -126,28 +126,47 @@ def called_with(
             raise TypeError(f"missing argument: {name!r}")
         if name not in found:
             found[name] = further.pop(name)
-    pair = Pair(found["model"], found["guide"]) if by_programs else as_pair(found["pair"])
+    pair = (
+        Pair(cast(Program, found["model"]), cast(Program, found["guide"]))
+        if by_programs
+        else as_pair(cast(PairLike, found["pair"]))
+    )
     return pair, found["x"], given[len(names) :], further
 
 
-def _pair_in(given: Any) -> Pair | None:
+@dataclass(frozen=True)
+class Holding:
+    """The attributes by which an object is known to hold a pair.
+
+    Attributes:
+        model: the generative program.
+        guide: its guide.
+        vae: the object that holds the two, as in a Recipe.
+    """
+
+    model: Program | None = None
+    guide: Program | None = None
+    vae: object = None
+
+
+def _pair_in(given: object) -> Pair | None:
     if isinstance(given, Pair):
         return given
     if isinstance(given, tuple):
         return Pair(*given, source=given) if len(given) == 2 and all(map(callable, given)) else None
     # Modules keep their parts out of sight of a static look, so that no isinstance of a protocol sees them.
-    model, guide, inner = (getattr(given, name, None) for name in ("model", "guide", "vae"))
-    if callable(model) and callable(guide):
-        return Pair(model, guide, given)
-    return None if inner is None or inner is given else _pair_in(inner)
+    parts = declared(Holding, given)
+    if callable(parts.model) and callable(parts.guide):
+        return Pair(parts.model, parts.guide, given)
+    return None if parts.vae is None or parts.vae is given else _pair_in(parts.vae)
 
 
-def _require_ordinary(*parts: Any) -> None:
+def _require_ordinary(*parts: object) -> None:
     """Refuse parameters made in torch's inference mode, where it is over: nothing can be done with them."""
     if torch.is_inference_mode_enabled():
         return
     for part in parts:
-        module = part if isinstance(part, nn.Module) else owner(part)
+        module = owner(part) if callable(part) else None
         if module is not None and any(tensor.is_inference() for tensor in module.parameters()):
             raise ModelError(
                 f"the parameters of {type(module).__name__} were made in torch.inference_mode() and cannot be used "

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
@@ -14,7 +13,7 @@ from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.trace import owner
 
 
-def beside(model: Program, x: ArrayLike | Tensor, guide: Program | None = None) -> Tensor:
+def beside(model: Program, x: object, guide: Program | None = None) -> Tensor:
     """Move x to the device of the pair's parameters, in their dtype; ``Rows`` stay rows that become dense later.
 
     Raises:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import pyro
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError, PplVaeError
+from ppl_vae.inference.pair.trace_site import TraceSite
 
 PARTICLES = "_ppl_vae_particles"
 EACH_DATUM = (
@@ -21,7 +21,7 @@ EACH_DATUM = (
 MISFITS = ("must match", "shape mismatch", "broadcast", "is invalid for input of size")
 
 
-def particles(number: int, nesting: int = 1) -> contextlib.AbstractContextManager[Any]:
+def particles(number: int, nesting: int = 1) -> contextlib.AbstractContextManager[object]:
     """Open a plate of K particles to the left of ``nesting`` dimensions of plates; none where K is 1."""
     return pyro.plate(PARTICLES, number, dim=-1 - nesting) if number > 1 else contextlib.nullcontext()
 
@@ -33,11 +33,11 @@ class WholePlates(Messenger):
         x: the data; where they are no tensor nothing is refused.
     """
 
-    def __init__(self, x: Any) -> None:
+    def __init__(self, x: object) -> None:
         super().__init__()
         self.size = len(x) if isinstance(x, Tensor) and x.dim() else None
 
-    def _pyro_sample(self, msg: Any) -> None:
+    def _pyro_sample(self, msg: TraceSite) -> None:
         if self.size is None or type(msg["fn"]).__name__ != "_Subsample" or msg["value"] is not None:
             return
         taken, full = msg["fn"].subsample_size, msg["fn"].size

@@ -7,31 +7,39 @@ of terms comes out finite and means nothing as a bound. Here both are refused by
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pyro import distributions as dist
 from torch import Tensor
-from torch.distributions import Independent
+from torch.distributions import Distribution, Independent
 
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.densities import log_density
 from ppl_vae.inference.pair.protocols import Density
 
+if TYPE_CHECKING:
+    from ppl_vae.inference.pair.terms import Site
 
-def is_point(q: Any) -> bool:
+
+def is_point(q: Distribution | None) -> bool:
     """Tell whether a distribution is a point mass: a Delta, or one that says so by an attribute ``is_point``."""
     while isinstance(q, Independent):
         q = q.base_dist
     return isinstance(q, dist.Delta) or bool(declared(Density, q).is_point)
 
 
-def is_flat(p: Any) -> bool:
+def is_flat(p: Distribution | None) -> bool:
     """Tell whether a distribution is improper and flat."""
     return isinstance(p, dist.ImproperUniform)
 
 
-def require_spread(sites: Mapping[str, Any]) -> None:
+def is_continuous(p: Distribution) -> bool:
+    """Tell whether the support of a distribution is known and continuous."""
+    return p.support is not None and not p.support.is_discrete
+
+
+def require_spread(sites: Mapping[str, Site]) -> None:
     """Refuse guides of one value: their draws are all alike, and so are the weights, whatever the posterior is.
 
     Args:
@@ -49,20 +57,20 @@ def require_spread(sites: Mapping[str, Any]) -> None:
             )
 
 
-def require_density(site: str, q: Any, p: Any) -> None:
+def require_density(site: str, q: Distribution, p: Distribution | None) -> None:
     """Refuse a guide that is a point mass on a continuous latent; on a discrete one, or an auxiliary, it may be.
 
     Raises:
         ModelError: the site is named.
     """
-    if is_point(q) and p is not None and not p.support.is_discrete:
+    if is_point(q) and p is not None and is_continuous(p):
         raise ModelError(
             f"site {site!r}: the guide is a point mass, which has no density, so there is no ELBO and no evidence; "
             "use ReconstructionLikelihood (what AutoDelta finds is a MAP estimate, and no posterior)"
         )
 
 
-def log_prior(site: str, p: Any, value: Tensor) -> Tensor:
+def log_prior(site: str, p: Distribution, value: Tensor) -> Tensor:
     """The log density log p(z) of a prior that is a distribution.
 
     Raises:

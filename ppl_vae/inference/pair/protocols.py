@@ -91,7 +91,7 @@ class HasPair(Protocol):
     """An object that holds a pair, as a Recipe does."""
 
     @property
-    def vae(self) -> Any:
+    def vae(self) -> object:
         """The pair."""
 
 
@@ -147,4 +147,4 @@ class Storable(Protocol):
 class Configured(Protocol):
     """A pair that says what makes it again."""
 
-    config: Any
+    config: object

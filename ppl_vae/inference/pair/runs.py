@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, get_args, overload
+from typing import get_args, overload
 
 import torch
-from numpy.typing import ArrayLike
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.admission import admit
 from ppl_vae.inference.pair.densities import log_density
@@ -28,11 +28,11 @@ from ppl_vae.inference.pair.validity import require_valid
 @overload
 def trace_terms(
     pair: PairLike,
-    x: ArrayLike | Tensor,
-    *args: Any,
+    x: Data,
+    *args: object,
     num_particles: int = 1,
     gradient: Gradient = "total",
-    **kwargs: Any,
+    **kwargs: object,
 ) -> Terms: ...
 
 
@@ -40,15 +40,15 @@ def trace_terms(
 def trace_terms(
     model: Program,
     guide: Program,
-    x: Any,
-    *args: Any,
+    x: Data,
+    *args: object,
     num_particles: int = 1,
     gradient: Gradient = "total",
-    **kwargs: Any,
+    **kwargs: object,
 ) -> Terms: ...
 
 
-def trace_terms(*args: Any, num_particles: int = 1, gradient: Gradient = "total", **kwargs: Any) -> Terms:
+def trace_terms(*args: object, num_particles: int = 1, gradient: Gradient = "total", **kwargs: object) -> Terms:
     """Run guide and model once on x and return every density per datum.
 
     It is called as trace_terms(pair, x, ...) or as trace_terms(model, guide, x, ...).
@@ -85,8 +85,8 @@ def trace_terms(*args: Any, num_particles: int = 1, gradient: Gradient = "total"
 def run_terms(
     model: Program,
     guide: Program,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any] | None = None,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object] | None = None,
     num_particles: int = 1,
     gradient: Gradient = "total",
     draw_handler: Messenger | None = None,
@@ -187,7 +187,7 @@ def _level(
         observations[name] = Observation(node["value"], node["fn"], node["mask"], places[name])
     densities = {name: _observed_density(name, each) for name, each in observations.items()}
 
-    def total(scales: Mapping[str, Any]) -> Tensor:
+    def total(scales: Mapping[str, Tensor | float]) -> Tensor:
         parts = [
             per_datum(name, density, places[name] or shape, scales.get(name, 1.0), run.observed[name]["mask"])
             for name, density in densities.items()

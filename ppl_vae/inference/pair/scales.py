@@ -7,19 +7,24 @@ told as an ELBO or as log p(x) is not. A mask leaves a site's densities of some 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from pyro import distributions as dist
 from torch import Tensor
+from torch.distributions import Distribution
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.levels import Standing
+from ppl_vae.inference.pair.trace_site import TraceSite
+
+if TYPE_CHECKING:
+    from ppl_vae.inference.pair.terms import Observation, Site, Terms
 
 
 def own_scales(
-    guide_sites: Mapping[str, Any], latent: Mapping[str, Any], nodes: Mapping[str, Any]
-) -> dict[str, Any]:
+    guide_sites: Mapping[str, TraceSite], latent: Mapping[str, TraceSite], nodes: Mapping[str, TraceSite]
+) -> dict[str, Tensor | float]:
     """Every site's scale apart from its plates'; scale and mask must be the same in guide and model.
 
     Raises:
@@ -37,7 +42,7 @@ def own_scales(
     return scales
 
 
-def own_scale(node: Any) -> Any:
+def own_scale(node: TraceSite) -> Tensor | float:
     """The site's scale without what its subsampled plates contribute, which is a part of no density of theirs."""
     scale = node["scale"]
     for frame in node["cond_indep_stack"]:
@@ -46,12 +51,12 @@ def own_scale(node: Any) -> Any:
     return scale
 
 
-def is_scaled(scale: Any) -> bool:
+def is_scaled(scale: Tensor | float) -> bool:
     """Tell whether a scale differs from 1."""
     return isinstance(scale, Tensor) or abs(scale - 1.0) > 1e-9
 
 
-def require_unscaled(terms: Any) -> None:
+def require_unscaled(terms: Terms) -> None:
     """Refuse terms that a ``poutine.scale`` weighs where bounds on log p(x) are compared.
 
     Raises:
@@ -68,7 +73,7 @@ def require_unscaled(terms: Any) -> None:
         )
 
 
-def require_bound(sites: Mapping[str, Any], observations: Mapping[str, Any], shape: torch.Size) -> None:
+def require_bound(sites: Mapping[str, Site], observations: Mapping[str, Observation], shape: torch.Size) -> None:
     """Refuse masks that take a latent site's divergence away where the data that it explains are left.
 
     Args:
@@ -98,7 +103,7 @@ def require_bound(sites: Mapping[str, Any], observations: Mapping[str, Any], sha
                 )
 
 
-def full_mask(p: Any, mask: Any) -> Any:
+def full_mask(p: Distribution, mask: Tensor | bool | None) -> Tensor | bool | None:
     """The whole mask of a site: that of its handlers, and that of ``p.mask(...)`` itself."""
     inner = p._mask if isinstance(p, dist.MaskedDistribution) else None
     if inner is None or mask is None:
@@ -106,16 +111,16 @@ def full_mask(p: Any, mask: Any) -> Any:
     return torch.as_tensor(inner) & torch.as_tensor(mask)
 
 
-def unmasked(p: Any) -> Any:
+def unmasked(p: Distribution) -> Distribution:
     """The distribution under ``p.mask(...)``."""
     return unmasked(p.base_dist) if isinstance(p, dist.MaskedDistribution) else p
 
 
-def _mask_of(node: Any) -> Any:
+def _mask_of(node: TraceSite) -> Tensor | bool | None:
     return full_mask(node["fn"], node["mask"])
 
 
-def _filled(mask: Any, shape: torch.Size | Standing, combine: Callable[..., Tensor]) -> Tensor:
+def _filled(mask: Tensor | bool | None, shape: torch.Size | Standing, combine: Callable[..., Tensor]) -> Tensor:
     """A mask as [K, N]; in further plates ``combine`` says what their elements come to."""
     mask = torch.as_tensor(True if mask is None else mask)
     if not isinstance(shape, Standing):
@@ -126,14 +131,14 @@ def _filled(mask: Any, shape: torch.Size | Standing, combine: Callable[..., Tens
     return mask.reshape(shape.shape)
 
 
-def _same_mask(a: Any, b: Any) -> bool:
+def _same_mask(a: Tensor | bool | None, b: Tensor | bool | None) -> bool:
     if a is b:
         return True
-    a, b = (torch.as_tensor(True if mask is None else mask) for mask in (a, b))
-    return bool((a == b.to(a.device)).all())
+    one, other = (torch.as_tensor(True if mask is None else mask) for mask in (a, b))
+    return bool((one == other.to(one.device)).all())
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: Tensor | float, b: Tensor | float) -> bool:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return a is b or torch.equal(torch.as_tensor(a), torch.as_tensor(b))
     return abs(a - b) <= 1e-9 * max(abs(a), abs(b))

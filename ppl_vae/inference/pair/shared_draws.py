@@ -6,12 +6,11 @@ of every global site.
 
 from __future__ import annotations
 
-from typing import Any
-
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.inference.pair.draws import carried
+from ppl_vae.inference.pair.trace_site import TraceSite
 
 
 class SharedDraws(Messenger):
@@ -27,7 +26,7 @@ class SharedDraws(Messenger):
         super().__init__()
         self.names, self.repeats, self.particle_dim = names, repeats, particle_dim
 
-    def _pyro_post_sample(self, msg: Any) -> None:
+    def _pyro_post_sample(self, msg: TraceSite) -> None:
         if msg["name"] not in self.names or msg["is_observed"] or not isinstance(msg["value"], Tensor):
             return
         dim = self.particle_dim - len(msg["fn"].event_shape)

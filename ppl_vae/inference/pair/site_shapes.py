@@ -7,7 +7,6 @@ to be N particles the sum looks like one of [K, N]. So shapes are compared with 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +14,10 @@ from torch import Tensor
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.levels import Levels
 from ppl_vae.inference.pair.plates import plate_refusal
+from ppl_vae.inference.pair.trace_site import TraceSite
 
 
-def require_shapes(nodes: Mapping[str, Any], levels: Levels) -> None:
+def require_shapes(nodes: Mapping[str, TraceSite], levels: Levels) -> None:
     """Refuse sites whose batch is not that of their plates: [K, N], [1, N] or [N] in the data plate alone.
 
     Args:
@@ -74,7 +74,7 @@ def _found(name: str, value: Tensor, event: torch.Size, num_particles: int, size
     )
 
 
-def require_data_rows(num_data: int, x: Any) -> None:
+def require_data_rows(num_data: int, x: object) -> None:
     """Refuse programs whose data plate is not as long as x: some data would count for nothing.
 
     Raises:

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, runtime_checkable
 
+from pyro import distributions as dist
 from pyro import poutine
 from pyro.distributions.util import detach
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.inference.pair.draws import carried
+from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.trace_site import TraceSite, sites_of
 
 
 def stopped_guide(
-    guide: Callable[..., Any],
-    sites: dict[str, Any],
+    guide: Program,
+    sites: dict[str, TraceSite],
     trace: poutine.Trace,
     draws: dict[str, Tensor],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
     inputs: frozenset[str] = frozenset(),
-) -> dict[str, Any]:
+) -> dict[str, dist.TorchDistribution | StoppedDensity]:
     """Every site's q with the guide's parameters stopped but the dependence on earlier draws kept.
 
     The draws of the sites ``inputs`` are constants for the densities of all others, as the parameters are.
@@ -42,18 +45,15 @@ def stopped_guide(
 
 
 def _replayed(
-    guide: Callable[..., Any],
+    guide: Program,
     trace: poutine.Trace,
     leaves: list[Tensor],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
     constants: frozenset[str] = frozenset(),
-) -> Mapping[str, Any]:
+) -> Mapping[str, TraceSite]:
     with _stopped(leaves), poutine.block(), _Constant(constants):
-        nodes: Mapping[str, Any] = (
-            poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*args, **kwargs).nodes
-        )
-    return nodes
+        return sites_of(poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*args, **kwargs))
 
 
 class _Constant(Messenger):
@@ -63,7 +63,7 @@ class _Constant(Messenger):
         super().__init__()
         self.names = names
 
-    def _pyro_post_sample(self, msg: Any) -> None:
+    def _pyro_post_sample(self, msg: TraceSite) -> None:
         if msg["name"] in self.names:
             msg["value"] = carried(msg["value"], Tensor.detach)
 
@@ -72,13 +72,24 @@ class _Constant(Messenger):
 class StoppedDensity:
     """A distribution for whose density some leaves are constants."""
 
-    q: Any
+    q: dist.TorchDistribution
     leaves: list[Tensor]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density, in which those leaves are constants."""
         with _stopped(self.leaves):
             return self.q.log_prob(value)
+
+
+@runtime_checkable
+class AccumulatesGradient(Protocol):
+    """The node of torch's graph at which a leaf's gradient is added up.
+
+    Attributes:
+        variable: the leaf.
+    """
+
+    variable: Tensor
 
 
 def leaves_of(tensors: list[Tensor]) -> list[Tensor]:
@@ -88,8 +99,9 @@ def leaves_of(tensors: list[Tensor]) -> list[Tensor]:
         step = stack.pop()
         if step is not None and step not in seen:
             seen.add(step)
-            stack.extend(parent for parent, _ in step.next_functions)
-            if hasattr(step, "variable"):
+            parents = step.next_functions
+            stack.extend(parent for parent, _ in parents)
+            if not parents and isinstance(step, AccumulatesGradient):
                 found.append(step.variable)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.pair import Pair
 
 
-def is_stream(data: Any) -> bool:
+def is_stream(data: object) -> TypeGuard[Iterable[object]]:
     """Tell whether data come in batches, and not in one piece."""
     if isinstance(data, Tensor | Rows | Mapping | tuple | str | Opened | Iterator) or not isinstance(
         data, Iterable
@@ -24,7 +24,7 @@ def is_stream(data: Any) -> bool:
     return not is_container(data) and not is_array(data) and not (isinstance(data, list) and _is_nested(data))
 
 
-def require_own_labels(y: Any) -> None:
+def require_own_labels(y: object) -> None:
     """Refuse labels beside batches, to which they could not be matched.
 
     Raises:
@@ -34,7 +34,7 @@ def require_own_labels(y: Any) -> None:
         raise ModelError("y= goes with data in one piece; batches bring their own, as (x, y)")
 
 
-def batches_of(data: Iterable[Any]) -> Iterator[Any]:
+def batches_of(data: Iterable[object]) -> Iterator[object]:
     """The batches in their order.
 
     Raises:
@@ -55,7 +55,7 @@ def batches_of(data: Iterable[Any]) -> Iterator[Any]:
         number += 1
 
 
-def gathered(pair: Pair, data: Iterable[Any]) -> Any:
+def gathered(pair: Pair, data: Iterable[object]) -> object:
     """All batches as data in one piece: x, or (x, c1, ..., cm).
 
     Raises:
@@ -78,7 +78,7 @@ def gathered(pair: Pair, data: Iterable[Any]) -> Any:
     return {rule.model.data: columns[0], **dict(zip(names, columns[1:], strict=True))}
 
 
-def _is_nested(data: list[Any]) -> bool:
+def _is_nested(data: list[object]) -> bool:
     """Tell a nested list, of numbers or of what no array is made of, from a list of batches."""
     first = data[0] if data else None
     return not isinstance(first, tuple | list | Mapping) and not is_array(first) and not is_container(first)

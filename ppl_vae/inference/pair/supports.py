@@ -7,8 +7,9 @@ but its importance weights never hear of the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from pyro import distributions as dist
@@ -16,38 +17,62 @@ from torch import Tensor
 from torch.distributions import (
     Bernoulli,
     Categorical,
+    Distribution,
     Independent,
     OneHotCategorical,
     TransformedDistribution,
     constraints,
 )
 from torch.distributions.constraints import MixtureSameFamilyConstraint
-from torch.distributions.transforms import ComposeTransform
+from torch.distributions.transforms import ComposeTransform, Transform
 
+from ppl_vae.declared import declared
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.draws import kept_on
 from ppl_vae.inference.pair.point_mass import is_flat, is_point
 from ppl_vae.inference.pair.protocols import TellsLabels
 from ppl_vae.inference.pair.scales import full_mask
 
-# As simple constraints are called in torch; others by their class.
-NAMES = {
-    "real": "real", "positive": "positive", "nonnegative": "nonnegative", "unit_interval": "unit interval",
-    "boolean": "0 or 1", "nonnegative_integer": "nonnegative integers", "simplex": "simplex",
-}  # fmt: skip
+if TYPE_CHECKING:
+    from ppl_vae.inference.pair.terms import Observation, Site
+
+# The words for simple constraints; others are named by their class.
+NAMES = (
+    (constraints.real, "real"),
+    (constraints.positive, "positive"),
+    (constraints.nonnegative, "nonnegative"),
+    (constraints.unit_interval, "unit interval"),
+    (constraints.boolean, "0 or 1"),
+    (constraints.nonnegative_integer, "nonnegative integers"),
+    (constraints.simplex, "simplex"),
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The optional attributes of a constraint that leaves an interval.
+
+    Attributes:
+        lower_bound: its lower end; None where it is open.
+        upper_bound: its upper end.
+    """
+
+    lower_bound: Tensor | float | None = None
+    upper_bound: Tensor | float | None = None
+
 
 # Of every datum, to find out whether the guide visits where the prior is.
 PRIOR_DRAWS = 64
 
 
-def bare(p: Any) -> Any:
+def bare(p: Distribution) -> Distribution:
     """Strip a distribution of the wrappers that declare events, mask or repeat it."""
     while isinstance(p, Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
         p = p.base_dist
     return p
 
 
-def support_of(p: Any) -> Any:
+def support_of(p: Distribution) -> constraints.Constraint | None:
     """The support of a distribution; None where it does not say."""
     try:
         return _image(p) or p.support
@@ -55,7 +80,7 @@ def support_of(p: Any) -> Any:
         return None
 
 
-def _image(p: Any) -> Any:
+def _image(p: Distribution) -> constraints.Constraint | None:
     """Where transforms carry a base that has bounds, [lower, upper]; None where ``p.support`` is right or best.
 
     torch takes a transformed distribution to live wherever its last transform could lead from all real numbers: an
@@ -78,7 +103,7 @@ def _image(p: Any) -> Any:
     return constraints.interval(*bounds)
 
 
-def _each(transforms: Any) -> Iterator[Any]:
+def _each(transforms: Iterable[Transform]) -> Iterator[Transform]:
     for transform in transforms:
         if isinstance(transform, ComposeTransform):
             yield from _each(transform.parts)
@@ -86,7 +111,7 @@ def _each(transforms: Any) -> Iterator[Any]:
             yield transform
 
 
-def _bounds(support: Any) -> tuple[Tensor, Tensor] | None:
+def _bounds(support: constraints.Constraint | None) -> tuple[Tensor, Tensor] | None:
     if isinstance(support, MixtureSameFamilyConstraint):
         return None
     support = _single(support)
@@ -94,7 +119,8 @@ def _bounds(support: Any) -> tuple[Tensor, Tensor] | None:
         return None
     if support is constraints.real:
         return torch.tensor(-torch.inf), torch.tensor(torch.inf)
-    lower, upper = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+    bounds = declared(Bounds, support)
+    lower, upper = bounds.lower_bound, bounds.upper_bound
     if lower is None and upper is None:
         return None
     return (
@@ -108,11 +134,11 @@ def _is_everything(bounds: tuple[Tensor, Tensor]) -> bool:
     return bool((lower == -torch.inf).all() and (upper == torch.inf).all())
 
 
-def name_of(support: Any) -> str:
+def name_of(support: constraints.Constraint | None) -> str:
     """Name a support in words."""
     support = _single(support)
-    for attribute, words in NAMES.items():
-        if support is getattr(constraints, attribute):
+    for constraint, words in NAMES:
+        if support is constraint:
             return words
     text = str(support)
     if "lower_bound=0" in text and "upper" not in text:
@@ -120,7 +146,7 @@ def name_of(support: Any) -> str:
     return text if len(text) < 60 else type(support).__name__
 
 
-def require_supports(sites: Mapping[str, Any]) -> None:
+def require_supports(sites: Mapping[str, Site]) -> None:
     """Refuse latent sites whose draws lie outside the support of the prior.
 
     Args:
@@ -142,7 +168,7 @@ def require_supports(sites: Mapping[str, Any]) -> None:
             )
 
 
-def require_cover(sites: Mapping[str, Any]) -> None:
+def require_cover(sites: Mapping[str, Site]) -> None:
     """Refuse guides that never visit a part of the prior's support: their weights do not add up to log p(x).
 
     Args:
@@ -176,7 +202,7 @@ def require_cover(sites: Mapping[str, Any]) -> None:
             )
 
 
-def _never_drawn(q: Any, p: Any) -> bool:
+def _never_drawn(q: Distribution, p: Distribution) -> bool:
     """Tell whether some category has no probability in the guide of any datum, and some in the prior.
 
     Only what is 0 exactly and of all data is meant: a guide that is sure of a datum is no such one.
@@ -185,19 +211,23 @@ def _never_drawn(q: Any, p: Any) -> bool:
         # A known label is an observation: the other categories are no part of the evidence.
         return False
     q, p = bare(q), bare(p)
-    if not all(isinstance(each, Bernoulli | Categorical | OneHotCategorical) for each in (q, p)):
-        return False
-    drawn, wanted = (
-        each.probs if each.event_shape or isinstance(each, Categorical) else each.probs.unsqueeze(-1)
-        for each in (q, p)
-    )
-    if drawn.shape[-1] != wanted.shape[-1]:
+    drawn, wanted = _probabilities(q), _probabilities(p)
+    if drawn is None or wanted is None or drawn.shape[-1] != wanted.shape[-1]:
         return False
     never, ever = ((probs == 0).flatten(0, -2).all(0) for probs in (drawn, wanted))
     return bool((never & ~ever).any())
 
 
-def require_within(sites: Mapping[str, Any]) -> None:
+def _probabilities(p: Distribution) -> Tensor | None:
+    """The probabilities of categories [*batch, C], or of one that is there or not [*batch, 1]; else None."""
+    if isinstance(p, Categorical | OneHotCategorical):
+        return p.probs
+    if isinstance(p, Bernoulli):
+        return p.probs if p.event_shape else p.probs.unsqueeze(-1)
+    return None
+
+
+def require_within(sites: Mapping[str, Site]) -> None:
     """Refuse guides with mass outside the prior's support, whether or not a draw fell there: their KL is infinite.
 
     Args:
@@ -219,7 +249,7 @@ def require_within(sites: Mapping[str, Any]) -> None:
         )
 
 
-def require_data_in_support(observations: Mapping[str, Any]) -> None:
+def require_data_in_support(observations: Mapping[str, Observation]) -> None:
     """Refuse data that the likelihood has no density for.
 
     A missing coordinate, NaN, passes here: what is to become of it is the likelihood's business.
@@ -243,7 +273,9 @@ def require_data_in_support(observations: Mapping[str, Any]) -> None:
             )
 
 
-def _holds_outside(support: Any, values: Tensor, p: Any, mask: Any) -> bool:
+def _holds_outside(
+    support: constraints.Constraint, values: Tensor, p: Distribution, mask: Tensor | bool | None
+) -> bool:
     try:
         inside = support.check(values)
     except (NotImplementedError, ValueError, RuntimeError):
@@ -260,7 +292,7 @@ def _holds_outside(support: Any, values: Tensor, p: Any, mask: Any) -> bool:
     return bool(outside.any())
 
 
-def _alike(a: Any, b: Any) -> bool:
+def _alike(a: constraints.Constraint | None, b: constraints.Constraint | None) -> bool:
     """Tell whether two supports are the same set, whatever their numbers are."""
     a, b = _single(a), _single(b)
     if a is b:
@@ -273,11 +305,11 @@ def _alike(a: Any, b: Any) -> bool:
     return bool(numbers[0] == numbers[1])
 
 
-def _single(support: Any) -> Any:
+def _single(support: constraints.Constraint | None) -> constraints.Constraint | None:
     while isinstance(support, constraints.independent | MixtureSameFamilyConstraint):
         support = support.base_constraint
     return support
 
 
-def _masked(mask: Any) -> bool:
+def _masked(mask: Tensor | bool | None) -> bool:
     return mask is False

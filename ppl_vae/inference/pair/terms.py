@@ -26,7 +26,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pyro import distributions as dist
@@ -303,8 +303,8 @@ def _log_prior(site: Site) -> Tensor:
 
 def _log_guide(site: Site) -> Tensor:
     if site.transforms:
-        density: Any = site.q if site.q_stopped is None else getattr(site.q_stopped, "q", site.q_stopped)
-        return torch.as_tensor(density.log_density)
+        stopped = site.q_stopped.q if isinstance(site.q_stopped, StoppedDensity) else site.q_stopped
+        return torch.as_tensor((stopped or site.q).log_density)
     require_density(site.name, site.q, site.p)
     # Under "path" the derivative through the draws is reweighted together with the model's, so the density
     # is taken at the value that the model reads; else at the guide's own draw.

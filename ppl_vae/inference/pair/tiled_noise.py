@@ -7,8 +7,6 @@ continues a shorter one, and a datum's draws do not depend on the data after it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pyro import distributions as dist
 from pyro.poutine.messenger import Messenger
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from ppl_vae.inference.pair.given_noise import is_gaussian, transform
 from ppl_vae.inference.pair.trace import HANDLED
+from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.randomness import derived_seed
 
 TILE_PARTICLES, TILE_DATA = 64, 16
@@ -41,8 +40,8 @@ class TiledNoise(Messenger):
         self.shape = (num_particles, num_data)
         self.sites = 0
 
-    def _pyro_sample(self, msg: Any) -> None:
-        q: Any = msg["fn"]
+    def _pyro_sample(self, msg: TraceSite) -> None:
+        q = msg["fn"]
         skipped = msg["is_observed"] or msg["done"] or (msg["infer"] or {}).get("_deterministic")
         if skipped or not is_gaussian(q):
             return

@@ -11,7 +11,6 @@ import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from pyro import distributions as dist
@@ -33,12 +32,11 @@ from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.scales import own_scales
 from ppl_vae.inference.pair.shared_draws import SharedDraws
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
-from ppl_vae.inference.pair.stopped import stopped_guide
+from ppl_vae.inference.pair.stopped import StoppedDensity, stopped_guide
+from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.inference.pair.wrapping import innermost
 from ppl_vae.registration import unregistered
 
-# A site of a Pyro trace. Pyro's own type has optional fields that every sample site does have.
-Node = Any
 HANDLED = "_ppl_vae_handled"
 
 
@@ -58,13 +56,13 @@ class PairRun:
         coupling: the auxiliary site of a guide that draws all data's latents from it at once; else None.
     """
 
-    guide_sites: dict[str, Node]
+    guide_sites: dict[str, TraceSite]
     draws: dict[str, Tensor]
-    model_sites: dict[str, Node]
-    observed: dict[str, Node]
-    stopped: dict[str, Any]
+    model_sites: dict[str, TraceSite]
+    observed: dict[str, TraceSite]
+    stopped: dict[str, dist.TorchDistribution | StoppedDensity]
     transforms: frozenset[str]
-    scales: dict[str, Any]
+    scales: dict[str, Tensor | float]
     levels: Levels
     coupling: str | None = None
 
@@ -74,16 +72,17 @@ def owner(program: Program) -> nn.Module | None:
     program = innermost(program)
     if isinstance(program, nn.Module):
         return program
-    bound = getattr(program, "__self__", None) if inspect.ismethod(program) else None
-    return bound if isinstance(bound, nn.Module) else None
+    if inspect.ismethod(program) and isinstance(program.__self__, nn.Module):
+        return program.__self__
+    return None
 
 
 @exclusive()
 def run_pair(
     model: Program,
     guide: Program,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
     num_particles: int,
     gradient: str,
     draw_handler: Messenger | None = None,
@@ -148,7 +147,7 @@ def _holds(assumed: Learned, seen: Learned, share_draws: int) -> bool:
 
 
 def _seen_with_one_draw(
-    model: Program, guide: Program, x: Any, error: Exception, run: Callable[[], PairRun]
+    model: Program, guide: Program, x: object, error: Exception, run: Callable[[], PairRun]
 ) -> Learned:
     """The plates as one draw shows them, where the programs broke under several.
 
@@ -179,8 +178,8 @@ def _explained(error: Exception, num_particles: int, nesting: int = 1) -> Except
 def _run_pair(
     model: Program,
     guide: Program,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
     num_particles: int,
     gradient: str,
     draw_handler: Messenger | None,
@@ -195,7 +194,7 @@ def _run_pair(
     def groups() -> frozenset[str]:
         return (recall(model, guide) or learned).group_plates
 
-    sharing: contextlib.AbstractContextManager[Any] = nothing
+    sharing: contextlib.AbstractContextManager[object] = nothing
     if share_draws > 1 and learned.whole:
         sharing = SharedDraws(learned.whole, share_draws, -1 - nesting)
     # Where a handler is listening, as SVI's is, our own models show it their parameters.
@@ -225,8 +224,8 @@ def _run_pair(
 
 
 def run_model(
-    model: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
-) -> tuple[dict[str, Node], dict[str, Node], int]:
+    model: Program, args: tuple[object, ...], num_particles: int, values: Messenger
+) -> tuple[dict[str, TraceSite], dict[str, TraceSite], int]:
     """Run the model alone, with ``values`` setting its latent sites.
 
     Returns:
@@ -243,12 +242,12 @@ def run_model(
 
 @exclusive()
 def run_program(
-    program: Program, args: tuple[Any, ...], num_particles: int, values: Messenger
-) -> tuple[dict[str, Node], int]:
+    program: Program, args: tuple[object, ...], num_particles: int, values: Messenger
+) -> tuple[dict[str, TraceSite], int]:
     """Run one program alone, all of whose sites stand in the data plate: the trace nodes of its sites, and N."""
     require_indices(program)
 
-    def run() -> tuple[dict[str, Node], int]:
+    def run() -> tuple[dict[str, TraceSite], int]:
         registration = contextlib.nullcontext() if am_i_wrapped() else unregistered()
         with registration, one_line_refusals(), WholePlates(args[0]), values, particles(num_particles):
             trace = poutine.trace(program).get_trace(*args)
@@ -271,13 +270,13 @@ def run_program(
 class _Detached(Messenger):
     """Cut every draw off from the parameters it was drawn with."""
 
-    def _pyro_post_sample(self, msg: Any) -> None:
+    def _pyro_post_sample(self, msg: TraceSite) -> None:
         if isinstance(msg["value"], Tensor) and not msg["is_observed"]:
             msg["value"] = carried(msg["value"], Tensor.detach)
 
 
 def _trace_guide(
-    guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], gradient: str
+    guide: Program, args: tuple[object, ...], kwargs: Mapping[str, object], gradient: str
 ) -> tuple[poutine.Trace, dict[str, Tensor]]:
     with _Detached() if gradient == "score" else contextlib.nullcontext():
         trace = poutine.trace(guide).get_trace(*args, **kwargs)
@@ -295,18 +294,20 @@ def _trace_guide(
     return trace, draws
 
 
-def _observed_in_guide(name: str, node: Node) -> str:
+def _observed_in_guide(name: str, node: TraceSite) -> str:
     if is_factor(node):
         return f"site {name!r} is a factor of the guide; state its density as the log_density of a Delta site"
     return f"site {name!r} is observed in the guide; observe data in the model"
 
 
-def is_factor(node: Node) -> bool:
+def is_factor(node: TraceSite) -> bool:
     """Tell whether a site is a ``pyro.factor``: a density without a value."""
     return isinstance(node["fn"], dist.Unit)
 
 
-def _sort(guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str) -> tuple[dict[str, Node], ...]:
+def _sort(
+    guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str
+) -> tuple[dict[str, TraceSite], ...]:
     """Sort the sites into the guide's latents, the model's latents and observed ones, or refuse them."""
     in_guide = sample_nodes(guide_trace)
     latent, observed = _split_observed(sample_nodes(model_trace))
@@ -326,18 +327,18 @@ def _sort(guide_trace: poutine.Trace, model_trace: poutine.Trace, gradient: str)
     return in_guide, latent, observed
 
 
-def _split_observed(nodes: dict[str, Node]) -> tuple[dict[str, Node], dict[str, Node]]:
+def _split_observed(nodes: dict[str, TraceSite]) -> tuple[dict[str, TraceSite], dict[str, TraceSite]]:
     latent = {name: node for name, node in nodes.items() if not node["is_observed"]}
     observed = {name: node for name, node in nodes.items() if node["is_observed"]}
     return latent, observed
 
 
-def _require_observed(observed: dict[str, Node]) -> None:
+def _require_observed(observed: dict[str, TraceSite]) -> None:
     if not observed:
         raise ModelError("the model observes nothing: no site has obs=")
 
 
-def sample_nodes(trace: poutine.Trace) -> dict[str, Node]:
+def sample_nodes(trace: poutine.Trace) -> dict[str, TraceSite]:
     """The sample sites, without the bookkeeping of plates and of pyro.deterministic."""
     return {
         name: node

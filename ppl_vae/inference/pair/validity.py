@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,9 +18,12 @@ from ppl_vae.inference.pair.supports import require_data_in_support, require_sup
 from ppl_vae.inference.pair.terms import Site
 from ppl_vae.inference.pair.trace import run_pair
 
+if TYPE_CHECKING:
+    from ppl_vae.inference.pair.terms import Terms
+
 
 def require_valid(
-    model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Any
+    model: Program, guide: Program, args: tuple[object, ...], kwargs: Mapping[str, object], terms: Terms
 ) -> None:
     """Refuse terms from which no number about log p(x) may be reported.
 
@@ -43,7 +46,7 @@ def require_valid(
 
 
 def require_densities(
-    model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Any
+    model: Program, guide: Program, args: tuple[object, ...], kwargs: Mapping[str, object], terms: Terms
 ) -> None:
     """Refuse terms that are no densities at all; also those of a loss, once.
 
@@ -70,7 +73,7 @@ def require_densities(
             require_change_of_variables(guide, args, kwargs, level.sites)
 
 
-def require_numbers(terms: Any) -> None:
+def require_numbers(terms: Terms) -> None:
     """Refuse terms that are NaN, naming what broke first: a draw, its densities, or the likelihood.
 
     Raises:
@@ -81,16 +84,19 @@ def require_numbers(terms: Any) -> None:
     for name, site in terms.sites.items():
         if bool(site.value.isnan().any()):
             raise ModelError(f"site {name!r}: the guide's draws are NaN; are its parameters finite?")
-    for what in ("log_likelihood", "log_prior", "log_guide"):
-        if bool(getattr(terms, what).isnan().any()):
-            sites = terms.observations if what == "log_likelihood" else terms.sites
+    for what, density, sites in (
+        ("log_likelihood", lambda: terms.log_likelihood, terms.observations),
+        ("log_prior", lambda: terms.log_prior, terms.sites),
+        ("log_guide", lambda: terms.log_guide, terms.sites),
+    ):
+        if bool(density().isnan().any()):
             raise ModelError(
                 f"{what} of {', '.join(map(repr, sites))} is NaN for some data; are data and parameters finite?"
             )
 
 
 def _require_shapes_of_one_particle(
-    model: Program, guide: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Any
+    model: Program, guide: Program, args: tuple[object, ...], kwargs: Mapping[str, object], terms: Terms
 ) -> None:
     """Run with one particle, where a wrong shape [N, N] does not look like [K, N]."""
     num_particles, num_data = terms.log_likelihood.shape

@@ -20,6 +20,7 @@ class Wrapping:
     def __getattr__(self, name: str) -> Any:
         if "program" not in self.__dict__:
             raise AttributeError(name)
+        # A wrapper passes on whatever attribute it is asked for.
         return getattr(self.__dict__["program"], name)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,9 +42,9 @@ class TrainingData:
     """
 
     train: Batch | None
-    batches: Iterable[Any] | None = None
+    batches: Iterable[object] | None = None
     dynamic: bool = False
-    validation: Batch | Iterable[Any] | None = None
+    validation: Batch | Iterable[object] | None = None
     validation_name: str = "none"
     test: Batch | None = None
     place: tuple[torch.device, torch.dtype] | None = None

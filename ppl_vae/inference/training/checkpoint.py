@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import CheckpointError
-from ppl_vae.files import CHECKSUM, read_sealed, write_tensors
+from ppl_vae.files import CHECKSUM, Config, read_sealed, write_tensors
 
 TREE = "tree"
 _TENSOR, _PAIRS = "__tensor__", "__pairs__"
 
 
-def write_checkpoint(path: Path, state: Any) -> None:
+def write_checkpoint(path: Path, state: object) -> None:
     """Write a tree of dicts, lists, tensors and plain values.
 
     Raises:
@@ -31,7 +31,7 @@ def write_checkpoint(path: Path, state: Any) -> None:
     write_tensors(path, tensors, {TREE: json.dumps(tree)})
 
 
-def read_checkpoint(path: Path) -> Any:
+def read_checkpoint(path: Path) -> Config:
     """The tree that was written.
 
     Raises:
@@ -46,7 +46,7 @@ def read_checkpoint(path: Path) -> Any:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
 
 
-def _take_apart(node: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+def _take_apart(node: object, name: str, tensors: dict[str, Tensor]) -> object:
     """Replace every tensor by a reference to its name; keys of dicts need not be strings."""
     if isinstance(node, Tensor):
         # Numbered, because {"a": {"b.c": ...}} and {"a.b": {"c": ...}} have the same path.
@@ -60,7 +60,7 @@ def _take_apart(node: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     return node
 
 
-def _put_together(node: Any, tensors: dict[str, Tensor]) -> Any:
+def _put_together(node: object, tensors: dict[str, Tensor]) -> Any:
     if isinstance(node, dict) and _TENSOR in node:
         return tensors[node[_TENSOR]]
     if isinstance(node, dict):

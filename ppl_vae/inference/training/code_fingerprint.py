@@ -17,7 +17,6 @@ import sysconfig
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +38,7 @@ SIZES = re.compile(r"^\d+(, \d+)*|\w+_features=\d+")
 OWN_PACKAGE = __name__.partition(".")[0]
 
 
-def code_fingerprint(**roles: Any) -> dict[str, str]:
+def code_fingerprint(**roles: object) -> dict[str, str]:
     """Name -> value or checksum of everything that the given objects are made of.
 
     Args:
@@ -60,9 +59,9 @@ def code_fingerprint(**roles: Any) -> dict[str, str]:
 class _Reader:
     found: dict[str, str] = field(default_factory=dict)
     # Kept alive, so that no other object gets the number of one that was seen.
-    seen: dict[int, Any] = field(default_factory=dict)
+    seen: dict[int, object] = field(default_factory=dict)
 
-    def read(self, thing: Any, path: str, skip: frozenset[str] = frozenset(), changes: bool = False) -> None:
+    def read(self, thing: object, path: str, skip: frozenset[str] = frozenset(), changes: bool = False) -> None:
         """Add what ``thing`` is made of.
 
         Args:
@@ -79,7 +78,7 @@ class _Reader:
             self.seen[id(thing)] = thing
             self._take_apart(thing, path, skip, changes)
 
-    def _take_apart(self, thing: Any, path: str, skip: frozenset[str], changes: bool) -> None:
+    def _take_apart(self, thing: object, path: str, skip: frozenset[str], changes: bool) -> None:
         if isinstance(thing, Tensor | np.ndarray):
             self.found[path] = _numbers(thing)
         elif isinstance(thing, tuple | frozenset) or (isinstance(thing, list | dict | set) and not changes):
@@ -103,8 +102,8 @@ class _Reader:
         elif not isinstance(thing, types.ModuleType | types.BuiltinFunctionType | list | dict | set):
             self._instance(thing, path)
 
-    def _container(self, thing: Any, path: str) -> None:
-        pairs: Iterable[tuple[Any, Any]]
+    def _container(self, thing: Iterable[object], path: str) -> None:
+        pairs: Iterable[tuple[object, object]]
         if isinstance(thing, dict):
             pairs = thing.items()
         elif isinstance(thing, set | frozenset):
@@ -172,13 +171,13 @@ class _Reader:
         if path != "elbo" and not any(is_lazy(leaf) for leaf in module.parameters()):
             self.found[f"{path} layers"] = hashlib.sha256("\n".join(layers).encode()).hexdigest()[:16]
 
-    def _instance(self, thing: Any, path: str) -> None:
+    def _instance(self, thing: object, path: str) -> None:
         cls = type(thing)
         self.read(cls, f"{path}.{cls.__name__}")
         if not is_library(cls):
             self._attributes(thing, path, _assigned_by_methods(cls))
 
-    def _attributes(self, thing: Any, path: str, skip: frozenset[str]) -> None:
+    def _attributes(self, thing: object, path: str, skip: frozenset[str]) -> None:
         for name, value in sorted(instance_attributes(thing).items()):
             if name not in skip and not name.startswith("_") and name != "training":
                 self.read(value, f"{path}.{name}", changes=True)
@@ -198,7 +197,7 @@ def _underlying(member: object) -> object:
     return member.fget if isinstance(member, property) else member
 
 
-def is_library(thing: type | types.FunctionType | functools.partial[Any]) -> bool:
+def is_library(thing: type | types.FunctionType | functools.partial[object]) -> bool:
     """Tell whether a class or function is Python's, of an installed package, or of this one."""
     name = thing.__module__ or ""
     top = name.partition(".")[0]
@@ -224,7 +223,7 @@ def _code_checksum(code: types.CodeType, doc: str | None = None) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def _constant(constant: Any) -> str:
+def _constant(constant: object) -> str:
     # The order of a set differs from process to process.
     return repr(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
 
@@ -261,7 +260,7 @@ def _is_filled(cell: types.CellType) -> bool:
         return False
 
 
-def _numbers(values: Any) -> str:
+def _numbers(values: Tensor | np.ndarray) -> str:
     if isinstance(values, np.ndarray):
         if values.dtype.kind not in "biufc":
             return f"array {values.dtype} {list(values.shape)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -42,7 +42,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return resolved
 
 
-def step_flops(run_once: Callable[[], Any]) -> int:
+def step_flops(run_once: Callable[[], object]) -> int:
     """Floating-point operations in the matrix products of a training step.
 
     Args:

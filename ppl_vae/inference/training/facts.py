@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ppl_vae.files import Config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +23,8 @@ def as_history(rows: Sequence[Mapping[str, float]]) -> pd.DataFrame:
 
 
 def fit_facts(
-    history: pd.DataFrame, manifest: Mapping[str, Any], model: Any, out_dir: Path | None
-) -> tuple[dict[str, Any], list[float], str]:
+    history: pd.DataFrame, manifest: Config, model: object, out_dir: Path | None
+) -> tuple[Config, list[float], str]:
     """The facts by label, the plain ELBO by epoch on the most telling split there is, and that curve's name."""
     best = manifest["best_epoch"]
     row = history.loc[history["epoch"] == best].iloc[0]

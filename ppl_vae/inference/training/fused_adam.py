@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import optimizer as torch_optimizer
+
+from ppl_vae.inference.training.optimizer import ParamGroup
 
 Lists = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
 
@@ -44,7 +45,7 @@ class FusedAdam:
             if lists is not None and lists[0]:
                 _descend(group, lists)
 
-    def _of(self, index: int, group: dict[str, Any]) -> Lists | None:
+    def _of(self, index: int, group: ParamGroup) -> Lists | None:
         """Leaves with a gradient, their moments and steps; None where there are none yet, or they are elsewhere."""
         leaves = [leaf for leaf in group["params"] if leaf.grad is not None]
         state, known = self.optimizer.state, self._lists.get(index)
@@ -68,7 +69,7 @@ def _same(ours: list[Tensor], theirs: list[Tensor]) -> bool:
     return len(ours) == len(theirs) and all(map(operator.is_, ours, theirs))
 
 
-def _descend(group: dict[str, Any], lists: Lists) -> None:
+def _descend(group: ParamGroup, lists: Lists) -> None:
     leaves, means, squares, steps = lists
     beta1, beta2 = group["betas"]
     torch._foreach_add_(steps, 1)
@@ -91,7 +92,7 @@ def _watched(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
-def _plain(group: dict[str, Any]) -> bool:
+def _plain(group: ParamGroup) -> bool:
     unusual = ("amsgrad", "maximize", "differentiable", "capturable", "decoupled_weight_decay")
     return (
         group.get("fused") is True and not any(group.get(name) for name in unusual) and type(group["lr"]) is float

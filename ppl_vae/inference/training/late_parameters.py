@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro
 import torch
 from pyro.poutine.messenger import Messenger
 
+from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.inference.training.weights import Weights
 
 
@@ -28,7 +27,7 @@ class LateParameters(Messenger):
         self.weights, self.parameters, self.optimizer, self.rates = weights, parameters, optimizer, rates
         self._known = {id(leaf) for leaf in parameters}
 
-    def _pyro_post_param(self, msg: Any) -> None:
+    def _pyro_post_param(self, msg: TraceSite) -> None:
         leaf = pyro.get_param_store()._params.get(msg["name"])
         if leaf is None or id(leaf) in self._known:
             return

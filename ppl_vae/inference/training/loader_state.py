@@ -12,7 +12,7 @@ import random
 import warnings
 from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -25,17 +25,18 @@ from ppl_vae.inference.training.batches import TrainingData
 from ppl_vae.randomness import derived_seed, seeded
 
 KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+Generator: TypeAlias = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 # What has no generator of its own in it.
 LEAVES = (Tensor, np.ndarray, str, bytes, int, float, dict, type, ModuleType, FunctionType)
 DEPTH, ELEMENTS, FIRST_BATCH_STREAM = 4, 32, 17
 
 
-def loader_generators(batches: Any) -> dict[str, Any]:
+def loader_generators(batches: object) -> dict[str, Generator]:
     """The generators that hang on a user's batches, by the path of attributes that leads to them."""
-    found: dict[str, Any] = {}
+    found: dict[str, Generator] = {}
     seen: set[int] = set()
 
-    def look(thing: Any, path: str, depth: int) -> None:
+    def look(thing: object, path: str, depth: int) -> None:
         if id(thing) in seen or depth > DEPTH or isinstance(thing, LEAVES):
             return
         seen.add(id(thing))
@@ -54,12 +55,12 @@ def loader_generators(batches: Any) -> dict[str, Any]:
     return found
 
 
-def loader_state(generators: Mapping[str, Any]) -> dict[str, Any]:
+def loader_state(generators: Mapping[str, Generator]) -> dict[str, object]:
     """The states of the generators, as plain values and tensors."""
     return {path: _state(generator) for path, generator in generators.items()}
 
 
-def restore_loader_state(generators: Mapping[str, Any], states: Mapping[str, Any] | None) -> None:
+def restore_loader_state(generators: Mapping[str, Generator], states: Mapping[str, Any] | None) -> None:
     """Continue the generators where they were; a warning says which cannot be."""
     states = states or {}
     for path, generator in generators.items():
@@ -91,7 +92,7 @@ def first_batch(data: TrainingData, seed: int, device: torch.device) -> tuple[Ba
 
 
 @contextlib.contextmanager
-def kept_states(generators: Mapping[str, Any]) -> Iterator[None]:
+def kept_states(generators: Mapping[str, Generator]) -> Iterator[None]:
     """Leave the generators as they were found."""
     states = {path: _state(generator) for path, generator in generators.items()}
     try:
@@ -105,7 +106,7 @@ def _checksum(batch: Batch) -> str:
     return "-".join(fingerprint(part) for part in batch)
 
 
-def _state(generator: Any) -> Any:
+def _state(generator: Generator) -> object:
     if isinstance(generator, torch.Generator):
         return generator.get_state()
     if isinstance(generator, np.random.Generator):
@@ -115,7 +116,7 @@ def _state(generator: Any) -> Any:
     return _plain(generator.getstate())
 
 
-def _restore(generator: Any, state: Any) -> None:
+def _restore(generator: Generator, state: Any) -> None:
     if isinstance(generator, torch.Generator):
         generator.set_state(state)
     elif isinstance(generator, np.random.Generator):
@@ -127,7 +128,7 @@ def _restore(generator: Any, state: Any) -> None:
         generator.setstate((version, tuple(numbers), gauss))
 
 
-def _reseed(generator: Any, seed: int) -> None:
+def _reseed(generator: Generator, seed: int) -> None:
     if isinstance(generator, torch.Generator):
         generator.manual_seed(seed)
     elif isinstance(generator, np.random.Generator):
@@ -136,7 +137,7 @@ def _reseed(generator: Any, seed: int) -> None:
         generator.seed(seed % (1 << 32))
 
 
-def _plain(node: Any) -> Any:
+def _plain(node: object) -> object:
     """Turn arrays into lists, which JSON takes."""
     if isinstance(node, Mapping):
         return {key: _plain(value) for key, value in node.items()}
@@ -145,7 +146,7 @@ def _plain(node: Any) -> Any:
     return node.tolist() if isinstance(node, np.ndarray | np.generic) else node
 
 
-def _numpy(node: Any, like: Any) -> Any:
+def _numpy(node: Any, like: object) -> Any:
     """Turn the lists of ``_plain`` back into arrays."""
     if isinstance(like, Mapping):
         return {key: _numpy(node[key], value) for key, value in like.items()}

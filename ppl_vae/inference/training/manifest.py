@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable
 from importlib import metadata
-from typing import Any
 
 import torch
 
 from ppl_vae.data import Dataset, fingerprint
 from ppl_vae.errors import CheckpointError
+from ppl_vae.files import Config
 from ppl_vae.inference.objectives.schedules import describe
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair
@@ -19,26 +19,25 @@ from ppl_vae.inference.pair.protocols import Configured
 from ppl_vae.inference.training.batches import TrainingData
 
 
-def describe_data(data: Any, found: TrainingData) -> dict[str, Any]:
+def describe_data(data: object, found: TrainingData) -> dict[str, object]:
     """Describe the data behind the numbers: name, binarisation, sizes and checksums."""
-    described: dict[str, Any] = {"validation": found.validation_name}
+    described: dict[str, object] = {"validation": found.validation_name}
     if isinstance(data, Dataset):
         described |= {"name": data.name, "binarization": data.binarization, "source": data.source}
         described |= {"notes": list(data.notes)}
     kinds = ("", *(f"{name}_" for name in found.names))
-    for split in ("train", "validation", "test"):
-        for tensor, of in zip(_in_one_piece(found, split), kinds, strict=False):
+    for split, part in (("train", found.train), ("validation", found.validation), ("test", found.test)):
+        for tensor, of in zip(_in_one_piece(part), kinds, strict=False):
             described |= {f"{split}_size": len(tensor), f"{split}_{of}sha256": fingerprint(tensor)}
     return described
 
 
-def _in_one_piece(found: TrainingData, split: str) -> Batch:
+def _in_one_piece(part: Batch | Iterable[object] | None) -> Batch:
     """The data of a split; none where they come in batches, which only passing tells."""
-    part = getattr(found, split)
     return part if isinstance(part, tuple) else ()
 
 
-def describe_pair(pair: Pair) -> Any:
+def describe_pair(pair: Pair) -> object:
     """Describe a pair by its own configuration, else by the names and modules of its programs, no addresses."""
     if isinstance(pair.source, Configured) and isinstance(pair.source.config, dict):
         return pair.source.config
@@ -56,7 +55,7 @@ def describe_device(device: torch.device) -> str:
     return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else f"cpu: {platform.machine()}"
 
 
-def require_same_run(stored: Mapping[str, Any], own: Mapping[str, Any], where: object) -> None:
+def require_same_run(stored: Config, own: Config, where: object) -> None:
     """Refuse to continue a checkpoint that belongs to another run.
 
     Raises:
@@ -73,7 +72,7 @@ def require_same_run(stored: Mapping[str, Any], own: Mapping[str, Any], where: o
             )
 
 
-def _differing(before: Any, now: Any) -> tuple[Any, Any]:
+def _differing(before: object, now: object) -> tuple[object, object]:
     """The entries that differ, of two dicts; anything else as it is."""
     if not isinstance(before, dict) or not isinstance(now, dict):
         return before, now
@@ -81,7 +80,7 @@ def _differing(before: Any, now: Any) -> tuple[Any, Any]:
     return {n: before[n] for n in names if n in before}, {n: now[n] for n in names if n in now}
 
 
-def _leave_out_the_untold(before: dict[str, Any], now: dict[str, Any]) -> None:
+def _leave_out_the_untold(before: Config, now: Config) -> None:
     """Drop fields about the user's own batches that only one manifest has: earlier ones said less, or a default."""
     if "train_size" not in now["data"]:
         before.pop("batch_size", None), now.pop("batch_size", None)
@@ -90,7 +89,7 @@ def _leave_out_the_untold(before: dict[str, Any], now: dict[str, Any]) -> None:
         before["data"].pop("first_batch_sha256", None), now["data"].pop("first_batch_sha256", None)
 
 
-def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _identity(manifest: Config) -> Config:
     """The fields that decide the numbers; a run may be continued for longer, and on another device."""
     settings = {k: v for k, v in manifest["settings"].items() if k not in ("epochs", "patience")}
     # Where the files lie, and what they are called, may change; their checksums may not.

@@ -7,6 +7,7 @@ cores with one busy neighbour two threads were measured at a third of the speed 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def cores() -> int:
 
 
 def _allowed() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    return os.sched_getaffinity(0) if sys.platform == "linux" else set()
 
 
 def _seconds() -> tuple[float, float] | None:

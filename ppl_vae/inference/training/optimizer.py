@@ -6,7 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from pyro.optim import PyroOptim
@@ -17,6 +17,10 @@ from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule, describe
 
+# A group of parameters with its options, as torch's optimisers keep it; and the options alone.
+ParamGroup: TypeAlias = dict[str, Any]
+Options: TypeAlias = dict[str, Any]
+Maker: TypeAlias = Callable[..., torch.optim.Optimizer]
 Optimizer = Callable[[list[Tensor]], torch.optim.Optimizer] | PyroOptim
 
 WAY_OUT = "give a class such as torch.optim.AdamW, a partial of one, or a function of the list of parameters"
@@ -81,7 +85,7 @@ def make_optimizer(
     return made
 
 
-def check_optimizer(optimizer: Any) -> None:
+def check_optimizer(optimizer: object) -> None:
     """Refuse what cannot make an optimiser, before anything is prepared.
 
     Raises:
@@ -117,7 +121,7 @@ def check_optimizer(optimizer: Any) -> None:
             )
 
 
-def takes_rate(optimizer: Any) -> bool:
+def takes_rate(optimizer: object) -> bool:
     """Tell whether the run sets ``lr``: for a class, or a partial or Pyro's wrapper that does not fix it."""
     if isinstance(optimizer, PyroOptim):
         return "lr" not in _arguments(optimizer)
@@ -126,7 +130,7 @@ def takes_rate(optimizer: Any) -> bool:
     return optimizer is None or isinstance(optimizer, type)
 
 
-def describe_optimizer(optimizer: Any) -> str:
+def describe_optimizer(optimizer: object) -> str:
     """Describe an optimiser for a manifest, with the same words in every process."""
     if optimizer is None:
         return "Adam"
@@ -135,17 +139,19 @@ def describe_optimizer(optimizer: Any) -> str:
     return describe(optimizer)
 
 
-def _constructor(optimizer: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
+def _constructor(optimizer: Optimizer) -> tuple[Maker, Options]:
     if isinstance(optimizer, PyroOptim):
-        return cast(Callable[..., Any], optimizer.pt_optim_constructor), _arguments(optimizer)
+        return cast(Maker, optimizer.pt_optim_constructor), _arguments(optimizer)
     return optimizer, {}
 
 
-def _arguments(optimizer: PyroOptim) -> dict[str, Any]:
-    return dict(cast(dict[str, Any], optimizer.pt_optim_args))
+def _arguments(optimizer: PyroOptim) -> Options:
+    return dict(cast(Options, optimizer.pt_optim_args))
 
 
-def _groups(parameters: list[Tensor], objective: Objective, known: dict[str, Any] | None) -> list[Any]:
+def _groups(
+    parameters: list[Tensor], objective: Objective, known: Options | None
+) -> list[Tensor] | list[ParamGroup]:
     """The parameters, those of the objective in a group of its own if it wants them treated otherwise."""
     options = {name: v for name, v in objective.optimizer_options.items() if known is None or name in known}
     if len(options) < len(objective.optimizer_options):
@@ -154,7 +160,8 @@ def _groups(parameters: list[Tensor], objective: Objective, known: dict[str, Any
         return parameters
     of_objective = {id(parameter) for parameter in objective.parameters()}
     theirs, ours = ([p for p in parameters if (id(p) in of_objective) is mine] for mine in (False, True))
-    return [{"params": theirs}, {"params": ours, **options}]
+    groups: list[ParamGroup] = [{"params": theirs}, {"params": ours, **options}]
+    return groups
 
 
 def _say_left_out(objective: Objective, names: set[str] | None = None) -> None:
@@ -165,7 +172,7 @@ def _say_left_out(objective: Objective, names: set[str] | None = None) -> None:
     )
 
 
-def _require_drivable(made: Any, schedule: Schedule | None) -> None:
+def _require_drivable(made: object, schedule: Schedule | None) -> None:
     if not isinstance(made, torch.optim.Optimizer):
         raise ModelError(f"optimizer must make a torch.optim.Optimizer, got {type(made).__name__}; {WAY_OUT}")
     name = type(made).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.labels import arguments as require_labels
 from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.protocols import traits
+
+# Data as functions of a pair take them: x, x with what stands beside it, or a dict by name.
+Given: TypeAlias = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Pieces:
     allows_missing: bool = False
 
     @classmethod
-    def of(cls, pair: Pair, example: Any = None) -> Pieces:
+    def of(cls, pair: Pair, example: object = None) -> Pieces:
         """The rule for a pair and data of this kind."""
         return cls(Arguments.of(pair, example), traits(pair.model).allows_missing)
 
@@ -47,13 +50,13 @@ class Pieces:
         own = self.arguments.names(count)
         return ("labels", *own[1:]) if own and self.arguments.pair.takes_labels else own
 
-    def is_one(self, data: Any) -> bool:
+    def is_one(self, data: object) -> bool:
         """Tell whether the data are in one piece, and no iterable of batches."""
         if isinstance(data, tuple) and len(data) > 1 and self.takes_more:
             return is_container(data[0]) or is_array(data[0]) or not isinstance(data[0], tuple | list)
         return isinstance(data, Split | Mapping | Rows) or is_container(data) or is_array(data)
 
-    def __call__(self, data: Any, where: str, labels: Labels | None = None) -> Batch:
+    def __call__(self, data: object, where: str, labels: Labels | None = None) -> Batch:
         """Take a Split, a tuple, a dict, or x alone apart, and judge the values; ``labels`` are a Split's names."""
         data = opened(data) if is_container(data) else data
         x, *given = self._parts(data)
@@ -61,20 +64,20 @@ class Pieces:
         _require_finite(first, self.allows_missing, labels or self.arguments.labels(data))
         return (first, *self._beside(given, first, where))
 
-    def batch(self, batch: Any, place: tuple[torch.device, torch.dtype] | None) -> Batch:
+    def batch(self, batch: object, place: tuple[torch.device, torch.dtype] | None) -> Batch:
         """Take a batch of the user's own apart, where the pair is; what its programs do not take is left out."""
         x, *given = self._parts(self.arguments.in_batch(batch))
         whole = dense(x) if isinstance(x, Rows) else tensor(x)
         first = whole if place is None else whole.to(*place)
         return (first, *self._beside(given, first, "a batch", None if place is None else place[1]))
 
-    def _parts(self, data: Any) -> tuple[Any, ...]:
+    def _parts(self, data: object) -> tuple[object, ...]:
         if isinstance(data, Split):
             data = named(data, self.arguments)
         return self.arguments.parts(data)
 
     def _beside(
-        self, given: list[Any], x: Tensor, where: str, dtype: torch.dtype | None = None
+        self, given: list[object], x: Tensor, where: str, dtype: torch.dtype | None = None
     ) -> tuple[Tensor, ...]:
         if self.arguments.pair.takes_labels and not given:
             # Training needs them, also where a trained pair may be asked about x alone.
@@ -82,13 +85,8 @@ class Pieces:
         return self.arguments.tensors(given, x, dtype, where)
 
 
-def named(split: Any, arguments: Arguments) -> Any:
-    """The parts of a Split that the programs take: x alone, (x, y) of a pair that takes labels, or a dict by name.
-
-    Other data are given back as they are.
-    """
-    if not isinstance(split, Split):
-        return split
+def named(split: Split, arguments: Arguments) -> Given:
+    """The parts of a Split that the programs take: x, (x, y) for a pair that takes labels, or a dict by name."""
     if arguments.pair.takes_labels:
         return split.x if split.y is None else (split.x, split.y)
     beside = {**({} if split.y is None else {"y": split.y}), **split.covariates}
@@ -96,7 +94,7 @@ def named(split: Any, arguments: Arguments) -> Any:
     return {arguments.model.data: split.x, **taken} if taken else split.x
 
 
-def tensor(x: Any) -> Tensor:
+def tensor(x: object) -> Tensor:
     """Turn a tensor or array into a tensor that is not differentiated."""
     return to_tensor(x).detach()
 

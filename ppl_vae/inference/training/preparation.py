@@ -6,15 +6,15 @@ import contextlib
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pyro
 import torch
 from pyro.optim import PyroOptim
 from torch import nn
 
-from ppl_vae.data import Dataset
+from ppl_vae.data import Dataset, Split
 from ppl_vae.errors import ModelError
+from ppl_vae.files import Config
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.pair.admission import check_data
 from ppl_vae.inference.pair.covariates import Arguments
@@ -56,7 +56,7 @@ class Run:
     device: torch.device
     seed: int
     precision: str
-    manifest: dict[str, Any]
+    manifest: Config
 
     def forward_once(self) -> None:
         """One step's forward pass, without a trace in any generator."""
@@ -93,7 +93,7 @@ def number_of_steps(data: TrainingData, batch_size: int, epochs: int) -> int | N
 
 
 def prepare(
-    pair: Pair, data: Any, settings: Settings, device: torch.device, seed: int, precision: str = "float32"
+    pair: Pair, data: object, settings: Settings, device: torch.device, seed: int, precision: str = "float32"
 ) -> Run:
     """Sort out and judge everything the user gave.
 
@@ -156,10 +156,11 @@ def prepare(
     return Run(pair, model, guide, training, settings, batch_size, objective, device, seed, precision, manifest)
 
 
-def _pieces(pair: Pair, data: Any, seed: int, device: torch.device) -> Pieces:
+def _pieces(pair: Pair, data: object, seed: int, device: torch.device) -> Pieces:
     """The rule by which data become arguments: the names are seen in the data, or in their first batch."""
     arguments = Arguments.of(pair)
-    example = named(data.train if isinstance(data, Dataset) else data, arguments)
+    split = data.train if isinstance(data, Dataset) else data
+    example = named(split, arguments) if isinstance(split, Split) else split
     is_whole = Pieces(arguments).is_one(data) or isinstance(data, Dataset | Iterator | str)
     if not is_whole and isinstance(data, Iterable) and arguments.may_be_named:
         generators = loader_generators(data)
@@ -207,7 +208,7 @@ def _require_batches(data: TrainingData, batch_size: int, objective: Objective) 
         )
 
 
-def require_used(given: Mapping[str, Any], run: Run) -> None:
+def require_used(given: Mapping[str, object], run: Run) -> None:
     """Refuse an argument that would be ignored.
 
     Raises:
@@ -237,7 +238,7 @@ def _require_precision(precision: str, device: torch.device) -> None:
         raise ModelError(f"precision 'bf16' is for CUDA devices; on {device.type} train in 'float32'")
 
 
-def _own(optimizer: Any) -> Any:
+def _own(optimizer: object) -> object:
     """The object to fingerprint: Pyro's wrapper keeps the optimisers it made, so its arguments stand for it."""
     return None if isinstance(optimizer, PyroOptim) else optimizer
 

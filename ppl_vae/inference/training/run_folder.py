@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppl_vae.errors import CheckpointError
-from ppl_vae.files import as_path, write_atomically, write_json, write_tensors
+from ppl_vae.files import Config, as_path, write_atomically, write_json, write_tensors
 from ppl_vae.inference.pair.protocols import Storable
 from ppl_vae.inference.training.checkpoint import write_checkpoint
 from ppl_vae.inference.training.folder_lock import locked
@@ -36,7 +36,7 @@ class RunFolder:
 
     path: Path | None
 
-    def open(self, resume: bool) -> Any:
+    def open(self, resume: bool) -> Config | None:
         """The stored checkpoint, or None for a run that starts afresh.
 
         Raises:
@@ -89,12 +89,12 @@ class RunFolder:
                 with suppress(OSError):
                     partial.unlink()
 
-    def checkpoint(self, state: Any) -> None:
+    def checkpoint(self, state: object) -> None:
         """Replace the checkpoint."""
         if self.path is not None:
             write_checkpoint(self.path / CHECKPOINT, state)
 
-    def finish(self, pair: object, weights: Weights, history: pd.DataFrame, manifest: dict[str, Any]) -> None:
+    def finish(self, pair: object, weights: Weights, history: pd.DataFrame, manifest: Config) -> None:
         """Write what the run leaves behind."""
         if self.path is None:
             return

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ppl_vae.checks import positive, whole
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.files import Config
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.estimators.table import as_objective
 from ppl_vae.inference.objectives.schedules import (
@@ -84,7 +85,7 @@ class Settings:
         """The same settings of a run of so many steps, where a schedule is told by name."""
         return self if self.named_schedule is None else replace(self, schedule=of_run(self.named_schedule, steps))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """The settings as plain values, for a manifest."""
         return {
             "elbo": repr(self.objective),
@@ -103,10 +104,10 @@ class HasSettings(Protocol):
     """An object with settings and an objective of its own, as a Recipe is."""
 
     elbo: Objective
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
 
 
-def resolve(recipe: object, given: Mapping[str, Any]) -> Settings:
+def resolve(recipe: object, given: Mapping[str, object]) -> Settings:
     """Settings of a run.
 
     Args:
@@ -116,7 +117,7 @@ def resolve(recipe: object, given: Mapping[str, Any]) -> Settings:
     Raises:
         ModelError: the recipe has a setting that ``fit`` does not know, or a value is not possible.
     """
-    own: dict[str, Any] = {}
+    own: Config = {}
     if isinstance(recipe, HasSettings):
         own = {**recipe.settings, "elbo": recipe.elbo}
     known = {field.name for field in fields(Settings)}

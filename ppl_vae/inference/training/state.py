@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppl_vae.files import Config
 from ppl_vae.inference.training.checkpoint import random_state, restore_random_state
-from ppl_vae.inference.training.loader_state import loader_state, restore_loader_state
+from ppl_vae.inference.training.loader_state import Generator, loader_state, restore_loader_state
 from ppl_vae.inference.training.selection import Selection
 from ppl_vae.inference.training.steps import laid_out_as
 from ppl_vae.inference.training.stored_run import require_state
@@ -39,9 +39,9 @@ class TrainingState:
     epoch: int = 0
     step: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
-    generators: dict[str, Any] = field(default_factory=dict)
+    generators: dict[str, Generator] = field(default_factory=dict)
 
-    def tree(self) -> dict[str, Any]:
+    def tree(self) -> Config:
         """Everything that continuing needs, as a copy that further training leaves alone."""
         return {
             "epoch": self.epoch,
@@ -54,7 +54,7 @@ class TrainingState:
             "loader": loader_state(self.generators),
         }
 
-    def restore(self, tree: dict[str, Any]) -> None:
+    def restore(self, tree: Config) -> None:
         """Go on from where ``tree`` was taken.
 
         Raises:

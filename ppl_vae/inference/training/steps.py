@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from ppl_vae.inference.training.fused_adam import FusedAdam
 STEP_TERMS = ("loss", "log_likelihood", "kl")
 # Of a pair with global sites besides: their KL in nats of all data, and what a datum's ELBO has of them.
 GLOBAL_TERMS = ("global_kl", "global_share")
-NOBODY: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+NOBODY: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
 
 
 class Steps(Protocol):
@@ -63,7 +63,7 @@ class Stepper:
     schedule: Schedule | None = None
     max_grad_norm: float | None = None
     half: torch.dtype | None = None
-    late: contextlib.AbstractContextManager[Any] = NOBODY
+    late: contextlib.AbstractContextManager[object] = NOBODY
 
     def __call__(self, batch: Batch, step: int) -> Tensor:
         """Take step number ``step`` (from 0) on x [B, *event_shape], and its labels if any; its STEP_TERMS [3]."""
@@ -79,7 +79,7 @@ class Stepper:
             yield [len(batch[0])], self(batch, step).unsqueeze(0)
 
     def gradients(
-        self, batch: Batch, step: Tensor, watch: contextlib.AbstractContextManager[Any] = NOBODY
+        self, batch: Batch, step: Tensor, watch: contextlib.AbstractContextManager[object] = NOBODY
     ) -> tuple[Tensor, ...]:
         """Compute STEP_TERMS [3] and the gradient by every parameter; None where the loss does not depend on it.
 

@@ -10,18 +10,20 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ppl_vae.errors import CheckpointError, first_line
+from ppl_vae.files import Config
 from ppl_vae.inference.training.checkpoint import read_checkpoint
 from ppl_vae.inference.training.compute import MOST_THREADS
 from ppl_vae.inference.training.weights import Weights
 
 MODES = ("eager", "traced", "compiled")
 NUMBER = (int, float)
+Kind: TypeAlias = type | tuple[type, ...]
 # What these keep of a parameter, beside counts of steps, has the parameter's shape.
 ELEMENTWISE = (
     torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam, torch.optim.Adamax,
@@ -29,7 +31,7 @@ ELEMENTWISE = (
 )  # fmt: skip
 
 
-def read_run(path: Path) -> dict[str, Any]:
+def read_run(path: Path) -> Config:
     """State and manifest of a checkpoint, with every field that continuing needs.
 
     Raises:
@@ -43,7 +45,7 @@ def read_run(path: Path) -> dict[str, Any]:
     return stored
 
 
-def _require_run(stored: Any) -> None:
+def _require_run(stored: object) -> None:
     state, manifest = (_field(stored, name, dict) for name in ("state", "manifest"))
     for name in ("settings", "data"):
         if not all(isinstance(key, str) for key in _field(manifest, name, dict)):
@@ -74,20 +76,18 @@ def _require_run(stored: Any) -> None:
     _field(state, "optimizer", dict)
 
 
-def _field(tree: Any, name: str, kind: Any) -> Any:
+def _field(tree: object, name: str, kind: Kind) -> Any:
     value = tree.get(name) if isinstance(tree, dict) else None
     if value is None or not isinstance(value, kind) or (isinstance(value, bool) and kind is not object):
         raise CheckpointError(f"field {name!r} is missing or of another type")
     return value
 
 
-def _all(tree: Mapping[Any, Any], kind: Any) -> bool:
+def _all(tree: Mapping[object, object], kind: Kind) -> bool:
     return all(isinstance(key, str) and isinstance(value, kind) for key, value in tree.items())
 
 
-def require_state(
-    tree: Mapping[str, Any], weights: Weights, optimizer: torch.optim.Optimizer, device: torch.device
-) -> None:
+def require_state(tree: Config, weights: Weights, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """Refuse a stored state that a run cannot go on from; nothing is changed.
 
     Raises:
@@ -114,7 +114,7 @@ def require_state(
                 raise CheckpointError(f"the checkpoint's optimiser has the option {name!r} of another type")
 
 
-def _kind(option: Any) -> Any:
+def _kind(option: object) -> object:
     """The kind of a value as JSON tells kinds apart: a list is a tuple of kinds, an integer is a number."""
     if isinstance(option, list | tuple):
         return [_kind(element) for element in option]
@@ -158,7 +158,7 @@ def _require_shapes(optimizer: torch.optim.Optimizer) -> None:
                 raise CheckpointError("the checkpoint's optimiser has taken no finite number of steps")
 
 
-def _items(kept: Any) -> Iterable[tuple[Any, Any]]:
+def _items(kept: object) -> Iterable[tuple[str, Any]]:
     if not isinstance(kept, dict) or not all(isinstance(name, str) and name.isidentifier() for name in kept):
         raise CheckpointError("the checkpoint's optimiser has no state to continue from")
     return kept.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from numbers import Real
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch.utils.data import DataLoader
@@ -23,7 +23,7 @@ from ppl_vae.randomness import derived_seed
 
 
 def training_data(
-    data: Any, validation: Any, batch_size: int | None, seed: int, pieces: Pieces | None = None
+    data: object, validation: object, batch_size: int | None, seed: int, pieces: Pieces | None = None
 ) -> TrainingData:
     """Sort out what the user gave to ``fit``.
 
@@ -60,7 +60,7 @@ def training_data(
         _require_anew(data)
         training = TrainingData(None, batches=data)
     else:
-        also = "; give torch.utils.data.DataLoader(data, batch_size=...)" if hasattr(data, "__getitem__") else ""
+        also = "; give torch.utils.data.DataLoader(data, batch_size=...)" if isinstance(data, MapStyle) else ""
         raise DataError(
             "data must be a Dataset, a tensor, an array or a re-iterable of batches, "
             f"got {type(data).__name__}{also}"
@@ -72,11 +72,18 @@ def training_data(
     return training
 
 
-def _of_x(x: Any) -> None:
+@runtime_checkable
+class MapStyle(Protocol):
+    """A data set that gives one datum for an index, as torch's map-style ones do."""
+
+    def __getitem__(self, index: int) -> object: ...
+
+
+def _of_x(x: object) -> None:
     """A program of x alone."""
 
 
-def _require_anew(batches: Iterable[Any]) -> None:
+def _require_anew(batches: Iterable[object]) -> None:
     """Refuse what gives the same iterator again, as streaming loaders do: the second epoch would be empty."""
     # A DataLoader starts anew, and would start its workers for the question.
     if not isinstance(batches, DataLoader) and iter(batches) is iter(batches):
@@ -86,7 +93,7 @@ def _require_anew(batches: Iterable[Any]) -> None:
         )
 
 
-def _with_validation(data: TrainingData, validation: Any, seed: int, pieces: Pieces) -> TrainingData:
+def _with_validation(data: TrainingData, validation: object, seed: int, pieces: Pieces) -> TrainingData:
     if validation is None:
         return data
     if isinstance(validation, str):

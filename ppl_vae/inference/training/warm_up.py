@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -71,11 +70,11 @@ def rate_endings(schedule: Schedule | None) -> list[Ending]:
     return [Ending(RATE, describe(schedule), schedule, math.ceil(schedule.steps))]
 
 
-def describe_schedules(settings: Settings, steps: int | None) -> list[dict[str, Any]]:
+def describe_schedules(settings: Settings, steps: int | None) -> list[dict[str, object]]:
     """Describe for a manifest every schedule that ends, its end, and its value after a run of so many steps."""
     described = []
     for ending in _endings(settings):
-        row: dict[str, Any] = {"of": ending.of, "schedule": ending.description, "ends_at_step": ending.step}
+        row: dict[str, object] = {"of": ending.of, "schedule": ending.description, "ends_at_step": ending.step}
         if steps is not None:
             row |= {"run_steps": steps, "last_value": value_at(ending.function, max(steps - 1, 0))}
         described.append(row)

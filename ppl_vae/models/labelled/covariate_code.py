@@ -125,7 +125,7 @@ class CovariateCode(nn.Module):
         self.is_started.fill_(True)
 
 
-def _checked(name: str, kind: Any) -> tuple[bool, int]:
+def _checked(name: str, kind: object) -> tuple[bool, int]:
     """Tell whether a covariate is a category, and how many numbers it takes."""
     if kind == "continuous":
         return False, 1

@@ -83,7 +83,7 @@ class FlowPrior(Configured):
         return dist.TransformedDistribution(base, with_reversals(steps, self.order))
 
 
-def with_reversals(steps: list[Any], order: Tensor) -> list[Any]:
+def with_reversals(steps: list[Any], order: Tensor) -> list[object]:
     """Reverse the order of the coordinates between any two steps of a flow."""
     first, *rest = steps
     return [first, *(part for step in rest for part in (transforms.Permute(order), step))]

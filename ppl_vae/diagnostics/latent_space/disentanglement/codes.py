@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.active_units import coordinates, expected_codes, needs_draws
@@ -23,7 +24,7 @@ REPRESENTATIONS = ("mean", "sample")
 
 @torch.no_grad()
 def mean_and_sampled_codes(
-    pair: PairLike, x: ArrayLike | Tensor, num_draws: int = 10, seed: int = 0
+    pair: PairLike, x: Data, num_draws: int = 10, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
     """The codes E q(z|x), and one draw of q(z|x), all latent sites one after the other: [N, U] each.
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.checks import positive
+from ppl_vae.containers import Data
 from ppl_vae.diagnostics.latent_space.disentanglement.activity import active_dimensions
 from ppl_vae.diagnostics.latent_space.disentanglement.codes import REPRESENTATIONS, mean_and_sampled_codes
 from ppl_vae.diagnostics.latent_space.disentanglement.score_codes import score_codes
@@ -32,7 +33,7 @@ UNBOUNDED = "gaussian total correlation"
 
 def run_disentanglement(
     pairs: PairLike | list[PairLike],
-    x: ArrayLike | Tensor,
+    x: Data,
     factors: ArrayLike | Tensor,
     factor_names: Sequence[str] = (),
     metrics: Sequence[str] | None = None,
