@@ -7,6 +7,7 @@ masses (nats), so they sum to one over the levels.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from pyro import distributions as dist
@@ -144,7 +145,7 @@ class DiscretisedLogistic(dist.TorchDistribution):
         square = sum(((2 * k - 1) * tail for k, tail in enumerate(self._tails(), 1)), torch.zeros_like(self.loc))
         return (square / (self.levels - 1) ** 2 - self.mean.square()).clamp(min=0)
 
-    def _tails(self) -> tuple[Tensor, Tensor]:
+    def _tails(self) -> Iterator[Tensor]:
         """Yield the tails P(x >= k / (levels - 1)) for k = 1, 2, ..., since all at once would fill the memory."""
         per_scale = torch.exp(-self.log_scale)
         for k in range(1, self.levels):

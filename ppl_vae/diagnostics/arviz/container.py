@@ -79,6 +79,10 @@ def _build_classic(groups: Groups, attributes: Mapping[str, object]) -> ArvizDat
     return quiet_import("arviz").InferenceData(attrs=dict(attributes), **groups)
 
 
+def _groups_of_classic(data: ArvizData) -> dict[str, xr.Dataset]:
+    return {name: cast(xr.Dataset, data[name]) for name in cast("InferenceData", data).groups()}
+
+
 def _write_classic(data: Any, path: Path) -> None:
     data.to_netcdf(str(path), engine=ENGINE)
 
@@ -128,7 +132,7 @@ def _read_tree(path: Path) -> xr.DataTree:
 CLASSIC = Generation(
     container="arviz.InferenceData",
     build=_build_classic,
-    groups=lambda data: {name: data[name] for name in data.groups()},
+    groups=_groups_of_classic,
     write=_write_classic,
     read=_read_classic,
     statistics="arviz",

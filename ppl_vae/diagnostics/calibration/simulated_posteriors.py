@@ -176,9 +176,9 @@ def as_simulated(
 
 def _like(pair: Pair, x: Data) -> Conditioned:
     """The data given, whose shapes, holes and covariates the simulated ones have."""
-    is_shape = isinstance(x, tuple) and all(isinstance(n, int) and n > 0 for n in x)
+    shape = x if isinstance(x, tuple) and all(isinstance(n, int) and n > 0 for n in x) else None
     arguments = Arguments.of(pair, x)
-    first, *given = arguments.parts(torch.zeros(1, *x) if is_shape else x)
+    first, *given = arguments.parts(torch.zeros(1, *shape) if shape is not None else x)
     model, guide = arguments.pair.model, arguments.pair.guide
     data = arguments.pair.place(first)
     if data.dim() == 0 or len(data) == 0:

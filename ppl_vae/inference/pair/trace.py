@@ -11,6 +11,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from pyro import distributions as dist
@@ -341,7 +342,7 @@ def _require_observed(observed: dict[str, TraceSite]) -> None:
 def sample_nodes(trace: poutine.Trace) -> dict[str, TraceSite]:
     """The sample sites, without the bookkeeping of plates and of pyro.deterministic."""
     return {
-        name: node
+        name: cast(TraceSite, node)
         for name, node in trace.nodes.items()
         if node["type"] == "sample"
         and not poutine.util.site_is_subsample(node)
