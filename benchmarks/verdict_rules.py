@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ppl_vae.inference.evidence.interval import evidence_interval
@@ -92,6 +93,26 @@ def coverage(tail: float, draws: int, dim: int, data: int = 600, seed: int = 0) 
     }  # fmt: skip
 
 
+def drawn(intervals: list[dict[str, Any]]) -> Figure:
+    """How often the truth lies in an interval of 95%, against the tail index, a panel a number of draws."""
+    draws = list(dict.fromkeys(row["draws"] for row in intervals))
+    figure = Figure(figsize=(2.6 * len(draws), 3.0), layout="constrained")
+    for axes, number in zip(figure.subplots(1, len(draws), sharey=True, squeeze=False)[0], draws, strict=True):
+        axes.axhline(0.95, color="#8c8c8c", linewidth=1)
+        for name, colour in (("delta", "#d55e00"), ("offered", "#0072b2")):
+            for dim, style in ((1, "o-"), (5, "s--")):
+                rows = [row for row in intervals if (row["draws"], row["dim"]) == (number, dim)]
+                label = f"{name}, {dim} dimension{'s' * (dim > 1)}" if number == draws[0] else None
+                axes.plot(
+                    [r["tail"] for r in rows], [r[name] for r in rows], style, color=colour, ms=4, label=label
+                )
+        axes.set_title(f"{number:,} draws", fontsize=9)
+        axes.set(xlabel="tail index of the weights", ylim=(0, 1.03))
+    figure.axes[0].set_ylabel("share of intervals with the truth")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return figure
+
+
 def main() -> None:
     """Measure, print, and write the record."""
     rules: list[dict[str, Any]] = [
@@ -104,6 +125,7 @@ def main() -> None:
     ]  # fmt: skip
     for row in (*rules, *intervals):
         print({name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()})
+    drawn(intervals).savefig(RECORD.with_suffix(".png"), dpi=160)
     RECORD.write_text(json.dumps({"equal_variances": rules, "importance_intervals": intervals}, indent=1) + "\n")
 
 

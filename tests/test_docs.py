@@ -136,6 +136,30 @@ def test_every_record_of_the_repository_can_be_shown(hook):
         assert pages.words(name), f"benchmarks/{name}.py says nothing of itself"
 
 
+def test_no_table_of_a_record_shows_a_key_as_a_program_writes_it(hook):
+    """Heads of tables, names of rows and headings have no underscore, and no cell is a dict."""
+    pages = hook("measured_pages")
+    for name in pages.records():
+        lines = pages.page(name, []).partition("\n|")[2].splitlines()
+        for line, below in zip(lines, [*lines[1:], ""], strict=True):
+            cells = line.strip("| ").split(" | ")
+            told = cells if below.startswith("| ---") else cells[:1] if line.startswith(("|", "#")) else []
+            assert not any("_" in cell or "{" in cell for cell in told), (name, line)
+
+
+def test_rows_of_a_record_are_one_table(hook):
+    rendered = hook("measured_pages").rendered
+    text = rendered({"laws": [{"law": "normal", "rule": 0.25}, {"law": "Student t", "rule": 0.5}]}, 2)
+    assert "| law | rule |" in text
+    assert "| Student t | 0.5 |" in text
+    rivals = dict.fromkeys(["a batch", "a loop over all data, one at a time"], 2.0)
+    text = rendered({"wall_ratio": rivals, "cpu_ratio": rivals}, 2)
+    assert "|  | wall ratio | CPU ratio |" in text
+    text = rendered({"1 draw": {"seconds": {"batched": 1.0}}, "2 draws": {"seconds": {"batched": 2.0}}}, 2)
+    assert "| 2 draws | 2 |" in text
+    assert "seconds: batched" in text
+
+
 def test_numbers_in_prose_are_keys_of_records():
     pattern = re.compile(r"\[\[([\w-]+)\.([^\]|]+?)\s*(?:\|\s*([^\]]*))?\]\]")
     index = (HOOKS.parent / "index.md").read_text()

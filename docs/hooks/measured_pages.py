@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import math
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pages import RESULTS, ROOT, add_copy, add_page, add_section, plain, result, table, with_error
+from pages import RESULTS, ROOT, add_copy, add_page, add_section, plain, result
+from record_tables import heading, rendered, spoken
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -20,19 +18,6 @@ SHOWN_ELSEWHERE = {
     "digits_recipes": "[digits, by recipe](../recipes/index.md): a page of every recipe",
     "first_page": "[first page](../index.md): the run that opens these pages",
 }
-MOST_ROWS, MOST_NUMBERS, MOST_COLUMNS, MOST_IN_A_CELL = 40, 40, 12, 12
-# Where they are words, not parts of a name such as analytic-kl.
-ABBREVIATION = re.compile(r"(?<![\w-])(cpu|elbo|gpu|kl)(?![\w-])")
-# What stands at the end of the key of a standard error.
-ERROR = "_stderr"
-# Keys of records in the words of a reader.
-WORDS = {
-    "stderr": "standard error", "ms": "milliseconds", "num data": "number of data", "num samples": "draws",
-    "num particles": "draws per datum", "cpu seconds": "CPU seconds", "lr": "learning rate",
-    "sd": "standard deviation", "std": "standard deviation", "x": "times",
-}  # fmt: skip
-# Longer ones, in characters, are paragraphs and no cells; lists of sentences are a line each.
-LONGEST_CELL, SENTENCE = 300, 60
 
 
 def records() -> list[str]:
@@ -90,139 +75,8 @@ def headline(name: str) -> str:
     return plain(words(name).partition("\n")[0]) or "a record"
 
 
-def spoken(name: str) -> str:
-    """A record's name as a title."""
-    words = name.replace("_", " ").replace("mnist", "MNIST").replace("khat", "k-hat")
-    words = re.sub(r"^num (?!data|samples|particles)", "number of ", words)
-    words = WORDS.get(words, words).replace(" stderr", ", standard error")
-    return ABBREVIATION.sub(lambda found: found[0].upper(), words)
-
-
-def heading(name: str) -> str:
-    """The same at the head of a page or section; the usual key of the circumstances says what it is."""
-    title = {"on": "measured on"}.get(name, spoken(name))
-    return title if title.startswith("k-hat") else title[:1].upper() + title[1:]
-
-
 def page(name: str, figures: list[str]) -> str:
     """One record."""
     head = [f"# {heading(name)}\n", words(name) + "\n"]
     pictures = [f"![{Path(figure).stem.replace('_', ' ')}]({figure})\n" for figure in figures]
     return "\n".join([*head, *pictures, rendered(result(name), 2)])
-
-
-def rendered(value: Any, level: int) -> str:
-    """A record as tables: what is flat first, what is nested under headings."""
-    if not isinstance(value, Mapping):
-        return plain_value(value) + "\n"
-    if is_table(value):
-        return as_table(value)
-    if is_columns(value):
-        return from_columns(value)
-    flat = {key: item for key, item in value.items() if is_flat(item)}
-    nested = {key: item for key, item in value.items() if not is_flat(item)}
-    long = [key for key, item in flat.items() if isinstance(item, str) and len(item) > LONGEST_CELL]
-    text = [f"**{plain(heading(key))}**: {plain(flat.pop(key))}\n" for key in long]
-    rows = [(plain(spoken(str(key))), cell(flat, key)) for key in flat if not is_error_of(key, flat)]
-    text += [table(("", ""), rows, "ll")] if rows else []
-    for key, item in nested.items():
-        title = plain(heading(str(key)))
-        text += [f"{'#' * level} {title}\n" if level < 6 else f"**{title}**\n", rendered(item, level + 1)]
-    return "\n".join(text)
-
-
-def is_scalar(value: Any) -> bool:
-    """Whether it is one number or word."""
-    return value is None or isinstance(value, str | int | float | bool)
-
-
-def is_interval(value: Any) -> bool:
-    """Whether it is a median between two bounds."""
-    return isinstance(value, Mapping) and value.keys() == {"median", "lower", "upper"}
-
-
-def is_flat(value: Any) -> bool:
-    """Whether it fits into one cell."""
-    return is_scalar(value) or is_interval(value) or (isinstance(value, list) and all(map(is_scalar, value)))
-
-
-def is_cell(value: Any) -> bool:
-    """Whether it fits into one cell of several beside each other."""
-    return is_flat(value) and not (isinstance(value, list) and len(value) > MOST_IN_A_CELL)
-
-
-def is_table(value: Mapping[str, Any]) -> bool:
-    """Whether it is several rows with columns in common."""
-    rows = list(value.values())
-    if len(rows) < 2 or not all(
-        isinstance(row, Mapping) and row and all(map(is_cell, row.values())) and not is_interval(row)
-        for row in rows
-    ):
-        return False
-    if any(is_columns(row) for row in rows):
-        return False
-    columns = {key for row in rows for key in row}
-    return len(columns) <= MOST_COLUMNS and all(len(columns & row.keys()) * 2 > len(columns) for row in rows)
-
-
-def is_columns(value: Mapping[str, Any]) -> bool:
-    """Whether it is a few lists of equal length, such as a history by epoch."""
-    lists = list(value.values())
-    return len(lists) > 1 and all(
-        isinstance(item, list) and all(map(is_scalar, item)) and 1 < len(item) == len(lists[0]) <= MOST_ROWS
-        for item in lists
-    )
-
-
-def as_table(value: Mapping[str, Any]) -> str:
-    """A row a key."""
-    every = dict.fromkeys(key for row in value.values() for key in row)
-    columns = [key for key in every if not is_error_of(key, every)]
-    rows = [(plain(key), *(cell(row, column) for column in columns)) for key, row in value.items()]
-    words = [any(holds_words(row.get(column)) for row in value.values()) for column in columns]
-    align = "l" + "".join("l" if in_words else "r" for in_words in words)
-    return table(("", *(plain(spoken(column)) for column in columns)), rows, align)
-
-
-def is_error_of(key: str, row: Mapping[str, Any]) -> bool:
-    """Whether a key is the standard error of another, beside which it is written."""
-    return key.endswith(ERROR) and key.removesuffix(ERROR) in row
-
-
-def cell(row: Mapping[str, Any], key: str) -> str:
-    """A value as text, with its standard error where the record has one."""
-    value, error = row.get(key), row.get(f"{key}{ERROR}")
-    if is_number(value) and is_number(error):
-        return plain(with_error(value, error))
-    return plain_value(value)
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is one number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def holds_words(value: Any) -> bool:
-    """Whether it reads from the left."""
-    return isinstance(value, str | list)
-
-
-def from_columns(value: Mapping[str, Any]) -> str:
-    """A column a key."""
-    rows = [tuple(map(plain_value, row)) for row in zip(*value.values(), strict=True)]
-    return table([plain(spoken(key)) for key in value], rows, "r" * len(value))
-
-
-def plain_value(value: Any) -> str:
-    """A cell."""
-    if isinstance(value, list):
-        sentences = any(isinstance(item, str) and len(item) > SENTENCE for item in value)
-        shown = ("<br>" if sentences else ", ").join(map(plain_value, value[:MOST_NUMBERS]))
-        return shown + (f", ... ({len(value)} in all)" if len(value) > MOST_NUMBERS else "")
-    if is_interval(value):
-        return "{} ({} to {})".format(*(plain_value(value[key]) for key in ("median", "lower", "upper")))
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: ""}[value]
-    if isinstance(value, float):
-        return f"{value:,.0f}" if 10_000 <= abs(value) < math.inf else f"{value:.5g}"
-    return plain(value)

@@ -44,8 +44,7 @@ def importance(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
             worst = plot_worst_rows(diagnosis.x, table, diagnosis.column_names)
             caption = (
                 "The rows with the largest k-hat, worst first. The shade of a cell is its distance from the mean "
-                f"of its column over the {len(diagnosis.x)} data, in standard deviations: "
-                "orange above, violet below."
+                f"of its column over {len(diagnosis.x)} data in standard deviations: orange above, violet below."
             )
         else:
             worst = plot_worst_data(diagnosis.x, table)
