@@ -54,10 +54,10 @@ class Draws(xr.DataTree):
 
 
 @functools.cache
-def classic_draws(inference_data: type[Any]) -> type[Any]:
+def classic_draws(inference_data: Any) -> Any:
     """The same of ArviZ 0.x, made of its InferenceData, which keeps groups as attributes."""
 
-    class InferenceData(inference_data):  # type: ignore[misc]
+    class InferenceData(inference_data):
         def __getattribute__(self, name: str) -> Any:
             if name == GROUP:
                 warn_of_leave_one_out()
@@ -69,10 +69,9 @@ def classic_draws(inference_data: type[Any]) -> type[Any]:
     return InferenceData
 
 
-def _restored(inference_data: type[Any], state: dict[str, Any]) -> Any:
+def _restored(inference_data: Any, state: dict[str, Any]) -> Any:
     """Make one again from what pickle kept."""
-    kind = classic_draws(inference_data)
-    made = kind.__new__(kind)
+    made = object.__new__(classic_draws(inference_data))
     made.__dict__.update(state)
     return made
 
