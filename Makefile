@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process a core: the tensors of the tests are tiny, so each computes on one thread.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-all test-on test-lowest release lint gauges bench notebooks notebooks-check docs clean
+.PHONY: demo test test-all test-on test-lowest release lint gauges records bench notebooks notebooks-check docs clean
 
 demo: .venv/installed
 	$(BIN)/ppl-vae train vae --data digits --latent-dim 2 --likelihood '{"name": "gaussian", "sigma": "learned"}' \
@@ -42,6 +42,10 @@ gauges: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
 	touch $@
+
+# Say in benchmarks/provenance.json and in the README which records are older than the code that they measure.
+records:
+	$(PYTHON) benchmarks/provenance.py --mark
 
 # The peers that the speed benchmark measures itself against.
 .venv/bench: .venv/installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
+PROVENANCE = ROOT / "benchmarks" / "provenance.json"
 # These have pages elsewhere.
 SHOWN_ELSEWHERE = {
     "digits_recipes": "[digits, by recipe](../recipes/index.md): a page of every recipe",
@@ -77,6 +79,16 @@ def headline(name: str) -> str:
 
 def page(name: str, figures: list[str]) -> str:
     """One record."""
-    head = [f"# {heading(name)}\n", words(name) + "\n"]
+    head = [f"# {heading(name)}\n", words(name) + "\n", provenance(name)]
     pictures = [f"![{Path(figure).stem.replace('_', ' ')}]({figure})\n" for figure in figures]
     return "\n".join([*head, *pictures, rendered(result(name), 2)])
+
+
+def provenance(name: str) -> str:
+    """The command that makes a record, the commit of its code, and whether that code has changed since."""
+    entry = json.loads(PROVENANCE.read_text()).get(f"{name}.json") if PROVENANCE.exists() else None
+    if entry is None:
+        return ""
+    changed = ", ".join(f"`{file}`" for file in entry["stale"])
+    now = f"Older than its code: since then {changed} changed." if changed else "Its code has not changed since."
+    return f"Made by `{entry['command']}` with the code of commit {entry['commit']}. {now}\n"

@@ -6,6 +6,7 @@ from ppl_vae.lazy import load_names_lazily
 
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
+    from ppl_vae.diagnostics.arviz.for_figures import for_plot_khat, for_plot_ppc
     from ppl_vae.diagnostics.arviz.inference_data import inference_data
     from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
     from ppl_vae.diagnostics.calibration.coverage import check_coverage, run_coverage
@@ -67,6 +68,8 @@ __all__ = [
     "collapse_history",
     "diagnose",
     "fit_attribute_classifier",
+    "for_plot_khat",
+    "for_plot_ppc",
     "impute",
     "infer",
     "inference_data",

@@ -28,9 +28,9 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ppl_vae.diagnostics.arviz.exported import plain_attributes
+from ppl_vae.diagnostics.arviz.leave_one_out import Draws, classic_draws, is_ours
 from ppl_vae.errors import CheckpointError, ModelError, first_line
 from ppl_vae.files import SEAL, SEAL_BYTES, as_path, require_seal, written_beside
-from ppl_vae.inference.evidence.pareto import threshold
 
 if TYPE_CHECKING:
     from arviz import InferenceData
@@ -76,7 +76,7 @@ def quiet_import(name: str) -> Any:
 
 
 def _build_classic(groups: Groups, attributes: Mapping[str, object]) -> ArvizData:
-    return quiet_import("arviz").InferenceData(attrs=dict(attributes), **groups)
+    return classic_draws(quiet_import("arviz").InferenceData)(attrs=dict(attributes), **groups)
 
 
 def _groups_of_classic(data: ArvizData) -> dict[str, xr.Dataset]:
@@ -102,7 +102,7 @@ def _elpd_classic(khat: xr.DataArray, good: float) -> object:
 
 def _build_tree(groups: Groups, attributes: Mapping[str, object]) -> xr.DataTree:
     root = xr.Dataset(attrs=dict(attributes))
-    return xr.DataTree.from_dict({"/": root, **{f"/{name}": group for name, group in groups.items()}})
+    return Draws.from_dict({"/": root, **{f"/{name}": group for name, group in groups.items()}})
 
 
 def _groups_of_tree(tree: ArvizData) -> dict[str, xr.Dataset]:
@@ -183,20 +183,6 @@ def groups_of(data: ArvizData, *, generation: Generation | None = None) -> dict[
     return (generation or installed()).groups(data)
 
 
-def for_plot_khat(data: ArvizData, *, generation: Generation | None = None) -> object:
-    """Convert the k-hat of ``inference_data`` to the form that ArviZ's plot_khat takes.
-
-    It holds k-hat and its threshold alone: scores of leave-one-out have no meaning here.
-
-    Args:
-        data: what ``inference_data`` returned.
-        generation: by default the one that is installed.
-    """
-    chosen = generation or installed()
-    table = chosen.groups(data)["sample_stats"]
-    return chosen.elpd(table["khat"], threshold(table.sizes["draw"]))
-
-
 def write_netcdf(data: ArvizData, path: str | Path, *, generation: Generation | None = None) -> None:
     """Write an ArviZ object as netCDF 4, with a checksum behind its end; the file is replaced whole.
 
@@ -213,17 +199,23 @@ def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> Ar
     Raises:
         CheckpointError: there is no such file, or it is damaged or none.
     """
-    path = as_path("path", path)
+    path, chosen = as_path("path", path), generation or installed()
     require_seal(path)
     _require_end(path)
     try:
         # h5netcdf complains once more, to nobody, where it could not open what it is given.
         with quiet_import("h5py").File(path):
             pass
-        return (generation or installed()).read(path)
+        return _as_ours(chosen, chosen.read(path))
     except Exception as error:
         # Whatever the layers of readers say to a damaged file.
         raise CheckpointError(f"{path}: no readable netCDF file ({first_line(error)})") from error
+
+
+def _as_ours(generation: Generation, data: Any) -> Any:
+    """What was read, with the warning of leave-one-out where it is ours."""
+    groups = generation.groups(data)
+    return generation.build(groups, data.attrs) if is_ours(groups) else data
 
 
 def _require_end(path: Path) -> None:

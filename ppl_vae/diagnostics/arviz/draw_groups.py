@@ -16,12 +16,9 @@ from numpy.typing import NDArray
 
 from ppl_vae.diagnostics.arviz.draw_plan import DrawPlan, Layout
 from ppl_vae.diagnostics.arviz.exported import exported_names
+from ppl_vae.diagnostics.arviz.leave_one_out import LOO_NOTE
 
 SAMPLE_DIMS = ("chain", "draw", "datum")
-LOO_NOTE = (
-    "These are conditional on z, which is inferred from x itself: leave-one-out (loo), waic and loo_pit on them "
-    "mean nothing. For a predictive score take ppl_vae.log_evidence on data held out."
-)
 MEANING = {
     "khat": "Pareto shape of the tail of the importance weights; NaN where they are all equal or too few",
     "exact": "1 where all weights are equal up to rounding: the guide is the posterior",

@@ -7,7 +7,8 @@ its k is drawn towards 1/2 by a prior worth ten draws:
 
     k <- (M k + 5) / (M + 10)
 
-The numbers equal those of ``psislw`` of ArviZ 0.23, datum by datum.
+The numbers equal those of ``psislw`` of ArviZ 0.23, datum by datum. ArviZ 1.x rounds M down, so that its k-hat of
+1000 draws is that of a tail of 94 and not of 95; where the rule gives a whole number, both agree.
 
 Vehtari, Simpson, Gelman, Yao & Gabry (2024): https://arxiv.org/abs/1507.02646
 """

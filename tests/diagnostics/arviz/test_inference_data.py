@@ -13,6 +13,7 @@ from pyro import distributions as dist
 import ppl_vae as pv
 from ppl_vae.diagnostics.arviz import container as inference_data
 from ppl_vae.diagnostics.arviz.container import CLASSIC, TREE
+from ppl_vae.diagnostics.arviz.for_figures import for_plot_khat
 from ppl_vae.errors import DataError, ModelError
 from tests.diagnostics.arviz.generations import both_generations, needs_classic
 from tests.scenarios import draw_data, linear_gaussian
@@ -297,7 +298,7 @@ def test_summary_and_khat_of_either_generation(grown, generation):
     table = package.summary(data, var_names="z", coords={"datum": [0]})
     expected = groups(grown)["posterior"]["z"].isel(datum=0).mean(("chain", "draw"))
     np.testing.assert_allclose(table["mean"].astype(float), expected, atol=0.006)
-    elpd = inference_data.for_plot_khat(data, generation=generation)
+    elpd = for_plot_khat(data, generation=generation)
     assert elpd.good_k == pytest.approx(1 - 1 / math.log10(200))
     plots = package if generation is CLASSIC else inference_data.quiet_import("arviz_plots")
     assert plots.plot_khat(elpd) is not None

@@ -7,6 +7,14 @@ import numpy as np
 import pytest
 
 
+def khat_of_arviz_1(log_weight):
+    """k-hat [N] of log weights [S, N] by arviz_stats, which takes log likelihoods and changes their sign."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        arrays = pytest.importorskip("arviz_stats.base").array_stats
+    return np.array([float(arrays.psislw(-np.asarray(column))[1]) for column in np.asarray(log_weight).T])
+
+
 def psislw(log_weight):
     """Smoothed log weights [S, N] and k-hat [N] of log weights [S, N]."""
     if not metadata.version("arviz").startswith("0."):

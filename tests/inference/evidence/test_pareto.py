@@ -8,7 +8,7 @@ import torch
 
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evidence.pareto import generalised_pareto, smooth, tail_length, threshold
-from tests.inference.evidence.psis_reference import psislw
+from tests.inference.evidence.psis_reference import khat_of_arviz_1, psislw
 
 
 def normal(num_samples, num_data=60, seed=0):
@@ -32,6 +32,19 @@ def assert_as_arviz(log_weight, sort=False):
 def test_equals_arviz_row_by_row(num_samples):
     found = assert_as_arviz(normal(num_samples))
     torch.testing.assert_close(found.log_weight.exp().sum(0), torch.ones(60, dtype=torch.float64))
+
+
+def test_the_rule_of_arviz_1_is_another_tail_and_the_same_fit():
+    """Its M is rounded down: 94 of 1000, where ours is 95; of 400 both are 60, and so is k-hat."""
+    for num_samples, shorter in ((400, 0), (2500, 0), (1000, 1), (700, 1)):
+        log_weight = normal(num_samples) + 800.0
+        theirs = khat_of_arviz_1(log_weight)
+        length = tail_length(num_samples) - shorter
+        top = log_weight.sort(0, descending=True).values[: length + 1]
+        top = (top - top[0]).exp()
+        shape, _ = generalised_pareto((top[:-1] - top[-1]).flip(0))
+        np.testing.assert_allclose(shape, theirs, rtol=0, atol=1e-6)
+        assert np.allclose(smooth(log_weight).khat, theirs, rtol=0, atol=1e-6) == (not shorter)
 
 
 def test_equals_arviz_on_light_and_bounded_tails():
