@@ -78,7 +78,9 @@ def _table(diagnosis: Diagnosis, title: str) -> Table:
     from ppl_vae.diagnostics.report.html import NAMES, figure_text
 
     view = Table("diagnostic", "figure", "verdict", "what to try next", box=box.SIMPLE, title=title)
-    view.columns[0].no_wrap = True
+    # In 80 columns the advice keeps a third, and no name in it is cut.
+    view.columns[0].max_width, view.columns[1].max_width = 18, 20
+    view.columns[2].no_wrap, view.columns[3].overflow = True, "fold"
     for verdict in diagnosis.verdicts:
         level = Text(NAMES[verdict.level], style=COLOURS[verdict.level])
         why = verdict.words if verdict.level == "unknown" and not verdict.advice else verdict.advice

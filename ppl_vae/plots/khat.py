@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots.arrays import Array, to_numpy
+from ppl_vae.plots.columns import short
 from ppl_vae.plots.figure import (
     BLUE,
     INK,
@@ -25,12 +26,12 @@ from ppl_vae.plots.figure import (
 )
 from ppl_vae.plots.image_grid import as_images, grid_figure, wrap
 
-GOOD_KHAT = 0.5
+GOOD_KHAT, MOST_NAMED = 0.5, 3
 BOX = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.8}
 
 
 def plot_khat(ds: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
-    """Draw the k-hat of every datum with the thresholds, and its histogram beside.
+    """Draw the k-hat of every datum with the thresholds, and its histogram beside; the worst are named by "datum".
 
     Args:
         ds: of ``diagnostics.run_importance``. Data whose weights are constant, or allow no fit, have no point;
@@ -50,12 +51,26 @@ def plot_khat(ds: xr.Dataset, title: str | None = None, *, figsize: Size | None 
     for chosen, colour in ((finite & ~above, BLUE), (above, VERMILION)):
         points.scatter(np.flatnonzero(chosen), khat[chosen], s=6, color=colour, linewidth=0, alpha=0.7, zorder=2)
     _draw_histogram(histogram, khat[finite], limit)
+    _name_worst(points, ds, khat, limit)
     points.set_xlim(-0.02 * len(khat) - 0.5, 1.02 * len(khat) - 0.5)
     points.set_xlabel("datum", fontsize=LABEL_SIZE, color=INK)
     points.set_ylabel(r"Pareto $\hat{k}$", fontsize=LABEL_SIZE, color=INK)
     histogram.set_xlabel("data", fontsize=LABEL_SIZE, color=INK)
     points.set_title(_counts(khat, exact, int(above.sum()), limit), fontsize=TICK_SIZE, color=INK, loc="left")
     return figure
+
+
+def _name_worst(axes: Axes, ds: xr.Dataset, khat: NDArray[np.float64], limit: float) -> None:
+    """Name the largest beyond the threshold, where data have names other than their places."""
+    if "datum" not in ds.coords or np.array_equal(ds["datum"], np.arange(len(khat))):
+        return
+    for place in worst_first(khat, MOST_NAMED) if np.isfinite(khat).any() else ():
+        if khat[place] > limit:
+            name, left = str(ds["datum"].to_numpy()[place]), place > len(khat) / 2
+            axes.annotate(
+                short(name, 16), (place, khat[place]), (-4 if left else 4, 0), textcoords="offset points",
+                fontsize=TICK_SIZE - 1, color=INK, ha="right" if left else "left", va="center",
+            )  # fmt: skip
 
 
 def _draw_histogram(axes: Axes, khat: NDArray[np.float64], limit: float) -> None:

@@ -61,3 +61,12 @@ def test_bad_input_is_described():
     ds["khat"][:] = np.nan
     with pytest.raises(DataError, match="no datum has a finite k-hat"):
         plots.plot_worst_data(images(40), ds)
+
+
+def test_the_worst_beyond_the_threshold_are_named_where_data_have_names():
+    named = made_khat().assign_coords(datum=[f"p{i}" for i in range(40)])
+    points, _ = plots.plot_khat(named).axes
+    assert [text.get_text() for text in points.texts] == ["p39", "p38", "p37"]
+    assert not plots.plot_khat(made_khat()).axes[0].texts
+    named["khat"][:] = 0.1
+    assert not plots.plot_khat(named).axes[0].texts

@@ -136,7 +136,8 @@ def check_recovery(numbers: xr.Dataset) -> Verdict:
         DataError: the table is another, or a number is NaN or infinite.
     """
     require_table("table", numbers, "run_recovery", ("rms_z", "rms_z_stderr", "mean_z"), ("quantity",))
-    require_finite("table", "rms_z", numbers["rms_z"])
+    for name in ("rms_z", "rms_z_stderr"):
+        require_finite("table", name, numbers[name])
     rms, error = numbers["rms_z"].to_numpy(), numbers["rms_z_stderr"].to_numpy()
     factor = np.maximum(rms, 1 / np.maximum(rms, 1e-12))
     worst = int(factor.argmax())

@@ -19,18 +19,13 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from ppl_vae.errors import DataError
 from ppl_vae.inference.laboratory.ranking import Ranking
+from ppl_vae.inference.laboratory.required import require_comparison
 from ppl_vae.renamed import renamed
 
 ERRORS = 3.0
 # How many repeats' worth an error is widened by.
 SMALL = 10
-REQUIRED = (
-    "value", "value_stderr", "bias_elbo", "bias_elbo_stderr", "bias_evidence", "bias_evidence_stderr", "num_draws",
-    "of_elbo", "of_guide", "target", "side", "milliseconds", "milliseconds_stderr", "gradient_variance",
-    "gradient_distance", "gradient_rounding", "snr", "cost",
-)  # fmt: skip
 
 
 @renamed(table="numbers")
@@ -45,15 +40,7 @@ def check_estimators(numbers: xr.Dataset) -> Ranking:
     Raises:
         DataError: the table is not one of ``compare_estimators``, or some of its numbers are NaN or infinite.
     """
-    missing = [name for name in REQUIRED if name not in numbers]
-    if missing or "estimator" not in numbers.dims or set(numbers["snr"].dims) != {"estimator", "group"}:
-        raise DataError(
-            f"table: expected what compare_estimators returns; missing {', '.join(missing) or 'its dimensions'}"
-        )
-    for name in ("value", "gradient_variance", "cost", "milliseconds", "bias_elbo", "bias_elbo_stderr"):
-        broken = ~np.isfinite(numbers[name].to_numpy())
-        if broken.any():
-            raise DataError(f"table: {broken.sum()} of the {broken.size} numbers of {name!r} are NaN or infinite")
+    require_comparison(numbers)
     parts = (_winners, _unranked, _values, _particles)
     sentences = [_references(numbers), *(sentence for part in parts for sentence in part(numbers))]
     return Ranking(_ranked(numbers), _sentence(numbers), " ".join(sentences))
@@ -219,7 +206,9 @@ def _particles(table: xr.Dataset) -> list[str]:
         if of_elbo.all() or not rivals.any():
             continue
         best = int(np.where(rivals & ~np.isnan(snr), snr, -np.inf).argmax())
-        hurt = ~of_elbo & (snr[best] - snr > ERRORS * np.hypot(error[best], error))
+        # Without noise a ratio is infinite, and nothing is said of it.
+        with np.errstate(invalid="ignore"):
+            hurt = ~of_elbo & (snr[best] - snr > ERRORS * np.hypot(error[best], error))
         if hurt.any():
             words = [f"{snr[i]:.2g} of {table['estimator'].item(i)}" for i in np.flatnonzero(hurt)]
             cases.append(f"{_several(words)} against {snr[best]:.2g} of {_labels(table)[best]} in {group}")

@@ -20,7 +20,7 @@ from ppl_vae.containers import Data
 from ppl_vae.diagnostics.latent_space.disentanglement.activity import active_dimensions
 from ppl_vae.diagnostics.latent_space.disentanglement.codes import REPRESENTATIONS, mean_and_sampled_codes
 from ppl_vae.diagnostics.latent_space.disentanglement.score_codes import score_codes
-from ppl_vae.diagnostics.verdict import Verdict, level_of, require_table
+from ppl_vae.diagnostics.verdict import Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD
 from ppl_vae.inference.pair.pair import PairLike
@@ -95,12 +95,15 @@ def check_disentanglement(numbers: xr.Dataset) -> list[Verdict]:
     the level by chance. Total correlation has no best value and is not judged. The first representation is.
 
     Raises:
-        DataError: numbers are not what ``run_disentanglement`` gave.
+        DataError: numbers are not what ``run_disentanglement`` gave, or a score is NaN or infinite.
     """
     variables = ("mean", "score", "stderr", "chance", "chance_spread", "stderr_over_runs", "without_duplicates")
     require_table("numbers", numbers, "run_disentanglement", variables, ("metric", "run", "representation"))
     first = numbers.isel(representation=0)
-    return [_verdict(first.sel(metric=name)) for name in first["metric"].values if name != UNBOUNDED]
+    first = first.sel(metric=first["metric"] != UNBOUNDED)
+    for name in ("mean", "chance"):
+        require_finite("numbers", name, first[name])
+    return [_verdict(first.sel(metric=name)) for name in first["metric"].values]
 
 
 def _verdict(numbers: xr.Dataset) -> Verdict:
