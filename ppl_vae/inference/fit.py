@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 # Numbers of data that become dense at once for a look at them.
 LARGEST_START = 1 << 24
 # The initial weights were drawn from the seed itself.
-TRAINING_STREAM = 13
+TRAINING_STREAM, START_STREAM = 13, 18
 
 
 @dataclass(frozen=True)
@@ -245,14 +245,20 @@ def _look_at_the_data(run: Run) -> None:
         return
     first = run.data.example(run.batch_size) if run.data.train is None else run.data.train
     if isinstance(source, Startable):
-        source.start_untrained(_beginning(first[0]))
+        source.start_untrained(_beginning(first[0], derived_seed(run.seed, START_STREAM)))
     if isinstance(source, StartsFromCovariates):
         source.start_covariates(*first[1:])
 
 
-def _beginning(x: Tensor | Rows) -> Tensor:
-    """Data to begin from: all, or the first of those that are dense in parts alone and too many for one."""
-    return x[: max(1, LARGEST_START // max(1, x.shape[1:].numel()))] if isinstance(x, Rows) else x
+def _beginning(x: Tensor | Rows, seed: int) -> Tensor:
+    """Data to begin from: all, or a fair sample of those that are dense in parts alone and too many for one.
+
+    Stored rows are often sorted, as cells are by type, so that the first would stand for one kind.
+    """
+    if not isinstance(x, Rows):
+        return x
+    number = max(1, LARGEST_START // max(1, x.shape[1:].numel()))
+    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:number].sort().values]
 
 
 def _finish(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ppl_vae.declared import Qualified, Wrapped, Written
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.pair.autoguides import AutoguideError
 from ppl_vae.inference.pair.held import held_by
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
@@ -118,7 +119,7 @@ def rows_named(model: Program, guide: Program, size: int, total: int) -> Iterato
         yield
     except Exception as error:
         name = _rows_of_each(total, model, guide) if size < total else None
-        if name is None or isinstance(error, DataError):
+        if name is None or isinstance(error, DataError | AutoguideError):
             raise
         raise ModelError(rows_refused(name, total, size)) from error
 

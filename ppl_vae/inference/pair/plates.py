@@ -17,6 +17,8 @@ EACH_DATUM = (
     "Programs that keep a number per datum take all data at once: fit with a batch_size of all data; "
     "functions that cut the data, or simulate others, cannot run them"
 )
+# Of Pyro, when a name stands at two places of one program.
+TWICE = "Multiple sample sites named"
 # In torch's complaints about shapes.
 MISFITS = ("must match", "shape mismatch", "broadcast", "is invalid for input of size")
 
@@ -69,6 +71,10 @@ def one_line_refusals() -> Iterator[None]:
         raise
     except (RuntimeError, IndexError) as error:
         complaint = str(error).strip().partition("\n")[0]
+        if TWICE in complaint:
+            raise ModelError(
+                f"{complaint}; every site and every plate of a program needs a name of its own"
+            ) from error
         if isinstance(error, RuntimeError) and not any(words in complaint for words in MISFITS):
             raise
         raise ModelError(f"the programs' tensors do not fit these data: {complaint}. {EACH_DATUM}") from error

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, PplVaeError
 from ppl_vae.exclusive import exclusive
+from ppl_vae.inference.pair.autoguides import autoguide_refusals
 from ppl_vae.inference.pair.auxiliary import transforms_of
 from ppl_vae.inference.pair.draws import carried
 from ppl_vae.inference.pair.indices import NAME, require_indices
@@ -199,7 +200,8 @@ def _run_pair(
     if share_draws > 1 and learned.whole:
         sharing = SharedDraws(learned.whole, share_draws, -1 - nesting)
     # Where a handler is listening, as SVI's is, our own models show it their parameters.
-    with nothing if am_i_wrapped() else unregistered(), one_line_refusals(), WholePlates(x):
+    seen = nothing if am_i_wrapped() else unregistered()
+    with seen, autoguide_refusals(guide, data), one_line_refusals(), WholePlates(x):
         # Outside the particles' plate, the handler sees a site after the plate has given it its shape.
         with draw_handler or nothing, sharing, particles(num_particles, nesting):
             guide_trace, draws = _trace_guide(guide, args, kwargs, gradient)
