@@ -16,7 +16,7 @@ from ppl_vae.data import Dataset, Split
 from ppl_vae.display import card
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
-from ppl_vae.files import Config
+from ppl_vae.files import JsonObject
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.pair import PairLike, as_pair
@@ -69,7 +69,7 @@ class FitResult:
     history: pd.DataFrame
     best_epoch: int
     epochs_run: int
-    manifest: Config
+    manifest: JsonObject
     out_dir: Path | None
 
     def _repr_html_(self) -> str:
