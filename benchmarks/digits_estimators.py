@@ -55,7 +55,7 @@ def main() -> None:
     ds = pv.load_dataset("digits", binarize="dynamic")
     vae = pv.VAE(ds.event_shape, latent_dim=8, seed=0)
     pv.fit(vae, ds, epochs=options.epochs, lr=2e-3, device="cpu", progress=False)
-    table = pv.compare_estimators(vae, ds.test.x[:NUM_DATA], repeats=options.repeats, progress=False)
+    table = pv.compare_estimators(vae, ds.test.x[:NUM_DATA], num_repeats=options.repeats, progress=False)
     record = {
         "on": {
             "data": ds.name, "binarization": ds.binarization, "num_data": NUM_DATA, "repeats": options.repeats,

@@ -36,7 +36,7 @@ SEAL_BYTES = len(SEAL) + 64 + 1
 MOST_JSON_BYTES = 64 * 2**20
 
 # A JSON object by name, such as a configuration, a manifest, or the header of a file.
-Config: TypeAlias = dict[str, Any]
+JsonObject: TypeAlias = dict[str, Any]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -277,7 +277,7 @@ def read_sealed(path: Path, what: str = "safetensors file") -> tuple[dict[str, T
     return tensors, metadata
 
 
-def _divided(content: bytes | bytearray) -> tuple[Config, memoryview]:
+def _divided(content: bytes | bytearray) -> tuple[JsonObject, memoryview]:
     """Divide the bytes into header and payload."""
     end = 8 + int.from_bytes(content[:8], "little")
     return json.loads(content[8:end]), memoryview(content)[end:]

@@ -30,6 +30,7 @@ from ppl_vae.models import VAE
 from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
 from ppl_vae.recipes import RECIPES, Recipe, make, option_names
+from ppl_vae.renamed import renamed
 
 # Codes are drawn from a stream of their own, none of training's or the ELBO's under the same seed.
 CODE_STREAM = 6
@@ -72,6 +73,7 @@ class _Contestant:
         return make(self.name, data.event_shape, data=data.train.x, seed=seed, **options)
 
 
+@renamed(evidence_draws="num_samples")
 def compare_recipes(
     recipes: Sequence[Entry] | Mapping[str, str | Recipe | tuple[str, Mapping[str, object]]],
     data: Dataset,
@@ -79,7 +81,7 @@ def compare_recipes(
     *,
     epochs: int | None = None,
     num_particles: int = 16,
-    evidence_draws: int = 100,
+    num_samples: int = 100,
     active_threshold: float = ACTIVE_THRESHOLD,
     out_dir: str | Path | None = None,
     progress: bool | None = None,
@@ -96,7 +98,7 @@ def compare_recipes(
         seeds: each is that of the weights, the batches and the draws of a run.
         epochs: of every recipe; None leaves each its own.
         num_particles: draws per datum for the ELBO.
-        evidence_draws: importance draws per datum for log p(x), in memory-bounded chunks.
+        num_samples: importance draws per datum for log p(x), in memory-bounded chunks.
         active_threshold: the variance of a dimension's posterior means above which it counts as active.
         out_dir: a folder for the runs, each in LABEL/seed-SEED.
         progress: show a bar, one step a run; by default where a terminal or a notebook shows it to somebody.
@@ -114,14 +116,14 @@ def compare_recipes(
         ConvergenceError: a run met a number that is not finite.
     """
     contestants = _contestants(recipes)
-    _check(data, seeds, num_particles, evidence_draws)
+    _check(data, seeds, num_particles, num_samples)
     real("active_threshold", active_threshold)
     for label in (contestant.label for contestant in contestants if out_dir is not None):
         if Path(label).name != label:
             raise ModelError(f"recipe {label!r}: the label names the folder of its runs, so no path will do")
     likelihoods = [_rehearse(contestant, data) for contestant in contestants]
     above = as_folder(out_dir)
-    judge = _Judge(num_particles, evidence_draws, active_threshold)
+    judge = _Judge(num_particles, num_samples, active_threshold)
     rows: list[list[dict[str, float]]] = []
     with watched(len(contestants) * len(seeds), "run", progress, by_hand=True) as bar:
         for contestant in contestants:
@@ -137,7 +139,7 @@ def compare_recipes(
         "binarization": data.binarization,
         "num_data": len(data.test),
         "num_particles": num_particles,
-        "evidence_draws": evidence_draws,
+        "evidence_draws": num_samples,
         "active_threshold": active_threshold,
     }
     return _table(contestants, likelihoods, seeds, rows, attributes)
@@ -200,7 +202,7 @@ def _check(data: object, seeds: Sequence[int], num_particles: int, evidence_draw
     if not isinstance(seeds, Sequence) or not seeds or len(set(seeds)) != len(seeds):
         raise ModelError(f"seeds: expected distinct integers, at least one, got {seeds!r}")
     whole("num_particles", num_particles)
-    whole("evidence_draws", evidence_draws, least=2)
+    whole("num_samples", evidence_draws, least=2)
 
 
 def _rehearse(contestant: _Contestant, data: Dataset) -> str:

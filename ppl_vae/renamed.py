@@ -1,11 +1,12 @@
-"""Arguments that have another name now: the old one is taken for one release, with a DeprecationWarning."""
+"""Arguments with another name or place: the old one is taken for one release, with a DeprecationWarning."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -49,6 +50,57 @@ def renamed(**names: str) -> Callable[[Callable[Arguments, Result]], Callable[Ar
     return decorate
 
 
+def by_keyword(*names: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Let a function take arguments by position that are given by keyword now.
+
+    Args:
+        *names: the parameters that stood behind those that are still taken by position, in their old order.
+
+    >>> @by_keyword("seed", "memory")
+    ... def draw(num_samples: int, *, memory: int = 1, seed: int = 0) -> tuple[int, int, int]:
+    ...     return num_samples, memory, seed
+    >>> with warnings.catch_warnings(record=True) as told:
+    ...     warnings.simplefilter("always")
+    ...     draw(3, 7)
+    (3, 1, 7)
+    >>> str(told[0].message)
+    "draw: the argument 'seed' is given by keyword now; by position it goes with the next release"
+    """
+
+    def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]
+        number = sum(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
+
+        @functools.wraps(function)
+        def with_old_places(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            surplus = dict(zip(names, args[number:], strict=False))
+            if not surplus or len(args) > number + len(names):
+                return function(*args, **kwargs)
+            for name in surplus:
+                warnings.warn(
+                    f"{_name(function)}: the argument {name!r} is given by keyword now; by position it goes with "
+                    "the next release",
+                    DeprecationWarning,
+                    stacklevel=_level_of_caller(),
+                )
+            if twice := [name for name in surplus if name in kwargs]:
+                raise TypeError(f"{_name(function)}() got multiple values for argument {twice[0]!r}")
+            kwargs.update(surplus)
+            return cast(Callable[..., Result], function)(*args[:number], **kwargs)
+
+        if function in _OLD_NAMES:
+            _OLD_NAMES[with_old_places] = _OLD_NAMES[function]
+        return with_old_places
+
+    return decorate
+
+
+def _name(function: Callable[..., object]) -> str:
+    """The name of a function, and of a constructor that of its class."""
+    owner, _, name = function.__qualname__.rpartition(".")
+    return owner.rpartition(".")[2] if name == "__init__" else name
+
+
 def current_names(function: Callable[..., object], options: Mapping[str, Value]) -> dict[str, Value]:
     """Options of a function, or of a partial of one, under their new names; an old one gives a warning."""
     while isinstance(function, functools.partial):
@@ -64,5 +116,13 @@ def _warn(function: str, old: str, new: str) -> None:
     warnings.warn(
         f"{function}: the argument {old!r} is called {new!r} now; the old name goes with the next release",
         DeprecationWarning,
-        stacklevel=3,
+        stacklevel=_level_of_caller(),
     )
+
+
+def _level_of_caller() -> int:
+    """How far above its caller the first line stands that is no wrapper of this file: warnings name that line."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame, level = frame.f_back, level + 1
+    return level

@@ -115,8 +115,8 @@ DOORS = {
     "encode": lambda vae, x: vae.encode(x).mean.detach(),
     "reconstruct": lambda vae, x: vae.reconstruct(x),
     "importance": lambda vae, x: run_importance(vae, x, num_samples=100).elbo.values,
-    "calibration": lambda vae, x: run_calibration(vae, x, num_simulations=20, num_draws=9)["ranks"].values,
-    "predictive": lambda vae, x: run_predictive(vae, x, num_draws=9).observed.values,
+    "calibration": lambda vae, x: run_calibration(vae, x, num_simulations=20, num_samples=9)["ranks"].values,
+    "predictive": lambda vae, x: run_predictive(vae, x, num_samples=9).observed.values,
 }
 
 

@@ -16,13 +16,13 @@ CALLS = {
     "fit": lambda seed: train(
         small_vae(seed), small_data(), epochs=2, seed=seed, compile=False
     ).history.loss.tolist(),
-    "evaluate": lambda seed: pv.evaluate(small_vae(seed), small_data(), 3, seed).elbo.tolist(),
+    "evaluate": lambda seed: pv.evaluate(small_vae(seed), small_data(), 3, seed=seed).elbo.tolist(),
     "log_evidence": lambda seed: pv.log_evidence(small_vae(seed), small_data(8), num_samples=64, seed=seed).mean,
     "importance": lambda seed: pv.diagnostics.run_importance(
         small_vae(seed), small_data(4), num_samples=100, seed=seed
     ).khat.values.tolist(),
     "compare": lambda seed: pv.compare_estimators(
-        small_vae(seed), small_data(4), ["iwae", "dreg"], repeats=5, seed=seed, progress=False
+        small_vae(seed), small_data(4), ["iwae", "dreg"], num_repeats=5, seed=seed, progress=False
     ).value.values.tolist(),
 }
 

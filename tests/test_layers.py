@@ -37,7 +37,7 @@ ROOMS = {
     "distributions": GROUND,
     "arrays": {*GROUND, "declared"},
     "containers": GROUND,
-    "data": {*GROUND, "arrays", "containers", "display"},
+    "data": {*GROUND, "arrays", "containers", "display", "renamed"},
     "models": {
         "arrays",
         "renamed",
@@ -72,9 +72,10 @@ ROOMS = {
         "progress",
     },
     "recipes": {"errors", "checks", "display", "renamed", "models", "inference"},
-    "sklearn": {"errors", "checks", "randomness", "networks", "models", "inference", "recipes"},
-    "compression": {"arrays", "containers", "errors", "checks", "files", "kl", "models", "inference"},
+    "sklearn": {"errors", "checks", "randomness", "networks", "models", "inference", "recipes", "renamed"},
+    "compression": {"arrays", "containers", "errors", "checks", "files", "kl", "renamed", "models", "inference"},
     "recipe_comparison": {
+        "renamed",
         "errors",
         "checks",
         "exclusive",
@@ -86,7 +87,7 @@ ROOMS = {
         "recipes",
         "progress",
     },
-    "plots": {"errors"},
+    "plots": {"errors", "renamed"},
     "diagnostics": {
         "arrays",
         "renamed",

@@ -16,9 +16,9 @@ WORK = {
     "fit": lambda **kw: pv.fit(pv.VAE((3,), latent_dim=1, likelihood="gaussian"), X, epochs=1, device="cpu", **kw),
     "log_evidence": lambda **kw: pv.log_evidence(LG, X, num_samples=30, **kw),
     "log_evidence by ais": lambda **kw: pv.log_evidence(LG, X, "ais", 2, num_temperatures=20, **kw),
-    "compare_estimators": lambda **kw: pv.compare_estimators(LG, X, ["analytic-kl"], repeats=3, **kw),
+    "compare_estimators": lambda **kw: pv.compare_estimators(LG, X, ["analytic-kl"], num_repeats=3, **kw),
     "run_reference": lambda **kw: diagnostics.run_reference(LG, X[:1], 20, 20, 2, **kw),
-    "run_gaps": lambda **kw: diagnostics.run_gaps(LG, X, num_samples=10, steps=5, **kw),
+    "run_gaps": lambda **kw: diagnostics.run_gaps(LG, X, num_samples=10, num_steps=5, **kw),
     "diagnose": lambda **kw: pv.diagnose(LG, X, topics=["importance", "collapse"], effort=diagnostics.QUICK, **kw),
     "compare_recipes": lambda **kw: pv.compare_recipes(
         ["vae"], small_dataset("dynamic"), [0], epochs=1, device="cpu", **kw

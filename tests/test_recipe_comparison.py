@@ -33,7 +33,7 @@ def small_data(n=60, held_out=40):
 
 
 def compare(recipes=RECIPES, data=None, **options):
-    settings = {"seeds": (0, 1), "epochs": 2, "batch_size": 20, "evidence_draws": 20}
+    settings = {"seeds": (0, 1), "epochs": 2, "batch_size": 20, "num_samples": 20}
     data = small_data() if data is None else data
     return pv.compare_recipes(recipes, data, progress=False, device="cpu", **{**settings, **options})
 
@@ -156,8 +156,8 @@ def test_other_refusals():
         compare(active_threshold="x")
     with pytest.raises(ModelError, match="the label names the folder of its runs"):
         compare([("../x", "vae", SMALL)], out_dir="runs")
-    with pytest.raises(ModelError, match="evidence_draws must be an integer of at least 2, got 1"):
-        compare(evidence_draws=1)
+    with pytest.raises(ModelError, match="num_samples must be an integer of at least 2, got 1"):
+        compare(num_samples=1)
 
 
 def test_a_recipe_without_an_evidence_is_refused_before_any_training(tmp_path):

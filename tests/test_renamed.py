@@ -59,3 +59,65 @@ def test_only_the_new_name_is_shown_and_both_at_once_are_refused():
         walk(num_steps=1, steps=2)
     with pytest.raises(TypeError, match="unexpected keyword argument 'stride'"):
         walk(stride=1)
+
+
+PACKAGES = (pv, pv.inference, pv.models, pv.diagnostics, pv.data, pv.compression)
+PUBLIC = {name: getattr(package, name) for package in PACKAGES for name in package.__all__}
+
+
+def _takes_a_seed(thing):
+    is_result = hasattr(thing, "__dataclass_fields__") or (isinstance(thing, type) and issubclass(thing, Exception))
+    return callable(thing) and not is_result and "seed" in inspect.signature(thing).parameters
+
+
+SEEDED = {name: thing for name, thing in PUBLIC.items() if _takes_a_seed(thing)}
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_a_seed_is_given_by_keyword_and_is_the_last(name):
+    parameters = inspect.signature(SEEDED[name]).parameters
+    assert parameters["seed"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert [kept.name for kept in parameters.values() if kept.kind is not kept.VAR_KEYWORD][-1] == "seed"
+
+
+def test_a_seed_by_position_means_the_same_and_warns_at_the_callers_line():
+    vae, x = pv.VAE((4,), 2, network="linear"), torch.zeros(3, 4)
+    with pytest.warns(DeprecationWarning, match="evaluate: the argument 'seed' is given by keyword now") as told:
+        before = pv.evaluate(vae, x, 2, 7)
+    assert told[0].filename == __file__
+    assert torch.equal(before.elbo, pv.evaluate(vae, x, 2, seed=7).elbo)
+    with (
+        pytest.warns(DeprecationWarning, match="by keyword"),
+        pytest.raises(TypeError, match="multiple values for argument 'seed'"),
+    ):
+        pv.evaluate(vae, x, 2, 7, seed=7)
+    with pytest.raises(TypeError, match="positional arguments"):
+        pv.evaluate(vae, x, 2, 7, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("function", "old", "new"),
+    [
+        (pv.diagnostics.run_gaps, "steps", "num_steps"),
+        (pv.diagnostics.run_reference, "warmup", "num_warmup"),
+        (pv.compare_estimators, "repeats", "num_repeats"),
+        (pv.compare_recipes, "evidence_draws", "num_samples"),
+        (pv.infer, "draws", "num_draws"),
+        (pv.diagnostics.run_calibration, "num_draws", "num_samples"),
+        (pv.diagnostics.run_coverage, "num_draws", "num_samples"),
+        (pv.diagnostics.run_recovery, "num_draws", "num_samples"),
+        (pv.diagnostics.simulate_posteriors, "num_draws", "num_samples"),
+        (pv.diagnostics.run_predictive, "num_draws", "num_samples"),
+        (pv.plots.plot_gaps, "table", "numbers"),
+        (pv.plots.plot_khat, "ds", "numbers"),
+    ],
+)
+def test_the_old_name_is_still_taken(function, old, new):
+    """Both names at once are refused before anything is computed, which shows that the old one is known."""
+    assert new in inspect.signature(function).parameters
+    assert old not in inspect.signature(function).parameters
+    with (
+        pytest.warns(DeprecationWarning, match=f"'{old}' is called '{new}' now"),
+        pytest.raises(TypeError, match="old"),
+    ):
+        function(**{old: 1, new: 1})

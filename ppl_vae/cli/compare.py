@@ -106,7 +106,7 @@ def compare(
     x = spread_over(split_given(dataset, split, vae), num_data)
     chosen = None if estimators is None else [name.strip() for name in estimators.split(",")]
     table = inference.compare_estimators(
-        vae, x, chosen, repeats=repeats, num_particles=num_particles, seed=seed, progress=sys.stderr.isatty()
+        vae, x, chosen, num_repeats=repeats, num_particles=num_particles, seed=seed, progress=sys.stderr.isatty()
     )
     table.attrs |= {
         "model": as_text(run_or_recipe),

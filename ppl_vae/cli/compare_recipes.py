@@ -103,7 +103,7 @@ def compare_recipes(
         "patience": patience, "num_threads": num_threads,
     }  # fmt: skip
     table = compare(
-        entries, dataset, range(seeds), num_particles=num_particles, evidence_draws=evidence_draws, device=device,
+        entries, dataset, range(seeds), num_particles=num_particles, num_samples=evidence_draws, device=device,
         progress=sys.stderr.isatty(), **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip
     written, note = _write(table, folder)

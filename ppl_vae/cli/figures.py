@@ -130,7 +130,7 @@ def interpolations(run: Run, wishes: Wishes) -> Figure:
     """Draw straight walks between the codes of pairs of test data."""
     ends = spread(run.dataset.test.x, 12)
     half = len(ends) // 2
-    return plots.plot_interpolations(run.vae.interpolate(ends[:half], ends[half : 2 * half], steps=11))
+    return plots.plot_interpolations(run.vae.interpolate(ends[:half], ends[half : 2 * half], num_steps=11))
 
 
 def traversals(run: Run, wishes: Wishes) -> Figure:

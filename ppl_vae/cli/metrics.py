@@ -11,7 +11,7 @@ from rich.table import Table
 from ppl_vae import inference, models
 from ppl_vae.cli.source import TRAIN_DRAW_SEED, SplitName, split_data, split_given
 from ppl_vae.errors import CheckpointError
-from ppl_vae.files import Config, read_json, write_json
+from ppl_vae.files import JsonObject, read_json, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 METRICS = "metrics.json"
 
 
-def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: int) -> Config:
+def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: int) -> JsonObject:
     """Measure the plain ELBO and its terms on a split, with standard errors over data and draws, nats per datum."""
     from ppl_vae.models.labelled.quadrants import HiddenPixels
 
@@ -63,7 +63,7 @@ def _notes(dataset: Dataset, split: str) -> list[str]:
     return [*dataset.notes, *([drawn] if dynamic else [])]
 
 
-def update_metrics(folder: Path, new: Config) -> None:
+def update_metrics(folder: Path, new: JsonObject) -> None:
     """Write keys into metrics.json and keep the others.
 
     Raises:
@@ -76,7 +76,7 @@ def update_metrics(folder: Path, new: Config) -> None:
     write_json(path, {**old, **new})
 
 
-def metrics_table(numbers: Config) -> Table:
+def metrics_table(numbers: JsonObject) -> Table:
     """Tabulate the numbers of one split for a reader."""
     table = Table(show_header=False, title=f"{numbers['data']}, {numbers['split']} split ({numbers['size']} data)")
     table.add_column(no_wrap=True)
@@ -93,7 +93,7 @@ def metrics_table(numbers: Config) -> Table:
     return table
 
 
-def _meaning(numbers: Config) -> str:
+def _meaning(numbers: JsonObject) -> str:
     if not numbers["likelihood_is_density"]:
         return " (no density: the ELBO is no bound on log p(x))"
     return "" if "bits_per_dim" in numbers else " (a density: its log may be above 0)"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ppl_vae import models
 from ppl_vae.errors import CheckpointError
-from ppl_vae.files import Config, read_json
+from ppl_vae.files import JsonObject, read_json
 from ppl_vae.inference.training.run_files import HISTORY, MANIFEST
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Run:
     vae: VAE
     dataset: Dataset
     history: pd.DataFrame
-    manifest: Config
+    manifest: JsonObject
 
     @property
     def chosen_epoch(self) -> int | None:

@@ -19,9 +19,11 @@ from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.inference import evaluate
 from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.renamed import by_keyword
 
 
-def code_length(pair: PairLike, x: Data, num_particles: int = 10, seed: int = 0) -> pd.DataFrame:
+@by_keyword("seed")
+def code_length(pair: PairLike, x: Data, num_particles: int = 10, *, seed: int = 0) -> pd.DataFrame:
     """Tabulate rate, distortion and length, each with its standard error over data and draws.
 
     Args:

@@ -11,19 +11,21 @@ from torch import Tensor
 
 from ppl_vae.data.dataset import Dataset, Split
 from ppl_vae.errors import DataError
+from ppl_vae.renamed import by_keyword
 
 MISSING = -1
 
 
 @overload
-def hide_labels(data: Dataset, num_labelled: int, seed: int = 0) -> Dataset: ...
+def hide_labels(data: Dataset, num_labelled: int, *, seed: int = 0) -> Dataset: ...
 
 
 @overload
-def hide_labels(data: Split, num_labelled: int, seed: int = 0) -> Split: ...
+def hide_labels(data: Split, num_labelled: int, *, seed: int = 0) -> Split: ...
 
 
-def hide_labels(data: Dataset | Split, num_labelled: int, seed: int = 0) -> Dataset | Split:
+@by_keyword("seed")
+def hide_labels(data: Dataset | Split, num_labelled: int, *, seed: int = 0) -> Dataset | Split:
     """Keep the labels of few data, equally many of every class drawn at random; the others become -1.
 
     Only training labels of a data set are hidden; those of the test split stay, for evaluation.
@@ -43,7 +45,7 @@ def hide_labels(data: Dataset | Split, num_labelled: int, seed: int = 0) -> Data
     """
     if isinstance(data, Dataset):
         note = f"{num_labelled} of {len(data.train)} training labels are known, as many of every class, seed {seed}"
-        return replace(data, train=hide_labels(data.train, num_labelled, seed), notes=(*data.notes, note))
+        return replace(data, train=hide_labels(data.train, num_labelled, seed=seed), notes=(*data.notes, note))
     return replace(data, y=_hidden(_labels_of("hide_labels", data), num_labelled, seed))
 
 

@@ -156,9 +156,9 @@ def diagnose(
     effort: Effort = FULL,
     topics: str | Sequence[str] | None = None,
     seconds: float = SECONDS,
-    seed: int = 0,
     on_topic: Callable[[str], None] | None = None,
     progress: bool | None = None,
+    seed: int = 0,
 ) -> Diagnosis:
     """Run and judge all diagnostics of a pair, and draw what ArviZ needs.
 
@@ -172,10 +172,10 @@ def diagnose(
         effort: how much is drawn; ``FULL``, ``QUICK``, or one of your own. Of large data fewer are taken.
         topics: names of ``TOPICS``, or one of them; by default all.
         seconds: no topic is started later than this.
-        seed: of the subset and all draws; torch's global generators are left as they were.
         on_topic: told the title of every topic as it starts.
         progress: show a progress bar over the topics; by default where a terminal or a notebook shows it to
             somebody.
+        seed: of the subset and all draws; torch's global generators are left as they were.
 
     Returns:
         Verdicts in words, the numbers behind them by topic, the ArviZ object of the same data, and a report.

@@ -16,7 +16,7 @@ from ppl_vae.data import Dataset, Split
 from ppl_vae.display import card
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
-from ppl_vae.files import Config
+from ppl_vae.files import JsonObject
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.pair import PairLike, as_pair
@@ -39,6 +39,7 @@ from ppl_vae.inference.training.steps import Stepper
 from ppl_vae.inference.training.warm_up import describe_schedules, end_of_warm_up, warn_of_unfinished
 from ppl_vae.inference.training.weights import collect_weights
 from ppl_vae.randomness import derived_seed, reseed
+from ppl_vae.renamed import by_keyword
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,13 +70,14 @@ class FitResult:
     history: pd.DataFrame
     best_epoch: int
     epochs_run: int
-    manifest: Config
+    manifest: JsonObject
     out_dir: Path | None
 
     def _repr_html_(self) -> str:
         return card("fit", *fit_facts(self.history, self.manifest, self.model, self.out_dir))
 
 
+@by_keyword("seed", "out_dir", "resume", "progress")
 @exclusive()
 @torch.inference_mode(False)
 def fit(
@@ -94,10 +96,11 @@ def fit(
     compile: bool | str = "auto",
     precision: str = "float32",
     num_threads: compute.Threads = None,
-    seed: int = 0,
+    *,
     out_dir: str | Path | None = None,
     resume: bool = False,
     progress: bool | None = None,
+    seed: int = 0,
 ) -> FitResult:
     """Train a pair in place by stochastic gradient steps on the batch mean of an objective.
 
@@ -138,10 +141,10 @@ def fit(
             before the call allows it; nothing here changes that switch.
         num_threads: of the CPU; by default one for small steps and torch's own number for large ones; "spare" for
             as many as other processes leave cores when the run begins. The manifest says how many and why.
-        seed: of batches, draws and the split. Torch's global generators are left as they were.
         out_dir: a new or empty folder for checkpoints and results; one run at a time works in it.
         resume: continue the run in ``out_dir``; afresh if there is none.
         progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
+        seed: of batches, draws and the split. Torch's global generators are left as they were.
 
     Returns:
         The model, the history (a row per epoch: the objective as "loss", the plain ELBO with its two terms, nats

@@ -35,6 +35,7 @@ from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.networks import MLP
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import by_keyword
 
 
 class HierarchicalProgram(LatentVariableProgram):
@@ -124,6 +125,7 @@ class HierarchicalVAE(ProgramPair):
     model: HierarchicalProgram
     guide: BottomUpGuide
 
+    @by_keyword("seed")
     @remembers
     def __init__(
         self,
@@ -133,6 +135,7 @@ class HierarchicalVAE(ProgramPair):
         hidden: Sequence[int] = (64,),
         likelihood: LikelihoodSpec = "bernoulli",
         posterior: str | Mapping[str, object] = "diagonal",
+        *,
         seed: int | None = 0,
     ) -> None:
         super().__init__()

@@ -40,6 +40,7 @@ from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.program_pair import Network, ProgramPair
 from ppl_vae.models.programs import Recognition, num_features
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import by_keyword
 
 
 class TopDownGuide(Recognition):
@@ -117,6 +118,7 @@ class LadderVAE(ProgramPair):
     model: HierarchicalProgram
     guide: TopDownGuide
 
+    @by_keyword("seed")
     @remembers
     def __init__(
         self,
@@ -125,6 +127,7 @@ class LadderVAE(ProgramPair):
         network: Network = "mlp",
         hidden: Sequence[int] = (64,),
         likelihood: LikelihoodSpec = "bernoulli",
+        *,
         seed: int | None = 0,
     ) -> None:
         super().__init__()

@@ -34,6 +34,7 @@ from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
 from ppl_vae.models.program_pair import checked_size
 from ppl_vae.models.vae import VAE
 from ppl_vae.precision import scale
+from ppl_vae.renamed import by_keyword
 
 Guide = Literal["mean-field", "exact"]
 # In which the closed forms can be solved.
@@ -101,12 +102,14 @@ class LinearGaussianVAE(VAE):
     True
     """
 
+    @by_keyword("seed")
     def __init__(
         self,
         weight: ArrayLike | Tensor,
         bias: ArrayLike | Tensor,
         sigma: float | Tensor,
         guide: Guide | nn.Module = "mean-field",
+        *,
         seed: int | None = 0,
     ) -> None:
         w = torch.as_tensor(weight).detach()

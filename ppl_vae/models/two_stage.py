@@ -23,16 +23,19 @@ from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.models.priors.priors import MixturePrior
 from ppl_vae.models.vae import VAE
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import by_keyword
 
 BATCH = 1024
 
 
+@by_keyword("seed", "codes")
 def with_post_hoc_prior(
     vae: VAE,
     x: ArrayLike | Tensor,
     num_components: int = 10,
-    seed: int = 0,
+    *,
     codes: Literal["draws", "means"] = "draws",
+    seed: int = 0,
 ) -> VAE:
     """Copy a VAE with, as its prior, a mixture of diagonal Gaussians fitted to the codes of x.
 
@@ -40,10 +43,10 @@ def with_post_hoc_prior(
         vae: a trained model; it is left as it is.
         x: data [N, *event_shape], the training data.
         num_components: C.
-        seed: of the codes' draws and of the fit.
         codes: "draws", one of q(z|x) per datum, what the decoder has learned to read (Dai & Wipf), or
             "means", for guides of next to no width (Ghosh et al.). Under "means" a latent dimension that the
             guide ignores gets a prior of no width, with which no ELBO is worth its name.
+        seed: of the codes' draws and of the fit.
 
     Raises:
         ModelError: the model is defined by its prior, as the linear-Gaussian one is, there are fewer data than

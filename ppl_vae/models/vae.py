@@ -26,6 +26,7 @@ from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_features
 from ppl_vae.models.protocols import Posterior, Prior
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import by_keyword, renamed
 
 
 class VAE(ProgramPair):
@@ -53,6 +54,7 @@ class VAE(ProgramPair):
     model: GenerativeProgram
     guide: GuideProgram
 
+    @by_keyword("seed")
     @remembers
     def __init__(
         self,
@@ -62,6 +64,7 @@ class VAE(ProgramPair):
         likelihood: LikelihoodSpec = "bernoulli",
         prior: Spec = "standard",
         posterior: Spec = "diagonal",
+        *,
         seed: int | None = 0,
     ) -> None:
         super().__init__()
@@ -81,7 +84,8 @@ class VAE(ProgramPair):
         declared(Prior, prior).attach(self.guide, self.event_shape)
         declared(Posterior, posterior).attach(self.model)
 
-    def initialise(self, x: ArrayLike | Tensor, seed: int = 0) -> None:
+    @by_keyword("seed")
+    def initialise(self, x: ArrayLike | Tensor, *, seed: int = 0) -> None:
         """Let the parts that can start from data [N, *event_shape] do so.
 
         The pseudo-inputs of a VampPrior become data, and a decoder of ours starts at the rates of counts.
@@ -116,11 +120,12 @@ class VAE(ProgramPair):
         """The mean of p(x|z) at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x).mean).mean
 
+    @renamed(steps="num_steps")
     @torch.no_grad()
-    def interpolate(self, x1: ArrayLike | Tensor, x2: ArrayLike | Tensor, steps: int = 8) -> Tensor:
+    def interpolate(self, x1: ArrayLike | Tensor, x2: ArrayLike | Tensor, num_steps: int = 8) -> Tensor:
         """Decode the straight line between the guide's means into means: [steps, N, *event_shape]."""
         start, end = self.encode(x1).mean, self.encode(x2).mean
-        number = integer("steps", steps)
+        number = integer("num_steps", num_steps)
         weight = torch.linspace(0, 1, number, dtype=start.dtype, device=start.device).view(-1, 1, 1)
         return self.decode(torch.lerp(start, end, weight)).mean
 

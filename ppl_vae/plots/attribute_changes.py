@@ -20,17 +20,19 @@ from ppl_vae.plots.figure import (
     open_panel,
     style_axes,
 )
+from ppl_vae.renamed import renamed
 
 MARKERS = ("s", "^", "D", "v", "P", "X")
 
 
+@renamed(table="numbers")
 def plot_attribute_changes(
-    table: xr.Dataset, title: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None
+    numbers: xr.Dataset, title: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None
 ) -> Figure:
     """Draw the changed share of every attribute over alpha, with bars of one standard error.
 
     Args:
-        table: of ``diagnostics.run_arithmetic``.
+        numbers: of ``diagnostics.run_arithmetic``.
         title: above the panel.
         ax: axes of yours to draw on; by default those of a new figure.
         figsize: width and height of the new figure in inches.
@@ -38,18 +40,18 @@ def plot_attribute_changes(
     Raises:
         DataError: the table is another one.
     """
-    if not {"changed", "changed_stderr"} <= set(table.data_vars) or "moved" not in table.attrs:
-        raise DataError(f"table: expected what run_arithmetic returns, found {list(table.data_vars)}")
+    if not {"changed", "changed_stderr"} <= set(numbers.data_vars) or "moved" not in numbers.attrs:
+        raise DataError(f"table: expected what run_arithmetic returns, found {list(numbers.data_vars)}")
     for name in ("changed", "changed_stderr"):
-        check_finite(f"table[{name!r}]", table[name].to_numpy())
+        check_finite(f"table[{name!r}]", numbers[name].to_numpy())
     figure, axes = open_panel(5.2, 3.4, title, ax, figsize)
     style_axes(axes)
-    moved, order = table.attrs["moved"], np.argsort(table["alpha"].to_numpy())
-    names = [str(name) for name in table["attribute"].to_numpy()]
+    moved, order = numbers.attrs["moved"], np.argsort(numbers["alpha"].to_numpy())
+    names = [str(name) for name in numbers["attribute"].to_numpy()]
     others = [name for name in names if name != moved]
-    alpha = table["alpha"].to_numpy()[order]
+    alpha = numbers["alpha"].to_numpy()[order]
     for name in [*others, moved]:
-        curve = table.sel(attribute=name).isel(alpha=order)
+        curve = numbers.sel(attribute=name).isel(alpha=order)
         index = -1 if name == moved else others.index(name)
         axes.errorbar(
             alpha, curve["changed"].to_numpy(), yerr=curve["changed_stderr"].to_numpy(), label=name,

@@ -36,6 +36,7 @@ from ppl_vae.plots.figure import (
     style_axes,
 )
 from ppl_vae.plots.point_labels import label_points
+from ppl_vae.renamed import renamed
 
 NAME_SIZE = 6.5
 OF_ELBO = {True: (BLUE, "the ELBO"), False: (VERMILION, "another bound")}
@@ -43,22 +44,23 @@ DASHES = ("-", (0, (4, 1.5)))
 MARKERS = ("o", "s")
 
 
-def plot_estimator_cost(table: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
+@renamed(table="numbers")
+def plot_estimator_cost(numbers: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
     """Draw gradient variance against time, one panel per group of parameters, with the efficient frontier.
 
     Full points are on the frontier: no other estimator has a smaller variance without taking longer.
 
     Args:
-        table: of ``compare_estimators``.
+        numbers: of ``compare_estimators``.
         title: above the panels.
         figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
     """
-    _require(table, ("gradient_variance", "milliseconds", "of_elbo"), ("estimator", "group"))
-    figure, panels = _panels(table, title, figsize)
-    names = [str(name) for name in table["estimator"].to_numpy()]
-    time, of_elbo = table["milliseconds"].to_numpy(), table["of_elbo"].to_numpy().astype(bool)
-    for axes, group in zip(panels, table["group"].to_numpy(), strict=True):
-        variance = table["gradient_variance"].sel(group=group).to_numpy()
+    _require(numbers, ("gradient_variance", "milliseconds", "of_elbo"), ("estimator", "group"))
+    figure, panels = _panels(numbers, title, figsize)
+    names = [str(name) for name in numbers["estimator"].to_numpy()]
+    time, of_elbo = numbers["milliseconds"].to_numpy(), numbers["of_elbo"].to_numpy().astype(bool)
+    for axes, group in zip(panels, numbers["group"].to_numpy(), strict=True):
+        variance = numbers["gradient_variance"].sel(group=group).to_numpy()
         _draw_frontier(axes, time, variance, of_elbo)
         _say_not_drawn(axes, names, time, variance)
     _finish_grid(panels, "milliseconds per value and gradient", "gradient variance (trace)")
@@ -69,8 +71,8 @@ def plot_estimator_cost(table: xr.Dataset, title: str | None = None, *, figsize:
             _plain_ticks(axes.yaxis)
     _cost_legend(figure, of_elbo)
     figure.draw_without_rendering()
-    for axes, group in zip(panels, table["group"].to_numpy(), strict=True):
-        variance = table["gradient_variance"].sel(group=group).to_numpy()
+    for axes, group in zip(panels, numbers["group"].to_numpy(), strict=True):
+        variance = numbers["gradient_variance"].sel(group=group).to_numpy()
         drawn = np.flatnonzero(_has_point(time, variance))
         label_points(axes, time[drawn], variance[drawn], [names[i] for i in drawn], NAME_SIZE)
     return figure
@@ -125,40 +127,41 @@ def _cost_legend(figure: Figure, of_elbo: NDArray[np.bool_]) -> None:
     _legend(figure, [*marks, frontier])
 
 
+@renamed(table="numbers")
 def plot_estimator_values(
-    table: xr.Dataset, title: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None
+    numbers: xr.Dataset, title: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None
 ) -> Figure:
     """Draw the single values of every estimator as violins, with the reference ELBO and log evidence.
 
     Args:
-        table: of ``compare_estimators``; a value is the mean over the data of one repeat.
+        numbers: of ``compare_estimators``; a value is the mean over the data of one repeat.
         title: above the panel.
         ax: axes of yours to draw on; by default those of a new figure.
         figsize: width and height of the new figure in inches.
     """
-    _require(table, ("draw", "value", "of_elbo"), ("estimator", "repeat"))
-    count = table.sizes["estimator"]
+    _require(numbers, ("draw", "value", "of_elbo"), ("estimator", "repeat"))
+    count = numbers.sizes["estimator"]
     figure, axes = open_panel(5.6, 1.1 + 0.3 * count, title, ax, figsize)
     style_axes(axes)
     axes.grid(visible=False, axis="y")
     left_out = 0
     for row in range(count):
-        colour, _ = OF_ELBO[bool(table["of_elbo"][row])]
-        values = table["draw"][row].to_numpy()
+        colour, _ = OF_ELBO[bool(numbers["of_elbo"][row])]
+        values = numbers["draw"][row].to_numpy()
         finite = np.isfinite(values)
         left_out += int((~finite).sum())
         if finite.any():
             _draw_violin(axes, values[finite], row, colour)
         axes.plot(
-            float(table["value"][row]), row, marker="|", markersize=9, markeredgewidth=1.4, color=INK, zorder=3
+            float(numbers["value"][row]), row, marker="|", markersize=9, markeredgewidth=1.4, color=INK, zorder=3
         )
     lines = [
-        axes.axvline(table.attrs[key], color=INK, linestyle=dashes, linewidth=1.0, zorder=1, label=label)
+        axes.axvline(numbers.attrs[key], color=INK, linestyle=dashes, linewidth=1.0, zorder=1, label=label)
         for key, dashes, label in (("elbo", "-", "reference ELBO"), ("evidence", "--", r"reference $\log p(x)$"))
     ]
-    axes.set_yticks(range(count), labels=[str(name) for name in table["estimator"].to_numpy()])
+    axes.set_yticks(range(count), labels=[str(name) for name in numbers["estimator"].to_numpy()])
     axes.set_ylim(count - 0.4, -0.6)
-    say_left_out(axes, f"{left_out} of {table['draw'].size} values are not finite and not drawn" * (left_out > 0))
+    say_left_out(axes, f"{left_out} of {numbers['draw'].size} values are not finite and not drawn" * (left_out > 0))
     axes.set_xlabel("value of one repeat, nats per datum", fontsize=LABEL_SIZE, color=INK)
     mean = Line2D([], [], linestyle="", marker="|", markersize=9, markeredgewidth=1.4, color=INK, label="mean")
     draw_legend(figure, axes, ax is not None, handles=[*lines, mean], ncols=4)

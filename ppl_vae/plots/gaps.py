@@ -21,6 +21,7 @@ from ppl_vae.plots.figure import (
     say_left_out,
     style_axes,
 )
+from ppl_vae.renamed import renamed
 
 PARTS = (
     ("approximation_gap", BLUE, "family (approximation)"),
@@ -28,14 +29,15 @@ PARTS = (
 )
 
 
-def plot_gaps(table: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
+@renamed(table="numbers")
+def plot_gaps(numbers: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
     """Draw the two parts of the mean gap as one bar per split, and those of every test datum as a point.
 
     Whiskers are two standard errors of each part. Below the line in the second panel the family costs more than the
     encoder.
 
     Args:
-        table: of ``diagnostics.run_gaps``.
+        numbers: of ``diagnostics.run_gaps``.
         title: above the panels.
         figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
 
@@ -43,14 +45,14 @@ def plot_gaps(table: xr.Dataset, title: str | None = None, *, figsize: Size | No
         DataError: the table is another one.
     """
     needed = [*(f"mean_{name}" for name, *_ in PARTS), *(name for name, *_ in PARTS)]
-    if any(name not in table for name in needed):
-        raise DataError(f"table: expected what run_gaps returns; missing {[n for n in needed if n not in table]}")
+    if any(name not in numbers for name in needed):
+        raise DataError(f"table: expected what run_gaps returns; missing {[n for n in needed if n not in numbers]}")
     figure = new_sheet(7.0, 3.2 + 0.25 * (title is not None), title, figsize)
     bars, points = figure.subplots(1, 2)
     for axes in (bars, points):
         style_axes(axes)
-    _draw_bars(bars, table)
-    _draw_data(points, *(table[name].to_numpy() for name, *_ in PARTS))
+    _draw_bars(bars, numbers)
+    _draw_data(points, *(numbers[name].to_numpy() for name, *_ in PARTS))
     figure.legend(
         *bars.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=TICK_SIZE,
         labelcolor=INK,

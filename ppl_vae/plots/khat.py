@@ -25,24 +25,26 @@ from ppl_vae.plots.figure import (
     style_axes,
 )
 from ppl_vae.plots.image_grid import as_images, grid_figure, wrap
+from ppl_vae.renamed import renamed
 
 GOOD_KHAT, MOST_NAMED = 0.5, 3
 BOX = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.8}
 
 
-def plot_khat(ds: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
+@renamed(ds="numbers")
+def plot_khat(numbers: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
     """Draw the k-hat of every datum with the thresholds, and its histogram beside; the worst are named by "datum".
 
     Args:
-        ds: of ``diagnostics.run_importance``. Data whose weights are constant, or allow no fit, have no point;
+        numbers: of ``diagnostics.run_importance``. Data whose weights are constant, or allow no fit, have no point;
             their number is written above.
         title: above the panels.
         figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
     """
-    khat, exact = _khat(ds)
+    khat, exact = _khat(numbers)
     figure = new_sheet(6.5, 2.9 + 0.25 * (title is not None), title, figsize)
     points, histogram = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
-    finite, limit = np.isfinite(khat), float(ds.attrs["threshold"])
+    finite, limit = np.isfinite(khat), float(numbers.attrs["threshold"])
     for axes in (points, histogram):
         style_axes(axes)
         for level in (GOOD_KHAT, limit):
@@ -93,9 +95,10 @@ def _counts(khat: NDArray[np.float64], exact: NDArray[np.bool_], above: int, lim
     return ", ".join(parts)
 
 
+@renamed(ds="numbers")
 def plot_worst_data(
     x: Array,
-    ds: xr.Dataset,
+    numbers: xr.Dataset,
     count: int = 16,
     title: str | None = None,
     *,
@@ -105,8 +108,8 @@ def plot_worst_data(
     """Draw the data with the largest k-hat, worst first, each with its k-hat; rows of a table: ``plot_worst_rows``.
 
     Args:
-        x: the images that ``ds`` is of, [N, *event].
-        ds: of ``diagnostics.run_importance``.
+        x: the images that ``numbers`` is of, [N, *event].
+        numbers: of ``diagnostics.run_importance``.
         count: how many at most; data without a finite k-hat are left out.
         title: above the images.
         ax: axes of yours to draw on; by default those of a new figure.
@@ -115,7 +118,7 @@ def plot_worst_data(
     Raises:
         DataError: the images are not those of the table, or no datum has a finite k-hat.
     """
-    khat = khat_of(ds)
+    khat = khat_of(numbers)
     images = to_numpy(x)
     if len(images) != len(khat):
         raise DataError(f"images: expected {len(khat)}, one for each datum of the table, found {len(images)}")

@@ -7,17 +7,19 @@ from matplotlib.figure import Figure
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, Size, new_sheet, style_axes
+from ppl_vae.renamed import renamed
 
 REQUIRED = ("truth", "mean", "z_score", "contraction", "recovery", "rms_z")
 
 
+@renamed(table="numbers")
 def plot_recovery(
-    table: xr.Dataset, max_latents: int = 6, title: str | None = None, *, figsize: Size | None = None
+    numbers: xr.Dataset, max_latents: int = 6, title: str | None = None, *, figsize: Size | None = None
 ) -> Figure:
     """Draw one column for each latent: its mean against the truth above, z-score against contraction below.
 
     Args:
-        table: of ``diagnostics.run_recovery``.
+        numbers: of ``diagnostics.run_recovery``.
         max_latents: where there are more, the first are drawn, and the figure says so.
         title: above all panels.
         figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
@@ -25,14 +27,14 @@ def plot_recovery(
     Raises:
         DataError: the table is another; what it lacks is named.
     """
-    missing = [name for name in REQUIRED if name not in table]
+    missing = [name for name in REQUIRED if name not in numbers]
     if missing:
         raise DataError(f"table: expected what run_recovery returns; missing {', '.join(missing)}")
-    count = min(max_latents, table.sizes["quantity"])
+    count = min(max_latents, numbers.sizes["quantity"])
     sheet = new_sheet(2.3 * count + 0.4, 4.6 + 0.25 * (title is not None), title, figsize)
     panels = sheet.subplots(2, count, squeeze=False)
     for index in range(count):
-        of = table.isel(quantity=index)
+        of = numbers.isel(quantity=index)
         above, below = panels[0][index], panels[1][index]
         low, high = float(of["truth"].min()), float(of["truth"].max())
         above.plot([low, high], [low, high], color=REFERENCE, linewidth=0.8)
@@ -47,7 +49,7 @@ def plot_recovery(
         style_axes(below)
     panels[0][0].set_ylabel("mean of the guide", fontsize=LABEL_SIZE, color=INK)
     panels[1][0].set_ylabel("z-score", fontsize=LABEL_SIZE, color=INK)
-    left_out = table.sizes["quantity"] - count
+    left_out = numbers.sizes["quantity"] - count
     if left_out:
         sheet.supxlabel(f"{left_out} more latents are not drawn", fontsize=TICK_SIZE, color=REFERENCE)
     return sheet

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, TICK_SIZE, VERMILION, Size, new_sheet, style_axes
 from ppl_vae.plots.labels import latent_name
+from ppl_vae.renamed import renamed
 
 MOST_DIMS = 4
 MOST_POINTS = 1500
@@ -22,8 +23,9 @@ BINS = 40
 SHARES = (0.9, 0.5)
 
 
+@renamed(table="numbers")
 def plot_reference(
-    table: xr.Dataset,
+    numbers: xr.Dataset,
     datum: int = 0,
     dims: Sequence[int] | None = None,
     title: str | None = None,
@@ -33,7 +35,7 @@ def plot_reference(
     """Draw HMC as points and histograms, the guide as outlines of its 50% and 90% regions and as curves.
 
     Args:
-        table: of ``diagnostics.run_reference``.
+        numbers: of ``diagnostics.run_reference``.
         datum: which of its data.
         dims: which latent dimensions, counted from 0 over all sites; the first four by default.
         title: above the panels.
@@ -43,7 +45,7 @@ def plot_reference(
         DataError: the table is another one.
         ModelError: there is no such datum or dimension.
     """
-    reference, guide = _draws(table, datum)
+    reference, guide = _draws(numbers, datum)
     chosen = list(range(min(MOST_DIMS, reference.shape[1]))) if dims is None else list(dims)
     if not chosen or not all(0 <= dim < reference.shape[1] for dim in chosen):
         raise ModelError(f"dims: expected some of 0 to {reference.shape[1] - 1}, found {dims}")

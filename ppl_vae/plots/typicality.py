@@ -10,33 +10,35 @@ from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, Size, new_sheet, style_axes
+from ppl_vae.renamed import renamed
 
 BINS = 30
 REQUIRED = ("p_value", "log_evidence", "distance", "simulated_log_evidence", "simulated_distance")
 
 
-def plot_typicality(table: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
+@renamed(table="numbers")
+def plot_typicality(numbers: xr.Dataset, title: str | None = None, *, figsize: Size | None = None) -> Figure:
     """Draw both statistics of the data and of simulated data, and how many p-values lie below each level.
 
     Args:
-        table: of ``diagnostics.run_typicality``.
+        numbers: of ``diagnostics.run_typicality``.
         title: above all panels.
         figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
 
     Raises:
         DataError: the table is another; what it lacks is named.
     """
-    missing = [name for name in REQUIRED if name not in table]
+    missing = [name for name in REQUIRED if name not in numbers]
     if missing:
         raise DataError(f"table: expected what run_typicality returns; missing {', '.join(missing)}")
     sheet = new_sheet(9.0, 2.8 + 0.25 * (title is not None), title, figsize)
     left, middle, right = sheet.subplots(1, 3)
-    ours, theirs = (table[name].to_numpy() for name in ("log_evidence", "simulated_log_evidence"))
+    ours, theirs = (numbers[name].to_numpy() for name in ("log_evidence", "simulated_log_evidence"))
     _beside(left, ours, theirs, "log p(x), nats")
-    ours, theirs = (table[name].to_numpy() for name in ("distance", "simulated_distance"))
+    ours, theirs = (numbers[name].to_numpy() for name in ("distance", "simulated_distance"))
     _beside(middle, np.sqrt(ours), np.sqrt(theirs), "distance of the code, sd")
     middle.legend(fontsize=TICK_SIZE, frameon=False, labelcolor=INK)
-    _levels(right, np.sort(table["p_value"].to_numpy()))
+    _levels(right, np.sort(numbers["p_value"].to_numpy()))
     return sheet
 
 

@@ -20,8 +20,10 @@ from sklearn.utils import check_X_y
 
 from ppl_vae.checks import integer
 from ppl_vae.errors import DataError
+from ppl_vae.renamed import by_keyword
 
 
+@by_keyword("seed")
 def linear_probe(
     transformer: TransformerMixin,
     X: ArrayLike,
@@ -29,6 +31,7 @@ def linear_probe(
     X_test: ArrayLike,
     y_test: ArrayLike,
     num_components: int | None = None,
+    *,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Compare the test accuracy of logistic regression on codes with PCA, factor analysis and the raw features.

@@ -34,7 +34,7 @@ def test_files_hold_what_the_library_gives(run, tmp_path, capsys):
     table = read(tmp_path)
     ds = pv.load_dataset("digits", binarize="dynamic")
     x = ds.test.x[np.linspace(0, len(ds.test.x) - 1, 8).astype(int)]
-    expected = pv.compare_estimators(pv.load(run), x, NAMES, repeats=20, seed=3, progress=False)
+    expected = pv.compare_estimators(pv.load(run), x, NAMES, num_repeats=20, seed=3, progress=False)
     assert list(table["estimator"].to_numpy()) == list(NAMES)
     assert list(table["group"].to_numpy()) == list(expected["group"].to_numpy())
     for name in ("value", "draw", "gradient_variance", "bias_evidence_stderr"):

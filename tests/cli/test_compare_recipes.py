@@ -35,7 +35,7 @@ def test_the_files_hold_what_the_library_gives(out):
     ]
     ds = pv.load_dataset("digits", binarize="dynamic")
     expected = pv.compare_recipes(
-        entries, ds, (0, 1), epochs=1, num_particles=2, evidence_draws=5, device="cpu", progress=False
+        entries, ds, (0, 1), epochs=1, num_particles=2, num_samples=5, device="cpu", progress=False
     )
     assert list(table["recipe"].to_numpy()) == list(PAIR)
     assert list(table["name"].to_numpy()) == ["vae", "beta-vae"]
@@ -77,7 +77,7 @@ def test_numbers_are_whole_on_a_narrow_terminal_and_json_keeps_its_commas(tmp_pa
         (0, 1),
         epochs=1,
         num_particles=2,
-        evidence_draws=5,
+        num_samples=5,
         device="cpu",
         progress=False,
     )

@@ -30,7 +30,7 @@ def test_the_file_holds_what_the_library_gives(run, tmp_path, capsys):
     groups = groups_of(read_netcdf(out))
     assert groups["posterior"]["z"].shape == (1, 40, 3, 2)
     x = pv.load_dataset("digits", binarize="dynamic").test.x[:3]
-    again = pv.infer(pv.load(run), x, draws=40, seed=2, progress=False)
+    again = pv.infer(pv.load(run), x, num_draws=40, seed=2, progress=False)
     assert np.array_equal(again.posterior["z"], groups["posterior"]["z"])
     assert set(groups["sample_stats"]["rung"].values.tolist()) <= {1, 2, 3, 4, 5}
 

@@ -34,7 +34,7 @@ def test_every_model_is_simulated_ranked_and_covered(row):
 
 @pytest.mark.parametrize("row", DRAWABLE, ids=str)
 def test_every_model_is_checked_by_its_replicates(row):
-    table = run_predictive(row.vae(), row.data(), num_draws=4)
+    table = run_predictive(row.vae(), row.data(), num_samples=4)
     assert table["replicated"].notnull().all()
     assert ((table["p_value"] >= 0.4) & (table["p_value"] <= 1)).all()
     assert all(str(check_predictive(table, kind)) for kind in ("population", "local"))
@@ -45,4 +45,4 @@ def test_grey_data_of_the_relaxed_bernoulli_are_refused(row):
     with pytest.raises(DataError, match="data that the model can draw"):
         simulate_posteriors(row.vae(), row.data(), SIZE, DRAWS)
     with pytest.raises(DataError, match="data that the model can draw"):
-        run_predictive(row.vae(), row.data(), num_draws=4)
+        run_predictive(row.vae(), row.data(), num_samples=4)

@@ -18,14 +18,14 @@ from tests.scenarios import draw_data, linear_gaussian
 def tables():
     lg = linear_gaussian(guide="exact")
     x = draw_data(lg, 60)
-    simulated = dg.simulate_posteriors(lg, x, num_simulations=200, num_draws=19)
+    simulated = dg.simulate_posteriors(lg, x, num_simulations=200, num_samples=19)
     images, classifier = torch.rand(2, 40, 1, 3, 3), lambda images: torch.softmax(images.flatten(1)[:, :3], 1)
     return {
         "importance": dg.run_importance(linear_gaussian(guide="mean-field"), x, num_samples=100),
         "calibration": dg.run_calibration(simulated),
         "coverage": dg.run_coverage(simulated),
         "collapse": dg.run_collapse(lg, x),
-        "predictive": dg.run_predictive(lg, x, num_draws=40),
+        "predictive": dg.run_predictive(lg, x, num_samples=40),
         "holes": dg.run_latent_holes(images[0], images[1], torch.rand(40, 1, 3, 3), classifier),
     }
 
@@ -89,14 +89,14 @@ def test_the_band_that_a_guide_half_as_wide_passes():
 def test_few_simulations_are_no_calibration(check, simulations, draws):
     run, judge = check
     lg = linear_gaussian(guide="exact")
-    verdict = judge(run(dg.simulate_posteriors(lg, (5,), num_simulations=simulations, num_draws=draws)))
+    verdict = judge(run(dg.simulate_posteriors(lg, (5,), num_simulations=simulations, num_samples=draws)))
     assert verdict.level == "unknown"
     assert "half as wide as the posterior could pass as well" in verdict.words
 
 
 def test_few_replicates_are_no_predictive_check():
     lg = linear_gaussian(guide="exact")
-    verdict = dg.check_predictive(dg.run_predictive(lg, draw_data(lg, 50), num_draws=3))
+    verdict = dg.check_predictive(dg.run_predictive(lg, draw_data(lg, 50), num_samples=3))
     assert verdict.level == "unknown"
     assert verdict.advice == "Draw more replicates."
 

@@ -514,7 +514,9 @@ def test_training_and_comparing_take_gradients_wherever_they_are_called(without)
     with without():
         x = small_data()
         train(trained, x)
-        table = pv.compare_estimators(trained, x[:8], ["analytic-kl", "monte-carlo-kl"], repeats=3, progress=False)
+        table = pv.compare_estimators(
+            trained, x[:8], ["analytic-kl", "monte-carlo-kl"], num_repeats=3, progress=False
+        )
         assert not torch.is_grad_enabled()
     assert weight_bytes(trained) == weight_bytes(expected)
     assert np.isfinite(table.gradient_variance).all()

@@ -139,7 +139,7 @@ def test_sample_decodes_the_programs_own_prior_draws(row):
 def test_interpolation_runs_from_reconstruction_to_reconstruction(row):
     vae = row.vae()
     x1, x2 = row.data(3, seed=1), row.data(3, seed=2)
-    path = vae.interpolate(x1, x2, steps=5)
+    path = vae.interpolate(x1, x2, num_steps=5)
     assert path.shape == (5, 3, *row.event_shape)
     torch.testing.assert_close(path[0], vae.reconstruct(x1), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(path[-1], vae.reconstruct(x2), rtol=1e-4, atol=1e-6)

@@ -83,7 +83,7 @@ def test_without_a_seed_the_current_stream_is_taken():
 @pytest.mark.parametrize("steps", [1, 2, 9])
 def test_interpolation_has_as_many_steps_as_asked(steps):
     vae = pv.VAE((4,), 2)
-    assert vae.interpolate(torch.zeros(3, 4), torch.ones(3, 4), steps=steps).shape == (steps, 3, 4)
+    assert vae.interpolate(torch.zeros(3, 4), torch.ones(3, 4), num_steps=steps).shape == (steps, 3, 4)
 
 
 def test_samples_with_noise_are_draws_and_not_means():

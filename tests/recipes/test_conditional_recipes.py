@@ -91,7 +91,7 @@ def test_both_stand_in_one_comparison_with_the_plain_vae(digits):
     """The conditional bound is on log p(x|y), so knowing the class pays."""
     few = {"epochs": 8, "lr": RATE, "device": "cpu", "progress": False}
     recipes = [(name, name, SMALL) for name in ("vae", "conditional-vae", "completion-vae")]
-    table = pv.compare_recipes(recipes, digits, seeds=(0,), num_particles=2, evidence_draws=10, **few)
+    table = pv.compare_recipes(recipes, digits, seeds=(0,), num_particles=2, num_samples=10, **few)
     elbo = {name: table["elbo"].sel(recipe=name).item() for name, *_ in recipes}
     assert elbo["conditional-vae"] > elbo["vae"] + 1
     assert (table["log_evidence"] >= table["elbo"] - 1).all()

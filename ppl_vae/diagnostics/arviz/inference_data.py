@@ -69,9 +69,9 @@ def inference_data(
     memory_limit: int = MEMORY_LIMIT,
     *,
     num_predictive: int | None = None,
-    seed: int = 0,
     data_name: str | None = None,
     binarization: str | None = None,
+    seed: int = 0,
 ) -> ArvizData:
     """Draw from a fitted pair all that ArviZ's summaries and plots need.
 
@@ -84,9 +84,9 @@ def inference_data(
         memory_limit: bytes of main memory that all arrays may take together.
         num_predictive: replicates of every datum, and draws from the prior; they belong to the first draws. None
             takes 100, or as many as fit.
-        seed: of the draws; torch's global generators are left as they were.
         data_name: what x is called, for the attributes.
         binarization: how x was binarised, for the attributes.
+        seed: of the draws; torch's global generators are left as they were.
 
     Returns:
         The installed ArviZ's container (see ``diagnostics.arviz.container``) with the groups above. k-hat is NaN

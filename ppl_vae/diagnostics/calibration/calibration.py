@@ -34,6 +34,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.evaluation import data_per_chunk
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
+from ppl_vae.renamed import by_keyword, renamed
 
 __all__ = ["LOG_LIKELIHOOD", "LOG_PRIOR", "Quantity", "check_calibration", "ecdf_bands", "run_calibration"]
 
@@ -48,14 +49,17 @@ LOG_LIKELIHOOD, LOG_PRIOR = "log p(x|z)", "log p(z)"
 Quantity = Callable[..., Tensor]
 
 
+@renamed(num_draws="num_samples")
+@by_keyword("seed", "quantities", "importance_weighted")
 def run_calibration(
     pair: PairLike | SimulatedPosteriors,
     x: Data | tuple[int, ...] | None = None,
     num_simulations: int = 1000,
-    num_draws: int = 99,
-    seed: int = 0,
+    num_samples: int = 99,
+    *,
     quantities: Mapping[str, Quantity] | None = None,
     importance_weighted: bool = False,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Rank simulated latent values among the guide's draws.
 
@@ -65,12 +69,12 @@ def run_calibration(
         x: data [N, *event_shape] for their shape, dtype and missing coordinates, or the event shape as a tuple.
             With covariates a tuple (x, c1, ..., cm) or a dict of named arrays: x is simulated given those.
         num_simulations: S.
-        num_draws: L. The ranks of S simulations take L + 1 values; 99 gives hundredths.
-        seed: of simulations, draws and tie-breaking; torch's global generators are left as they were.
+        num_samples: L. The ranks of S simulations take L + 1 values; 99 gives hundredths.
         quantities: further test quantities by name, each a function of data [S, *event_shape] and latent values
             [K, S, *event] (a mapping by site where there are several) that returns [K, S]; with covariates of
             these too, each [S, ...].
         importance_weighted: rank under the draws' normalised importance weights.
+        seed: of simulations, draws and tie-breaking; torch's global generators are left as they were.
 
     Returns:
         A Dataset with ``ranks`` and ``pit`` [simulation, quantity]; by quantity, ``p_value`` against uniform and
@@ -86,11 +90,11 @@ def run_calibration(
     >>> import torch
     >>> import ppl_vae as pv
     >>> lg = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0, guide="exact")
-    >>> simulated = pv.diagnostics.simulate_posteriors(lg, (3,), num_simulations=200, num_draws=19)
+    >>> simulated = pv.diagnostics.simulate_posteriors(lg, (3,), num_simulations=200, num_samples=19)
     >>> pv.diagnostics.check_calibration(run_calibration(simulated)).level
     'good'
     """
-    posteriors = as_simulated(pair, x, num_simulations, num_draws, seed)
+    posteriors = as_simulated(pair, x, num_simulations, num_samples, seed)
     share = _normalised_weights(posteriors) if importance_weighted else None
     generator = torch.Generator().manual_seed(derived_seed(seed, TIES_STREAM))
     names: list[str] = []

@@ -31,7 +31,7 @@ from ppl_vae.diagnostics.calibration.uniformity import ecdf, ecdf_bands, uniform
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_numbers, require_table
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
-from ppl_vae.renamed import renamed
+from ppl_vae.renamed import by_keyword, renamed
 
 # Ties are broken from a stream of their own.
 TIES_STREAM = 22
@@ -46,11 +46,14 @@ HIGHEST_DENSITY, TARP = "highest density", "TARP"
 HALF_AS_WIDE, LEAST_DRAWS = 0.32, 9
 
 
+@renamed(num_draws="num_samples")
+@by_keyword("seed")
 def run_coverage(
     pair: PairLike | SimulatedPosteriors,
     x: Data | tuple[int, ...] | None = None,
     num_simulations: int = 1000,
-    num_draws: int = 99,
+    num_samples: int = 99,
+    *,
     seed: int = 0,
 ) -> xr.Dataset:
     """Measure the expected coverage of the guide's credible regions at levels 0.01, ..., 0.99.
@@ -61,7 +64,7 @@ def run_coverage(
         x: data [N, *event_shape] for their shape, dtype and missing coordinates, or the event shape as a tuple.
             With covariates a tuple (x, c1, ..., cm) or a dict of named arrays: x is simulated given those.
         num_simulations: S.
-        num_draws: L draws from the guide for each.
+        num_samples: L draws from the guide for each.
         seed: of simulations, draws and tie-breaking; torch's global generators are left as they were.
 
     Returns:
@@ -75,7 +78,7 @@ def run_coverage(
         ModelError: the pair is refused, or its model cannot be drawn from; the site is named.
         DataError: x is empty, or holds values that the model could never draw.
     """
-    posteriors = as_simulated(pair, x, num_simulations, num_draws, seed)
+    posteriors = as_simulated(pair, x, num_simulations, num_samples, seed)
     generator = torch.Generator().manual_seed(derived_seed(seed, TIES_STREAM))
     credibility = _central(posteriors, generator)
     if posteriors.log_guide is not None:

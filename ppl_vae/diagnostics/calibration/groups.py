@@ -15,16 +15,18 @@ from torch import Tensor
 from ppl_vae.diagnostics.calibration.uniformity import uniformity_p_value
 from ppl_vae.diagnostics.importance.khat_groups import groups_of
 from ppl_vae.errors import DataError
+from ppl_vae.renamed import renamed
 
 # Fewer ranks than these tell nothing about a tenth.
 LEAST_RANKS = 20
 
 
-def calibration_table(ds: xr.Dataset, covariate: ArrayLike | Tensor, name: str = "covariate") -> pd.DataFrame:
+@renamed(ds="numbers")
+def calibration_table(numbers: xr.Dataset, covariate: ArrayLike | Tensor, name: str = "covariate") -> pd.DataFrame:
     """Test the ranks of ``run_calibration`` within the groups of a covariate of the data that were given to it.
 
     Args:
-        ds: of ``run_calibration``, which remembers which datum lent its covariates to a simulated one.
+        numbers: of ``run_calibration``, which remembers which datum lent its covariates to a simulated one.
         covariate: a value for every datum [N]: at most ten values are groups, more make deciles.
         name: what it is called, for the index.
 
@@ -36,17 +38,17 @@ def calibration_table(ds: xr.Dataset, covariate: ArrayLike | Tensor, name: str =
     Raises:
         DataError: ds is none of ``run_calibration`` of data, or there is not one value per datum.
     """
-    if not {"pit", "datum"} <= set(ds.variables):
+    if not {"pit", "datum"} <= set(numbers.variables):
         raise DataError("table: expected what run_calibration returns for data with covariates")
     values = np.asarray(covariate.cpu() if isinstance(covariate, Tensor) else covariate)
-    count = int(ds.attrs["num_data"])
+    count = int(numbers.attrs["num_data"])
     if values.shape[:1] != (count,):
         raise DataError(f"{name}: expected [{count}], one for each datum, found shape {list(values.shape)}")
-    lent = values[ds["datum"].to_numpy()]
+    lent = values[numbers["datum"].to_numpy()]
     groups = groups_of(lent, len(lent), name)
     if not groups:
         raise DataError(f"{name}: expected one value for each datum, [{count}], found shape {list(values.shape)}")
-    rows = {group: _row(ds, members) for group, members in groups.items()}
+    rows = {group: _row(numbers, members) for group, members in groups.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(name)
 
 

@@ -29,6 +29,7 @@ from ppl_vae.diagnostics.calibration.uniformity import least_tail, tail_quantile
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
+from ppl_vae.renamed import by_keyword, renamed
 
 TIES_STREAM = 64
 NUM_LEVELS, BAND_LEVEL = 100, 0.95
@@ -44,11 +45,14 @@ DESCRIPTIONS = {
 }
 
 
+@renamed(num_draws="num_samples")
+@by_keyword("seed")
 def run_recovery(
     pair: PairLike | SimulatedPosteriors,
     x: Data | tuple[int, ...] | None = None,
     num_simulations: int = 1000,
-    num_draws: int = 99,
+    num_samples: int = 99,
+    *,
     seed: int = 0,
 ) -> xr.Dataset:
     """Compare the simulated latents with the guide's draws.
@@ -58,7 +62,7 @@ def run_recovery(
             returned; the next three arguments are then those of that run.
         x: data [N, *event_shape] for their shape, dtype and missing coordinates, or the event shape as a tuple.
         num_simulations: S simulated data.
-        num_draws: L draws of the guide for each.
+        num_samples: L draws of the guide for each.
         seed: of simulations and draws.
 
     Returns:
@@ -68,7 +72,7 @@ def run_recovery(
     Raises:
         ModelError: the pair is refused, or its model cannot be drawn from; the site is named.
     """
-    simulated = as_simulated(pair, x, num_simulations, num_draws, seed)
+    simulated = as_simulated(pair, x, num_simulations, num_samples, seed)
     values = simulated.dimensions.double()
     truth, draws = values[0], values[1:]
     mean, variance = draws.mean(0), draws.var(0)

@@ -37,6 +37,7 @@ from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.randomness import derived_seed
+from ppl_vae.renamed import by_keyword, renamed
 
 # Simulations draw from a stream of their own, none of training's or the ELBO's under the same seed.
 SIMULATION_STREAM = 20
@@ -124,12 +125,10 @@ class _TruthFirst(Messenger):
         msg["done"] = True
 
 
+@renamed(num_draws="num_samples")
+@by_keyword("seed")
 def simulate_posteriors(
-    pair: PairLike,
-    x: Data | tuple[int, ...],
-    num_simulations: int = 1000,
-    num_draws: int = 99,
-    seed: int = 0,
+    pair: PairLike, x: Data | tuple[int, ...], num_simulations: int = 1000, num_samples: int = 99, *, seed: int = 0
 ) -> SimulatedPosteriors:
     """Simulate data from the model and draw from the guide for each; one run serves calibration and coverage.
 
@@ -141,7 +140,7 @@ def simulate_posteriors(
             do, as a tuple, for data without holes. With covariates a tuple or a dict
             (``inference.pair.covariates``): the simulated datum s is drawn given those of datum s % N.
         num_simulations: S.
-        num_draws: L, draws from the guide per simulated datum.
+        num_samples: L, draws from the guide per simulated datum.
         seed: of simulations and draws; torch's global generators are left as they were.
 
     All of it is kept: S (1 + L) latent values of every dimension, and S data.
@@ -151,11 +150,11 @@ def simulate_posteriors(
             their own data alone, with parameters or constants of each.
         DataError: x is empty, or holds values that the model could never draw.
     """
-    size, num_draws = integer("num_simulations", num_simulations, least=2), integer("num_draws", num_draws)
+    size, num_samples = integer("num_simulations", num_simulations, least=2), integer("num_samples", num_samples)
     given = _like(as_pair(pair), x)
     rows, stream = given.cycled(size), derived_seed(seed, SIMULATION_STREAM)
     with torch.no_grad(), evaluating(*given.programs, seed=stream, device=rows.x.device):
-        parts = [_one_pass(part, num_draws, seed) for part in rows.split(data_per_chunk(rows.x, 1 + num_draws))]
+        parts = [_one_pass(part, num_samples, seed) for part in rows.split(data_per_chunk(rows.x, 1 + num_samples))]
     return replace(_joined(parts), datum=torch.arange(size) % len(given), num_data=len(given))
 
 
@@ -171,7 +170,7 @@ def as_simulated(
         return pair
     if x is None:
         raise DataError("x: expected data, or their event shape as a tuple, got None")
-    return simulate_posteriors(pair, x, num_simulations, num_draws, seed)
+    return simulate_posteriors(pair, x, num_simulations, num_draws, seed=seed)
 
 
 def _like(pair: Pair, x: Data) -> Conditioned:

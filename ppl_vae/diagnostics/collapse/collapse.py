@@ -37,12 +37,13 @@ from ppl_vae.inference.pair.terms import Site, Terms, per_datum
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.kl import kl_divergence
 from ppl_vae.randomness import derived_seed
-from ppl_vae.renamed import renamed
+from ppl_vae.renamed import by_keyword, renamed
 
 COLLAPSE_STREAM = 42
 NATS = "nats per datum"
 
 
+@by_keyword("seed")
 @torch.no_grad()
 def run_collapse(
     pair: PairLike,
@@ -50,6 +51,7 @@ def run_collapse(
     threshold: float = ACTIVE_THRESHOLD,
     epsilon: float = 0.01,
     num_samples: int = 10,
+    *,
     seed: int = 0,
 ) -> xr.Dataset:
     """Compute active units, KL per dimension, and the average KL in its two parts.

@@ -18,8 +18,10 @@ from ppl_vae.diagnostics.collapse.collapse import run_collapse
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.fit import fit
 from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.renamed import by_keyword
 
 
+@by_keyword("seed")
 def collapse_history(
     vae: PairLike,
     data: Data | Iterable[object],
@@ -27,6 +29,7 @@ def collapse_history(
     epochs: tuple[int, ...] | list[int],
     out_dir: str | Path | None = None,
     num_samples: int = 10,
+    *,
     seed: int = 0,
     **fit_options: Any,
 ) -> xr.Dataset:

@@ -22,7 +22,7 @@ from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.evidence import log_evidence
 from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
-from ppl_vae.renamed import renamed
+from ppl_vae.renamed import by_keyword, renamed
 
 # How far apart, in nats, two methods may lie that are said to agree: this package's own.
 AGREEMENT, APART = 0.1, 0.5
@@ -33,6 +33,7 @@ MEANS = {
 }
 
 
+@by_keyword("seed")
 def run_evidence(
     pair: PairLike,
     x: Data,
@@ -40,6 +41,7 @@ def run_evidence(
     num_annealed: int = 32,
     num_chains: int = 16,
     num_temperatures: int = 500,
+    *,
     seed: int = 0,
 ) -> xr.Dataset:
     """Estimate ELBO, importance bound, and on the first of the data annealed importance sampling.

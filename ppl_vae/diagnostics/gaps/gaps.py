@@ -30,7 +30,7 @@ from ppl_vae.inference.evidence.evidence import Evidence
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.progress import watched
-from ppl_vae.renamed import renamed
+from ppl_vae.renamed import by_keyword, renamed
 
 SPLITS = ("test", "train")
 DESCRIPTIONS = {
@@ -46,16 +46,19 @@ GOOD, BAD = 0.125, 0.5
 THRESHOLD = "0.125 and 0.5 nats: the KL of a mean that is 0.5 and 1 posterior sd off (Talagrand 1996)"
 
 
+@renamed(steps="num_steps")
+@by_keyword("seed", "log_evidence", "num_particles", "progress")
 def run_gaps(
     pair: PairLike,
     x: Data,
     x_train: Data | None = None,
     num_samples: int = 4000,
-    steps: int = 1000,
-    seed: int = 0,
+    num_steps: int = 1000,
+    *,
     log_evidence: ArrayLike | Tensor | Evidence | None = None,
     num_particles: int = 16,
     progress: bool | None = None,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Split every datum's gap into what the family and what the encoder costs.
 
@@ -66,18 +69,18 @@ def run_gaps(
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs. Several sites are taken
             where none of the guide's distributions depends on another site's draw.
-        x: [N, *event_shape], held-out data. A few hundred are enough for means; the cost is ``steps`` times
+        x: [N, *event_shape], held-out data. A few hundred are enough for means; the cost is ``num_steps`` times
             ``num_particles`` decoder passes per datum, forward and back.
         x_train: training data, as many as you like, for the generalisation gap.
         num_samples: draws per datum that the bounds are evaluated with.
-        steps: of the optimisation, at most.
-        seed: of the draws; torch's global generators are left as they were.
+        num_steps: of the optimisation, at most.
         log_evidence: log p(x) of every datum [N]; or an object with ``per_datum`` and ``per_datum_stderr``, as
             ``log_evidence`` gives it; or a function of (pair, x) that gives either, which is asked for x_train too.
             None takes the importance bound with q* as its proposal and ``num_samples`` draws, a stochastic lower
             bound.
         num_particles: draws per datum and optimisation step.
         progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
+        seed: of the draws; torch's global generators are left as they were.
 
     Returns:
         Over "datum": log_evidence, elbo_best, elbo, approximation_gap, amortisation_gap, and the Monte-Carlo
@@ -90,11 +93,11 @@ def run_gaps(
         ModelError: the pair or a setting is refused; the site is named.
         DataError: data that the pair has no density for, or evidence of another length.
     """
-    num_samples, steps = integer("num_samples", num_samples, least=2), integer("steps", steps)
+    num_samples, num_steps = integer("num_samples", num_samples, least=2), integer("num_steps", num_steps)
     num_particles, seed = integer("num_particles", num_particles), integer("seed", seed, least=None)
     splits = [x] if x_train is None else [x, x_train]
     given = [admitted(pair, data) for data in splits]
-    plan = GapPlan(num_samples, steps, num_particles, seed)
+    plan = GapPlan(num_samples, num_steps, num_particles, seed)
     found, given_missing = [], 0.0
     with watched(sum(plan.num_steps(part.x) for part in given), "step", progress):
         for index, part in enumerate(given):

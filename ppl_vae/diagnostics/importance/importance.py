@@ -29,7 +29,7 @@ from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, wei
 from ppl_vae.inference.evidence.pareto import LEAST_TAIL, khat, smooth, threshold
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
-from ppl_vae.renamed import renamed
+from ppl_vae.renamed import by_keyword, renamed
 
 STREAM = 11
 LEAST_SAMPLES = 25
@@ -50,14 +50,15 @@ DESCRIPTIONS = {
 }
 
 
+@by_keyword("seed")
 def run_importance(
     pair: PairLike,
     x: Data,
     num_samples: int = 1000,
-    seed: int = 0,
     *,
     keep_weights: bool = False,
     memory_limit: int = MEMORY_LIMIT,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Weigh the guide's draws against the posterior of each datum, in passes that keep to a memory limit.
 

@@ -16,18 +16,20 @@ from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, wei
 from ppl_vae.inference.evidence.pareto import smooth
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed, seeded
+from ppl_vae.renamed import by_keyword
 
 STREAM = 12
 
 
+@by_keyword("seed")
 def resample_posterior(
     pair: PairLike,
     x: ArrayLike | Tensor,
     num_draws: int,
     num_samples: int = 1000,
-    seed: int = 0,
     *,
     memory_limit: int = MEMORY_LIMIT,
+    seed: int = 0,
 ) -> dict[str, Tensor]:
     """Draw nearer to p(z|x) than the guide does: by resampling S of its draws with their smoothed weights.
 

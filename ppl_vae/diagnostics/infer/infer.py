@@ -32,6 +32,7 @@ from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
+from ppl_vae.renamed import renamed
 
 STREAM = 61
 MEMORY_LIMIT = 1 << 30
@@ -55,10 +56,11 @@ MEANING = {
 }
 
 
+@renamed(draws="num_draws")
 def infer(
     pair: PairLike,
     x: Data,
-    draws: int = 1000,
+    num_draws: int = 1000,
     y: ArrayLike | Tensor | None = None,
     *,
     num_samples: int | None = None,
@@ -69,8 +71,8 @@ def infer(
     deadline: float | None = None,
     memory_limit: int = MEMORY_LIMIT,
     folder: str | Path | None = None,
-    seed: int = 0,
     progress: bool | None = None,
+    seed: int = 0,
 ) -> ArvizData:
     """Draw from p(z|x) of every datum, each by the cheapest way whose check it passes.
 
@@ -80,21 +82,21 @@ def infer(
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs; nothing in it is trained.
         x: [N, *event_shape].
-        draws: of every datum.
+        num_draws: of every datum.
         y: labels [N], of a pair that takes them.
-        num_samples: importance draws they are chosen from; None takes twice ``draws``.
+        num_samples: importance draws they are chosen from; None takes twice ``num_draws``.
         khat: the largest k-hat that passes; None takes min(1 - 1 / log10 S, 0.7) (Vehtari et al. 2024).
         efficiency: the least share of effective draws with which the guide's stay as they are; at 0.99 no mean is
             off by more than a tenth of a standard deviation (Cauchy-Schwarz).
         rhat: the largest split R-hat (Vehtari et al. 2021) and nested R-hat (Margossian et al. 2024) that pass.
-        ess: the least effective sample size (Vehtari et al. 2021: 100 for each of four chains), or ``draws``
+        ess: the least effective sample size (Vehtari et al. 2021: 100 for each of four chains), or ``num_draws``
             where that is less.
         deadline: seconds after which nothing is begun; data that were not reached have rung 0 and draws of NaN.
         memory_limit: bytes that arrays may take, the result included, roughly.
         folder: where finished blocks are kept, so that the same call continues after an interruption.
-        seed: of all draws; torch's global generators are left as they were.
         progress: show data per rung and the time left; by default where a terminal or a notebook shows it to
             somebody.
+        seed: of all draws; torch's global generators are left as they were.
 
     Returns:
         An ArviZ object: in "posterior" the draws of every latent site [chain, draw, datum, *event], in
@@ -109,25 +111,25 @@ def infer(
     >>> import torch
     >>> import ppl_vae as pv
     >>> lg = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0)
-    >>> result = infer(lg, torch.zeros(2, 3), draws=50, progress=False)
+    >>> result = infer(lg, torch.zeros(2, 3), num_draws=50, progress=False)
     >>> result.sample_stats["rung"].values.tolist()
     [1, 1]
     """
     began = time.monotonic()
-    draws, seed = integer("draws", draws, least=LEAST_DRAWS), integer("seed", seed, least=None)
-    num_samples = max(LEAST_SAMPLES, 2 * draws) if num_samples is None else integer("num_samples", num_samples)
-    if num_samples < max(draws, LEAST_SAMPLES):
+    num_draws, seed = integer("num_draws", num_draws, least=LEAST_DRAWS), integer("seed", seed, least=None)
+    num_samples = max(LEAST_SAMPLES, 2 * num_draws) if num_samples is None else integer("num_samples", num_samples)
+    if num_samples < max(num_draws, LEAST_SAMPLES):
         raise ModelError(f"num_samples must be at least draws and {LEAST_SAMPLES}, got {num_samples}")
     given, batch = admitted(pair, x, y)
     everything = Part(*with_indices(given.model, given.guide, batch))
     end = math.inf if deadline is None else began + _positive("deadline", deadline)
     limit = integer("memory_limit", memory_limit)
     asked: dict[str, object] = {
-        "draws": draws, "num_samples": num_samples, "khat": khat, "efficiency": efficiency, "rhat": rhat,
+        "draws": num_draws, "num_samples": num_samples, "khat": khat, "efficiency": efficiency, "rhat": rhat,
         "ess": ess, "memory_limit": limit, "seed": seed,
     }  # fmt: skip
-    size = _block_size(everything, draws, num_samples, limit)
-    checks = Checks(draws, num_samples, khat, efficiency, rhat, ess, end, max(1 << 20, limit // 16))
+    size = _block_size(everything, num_draws, num_samples, limit)
+    checks = Checks(num_draws, num_samples, khat, efficiency, rhat, ess, end, max(1 << 20, limit // 16))
     stored = StoredBlocks(folder, {**asked, **fingerprint(everything)})
     blocks: list[Climbed | None] = []
     with watched(len(everything), "datum", progress, by_hand=True) as bar:

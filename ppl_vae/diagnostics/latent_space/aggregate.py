@@ -30,6 +30,7 @@ from ppl_vae.inference.pair.terms import Site
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.kl import diagonal_loc_scale
 from ppl_vae.randomness import derived_seed
+from ppl_vae.renamed import by_keyword
 
 AGGREGATE_STREAM = 62
 PARTS = ("mutual_information", "total_correlation", "dimension_wise_kl")
@@ -39,8 +40,9 @@ BLOCK_NUMBERS = 1 << 22
 GOOD, POOR = 0.1, 0.5
 
 
+@by_keyword("seed")
 @torch.no_grad()
-def run_aggregate(pair: PairLike, x: Data, num_samples: int = 1, seed: int = 0) -> xr.Dataset:
+def run_aggregate(pair: PairLike, x: Data, num_samples: int = 1, *, seed: int = 0) -> xr.Dataset:
     """Compute the three parts of the average KL.
 
     Args:

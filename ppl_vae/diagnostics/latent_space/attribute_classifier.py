@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.errors import DataError
+from ppl_vae.renamed import by_keyword
 
 COMPONENTS = 64
 HIDDEN = (128,)
@@ -44,8 +45,9 @@ class AttributeClassifier:
         return dict(zip(self.names, right.double().mean(0).tolist(), strict=True))
 
 
+@by_keyword("seed")
 def fit_attribute_classifier(
-    images: Tensor, has: Tensor, names: Sequence[str], seed: int = 0
+    images: Tensor, has: Tensor, names: Sequence[str], *, seed: int = 0
 ) -> AttributeClassifier:
     """Train a classifier of binary attributes: principal components, then one hidden layer.
 

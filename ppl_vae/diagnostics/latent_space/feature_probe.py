@@ -19,18 +19,21 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.errors import DataError
+from ppl_vae.renamed import by_keyword
 
 MOST_STEPS = 5000
 # A feature that does not vary is left as it is.
 LEAST_SCALE = 1e-6
 
 
+@by_keyword("seed")
 def run_feature_probe(
     features: Mapping[str, tuple[Tensor, Tensor]],
     y: Tensor,
     y_test: Tensor,
     num_labels: Sequence[int] = (10, 30, 100, 300),
     num_subsets: int = 20,
+    *,
     seed: int = 0,
 ) -> xr.Dataset:
     """Measure the accuracy of a logistic regression on each kind of features, against the number of labels.

@@ -38,6 +38,7 @@ from ppl_vae.inference.pair.joint import simulate
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.randomness import derived_seed
+from ppl_vae.renamed import by_keyword, renamed
 
 __all__ = ["LOCAL", "POPULATION", "Statistic", "check_predictive", "run_predictive"]
 
@@ -50,11 +51,14 @@ TIE = 1e-9
 Replicate = Callable[[Conditioned, int], Tensor]
 
 
+@renamed(num_draws="num_samples")
+@by_keyword("seed")
 def run_predictive(
     pair: PairLike,
     x: Data,
     statistics: Mapping[str, Statistic] | None = None,
-    num_draws: int = 1000,
+    num_samples: int = 1000,
+    *,
     seed: int = 0,
 ) -> xr.Dataset:
     """Compare statistics of the data with those of replicated data sets.
@@ -65,7 +69,7 @@ def run_predictive(
             replicate is drawn given them. A missing coordinate (NaN) is missing in every replicate too.
         statistics: by name, functions of data [N, *event_shape] that return [N] or one number; by default those of
             ``predictive_statistics``.
-        num_draws: R replicates of the whole data set, of either kind. The smallest p-value is 2 / (R + 1).
+        num_samples: R replicates of the whole data set, of either kind. The smallest p-value is 2 / (R + 1).
         seed: of the replicates; torch's global generators are left as they were.
 
     Returns:
@@ -78,7 +82,7 @@ def run_predictive(
         ModelError: the pair or a statistic is refused; the site or the statistic is named.
         DataError: x is empty, or holds values that the model could never draw, such as grey ones under a Bernoulli.
     """
-    integer("num_draws", num_draws)
+    integer("num_samples", num_samples)
     given = admitted(pair, x)
     x = given.x
     with torch.no_grad(), evaluating(*given.programs, seed=derived_seed(seed, PREDICTIVE_STREAM), device=x.device):
@@ -86,10 +90,10 @@ def run_predictive(
         chosen = default_statistics(x) if statistics is None else named_statistics(statistics)
         observed = evaluated(chosen, x)
         tallies = {
-            POPULATION: _tallied(_replicates(_population, given, num_draws), chosen, observed),
-            LOCAL: _tallied(_replicates(_local, given, num_draws), chosen, observed),
+            POPULATION: _tallied(_replicates(_population, given, num_samples), chosen, observed),
+            LOCAL: _tallied(_replicates(_local, given, num_samples), chosen, observed),
         }
-    return named(_table(observed, tallies, len(x), {"num_draws": num_draws, "seed": seed}), given.labels)
+    return named(_table(observed, tallies, len(x), {"num_draws": num_samples, "seed": seed}), given.labels)
 
 
 def _require_drawable(given: Conditioned) -> None:

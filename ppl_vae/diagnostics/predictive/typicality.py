@@ -38,6 +38,7 @@ from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.joint import simulate
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
+from ppl_vae.renamed import by_keyword
 
 STREAM = 63
 FALSE_DISCOVERIES = 0.1
@@ -55,15 +56,16 @@ DESCRIPTIONS = {
 }
 
 
+@by_keyword("seed")
 def run_typicality(
     pair: PairLike,
     x: Data,
     num_simulations: int = 1000,
     num_samples: int = 100,
-    seed: int = 0,
     *,
     false_discoveries: float = FALSE_DISCOVERIES,
     memory_limit: int = MEMORY_LIMIT,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Compute for every datum how unlike the model's own data it is.
 

@@ -37,7 +37,7 @@ from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.progress import advance, watched
 from ppl_vae.randomness import derived_seed
-from ppl_vae.renamed import renamed
+from ppl_vae.renamed import by_keyword, renamed
 
 REFERENCE_STREAM = 41
 # What a chain must reach for its draws to stand for the posterior (Vehtari et al. 2021).
@@ -66,16 +66,18 @@ OWN = {
 }  # fmt: skip
 
 
+@renamed(warmup="num_warmup")
+@by_keyword("seed", "progress")
 def run_reference(
     pair: PairLike,
     x: Data,
     num_samples: int = 1000,
-    warmup: int = 500,
+    num_warmup: int = 500,
     num_chains: int = 4,
-    seed: int = 0,
-    progress: bool | None = None,
     *,
+    progress: bool | None = None,
     memory_limit: int = MEMORY_LIMIT,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Draw from p(z|x) of all data at once by HMC and hold the guide's draws against it.
 
@@ -83,11 +85,11 @@ def run_reference(
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs; nothing in it is trained.
         x: [N, *event_shape]; a hundred take little longer than one.
         num_samples: draws per chain after the warm-up.
-        warmup: transitions in which step size, metric and trajectory length are adapted, about.
+        num_warmup: transitions in which step size, metric and trajectory length are adapted, about.
         num_chains: at least 2, of every datum.
-        seed: torch's global generators are left as they were.
         progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
         memory_limit: bytes that the activations of a pass may take, roughly.
+        seed: torch's global generators are left as they were.
 
     Returns:
         For every latent site its draws, named as the site: [datum, chain, draw, latent], and as many of the guide,
@@ -101,7 +103,10 @@ def run_reference(
             refused; it is named.
         DataError: the data are empty, or the likelihood has no density for some value.
     """
-    num_samples, warmup = integer("num_samples", num_samples, least=20), integer("warmup", warmup, least=20)
+    num_samples, num_warmup = (
+        integer("num_samples", num_samples, least=20),
+        integer("num_warmup", num_warmup, least=20),
+    )
     num_chains, seed = integer("num_chains", num_chains, least=2), integer("seed", seed, least=None)
     given = admitted(pair, x)
     size = chains_per_pass(given.x, num_chains, memory_limit)
@@ -109,10 +114,10 @@ def run_reference(
     with watched(len(given), "datum", progress):
         for batch in given.split(size):
             stream = derived_seed(seed, REFERENCE_STREAM, len(tables))
-            tables += _of_batch(batch, num_samples, warmup, num_chains, stream, memory_limit)
+            tables += _of_batch(batch, num_samples, num_warmup, num_chains, stream, memory_limit)
             advance(len(batch))
     table = named(_with_c2st(xr.concat(tables, "datum"), seed), given.labels)
-    settings = {"num_samples": num_samples, "warmup": warmup, "num_chains": num_chains, "seed": seed}
+    settings = {"num_samples": num_samples, "warmup": num_warmup, "num_chains": num_chains, "seed": seed}
     return table.assign_attrs(settings)
 
 

@@ -128,7 +128,7 @@ class Case:
     @cached_property
     def weights(self) -> xr.Dataset:
         """The importance weights, which k-hat and evidence share."""
-        return run_importance(self.pair, self.rows(), self.effort.num_samples, self.seed)
+        return run_importance(self.pair, self.rows(), self.effort.num_samples, seed=self.seed)
 
     @cached_property
     def simulated(self) -> SimulatedPosteriors:

@@ -47,7 +47,7 @@ def _collapse(case: Case) -> xr.Dataset:
 
 
 def _predictive(case: Case) -> xr.Dataset:
-    return run_predictive(case.pair, case.rows(), num_draws=case.effort.num_replicates, seed=case.seed)
+    return run_predictive(case.pair, case.rows(), num_samples=case.effort.num_replicates, seed=case.seed)
 
 
 def _gaps(case: Case) -> xr.Dataset:
@@ -57,7 +57,7 @@ def _gaps(case: Case) -> xr.Dataset:
         case.rows(0, effort.gap_data),
         None if train is None else together(tuple(part[: effort.gap_data] for part in train)),
         num_samples=effort.gap_samples,
-        steps=effort.gap_steps,
+        num_steps=effort.gap_steps,
         seed=case.seed,
         num_particles=effort.gap_particles,
     )

@@ -86,8 +86,8 @@ def bidirectional_evidence(
     num_temperatures: int = 1000,
     start: Start = "prior",
     num_leapfrog: int = 10,
-    seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
+    seed: int = 0,
 ) -> EvidenceBracket:
     """Bracket log p of as many simulated data as ``x`` has.
 
@@ -99,8 +99,8 @@ def bidirectional_evidence(
         num_temperatures: T.
         start: where the forward chains begin, "prior" or "guide".
         num_leapfrog: leapfrog steps of a trajectory.
-        seed: of all draws; torch's global generators are left as they were.
         memory_limit: bytes that the activations of a pass may take, roughly.
+        seed: of all draws; torch's global generators are left as they were.
 
     Raises:
         ModelError: the pair is refused, the model observes more than one site, or a latent site is discrete.

@@ -25,8 +25,8 @@ def evidence_curve(
     x: Data,
     num_samples: Iterable[int] = (1, 10, 100, 1000, 5000),
     *,
-    seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
+    seed: int = 0,
 ) -> xr.Dataset:
     """The importance bound (Burda et al. 2016) and its jackknife (Nowozin 2018) against the number of draws K.
 
@@ -38,8 +38,8 @@ def evidence_curve(
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape]; with covariates a tuple or a dict (``inference.pair.covariates``).
         num_samples: the values of K, increasing.
-        seed: of the draws.
         memory_limit: bytes that the activations of a pass may take, roughly.
+        seed: of the draws.
 
     Returns:
         A Dataset over "num_samples" of "importance" and "jackknife", means over the data in nats, each with

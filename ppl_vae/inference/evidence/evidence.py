@@ -155,10 +155,10 @@ def log_evidence(
     method: Method = "importance",
     num_samples: int | None = None,
     *,
-    seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
     y: ArrayLike | Tensor | None = None,
     progress: bool | None = None,
+    seed: int = 0,
     **annealing: Any,
 ) -> Evidence:
     """Estimate log p(x) of every datum; log p(x|y) or log p(x, y), as it says, of a pair that takes labels.
@@ -176,11 +176,11 @@ def log_evidence(
             bias taken off, no bound), "ais" (annealed importance sampling, a lower bound in expectation), or
             "exact" for a pair with a ``log_evidence(x)`` of its own.
         num_samples: importance draws per datum, 5000 by default; for "ais" chains per datum, 16 by default.
-        seed: of the draws; torch's global generators are left as they were.
         memory_limit: bytes that the activations of a pass may take, roughly. Under Gaussian guides the
             importance bound does not depend on it but for rounding.
         y: class labels [N], of a pair that takes them; others do not look at them.
         progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
+        seed: of the draws; torch's global generators are left as they were.
         **annealing: for "ais" alone: ``num_temperatures``, ``start``, ``num_leapfrog`` of ``annealed_evidence``.
 
     Raises:

@@ -42,6 +42,7 @@ from ppl_vae.inference.training.weights import Weights, collect_weights
 from ppl_vae.progress import watched
 from ppl_vae.randomness import seeded
 from ppl_vae.registration import unregistered
+from ppl_vae.renamed import by_keyword, renamed
 
 TIMED_STEPS = 15
 GLOBAL_GUIDE = "global guide"
@@ -64,18 +65,21 @@ class _Laboratory:
     gradient_rounding: dict[str, float]
 
 
+@renamed(repeats="num_repeats")
+@by_keyword("seed", "memory_limit", "progress")
 @exclusive()
 @torch.inference_mode(False)
 def compare_estimators(
     pair: PairLike,
     x: Data,
     estimators: Sequence[str | Estimator] | None = None,
-    repeats: int = 1000,
+    num_repeats: int = 1000,
     num_particles: int | None = None,
     parameters: Mapping[str, Sequence[Tensor]] | None = None,
-    seed: int = 0,
+    *,
     memory_limit: int = 1 << 25,
     progress: bool | None = None,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Measure estimators side by side on a pair and fixed data.
 
@@ -84,15 +88,15 @@ def compare_estimators(
         x: [N, *event_shape], all of it in every repeat; with covariates a tuple (x, c1, ..., cm) or a dict of named
             arrays (``inference.pair.covariates``).
         estimators: names or estimators; by default every named one that this pair allows.
-        repeats: R independent estimates each, at least 2.
+        num_repeats: R independent estimates each, at least 2.
         num_particles: K for the estimators given by name; None leaves each its default.
         parameters: the groups that gradients are reported for; by default the model's own ``parameter_groups``
             (encoder heads, encoder body, decoder), else "guide" and "model", with "global guide" for the
             parameters of the guide's global sites.
-        seed: of the noise, which is the same for estimators with the same number of draws.
         memory_limit: bytes that a chunk of repeats may take, reckoned from the size of the data and the number
             of parameters; wide networks on narrow data take more. Larger chunks were not faster.
         progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
+        seed: of the noise, which is the same for estimators with the same number of draws.
 
     Returns:
         A Dataset over "estimator" with, per estimator: value, value_stderr, value_variance (per datum and draw of
@@ -114,12 +118,12 @@ def compare_estimators(
     >>> import ppl_vae as pv
     >>> vae = pv.VAE((4,), latent_dim=1, likelihood="gaussian")
     >>> names = ["analytic-kl", "monte-carlo-kl"]
-    >>> table = compare_estimators(vae, torch.ones(8, 4), names, repeats=20, progress=False)
+    >>> table = compare_estimators(vae, torch.ones(8, 4), names, num_repeats=20, progress=False)
     >>> table.gradient_variance.to_pandas().columns.tolist()
     ['encoder mean head', 'encoder scale head', 'encoder body', 'decoder']
     """
-    if not isinstance(repeats, int) or repeats < 2:
-        raise ModelError(f"repeats must be an integer of at least 2, got {repeats!r}")
+    if not isinstance(num_repeats, int) or num_repeats < 2:
+        raise ModelError(f"repeats must be an integer of at least 2, got {num_repeats!r}")
     pair, batch = admitted(pair, x)
     given = Conditioned((pair.model, pair.guide), batch)
     # All data stand in every repeat, so that what they are given is constant.
@@ -134,9 +138,11 @@ def compare_estimators(
         groups = _group_names(pair, weights, parameters, global_leaves(model, guide, data, seed))
         value_rounding, by_name = rounding(model, guide, weights, data)
         by_group = {group: math.sqrt(sum(by_name[name] ** 2 for name in names)) for group, names in groups.items()}
-        laboratory = _Laboratory(model, guide, data, groups, repeats, seed, memory_limit, value_rounding, by_group)
-        with watched(repeats * (len(by_label) + 1), "repeat", progress, by_hand=True) as bar:
-            judge = reference(pair, weights, data, repeats, seed, memory_limit, bar.update)
+        laboratory = _Laboratory(
+            model, guide, data, groups, num_repeats, seed, memory_limit, value_rounding, by_group
+        )
+        with watched(num_repeats * (len(by_label) + 1), "repeat", progress, by_hand=True) as bar:
+            judge = reference(pair, weights, data, num_repeats, seed, memory_limit, bar.update)
             times, rows = _milliseconds(laboratory, by_label, weights), {}
             for name, estimator in by_label.items():
                 bar.set_postfix_str(name, refresh=False)

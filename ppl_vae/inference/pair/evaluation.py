@@ -31,6 +31,7 @@ from ppl_vae.inference.pair.supports import require_within
 from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.randomness import derived_seed, seeded
 from ppl_vae.registration import unregistered
+from ppl_vae.renamed import by_keyword
 
 # Numbers per chunk: K particles of a batch times the coordinates of a datum. It is fixed, not measured,
 # because the draws, and so the last digits of the result, depend on where the chunks are cut.
@@ -107,14 +108,16 @@ class Evaluation:
         return card("evaluation", facts)
 
 
+@by_keyword("seed", "y", "num_total")
 @torch.no_grad()
 def evaluate(
     pair: PairLike,
     x: Data | Iterable[object],
     num_particles: int = 1,
-    seed: int = 0,
+    *,
     y: ArrayLike | Tensor | None = None,
     num_total: int | None = None,
+    seed: int = 0,
 ) -> Evaluation:
     """Evaluate the plain ELBO of every datum.
 
@@ -124,11 +127,11 @@ def evaluate(
             (``inference.pair.covariates``). Any container of ``ppl_vae.containers``; or batches, such as a
             DataLoader, of which one at a time is in memory.
         num_particles: K draws per datum; the terms are means over them.
-        seed: of the draws; torch's global generators are left as they were.
         y: class labels [N], of a pair that takes them; others do not look at them.
         num_total: the number of data that global sites were fitted to, by which their KL is shared out, where the
             data plate does not say it, as pyro.plate("data", total, subsample=x) does; N by default. Without global
             sites it is not looked at.
+        seed: of the draws; torch's global generators are left as they were.
 
     Returns:
         elbo, log_likelihood and kl of every datum [N], in nats; the KL in closed form where there is one. The KL of
@@ -162,7 +165,7 @@ def _of_stream(pair: Pair, data: Iterable[object], num_particles: int, seed: int
     for number, batch in enumerate(batches_of(data)):
         rule = rule or Arguments.of(pair, batch)
         own = derived_seed(seed, EVALUATION_STREAM, number)
-        parts.append(evaluate(rule.pair, cast(Data, rule.in_batch(batch)), num_particles, own))
+        parts.append(evaluate(rule.pair, cast(Data, rule.in_batch(batch)), num_particles, seed=own))
         if parts[-1].global_kl is not None:
             raise ModelError(WHOLE_SET)
     if not parts:

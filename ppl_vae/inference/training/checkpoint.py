@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import CheckpointError
-from ppl_vae.files import CHECKSUM, Config, read_sealed, write_tensors
+from ppl_vae.files import CHECKSUM, JsonObject, read_sealed, write_tensors
 
 TREE = "tree"
 _TENSOR, _PAIRS = "__tensor__", "__pairs__"
@@ -31,7 +31,7 @@ def write_checkpoint(path: Path, state: object) -> None:
     write_tensors(path, tensors, {TREE: json.dumps(tree)})
 
 
-def read_checkpoint(path: Path) -> Config:
+def read_checkpoint(path: Path) -> JsonObject:
     """The tree that was written.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppl_vae.files import Config
+from ppl_vae.files import JsonObject
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +23,8 @@ def as_history(rows: Sequence[Mapping[str, float]]) -> pd.DataFrame:
 
 
 def fit_facts(
-    history: pd.DataFrame, manifest: Config, model: object, out_dir: Path | None
-) -> tuple[Config, list[float], str]:
+    history: pd.DataFrame, manifest: JsonObject, model: object, out_dir: Path | None
+) -> tuple[JsonObject, list[float], str]:
     """The facts by label, the plain ELBO by epoch on the most telling split there is, and that curve's name."""
     best = manifest["best_epoch"]
     row = history.loc[history["epoch"] == best].iloc[0]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor, nn
 
 from ppl_vae.errors import CheckpointError, ConvergenceError
-from ppl_vae.files import Config
+from ppl_vae.files import JsonObject
 from ppl_vae.inference.compilation import code_cache
 from ppl_vae.inference.compilation.agreement import STEPS_BETWEEN, drifted, what_moves
 from ppl_vae.inference.compilation.step_choice import captured, choose, likeness
@@ -141,7 +141,7 @@ def _write(run: Run, state: TrainingState, folder: RunFolder) -> None:
         raise
 
 
-def _go_back(run: Run, state: TrainingState, before: Config, folder: RunFolder) -> None:
+def _go_back(run: Run, state: TrainingState, before: JsonObject, folder: RunFolder) -> None:
     """Restore the last whole epoch in the pair and in the folder."""
     state.weights.restore(before["weights"])
     rest(run, state)

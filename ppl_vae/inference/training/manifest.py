@@ -11,7 +11,7 @@ import torch
 
 from ppl_vae.data import Dataset, fingerprint
 from ppl_vae.errors import CheckpointError
-from ppl_vae.files import Config
+from ppl_vae.files import JsonObject
 from ppl_vae.inference.objectives.schedules import describe
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair
@@ -55,7 +55,7 @@ def describe_device(device: torch.device) -> str:
     return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else f"cpu: {platform.machine()}"
 
 
-def require_same_run(stored: Config, own: Config, where: object) -> None:
+def require_same_run(stored: JsonObject, own: JsonObject, where: object) -> None:
     """Refuse to continue a checkpoint that belongs to another run.
 
     Raises:
@@ -80,7 +80,7 @@ def _differing(before: object, now: object) -> tuple[object, object]:
     return {n: before[n] for n in names if n in before}, {n: now[n] for n in names if n in now}
 
 
-def _leave_out_the_untold(before: Config, now: Config) -> None:
+def _leave_out_the_untold(before: JsonObject, now: JsonObject) -> None:
     """Drop fields about the user's own batches that only one manifest has: earlier ones said less, or a default."""
     if "train_size" not in now["data"]:
         before.pop("batch_size", None), now.pop("batch_size", None)
@@ -89,7 +89,7 @@ def _leave_out_the_untold(before: Config, now: Config) -> None:
         before["data"].pop("first_batch_sha256", None), now["data"].pop("first_batch_sha256", None)
 
 
-def _identity(manifest: Config) -> Config:
+def _identity(manifest: JsonObject) -> JsonObject:
     """The fields that decide the numbers; a run may be continued for longer, and on another device."""
     settings = {k: v for k, v in manifest["settings"].items() if k not in ("epochs", "patience")}
     # Where the files lie, and what they are called, may change; their checksums may not.

@@ -14,7 +14,7 @@ from torch import nn
 
 from ppl_vae.data import Dataset, Split
 from ppl_vae.errors import ModelError
-from ppl_vae.files import Config
+from ppl_vae.files import JsonObject
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.pair.admission import check_data
 from ppl_vae.inference.pair.covariates import Arguments
@@ -56,7 +56,7 @@ class Run:
     device: torch.device
     seed: int
     precision: str
-    manifest: Config
+    manifest: JsonObject
 
     def forward_once(self) -> None:
         """One step's forward pass, without a trace in any generator."""

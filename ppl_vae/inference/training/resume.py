@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 
 from ppl_vae.errors import CheckpointError
-from ppl_vae.files import Config
+from ppl_vae.files import JsonObject
 from ppl_vae.inference.training.compute import Threads
 from ppl_vae.inference.training.manifest import require_same_run
 from ppl_vae.inference.training.preparation import Run
@@ -16,7 +16,7 @@ from ppl_vae.inference.training.settings import Settings
 OTHER_BYTES = "so the numbers may differ from those of a run that was never stopped"
 
 
-def require_continuable(stored: Config, run: Run, where: object) -> None:
+def require_continuable(stored: JsonObject, run: Run, where: object) -> None:
     """Refuse a checkpoint of another run; warn of whatever else keeps the bytes from being those of one run.
 
     Args:
@@ -52,7 +52,7 @@ def require_continuable(stored: Config, run: Run, where: object) -> None:
         )
 
 
-def threads_to_use(stored: Config | None, asked: Threads, where: object) -> Threads:
+def threads_to_use(stored: JsonObject | None, asked: Threads, where: object) -> Threads:
     """The number of threads of a run that goes on, unless another is asked for; None for the rule's."""
     if stored is None:
         return asked
@@ -62,12 +62,12 @@ def threads_to_use(stored: Config | None, asked: Threads, where: object) -> Thre
     return asked if isinstance(asked, int) else before
 
 
-def mode_to_use(stored: Config | None, asked: bool | str) -> bool | str:
+def mode_to_use(stored: JsonObject | None, asked: bool | str) -> bool | str:
     """The mode of the steps: as before, unless the user insists on another."""
     return asked if stored is None or asked != "auto" else str(stored["manifest"]["compile"])
 
 
-def keep_mode(stored: Config | None, manifest: Config, where: object) -> None:
+def keep_mode(stored: JsonObject | None, manifest: JsonObject, where: object) -> None:
     """Keep the reason of the mode that was kept; warn where it could not be."""
     if stored is None:
         return
@@ -82,7 +82,7 @@ def keep_mode(stored: Config | None, manifest: Config, where: object) -> None:
         )
 
 
-def _is_over(state: Config, settings: Settings) -> bool:
+def _is_over(state: JsonObject, settings: Settings) -> bool:
     """Tell whether nothing is left to train, so that no code will run in training."""
     best = Selection(settings.patience, epoch=state["selection"]["epoch"])
     return state["epoch"] >= settings.epochs or best.exhausted(state["epoch"])
@@ -105,7 +105,7 @@ def _changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> str | No
     return None
 
 
-def _warn_of_hidden_state(before: Config, now: Config, where: object) -> None:
+def _warn_of_hidden_state(before: JsonObject, now: JsonObject, where: object) -> None:
     own = "first_batch_sha256"
     if own in now["data"] and now["data"][own] is None and own in before["data"]:
         warnings.warn(

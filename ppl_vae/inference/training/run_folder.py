@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppl_vae.errors import CheckpointError
-from ppl_vae.files import Config, as_path, write_atomically, write_json, write_tensors
+from ppl_vae.files import JsonObject, as_path, write_atomically, write_json, write_tensors
 from ppl_vae.inference.pair.protocols import Storable
 from ppl_vae.inference.training.checkpoint import write_checkpoint
 from ppl_vae.inference.training.folder_lock import locked
@@ -36,7 +36,7 @@ class RunFolder:
 
     path: Path | None
 
-    def open(self, resume: bool) -> Config | None:
+    def open(self, resume: bool) -> JsonObject | None:
         """The stored checkpoint, or None for a run that starts afresh.
 
         Raises:
@@ -94,7 +94,7 @@ class RunFolder:
         if self.path is not None:
             write_checkpoint(self.path / CHECKPOINT, state)
 
-    def finish(self, pair: object, weights: Weights, history: pd.DataFrame, manifest: Config) -> None:
+    def finish(self, pair: object, weights: Weights, history: pd.DataFrame, manifest: JsonObject) -> None:
         """Write what the run leaves behind."""
         if self.path is None:
             return

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.checks import positive, whole
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.files import Config
+from ppl_vae.files import JsonObject
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.estimators.table import as_objective
 from ppl_vae.inference.objectives.schedules import (
@@ -117,7 +117,7 @@ def resolve(recipe: object, given: Mapping[str, object]) -> Settings:
     Raises:
         ModelError: the recipe has a setting that ``fit`` does not know, or a value is not possible.
     """
-    own: Config = {}
+    own: JsonObject = {}
     if isinstance(recipe, HasSettings):
         own = {**recipe.settings, "elbo": recipe.elbo}
     known = {field.name for field in fields(Settings)}

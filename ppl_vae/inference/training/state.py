@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ppl_vae.files import Config
+from ppl_vae.files import JsonObject
 from ppl_vae.inference.training.checkpoint import random_state, restore_random_state
 from ppl_vae.inference.training.loader_state import Generator, loader_state, restore_loader_state
 from ppl_vae.inference.training.selection import Selection
@@ -41,7 +41,7 @@ class TrainingState:
     rows: list[dict[str, float]] = field(default_factory=list)
     generators: dict[str, Generator] = field(default_factory=dict)
 
-    def tree(self) -> Config:
+    def tree(self) -> JsonObject:
         """Everything that continuing needs, as a copy that further training leaves alone."""
         return {
             "epoch": self.epoch,
@@ -54,7 +54,7 @@ class TrainingState:
             "loader": loader_state(self.generators),
         }
 
-    def restore(self, tree: Config) -> None:
+    def restore(self, tree: JsonObject) -> None:
         """Go on from where ``tree`` was taken.
 
         Raises:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import CheckpointError, first_line
-from ppl_vae.files import Config
+from ppl_vae.files import JsonObject
 from ppl_vae.inference.training.checkpoint import read_checkpoint
 from ppl_vae.inference.training.compute import MOST_THREADS
 from ppl_vae.inference.training.weights import Weights
@@ -31,7 +31,7 @@ ELEMENTWISE = (
 )  # fmt: skip
 
 
-def read_run(path: Path) -> Config:
+def read_run(path: Path) -> JsonObject:
     """State and manifest of a checkpoint, with every field that continuing needs.
 
     Raises:
@@ -87,7 +87,9 @@ def _all(tree: Mapping[object, object], kind: Kind) -> bool:
     return all(isinstance(key, str) and isinstance(value, kind) for key, value in tree.items())
 
 
-def require_state(tree: Config, weights: Weights, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+def require_state(
+    tree: JsonObject, weights: Weights, optimizer: torch.optim.Optimizer, device: torch.device
+) -> None:
     """Refuse a stored state that a run cannot go on from; nothing is changed.
 
     Raises:

@@ -27,6 +27,7 @@ from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import by_keyword
 
 
 class CategoricalProgram(LatentVariableProgram):
@@ -111,6 +112,7 @@ class CategoricalVAE(ProgramPair):
     model: CategoricalProgram
     guide: CategoricalGuide
 
+    @by_keyword("seed")
     @remembers
     def __init__(
         self,
@@ -119,6 +121,7 @@ class CategoricalVAE(ProgramPair):
         num_categories: int = 10,
         network: Network = "mlp",
         likelihood: LikelihoodSpec = "bernoulli",
+        *,
         seed: int | None = 0,
     ) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ from ppl_vae.models.program_pair import ProgramPair
 from ppl_vae.models.programs import num_features, require_event_shape
 from ppl_vae.networks import Architecture, architecture, architecture_config
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import by_keyword
 
 Baseline = str | Mapping[str, object] | Architecture | nn.Module
 
@@ -93,6 +94,7 @@ class CompletionBaseline(ProgramPair):
     model: BaselineProgram
     guide: NoLatents
 
+    @by_keyword("seed")
     @remembers
     def __init__(
         self,
@@ -100,6 +102,7 @@ class CompletionBaseline(ProgramPair):
         visible: int = 1,
         network: Baseline = "mlp",
         likelihood: LikelihoodSpec = "bernoulli",
+        *,
         seed: int | None = 0,
     ) -> None:
         super().__init__()

@@ -34,6 +34,7 @@ from ppl_vae.models.priors.priors import StandardNormalPrior
 from ppl_vae.models.program_pair import Network, checked_size
 from ppl_vae.models.programs import Recognition
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import by_keyword
 
 PRIORS = ("standard", "conditional")
 
@@ -130,6 +131,7 @@ class ConditionalVAE(CategoryAndCodePair):
     model: ConditionalProgram
     guide: ConditionalGuide
 
+    @by_keyword("seed")
     @remembers
     def __init__(
         self,
@@ -141,6 +143,7 @@ class ConditionalVAE(CategoryAndCodePair):
         likelihood: LikelihoodSpec = "bernoulli",
         prior: str = "standard",
         posterior: Spec = "diagonal",
+        *,
         seed: int | None = 0,
     ) -> None:
         super().__init__()

@@ -39,6 +39,7 @@ from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import ObservedProgram, Recognition
 from ppl_vae.networks import MLP
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import by_keyword, renamed
 
 
 class CovariateProgram(ObservedProgram):
@@ -162,6 +163,7 @@ class CovariateVAE(ProgramPair):
     model: CovariateProgram
     guide: CovariateGuide
 
+    @by_keyword("seed")
     @remembers
     def __init__(
         self,
@@ -173,6 +175,7 @@ class CovariateVAE(ProgramPair):
         likelihood: LikelihoodSpec = "bernoulli",
         prior: str = "standard",
         posterior: Spec = "diagonal",
+        *,
         seed: int | None = 0,
     ) -> None:
         super().__init__()
@@ -218,13 +221,14 @@ class CovariateVAE(ProgramPair):
         """The mean of p(x|c, z) at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x, *covariates).mean, *covariates).mean
 
+    @renamed(n="num_samples")
     @exclusive()
     @torch.no_grad()
-    def sample(self, n: int, *covariates: ArrayLike | Tensor, with_noise: bool = False) -> Tensor:
+    def sample(self, num_samples: int, *covariates: ArrayLike | Tensor, with_noise: bool = False) -> Tensor:
         """The mean of p(x|c, z) at n draws of z: [n, *event_shape].
 
         Args:
-            n: how many.
+            num_samples: how many.
             covariates: of each of them [n, ...].
             with_noise: draw x itself.
 
@@ -234,9 +238,9 @@ class CovariateVAE(ProgramPair):
             ModelError: a covariate is missing, or has another shape.
         """
         code = self.model.code(*self._own(covariates))
-        if len(code) != integer("n", n):
-            raise ModelError(f"covariates: expected {n} of each, found {len(code)}")
-        with pyro.poutine.block(), pyro.plate("data", n):
+        if len(code) != integer("num_samples", num_samples):
+            raise ModelError(f"covariates: expected {num_samples} of each, found {len(code)}")
+        with pyro.poutine.block(), pyro.plate("data", num_samples):
             likelihood = self.model.decode(self.model.latents_of(code))
         return likelihood.sample() if with_noise else likelihood.mean
 
@@ -262,7 +266,7 @@ def conditional_vae(
     covariates: Mapping[str, Kind] | None = None,
 ) -> ProgramPair:
     """The conditional VAE of one class y, or of ``covariates`` where they are given; the rest is the same."""
-    rest = (network, hidden, likelihood, prior, posterior, seed)
+    rest = (network, hidden, likelihood, prior, posterior)
     if covariates is None:
-        return ConditionalVAE(event_shape, latent_dim, num_classes, *rest)
-    return CovariateVAE(event_shape, latent_dim, covariates, *rest)
+        return ConditionalVAE(event_shape, latent_dim, num_classes, *rest, seed=seed)
+    return CovariateVAE(event_shape, latent_dim, covariates, *rest, seed=seed)

@@ -36,6 +36,7 @@ from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.precision import scale, widened
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import by_keyword
 
 
 class MixtureProgram(LatentVariableProgram):
@@ -129,6 +130,7 @@ class GaussianMixtureVAE(ProgramPair):
     model: MixtureProgram
     guide: MixtureGuide
 
+    @by_keyword("seed")
     @remembers
     def __init__(
         self,
@@ -138,6 +140,7 @@ class GaussianMixtureVAE(ProgramPair):
         network: Network = "mlp",
         hidden: Sequence[int] = (64,),
         likelihood: LikelihoodSpec = "bernoulli",
+        *,
         seed: int | None = 0,
     ) -> None:
         super().__init__()

@@ -47,6 +47,7 @@ from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import StandardNormalPrior
 from ppl_vae.models.program_pair import Network, checked_size
 from ppl_vae.randomness import seeded
+from ppl_vae.renamed import by_keyword
 
 
 class SemiSupervisedVAE(CategoryAndCodePair):
@@ -73,6 +74,7 @@ class SemiSupervisedVAE(CategoryAndCodePair):
     model: SemiSupervisedProgram
     guide: SemiSupervisedGuide
 
+    @by_keyword("seed")
     @remembers
     def __init__(
         self,
@@ -84,6 +86,7 @@ class SemiSupervisedVAE(CategoryAndCodePair):
         likelihood: LikelihoodSpec = "bernoulli",
         posterior: Spec = "diagonal",
         classifier: Classifier = SHARED,
+        *,
         seed: int | None = 0,
     ) -> None:
         super().__init__()

@@ -244,6 +244,6 @@ def test_refuses_what_it_cannot_simulate():
     with pytest.raises(DataError, match=r"expected data \[N, \*event_shape\] or their event shape.*got \[0, 5\]"):
         simulate_posteriors(planted("exact"), torch.zeros(0, 5))
     with pytest.raises(ModelError, match="num_draws"):
-        simulate_posteriors(planted("exact"), (5,), num_draws=0)
+        simulate_posteriors(planted("exact"), (5,), num_samples=0)
     with pytest.raises(DataError, match="x: expected data, or their event shape"):
         run_calibration(planted("exact"))

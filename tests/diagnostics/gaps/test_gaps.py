@@ -67,7 +67,7 @@ def test_the_exact_posterior_has_no_gap(dtype):
     lg = linear_gaussian(guide="exact")
     x = draw_data(lg, 10)
     lg.to(dtype).reset_guide()
-    table = run_gaps(lg, x, num_samples=200, steps=600)
+    table = run_gaps(lg, x, num_samples=200, num_steps=600)
     for name in ("approximation_gap", "amortisation_gap"):
         assert np.abs(table[name]).max() < 1e-3
     assert levels(table) == ["good", "good"]
@@ -80,7 +80,7 @@ def test_a_rotated_posterior_costs_the_family_its_exact_kl_within_two_per_cent()
     lg = pv.LinearGaussianVAE(ALONG, BIAS, SIGMA)
     x = draw_data(lg, 150)
     exact, _ = closed_forms(lg, x)
-    table = run_gaps(lg, x, num_samples=4000, steps=250, log_evidence=lg.log_evidence(x))
+    table = run_gaps(lg, x, num_samples=4000, num_steps=250, log_evidence=lg.log_evidence(x))
     assert exact > 0.4
     assert abs(table["mean_approximation_gap"].item() / exact - 1) < 0.02
     assert agrees(table, "approximation_gap", exact)
@@ -95,7 +95,7 @@ def test_the_importance_bound_of_the_best_member_stands_for_the_evidence():
     """With a correlation of 0.42 the weights have a finite variance, so the error is honest."""
     lg = pv.LinearGaussianVAE(WEIGHT, BIAS, SIGMA)
     x = draw_data(lg, 40)
-    table = run_gaps(lg, x, num_samples=2000, steps=100)
+    table = run_gaps(lg, x, num_samples=2000, num_steps=100)
     assert agrees(table, "log_evidence", lg.log_evidence(x).detach())
     assert agrees(table, "approximation_gap", closed_forms(lg, x)[0])
 
@@ -142,7 +142,7 @@ def test_an_encoder_that_was_never_trained_costs_its_closed_form():
     lg = linear_gaussian(guide=DiagonalPosterior())
     x = draw_data(lg, 20)
     approximation, amortisation = closed_forms(lg, x)
-    table = run_gaps(lg, x, num_samples=1000, steps=600, log_evidence=lg.log_evidence(x))
+    table = run_gaps(lg, x, num_samples=1000, num_steps=600, log_evidence=lg.log_evidence(x))
     assert agrees(table, "approximation_gap", approximation, floor=5e-3)
     assert agrees(table, "amortisation_gap", amortisation, floor=5e-3)
     assert levels(table) == ["doubtful", "bad"]
@@ -261,7 +261,7 @@ FAMILIES = {
 def test_other_families_of_the_house_get_no_worse_and_stay_below_the_evidence(family):
     lg = linear_gaussian(guide=FAMILIES[family](), latent_dim=2)
     x = draw_data(lg, 5)
-    table = run_gaps(lg, x, num_samples=400, steps=200, log_evidence=lg.log_evidence(x))
+    table = run_gaps(lg, x, num_samples=400, num_steps=200, log_evidence=lg.log_evidence(x))
     gained, error = table["amortisation_gap"].to_numpy(), table["amortisation_gap_stderr"].to_numpy()
     left, left_error = table["approximation_gap"].to_numpy(), table["approximation_gap_stderr"].to_numpy()
     assert (gained > -4.5 * error - 1e-3).all()
@@ -277,7 +277,7 @@ def test_a_low_rank_family_that_holds_the_posterior_reaches_it():
     """Two dimensions and a factor of one column make any covariance."""
     lg = linear_gaussian(guide=LowRankPosterior(1), latent_dim=2)
     x = draw_data(lg, 5)
-    table = run_gaps(lg, x, num_samples=1000, steps=1000, log_evidence=lg.log_evidence(x))
+    table = run_gaps(lg, x, num_samples=1000, num_steps=1000, log_evidence=lg.log_evidence(x))
     assert np.abs(table["approximation_gap"]).max() < 0.01
 
 
@@ -310,7 +310,7 @@ def test_two_sites_that_do_not_lean_on_each_other_reach_the_closed_form():
     lg = pv.LinearGaussianVAE(WEIGHT, BIAS, SIGMA)
     x = draw_data(lg, 12)
     exact, _ = closed_forms(lg, x)
-    table = run_gaps(halves(WEIGHT), x, num_samples=1000, steps=400, log_evidence=lg.log_evidence(x))
+    table = run_gaps(halves(WEIGHT), x, num_samples=1000, num_steps=400, log_evidence=lg.log_evidence(x))
     assert agrees(table, "approximation_gap", exact, floor=5e-3)
 
 
@@ -351,7 +351,7 @@ def test_an_mlp_bernoulli_pair_against_quadrature():
     """The evidence, and both gaps adding up to what quadrature leaves below it."""
     vae, x = binary_mlp(), all_binary()[:6]
     exact = quadrature_evidence(vae, x)
-    table = run_gaps(vae, x, num_samples=2000, steps=150)
+    table = run_gaps(vae, x, num_samples=2000, num_steps=150)
     assert agrees(table, "log_evidence", exact, floor=2e-3)
     total = table["approximation_gap"] + table["amortisation_gap"]
     assert np.allclose(total, table["log_evidence"] - table["elbo"])
@@ -364,7 +364,7 @@ def test_nothing_is_left_behind_and_a_seed_is_a_result():
     lg = linear_gaussian(guide=DiagonalPosterior())
     x, state = draw_data(lg, 4), torch.get_rng_state()
     before = {name: value.clone() for name, value in lg.state_dict().items()}
-    first, second = (run_gaps(lg, x, num_samples=50, steps=60, seed=3) for _ in range(2))
+    first, second = (run_gaps(lg, x, num_samples=50, num_steps=60, seed=3) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in lg.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in lg.parameters())
@@ -378,7 +378,7 @@ def test_chunks_change_no_more_than_the_draws(monkeypatch):
     lg = pv.LinearGaussianVAE(WEIGHT, BIAS, SIGMA)
     x = draw_data(lg, 6)
     monkeypatch.setattr("ppl_vae.inference.pair.evaluation.CHUNK_NUMBERS", 200)
-    table = run_gaps(lg, x, num_samples=400, steps=100)
+    table = run_gaps(lg, x, num_samples=400, num_steps=100)
     assert agrees(table, "elbo", lg.elbo(x).detach())
     assert len(table["datum"]) == 6
 
@@ -404,7 +404,7 @@ def test_a_verdict_is_withheld_where_the_error_is_too_wide():
     lg = pv.LinearGaussianVAE(WEIGHT, BIAS, SIGMA)
     x = draw_data(lg, 1)
     vague = SimpleNamespace(per_datum=lg.log_evidence(x).detach(), per_datum_stderr=torch.ones(1))
-    table = run_gaps(lg, x, log_evidence=vague, num_samples=100, steps=50)
+    table = run_gaps(lg, x, log_evidence=vague, num_samples=100, num_steps=50)
     assert levels(table)[0] == "unknown"
 
 
@@ -416,7 +416,7 @@ def test_an_encoder_that_sees_no_mask_is_shown_it_and_not_made_wider():
     for sees, advice in ((False, "encoder_sees_mask"), (True, "wider")):
         likelihood = {"name": "missing-pixels", "of": "gaussian", "encoder_sees_mask": sees}
         vae = pv.VAE((4,), 1, network="linear", likelihood=likelihood)
-        table = run_gaps(vae, x, num_samples=20, steps=3, num_particles=2)
+        table = run_gaps(vae, x, num_samples=20, num_steps=3, num_particles=2)
         assert table.attrs["missing"] == pytest.approx(x.isnan().double().mean().item())
         table["mean_amortisation_gap"][:], table["mean_amortisation_gap_stderr"][:] = 1.0, 0.01
         assert advice in check_gaps(table)[1].advice

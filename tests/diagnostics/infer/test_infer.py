@@ -51,7 +51,7 @@ def guided(**fault):
 def test_under_an_exact_guide_all_data_stop_at_the_first_rung():
     lg = planted("exact")
     x = draw_data(lg, 20)
-    result = infer(lg, x, draws=500, **QUIET)
+    result = infer(lg, x, num_draws=500, **QUIET)
     assert counts_of(result) == [20, 0, 0, 0, 0]
     assert result.posterior["z"].dims == ("chain", "draw", "datum", "latent")
     assert np.isneginf(result.sample_stats["khat"]).all()
@@ -61,7 +61,7 @@ def test_under_an_exact_guide_all_data_stop_at_the_first_rung():
 def test_a_guide_with_four_fifths_of_the_spread_is_resampled():
     lg = guided(widen=0.8)
     x = draw_data(lg, 20)
-    result = infer(lg, x, draws=1000, **QUIET)
+    result = infer(lg, x, num_draws=1000, **QUIET)
     assert counts_of(result) == [0, 20, 0, 0, 0]
     assert_right(result, lg.posterior(x), errors=3.6)
 
@@ -94,7 +94,7 @@ def test_far_or_uncorrelated_guides_climb_and_come_out_right(fault):
     else:
         lg = pair = guided(shift=4.0)
     x = draw_data(lg, 6)
-    result = infer(pair, x, draws=1000, **QUIET)
+    result = infer(pair, x, num_draws=1000, **QUIET)
     counts = counts_of(result)
     assert counts[0] == counts[1] == 0
     assert counts[2 if fault == "shifted by four" else 3] >= 5
@@ -123,7 +123,7 @@ def two_modes(scale):
 def test_two_modes_with_the_guide_on_one_are_never_passed_over(scale):
     """Modes that chains cannot cross between are flagged; those that they can are both drawn."""
     x = torch.ones(8, 1, dtype=torch.float64)
-    result = infer(two_modes(scale), x, draws=400, **QUIET)
+    result = infer(two_modes(scale), x, num_draws=400, **QUIET)
     rung, reason = result.sample_stats["rung"].values, result.sample_stats["reason"].values
     share = (result.posterior["z"].values[0] < 0).mean((0, 2))
     assert ((rung == 5) | ((rung == 4) & (np.abs(share - 0.5) < 0.15))).all()
@@ -147,7 +147,7 @@ def rate_guide(x):
 def test_constrained_latents_of_several_sites_are_drawn_on_their_own_scale():
     """Gamma(2, 1) and a count: Gamma(2 + x, 2); the other site has its prior."""
     x = torch.tensor([[1.0], [9.0], [30.0]], dtype=torch.float64)
-    result = infer((rate_model, rate_guide), x, draws=1000, **QUIET)
+    result = infer((rate_model, rate_guide), x, num_draws=1000, **QUIET)
     assert set(result.sample_stats["rung"].values.tolist()) <= {2, 3, 4}
     rate, ess = result.posterior["rate"].values[0, ..., 0], result.sample_stats["ess"].values
     mean, variance = (2 + x[:, 0].numpy()) / 2, (2 + x[:, 0].numpy()) / 4
@@ -172,11 +172,11 @@ def biased(p):
 
 def test_a_discrete_site_is_resampled_or_flagged_by_name():
     x = torch.tensor([[1.5], [1.0]])
-    result = infer((switch, biased(0.4)), x, draws=1000, **QUIET)
+    result = infer((switch, biased(0.4)), x, num_draws=1000, **QUIET)
     truth = torch.sigmoid(3 * x[:, 0] - 4.5).numpy()
     share = result.posterior["switch"].values[0, ..., 0].mean(0)
     assert np.abs(share - truth).max() < 4 * 0.5 / math.sqrt(400)
-    far = infer((switch, biased(1e-3)), torch.tensor([[6.0]]), draws=1000, **QUIET)
+    far = infer((switch, biased(1e-3)), torch.tensor([[6.0]]), num_draws=1000, **QUIET)
     assert far.sample_stats["rung"].values.tolist() == [5]
     assert "site 'switch' is discrete" in str(far.sample_stats["reason"].values[0])
 
@@ -184,7 +184,7 @@ def test_a_discrete_site_is_resampled_or_flagged_by_name():
 def test_a_seed_is_a_result_and_nothing_is_left_behind():
     lg, state = planted("narrow"), torch.get_rng_state()
     x = draw_data(lg, 3)
-    first, second = (infer(lg, x, draws=60, seed=4, **QUIET) for _ in range(2))
+    first, second = (infer(lg, x, num_draws=60, seed=4, **QUIET) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
     assert np.array_equal(first.posterior["z"], second.posterior["z"])
     assert all(p.grad is None and p.requires_grad for p in lg.parameters())
@@ -194,36 +194,36 @@ def test_what_cannot_be_is_refused(tmp_path):
     lg = planted("exact")
     x = draw_data(lg, 3)
     with pytest.raises(ModelError, match="draws must be an integer of at least 20"):
-        infer(lg, x, draws=3)
+        infer(lg, x, num_draws=3)
     with pytest.raises(ModelError, match="num_samples must be at least draws"):
-        infer(lg, x, draws=300, num_samples=200)
+        infer(lg, x, num_draws=300, num_samples=200)
     with pytest.raises(ModelError, match="memory_limit: 1000 draws of 3 data take"):
         infer(lg, x, memory_limit=2**16)
     with pytest.raises(ModelError, match="deadline must be a positive number"):
         infer(lg, x, deadline=0)
     with pytest.raises(DataError, match="data are empty"):
         infer(lg, x[:0])
-    infer(lg, x, draws=30, folder=tmp_path, **QUIET)
+    infer(lg, x, num_draws=30, folder=tmp_path, **QUIET)
     with pytest.raises(CheckpointError, match="holds another inference \\(seed differs\\)"):
-        infer(lg, x, draws=30, folder=tmp_path, seed=1, **QUIET)
+        infer(lg, x, num_draws=30, folder=tmp_path, seed=1, **QUIET)
     with pytest.raises(CheckpointError, match="holds another inference \\(data differs\\)"):
-        infer(lg, x + 1, draws=30, folder=tmp_path, **QUIET)
+        infer(lg, x + 1, num_draws=30, folder=tmp_path, **QUIET)
 
 
 def test_a_deadline_leaves_data_that_a_folder_can_finish(tmp_path):
     lg = guided(shift=4.0)
     x = draw_data(lg, 3)
-    whole = infer(lg, x, draws=50, folder=tmp_path / "a", **QUIET)
-    again = infer(lg, x, draws=50, folder=tmp_path / "a", **QUIET)
+    whole = infer(lg, x, num_draws=50, folder=tmp_path / "a", **QUIET)
+    again = infer(lg, x, num_draws=50, folder=tmp_path / "a", **QUIET)
     assert np.array_equal(whole.posterior["z"], again.posterior["z"])
     with pytest.raises(ModelError, match="no datum was reached"):
-        infer(lg, x, draws=50, deadline=1e-9, **QUIET)
+        infer(lg, x, num_draws=50, deadline=1e-9, **QUIET)
 
 
 def test_memory_is_divided_into_blocks_and_draws_stay_within_their_data(tmp_path):
     lg = planted("exact")
     x = draw_data(lg, 12)
-    small = infer(lg, x, draws=40, memory_limit=2**17, folder=tmp_path, **QUIET)
+    small = infer(lg, x, num_draws=40, memory_limit=2**17, folder=tmp_path, **QUIET)
     assert len(list(tmp_path.glob("block-*.safetensors"))) > 1
     assert_right(small, lg.posterior(x), errors=4.5)
 

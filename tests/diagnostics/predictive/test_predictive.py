@@ -34,7 +34,7 @@ def draws(n, scale=1.0, seed=0):
 @pytest.fixture(scope="module")
 def checked():
     """Data of the model's own, and data of a prior twice as wide, both checked once."""
-    return {scale: run_predictive(one_dimensional(), draws(200, scale), num_draws=1000) for scale in (1.0, 2.0)}
+    return {scale: run_predictive(one_dimensional(), draws(200, scale), num_samples=1000) for scale in (1.0, 2.0)}
 
 
 def test_population_replicates_have_the_normal_mean_and_the_chi_squared_spread(checked):
@@ -75,7 +75,7 @@ def test_p_values_of_single_data(checked):
 def test_population_p_values_are_uniform_over_data_sets():
     """The local ones are not: they crowd at 1."""
     mean = {"mean": lambda x: x.mean()}
-    tables = [run_predictive(one_dimensional(), draws(20, seed=seed), mean, num_draws=99) for seed in range(50)]
+    tables = [run_predictive(one_dimensional(), draws(20, seed=seed), mean, num_samples=99) for seed in range(50)]
     p_values = xr.concat([table["p_value"] for table in tables], "repeat").sel(statistic="mean")
     assert stats.kstest(p_values.sel(kind="population"), "uniform").pvalue > 1e-3
     assert p_values.sel(kind="local").min() > 0.2
@@ -104,7 +104,7 @@ def test_a_local_check_passes_where_the_likelihood_is_right_and_fails_where_it_i
     vae = one_dimensional()
     with torch.no_grad():
         vae.model.likelihood.log_sigma.fill_(math.log(2.0))
-    found = run_predictive(vae, draws(200), num_draws=600)
+    found = run_predictive(vae, draws(200), num_samples=600)
     verdict = check_predictive(found, "local")
     assert verdict.level == "bad"
     assert "failing it weighs the more" in verdict.words
@@ -112,7 +112,7 @@ def test_a_local_check_passes_where_the_likelihood_is_right_and_fails_where_it_i
 
 def test_a_users_statistics_of_a_datum_and_of_a_data_set():
     statistics = {"positive": lambda x: (x > 0).squeeze(-1), "largest": lambda x: x.max()}
-    found = run_predictive(one_dimensional(), draws(50), statistics, num_draws=99)
+    found = run_predictive(one_dimensional(), draws(50), statistics, num_samples=99)
     assert found["statistic"].to_numpy().tolist() == ["positive", "largest"]
     assert found["observed"].sel(statistic="positive") == (draws(50) > 0).double().mean()
     assert found["observed"].sel(statistic="largest") == draws(50).max()
@@ -120,7 +120,7 @@ def test_a_users_statistics_of_a_datum_and_of_a_data_set():
 
 
 def test_ties_count_on_both_sides():
-    found = run_predictive(one_dimensional(), draws(50), {"one": lambda x: 1.0}, num_draws=20)
+    found = run_predictive(one_dimensional(), draws(50), {"one": lambda x: 1.0}, num_samples=20)
     assert (found["p_value"] == 1).all()
 
 
@@ -157,7 +157,7 @@ def test_missing_coordinates_are_missing_in_replicates_too():
     x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
     x[::2, 1] = torch.nan
     seen = []
-    run_predictive(vae, x, {"holes": lambda data: seen.append(data.isnan()) or data.nansum(1)}, num_draws=5)
+    run_predictive(vae, x, {"holes": lambda data: seen.append(data.isnan()) or data.nansum(1)}, num_samples=5)
     assert len(seen) == 1 + 2 * 5
     assert all(torch.equal(holes, x.isnan()) for holes in seen)
 
@@ -166,8 +166,8 @@ def test_grey_data_under_the_relaxed_bernoulli_are_refused_and_binary_data_are_n
     vae = pv.VAE((1, 4, 4), 2, network="linear", likelihood="bernoulli-relaxed")
     grey = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     with pytest.raises(DataError, match=r"data that the model can draw.*do not compare with its draws.*binarise"):
-        run_predictive(vae, grey, num_draws=5)
-    assert run_predictive(vae, grey.round(), num_draws=5)["p_value"].notnull().all()
+        run_predictive(vae, grey, num_samples=5)
+    assert run_predictive(vae, grey.round(), num_samples=5)["p_value"].notnull().all()
 
 
 def test_passes_of_any_size_hold_whole_data_sets(monkeypatch):
@@ -175,7 +175,7 @@ def test_passes_of_any_size_hold_whole_data_sets(monkeypatch):
     x, statistics = draws(12), {"number": lambda data: float(len(data)), "mean": lambda data: data.squeeze(-1)}
     for numbers in (1000, 12, 5):
         monkeypatch.setattr("ppl_vae.inference.pair.evaluation.CHUNK_NUMBERS", numbers)
-        found = run_predictive(one_dimensional(), x, statistics, num_draws=40)
+        found = run_predictive(one_dimensional(), x, statistics, num_samples=40)
         assert (found["replicated"].sel(statistic="number") == 12).all()
         assert found.sizes["draw"] == 40
         assert found["replicated"].sel(statistic="mean").std("draw").min() > 0.05
@@ -185,7 +185,7 @@ def test_a_users_pair_and_the_global_stream():
     torch.manual_seed(1)
     before = torch.get_rng_state()
     x = torch.linspace(-1, 3, 30, dtype=torch.float64)
-    first, again = (run_predictive(discrete_pair(), x, num_draws=50, seed=2) for _ in range(2))
+    first, again = (run_predictive(discrete_pair(), x, num_samples=50, seed=2) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before)
     xr.testing.assert_identical(first, again)
 
@@ -198,9 +198,9 @@ def test_refuses_with_a_name():
     with pytest.raises(DataError, match="data are empty"):
         run_predictive(one_dimensional(), draws(0))
     with pytest.raises(ModelError, match="num_draws"):
-        run_predictive(one_dimensional(), draws(5), num_draws=0)
+        run_predictive(one_dimensional(), draws(5), num_samples=0)
     with pytest.raises(ModelError, match="num_draws must be an integer of at least 1, got None"):
-        run_predictive(one_dimensional(), draws(5), num_draws=None)
+        run_predictive(one_dimensional(), draws(5), num_samples=None)
     for statistics in ({}, [torch.mean]):
         with pytest.raises(ModelError, match="statistics: expected functions by name"):
             run_predictive(one_dimensional(), draws(5), statistics)
@@ -218,7 +218,7 @@ def test_an_unknown_kind_is_refused(checked):
 @pytest.mark.parametrize("number", [20, 200])
 def test_few_replicates_still_tell_data_that_lie_far_beyond_them(number):
     """The figure is that of Student's t; for 200 data twice as spread the normal distance is above 15."""
-    verdict = check_predictive(run_predictive(one_dimensional(), draws(200, 2.0), num_draws=number))
+    verdict = check_predictive(run_predictive(one_dimensional(), draws(200, 2.0), num_samples=number))
     assert verdict.level == "bad"
     assert verdict.value < 1e-6
     assert math.isnan(verdict.stderr)

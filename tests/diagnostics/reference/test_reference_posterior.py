@@ -60,7 +60,7 @@ def test_the_exact_guide_cannot_be_told_from_it(exact):
 def test_nothing_is_left_behind_and_a_seed_is_a_result():
     lg = pv.LinearGaussianVAE(torch.ones(2, 1, dtype=torch.float64), torch.zeros(2), 0.7)
     x, state = draw_data(lg, 1), torch.get_rng_state()
-    first, second = (run_reference(lg, x, num_samples=40, warmup=20, num_chains=2, seed=5) for _ in range(2))
+    first, second = (run_reference(lg, x, num_samples=40, num_warmup=20, num_chains=2, seed=5) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
     assert first.identical(second)
     assert all(p.grad is None and p.requires_grad for p in lg.parameters())
@@ -190,7 +190,7 @@ def test_hmc_has_the_moments_of_a_quadrature():
     """A two-dimensional code under an MLP-Bernoulli decoder: 2 data."""
     vae, x = binary_mlp(), all_binary()[[5, 40]]
     mean = quadrature_posterior_mean(vae, x).numpy()
-    table = run_reference(vae, x, num_samples=500, warmup=200)
+    table = run_reference(vae, x, num_samples=500, num_warmup=200)
     assert table["rhat"].max() < 1.01
     for draws, expected in zip(table["z"].values, mean, strict=True):
         spread = draws.reshape(-1, 2).var(0)
@@ -204,7 +204,7 @@ def test_a_planted_fault_is_pointed_at(fault):
     lg = planted(fault)
     # The largest R-hat of two coordinates has to come below 1.01 where the verdict is to be "good".
     draws = 1000 if fault == "exact" else 400
-    table = run_reference(lg, draw_data(lg, 1), num_samples=draws, warmup=200)
+    table = run_reference(lg, draw_data(lg, 1), num_samples=draws, num_warmup=200)
     verdict = check_reference(table)
     level = {"exact": ("good",), "narrow": ("doubtful", "bad", "good"), "shifted": ("doubtful", "bad")}
     assert verdict.level in level.get(fault, ("bad",))
@@ -231,7 +231,7 @@ def test_a_mixture_prior_is_drawn_with_the_closed_forms_moments():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(0.5 * x, 1.0).to_event(1))
 
-    table = run_reference((model, guide), x, num_samples=500, warmup=200, num_chains=2)
+    table = run_reference((model, guide), x, num_samples=500, num_warmup=200, num_chains=2)
     weight = dist.Normal(means, math.sqrt(2)).log_prob(x).softmax(-1).squeeze(0)
     centres = (means + 0.4) / 2
     mean = float(weight @ centres)
@@ -256,7 +256,7 @@ def two_modes(scale):
 @pytest.mark.slow
 def test_two_modes_that_the_chains_cross_are_told_from_a_guide_on_one():
     """Half of the posterior's draws lie where the guide has none: an accuracy of 3/4 at least."""
-    table = run_reference(two_modes(0.6), torch.ones(1, 1, dtype=torch.float64), num_samples=700, warmup=250)
+    table = run_reference(two_modes(0.6), torch.ones(1, 1, dtype=torch.float64), num_samples=700, num_warmup=250)
     assert table["rhat"].item() < 1.1
     assert check_reference(table).level in ("bad", "unknown")
     assert table["c2st"].item() > 0.7
@@ -265,7 +265,7 @@ def test_two_modes_that_the_chains_cross_are_told_from_a_guide_on_one():
 @pytest.mark.slow
 def test_two_modes_that_no_chain_crosses_are_pointed_at_by_rhat():
     table = run_reference(
-        two_modes(0.05), torch.ones(1, 1, dtype=torch.float64), num_samples=60, warmup=60, num_chains=6
+        two_modes(0.05), torch.ones(1, 1, dtype=torch.float64), num_samples=60, num_warmup=60, num_chains=6
     )
     assert table["rhat"].item() > 1.5
     verdict = check_reference(table)

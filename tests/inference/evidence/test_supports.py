@@ -235,7 +235,7 @@ def test_chains_refuse_a_support_that_depends_on_a_site():
 def test_hmc_has_the_moments_of_quadrature(name):
     make, end = SCALAR[name]
     x = torch.tensor([1.2], **DOUBLE)
-    table = run_reference(pair_of(make), x, num_samples=400, warmup=100, num_chains=2)
+    table = run_reference(pair_of(make), x, num_samples=400, num_warmup=100, num_chains=2)
     draws = table["z"].to_numpy().reshape(-1)
     u = torch.linspace(-end, end, 200_001, **DOUBLE)
     z = to_support(make())(u)

@@ -348,7 +348,7 @@ def test_over_particles():
 
 def test_the_default_list_leaves_out_what_one_draw_cannot_do():
     lg, x = off_optimum()
-    table = inf.compare_estimators(lg, x, num_particles=1, repeats=2, progress=False)
+    table = inf.compare_estimators(lg, x, num_particles=1, num_repeats=2, progress=False)
     assert "rloo" not in table["estimator"].to_numpy()
     assert "rloo: rloo compares draws with each other: num_particles must be at least 2" in table.attrs["skipped"]
     with pytest.raises(ModelError, match="rloo compares draws"):

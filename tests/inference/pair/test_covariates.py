@@ -309,7 +309,7 @@ def test_calibration_given_covariates_is_uniform_and_a_guide_that_ignores_one_is
 
 def test_simulated_data_follow_the_law_given_their_covariates():
     given = data(50)
-    simulated = diagnostics.simulate_posteriors(pair(), given, num_simulations=4000, num_draws=2)
+    simulated = diagnostics.simulate_posteriors(pair(), given, num_simulations=4000, num_samples=2)
     assert torch.equal(simulated.covariates[0], given[1].repeat(80))
     residual = (simulated.x - Model().mean(*simulated.covariates)).detach().double()
     # Mean 0, variance 2, covariance 1 of every two coordinates: within 5 standard errors of 4000 draws.
@@ -340,7 +340,7 @@ def test_data_without_a_value_have_a_group_of_their_own():
 
 
 EXACT = {
-    "run_gaps": lambda p, d: diagnostics.run_gaps(p, d, steps=20, num_samples=50)["mean_elbo"].values[0],
+    "run_gaps": lambda p, d: diagnostics.run_gaps(p, d, num_steps=20, num_samples=50)["mean_elbo"].values[0],
     "run_importance": lambda p, d: float(diagnostics.run_importance(p, d, num_samples=50)["log_evidence"].mean()),
     "run_evidence": lambda p, d: float(diagnostics.run_evidence(p, d, None, 1, 2, 10)["importance"].mean()),
     "evidence_curve": lambda p, d: float(pv.inference.evidence_curve(p, d, (1, 50)).importance[-1]),
@@ -358,7 +358,7 @@ def test_diagnostics_weigh_by_the_density_given_covariates(measure, form):
 
 def test_replicates_are_drawn_given_the_covariates():
     """Data and replicates agree although c moves the data by many times their spread; without it they would not."""
-    numbers = diagnostics.run_predictive(pair(), data(), num_draws=200)
+    numbers = diagnostics.run_predictive(pair(), data(), num_samples=200)
     assert diagnostics.check_predictive(numbers, "population").level == "good"
     x, c, site = data()
     wrong = diagnostics.run_predictive(pair(), (x, c.roll(1), site), {"spread": lambda x: x.std()}, 200)

@@ -198,7 +198,7 @@ REFUSED = {
         MISSING,
     ),
     "a comparison": (
-        lambda pair, x, y: pv.compare_estimators(pair, x, repeats=2, progress=False),
+        lambda pair, x, y: pv.compare_estimators(pair, x, num_repeats=2, progress=False),
         ModelError,
         MISSING,
     ),

@@ -69,11 +69,11 @@ FUNCTIONS = {
     "run_evidence": lambda pair: pv.diagnostics.run_evidence(
         pair, X, num_annealed=1, num_chains=2, num_temperatures=2
     ),
-    "run_gaps": lambda pair: pv.diagnostics.run_gaps(pair, X, num_samples=30, steps=3),
+    "run_gaps": lambda pair: pv.diagnostics.run_gaps(pair, X, num_samples=30, num_steps=3),
     "run_importance": lambda pair: pv.diagnostics.run_importance(pair, X, num_samples=30),
-    "run_predictive": lambda pair: pv.diagnostics.run_predictive(pair, X, num_draws=20),
+    "run_predictive": lambda pair: pv.diagnostics.run_predictive(pair, X, num_samples=20),
     "run_reference": lambda pair: pv.diagnostics.run_reference(
-        pair, X[:1], warmup=20, num_samples=20, num_chains=2
+        pair, X[:1], num_warmup=20, num_samples=20, num_chains=2
     ),
     "run_aggregate": lambda pair: pv.diagnostics.run_aggregate(pair, X),
     "run_disentanglement": lambda pair: pv.diagnostics.run_disentanglement(pair, MANY, FACTORS, metrics=["mig"])[
@@ -81,7 +81,7 @@ FUNCTIONS = {
     ],
     "run_recovery": lambda pair: pv.diagnostics.run_recovery(pair, X, **FEW),
     "run_typicality": lambda pair: pv.diagnostics.run_typicality(pair, X, 40, 25),
-    "infer": lambda pair: pv.infer(pair, X, draws=20, progress=False).posterior["z"],
+    "infer": lambda pair: pv.infer(pair, X, num_draws=20, progress=False).posterior["z"],
     "collapse_history": lambda pair: pv.diagnostics.collapse_history(
         pair, X, X, (1, 2), progress=False, device="cpu"
     ),

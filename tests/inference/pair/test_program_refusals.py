@@ -106,7 +106,7 @@ def test_an_automatic_guide_of_each_datum_is_not_cut_into_parts(monkeypatch):
     with pytest.raises(ModelError, match=r"param 'AutoNormal\.locs\.z' \[12\] has a row for each of 12 data"):
         pv.evaluate(pair, POSITIVE)
     with pytest.raises(ModelError, match=r"takes all its data at once|takes 12 of"):
-        run_calibration(pair, POSITIVE, num_simulations=20, num_draws=9)
+        run_calibration(pair, POSITIVE, num_simulations=20, num_samples=9)
 
 
 def test_data_along_another_dimension_than_the_first_are_refused():
@@ -173,7 +173,7 @@ def test_an_automatic_guide_is_trained_to_a_bound_below_the_evidence():
 
 def test_where_no_density_is_asked_for_an_auxiliary_site_does_no_harm():
     pair = PROGRAMS["auxiliary"].make()
-    table = run_predictive(pair, X, num_draws=19)
+    table = run_predictive(pair, X, num_samples=19)
     assert table["p_value"].notnull().all()
     with pytest.raises(ModelError, match="site 'a' is in the guide but not in the model"):
         inf.ScoreFunction().loss(*pair, X)
@@ -254,7 +254,7 @@ def test_a_computed_site_is_neither_latent_nor_observed():
     assert found.x.shape == (400,)
     assert run_calibration(found)["p_value"].min() * 3 > 0.01
     assert run_coverage(found)["region"].to_numpy().tolist() == ["z", "highest density", "TARP"]
-    assert run_predictive((theirs, exact_guide), X, num_draws=19)["p_value"].notnull().all()
+    assert run_predictive((theirs, exact_guide), X, num_samples=19)["p_value"].notnull().all()
 
 
 def test_a_factor_counts_in_the_density_and_cannot_be_drawn():

@@ -337,7 +337,7 @@ def test_eight_schools_by_a_full_covariance_guide_agrees_with_quadrature():
 def test_a_comparison_has_a_group_for_the_global_guide():
     pair = TWO_LEVELS["groups"].make()
     names = ["monte-carlo-kl", "score-function"]
-    table = pv.compare_estimators(pair, GROUPED, names, repeats=4, progress=False)
+    table = pv.compare_estimators(pair, GROUPED, names, num_repeats=4, progress=False)
     assert table["group"].to_numpy().tolist() == ["global guide"]
     assert table["of_guide"].all()
     assert (table["gradient_variance"] > 0).all()

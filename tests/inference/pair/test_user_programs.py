@@ -113,7 +113,7 @@ def fit(pair, row, name, compile=False, mode="eager"):
 
 
 def compare(pair, row, name):
-    table = pv.compare_estimators(pair, row.x, [estimator(row)], repeats=REPEATS, progress=False)
+    table = pv.compare_estimators(pair, row.x, [estimator(row)], num_repeats=REPEATS, progress=False)
     require_equal((table["value"].item(), table["value_stderr"].item()), stock_elbo(name))
 
 

@@ -165,7 +165,7 @@ def test_a_model_without_a_latent_site_is_compared_and_has_nothing_to_collapse()
     """Every draw is the same: no variance, no bias, and the evidence is the ELBO."""
     pair, x = pv.models.CompletionBaseline(SHAPE, 2, MLP((8,))), images()
     names = ["analytic-kl", "monte-carlo-kl", "iwae"]
-    table = pv.compare_estimators(pair, x, names, repeats=3, progress=False)
+    table = pv.compare_estimators(pair, x, names, num_repeats=3, progress=False)
     exact = pv.evaluate(pair, x).elbo.mean().item()
     assert table["value"].values == pytest.approx([exact] * 3, rel=1e-5)
     assert table["value_variance"].values == pytest.approx([0] * 3, abs=1e-8)

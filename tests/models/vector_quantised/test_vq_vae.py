@@ -78,7 +78,7 @@ def test_draws_from_a_one_hot_guide_do_not_close_the_gap_and_those_of_a_softened
     exact = log_joint(vae, x).logsumexp(0).detach()
     with pytest.raises(ModelError, match="all weights are equal and say nothing of the posterior or of log p"):
         pv.log_evidence(vae, x, num_samples=100)
-    table = inf.compare_estimators(vae, x, ["monte-carlo-kl"], repeats=2, progress=False)
+    table = inf.compare_estimators(vae, x, ["monte-carlo-kl"], num_repeats=2, progress=False)
     assert math.isnan(table["bias_evidence"].item())
     assert "the guide has one value only" in table.attrs["evidence_reference"]
     soft = pv.log_evidence(vae.softened(50.0), x, num_samples=4000)

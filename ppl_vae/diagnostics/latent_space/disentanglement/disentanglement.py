@@ -25,12 +25,14 @@ from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
+from ppl_vae.renamed import by_keyword
 
 GOOD, POOR = 0.5, 0.9
 #: The one score that has no best value, and that is better the smaller it is.
 UNBOUNDED = "gaussian total correlation"
 
 
+@by_keyword("seed")
 def run_disentanglement(
     pairs: PairLike | list[PairLike],
     x: Data,
@@ -44,6 +46,7 @@ def run_disentanglement(
     votes: int = 6000,
     num_shuffles: int = 3,
     threshold: float = ACTIVE_THRESHOLD,
+    *,
     seed: int = 0,
 ) -> xr.Dataset:
     """Compute the metrics of disentanglement of one pair, or of several runs in a list.
@@ -83,7 +86,18 @@ def run_disentanglement(
     codes = {name: np.stack([run[name] for run in coded]) for name in representations}
     active = np.stack([active_dimensions(run["mean"], positive("threshold", threshold)) for run in coded])
     return score_codes(
-        codes, factors, factor_names, metrics, bins, binning, learner, votes, num_shuffles, threshold, seed, active
+        codes,
+        factors,
+        factor_names,
+        metrics,
+        bins,
+        binning,
+        learner,
+        votes,
+        num_shuffles,
+        threshold,
+        active=active,
+        seed=seed,
     )
 
 

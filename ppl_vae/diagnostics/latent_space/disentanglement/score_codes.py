@@ -20,8 +20,10 @@ from ppl_vae.diagnostics.latent_space.disentanglement.mutual_information import 
 from ppl_vae.diagnostics.latent_space.disentanglement.run_table import agreement, over_runs, run_table
 from ppl_vae.errors import DataError, ModelError, unknown_name
 from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD
+from ppl_vae.renamed import by_keyword
 
 
+@by_keyword("seed", "active")
 def score_codes(
     codes: ArrayLike | Mapping[str, ArrayLike],
     factors: ArrayLike | Tensor,
@@ -33,8 +35,9 @@ def score_codes(
     votes: int = 6000,
     num_shuffles: int = 3,
     threshold: float = ACTIVE_THRESHOLD,
-    seed: int = 0,
+    *,
     active: NDArray[np.bool_] | None = None,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Compute the metrics of codes that were made elsewhere; arguments as of ``run_disentanglement``.
 
@@ -50,8 +53,8 @@ def score_codes(
         votes: of the FactorVAE and beta-VAE scores.
         num_shuffles: for the level by chance.
         threshold: the variance at or below which a dimension is inactive.
-        seed: of splits, batches, learners and shuffles.
         active: which dimensions are active [R, L], where that is known from elsewhere.
+        seed: of splits, batches, learners and shuffles.
 
     Returns:
         Over "representation", "run" and "metric": ``score``; ``stderr`` over samples
