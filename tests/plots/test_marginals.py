@@ -88,3 +88,19 @@ def test_refuses_other_things(rng):
         plots.plot_marginals(x, x, names=["a"])
     with pytest.raises(ModelError, match="max_panels"):
         plots.plot_marginals(x, x, max_panels=0)
+
+
+def test_categories_are_their_codes_and_have_the_same_levels_on_both_sides():
+    levels = pd.CategoricalDtype(["I", "II", "III"], ordered=True)
+    x = pd.DataFrame(
+        {"stage": pd.Series(["I", "III", None, "I"], dtype=levels), "smoker": [True, False, True, True]}
+    )
+    drawn = x.iloc[[0, 0, 0, 1]]
+    panel = plot_marginals(x, drawn).axes[0]
+    assert [patch.get_height() for patch in panel.patches if patch.get_height() > 0] != []
+    assert columns.as_table("x", x).tolist()[1] == [2.0, 0.0]
+    assert np.isnan(columns.as_table("x", x)[2, 0])
+    with pytest.raises(DataError, match="column 'stage' has the levels .*, unlike the table beside it"):
+        plot_marginals(x, drawn.assign(stage=drawn["stage"].cat.rename_categories(["a", "b", "c"])))
+    with pytest.raises(DataError, match="text is drawn as a category"):
+        plot_marginals(x.assign(stage="I"), drawn)
