@@ -40,6 +40,7 @@ ROOMS = {
     "data": {*GROUND, "arrays", "containers", "display"},
     "models": {
         "arrays",
+        "containers",
         "renamed",
         "errors",
         "checks",
@@ -115,7 +116,7 @@ LIBRARIES = {
     "jinja2": {"diagnostics"},
     "sklearn": {"data", "models", "diagnostics", "sklearn"},
     "PIL": {"data", "compression"},
-    "pandas": {"containers", "inference", "diagnostics", "data", "plots", "cli", "sklearn", "compression"},
+    "pandas": {"containers", "inference", "diagnostics", "data", "plots", "cli", "sklearn", "compression", "models"},
     "safetensors": {"files", "inference"},
 }
 # Types of results that pass through other rooms' hands.
