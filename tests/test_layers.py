@@ -116,7 +116,17 @@ LIBRARIES = {
     "jinja2": {"diagnostics"},
     "sklearn": {"data", "models", "diagnostics", "sklearn"},
     "PIL": {"data", "compression"},
-    "pandas": {"containers", "inference", "diagnostics", "data", "plots", "cli", "sklearn", "compression", "models"},
+    "pandas": {
+        "containers",
+        "inference",
+        "diagnostics",
+        "data",
+        "plots",
+        "cli",
+        "sklearn",
+        "compression",
+        "models",
+    },
     "safetensors": {"files", "inference"},
 }
 # Types of results that pass through other rooms' hands.

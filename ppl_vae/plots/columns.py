@@ -35,8 +35,9 @@ def as_table(
     Raises:
         DataError: x is no table, has other columns, or holds infinite numbers.
     """
+    numbers = _codes(what, x, beside) if isinstance(x, pd.DataFrame) else x
     try:
-        plain = _codes(what, x, beside).to_numpy() if isinstance(x, pd.DataFrame) else to_numpy(x)
+        plain = numbers.to_numpy() if isinstance(numbers, pd.DataFrame) else to_numpy(numbers)
         values = np.asarray(plain, dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError(

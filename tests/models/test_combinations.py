@@ -8,7 +8,7 @@ import torch
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
-from tests.models.table import COUNTS, LIKELIHOODS, POSTERIORS, PRIORS, legal
+from tests.models.table import LIKELIHOODS, POSTERIORS, PRIORS, legal
 
 ALL_PRIORS = {**PRIORS, "flat": "flat"}
 ALL_POSTERIORS = {**POSTERIORS, "planar": {"name": "flow", "kind": "planar", "hidden": 8}, "point": "point"}
@@ -27,15 +27,17 @@ def refusal(prior, posterior):
 
 def use(prior, posterior, likelihood):
     """A training step and an evidence: numbers that must be finite."""
+    family = ALL_POSTERIORS[posterior]
+    if (posterior, likelihood) == ("semi-amortised", "zero-inflated-poisson"):
+        # A climb over exponentials at untrained weights may leave their range; with small steps it does not.
+        family = {**family, "step_size": 0.01}
     vae = pv.VAE(
         (4,),
         3,
         network="linear",
         likelihood=LIKELIHOODS[likelihood],
         prior=ALL_PRIORS[prior],
-        posterior=ALL_POSTERIORS[posterior],
-        # A climb over exponentials at weights that nobody trained may leave their range; from these it does not.
-        seed=2 if likelihood in COUNTS else 0,
+        posterior=family,
     )
     x = legal(likelihood, torch.rand(5, 4))
     loss = inf.MonteCarloKL(2).loss_and_grads(vae.model, vae.guide, x)
