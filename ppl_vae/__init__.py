@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ppl_vae.errors import PplVaeError
     from ppl_vae.inference import Evidence, compare_estimators, evaluate, fit, log_evidence
     from ppl_vae.models import VAE, LinearGaussianVAE, load
+    from ppl_vae.models.sampling import sample
     from ppl_vae.recipe_comparison import compare_recipes
     from ppl_vae.recipes import Recipe, list_recipes, make
     from ppl_vae.version import __version__ as __version__
@@ -53,6 +54,7 @@ __all__ = [
     "models",
     "networks",
     "plots",
+    "sample",
     "sklearn",
 ]
 

@@ -40,6 +40,7 @@ ROOMS = {
     "data": {*GROUND, "arrays", "containers", "display", "renamed"},
     "models": {
         "arrays",
+        "containers",
         "renamed",
         "errors",
         "checks",
@@ -116,7 +117,17 @@ LIBRARIES = {
     "jinja2": {"diagnostics"},
     "sklearn": {"data", "models", "diagnostics", "sklearn"},
     "PIL": {"data", "compression"},
-    "pandas": {"containers", "inference", "diagnostics", "data", "plots", "cli", "sklearn", "compression"},
+    "pandas": {
+        "containers",
+        "inference",
+        "diagnostics",
+        "data",
+        "plots",
+        "cli",
+        "sklearn",
+        "compression",
+        "models",
+    },
     "safetensors": {"files", "inference"},
 }
 # Types of results that pass through other rooms' hands.

@@ -1,11 +1,12 @@
 """Containers in which researchers hold data, opened at one door."""
 
-from ppl_vae.containers.door import Data, Opened, is_container, opened
+from ppl_vae.containers.door import Data, Frame, Opened, is_container, opened
 from ppl_vae.containers.labels import Labels
 from ppl_vae.containers.rows import Rows, SparseRows, StoredRows, dense, some_of
 
 __all__ = [
     "Data",
+    "Frame",
     "Labels",
     "Opened",
     "Rows",

@@ -29,6 +29,10 @@ class Labels:
         """The labels of some of the data."""
         return Labels(None if self.rows is None else self.rows[rows], self.axes, self.columns)
 
+    def with_columns(self, names: Sequence[str]) -> Labels:
+        """The labels of a table whose columns have these names, in this order."""
+        return Labels(self.rows, (np.array(list(names)),), columns=True)
+
     def at(self, index: Sequence[int]) -> str:
         """Words for a place [n, i, ...]: its names where it has any, with "row" and "column" before them.
 

@@ -65,13 +65,14 @@ class ObservedCoordinates(dist.TorchDistribution):
         log p(x_observed) = sum over observed coordinates d of log p_d(x_d)
 
     Args:
-        full: an Independent whose base distribution has one coordinate an event, and density or mass at 0.
+        full: an Independent whose base distribution has one coordinate an event.
+        inside: a value of its support, which stands in for a missing one.
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch's protocol)
 
-    def __init__(self, full: dist.Independent) -> None:
-        self.full = full
+    def __init__(self, full: dist.Independent, inside: float = 0.0) -> None:
+        self.full, self.inside = full, inside
         super().__init__(full.batch_shape, full.event_shape, validate_args=False)
 
     @property
@@ -83,7 +84,7 @@ class ObservedCoordinates(dist.TorchDistribution):
         """The log density of the observed coordinates, nats; 0 where all are missing."""
         missing = value.isnan()
         # The value stands in on both sides of the density, so that no NaN reaches a gradient.
-        each = self.full.base_dist.log_prob(torch.where(missing, 0.0, value))
+        each = self.full.base_dist.log_prob(torch.where(missing, self.inside, value))
         return torch.where(missing, 0.0, each).sum(dim=tuple(range(-len(self.event_shape), 0)))
 
     def sample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
@@ -102,4 +103,4 @@ class ObservedCoordinates(dist.TorchDistribution):
 
     def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> ObservedCoordinates:
         """Repeat the distribution over a larger batch."""
-        return ObservedCoordinates(self.full.expand(batch_shape))
+        return ObservedCoordinates(self.full.expand(batch_shape), self.inside)

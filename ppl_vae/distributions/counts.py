@@ -128,7 +128,8 @@ def rising_factorial(log_r: Tensor, x: Tensor) -> Tensor:
     r = log_r.exp()
     shifted = r + SHIFT
     first = x * torch.log1p(SHIFT / r) - (_product(r + x) / _product(r)).log()
-    return first + (shifted + x - 0.5) * torch.log1p(x / shifted) - x + _rest(shifted + x) - _rest(shifted)
+    rest = stirling_rest(shifted + x) - stirling_rest(shifted)
+    return first + (shifted + x - 0.5) * torch.log1p(x / shifted) - x + rest
 
 
 def _product(n: Tensor) -> Tensor:
@@ -137,7 +138,7 @@ def _product(n: Tensor) -> Tensor:
     return pair * (pair + 4) * (pair + 6)
 
 
-def _rest(n: Tensor) -> Tensor:
+def stirling_rest(n: Tensor) -> Tensor:
     """The rest S(n) = log Gamma(n) - (n - 1/2) log n + n - 1/2 log 2 pi for n from 6 on."""
     inverse = n.reciprocal()
     square, series = inverse.square(), torch.full_like(n, STIRLING[-1])

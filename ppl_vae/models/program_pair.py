@@ -66,6 +66,7 @@ class ProgramPair(Configured):
         """
         self.event_shape = checked_shape(event_shape)
         part = make_likelihood(likelihood)
+        part.require_event_shape(self.event_shape)
         self.remember(likelihood=likelihood_config(part))
         return self.event_shape, part
 
@@ -105,8 +106,10 @@ class ProgramPair(Configured):
         """Let a decoder of ours that nobody has trained start at the rates of counts x [N, *event_shape].
 
         ``fit`` calls it: at weights drawn without a look at the data a count of thousands has no finite density.
-        Other likelihoods, trained or loaded weights and decoders of the user's own stay as they are.
+        Other likelihoods, trained or loaded weights and decoders of the user's own stay as they are. A likelihood
+        of a table takes the scales of its columns, once.
         """
+        self.model.likelihood.look_at(x)
         start_untrained(x, self.model.decoder, self.model.likelihood)
 
     @renamed(n="num_samples")

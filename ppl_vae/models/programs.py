@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ppl_vae.arrays import MISSING_VALUES
 from ppl_vae.declared import declared
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.likelihoods.base import Likelihood, Table
 from ppl_vae.models.likelihoods.missingness import filled, takes_missing
 from ppl_vae.models.protocols import Posterior, refines
 from ppl_vae.precision import fed, widened
@@ -89,6 +89,11 @@ class ObservedProgram(nn.Module, ABC):
     def allows_missing(self) -> bool:
         """Tell whether NaN in x stands for a missing coordinate."""
         return self.likelihood.allows_missing
+
+    @property
+    def table(self) -> Table | None:
+        """What turns a frame of named columns into data; None where nothing does."""
+        return self.likelihood.table
 
     def check_data(self, x: Tensor) -> None:
         """Judge the values of x once, before any work is done with them.

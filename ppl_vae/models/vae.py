@@ -91,6 +91,7 @@ class VAE(ProgramPair):
         The pseudo-inputs of a VampPrior become data, and a decoder of ours starts at the rates of counts.
         """
         data = self.own_data(x)
+        self.model.likelihood.look_at(data)
         if self.config["network"] is not None:
             start_from(data, self.model.decoder, self.model.likelihood)
         with seeded(seed, data.device):

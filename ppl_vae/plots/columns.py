@@ -19,21 +19,31 @@ MOST_COUNTED = 40
 FEWEST_BINS, MOST_BINS = 8, 40
 
 
-def as_table(what: str, x: Table, num_columns: int | None = None) -> NDArray[np.float64]:
+def as_table(
+    what: str, x: Table, num_columns: int | None = None, beside: Table | None = None
+) -> NDArray[np.float64]:
     """Convert a table to numbers [N, D]; replicates [R, N, D] are laid one under the other.
+
+    Categories are numbered from 0, in the order of their levels.
 
     Args:
         what: the name of the argument, for the message.
         x: the numbers.
         num_columns: D of the table that this one is drawn beside.
+        beside: that table; categories of both must have the same levels.
 
     Raises:
         DataError: x is no table, has other columns, or holds infinite numbers.
     """
+    numbers = _codes(what, x, beside) if isinstance(x, pd.DataFrame) else x
     try:
-        values = np.asarray(x.to_numpy() if isinstance(x, pd.DataFrame) else to_numpy(x), dtype=np.float64)
+        plain = numbers.to_numpy() if isinstance(numbers, pd.DataFrame) else to_numpy(numbers)
+        values = np.asarray(plain, dtype=np.float64)
     except (TypeError, ValueError):
-        raise DataError(f"{what}: expected a table of numbers [N, D], found {type(x).__name__} of others") from None
+        raise DataError(
+            f"{what}: expected a table of numbers [N, D], found {type(x).__name__} of others; "
+            "text is drawn as a category, frame.astype({'name': 'category'})"
+        ) from None
     if values.ndim == 3 and num_columns is not None:
         values = values.reshape(-1, values.shape[-1])
     if values.ndim != 2 or 0 in values.shape:
@@ -45,6 +55,22 @@ def as_table(what: str, x: Table, num_columns: int | None = None) -> NDArray[np.
     if infinite:
         raise DataError(f"{what}: {infinite} of {values.size} numbers are infinite")
     return values
+
+
+def _codes(what: str, x: pd.DataFrame, beside: Table | None) -> pd.DataFrame:
+    """A frame whose categories are codes, NaN where one is missing."""
+    columns = []
+    for name in x.columns:
+        column = x[name]
+        if not isinstance(column.dtype, pd.CategoricalDtype):
+            columns.append(column)
+            continue
+        other = beside[name] if isinstance(beside, pd.DataFrame) and name in beside else column
+        levels = list(column.cat.categories)
+        if not isinstance(other.dtype, pd.CategoricalDtype) or list(other.cat.categories) != levels:
+            raise DataError(f"{what}: column {name!r} has the levels {levels}, unlike the table beside it")
+        columns.append(column.cat.codes.astype(float).where(column.notna()))
+    return pd.concat(columns, axis=1)
 
 
 def column_names(names: Sequence[str] | None, x: Table, num_columns: int) -> list[str]:

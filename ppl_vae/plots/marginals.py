@@ -45,7 +45,7 @@ def plot_marginals(
         ModelError: max_panels is below 1.
     """
     data = as_table("x", x)
-    drawn = as_table("replicates", replicates, data.shape[1])
+    drawn = as_table("replicates", replicates, data.shape[1], x)
     labels = column_names(names, x, data.shape[1])
     if max_panels < 1:
         raise ModelError(f"max_panels: expected at least 1, got {max_panels}")

@@ -45,7 +45,7 @@ def plot_pairs(
     """
     data = as_table("x", x)
     drawn = (
-        np.empty((0, data.shape[1])) if replicates is None else as_table("replicates", replicates, data.shape[1])
+        np.empty((0, data.shape[1])) if replicates is None else as_table("replicates", replicates, data.shape[1], x)
     )
     labels = column_names(names, x, data.shape[1])
     chosen = _chosen(columns, labels)

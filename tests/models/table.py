@@ -22,12 +22,30 @@ LIKELIHOODS = {
     "negative-binomial": {"name": "negative-binomial", "initial_dispersion": 2.5},
     "categorical": {"name": "categorical", "levels": 5},
     "discretised-logistic": {"name": "discretised-logistic", "levels": 5},
+    "log-normal": {"name": "log-normal", "initial_sigma": 0.5},
+    "censored-gaussian": {"name": "censored-gaussian", "low": 0.25, "high": 0.75},
+    "beta": "beta",
+    "zero-inflated-poisson": "zero-inflated-poisson",
+    "zero-inflated-negative-binomial": {"name": "zero-inflated-negative-binomial", "initial_dispersion": 2.5},
+    "ordinal": {"name": "ordinal", "levels": 4},
+    "nominal": {"name": "nominal", "levels": ["a", "b", "c", "d"]},
+    "columns": {
+        "name": "columns",
+        "kinds": [
+            ("a", "gaussian"),
+            ("b", {"name": "ordinal", "levels": 4}),
+            ("c", "log-normal"),
+            ("d", {"name": "nominal", "levels": 3}),
+        ],
+    },
     "missing-gaussian": {"name": "missing-pixels", "of": {"name": "gaussian", "sigma": 0.3}},
     "missing-bernoulli": {"name": "missing-pixels", "of": "bernoulli"},
     "missing-optimal": {"name": "missing-pixels", "of": {"name": "gaussian", "sigma": "optimal"}},
 }
 BINARY = ("bernoulli", "missing-bernoulli")
-COUNTS = ("poisson", "negative-binomial")
+COUNTS = ("poisson", "negative-binomial", "zero-inflated-poisson", "zero-inflated-negative-binomial")
+CODES = ("ordinal", "nominal")
+OPEN = ("log-normal", "beta")
 GREY_LEVELS = ("categorical", "discretised-logistic")
 POSTERIORS = {
     "log-variance": "diagonal",
@@ -63,6 +81,7 @@ PRIORS = {
 NETWORKS = {
     "mlp": ((2, 3), MLP((8,))),
     "mlp-vector": ((5,), MLP((6, 4), "tanh")),
+    "mlp-table": ((4,), MLP((6, 4))),
     "conv": ((2, 7, 6), Conv((3, 4), 5)),
     "conv-tiny": ((1, 3, 3), "conv-tiny"),
 }
@@ -75,6 +94,16 @@ def legal(likelihood, x):
         x = x.round()
     if likelihood in COUNTS:
         x = (7 * x).floor()
+    if likelihood in CODES:
+        x = (4 * x).floor().clamp(max=3)
+    if likelihood in OPEN:
+        x = 0.05 + 0.9 * x
+    if likelihood == "censored-gaussian":
+        x = x.clamp(0.25, 0.75)
+    if likelihood == "columns":
+        levels, names = (4 * x[:, 1]).floor().clamp(max=3), (3 * x[:, 3]).floor().clamp(max=2)
+        x = torch.stack([1 + x[:, 0], levels, 0.1 + x[:, 2], names], 1)
+        x[0, 3] = float("nan")
     if likelihood in GREY_LEVELS:
         x = (4 * x).round() / 4
     if likelihood.startswith("missing"):
@@ -125,7 +154,8 @@ class Row:
 
 # Every value of every axis stands in some row.
 ROWS = [
-    *(Row(likelihood, "log-variance", "mlp") for likelihood in LIKELIHOODS),
+    *(Row(likelihood, "log-variance", "mlp") for likelihood in LIKELIHOODS if likelihood != "columns"),
+    Row("columns", "log-variance", "mlp-table"),
     *(Row("gaussian-per-pixel", posterior, "mlp") for posterior in POSTERIORS if posterior != "log-variance"),
     Row("bernoulli", "full-covariance", "mlp-vector"),
     Row("continuous-bernoulli", "softplus", "mlp-vector"),

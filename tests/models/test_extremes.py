@@ -166,6 +166,91 @@ def crossed(*values):
     return list(itertools.product(*values))
 
 
+def censored(x, low, high):
+    def exact(loc, log_scale):
+        s = mp.exp(log_scale)
+        if x <= low:
+            return log_normal_tail((low - loc) / s)
+        return log_normal_tail((loc - high) / s) if x >= high else normal(mp.mpf(x), loc, log_scale)
+
+    return exact
+
+
+def log_normal_tail(u):
+    """log Phi(u), far below by the continued fraction of Mills' ratio, for which erfc has too few digits."""
+    if u > -50:
+        return mp.log(mp.erfc(-u / mp.sqrt(2)) / 2)
+    ratio = mp.mpf(0)
+    for k in range(200, 0, -1):
+        ratio = k / (-u + ratio)
+    return -(u**2) / 2 - mp.log(2 * mp.pi) / 2 - mp.log(-u + ratio)
+
+
+def beta(x):
+    def exact(logit, log_c):
+        m, n, c = 1 / (1 + mp.exp(-logit)), 1 / (1 + mp.exp(logit)), mp.exp(log_c)
+        ways = mp.loggamma(c) - mp.loggamma(c * m) - mp.loggamma(c * n)
+        return ways + (c * m - 1) * mp.log(x) + (c * n - 1) * mp.log(1 - x)
+
+    return exact
+
+
+def zero_inflated(x, base):
+    def exact(log_mean, gate):
+        counted = log_sigmoid(-gate) + base(log_mean)
+        return log_sum([log_sigmoid(gate), counted]) if x == 0 else counted
+
+    return exact
+
+
+def cumulative_logit(k):
+    def exact(eta, first, *log_gaps):
+        further = [first + sum(map(mp.exp, log_gaps[: i + 1])) for i in range(len(log_gaps))]
+        cuts = [-mp.inf, first, *further, mp.inf]
+        u, lower = cuts[k + 1] - eta, cuts[k] - eta
+        if lower == -mp.inf:
+            return log_sigmoid(u)
+        inside = log_sigmoid(-lower)
+        return inside if u == mp.inf else log_sigmoid(u) + inside + mp.log(-mp.expm1(lower - u))
+
+    return exact
+
+
+def ordered(k):
+    def density(eta, first, *log_gaps):
+        part = likelihoods.likelihood(pv.models.ordinal(4)).to(eta.dtype)
+        own = {"first_cut": first, "log_gaps": torch.stack(log_gaps)}
+        p = functional_call(part, own, (eta.reshape(1, 1, 1), 1))
+        return p.log_prob(eta.new_full((1, 1), k)).squeeze()
+
+    return density
+
+
+GAPS = ((-30.0, 0.5), (0.0, -16.0), (4.0, 2.0))
+# A table's row: two reals far from 0 with a scale of their own, a positive one, and one that is missing.
+TABLE_LOC, TABLE_SCALE = (1e6, -3.0, 2.0, 0.0), (8.0, 0.001, 0.5, 1.0)
+TABLE_ROW = (1e6 + 3, single(-3.002), single(5.7), float("nan"))
+
+
+def mixed_row(loc, log_sigma):
+    kinds = {"a": "gaussian", "b": "gaussian", "c": "log-normal", "d": "poisson"}
+    part = pv.models.Columns(kinds).to(loc.dtype)
+    part.scales.loc.copy_(torch.tensor(TABLE_LOC))
+    part.scales.scale.copy_(torch.tensor(TABLE_SCALE))
+    own = {"parts.0.log_sigma": log_sigma.expand(2), "parts.1.gaussian.log_sigma": log_sigma.expand(1)}
+    features = loc.expand(1, 1, 4)
+    return functional_call(part, own, (features, 1)).log_prob(torch.tensor([TABLE_ROW], dtype=loc.dtype)).squeeze()
+
+
+def mixed_row_exactly(loc, log_sigma):
+    total = mp.mpf(0)
+    for d in range(3):
+        x, m, s = (mp.mpf(single(each[d])) for each in (TABLE_ROW, TABLE_LOC, TABLE_SCALE))
+        v = mp.log(x) if d == 2 else x
+        total += normal((v - m) / s, loc, log_sigma) - mp.log(s) - (v if d == 2 else 0)
+    return total
+
+
 LIKELIHOOD_ROWS = {
     "bernoulli": [Row(pixel("bernoulli", x), bernoulli(x), crossed(LOGITS)) for x in (0.0, 1.0)],
     "bernoulli-relaxed": [
@@ -251,7 +336,74 @@ LIKELIHOOD_ROWS = {
         )
         for k in (0, 1, 128, 255)
     ],
+    "log-normal": [
+        *(
+            Row(
+                pixel("log-normal", single(x), "gaussian.log_sigma"),
+                lambda loc, s, x=x: normal(mp.log(single(x)), loc, s) - mp.log(single(x)),
+                crossed((-100.0, 0.0, 0.5, 30.0), LOG_SCALES),
+            )
+            for x in (1e-30, 0.7, 1.0, 3e30)
+        ),
+        Row(
+            pixel({"name": "log-normal", "sigma": "per-pixel"}, single(0.3)),
+            lambda loc, h: (
+                normal(mp.log(single(0.3)), loc, mp.log(mp.mpf(MIN_PIXEL_SCALE) + softplus(h)))
+                - mp.log(single(0.3))
+            ),
+            crossed((-100.0, 0.25), LOGITS),
+        ),
+    ],
+    "censored-gaussian": [
+        Row(
+            pixel({"name": "censored-gaussian", "low": 0.0, "high": 2.0}, x, "gaussian.log_sigma"),
+            censored(x, 0.0, 2.0),
+            crossed((-1e6, -100.0, 0.0, 0.5, 2.0, 100.0, 1e6), LOG_SCALES),
+        )
+        for x in (0.0, 0.5, 2.0)
+    ],
+    "beta": [
+        Row(
+            pixel("beta", single(x), "log_concentration"),
+            beta(mp.mpf(single(x))),
+            crossed(LOGITS, (-19.0, -9.0, 0.0, 1.7, 1.8, 4.6, 11.5, 19.0)),
+        )
+        for x in (1e-30, 0.01, 0.3, 0.5, 0.9999999)
+    ],
+    "zero-inflated-poisson": [
+        Row(
+            pixel("zero-inflated-poisson", x),
+            zero_inflated(x, lambda r, x=x: x * r - mp.exp(r) - mp.loggamma(x + 1)),
+            crossed((-100.0, -3.0, 0.0, 5.0, 13.8, 100.0), LOGITS),
+        )
+        for x in (0.0, 1.0, 1e6)
+    ],
+    "zero-inflated-negative-binomial": [
+        Row(
+            pixel("zero-inflated-negative-binomial", x, "counts.log_dispersion"),
+            lambda m, g, r, x=x: zero_inflated(x, lambda m: negative_binomial(x)(m, r))(m, g),
+            crossed((-100.0, 0.0, 13.8, 100.0), (-100.0, -3.0, 0.0, 16.5, 100.0), DISPERSIONS),
+        )
+        for x in (0.0, 1.0, 1e6)
+    ],
+    "ordinal": [
+        Row(
+            ordered(k),
+            cumulative_logit(k),
+            [(eta, c, g, h) for eta, c, (g, h) in crossed(LOGITS, (-100.0, 0.3), GAPS)],
+        )
+        for k in range(4)
+    ],
+    "nominal": [
+        Row(
+            pixel({"name": "nominal", "levels": 3}, 1.0),
+            lambda a, b, c: b - log_sum([a, b, c]),
+            crossed((-100.0, 0.0, 100.0), (-100.0, 1e-3, 100.0), (-100.0, 0.5, 100.0)),
+        )
+    ],
+    "columns": [Row(mixed_row, mixed_row_exactly, crossed((-100.0, 0.25, 30.0), LOG_SCALES))],
     "missing-pixels": [
+        Row(pixel({"name": "missing-pixels", "of": "log-normal"}, float("nan")), lambda _: 0, [(50.0,)]),
         Row(pixel({"name": "missing-pixels", "of": "continuous-bernoulli"}, float("nan")), lambda _: 0, [(50.0,)]),
         Row(
             pixel({"name": "missing-pixels", "of": "poisson"}, 1e6),
@@ -376,6 +528,12 @@ DISTRIBUTIONS = {
     "PoissonCounts": "poisson",
     "NegativeBinomialCounts": "negative-binomial",
     "StudentT": "student-t",
+    "LogNormal": "log-normal",
+    "CensoredNormal": "censored-gaussian",
+    "Beta": "beta",
+    "ZeroInflatedCounts": "zero-inflated-poisson",
+    "Levels": "ordinal",
+    "MixedBlocks": "columns",
 }
 
 

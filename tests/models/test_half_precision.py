@@ -57,14 +57,15 @@ def test_every_program_reports_in_single_precision(program, dtype):
 def test_every_part_has_densities_of_single_precision(likelihood, posterior):
     if posterior != "log-variance" and likelihood != "bernoulli":
         pytest.skip("each posterior once")
-    vae = pv.VAE((6,), 3, network="linear", likelihood=LIKELIHOODS[likelihood], posterior=POSTERIORS[posterior])
-    vae = vae.to(torch.bfloat16)
-    x = legal(likelihood, torch.rand(4, 6).to(torch.bfloat16))
+    size = 4 if likelihood == "columns" else 6
+    parts = {"likelihood": LIKELIHOODS[likelihood], "posterior": POSTERIORS[posterior]}
+    vae = pv.VAE((size,), 3, network="linear", **parts).to(torch.bfloat16)
+    x = legal(likelihood, torch.rand(4, size).to(torch.bfloat16))
     terms = inf.trace_terms(vae.model, vae.guide, x, num_particles=2)
     for density in (terms.log_likelihood, terms.log_prior, terms.log_guide):
         assert density.dtype == torch.float32
     (-terms.log_weight.mean()).backward()
-    assert vae.sample(3).shape == (3, 6)
+    assert vae.sample(3).shape == (3, size)
 
 
 @pytest.mark.parametrize("part", [{"prior": "flow"}, {"posterior": "flow"}])

@@ -28,7 +28,7 @@ def test_event_shape_must_be_positive_integers(event_shape):
         ({"likelihood": "bernouli-relaxed"}, "unknown likelihood.*did you mean 'bernoulli-relaxed'"),
         ({"prior": "standrad"}, "unknown prior.*did you mean 'standard'"),
         ({"posterior": "full-covarience"}, "unknown posterior.*did you mean 'full-covariance'"),
-        ({"likelihood": "zzz"}, "unknown likelihood 'zzz'. Known: bernoulli, bernoulli-relaxed, categorical, cont"),
+        ({"likelihood": "zzz"}, "unknown likelihood 'zzz'. Known: bernoulli, bernoulli-relaxed, beta, categor"),
     ],
 )
 def test_unknown_names_come_with_the_nearest_known_one(options, message):

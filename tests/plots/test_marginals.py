@@ -5,6 +5,7 @@ from scipy import stats
 
 from ppl_vae import plots
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.plots.columns import as_table
 from ppl_vae.plots.marginals import ks_distance
 from tests.plots.pictures import texts
 
@@ -88,3 +89,18 @@ def test_refuses_other_things(rng):
         plots.plot_marginals(x, x, names=["a"])
     with pytest.raises(ModelError, match="max_panels"):
         plots.plot_marginals(x, x, max_panels=0)
+
+
+def test_categories_are_their_codes_and_have_the_same_levels_on_both_sides():
+    levels = pd.CategoricalDtype(["I", "II", "III"], ordered=True)
+    x = pd.DataFrame(
+        {"stage": pd.Series(["I", "III", None, "I"], dtype=levels), "smoker": [True, False, True, True]}
+    )
+    drawn = x.iloc[[0, 0, 0, 1]]
+    assert "1 missing" in " ".join(texts(plots.plot_marginals(x, drawn)))
+    assert as_table("x", x).tolist()[1] == [2.0, 0.0]
+    assert np.isnan(as_table("x", x)[2, 0])
+    with pytest.raises(DataError, match=r"column 'stage' has the levels .*, unlike the table beside it"):
+        plots.plot_marginals(x, drawn.assign(stage=drawn["stage"].cat.rename_categories(["a", "b", "c"])))
+    with pytest.raises(DataError, match="text is drawn as a category"):
+        plots.plot_marginals(x.assign(stage="I"), drawn)

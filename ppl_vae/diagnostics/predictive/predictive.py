@@ -36,6 +36,7 @@ from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.joint import simulate
 from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword, renamed
@@ -87,7 +88,9 @@ def run_predictive(
     x = given.x
     with torch.no_grad(), evaluating(*given.programs, seed=derived_seed(seed, PREDICTIVE_STREAM), device=x.device):
         _require_drawable(given)
-        chosen = default_statistics(x) if statistics is None else named_statistics(statistics)
+        table = traits(given.model).table
+        columns = () if table is None else table.column_names
+        chosen = default_statistics(x, columns) if statistics is None else named_statistics(statistics)
         observed = evaluated(chosen, x)
         tallies = {
             POPULATION: _tallied(_replicates(_population, given, num_samples), chosen, observed),

@@ -6,7 +6,8 @@ data is then compared, or one number for the data set. NaN is a missing coordina
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from numpy.typing import ArrayLike
@@ -17,12 +18,16 @@ from ppl_vae.errors import ModelError
 Statistic = Callable[[Tensor], Tensor | ArrayLike]
 
 
-def default_statistics(x: Tensor) -> dict[str, Statistic]:
+def default_statistics(x: Tensor, columns: Sequence[str] = ()) -> dict[str, Statistic]:
     """Choose statistics that suit data [N, *event_shape].
 
-    The mean of a datum, its standard deviation (of several coordinates), the spread of sums over the data (of
-    several data) and the share of zeros (where some coordinates are 0 and not all are 0 or 1).
+    For a table of named columns of different kinds the mean and the spread of each column, since a mean over
+    columns would add years to incomes. For other data the mean of a datum, its standard deviation (of several
+    coordinates), the spread of sums over the data (of several data) and the share of zeros (where some coordinates
+    are 0 and not all are 0 or 1).
     """
+    if columns:
+        return _of_columns(columns)
     chosen: dict[str, Statistic] = {"mean": _mean}
     if x[0].numel() > 1:
         chosen["standard deviation"] = _standard_deviation
@@ -32,6 +37,23 @@ def default_statistics(x: Tensor) -> dict[str, Statistic]:
     if zeros.any() and not bool((zeros | (x == 1) | x.isnan()).all()):
         chosen["share of zeros"] = _share_of_zeros
     return chosen
+
+
+def _of_columns(columns: Sequence[str]) -> dict[str, Statistic]:
+    chosen: dict[str, Statistic] = {}
+    for place, name in enumerate(columns):
+        chosen[f"mean of {name}"] = partial(_column_mean, place=place)
+        chosen[f"spread of {name}"] = partial(_column_spread, place=place)
+    return chosen
+
+
+def _column_mean(x: Tensor, place: int) -> Tensor:
+    return x[:, place].double().nanmean()
+
+
+def _column_spread(x: Tensor, place: int) -> Tensor:
+    values = x[:, place].double()
+    return (values - values.nanmean()).square().nanmean().sqrt()
 
 
 def _mean(x: Tensor) -> Tensor:

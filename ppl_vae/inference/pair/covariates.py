@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
-from ppl_vae.containers import Labels, Opened, Rows, dense, is_container, opened
+from ppl_vae.containers import Frame, Labels, Opened, Rows, dense, is_container, opened
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.labels import Batch, arguments
 from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.parameters import Parameters, parameters
-from ppl_vae.inference.pair.protocols import Program, traits
+from ppl_vae.inference.pair.protocols import Program, Table, traits
 from ppl_vae.inference.pair.wrapping import Wrapping
 
 
@@ -178,7 +178,9 @@ class Arguments:
     def labels(self, data: object) -> Labels:
         """The names of the rows and coordinates of x in data of any form."""
         if is_container(data):
-            return opened(data).labelled(self.takes)
+            labels = opened(data).labelled(self.takes)
+            # A model of named columns has them in its own order.
+            return labels if self.table is None else labels.with_columns(self.table.column_names)
         if isinstance(data, Mapping):
             return self.labels(data[self.model.data]) if self.model.data in data else Labels()
         if isinstance(data, tuple) and data and self.takes_more:
@@ -192,7 +194,15 @@ class Arguments:
         first, *given = (opened(part) if is_container(part) else Opened(part) for part in parts)
         for name, part in zip(self.names(len(given)), given, strict=True):
             first.labels.require_same_rows(part.labels, name)
-        return tuple(part.x for part in (first, *given))
+        x = first.x
+        if self.table is not None and isinstance(x, Frame):
+            x = self.table.coded(x)
+        return (x, *(part.x for part in given))
+
+    @property
+    def table(self) -> Table | None:
+        """What turns a frame of named columns into data; None where nothing does."""
+        return traits(self.pair.model).table
 
     def _in_order(self, data: Mapping[str, object]) -> tuple[object, ...]:
         names = self._named(data)

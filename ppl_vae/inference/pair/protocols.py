@@ -18,6 +18,17 @@ from ppl_vae.declared import declared
 Program = Callable[..., Any]
 
 
+class Table(Protocol):
+    """The columns of a table by name."""
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Their names, in the order of the data's coordinates."""
+
+    def coded(self, frame: Any) -> Tensor:
+        """The numbers in a frame [N, D], in that order."""
+
+
 @dataclass(frozen=True)
 class Traits:
     """The optional attributes of a program, by their names there.
@@ -33,6 +44,7 @@ class Traits:
         check_covariates: a method that refuses covariates (c1, ..., cm) by their values.
         require_observed: a method that refuses NaN in x where the likelihood knows no missing coordinates.
         sees_missing: of a guide, whether it is told which coordinates are missing.
+        table: of a model of a table's columns, what turns a frame into data.
     """
 
     covariates: tuple[str, ...] = ()
@@ -44,6 +56,7 @@ class Traits:
     check_covariates: Callable[..., None] | None = None
     require_observed: Callable[[Tensor], None] | None = None
     sees_missing: bool = True
+    table: Table | None = None
 
 
 def traits(program: Program) -> Traits:

@@ -11,6 +11,7 @@ LARGE, MANY = 100.0, 10.0
 # Data on disk of which so many are looked at.
 STORED = 10_000
 MOST_TOLD = 5
+REMEDY = "likelihood=pv.models.Columns.from_frame(frame), which does so for each column by its kind"
 
 
 def scale_note(x: Tensor | Rows | None, labels: Labels | None = None) -> str:
@@ -31,12 +32,16 @@ def scale_note(x: Tensor | Rows | None, labels: Labels | None = None) -> str:
     if x is None or values is None or not len(values):
         return ""
     most, mean = float(values.abs().max()), float(values.double().mean())
+    where = _columns(x, labels)
+    # Of named columns each has a scale of its own.
+    remedy = f", or take {REMEDY}" if where else ""
     if most > MANY and bool((values >= 0).all()) and bool((values == values.round()).all()):
         return (
-            f"; the data are counts to {most:,.0f} of mean {mean:.3g}: let the encoder see log(1 + x), or lower lr"
+            f"; the data are counts to {most:,.0f} of mean {mean:.3g}{where}: let the encoder see log(1 + x)"
+            f"{remedy}, or lower lr"
         )
     if most > LARGE:
-        return f"; the data are as large as {most:.3g}{_columns(x, labels)}: standardise them, or lower lr"
+        return f"; the data are as large as {most:.3g}{where}: standardise them{remedy}, or lower lr"
     return ""
 
 

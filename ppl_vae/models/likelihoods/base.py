@@ -5,14 +5,16 @@ likelihood needs for each coordinate of x; the distribution has that batch shape
 likelihood also knows which data have a density under it (``check``): grey-scale pixels under a Bernoulli do
 not, and are refused unless the relaxed one is asked for by name.
 
-Two more methods have a default. ``adapt(features, x, event_dim)`` is the distribution where it is conditioned on x,
+More methods have a default. ``adapt(features, x, event_dim)`` is the distribution where it is conditioned on x,
 for a parameter whose best value given x is known in closed form. ``start(x)`` are the features [P, *event_shape] of
-a constant decoder of data x [N, *event_shape], from which a decoder of ours can start.
+a constant decoder of data x [N, *event_shape], from which a decoder of ours can start. Those that ``Columns`` asks
+of its parts are below them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any, Protocol
 
 import torch
 from pyro import distributions as dist
@@ -23,6 +25,17 @@ from ppl_vae.errors import DataError
 from ppl_vae.models.configuration import Configured
 
 
+class Table(Protocol):
+    """The columns of a table by name."""
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Their names, in the order of the data's coordinates."""
+
+    def coded(self, frame: Any) -> Tensor:
+        """The numbers in a frame [N, D], in that order."""
+
+
 class Likelihood(Configured, ABC):
     """A likelihood p(x|z), computed from decoder features.
 
@@ -31,8 +44,11 @@ class Likelihood(Configured, ABC):
         num_parameters: how many features each coordinate of x takes.
         is_density: False where ``log_prob`` is no log likelihood of the data (the relaxed Bernoulli).
         allows_missing: True where NaN in x stands for a missing coordinate.
-        encoder_sees: "x", or "log1p" where an encoder of ours sees log(1 + x).
+        encoder_sees: "x"; or "log1p", "log" or "codes" where an encoder of ours sees log(1 + x), log x, or an
+            indicator for each code.
         encoder_sees_mask: whether an encoder of ours is told which coordinates are missing.
+        inside: a value of the support, which stands in for a missing one.
+        is_scaled: whether it has a location and a scale in units of what an encoder of ours sees.
     """
 
     name: str
@@ -41,6 +57,8 @@ class Likelihood(Configured, ABC):
     allows_missing: bool = False
     encoder_sees: str = "x"
     encoder_sees_mask: bool = False
+    inside: float = 0.0
+    is_scaled: bool = False
 
     @abstractmethod
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
@@ -57,6 +75,23 @@ class Likelihood(Configured, ABC):
     def start(self, x: Tensor) -> Tensor | None:
         """The features of a constant decoder of data x [N, *event_shape]; None where there is no rule for them."""
         return None
+
+    @property
+    def table(self) -> Table | None:
+        """What turns a frame of named columns into data; None where nothing does."""
+        return None
+
+    def require_event_shape(self, event_shape: tuple[int, ...]) -> None:
+        """Raise ModelError where no data of this shape have a density: by default all have."""
+
+    def look_at(self, x: Tensor) -> None:
+        """Take from the training data [N, *event_shape] what must be known of them before the first step."""
+
+    def for_columns(self, count: int) -> None:
+        """Let what is learned beside the decoder be learned for each of ``count`` columns."""
+
+    def begin_at(self, x: Tensor) -> None:
+        """Let what is learned beside the decoder begin at what columns x [N, M] are like."""
 
 
 def check_finite(name: str, x: Tensor) -> None:

@@ -25,9 +25,19 @@ class LogCounts(nn.Module):
         return torch.where(x > 0, x.clamp(min=0).log1p(), x)
 
 
+class Logarithms(nn.Module):
+    """The map log x of positive data; a value that is not, as 0 for a missing one, becomes 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [B, *event_shape], whose shape stays."""
+        return torch.where(x > 0, x, 1.0).log()
+
+
 def seen_by(likelihood: Likelihood, encoder: nn.Module) -> nn.Module:
-    """Put log(1 + x) in front of an encoder of ours if the likelihood asks for it."""
-    return nn.Sequential(LogCounts(), encoder) if likelihood.encoder_sees == "log1p" else encoder
+    """Put log(1 + x) or log x in front of an encoder of ours if the likelihood asks for it."""
+    views = {"log1p": LogCounts, "log": Logarithms}
+    view = views.get(likelihood.encoder_sees)
+    return encoder if view is None else nn.Sequential(view(), encoder)
 
 
 @torch.no_grad()

@@ -18,6 +18,8 @@ from ppl_vae.precision import largest_whole, widened
 
 LEAST_DISPERSION = 1e-12
 ENCODER_SEES = ("log1p", "x")
+# The least and the largest dispersion at which one begins that is taken from the moments of a column.
+BEGINNINGS = (0.01, 100.0)
 
 
 class PoissonLikelihood(Likelihood):
@@ -32,11 +34,11 @@ class PoissonLikelihood(Likelihood):
     @remembers
     def __init__(self, encoder_sees: str = "log1p") -> None:
         super().__init__()
-        self.encoder_sees = _what_is_seen(encoder_sees)
+        self.encoder_sees = checked_sight(encoder_sees)
 
     def start(self, x: Tensor) -> Tensor:
         """The log rates of data [N, *event_shape]: [1, *event_shape]."""
-        return _log_rates(x)
+        return log_rates(x)
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
         """The distribution p(x|z) of counts."""
@@ -44,7 +46,7 @@ class PoissonLikelihood(Likelihood):
 
     def check(self, x: Tensor) -> None:
         """Refuse data that are no counts."""
-        _check_counts(self.name, x)
+        check_counts(self.name, x)
 
 
 class NegativeBinomialLikelihood(Likelihood):
@@ -71,7 +73,7 @@ class NegativeBinomialLikelihood(Likelihood):
         self, dispersion_shape: Sequence[int] = (), initial_dispersion: float = 1.0, encoder_sees: str = "log1p"
     ) -> None:
         super().__init__()
-        self.encoder_sees = _what_is_seen(encoder_sees)
+        self.encoder_sees = checked_sight(encoder_sees)
         if not LEAST_DISPERSION <= initial_dispersion <= 1 / LEAST_DISPERSION:
             raise ModelError(
                 f"initial_dispersion must be a positive number, got {initial_dispersion}; it may be 1e-12 to 1e12"
@@ -94,20 +96,41 @@ class NegativeBinomialLikelihood(Likelihood):
 
     def check(self, x: Tensor) -> None:
         """Refuse data that are no counts."""
-        _check_counts(self.name, x)
+        check_counts(self.name, x)
 
     def start(self, x: Tensor) -> Tensor:
         """The log means of data [N, *event_shape]: [1, *event_shape]."""
-        return _log_rates(x)
+        return log_rates(x)
+
+    def for_columns(self, count: int) -> None:
+        """Learn one dispersion for each column."""
+        self.dispersion_shape = (count,)
+        self.log_dispersion = nn.Parameter(self.log_dispersion.detach().repeat(count))
+
+    @torch.no_grad()
+    def begin_at(self, x: Tensor) -> None:
+        """Begin at the dispersions m^2 / (v - m) of columns with mean m and variance v, from 0.01 to 100."""
+        mean, variance = moments(x)
+        r = (mean.square() / (variance - mean).clamp(min=1e-12)).clamp(*BEGINNINGS)
+        self.log_dispersion.copy_(r.log())
 
 
-def _what_is_seen(encoder_sees: str) -> str:
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and the variance of the observed values of columns [N, M]: [M], in double precision."""
+    values = x.double()
+    mean = values.nanmean(0)
+    return mean, (values - mean).square().nanmean(0)
+
+
+def checked_sight(encoder_sees: str) -> str:
+    """Refuse what an encoder of ours cannot see of counts."""
     if encoder_sees not in ENCODER_SEES:
         raise ModelError(unknown_name("encoder_sees", encoder_sees, ENCODER_SEES))
     return encoder_sees
 
 
-def _log_rates(x: Tensor) -> Tensor:
+def log_rates(x: Tensor) -> Tensor:
+    """The log means of data [N, *event_shape] over those that are observed: [1, *event_shape]."""
     # Half a count more, so that what never occurs in these data has a rate as well; NaN is a missing one.
     number = (~x.isnan()).sum(0).clamp(min=1)
     return ((x.nansum(0) + 0.5) / number).log().unsqueeze(0)
@@ -120,7 +143,8 @@ def _broadcast(*shapes: tuple[int, ...]) -> torch.Size | None:
         return None
 
 
-def _check_counts(name: str, x: Tensor) -> None:
+def check_counts(name: str, x: Tensor) -> None:
+    """Raise ``DataError`` unless every value is a count that its precision holds."""
     check_finite(name, x)
     bad = ((x < 0) | (x != x.round())).sum().item()
     if bad:

@@ -11,9 +11,16 @@ from ppl_vae.distributions import ContinuousBernoulli, ObservedCoordinates
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.configuration import Config, Constructors, Plain, from_spec, own_config, remembers
 from ppl_vae.models.likelihoods.base import Likelihood, check_unit_interval
+from ppl_vae.models.likelihoods.columns import Columns
 from ppl_vae.models.likelihoods.counts import NegativeBinomialLikelihood, PoissonLikelihood
 from ppl_vae.models.likelihoods.grey import CategoricalLikelihood, DiscretisedLogisticLikelihood
+from ppl_vae.models.likelihoods.levels import NominalLikelihood, OrdinalLikelihood
+from ppl_vae.models.likelihoods.positive import BetaLikelihood, CensoredGaussianLikelihood, LogNormalLikelihood
 from ppl_vae.models.likelihoods.real import GaussianLikelihood, StudentTLikelihood
+from ppl_vae.models.likelihoods.zero_inflated import (
+    ZeroInflatedNegativeBinomialLikelihood,
+    ZeroInflatedPoissonLikelihood,
+)
 
 
 class BernoulliLikelihood(Likelihood):
@@ -86,7 +93,7 @@ class MissingPixels(Likelihood):
     Mattei & Frellsen (2019): https://arxiv.org/abs/1812.02633
 
     Args:
-        of: a name, a configuration or a Likelihood, independent over coordinates and with a density at 0.
+        of: a name, a configuration or a Likelihood, independent over coordinates.
         encoder_sees_mask: whether a named network's encoder reads which coordinates are missing; a user's own one
             asks for it by itself.
 
@@ -111,7 +118,7 @@ class MissingPixels(Likelihood):
         self.remember(of=own_config(self.likelihood, LIKELIHOODS))
         self.encoder_sees_mask = encoder_sees_mask
         self.num_parameters, self.is_density = self.likelihood.num_parameters, self.likelihood.is_density
-        self.encoder_sees = self.likelihood.encoder_sees
+        self.encoder_sees, self.inside = self.likelihood.encoder_sees, self.likelihood.inside
 
     def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
         """The distribution p(x|z) of data with missing cells."""
@@ -131,7 +138,7 @@ class MissingPixels(Likelihood):
                 f"likelihood {self.name!r} needs an inner one that is independent over coordinates, as Pyro's "
                 f"Independent(base, {event_dim}), got {full}"
             )
-        return ObservedCoordinates(full)
+        return ObservedCoordinates(full, self.likelihood.inside)
 
     def check(self, x: Tensor) -> None:
         """Judge the observed values as the inner likelihood does."""
@@ -150,11 +157,19 @@ LIKELIHOODS: Constructors = {
         ContinuousBernoulliLikelihood,
         GaussianLikelihood,
         StudentTLikelihood,
+        LogNormalLikelihood,
+        CensoredGaussianLikelihood,
+        BetaLikelihood,
         PoissonLikelihood,
         NegativeBinomialLikelihood,
+        ZeroInflatedPoissonLikelihood,
+        ZeroInflatedNegativeBinomialLikelihood,
+        OrdinalLikelihood,
+        NominalLikelihood,
         CategoricalLikelihood,
         DiscretisedLogisticLikelihood,
         MissingPixels,
+        Columns,
     )
 }
 

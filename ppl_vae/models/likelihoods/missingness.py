@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ppl_vae.declared import declared
 from ppl_vae.models.likelihoods.base import Likelihood
+from ppl_vae.models.likelihoods.column_scales import ColumnsEncoder
+from ppl_vae.models.likelihoods.columns import Columns
 from ppl_vae.models.likelihoods.count_networks import seen_by
 from ppl_vae.models.protocols import Encoder
 from ppl_vae.networks import Architecture
@@ -42,6 +44,8 @@ class MissingnessEncoder(nn.Module):
 
 def encoder_of(chosen: Architecture, event_shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
     """The encoder of an architecture, behind whatever view of the data the likelihood asks for."""
+    if isinstance(likelihood, Columns):
+        return ColumnsEncoder(likelihood.scales, chosen.encoder((likelihood.scales.width,)))
     if not likelihood.encoder_sees_mask:
         return seen_by(likelihood, chosen.encoder(event_shape))
     return MissingnessEncoder(seen_by(likelihood, chosen.encoder((2 * event_shape[0], *event_shape[1:]))))

@@ -47,6 +47,7 @@ class GaussianLikelihood(Likelihood):
     """
 
     name = "gaussian"
+    is_scaled = True
     variance: Tensor
     num_batches: Tensor
 
@@ -102,6 +103,11 @@ class GaussianLikelihood(Likelihood):
             widened(self.variance).sqrt() if self.sigma == "optimal" else features.new_full((), float(self.sigma))
         )
 
+    def for_columns(self, count: int) -> None:
+        """Learn one sigma for each column, where it is learned."""
+        if self.sigma == "learned":
+            self.log_sigma = nn.Parameter(self.log_sigma.detach().repeat(count))
+
     def check(self, x: Tensor) -> None:
         """Refuse data that are not finite."""
         check_finite(self.name, x)
@@ -120,6 +126,7 @@ class StudentTLikelihood(Likelihood):
     """
 
     name = "student-t"
+    is_scaled = True
 
     @remembers
     def __init__(self, df: float = 5.0, sigma: float | str = "learned", initial_sigma: float = 1.0) -> None:
@@ -137,6 +144,10 @@ class StudentTLikelihood(Likelihood):
         """The distribution p(x|z) of real data."""
         normal = self.gaussian(features, event_dim).base_dist
         return StudentT(self.df, normal.loc, normal.scale).to_event(event_dim)
+
+    def for_columns(self, count: int) -> None:
+        """Learn one sigma for each column, where it is learned."""
+        self.gaussian.for_columns(count)
 
     def check(self, x: Tensor) -> None:
         """Refuse data that are not finite."""

@@ -1,0 +1,114 @@
+r"""The censored Gaussian (Tobin 1958): a Gaussian whose values beyond limits are recorded at the limits.
+
+    p(x) = N(x; loc, scale^2)               between the limits, a density in units of x
+    P(x = low) = Phi((low - loc) / scale),  P(x = high) = Phi((loc - high) / scale),  masses
+
+The log of a tail is taken as log(erfcx(t) / 2) - t^2 with t = -u / sqrt(2), in double precision, which neither
+underflows nor cancels, in its gradient neither.
+
+Tobin (1958), "Estimation of relationships for limited dependent variables": https://doi.org/10.2307/1907382
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pyro import distributions as dist
+from torch import Tensor
+from torch.distributions import constraints
+
+from ppl_vae.distributions.log_normal import HALF_LOG_2_PI
+
+
+class CensoredNormal(dist.TorchDistribution):
+    """A Gaussian of which values beyond the limits are seen at them.
+
+    Args:
+        loc: the mean without limits, [*batch].
+        scale: the standard deviation without limits, which broadcasts to it.
+        low: the lower limit; None where there is none.
+        high: the upper limit, likewise.
+    """
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012  (torch's protocol)
+
+    def __init__(
+        self, loc: Tensor, scale: Tensor, low: float | None, high: float | None, validate_args: bool | None = None
+    ) -> None:
+        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+        self.low, self.high = low, high
+        super().__init__(self.loc.shape, torch.Size(), validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self) -> constraints.Constraint:
+        """The interval between the limits, with both."""
+        low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+        return constraints.interval(low, high)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log density between the limits, the log mass at them: nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        x, loc, scale = value.double(), self.loc.double(), self.scale.double()
+        density = -0.5 * ((x - loc) / scale).square() - scale.log() - HALF_LOG_2_PI
+        # The limits as the data hold them, which are compared with them.
+        if self.low is not None:
+            low = value.new_tensor(self.low)
+            density = torch.where(value <= low, log_tail((low.double() - loc) / scale), density)
+        if self.high is not None:
+            high = value.new_tensor(self.high)
+            density = torch.where(value >= high, log_tail((loc - high.double()) / scale), density)
+        return density.to(torch.promote_types(self.loc.dtype, value.dtype))
+
+    def sample(self, sample_shape: list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draw values, those beyond a limit at it."""
+        with torch.no_grad():
+            loc = self.loc.expand(self._extended_shape(sample_shape))
+            value = loc + self.scale * torch.randn_like(loc)
+            return value if self.low is None and self.high is None else value.clamp(self.low, self.high)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of what is recorded."""
+        return self._moments()[0]
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of what is recorded."""
+        mean, square = self._moments()
+        return (square - mean.square()).clamp(min=0)
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """The mean and the mean square, summed over the three pieces."""
+        zero = torch.zeros_like(self.loc)
+        first = second = below = above = slope = moment = zero
+        if self.low is not None:
+            a = (self.low - self.loc) / self.scale
+            below = torch.special.ndtr(a)
+            bell = (-0.5 * a.square() - HALF_LOG_2_PI).exp()
+            first, second = first + self.low * below, second + self.low**2 * below
+            slope, moment = slope + bell, moment + a * bell
+        if self.high is not None:
+            b = (self.high - self.loc) / self.scale
+            above = torch.special.ndtr(-b)
+            bell = (-0.5 * b.square() - HALF_LOG_2_PI).exp()
+            first, second = first + self.high * above, second + self.high**2 * above
+            slope, moment = slope - bell, moment - b * bell
+        inside, loc, scale = 1 - below - above, self.loc, self.scale
+        square = (loc.square() + scale.square()) * inside + 2 * loc * scale * slope + scale.square() * moment
+        return first + loc * inside + scale * slope, second + square
+
+    def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> CensoredNormal:
+        """Repeat the distribution over a larger batch."""
+        loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
+        return CensoredNormal(loc, scale, self.low, self.high, self._validate_args)
+
+
+def log_tail(u: Tensor) -> Tensor:
+    """The logarithm log Phi(u) of the Gaussian's distribution function, for u of double precision."""
+    # Both branches are finite everywhere, so that the one not taken leaves no NaN in a gradient.
+    t = -u.clamp(max=0) / math.sqrt(2)
+    left = (0.5 * torch.special.erfcx(t)).log() - t.square()
+    right = (-0.5 * torch.special.erfc(u.clamp(min=0) / math.sqrt(2))).log1p()
+    return torch.where(u < 0, left, right)
