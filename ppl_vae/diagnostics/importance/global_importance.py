@@ -56,8 +56,8 @@ def run_global_importance(
     num_local: int = 20,
     *,
     memory_limit: int = MEMORY_LIMIT,
-    seed: int = 0,
     progress: bool | None = None,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Weigh draws of the global sites against their posterior given all data.
 
