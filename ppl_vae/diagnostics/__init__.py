@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.evidence.bracket import check_bracket
     from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
     from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
+    from ppl_vae.diagnostics.importance.global_importance import check_global_importance, run_global_importance
     from ppl_vae.diagnostics.importance.importance import check_importance, run_importance
     from ppl_vae.diagnostics.importance.khat_groups import khat_table
     from ppl_vae.diagnostics.importance.resampling import resample_posterior
@@ -59,6 +60,7 @@ __all__ = [
     "check_disentanglement",
     "check_evidence",
     "check_gaps",
+    "check_global_importance",
     "check_importance",
     "check_latent_holes",
     "check_predictive",
@@ -85,6 +87,7 @@ __all__ = [
     "run_evidence",
     "run_feature_probe",
     "run_gaps",
+    "run_global_importance",
     "run_importance",
     "run_latent_holes",
     "run_predictive",

@@ -26,11 +26,12 @@ from ppl_vae.containers import Data, Labels
 from ppl_vae.declared import Qualified
 from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.arviz.inference_data import inference_data
-from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.given import admitted, needs_all_sites
 from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
 from ppl_vae.diagnostics.verdict import Verdict, Verdicts, verdict_table
 from ppl_vae.errors import DataError, PplVaeError, unknown_name
 from ppl_vae.files import as_path
+from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.progress import watched
@@ -44,6 +45,8 @@ STREAM = 51
 # What Pyro and torch raise where a program cannot do what a topic asks for.
 REFUSALS = (PplVaeError, NotImplementedError, RuntimeError, ValueError, ArithmeticError)
 SECONDS = 240.0
+# Bytes of the draws of all data, of pairs with global sites.
+WHOLE_LIMIT = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ def diagnose(
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape], best held out; a random subset is diagnosed. With covariates a tuple (x, c1, ..., cm)
             or a dict of named arrays (``inference.pair.covariates``), by which k-hat is tabled too.
-        x_train: training data, for the generalisation gap.
+        x_train: training data, for the generalisation gap. Of a pair with global sites, the data that these were
+            fitted to; without them x is taken for these, all of it.
         y: a label per datum of x [N], by which k-hat is tabled; or None. A pair that needs y takes it from here
             too; labels of ``x_train`` stand beside it, as (x_train, y_train).
         effort: how much is drawn; ``FULL``, ``QUICK``, or one of your own. Of large data fewer are taken.
@@ -194,7 +198,9 @@ def diagnose(
     seed, seconds = whole("seed", seed, least=None), positive("seconds", seconds)
     given = admitted(pair, x, least=2, y=y, keep_rows=True)
     data = given.x
-    names = list(TOPICS) if topics is None else [topics] if isinstance(topics, str) else list(topics)
+    is_global = needs_all_sites(given, seed)
+    usual = [name for name, topic in TOPICS.items() if is_global or not topic.of_global]
+    names = usual if topics is None else [topics] if isinstance(topics, str) else list(topics)
     for name in names:
         if name not in TOPICS:
             raise DataError(unknown_name("diagnostic", name, TOPICS))
@@ -202,13 +208,14 @@ def diagnose(
     labels = _checked(y, len(data))
     chosen = _subset(len(data), effort.num_data, seed)
     train = None if x_train is None else admitted(pair, x_train, keep_rows=True)
+    of_set = (given if train is None else train).batch if is_global else ()
     if train is not None:
         train = train[torch.from_numpy(_subset(len(train), effort.gap_data, derived_seed(seed, 1)))]
     source, some = as_pair(pair).source, given[torch.from_numpy(chosen)]
     by_position = Pair(*given.programs, source)
     beside = Arguments.of(by_position).names(len(some.covariates))
     deadline, batch_train = time.monotonic() + seconds, None if train is None else train.batch
-    case = Case(by_position, some.batch, batch_train, effort, seed, deadline=deadline, labels=some.labels)
+    case = Case(by_position, some.batch, batch_train, effort, seed, deadline, some.labels, of_set)
     findings = {}
     with watched(len(names), "topic", progress, by_hand=True) as bar:
         for name in names:
@@ -244,6 +251,9 @@ def _draws(case: Case, y: np.ndarray | None) -> tuple[ArvizData | None, str]:
     if time.monotonic() > case.deadline:
         return None, "the time was up"
     try:
+        if case.of_set:
+            # A draw of global sites belongs to all the data that they were fitted to.
+            return inference_data(case.pair, together(case.of_set), None, None, WHOLE_LIMIT, seed=case.seed), ""
         return inference_data(case.pair, case.rows(0, None), case.effort.num_samples, y, seed=case.seed), ""
     except REFUSALS as error:
         return None, " ".join(str(error).split()) or type(error).__name__

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import torch
 import xarray as xr
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.containers import Data, Labels, is_container, opened
+from ppl_vae.inference.evidence.importance import pass_size
 from ppl_vae.inference.pair import admission
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.covariates import Arguments
+from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.hidden_noise import require_density_of_draws
 from ppl_vae.inference.pair.indices import with_indices
 from ppl_vae.inference.pair.labels import needs_labels
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
+from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.terms import Terms
 
 
 def admitted(
@@ -50,3 +55,28 @@ def needs_y(pair: Pair) -> bool:
     """Tell whether the programs cannot be run without a covariate named y."""
     arguments = Arguments.of(pair)
     return needs_labels(pair.model) or any("y" in side.needed for side in (arguments.model, arguments.guide))
+
+
+def needs_all_sites(given: Conditioned, seed: int) -> bool:
+    """Tell whether a latent site stands outside the data plate, or in plates inside a datum."""
+    terms = _one_draw(given, seed)
+    return has_global(terms) or any(site.standing is not None for site in terms.sites.values())
+
+
+def has_global_sites(given: Conditioned, seed: int) -> bool:
+    """Tell whether a latent site stands outside the data plate."""
+    return has_global(_one_draw(given, seed))
+
+
+def has_global(terms: Terms) -> bool:
+    """Tell whether there are latent sites outside the data plate."""
+    return terms.whole is not None and bool(terms.whole.sites)
+
+
+@torch.no_grad()
+def _one_draw(given: Conditioned, seed: int) -> Terms:
+    # As many data as a pass takes: a guide with parameters of each datum cannot run on one.
+    few = given[: pass_size(given.x, 1)[0]]
+    model, guide, batch = with_indices(*few.programs, few.batch)
+    with evaluating(model, guide, seed=seed, device=few.x.device):
+        return run_terms(model, guide, batch, {}, 1, "score", both_levels=True)

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from ppl_vae.inference.objectives.reconstruction import ReconstructionLikelihood, SparseActivations
     from ppl_vae.inference.objectives.weightings import Annealed, Beta, Capacity, FreeBits, ReconstructionError
     from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
-    from ppl_vae.inference.pair.joint import Simulated, simulate
     from ppl_vae.inference.pair.pair import Pair, as_pair
     from ppl_vae.inference.pair.runs import trace_terms
+    from ppl_vae.inference.pair.simulation import Simulated, simulate
     from ppl_vae.inference.pair.terms import Site, Terms
     from ppl_vae.inference.training.interruption import FitInterrupted
 

@@ -16,6 +16,15 @@ def number_labels(values: Sequence[float] | np.ndarray) -> list[str]:
     return [f"{value:.3g}".replace("-", "\N{MINUS SIGN}") for value in values]
 
 
+def coordinate_names(site: str, shape: Sequence[int]) -> list[str]:
+    """Name the coordinates of a site, by its own name alone where it is one number.
+
+    >>> coordinate_names("mu", ()), coordinate_names("shift", (2,))
+    (['mu'], ['shift[0]', 'shift[1]'])
+    """
+    return [f"{site}[{','.join(map(str, index))}]" if index else site for index in np.ndindex(*shape)]
+
+
 def latent_name(index: int) -> str:
     """Name a latent coordinate, counted from 1 as in papers.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, TICK_SIZE, VERMILION, Size, new_sheet, style_axes
-from ppl_vae.plots.labels import latent_name
+from ppl_vae.plots.labels import coordinate_names, latent_name
 from ppl_vae.renamed import renamed
 
 MOST_DIMS = 4
@@ -26,7 +26,7 @@ SHARES = (0.9, 0.5)
 @renamed(table="numbers")
 def plot_reference(
     numbers: xr.Dataset,
-    datum: int = 0,
+    datum: int | None = None,
     dims: Sequence[int] | None = None,
     title: str | None = None,
     *,
@@ -36,7 +36,7 @@ def plot_reference(
 
     Args:
         numbers: of ``diagnostics.run_reference``.
-        datum: which of its data.
+        datum: which of its data; None takes the global sites, where there are any, else the first datum.
         dims: which latent dimensions, counted from 0 over all sites; the first four by default.
         title: above the panels.
         figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
@@ -45,7 +45,7 @@ def plot_reference(
         DataError: the table is another one.
         ModelError: there is no such datum or dimension.
     """
-    reference, guide = _draws(numbers, datum)
+    names, reference, guide = _draws(numbers, datum)
     chosen = list(range(min(MOST_DIMS, reference.shape[1]))) if dims is None else list(dims)
     if not chosen or not all(0 <= dim < reference.shape[1] for dim in chosen):
         raise ModelError(f"dims: expected some of 0 to {reference.shape[1] - 1}, found {dims}")
@@ -67,7 +67,7 @@ def plot_reference(
                 _draw_pair(axes, reference[:, [across, below]], guide[:, [across, below]])
                 axes.set_ylim(limits[row])
             axes.set_xlim(limits[column])
-            _label(axes, latent_name(across), latent_name(below), row == count - 1, column == 0 < row)
+            _label(axes, names[across], names[below], row == count - 1, column == 0 < row)
     handles = [
         Line2D(
             [], [], linestyle="", marker="o", markersize=4, color=BLUE, label=_shown(reference[:, chosen], limits)
@@ -89,19 +89,28 @@ def _shown(draws: NDArray[np.float64], limits: Sequence[tuple[float, float]]) ->
     return f"HMC ({', '.join(said)})" if said else "HMC"
 
 
-def _draws(table: xr.Dataset, datum: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Collect the draws of the reference and of the guide, all sites side by side: [S, U] each."""
+def _draws(table: xr.Dataset, datum: int | None) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+    """Collect the draws of the reference and of the guide, all sites side by side: their names, and [S, U] each."""
     sites = [str(name) for name in table.data_vars if f"guide_{name}" in table]
-    if not sites or "datum" not in table.dims:
+    if not sites:
         raise DataError("table: expected what run_reference returns")
-    if not 0 <= datum < table.sizes["datum"]:
-        raise ModelError(f"datum: expected one of 0 to {table.sizes['datum'] - 1}, found {datum}")
-    row = table.isel(datum=datum)
+    whole = [site for site in sites if "datum" not in table[site].dims]
+    is_global = bool(whole) and datum is None
+    sites = whole if is_global else [site for site in sites if site not in whole]
+    datum = datum or 0
+    if not is_global and not 0 <= datum < table.sizes.get("datum", 0):
+        raise ModelError(f"datum: expected one of 0 to {table.sizes.get('datum', 0) - 1}, found {datum}")
+    row = table[[*sites, *(f"guide_{site}" for site in sites)]]
+    row = row if is_global else row.isel(datum=datum)
     first, second = (
         [row[f"{prefix}{site}"].to_numpy() for site in sites] for prefix in ("", "guide_")
     )  # [chain, draw, *event], [draw, *event]
     count = first[0].shape[0] * first[0].shape[1]
+    names = [
+        name for site, draws in zip(sites, first, strict=True) for name in coordinate_names(site, draws.shape[2:])
+    ]
     return (
+        names if is_global else [latent_name(index) for index in range(len(names))],
         np.concatenate([each.reshape(count, -1) for each in first], 1),
         np.concatenate([each.reshape(len(each), -1) for each in second], 1),
     )

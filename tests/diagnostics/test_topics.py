@@ -11,6 +11,7 @@ from ppl_vae.diagnostics import Verdict, diagnose
 from ppl_vae.diagnostics.topics import TOPICS
 from ppl_vae.errors import DataError
 from tests.diagnostics.small_effort import SMALL
+from tests.inference.two_levels import X, parameters, plain_pair
 from tests.scenarios import draw_data, linear_gaussian
 
 # The figure that takes what run_ gave, alone; evidence has a table only, and collapse a figure of its "kl".
@@ -22,14 +23,18 @@ PLOTS = {
     "gaps": plots.plot_gaps,
     "reference": plots.plot_reference,
 }
-WITHOUT_FIGURE = {"evidence"}
+WITHOUT_FIGURE = {"evidence", "global_importance"}
 OF_A_VARIABLE = {"collapse"}
 
 
 @pytest.fixture(scope="module")
 def diagnosis():
     lg = linear_gaussian(guide="mean-field", latent_dim=2)
-    return diagnose(lg, draw_data(lg, 60), effort=SMALL)
+    found = diagnose(lg, draw_data(lg, 60), effort=SMALL)
+    # What only models with global sites are asked.
+    of_global = [name for name, topic in TOPICS.items() if topic.of_global]
+    findings = diagnose(plain_pair(parameters()), X, effort=SMALL, topics=of_global).findings
+    return dataclasses.replace(found, findings={**found.findings, **findings})
 
 
 def test_every_topic_stands_in_the_table_of_plots():

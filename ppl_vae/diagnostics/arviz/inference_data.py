@@ -39,7 +39,8 @@ from ppl_vae.diagnostics.arviz.draw_groups import (
 )
 from ppl_vae.diagnostics.arviz.draw_plan import USUAL_SAMPLES, DrawPlan, data_of, plan_draws
 from ppl_vae.diagnostics.arviz.exported import Derived
-from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.arviz.whole_data import whole_groups
+from ppl_vae.diagnostics.given import admitted, needs_all_sites
 from ppl_vae.diagnostics.importance.importance import LEAST_SAMPLES, ROUNDING
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.importance import pass_size
@@ -91,7 +92,9 @@ def inference_data(
     Returns:
         The installed ArviZ's container (see ``diagnostics.arviz.container``) with the groups above. k-hat is NaN
         where ``exact`` is set: equal weights have no tail. The group posterior_predictive is left out where the
-        model draws no data of the kind that it was given, and the attributes say why.
+        model draws no data of the kind that it was given, and the attributes say why. Of a pair with global sites,
+        or with plates inside a datum, every draw is one of all data (``diagnostics.arviz.whole_data``): a global
+        site has no dimension "datum", and a plate gives its name to a dimension.
 
     Raises:
         ModelError: the pair is refused, or the draws need more memory than allowed.
@@ -107,8 +110,10 @@ def inference_data(
     given = admitted(pair, x, y=y)
     (model, guide), data = given.programs, given.x
     coordinates = _labels(y, len(data))
-    names = given.labels
+    names, about = given.labels, {"data": data_name, "binarization": binarization}
     num_samples = whole("num_samples", num_samples, least=2)
+    if needs_all_sites(given, seed):
+        return _of_whole(given, num_samples, num_predictive, memory_limit, seed, coordinates, about)
     with evaluating(model, guide, seed=derived_seed(seed, STREAM), device=data.device):
         few = given[: pass_size(data, num_samples or USUAL_SAMPLES)[0]]
         with Derived() as derived:
@@ -121,8 +126,29 @@ def inference_data(
     for first in range(0, len(data), per_pass):
         with evaluating(model, guide, seed=derived_seed(seed, STREAM, first), device=data.device):
             store.fill(given[first : first + per_pass], first, draws)
-    attributes = _attributes(model, plan, seed, {"data": data_name, "binarization": binarization})
+    numbers = {
+        "num_samples": plan.num_samples,
+        "num_predictive": plan.num_replicates,
+        "why_no_posterior_predictive": plan.why_not or None,
+    }
+    attributes = _attributes(model, numbers, seed, about)
     return container.build(store.groups(coordinates | _names(names, plan)), attributes)
+
+
+def _of_whole(
+    given: Conditioned,
+    num_samples: int | None,
+    num_predictive: int | None,
+    memory_limit: int,
+    seed: int,
+    coordinates: Mapping[str, object],
+    about: Mapping[str, str | None],
+) -> ArvizData:
+    """Build the ArviZ object of a pair with global sites, every draw of which is one of all data."""
+    rows = {} if given.labels.rows is None else {"datum": ("datum", given.labels.rows)}
+    stream, predictive = derived_seed(seed, STREAM), whole("num_predictive", num_predictive)
+    groups, numbers = whole_groups(given, num_samples, predictive, memory_limit, stream, {**coordinates, **rows})
+    return container.build(groups, _attributes(given.programs[0], numbers, seed, about))
 
 
 class _Store:
@@ -248,15 +274,15 @@ def _names(labels: Labels, plan: DrawPlan) -> dict[str, object]:
     return found
 
 
-def _attributes(model: Program, plan: DrawPlan, seed: int, given: Mapping[str, str | None]) -> dict[str, object]:
+def _attributes(
+    model: Program, numbers: Mapping[str, object], seed: int, given: Mapping[str, str | None]
+) -> dict[str, object]:
     likelihood = declared(_Named, declared(_Observed, model).likelihood).name
     found = {
         "created_with": f"ppl_vae {metadata.version('ppl_vae')}",
         "seed": seed,
-        "num_samples": plan.num_samples,
-        "num_predictive": plan.num_replicates,
         "likelihood": likelihood,
-        "why_no_posterior_predictive": plan.why_not or None,
+        **numbers,
         **given,
     }
     return {name: value for name, value in found.items() if value is not None}

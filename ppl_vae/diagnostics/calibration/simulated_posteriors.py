@@ -7,6 +7,7 @@ says nothing about the guide on data with holes.
 
 If q is the posterior, z_0 is one more draw of it: z_0, ..., z_L are exchangeable given x. Every test here asks
 whether z_0 can be told from the others. Nothing is fitted again, and no data are needed but for shape and holes.
+Of a pair with global sites g all of it is given g ~ q(g): it is the local guide that is judged.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.exchangeable import require_exchangeable
+from ppl_vae.inference.pair.global_draws import global_draws
 from ppl_vae.inference.pair.hidden_noise import require_density_of_draws
-from ppl_vae.inference.pair.joint import simulate
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.simulation import simulate
 from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.inference.pair.trace_site import TraceSite
@@ -41,6 +43,8 @@ from ppl_vae.renamed import by_keyword, renamed
 
 # Simulations draw from a stream of their own, none of training's or the ELBO's under the same seed.
 SIMULATION_STREAM = 20
+# Draws of the global sites, of a pair that has any, that the simulated data are spread over.
+GLOBAL_DRAWS = 20
 
 
 @dataclass(frozen=True)
@@ -109,18 +113,25 @@ class SimulatedPosteriors:
 
 
 class _TruthFirst(Messenger):
-    """The guide's draws with the simulated latent values in the place of the first particle."""
+    """The guide's draws with the simulated latent values in the place of the first particle.
 
-    def __init__(self, truth: Mapping[str, Tensor]) -> None:
+    Global sites have one value for all particles, under which the data were simulated.
+    """
+
+    def __init__(self, truth: Mapping[str, Tensor], of_all: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.truth = truth
+        self.truth, self.of_all = truth, of_all
 
     def _pyro_sample(self, msg: TraceSite) -> None:
-        if msg["is_observed"] or msg["name"] not in self.truth:
+        name = msg["name"]
+        if msg["is_observed"] or (name not in self.truth and name not in self.of_all):
             return
-        value = msg["fn"].sample().clone()
-        value[0] = self.truth[msg["name"]]
-        msg["value"] = value
+        if name in self.of_all:
+            msg["value"] = self.of_all[name]
+        else:
+            value = msg["fn"].sample().clone()
+            value[0] = self.truth[name]
+            msg["value"] = value
         msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
         msg["done"] = True
 
@@ -139,7 +150,7 @@ def simulate_posteriors(
             draws data of its own, and the simulated datum s has the holes of x[s % N]. The event shape alone will
             do, as a tuple, for data without holes. With covariates a tuple or a dict
             (``inference.pair.covariates``): the simulated datum s is drawn given those of datum s % N.
-        num_simulations: S.
+        num_simulations: S; of a pair with global sites at least so many, in whole copies of the data.
         num_samples: L, draws from the guide per simulated datum.
         seed: of simulations and draws; torch's global generators are left as they were.
 
@@ -147,14 +158,23 @@ def simulate_posteriors(
 
     Raises:
         ModelError: the pair is refused, or its model cannot be drawn from; the site is named. Or its programs mean
-            their own data alone, with parameters or constants of each.
+            their own data alone, with parameters or constants of each; or all latents are global.
         DataError: x is empty, or holds values that the model could never draw.
     """
     size, num_samples = integer("num_simulations", num_simulations, least=2), integer("num_samples", num_samples)
     given = _like(as_pair(pair), x)
-    rows, stream = given.cycled(size), derived_seed(seed, SIMULATION_STREAM)
-    with torch.no_grad(), evaluating(*given.programs, seed=stream, device=rows.x.device):
-        parts = [_one_pass(part, num_samples, seed) for part in rows.split(data_per_chunk(rows.x, 1 + num_samples))]
+    stream, per_pass = derived_seed(seed, SIMULATION_STREAM), data_per_chunk(given.x, 1 + num_samples)
+    with torch.no_grad(), evaluating(*given.programs, seed=derived_seed(stream, 0), device=given.x.device):
+        draw = global_draws(given)
+    with torch.no_grad(), evaluating(*given.programs, seed=stream, device=given.x.device):
+        if draw is not None:
+            # Every pass has a draw of the global sites of its own, and whole copies of the data.
+            per_pass = (
+                min(per_pass, max(2, len(given), size // GLOBAL_DRAWS)) // len(given) * len(given) or per_pass
+            )
+            size = -(-size // per_pass) * per_pass
+        rows = given.cycled(size)
+        parts = [_one_pass(part, num_samples, seed, draw() if draw else {}) for part in rows.split(per_pass)]
     return replace(_joined(parts), datum=torch.arange(size) % len(given), num_data=len(given))
 
 
@@ -190,13 +210,14 @@ def _like(pair: Pair, x: Data) -> Conditioned:
     return Conditioned((model, guide), (data, *arguments.tensors(given, data, data.dtype)))
 
 
-def _one_pass(rows: Conditioned, num_draws: int, seed: int) -> SimulatedPosteriors:
-    truth = simulate(rows.model, rows.x)
-    drawn = rows.with_x(truth.x)
+def _one_pass(rows: Conditioned, num_draws: int, seed: int, of_all: Mapping[str, Tensor]) -> SimulatedPosteriors:
+    truth = simulate(rows.programs[0], *rows.batch, values={name: value[0] for name, value in of_all.items()})
+    drawn = rows.with_batch(truth.batch)
     require_density_of_draws(*drawn.programs, drawn.batch)
     require_exchangeable(*drawn.programs, drawn.batch)
-    handler = _TruthFirst(truth.values)
-    terms = run_terms(*drawn.programs, drawn.batch, {}, 1 + num_draws, draw_handler=handler)
+    fixed = {name: value.expand(1 + num_draws, *value.shape[1:]) for name, value in of_all.items()}
+    handler = _TruthFirst(truth.values, fixed)
+    terms = run_terms(*drawn.programs, drawn.batch, {}, 1 + num_draws, draw_handler=handler, both_levels=True)
     require_drawable(terms, rows.x)
     log_guide, why = _log_guide(terms)
     return SimulatedPosteriors(
@@ -208,7 +229,7 @@ def _one_pass(rows: Conditioned, num_draws: int, seed: int) -> SimulatedPosterio
         why_no_density=why,
         device=rows.x.device,
         seed=seed,
-        covariates=tuple(c.cpu() for c in rows.covariates),
+        covariates=tuple(c.cpu() for c in drawn.covariates),
     )
 
 

@@ -14,6 +14,7 @@ precision that the pair computes in. They are reported as ``exact``, and their k
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
-from ppl_vae.diagnostics.given import admitted, named
+from ppl_vae.diagnostics.given import admitted, has_global_sites, named
+from ppl_vae.diagnostics.importance.given_global import given_global
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_numbers, require_table, share_stderr
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, weight_blocks
@@ -43,6 +45,7 @@ DESCRIPTIONS = {
     "max_weight_share": "the largest weight over the sum of all",
     "log_evidence": "importance bound on log p(x), nats",
     "log_evidence_stderr": "its error by the delta method, nats; too small where few draws have the weight",
+    "khat_given": "khat at each draw of the global sites",
     "elbo": "mean of log w, nats",
     "elbo_stderr": "its Monte-Carlo error, nats",
     "log_weight": "log p(x, z) - log q(z|x), nats",
@@ -58,6 +61,7 @@ def run_importance(
     *,
     keep_weights: bool = False,
     memory_limit: int = MEMORY_LIMIT,
+    num_global: int = 10,
     seed: int = 0,
 ) -> xr.Dataset:
     """Weigh the guide's draws against the posterior of each datum, in passes that keep to a memory limit.
@@ -70,11 +74,16 @@ def run_importance(
         keep_weights: whether "log_weight" and "smoothed_log_weight" [S, N] are in the result.
         memory_limit: bytes that the activations of a pass may take, roughly. Under Gaussian guides no number
             depends on it but for rounding.
+        num_global: draws of the global sites of a pair that has any, at each of which a datum's local latents are
+            weighed with S draws of their own.
 
     Returns:
         A Dataset over "datum" of "khat" (NaN where "exact", +inf where fewer than five weights make the tail),
         "exact", "ess", "max_weight_share", "log_evidence", "log_evidence_stderr", "elbo" and "elbo_stderr"; with
         ``keep_weights`` over "sample" too. Attributes: num_samples, seed, dtype of the pair, threshold.
+        Of a pair with global sites g the numbers are those of q(z_n | x_n, g) given g: medians over draws of g
+        ("elbo", "log_evidence" and their errors: means), with "khat_given" over "global_draw" too and the
+        attribute num_global; the weights themselves are not kept. ``run_global_importance`` judges q(g).
 
     Raises:
         ModelError: the pair or an argument is refused; or the guide has one value only, the site is named; or a
@@ -94,20 +103,31 @@ def run_importance(
     given = admitted(pair, x, keep_rows=True)
     model, guide, data = *given.programs, given.x
     source = derived_seed(seed, STREAM)
-    blocks = weight_blocks(model, guide, data, num_samples, source, memory_limit, labels=given.covariates)
+    if has_global_sites(given, seed):
+        table = given_global(given, num_samples, num_global, source, memory_limit, _judged)
+        described = {name: each.assign_attrs(description=DESCRIPTIONS[str(name)]) for name, each in table.items()}
+        settings = _settings(data, num_samples, seed) | {"num_global": num_global}
+        return named(xr.Dataset(described, {"datum": np.arange(len(data))}, settings), given.labels)
+    blocks = weight_blocks(
+        model, guide, data, num_samples, source, memory_limit, labels=given.covariates, both_levels=True
+    )
     columns = [_judged(block, keep_weights) for block in blocks]
     variables = {}
     for name in columns[0]:
         values = torch.cat([column[name] for column in columns], -1).cpu().numpy()
         dims = ("sample", "datum") if values.ndim == 2 else ("datum",)
         variables[name] = (dims, values, {"description": DESCRIPTIONS[name]})
-    attributes = {
+    settings = _settings(data, num_samples, seed)
+    return named(xr.Dataset(variables, {"datum": np.arange(len(data))}, settings), given.labels)
+
+
+def _settings(data: Tensor, num_samples: int, seed: int) -> dict[str, Any]:
+    return {
         "num_samples": num_samples,
         "seed": seed,
         "dtype": str(data.dtype).removeprefix("torch."),
         "threshold": threshold(num_samples),
     }
-    return named(xr.Dataset(variables, {"datum": np.arange(len(data))}, attributes), given.labels)
 
 
 def _judged(block: WeightBlock, keep_weights: bool) -> dict[str, Tensor]:
@@ -157,7 +177,7 @@ def check_importance(numbers: xr.Dataset) -> Verdict:
     khat, exact, limit = khat_of(numbers)
     require_table("table", numbers, "run_importance", ("khat", "exact"), ("datum",))
     names = numbers["datum"].to_numpy()
-    require_numbers("table", numbers, but=("khat",))
+    require_numbers("table", numbers, but=("khat", "khat_given"))
     require_finite("table", "khat", khat[~exact & ~np.isposinf(khat)])
     alone = np.isinf(khat) & ~exact & (numbers["ess"].to_numpy() < LEAST_TAIL)
     judged, above = ~np.isinf(khat) | exact | alone, ((khat > limit) & np.isfinite(khat)) | alone

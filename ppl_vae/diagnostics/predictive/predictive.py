@@ -34,10 +34,10 @@ from ppl_vae.diagnostics.predictive.statistics import Statistic, default_statist
 from ppl_vae.diagnostics.predictive.verdict import LOCAL, POPULATION, check_predictive
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
-from ppl_vae.inference.pair.joint import simulate
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.simulation import simulate
 from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword, renamed
 

@@ -35,8 +35,8 @@ from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, weight_blocks
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
-from ppl_vae.inference.pair.joint import simulate
 from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.simulation import simulate
 from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword
 
@@ -95,7 +95,7 @@ def run_typicality(
     source = derived_seed(seed, STREAM)
     some = given.cycled(num_simulations)
     with evaluating(*given.programs, seed=source, device=given.x.device):
-        simulated = some.with_x(simulate(some.model, some.x).x)
+        simulated = some.with_batch(simulate(some.programs[0], *some.batch).batch)
     ours = _statistics(given, num_samples, derived_seed(source, 1), memory_limit)
     theirs = _statistics(simulated, num_samples, derived_seed(source, 2), memory_limit)
     half = num_simulations // 2

@@ -9,21 +9,22 @@ one side of a deep valley will still miss the other. R-hat and the effective sam
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
-from ppl_vae.diagnostics.arviz.container import ess, rhat
-from ppl_vae.diagnostics.given import admitted, named
-from ppl_vae.diagnostics.reference import distances
-from ppl_vae.diagnostics.reference.two_sample_classifier import classifier_accuracies
+from ppl_vae.diagnostics.given import admitted, named, needs_all_sites
+from ppl_vae.diagnostics.reference.tables import draws_table, with_c2st
+from ppl_vae.diagnostics.reference.whole_reference import (
+    ALL_DATA,
+    GLOBAL,
+    of_global_sites,
+    whole_reference,
+)
 from ppl_vae.diagnostics.verdict import Level, Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.chains import Chains, frozen
@@ -44,26 +45,6 @@ REFERENCE_STREAM = 41
 RHAT, ESS = 1.01, 400
 # The best accuracy on two Gaussians whose means are half and one posterior standard deviation apart.
 GOOD, BAD = 0.6, 0.69
-# Draws of each set that the distances are taken from.
-MOST_COMPARED = 1000
-# Draws of each set that the classifiers of all data see together, at least so many of one datum, and of how many
-# data at a time.
-ALL_COMPARED, LEAST_COMPARED, SETS_AT_ONCE = 20_000, 200, 100
-DISTANCES = {
-    "mean_difference": "largest difference of means, in posterior standard deviations",
-    "covariance_difference": "of the covariances, Frobenius norm in whitened coordinates; NaN for too few draws",
-    "gaussian_w2": "2-Wasserstein distance of the Gaussians with these moments",
-    "sliced_wasserstein": "sliced 2-Wasserstein distance",
-    "c2st": "cross-validated accuracy of a classifier, 0.5 where they cannot be told apart",
-    "c2st_stderr": "of c2st",
-    "mmd": "squared maximum mean discrepancy, U-statistic",
-    "mmd_stderr": "of mmd if there were no difference",
-}
-# Names that a site may not have beside them.
-OWN = {
-    "chain", "draw", "datum", "guide_draw", "rhat", "ess", "divergences", "acceptance", "num_leapfrog", "gradients",
-    *DISTANCES,
-}  # fmt: skip
 
 
 @renamed(warmup="num_warmup")
@@ -98,6 +79,11 @@ def run_reference(
         ``gradients`` (evaluations over all chains, the warm-up included), and the distances between the two sets
         of draws, taken from as many draws of the chains as are worth their effective sample size.
 
+        Of a pair with global sites the chains walk over all sites of all data at once (NUTS's place is taken by HMC
+        with an adapted length): global sites are named [chain, draw, ...] and guide_SITE [guide_draw, ...], their
+        numbers stand beside those over "datum" under the same names with global_ in front, and the facts of the
+        chains are single numbers. The numbers over "datum" are then of the local sites as marginals.
+
     Raises:
         ModelError: a latent site is discrete or has the name of a number of the table, or the pair or a setting is
             refused; it is named.
@@ -109,6 +95,11 @@ def run_reference(
     )
     num_chains, seed = integer("num_chains", num_chains, least=2), integer("seed", seed, least=None)
     given = admitted(pair, x)
+    settings = {"num_samples": num_samples, "warmup": num_warmup, "num_chains": num_chains, "seed": seed}
+    if needs_all_sites(given, seed):
+        stream = derived_seed(seed, REFERENCE_STREAM)
+        table = whole_reference(given, num_samples, num_warmup, num_chains, seed, stream, memory_limit)
+        return named(table, given.labels).assign_attrs(settings)
     size = chains_per_pass(given.x, num_chains, memory_limit)
     tables: list[xr.Dataset] = []
     with watched(len(given), "datum", progress):
@@ -116,8 +107,7 @@ def run_reference(
             stream = derived_seed(seed, REFERENCE_STREAM, len(tables))
             tables += _of_batch(batch, num_samples, num_warmup, num_chains, stream, memory_limit)
             advance(len(batch))
-    table = named(_with_c2st(xr.concat(tables, "datum"), seed), given.labels)
-    settings = {"num_samples": num_samples, "warmup": num_warmup, "num_chains": num_chains, "seed": seed}
+    table = named(with_c2st(xr.concat(tables, "datum"), seed), given.labels)
     return table.assign_attrs(settings)
 
 
@@ -127,20 +117,20 @@ def _of_batch(
     """Run the chains of some data at once; a table for each."""
     programs = given.programs
     with evaluating(*programs, seed=stream, device=given.x.device), frozen(*programs), torch.no_grad():
-        chains = _chains(given, warmup, num_chains)
+        latents, chains = _chains(given, warmup, num_chains)
         draws = chains.draw(num_samples)
         guided = _guided(given, num_samples * num_chains, memory_limit)
-        values = _values(chains.latents, draws.position)
+        values = _values(latents, draws.position)
     facts = {
         "divergences": draws.divergences.cpu().numpy(),
         "acceptance": draws.acceptance.cpu().double().numpy(),
         "num_leapfrog": chains.lengths.numpy(),
         "gradients": chains.gradients.numpy(),
     }
-    return [_dataset(values, guided, facts, index) for index in range(len(given))]
+    return [draws_table(values, guided, facts, index, list(values)) for index in range(len(given))]
 
 
-def _chains(given: Conditioned, warmup: int, num_chains: int) -> Chains:
+def _chains(given: Conditioned, warmup: int, num_chains: int) -> tuple[LatentVector, Chains]:
     """Warm chains up, of every datum one from a draw of the guide and the others from the prior."""
 
     def latents_of(which: Tensor | None) -> LatentVector:
@@ -149,7 +139,7 @@ def _chains(given: Conditioned, warmup: int, num_chains: int) -> Chains:
 
     latents = latents_of(None)
     start = torch.cat([latents.pack(_guide_values(given, 1)), latents.prior_draw(num_chains - 1)])
-    return Chains(latents_of, start, warmup, grouped=may_be_parted(*given.programs, given.batch))
+    return latents, Chains(latents_of, start, warmup, grouped=may_be_parted(*given.programs, given.batch))
 
 
 def _guide_values(given: Conditioned, num_draws: int) -> dict[str, Tensor]:
@@ -177,101 +167,14 @@ def _values(latents: LatentVector, position: Tensor) -> dict[str, np.ndarray]:
     }
 
 
-def _dataset(
-    values: Mapping[str, np.ndarray], guided: Mapping[str, np.ndarray], facts: Mapping[str, Any], index: int
-) -> xr.Dataset:
-    """Collect the draws of one datum, [chain, draw, *event], the guide's [draw, *event], and the distances."""
-    variables: dict[str, object] = {}
-    posterior = {name: draws[index] for name, draws in values.items()}
-    for name, draws in posterior.items():
-        if name in OWN or name.startswith("guide_"):
-            raise ModelError(f"site {name!r}: the table keeps that name for a number of its own; rename the site")
-        event = _event_dims(name, draws.ndim - 2, posterior)
-        variables[name] = (("chain", "draw", *event), draws)
-        variables[f"guide_{name}"] = (("guide_draw", *event), guided[name][index])
-    flat = _flat(posterior, 2)
-    worst, least = _convergence(flat)
-    variables |= {"rhat": ((), worst), "ess": ((), least)}
-    variables |= {name: ((), of_data[index]) for name, of_data in facts.items()}
-    measured = _distances(_flat({name: guided[name][index] for name in posterior}, 1), flat, least)
-    variables |= {name: ((), value, {"description": DISTANCES[name]}) for name, value in measured.items()}
-    return xr.Dataset(variables)
-
-
-def _event_dims(name: str, dims: int, sites: Mapping[str, object]) -> list[str]:
-    stem = "latent" if len(sites) == 1 else f"{name}_latent"
-    while stem in sites:
-        stem += "_dim"
-    return [stem] if dims == 1 else [f"{stem}_{index}" for index in range(dims)]
-
-
-def _flat(draws: Mapping[str, np.ndarray], batch_dims: int) -> NDArray[np.float64]:
-    """Join the coordinates of all sites side by side: [*batch, U]."""
-    return np.concatenate([each.reshape(*each.shape[:batch_dims], -1) for each in draws.values()], -1)
-
-
-def _convergence(draws: NDArray[np.float64]) -> tuple[float, float]:
-    """The largest R-hat and the smallest effective sample size over coordinates of draws [chain, draw, U]."""
-    # Chains that have not moved have no variance to divide by: infinite or NaN, which is not settled.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float(rhat(draws).max()), float(ess(draws).min())
-
-
-def _distances(guided: NDArray[np.float64], chains: NDArray[np.float64], worth: float) -> dict[str, float]:
-    """Compute the distances of one datum but for the classifier's, which are found for many data at once."""
-    pooled = chains.reshape(-1, chains.shape[-1])
-    thinned = _thinned(chains, _worth(worth, len(pooled)))
-    mmd, mmd_error = distances.kernel_discrepancy(guided[: len(thinned)], thinned)
-    moments: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-        "mean_difference": distances.mean_difference,
-        "covariance_difference": distances.covariance_difference,
-        "gaussian_w2": distances.wasserstein_of_moments,
-        "sliced_wasserstein": distances.sliced_wasserstein,
-    }
-    # Moments of all draws are better known than those of the thinned ones.
-    known = {name: distance(guided, pooled) for name, distance in moments.items()}
-    return known | {"mmd": mmd, "mmd_stderr": mmd_error}
-
-
-def _worth(effective: float, most: int) -> int:
-    """The number of draws of chains that are nearly independent."""
-    return int(np.clip(effective if math.isfinite(effective) else 0, 20, min(MOST_COMPARED, most)))
-
-
-def _thinned(chains: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    pooled = chains.reshape(-1, chains.shape[-1])
-    return pooled[np.linspace(0, len(pooled) - 1, count).round().astype(int)]
-
-
-def _with_c2st(table: xr.Dataset, seed: int) -> xr.Dataset:
-    """Add the classifier two-sample test of every datum, from nearly independent draws."""
-    sites = [str(name) for name in table.data_vars if f"guide_{name}" in table]
-    num_data = table.sizes["datum"]
-    most = int(np.clip(ALL_COMPARED // num_data, LEAST_COMPARED, MOST_COMPARED))
-    results: list[NDArray[np.float64]] = []
-    for first in range(0, num_data, SETS_AT_ONCE):
-        part = table.isel(datum=slice(first, first + SETS_AT_ONCE))
-        chains = _flat({name: part[name].to_numpy() for name in sites}, 3)
-        guided = _flat({name: part[f"guide_{name}"].to_numpy() for name in sites}, 2)
-        total = chains.shape[1] * chains.shape[2]
-        counts = [min(_worth(float(worth), total), most) for worth in part["ess"]]
-        sets = np.zeros((2, len(counts), max(counts), chains.shape[-1]), dtype=np.float32)
-        for index, count in enumerate(counts):
-            sets[0, index, :count], sets[1, index, :count] = guided[index, :count], _thinned(chains[index], count)
-        pair = torch.from_numpy(sets)
-        accuracies = classifier_accuracies(pair[0], pair[1], torch.tensor(counts), seed=derived_seed(seed, first))
-        results.append(torch.stack(accuracies).numpy())
-    for name, values in zip(("c2st", "c2st_stderr"), np.concatenate(results, 1), strict=True):
-        table[name] = ("datum", values, {"description": DISTANCES[name]})
-    return table
-
-
 @renamed(table="numbers")
-def check_reference(numbers: xr.Dataset) -> Verdict:
+def check_reference(numbers: xr.Dataset, sites: str | None = None) -> Verdict:
     """Judge whether the guide can be told from the reference posterior.
 
     Args:
         numbers: of ``run_reference``.
+        sites: "global" for those of all data together, "local" for those of each datum; None takes the global
+            ones where there are any.
 
     Returns:
         The mean C2ST over the data whose chains have settled: R-hat below 1.01 and more than 400 effective
@@ -280,7 +183,9 @@ def check_reference(numbers: xr.Dataset) -> Verdict:
 
     Raises:
         DataError: the table is another, or the distance of settled chains is NaN or infinite.
+        ModelError: sites is neither, or there are none such.
     """
+    numbers, name = _of_sites(numbers, sites)
     require_table("table", numbers, "run_reference", ("c2st", "c2st_stderr", "rhat", "ess"), ("datum",))
     settled = ((numbers["rhat"] < RHAT) & (numbers["ess"] > ESS)).to_numpy()
     missing = f" On {(~settled).sum()} of {len(settled)} data the chains have not settled"
@@ -291,7 +196,7 @@ def check_reference(numbers: xr.Dataset) -> Verdict:
         worst = float(numbers["rhat"].max())
         least = float(numbers["ess"].min())
         words = f"{unsettled.strip()} (R-hat up to {worst:.2f}, {least:.0f} effective draws or more): no reference."
-        return Verdict("C2ST against HMC", "unknown", math.nan, threshold=threshold, words=words, advice=advice)
+        return Verdict(name, "unknown", math.nan, threshold=threshold, words=words, advice=advice)
     kept = numbers.isel(datum=np.flatnonzero(settled))
     require_finite("table", "c2st", kept["c2st"])
     value = float(kept["c2st"].mean())
@@ -300,9 +205,21 @@ def check_reference(numbers: xr.Dataset) -> Verdict:
     words = _described(kept, level) + (f"{unsettled}; they are left out." if unsettled else "")
     if level == "unknown":
         advice = "Take more draws: the error is too wide for a verdict."
-        return Verdict("C2ST against HMC", level, value, error, "", threshold, words, advice)
+        return Verdict(name, level, value, error, "", threshold, words, advice)
     better = "Look at the pair plot of the worst datum; then at the gaps, which tell the family from the encoder."
-    return Verdict("C2ST against HMC", level, value, error, "", threshold, words, "" if level == "good" else better)
+    return Verdict(name, level, value, error, "", threshold, words, "" if level == "good" else better)
+
+
+def _of_sites(numbers: xr.Dataset, sites: str | None) -> tuple[xr.Dataset, str]:
+    """The numbers of the sites that are judged, and what the verdict is called."""
+    has_global = f"{GLOBAL}c2st" in numbers
+    if sites not in (None, "local", "global"):
+        raise ModelError(f"sites must be 'local', 'global' or None, got {sites!r}")
+    if (sites == "global" and not has_global) or (sites == "local" and has_global and "c2st" not in numbers):
+        raise ModelError(f"sites={sites!r}: the model has no {sites} sites")
+    if has_global and sites != "local":
+        return of_global_sites(numbers), "C2ST of global sites against HMC"
+    return numbers, "C2ST against HMC"
 
 
 def _described(kept: xr.Dataset, level: Level) -> str:
@@ -311,12 +228,14 @@ def _described(kept: xr.Dataset, level: Level) -> str:
     verb = verbs.get(level, "can be told")
     diverged = int(kept["divergences"].sum())
     said = (
-        f"On {_data(kept.sizes['datum'])} the guide's draws {verb} from the posterior's: means differ by up to "
+        f"On {_data(kept)} the guide's draws {verb} from the posterior's: means differ by up to "
         f"{means:.2f} sd on average"
     )
     said += "." if math.isnan(covariances) else f", covariances by {covariances:.2f}."
     return said + (f" {diverged} transitions diverged." if diverged else "")
 
 
-def _data(count: int) -> str:
-    return "1 datum" if count == 1 else f"{count} data"
+def _data(kept: xr.Dataset) -> str:
+    if kept["datum"].to_numpy().tolist() == [ALL_DATA]:
+        return "the global sites"
+    return "1 datum" if kept.sizes["datum"] == 1 else f"{kept.sizes['datum']} data"

@@ -42,6 +42,8 @@ class Effort:
         reference_samples: draws per chain.
         reference_warmup: steps of adaptation before them.
         reference_chains: chains per datum.
+        global_draws: importance draws of global sites.
+        local_draws: draws of every datum's local sites at each.
     """
 
     num_data: int = 200
@@ -60,6 +62,8 @@ class Effort:
     reference_samples: int = 300
     reference_warmup: int = 150
     reference_chains: int = 4
+    global_draws: int = 1000
+    local_draws: int = 20
 
     def within(self, coordinates: int) -> Effort:
         """Lower the number of data where each has so many coordinates that all draws would take too long."""
@@ -90,6 +94,8 @@ QUICK = Effort(
     reference_samples=250,
     reference_warmup=100,
     reference_chains=2,
+    global_draws=500,
+    local_draws=10,
 )
 """A first look in seconds."""
 
@@ -105,6 +111,7 @@ class Case:
         effort: how much is drawn.
         seed: of everything.
         labels: the names of the rows and coordinates of x.
+        of_set: all the data that the global sites were fitted to; empty where there are none.
         deadline: on the clock of ``time.monotonic``; nothing is begun after it.
     """
 
@@ -115,6 +122,7 @@ class Case:
     seed: int
     deadline: float = math.inf
     labels: Labels = field(default_factory=Labels)
+    of_set: Batch = ()
 
     @property
     def x(self) -> Tensor:

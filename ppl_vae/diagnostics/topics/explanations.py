@@ -15,6 +15,15 @@ IMPORTANCE = Explanation(
     cannot="The weights see only where q draws: a mode of the posterior that q never visits leaves no trace in "
     "k-hat.",
 )
+GLOBAL_IMPORTANCE = Explanation(
+    question="Is q(g) of the global sites wide enough to stand in for their posterior given all data?",
+    method="Draws from q(g) are weighted by p(g) / q(g) times the local importance estimates of p(x | g) of every "
+    "datum, which are independent given g. k-hat is the tail index of these weights.",
+    shows="A k-hat below the threshold says that averages over the posterior of the global sites can be had from "
+    "q(g) by weights, and that the log evidence of the whole data set is known within its error.",
+    cannot="What the local draws leave of noise widens the tail too, so that a large k-hat may go down with "
+    "more of them. A mode of the global sites that q(g) never visits leaves no trace.",
+)
 EVIDENCE = Explanation(
     question="How likely are the data under the model, and how tight is the ELBO?",
     method="The importance bound averages K weights inside the logarithm; annealed importance sampling "

@@ -104,9 +104,20 @@ def gaps(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
 
 def reference(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
     """Draw the pair plot of the datum that tells guide and reference apart best."""
+    if "global_c2st" in table:
+        whole = [str(name) for name in table if f"guide_{name}" in table and "datum" not in table[name].dims]
+        apart = distances(table[[*whole, *(f"guide_{name}" for name in whole)]])
+        shown = sorted(np.argsort(-apart, kind="stable")[:MOST_LATENT].tolist())
+        yield (
+            plot_reference(table, None, shown),
+            f"Draws of HMC over all sites and of q(g): {len(shown)} of {len(apart)} coordinates of the global "
+            f"sites, those that differ most (C2ST {float(table['global_c2st']):.2f}).",
+        )
+    if "c2st" not in table:
+        return
     c2st = table["c2st"].fillna(-1.0).to_numpy()
     worst = int(c2st.argmax())
-    apart = distances(table.isel(datum=worst))
+    apart = distances(table[[name for name in table if "datum" in table[name].dims]].isel(datum=worst))
     shown = sorted(np.argsort(-apart, kind="stable")[:MOST_LATENT].tolist())
     choice = (
         f" The {len(shown)} of {len(apart)} latent dimensions that differ most." if len(shown) < len(apart) else ""

@@ -13,6 +13,7 @@ from ppl_vae.diagnostics.calibration.coverage import check_coverage, run_coverag
 from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
 from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
 from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
+from ppl_vae.diagnostics.importance.global_importance import check_global_importance, run_global_importance
 from ppl_vae.diagnostics.importance.importance import check_importance
 from ppl_vae.diagnostics.predictive.predictive import LOCAL, POPULATION, check_predictive, run_predictive
 from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
@@ -20,12 +21,23 @@ from ppl_vae.diagnostics.topics import explanations, figures, tables
 from ppl_vae.diagnostics.topics.case import Case
 from ppl_vae.diagnostics.topics.topic import Topic
 from ppl_vae.diagnostics.verdict import Verdict
+from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.admission import together
 from ppl_vae.randomness import derived_seed
+
+# Data up to which chains over all sites of all data are run unasked.
+MOST_TOGETHER = 500
 
 
 def _importance(case: Case) -> xr.Dataset:
     return case.weights
+
+
+def _global_importance(case: Case) -> xr.Dataset:
+    effort = case.effort
+    return run_global_importance(
+        case.pair, together(case.of_set), effort.global_draws, effort.local_draws, seed=case.seed, progress=False
+    )
 
 
 def _evidence(case: Case) -> xr.Dataset:
@@ -66,6 +78,8 @@ def _gaps(case: Case) -> xr.Dataset:
 def _reference(case: Case) -> xr.Dataset:
     """Run the reference on all its data at once, or, against a deadline, on parts that grow while there is time."""
     effort, start = case.effort, time.monotonic()
+    if case.of_set:
+        return _whole_reference(case)
     num_data = min(effort.reference_data, len(case.x))
     draws = effort.reference_samples, effort.reference_warmup, effort.reference_chains
     parts: list[xr.Dataset] = []
@@ -86,6 +100,25 @@ def _reference(case: Case) -> xr.Dataset:
     )
 
 
+def _whole_reference(case: Case) -> xr.Dataset:
+    """Run the reference over all sites at once, which needs all data in every gradient."""
+    effort, num_data = case.effort, len(case.of_set[0])
+    if num_data > MOST_TOGETHER:
+        raise ModelError(
+            f"HMC over global and local sites together needs all {num_data} data in every step; call run_reference"
+        )
+    draws = effort.reference_samples, effort.reference_warmup, effort.reference_chains
+    return run_reference(case.pair, together(case.of_set), *draws, seed=case.seed, progress=False)
+
+
+def _check_all_sites(numbers: xr.Dataset) -> list[Verdict]:
+    if "global_c2st" not in numbers:
+        return [check_reference(numbers)]
+    return [
+        check_reference(numbers, sites) for sites in ("global", "local") if sites == "global" or "c2st" in numbers
+    ]
+
+
 def _check_both_kinds(numbers: xr.Dataset) -> list[Verdict]:
     return [check_predictive(numbers, kind) for kind in (POPULATION, LOCAL)]
 
@@ -98,6 +131,15 @@ TOPICS: Mapping[str, Topic] = {
         explanations.IMPORTANCE,
         figures.importance,
         tables.importance,
+    ),
+    "global_importance": Topic(
+        "Global sites",
+        _global_importance,
+        check_global_importance,
+        explanations.GLOBAL_IMPORTANCE,
+        None,
+        tables.global_importance,
+        of_global=True,
     ),
     "evidence": Topic("Evidence", _evidence, check_evidence, explanations.EVIDENCE, None, tables.evidence),
     "calibration": Topic(
@@ -112,7 +154,7 @@ TOPICS: Mapping[str, Topic] = {
     ),
     "gaps": Topic("Gaps", _gaps, check_gaps, explanations.GAPS, figures.gaps, tables.gaps),
     "reference": Topic(
-        "Distance to HMC", _reference, check_reference, explanations.REFERENCE, figures.reference, tables.reference
+        "Distance to HMC", _reference, _check_all_sites, explanations.REFERENCE, figures.reference, tables.reference
     ),
 }
 """All topics by name, cheap ones first."""

@@ -51,6 +51,17 @@ def evidence(table: xr.Dataset, diagnosis: Diagnosed) -> Table:
     return Table(caption, ["data", "number", *MEANS.values()], rows)
 
 
+def global_importance(table: xr.Dataset, diagnosis: Diagnosed) -> Table:
+    """Tabulate what the weights of the global sites say of the whole data set."""
+    rows = [
+        ["log p of all data, nats", _margin(float(table["log_evidence"]), float(table["log_evidence_stderr"]))],
+        ["its bound, the mean of log W", _margin(float(table["elbo"]), float(table["elbo_stderr"]))],
+        ["draws, and what they are worth", f"{table.sizes['global_draw']}, {float(table['ess']):.0f}"],
+        ["noise of the local draws, nats", f"{float(table['local_noise']):.2g}"],
+    ]
+    return Table("The weights W of draws of the global sites, of the data set as a whole.", ["", "figure"], rows)
+
+
 def _over_data(values: xr.DataArray) -> str:
     known = values.dropna("datum")
     if known.size < max(2, values.size):

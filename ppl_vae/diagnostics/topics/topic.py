@@ -78,6 +78,7 @@ class Topic:
         explanation: the words beside its figures.
         figures: figures of the numbers with their captions; None where it has none.
         table: the numbers as a table; None where it has none.
+        of_global: whether it asks about global sites, which few models have.
     """
 
     title: str
@@ -86,6 +87,7 @@ class Topic:
     explanation: Explanation
     figures: Callable[[xr.Dataset, Diagnosed], Iterable[tuple[Figure, str]]] | None
     table: Callable[[xr.Dataset, Diagnosed], Table] | None
+    of_global: bool = False
 
     def verdicts(self, numbers: xr.Dataset) -> tuple[Verdict, ...]:
         """Judge the numbers of ``run``: one verdict or more."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,13 +22,23 @@ from ppl_vae.inference.chains.metric import Metric, metric_of
 from ppl_vae.inference.chains.pilot import Adapted, pilot
 from ppl_vae.inference.chains.recorded_gradient import RecordedGradient
 from ppl_vae.inference.chains.transition import Kernel, State, state_at, transition
-from ppl_vae.inference.evidence.unconstrained import LatentVector
 from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.trace import owner
 
-LatentsOf = Callable[[Tensor | None], LatentVector]
+
+class Latents(Protocol):
+    """The latent sites of N data as vectors u [C, N, D] of real numbers, with their density."""
+
+    def log_density(self, position: Tensor) -> Tensor:
+        """Evaluate log f(u) [C, N], nats."""
+
+    def on_circle(self, position: Tensor) -> Tensor:
+        """Bring angles back to [-pi, pi)."""
+
+
+LatentsOf = Callable[[Tensor | None], Latents]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.global_draws import late_global
 from ppl_vae.inference.pair.terms import Terms
 
 
@@ -54,15 +55,13 @@ def require_given_global(name: str, terms: Terms, share_draws: int, by_score: bo
 
 
 def _require_global_first(name: str, terms: Terms) -> None:
-    for program, order in zip(("guide", "model"), terms.order, strict=True):
-        is_local = [site in terms.sites for site in order]
-        if True in is_local and False in is_local[is_local.index(True) :]:
-            late = order[is_local.index(False, is_local.index(True))]
-            raise ModelError(
-                f"site {late!r} is global and drawn after the local {order[is_local.index(True)]!r} in the "
-                f"{program}: "
-                f"{name} takes the local draws given the global ones; let the {program} draw the global sites first"
-            )
+    late = late_global(terms)
+    if late is not None:
+        program, site, local = late
+        raise ModelError(
+            f"site {site!r} is global and drawn after the local {local!r} in the {program}: "
+            f"{name} takes the local draws given the global ones; let the {program} draw the global sites first"
+        )
 
 
 def require_one_level(reason: str, terms: Terms) -> None:

@@ -36,8 +36,8 @@ from ppl_vae.inference.evidence.unconstrained import LatentPath, Start
 from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
-from ppl_vae.inference.pair.joint import simulate
 from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.simulation import simulate
 from ppl_vae.randomness import derived_seed
 
 STREAM = 10

@@ -112,19 +112,24 @@ class LatentVector:
 
     def on_circle(self, position: Tensor) -> Tensor:
         """Bring angles that have gone around back to [-pi, pi); other coordinates stay as they are."""
-        if not any(isinstance(site.transform, Wrap) for site in self.sites.values()):
-            return position
-        parts = position.split([site.size for site in self.sites.values()], -1)
-        homes = [
-            site.transform(part) if isinstance(site.transform, Wrap) else part
-            for site, part in zip(self.sites.values(), parts, strict=True)
-        ]
-        return torch.cat(homes, -1)
+        return on_circle(position, {name: (site.transform, site.size) for name, site in self.sites.items()})
 
     def log_density(self, position: Tensor) -> Tensor:
         """Evaluate log p(x, z(u)) + log |dz/du| at u [C, N, D]: [C, N], nats. Gradients flow to u."""
         values, log_jacobian = self.unpack(position)
         return _log_density(self.model, self.x, values) + log_jacobian
+
+
+def on_circle(position: Tensor, sites: Mapping[str, tuple[Transform, int]]) -> Tensor:
+    """Bring the angles in u [*batch, D] back to [-pi, pi), given each site's transform and its size."""
+    if not any(isinstance(transform, Wrap) for transform, _ in sites.values()):
+        return position
+    parts = position.split([size for _, size in sites.values()], -1)
+    homes = [
+        transform(part) if isinstance(transform, Wrap) else part
+        for (transform, _), part in zip(sites.values(), parts, strict=True)
+    ]
+    return torch.cat(homes, -1)
 
 
 class LatentPath(LatentVector):

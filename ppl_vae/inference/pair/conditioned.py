@@ -67,6 +67,6 @@ class Conditioned:
         """Datum s is number s % N, ``size`` of them."""
         return self[torch.arange(size, device=self.x.device) % len(self)]
 
-    def with_x(self, x: Tensor) -> Conditioned:
-        """Other data at the same covariates."""
-        return Conditioned(self.programs, (x, *self.covariates))
+    def with_batch(self, batch: Batch) -> Conditioned:
+        """Other data, and what the programs take beside them."""
+        return Conditioned(self.programs, batch)

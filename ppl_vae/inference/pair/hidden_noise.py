@@ -171,6 +171,9 @@ def _densities(model: Program, guide: Program, batch: Batch, run: int) -> tuple[
     with seeded(0, device), unregistered(), evaluation_mode(model, guide):
         terms = run_terms(model, guide, batch, {}, ROWS, both_levels=True)
         levels = [terms] if terms.whole is None else [terms, terms.whole]
+        for site in (site for level in levels for site in level.sites.values()):
+            if site.standing is not None and site.standing.factor != 1.0:
+                raise ModelError(f"site {site.name!r}: its plate draws which members it takes, anew at every call")
         values = {
             name: site.read[:1].expand_as(site.read) for level in levels for name, site in level.sites.items()
         }

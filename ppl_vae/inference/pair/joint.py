@@ -1,8 +1,7 @@
-"""The densities of the programs at given points, and draws of the model on its own.
+"""The densities of the programs at given points.
 
 log p(z, x) = log p(z) + log p(x|z)    at z that the caller gives
 log q(z|x)                             at the same z
-z, x ~ p(z, x)                         data simulated from the model
 """
 
 from __future__ import annotations
@@ -12,24 +11,14 @@ from dataclasses import dataclass
 
 import torch
 from pyro import distributions as dist
-from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.exclusive import exclusive
-from ppl_vae.inference.pair.draws import require_plain
-from ppl_vae.inference.pair.faulty_draws import require_faithful_draws
-from ppl_vae.inference.pair.indices import require_indices
-from ppl_vae.inference.pair.levels import local_alone
-from ppl_vae.inference.pair.pair import PairLike, as_model
-from ppl_vae.inference.pair.plates import WholePlates, one_line_refusals
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
-from ppl_vae.inference.pair.scales import unmasked
-from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.pair.terms import Observation, Terms, per_datum
-from ppl_vae.inference.pair.trace import HANDLED, run_model, run_program, sample_nodes
+from ppl_vae.inference.pair.trace import HANDLED, run_model, run_program
 from ppl_vae.inference.pair.trace_site import TraceSite
 
 
@@ -48,14 +37,6 @@ class Joint:
     log_likelihood: Tensor
     priors: Mapping[str, dist.TorchDistribution]
     observations: Mapping[str, Observation]
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """Data from the model: the latent values [N, *event] by site, and x [N, *event_shape]."""
-
-    values: Mapping[str, Tensor]
-    x: Tensor
 
 
 class Given(Messenger):
@@ -151,66 +132,3 @@ def log_guide(guide: Program, x: object, values: Mapping[str, Tensor]) -> Tensor
             ) from None
         total = total + per_datum(name, density, shape, mask=node["mask"])
     return total
-
-
-class _Unconditioned(Messenger):
-    """Draw what is observed, and leave computed values as they are.
-
-    ``poutine.uncondition`` draws these too, as points that the plate then expands once more.
-    """
-
-    def _pyro_sample(self, msg: TraceSite) -> None:
-        if not msg["is_observed"] or isinstance(unmasked(msg["fn"]), dist.Delta):
-            return
-        if isinstance(msg["fn"], dist.Unit):
-            raise ModelError(
-                f"site {msg['name']!r} is a factor: a model whose draws are weighted cannot be simulated"
-            )
-        msg["is_observed"], msg["done"], msg["value"] = False, False, None
-        msg["infer"] = {**(msg["infer"] or {}), "was_observed": True}
-
-
-@exclusive()
-@torch.no_grad()
-def simulate(model: Program | PairLike, x: object) -> Simulated:
-    """Draw z, x ~ p(z, x), as many as there are data in ``x``, of whose values only NaN is looked at.
-
-    A coordinate that is missing in ``x`` is missing in the draw: statements about draws must hold for data with the
-    same holes. That takes the holes to be independent of the values.
-
-    Args:
-        model: the generative program, or a pair that has one.
-        x: [N, *event_shape].
-
-    Raises:
-        ModelError: the model has a ``pyro.factor``; or it observes more than one site, so that a draw of x is
-            no argument for it; or its likelihood cannot be drawn from, or not from its density; or it refuses data
-            of this shape.
-    """
-    model = as_model(model)
-    require_indices(model)
-    try:
-        with one_line_refusals(), WholePlates(x), _Unconditioned():
-            trace = poutine.trace(model).get_trace(x)
-    except NotImplementedError as error:
-        raise ModelError("the model cannot be drawn from: one of its distributions has no sample method") from error
-    latent: dict[str, Tensor] = {}
-    replicated: dict[str, Tensor] = {}
-    nodes = sample_nodes(trace)
-    require_faithful_draws({name: node["fn"] for name, node in nodes.items() if not node["is_observed"]})
-    for name, node in nodes.items():
-        if node["is_observed"]:
-            continue
-        observed = (node["infer"] or {}).get("was_observed")
-        if not observed:
-            require_plain(name, node["value"])
-        (replicated if observed else latent)[name] = node["value"]
-    levels = local_alone(nodes, 1)
-    require_data_rows(levels.num_data, x)
-    require_shapes(nodes, levels)
-    if len(replicated) != 1:
-        raise ModelError(f"simulated data need one observed site, and the model has {list(replicated)}")
-    (drawn,) = replicated.values()
-    if isinstance(x, Tensor) and drawn.shape == x.shape and (missing := x.isnan()).any():
-        drawn = torch.where(missing, torch.nan, drawn)
-    return Simulated(latent, drawn)

@@ -238,8 +238,8 @@ def run_model(
         ModelError: the model is refused; the site is named.
     """
     nodes, num_data = run_program(model, args, num_particles, values)
-    latent, observed = _split_observed(nodes)
-    _require_observed(observed)
+    latent, observed = split_observed(nodes)
+    require_observed(observed)
     return latent, observed, num_data
 
 
@@ -313,7 +313,7 @@ def _sort(
 ) -> tuple[dict[str, TraceSite], ...]:
     """Sort the sites into the guide's latents, the model's latents and observed ones, or refuse them."""
     in_guide = sample_nodes(guide_trace)
-    latent, observed = _split_observed(sample_nodes(model_trace))
+    latent, observed = split_observed(sample_nodes(model_trace))
     for name, node in in_guide.items():
         if name in observed:
             raise ModelError(f"site {name!r} is sampled in the guide but observed in the model")
@@ -326,17 +326,23 @@ def _sort(
     for name in latent:
         if name not in in_guide:
             raise ModelError(f"site {name!r} is latent in the model but missing from the guide")
-    _require_observed(observed)
+    require_observed(observed)
     return in_guide, latent, observed
 
 
-def _split_observed(nodes: dict[str, TraceSite]) -> tuple[dict[str, TraceSite], dict[str, TraceSite]]:
+def split_observed(nodes: dict[str, TraceSite]) -> tuple[dict[str, TraceSite], dict[str, TraceSite]]:
+    """The latent sites, and the observed ones."""
     latent = {name: node for name, node in nodes.items() if not node["is_observed"]}
     observed = {name: node for name, node in nodes.items() if node["is_observed"]}
     return latent, observed
 
 
-def _require_observed(observed: dict[str, TraceSite]) -> None:
+def require_observed(observed: dict[str, TraceSite]) -> None:
+    """Refuse a model that observes nothing.
+
+    Raises:
+        ModelError: no site is observed.
+    """
     if not observed:
         raise ModelError("the model observes nothing: no site has obs=")
 

@@ -9,7 +9,8 @@ from pyro import distributions as dist
 
 import ppl_vae as pv
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.pair.joint import log_guide, log_joint, simulate, terms_at
+from ppl_vae.inference.pair.joint import log_guide, log_joint, terms_at
+from ppl_vae.inference.pair.simulation import simulate
 from ppl_vae.models.posteriors.posteriors import FlowPosterior
 
 K, N = 3, 5
@@ -93,7 +94,7 @@ def test_simulation_needs_one_observed_site():
             pyro.sample("a", dist.Normal(z, 1.0), obs=x)
             pyro.sample("b", dist.Normal(z, 1.0), obs=x)
 
-    with pytest.raises(ModelError, match=r"one observed site.*\['a', 'b'\]"):
+    with pytest.raises(ModelError, match="site 'b' observes what another site does"):
         simulate(model, torch.zeros(3))
 
 

@@ -24,12 +24,8 @@ SCHOOLS = torch.tensor([[28.0, 15], [8, 10], [-3, 16], [7, 11], [-1, 9], [1, 11]
 DATUM = ("importance", "diagnose")
 
 
-def is_global(site, also=()):
-    return refused(f"site '{site}' is global", *DATUM, *also)
-
-
 def couples(site):
-    return refused(f"site '{site}' draws the latents of all data at once", "log_evidence") | is_global(site)
+    return refused(f"site '{site}' draws the latents of all data at once", "log_evidence")
 
 
 # One latent per datum under a global mean and scale ------------------------------------------------------------
@@ -302,13 +298,11 @@ MAP = "the guide is a point mass.*MAP estimate|of the point|has one value only"
 LATENT = "_{}_latent".format
 
 TWO_LEVELS = {
-    "global first": Row(by_hand, X, refused=is_global("mean")),
-    "local first": Row(local_first, X, refused=is_global("mean")),
-    "global Delta with a log density": Row(transformed_by_hand, X, refused=is_global("mean")),
-    "AutoNormal beside an encoder": Row(beside(autoguide.AutoNormal, init_scale=0.3), X, refused=is_global("mean")),
-    "AutoDiagonalNormal beside an encoder": Row(
-        beside(autoguide.AutoDiagonalNormal, init_scale=0.3), X, refused=is_global("mean")
-    ),
+    "global first": Row(by_hand, X),
+    "local first": Row(local_first, X),
+    "global Delta with a log density": Row(transformed_by_hand, X),
+    "AutoNormal beside an encoder": Row(beside(autoguide.AutoNormal, init_scale=0.3), X),
+    "AutoDiagonalNormal beside an encoder": Row(beside(autoguide.AutoDiagonalNormal, init_scale=0.3), X),
     # What log_evidence tells is log p(x | the point), which is right.
     "AutoDelta beside an encoder": Row(
         beside(autoguide.AutoDelta),
@@ -318,50 +312,39 @@ TWO_LEVELS = {
     "AutoMultivariateNormal, everything": Row(
         over_everything(autoguide.AutoMultivariateNormal, population, X, init_scale=0.3),
         X,
-        refused=couples(LATENT("AutoMultivariateNormal")) | is_global("mean"),
+        refused=couples(LATENT("AutoMultivariateNormal")),
     ),
     "AutoMultivariateNormal": Row(
-        over_everything(autoguide.AutoMultivariateNormal, regression, REGRESSION, init_scale=0.2),
-        REGRESSION,
-        refused=is_global("weight"),
+        over_everything(autoguide.AutoMultivariateNormal, regression, REGRESSION, init_scale=0.2), REGRESSION
     ),
     "AutoLowRankMultivariateNormal": Row(
         over_everything(autoguide.AutoLowRankMultivariateNormal, regression, REGRESSION, init_scale=0.2, rank=1),
         REGRESSION,
-        refused=is_global("weight"),
     ),
     "AutoIAFNormal": Row(
-        over_everything(autoguide.AutoIAFNormal, regression, REGRESSION, hidden_dim=[8]),
-        REGRESSION,
-        refused=is_global("weight"),
+        over_everything(autoguide.AutoIAFNormal, regression, REGRESSION, hidden_dim=[8]), REGRESSION
     ),
-    "AutoNormalizingFlow": Row(flow, REGRESSION, refused=is_global("weight")),
-    "AutoLaplaceApproximation": Row(
-        laplace, REGRESSION, refused=refused("nothing to train", "compare", "fit") | is_global("weight")
-    ),
-    "AutoStructured": Row(structured, REGRESSION, refused=is_global("weight")),
-    "PyroSample": Row(by_pyro_sample, REGRESSION, refused=is_global("weight")),
-    "groups": Row(lambda: (groups, group_guide), GROUPED, refused=is_global("spread")),
-    "AutoNormal over groups": Row(
-        over_everything(autoguide.AutoNormal, groups, GROUPED, init_scale=0.3), GROUPED, refused=is_global("spread")
-    ),
-    "some of the groups": Row(some_of_the_groups, X, refused=is_global("loading")),
-    "data plate at -2": Row(lambda: (features, feature_guide), FEATURES, nesting=2, refused=is_global("loading")),
-    "time inside a datum": Row(lambda: (steps_of_time, time_guide), FEATURES, nesting=2,
-    refused=is_global("drift")), "two observations": Row(lambda: (two_observations, two_observations_guide), X,
-    refused=is_global("scale")), "eight schools": Row(
-        over_everything(autoguide.AutoNormal, schools, SCHOOLS, init_scale=0.3), SCHOOLS, refused=is_global("mu")
-    ),
+    "AutoNormalizingFlow": Row(flow, REGRESSION),
+    "AutoLaplaceApproximation": Row(laplace, REGRESSION, refused=refused("nothing to train", "compare", "fit")),
+    "AutoStructured": Row(structured, REGRESSION),
+    "PyroSample": Row(by_pyro_sample, REGRESSION),
+    "groups": Row(lambda: (groups, group_guide), GROUPED),
+    "AutoNormal over groups": Row(over_everything(autoguide.AutoNormal, groups, GROUPED, init_scale=0.3), GROUPED),
+    "some of the groups": Row(some_of_the_groups, X, refused=refused("site 'loading' stands in", *DATUM)),
+    "data plate at -2": Row(lambda: (features, feature_guide), FEATURES, nesting=2),
+    "time inside a datum": Row(lambda: (steps_of_time, time_guide), FEATURES, nesting=2),
+    "two observations": Row(lambda: (two_observations, two_observations_guide), X),
+    "eight schools": Row(over_everything(autoguide.AutoNormal, schools, SCHOOLS, init_scale=0.3), SCHOOLS),
     "eight schools, not centred": Row(
         over_everything(autoguide.AutoMultivariateNormal, schools_not_centred, SCHOOLS, init_scale=0.3),
         SCHOOLS,
-        refused=couples(LATENT("AutoMultivariateNormal")) | is_global("mu"),
+        refused=couples(LATENT("AutoMultivariateNormal")),
     ),
-    "a factor of the set": Row(extra_factor, X, refused=is_global("mean")),
+    "a factor of the set": Row(extra_factor, X),
     "in another plate in the guide": Row(
         stands_elsewhere, X, refused=refused("site 'z' stands in no plate in the guide and in 'data'")
     ),
     "global site scaled on one side": Row(
         scaled_on_one_side, X, refused=refused("site 'mean' is scaled by 0.5 in the guide but by 1.0")
     ),
-}  # fmt: skip
+}

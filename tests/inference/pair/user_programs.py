@@ -829,8 +829,7 @@ PROGRAMS = {
     "AutoDiagonalNormal": Row(
         auto(AutoDiagonalNormal, model, X),
         X,
-        refused=refused("site '_AutoDiagonalNormal_latent' draws the latents of all data", "log_evidence")
-        | refused("site '_AutoDiagonalNormal_latent' is global", "importance", "diagnose"),
+        refused=refused("site '_AutoDiagonalNormal_latent' draws the latents of all data", "log_evidence"),
     ),
     "auxiliary": Row(auxiliary, X, refused=refused(NO_REVERSE)),
     "auxiliary with a reverse model": Row(with_reverse_model, X, normal_evidence),
@@ -851,15 +850,9 @@ PROGRAMS = {
     "subsampled": Row(subsampled, X, refused=refused(SUBSAMPLED)),
     "batch of more": Row(batch_of_more, X, normal_evidence, plain),
     "parameters of each datum": Row(per_datum, X, normal_evidence),
-    "global latent": Row(global_latent, X, refused=refused("site 'mean' is global", "importance", "diagnose")),
+    "global latent": Row(global_latent, X),
     "no plate": Row(no_plate, X, refused=refused("site 'z' stands in no plate")),
-    "two plates": Row(
-        unnamed_dim,
-        X,
-        both_alike_evidence,
-        nesting=2,
-        refused=refused("site 'x' stands in further plates", "importance", "diagnose"),
-    ),
+    "two plates": Row(unnamed_dim, X, both_alike_evidence, nesting=2),
     "condition": Row(conditioned, X, normal_evidence),
     "do": Row(intervened, X, refused=refused("site 'cause' is latent in the model but missing from the guide")),
     "reparam": Row(reparametrised, X, normal_evidence),

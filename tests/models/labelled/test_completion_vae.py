@@ -189,7 +189,7 @@ def test_models_of_a_trained_baseline_and_of_their_own_modules_come_back(tmp_pat
 
 def test_simulated_images_keep_the_condition_of_their_code():
     pair, x = small(2), images()
-    drawn = inf.pair.joint.simulate(pair.model, x).x
+    drawn = inf.pair.simulation.simulate(pair.model, x).x
     hidden = pair.model.likelihood.hidden
     assert torch.equal(drawn[:, ~hidden], x[:, ~hidden])
     assert not torch.equal(drawn, x)
