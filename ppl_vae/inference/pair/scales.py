@@ -13,6 +13,7 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.levels import Standing
@@ -131,8 +132,13 @@ def _filled(mask: Tensor | bool | None, shape: torch.Size | Standing, combine: C
     return mask.reshape(shape.shape)
 
 
+def _is_recorded() -> bool:
+    """Tell whether a step is being recorded, when no value can be looked at; eager steps came before it."""
+    return get_proxy_mode() is not None
+
+
 def _same_mask(a: Tensor | bool | None, b: Tensor | bool | None) -> bool:
-    if a is b:
+    if a is b or _is_recorded():
         return True
     one, other = (torch.as_tensor(True if mask is None else mask) for mask in (a, b))
     return bool((one == other.to(one.device)).all())
@@ -140,5 +146,5 @@ def _same_mask(a: Tensor | bool | None, b: Tensor | bool | None) -> bool:
 
 def _same(a: Tensor | float, b: Tensor | float) -> bool:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return a is b or torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+        return a is b or _is_recorded() or torch.equal(torch.as_tensor(a), torch.as_tensor(b))
     return abs(a - b) <= 1e-9 * max(abs(a), abs(b))
