@@ -53,7 +53,7 @@ def plot_khat(numbers: xr.Dataset, title: str | None = None, *, figsize: Size | 
     for chosen, colour in ((finite & ~above, BLUE), (above, VERMILION)):
         points.scatter(np.flatnonzero(chosen), khat[chosen], s=6, color=colour, linewidth=0, alpha=0.7, zorder=2)
     _draw_histogram(histogram, khat[finite], limit)
-    _name_worst(points, ds, khat, limit)
+    _name_worst(points, numbers, khat, limit)
     points.set_xlim(-0.02 * len(khat) - 0.5, 1.02 * len(khat) - 0.5)
     points.set_xlabel("datum", fontsize=LABEL_SIZE, color=INK)
     points.set_ylabel(r"Pareto $\hat{k}$", fontsize=LABEL_SIZE, color=INK)
