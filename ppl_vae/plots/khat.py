@@ -122,6 +122,8 @@ def plot_worst_data(
     images = to_numpy(x)
     if len(images) != len(khat):
         raise DataError(f"images: expected {len(khat)}, one for each datum of the table, found {len(images)}")
+    if images.ndim == 2:
+        raise DataError(f"images: found a table of {images.shape[1]} columns; plot_worst_rows draws its rows")
     worst = worst_first(khat, count)
     columns = min(8, len(worst))
     grid = wrap(as_images(images[worst]), columns)

@@ -24,7 +24,7 @@ CELL_WIDTH, CELL_HEIGHT = 0.52, 0.25
 
 def plot_worst_rows(
     x: Table,
-    ds: xr.Dataset,
+    numbers: xr.Dataset,
     names: Sequence[str] | None = None,
     count: int = 10,
     max_columns: int = 12,
@@ -39,8 +39,8 @@ def plot_worst_rows(
     of x. Where there are more columns, those are shown in which the rows are most unusual, and the rest is counted.
 
     Args:
-        x: the table [N, D] that ``ds`` is of; NaN is a missing cell.
-        ds: of ``diagnostics.run_importance``; its coordinate "datum" names the rows.
+        x: the table [N, D] that ``numbers`` are of; NaN is a missing cell.
+        numbers: of ``diagnostics.run_importance``; its coordinate "datum" names the rows.
         names: of the columns; by default those of a data frame, else x1 to xD.
         count: how many rows at most; data without a finite k-hat are left out.
         max_columns: how many columns at most.
@@ -49,10 +49,10 @@ def plot_worst_rows(
         figsize: width and height of the new figure in inches.
 
     Raises:
-        DataError: x is no table, or not that of ``ds``, or no datum has a finite k-hat.
+        DataError: x is no table, or not that of ``numbers``, or no datum has a finite k-hat.
     """
     values = as_table("x", x)
-    khat = khat_of(ds)
+    khat = khat_of(numbers)
     if len(values) != len(khat):
         raise DataError(f"x: expected {len(khat)} rows, one for each datum of the table, found {len(values)}")
     if count < 1 or max_columns < 1:
@@ -63,7 +63,7 @@ def plot_worst_rows(
     width = 1.9 + CELL_WIDTH * len(shown)
     figure, axes = open_panel(width, 1.3 + CELL_HEIGHT * len(worst), title, ax, figsize)
     _draw_cells(axes, values[worst][:, shown], unusual[:, shown])
-    rows = ds["datum"].to_numpy() if "datum" in ds.coords else np.arange(len(khat))
+    rows = numbers["datum"].to_numpy() if "datum" in numbers.coords else np.arange(len(khat))
     told = [rf"{short(str(rows[row]), 16)}   {khat[row]:.2f}" for row in worst]
     axes.set_yticks(range(len(worst)), told, fontsize=TICK_SIZE, color=INK)
     axes.set_xticks(range(len(shown)), [short(labels[i]) for i in shown], fontsize=TICK_SIZE, color=INK)

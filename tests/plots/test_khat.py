@@ -53,6 +53,8 @@ def test_the_worst_data_come_first_with_their_khat():
 
 
 def test_bad_input_is_described():
+    with pytest.raises(DataError, match="a table of 5 columns; plot_worst_rows draws its rows"):
+        plots.plot_worst_data(np.zeros((40, 5)), made_khat())
     with pytest.raises(DataError, match="expected a Dataset of run_importance"):
         plots.plot_khat(xr.Dataset())
     with pytest.raises(DataError, match="expected 40, one for each datum of the table, found 3"):
