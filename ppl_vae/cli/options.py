@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ppl_vae.cli.configuration import load_options
 from ppl_vae.cli.source import Policy
 from ppl_vae.cli.values import count_or_none, integer_or_none, number_or_none, text_or_none
 
@@ -193,6 +194,18 @@ Patience = Annotated[
 MaxGradNorm = Annotated[
     float | None,
     typer.Option(**NUMBER, help="Clip the gradient's norm to this.", show_default=False, rich_help_panel=TRAINING),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CONFIG|None",
+        help="Options as a file, YAML or JSON by their names, or the manifest.json of a run; what is typed has the "
+        "last word.",
+        rich_help_panel=RUN,
+        is_eager=True,
+        callback=load_options,
+        show_default=False,
+    ),
 ]
 Out = Annotated[
     Path | None,

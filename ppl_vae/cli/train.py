@@ -13,6 +13,7 @@ from rich.console import Console
 from ppl_vae import inference, recipes
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_folder
+from ppl_vae.cli.configuration import keep_command
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.figures import FIGURES, Wishes, draw, usual_kinds
 from ppl_vae.cli.metrics import METRICS, measure, metrics_table, update_metrics
@@ -33,7 +34,9 @@ FINAL_PARTICLES, FINAL_SEED = 10, 0
 
 
 def train(
+    context: typer.Context,
     recipe: opt.Recipe,
+    config: opt.Config = None,
     data: opt.Data = "digits",
     binarize: opt.Binarize = Policy.AUTO,
     root: opt.Root = None,
@@ -64,7 +67,8 @@ def train(
 
     The folder holds config.json and weights.safetensors (the model), history.csv (a row per epoch),
     metrics.json (the final numbers), manifest.json (versions, seed, device, data checksums), data.json,
-    a checkpoint to resume from, and figures/.
+    a checkpoint to resume from, and figures/. The manifest keeps the options too: --config manifest.json runs them
+    again.
     """
     typed = {"likelihood": likelihood, "network": network, "posterior": posterior}
     options = {
@@ -84,6 +88,7 @@ def train(
         resume=resume, progress=not quiet and sys.stderr.isatty(),
     )  # fmt: skip
     source.write(folder)
+    keep_command(folder, context)
     figures = _finish(recipe, result, dataset, folder, console, draw_figures=not no_figures)
     _say_where(folder, figures, console)
 

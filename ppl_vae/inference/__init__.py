@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ppl_vae.inference.pair.simulation import Simulated, simulate
     from ppl_vae.inference.pair.terms import Site, Terms
     from ppl_vae.inference.training.interruption import FitInterrupted
+    from ppl_vae.inference.training.loggers import CSVLogger, MLflowLogger, TensorBoardLogger, WandbLogger
 
 __all__ = [
     "CIWAE",
@@ -55,6 +56,7 @@ __all__ = [
     "AnalyticKL",
     "Annealed",
     "Beta",
+    "CSVLogger",
     "Capacity",
     "ClassifierTerm",
     "DReG",
@@ -70,6 +72,7 @@ __all__ = [
     "FreeBits",
     "GumbelSoftmax",
     "ImportanceWeighted",
+    "MLflowLogger",
     "MonteCarloKL",
     "Objective",
     "Pair",
@@ -81,11 +84,13 @@ __all__ = [
     "Site",
     "SparseActivations",
     "StickingTheLanding",
+    "TensorBoardLogger",
     "Terms",
     "Thermodynamic",
     "TotalCorrelation",
     "VectorQuantisation",
     "WakeSleep",
+    "WandbLogger",
     "as_pair",
     "bidirectional_evidence",
     "check_estimators",

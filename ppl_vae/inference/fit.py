@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.pair import PairLike, as_pair
 from ppl_vae.inference.pair.protocols import Startable, StartsFromCovariates
 from ppl_vae.inference.training import compute
+from ppl_vae.inference.training.callbacks import Callback, Callbacks
 from ppl_vae.inference.training.facts import as_history, fit_facts
 from ppl_vae.inference.training.late_parameters import LateParameters
 from ppl_vae.inference.training.loader_state import loader_generators
@@ -100,6 +101,7 @@ def fit(
     out_dir: str | Path | None = None,
     resume: bool = False,
     progress: bool | None = None,
+    callbacks: Callback | Sequence[Callback] | None = None,
     seed: int = 0,
 ) -> FitResult:
     """Train a pair in place by stochastic gradient steps on the batch mean of an objective.
@@ -144,6 +146,9 @@ def fit(
         out_dir: a new or empty folder for checkpoints and results; one run at a time works in it.
         resume: continue the run in ``out_dir``; afresh if there is none.
         progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
+        callbacks: functions that are called with every row of the history and may return "stop"
+            (``inference.training.callbacks``); ready ones are CSVLogger, TensorBoardLogger, WandbLogger and
+            MLflowLogger.
         seed: of batches, draws and the split. Torch's global generators are left as they were.
 
     Returns:
@@ -157,6 +162,7 @@ def fit(
         ConvergenceError: a number stopped being finite; the weights go back to the last good epoch.
         CheckpointError: ``out_dir`` holds another run, or could not be written.
         FitInterrupted: Ctrl-C, a KeyboardInterrupt with the history; the weights are those of the last whole epoch.
+            In a notebook the first Ctrl-C lets the epoch end and gives the result so far, with a warning.
 
     >>> import ppl_vae as pv
     >>> vae = pv.VAE((4,), latent_dim=1, likelihood="gaussian")
@@ -171,13 +177,14 @@ def fit(
         "elbo": elbo, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
         "schedule": schedule, "max_grad_norm": max_grad_norm, "validation": validation, "patience": patience,
     }  # fmt: skip
+    told = Callbacks(callbacks)
     seed, num_threads = whole("seed", seed, least=None), compute.require_threads(num_threads)
     folder = RunFolder(as_folder(out_dir))
     on = compute.resolve_device(device)
     run = prepare(as_pair(vae), data, resolve(vae, given), on, seed, precision)
     require_used(given, run)
-    with folder.held(), run.objective.of_a_set(run.data.num_total):
-        return _fit(run, folder, resume, compile, num_threads, progress)
+    with told, folder.held(), run.objective.of_a_set(run.data.num_total):
+        return _fit(run, folder, resume, compile, num_threads, progress, told)
 
 
 def _fit(
@@ -187,6 +194,7 @@ def _fit(
     compile: bool | str,
     num_threads: compute.Threads,
     progress: bool | None,
+    told: Callbacks,
 ) -> FitResult:
     stored = folder.open(resume)
     if stored is not None:
@@ -208,7 +216,7 @@ def _fit(
         with Progress(run.total(state.epoch), progress) as bar:
             if run.manifest["compile"] != "eager":
                 bar.say(f"steps are {run.manifest['compile']}: {run.manifest['compile_reason']}")
-            train(run, state, steps, folder, bar)
+            train(run, state, steps, folder, bar, told)
             return _finish(run, state, folder)
 
 

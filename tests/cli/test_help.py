@@ -32,6 +32,8 @@ WORDS = {
     "A,B,C": [("iwae,dreg", "iwae,dreg")],
     "DIR": [("some/folder", "some/folder")],
     "FILE": [("some/file", "some/file")],
+    # Read as soon as it is typed: tests/cli/test_configuration.py has real ones.
+    "CONFIG": [],
     "str": [("some-text", "some-text")],
 }
 

@@ -41,10 +41,12 @@ class Interruptions:
 
     Args:
         terminate: whether SIGTERM waits too, so that a checkpoint can be written.
+        whole_epochs: whether a first Ctrl-C waits for the end of the epoch, which ``asks_to_stop`` then tells; a
+            second one is delivered at once.
     """
 
-    def __init__(self, terminate: bool) -> None:
-        self.terminate = terminate
+    def __init__(self, terminate: bool, whole_epochs: bool = False) -> None:
+        self.terminate, self.whole_epochs = terminate, whole_epochs
         self.arrived: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -72,8 +74,18 @@ class Interruptions:
             KeyboardInterrupt: Ctrl-C, or whatever else the handler that was found raises.
             Terminated: SIGTERM, where nobody handles it.
         """
-        if self.arrived is not None:
+        if self.arrived is not None and not self._waits():
             self._deliver(self.arrived, sys._getframe())
+
+    def asks_to_stop(self) -> bool:
+        """Tell, once, whether a Ctrl-C waited for the end of this epoch."""
+        waited = self._waits()
+        if waited:
+            self.arrived = None
+        return waited
+
+    def _waits(self) -> bool:
+        return self.whole_epochs and self.arrived is not None and self.arrived != signal.SIGTERM
 
     def _deliver(self, number: int, frame: FrameType | None) -> None:
         handler = self._before[number]

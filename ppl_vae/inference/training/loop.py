@@ -19,6 +19,7 @@ from ppl_vae.inference.pair.evaluation import evaluate
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.training.batches import IndexedBatches
+from ppl_vae.inference.training.callbacks import Callbacks
 from ppl_vae.inference.training.data_scale import scale_note
 from ppl_vae.inference.training.facts import as_history
 from ppl_vae.inference.training.interruption import FitInterrupted, Interruptions
@@ -27,6 +28,7 @@ from ppl_vae.inference.training.progress import Progress
 from ppl_vae.inference.training.run_folder import RunFolder
 from ppl_vae.inference.training.state import TrainingState
 from ppl_vae.inference.training.steps import Stepper, Steps, run_epoch
+from ppl_vae.progress import in_notebook
 
 SECONDS_BETWEEN_CHECKPOINTS = 1.0
 
@@ -66,8 +68,12 @@ def warn_of_python_state(run: Run, state: TrainingState, eager: Stepper, where: 
         )
 
 
-def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: Progress) -> None:
-    """Train until the last epoch, or until patience runs out.
+def train(
+    run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: Progress, callbacks: Callbacks
+) -> None:
+    """Train until the last epoch, until patience runs out, or until a callback says so.
+
+    Ctrl-C in a notebook ends the run with the epoch; the manifest says what stopped it.
 
     Whatever ends it before, the pair is left in evaluation mode with the weights of the last whole epoch, and the
     folder with the checkpoint of that epoch.
@@ -77,15 +83,17 @@ def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: 
         FitInterrupted: by Ctrl-C; it holds the history.
     """
     written_at, compared_at = time.monotonic(), state.step
-    with Interruptions(terminate=folder.path is not None) as interruptions:
-        while state.epoch < run.settings.epochs and not state.selection.exhausted(state.epoch):
+    stopped: str | None = None
+    run.manifest.pop("stopped_by", None)
+    with Interruptions(folder.path is not None, whole_epochs=in_notebook()) as interruptions:
+        while state.epoch < run.settings.epochs and not state.selection.exhausted(state.epoch) and not stopped:
             # Where nothing is written, the weights alone will do.
             before = state.tree() if folder.path is not None else {"weights": state.weights.state()}
             try:
                 interruptions.deliver()
                 if state.step - compared_at >= STEPS_BETWEEN:
                     steps, compared_at = _as_the_programs(run, state, steps, compared_at), state.step
-                row = _epoch(run, state, steps, bar, interruptions)
+                row, num_data = _epoch(run, state, steps, bar, interruptions)
             except BaseException as error:
                 _go_back(run, state, before, folder)
                 if isinstance(error, ConvergenceError):
@@ -101,11 +109,39 @@ def train(run: Run, state: TrainingState, steps: Steps, folder: RunFolder, bar: 
             if time.monotonic() - written_at > SECONDS_BETWEEN_CHECKPOINTS:
                 _write(run, state, folder)
                 written_at = time.monotonic()
+            stopped = _stopped(run, state, row, num_data, folder, callbacks, interruptions)
         if state.step - compared_at >= STEPS_BETWEEN:
             _as_the_programs(run, state, steps, compared_at)
         _write(run, state, folder)
         # What arrives from here on is delivered when all this is done.
         rest(run, state)
+
+
+def _stopped(
+    run: Run,
+    state: TrainingState,
+    row: dict[str, float],
+    num_data: int,
+    folder: RunFolder,
+    callbacks: Callbacks,
+    interruptions: Interruptions,
+) -> str | None:
+    """Tell callbacks of an epoch; what ends the run after it, which the manifest names, or None."""
+    try:
+        reason = callbacks.tell(row, num_data)
+    except BaseException:
+        # The epoch is whole, whatever a callback does.
+        _write(run, state, folder)
+        rest(run, state)
+        raise
+    if interruptions.asks_to_stop():
+        reason = f"Ctrl-C in epoch {state.epoch}"
+        warnings.warn(
+            f"training was stopped by {reason}, which was finished: the result is the one so far", stacklevel=5
+        )
+    if reason is not None:
+        run.manifest["stopped_by"] = reason
+    return reason
 
 
 def _as_the_programs(run: Run, state: TrainingState, steps: Steps, compared_at: int) -> Steps:
@@ -158,22 +194,25 @@ def _interrupted(state: TrainingState, folder: RunFolder) -> FitInterrupted:
 
 def _epoch(
     run: Run, state: TrainingState, steps: Steps, bar: Progress, interruptions: Interruptions
-) -> dict[str, float]:
-    """Train one epoch and evaluate."""
+) -> tuple[dict[str, float], int]:
+    """Train one epoch and evaluate: its row of the history, and how many data it took."""
     started, epoch = time.perf_counter(), state.epoch + 1
     state.weights.train()
     batches = run.data.epoch(epoch, run.batch_size, run.seed)
     if run.data.x is None and not state.rows:
         batches = _judged(run.model, batches)
 
+    taken = []
+
     def report(size: int, loss: Tensor) -> None:
+        taken.append(size)
         bar.advance(size, loss)
         interruptions.deliver()
 
     next_step, means = run_epoch(steps, batches, epoch, state.step, report)
     row = {"epoch": epoch, "step": next_step, **means, **_evaluations(run, epoch)}
     state.epoch, state.step = epoch, next_step
-    return row | {"seconds": time.perf_counter() - started}
+    return row | {"seconds": time.perf_counter() - started}, sum(taken)
 
 
 def _evaluations(run: Run, epoch: int) -> dict[str, float]:
