@@ -63,7 +63,7 @@ def recipe_and_data(name: str, epochs: int, seed: int) -> tuple[Recipe, pv.data.
     if recipe.vae.model.likelihood.name == "bernoulli" and ds.name == "digits":
         ds = pv.load_dataset("digits", binarize="dynamic")
     if getattr(recipe.vae.model, "allows_missing_labels", False):
-        ds = pv.data.hide_labels(ds, NUM_LABELS, seed)
+        ds = pv.data.hide_labels(ds, NUM_LABELS, seed=seed)
     return recipe, ds, options
 
 

@@ -80,7 +80,7 @@ def signal_to_noise(pairs: Mapping[str, Any], ds: Dataset, seed: int) -> Mapping
     found = {
         group: np.array([
             pv.compare_estimators(
-                (model, guide), x, [estimator], repeats=REPEATS, parameters=groups, seed=seed, progress=False
+                (model, guide), x, [estimator], num_repeats=REPEATS, parameters=groups, seed=seed, progress=False
             )["snr"].sel(group=group).item()
             for estimator in estimators
         ])

@@ -23,6 +23,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from torch import nn
 
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.renamed import by_keyword
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 Config = dict[str, Plain]
@@ -75,7 +76,10 @@ class Configured(nn.Module):
 def remembers(
     constructor: Callable[Concatenate[Self, Arguments], None],
 ) -> Callable[Concatenate[Self, Arguments], None]:
-    """Let a constructor of a ``Configured`` remember its arguments, those with their defaults among them."""
+    """Let a constructor of a ``Configured`` remember its arguments, those with their defaults among them.
+
+    Where it takes a seed, this is taken by its old place too, with a warning.
+    """
     signature = inspect.signature(constructor)
 
     @functools.wraps(constructor)
@@ -89,7 +93,7 @@ def remembers(
             name: resolved[name] if name in resolved else plain(given.arguments[name]) for name in names
         }
 
-    return remembering
+    return by_keyword("seed")(remembering) if "seed" in signature.parameters else remembering
 
 
 def plain(value: object) -> Plain:

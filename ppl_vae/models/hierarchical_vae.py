@@ -35,7 +35,6 @@ from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.networks import MLP
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword
 
 
 class HierarchicalProgram(LatentVariableProgram):
@@ -125,7 +124,6 @@ class HierarchicalVAE(ProgramPair):
     model: HierarchicalProgram
     guide: BottomUpGuide
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,

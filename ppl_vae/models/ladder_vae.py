@@ -40,7 +40,6 @@ from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.program_pair import Network, ProgramPair
 from ppl_vae.models.programs import Recognition, num_features
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword
 
 
 class TopDownGuide(Recognition):
@@ -118,7 +117,6 @@ class LadderVAE(ProgramPair):
     model: HierarchicalProgram
     guide: TopDownGuide
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,

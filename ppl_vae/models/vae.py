@@ -54,7 +54,6 @@ class VAE(ProgramPair):
     model: GenerativeProgram
     guide: GuideProgram
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ppl_vae.plots import style
 from ppl_vae.plots.arrays import Array, check_length, to_numpy
-from ppl_vae.plots.figure import VERMILION, Size
+from ppl_vae.plots.figure import Size
 from ppl_vae.plots.image_grid import as_images, grid_figure
 from ppl_vae.plots.labels import number_labels
 
@@ -48,7 +49,7 @@ def plot_latent_arithmetic(
 
 
 def _mark_column(axes: Axes, column: int, rows: int) -> None:
-    frame = Rectangle((column - 0.5, -0.5), 1.0, rows, fill=False, edgecolor=VERMILION, linewidth=1.5)
+    frame = Rectangle((column - 0.5, -0.5), 1.0, rows, fill=False, edgecolor=style.VERMILION, linewidth=1.5)
     axes.add_patch(frame).set_clip_on(False)
     label = axes.get_xticklabels()[column]
-    label.set(color=VERMILION, fontweight="bold")
+    label.set(color=style.VERMILION, fontweight="bold")

@@ -8,18 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ppl_vae.errors import DataError
+from ppl_vae.plots import style
 from ppl_vae.plots.arrays import check_finite
-from ppl_vae.plots.figure import (
-    CLASS_COLOURS,
-    INK,
-    LABEL_SIZE,
-    REFERENCE,
-    VERMILION,
-    Size,
-    draw_legend,
-    open_panel,
-    style_axes,
-)
+from ppl_vae.plots.figure import Size, draw_legend, open_panel, style_axes
 from ppl_vae.renamed import renamed
 
 MARKERS = ("s", "^", "D", "v", "P", "X")
@@ -55,13 +46,13 @@ def plot_attribute_changes(
         index = -1 if name == moved else others.index(name)
         axes.errorbar(
             alpha, curve["changed"].to_numpy(), yerr=curve["changed_stderr"].to_numpy(), label=name,
-            color=VERMILION if name == moved else CLASS_COLOURS[(index + 2) % len(CLASS_COLOURS)],
+            color=style.VERMILION if name == moved else style.CLASS_COLOURS[(index + 2) % len(style.CLASS_COLOURS)],
             marker="o" if name == moved else MARKERS[index % len(MARKERS)],
             markersize=4, linewidth=1.6 if name == moved else 1.0, elinewidth=0.8, capsize=1.5,
         )  # fmt: skip
-    axes.axvline(0.0, color=REFERENCE, linewidth=0.8, zorder=1)
+    axes.axvline(0.0, color=style.REFERENCE, linewidth=0.8, zorder=1)
     axes.set_ylim(-0.03, 1.03)
-    axes.set_xlabel(rf"$\alpha$ in $z + \alpha v$, $v$: {moved}", fontsize=LABEL_SIZE, color=INK)
-    axes.set_ylabel("share judged otherwise", fontsize=LABEL_SIZE, color=INK)
+    axes.set_xlabel(rf"$\alpha$ in $z + \alpha v$, $v$: {moved}", fontsize=style.LABEL_SIZE, color=style.INK)
+    axes.set_ylabel("share judged otherwise", fontsize=style.LABEL_SIZE, color=style.INK)
     draw_legend(figure, axes, ax is not None, ncols=5)
     return figure

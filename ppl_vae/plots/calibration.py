@@ -13,8 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ppl_vae.errors import DataError
+from ppl_vae.plots import style
 from ppl_vae.plots.arrays import check_finite
-from ppl_vae.plots.figure import BLUE, REFERENCE, VERMILION, Size
+from ppl_vae.plots.figure import Size
 from ppl_vae.plots.panels import label_edges, legend_below, panel_grid
 
 BAND = "#d9d9d9"
@@ -48,10 +49,10 @@ def plot_calibration(
         curve = calibration["ecdf_difference"].isel(quantity=index).to_numpy()
         outside = bool(((curve < lower) | (curve > upper)).any())
         axes.fill_between(fraction, lower, upper, color=BAND, linewidth=0, zorder=1)
-        axes.axhline(0.0, color=REFERENCE, linewidth=0.8, zorder=1.5)
+        axes.axhline(0.0, color=style.REFERENCE, linewidth=0.8, zorder=1.5)
         # With the ends, where every ECDF is that of uniform ranks.
         x, y = np.concatenate([ends[0], fraction, ends[1]]), np.pad(curve, 1)
-        axes.plot(x, y, color=VERMILION if outside else BLUE, linewidth=1.3, zorder=2)
+        axes.plot(x, y, color=style.VERMILION if outside else style.BLUE, linewidth=1.3, zorder=2)
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.set_xlim(0, 1)
     weighted = calibration.attrs.get("importance_weighted")
@@ -63,8 +64,8 @@ def plot_calibration(
         figure,
         [
             Patch(color=BAND, label=level),
-            Line2D([], [], color=BLUE, linewidth=1.3, label="inside"),
-            Line2D([], [], color=VERMILION, linewidth=1.3, label="outside"),
+            Line2D([], [], color=style.BLUE, linewidth=1.3, label="inside"),
+            Line2D([], [], color=style.VERMILION, linewidth=1.3, label="outside"),
         ],
     )
     return figure

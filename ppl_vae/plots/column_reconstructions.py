@@ -12,8 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.plots import style
 from ppl_vae.plots.columns import Table, as_table, column_names, missing_words, short
-from ppl_vae.plots.figure import BLUE, INK, REFERENCE, TICK_SIZE, Size
+from ppl_vae.plots.figure import Size
 from ppl_vae.plots.panels import label_edges, legend_below, panel_grid
 
 
@@ -62,8 +63,8 @@ def plot_column_reconstructions(
         _draw(axes, data[:, index], made[:, index], *errors[index])
     label_edges(panels, "data", "reconstruction")
     legend = [
-        Line2D([], [], linestyle="", marker="o", markersize=4, color=BLUE, label=f"{len(data)} rows"),
-        Line2D([], [], color=REFERENCE, linewidth=0.9, label="equal"),
+        Line2D([], [], linestyle="", marker="o", markersize=4, color=style.BLUE, label=f"{len(data)} rows"),
+        Line2D([], [], color=style.REFERENCE, linewidth=0.9, label="equal"),
     ]
     if len(shown) < len(labels):
         words = f"{len(shown)} of {len(labels)} columns, those reconstructed worst"
@@ -94,15 +95,31 @@ def _draw(
     known = ~np.isnan(x)
     size = float(np.clip(1500 / known.sum(), 3, 14))
     axes.scatter(
-        x[known], reconstruction[known], s=size, color=BLUE, alpha=0.5, linewidths=0, zorder=2, rasterized=True
+        x[known],
+        reconstruction[known],
+        s=size,
+        color=style.BLUE,
+        alpha=0.5,
+        linewidths=0,
+        zorder=2,
+        rasterized=True,
     )
     both = np.concatenate([x[known], reconstruction[known]])
     margin = 0.05 * float(np.ptp(both)) or 0.5
     low, high = float(both.min()) - margin, float(both.max()) + margin
-    axes.plot([low, high], [low, high], color=REFERENCE, linewidth=0.9, zorder=1)
+    axes.plot([low, high], [low, high], color=style.REFERENCE, linewidth=0.9, zorder=1)
     axes.set(xlim=(low, high), ylim=(low, high))
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.yaxis.set_major_locator(MaxNLocator(3))
     words = f"RMSE {error:.3g}" + ("" if np.isnan(share) else f"\nR² {share:.2f}".replace("-", "\N{MINUS SIGN}"))
     words += f"\n{missing}" if (missing := missing_words(int((~known).sum()))) else ""
-    axes.text(0.04, 0.96, words, transform=axes.transAxes, ha="left", va="top", fontsize=TICK_SIZE - 1, color=INK)
+    axes.text(
+        0.04,
+        0.96,
+        words,
+        transform=axes.transAxes,
+        ha="left",
+        va="top",
+        fontsize=style.TICK_SIZE - 1,
+        color=style.INK,
+    )

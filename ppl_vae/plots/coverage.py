@@ -10,8 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ppl_vae.errors import DataError
+from ppl_vae.plots import style
 from ppl_vae.plots.arrays import check_finite
-from ppl_vae.plots.figure import BLUE, INK, REFERENCE, TICK_SIZE, VERMILION, Size
+from ppl_vae.plots.figure import Size
 from ppl_vae.plots.panels import label_edges, legend_below, panel_grid
 
 BAND = "#d9d9d9"
@@ -45,12 +46,12 @@ def plot_coverage(coverage: xr.Dataset, title: str | None = None, *, figsize: Si
     level, ends = np.concatenate([[0.0], nominal, [1.0]]), (0.0, 1.0)
     for axes, kind in zip(panels, kinds, strict=True):
         axes.fill_between(nominal, lower, upper, color=BAND, linewidth=0, zorder=1)
-        axes.plot(ends, ends, color=REFERENCE, linewidth=0.8, zorder=1.5)
+        axes.plot(ends, ends, color=style.REFERENCE, linewidth=0.8, zorder=1.5)
         chosen = coverage.isel(region=np.flatnonzero(coverage["kind"].to_numpy() == kind))
         for curve in chosen["coverage"].to_numpy():
             outside = bool(((curve < lower) | (curve > upper)).any())
             axes.plot(
-                level, np.concatenate([[0.0], curve, [1.0]]), color=VERMILION if outside else BLUE,
+                level, np.concatenate([[0.0], curve, [1.0]]), color=style.VERMILION if outside else style.BLUE,
                 linewidth=1.2, alpha=1.0 if chosen.sizes["region"] < 6 else 0.6, zorder=2 + outside,
             )  # fmt: skip
         axes.set(xlim=ends, ylim=ends, aspect="equal")
@@ -63,8 +64,8 @@ def plot_coverage(coverage: xr.Dataset, title: str | None = None, *, figsize: Si
         figure,
         [
             Patch(color=BAND, label=label),
-            Line2D([], [], color=BLUE, linewidth=1.2, label="inside"),
-            Line2D([], [], color=VERMILION, linewidth=1.2, label="outside"),
+            Line2D([], [], color=style.BLUE, linewidth=1.2, label="inside"),
+            Line2D([], [], color=style.VERMILION, linewidth=1.2, label="outside"),
         ],
     )
     return figure
@@ -85,5 +86,12 @@ def _remark(kind: str, chosen: xr.Dataset, coverage: xr.Dataset) -> str:
 
 def _write(axes: Axes, text: str) -> None:
     axes.text(
-        0.97, 0.05, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=TICK_SIZE - 1, color=INK
+        0.97,
+        0.05,
+        text,
+        transform=axes.transAxes,
+        ha="right",
+        va="bottom",
+        fontsize=style.TICK_SIZE - 1,
+        color=style.INK,
     )

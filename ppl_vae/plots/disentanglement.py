@@ -8,21 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import (
-    BLUE,
-    GREEN,
-    INK,
-    LABEL_SIZE,
-    REFERENCE,
-    TICK_SIZE,
-    VERMILION,
-    Size,
-    draw_legend,
-    open_panel,
-    style_axes,
-)
+from ppl_vae.plots import style
+from ppl_vae.plots.figure import Size, draw_legend, open_panel, style_axes
 
-COLOURS = (BLUE, VERMILION, GREEN)
+COLOURS = (style.BLUE, style.VERMILION, style.GREEN)
 # It has no level of 1, and would not stand on the scale of the others.
 LEFT_OUT = "gaussian total correlation"
 
@@ -56,16 +45,18 @@ def plot_disentanglement(
         part = numbers.sel(representation=kind, metric=scores)
         place = rows + 0.24 * (index - (len(kinds) - 1) / 2)
         chance, spread = (part[name].mean("run").to_numpy() for name in ("chance", "chance_spread"))
-        axes.hlines(place, chance - 2 * spread, chance + 2 * spread, color=REFERENCE, linewidth=4, alpha=0.5)
-        axes.plot(chance, place, "|", color=REFERENCE, markersize=9, label="by chance" if index == 0 else None)
+        axes.hlines(place, chance - 2 * spread, chance + 2 * spread, color=style.REFERENCE, linewidth=4, alpha=0.5)
+        axes.plot(
+            chance, place, "|", color=style.REFERENCE, markersize=9, label="by chance" if index == 0 else None
+        )
         error = part["stderr_over_runs"] if part.sizes["run"] > 1 else part["stderr"].isel(run=0)
         axes.errorbar(
             part["mean"].to_numpy(), place, xerr=2 * np.nan_to_num(error.to_numpy()), fmt="o",
             color=COLOURS[index % len(COLOURS)], markersize=4, capsize=2, label=kind,
         )  # fmt: skip
-    axes.set_yticks(rows, scores, fontsize=TICK_SIZE, color=INK)
+    axes.set_yticks(rows, scores, fontsize=style.TICK_SIZE, color=style.INK)
     axes.set_ylim(len(scores) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("score (whiskers: 2 standard errors)", fontsize=LABEL_SIZE, color=INK)
+    axes.set_xlabel("score (whiskers: 2 standard errors)", fontsize=style.LABEL_SIZE, color=style.INK)
     draw_legend(figure, axes, ax is not None, ncols=4)
     return figure

@@ -19,27 +19,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import (
-    BLUE,
-    CLASS_COLOURS,
-    INK,
-    LABEL_SIZE,
-    REFERENCE,
-    TICK_SIZE,
-    VERMILION,
-    Sheet,
-    Size,
-    draw_legend,
-    new_sheet,
-    open_panel,
-    say_left_out,
-    style_axes,
-)
+from ppl_vae.plots import style
+from ppl_vae.plots.figure import Sheet, Size, draw_legend, new_sheet, open_panel, say_left_out, style_axes
 from ppl_vae.plots.point_labels import label_points
 from ppl_vae.renamed import renamed
 
 NAME_SIZE = 6.5
-OF_ELBO = {True: (BLUE, "the ELBO"), False: (VERMILION, "another bound")}
+OF_ELBO = {True: (style.BLUE, "the ELBO"), False: (style.VERMILION, "another bound")}
 DASHES = ("-", (0, (4, 1.5)))
 MARKERS = ("o", "s")
 
@@ -86,7 +72,7 @@ def _draw_frontier(
     better = (time[:, None] < time) | (variance[:, None] < variance)
     front = drawn & ~(no_worse & better)[drawn].any(0)
     order = np.flatnonzero(front)[time[front].argsort()]
-    axes.step(time[order], variance[order], where="post", color=REFERENCE, linewidth=1.0, zorder=1)
+    axes.step(time[order], variance[order], where="post", color=style.REFERENCE, linewidth=1.0, zorder=1)
     for kind, (colour, _) in OF_ELBO.items():
         for shown, face in ((front, colour), (drawn & ~front, "white")):
             chosen = shown & (of_elbo == kind)
@@ -113,7 +99,7 @@ def _say_not_drawn(
     if said:
         axes.text(
             0.98, 0.02, "\n".join(said), transform=axes.transAxes, ha="right", va="bottom",
-            fontsize=NAME_SIZE, color=INK,
+            fontsize=NAME_SIZE, color=style.INK,
         )  # fmt: skip
 
 
@@ -123,7 +109,7 @@ def _cost_legend(figure: Figure, of_elbo: NDArray[np.bool_]) -> None:
         for kind, (colour, label) in OF_ELBO.items()
         if (of_elbo == kind).any()
     ]
-    frontier = Line2D([], [], color=REFERENCE, linewidth=1.0, label="efficient frontier")
+    frontier = Line2D([], [], color=style.REFERENCE, linewidth=1.0, label="efficient frontier")
     _legend(figure, [*marks, frontier])
 
 
@@ -153,17 +139,25 @@ def plot_estimator_values(
         if finite.any():
             _draw_violin(axes, values[finite], row, colour)
         axes.plot(
-            float(numbers["value"][row]), row, marker="|", markersize=9, markeredgewidth=1.4, color=INK, zorder=3
+            float(numbers["value"][row]),
+            row,
+            marker="|",
+            markersize=9,
+            markeredgewidth=1.4,
+            color=style.INK,
+            zorder=3,
         )
     lines = [
-        axes.axvline(numbers.attrs[key], color=INK, linestyle=dashes, linewidth=1.0, zorder=1, label=label)
+        axes.axvline(numbers.attrs[key], color=style.INK, linestyle=dashes, linewidth=1.0, zorder=1, label=label)
         for key, dashes, label in (("elbo", "-", "reference ELBO"), ("evidence", "--", r"reference $\log p(x)$"))
     ]
     axes.set_yticks(range(count), labels=[str(name) for name in numbers["estimator"].to_numpy()])
     axes.set_ylim(count - 0.4, -0.6)
     say_left_out(axes, f"{left_out} of {numbers['draw'].size} values are not finite and not drawn" * (left_out > 0))
-    axes.set_xlabel("value of one repeat, nats per datum", fontsize=LABEL_SIZE, color=INK)
-    mean = Line2D([], [], linestyle="", marker="|", markersize=9, markeredgewidth=1.4, color=INK, label="mean")
+    axes.set_xlabel("value of one repeat, nats per datum", fontsize=style.LABEL_SIZE, color=style.INK)
+    mean = Line2D(
+        [], [], linestyle="", marker="|", markersize=9, markeredgewidth=1.4, color=style.INK, label="mean"
+    )
     draw_legend(figure, axes, ax is not None, handles=[*lines, mean], ncols=4)
     return figure
 
@@ -203,7 +197,7 @@ def plot_snr(tables: xr.Dataset, title: str | None = None, *, figsize: Size | No
         axes.xaxis.set_minor_locator(NullLocator())
         _draw_slopes(axes, particles)
     _finish_grid(panels, r"particles $K$", "signal-to-noise ratio")
-    guides = Line2D([], [], color=REFERENCE, linestyle=":", linewidth=1.0, label=r"slopes $\pm 1/2$")
+    guides = Line2D([], [], color=style.REFERENCE, linestyle=":", linewidth=1.0, label=r"slopes $\pm 1/2$")
     _legend(figure, [*_handles(panels[0]), guides])
     return figure
 
@@ -214,7 +208,7 @@ def _draw_slopes(axes: Axes, particles: NDArray[np.int64]) -> None:
     middle_x, middle_y = math.sqrt(particles[0] * particles[-1]), math.sqrt(low * high)
     for slope in (-0.5, 0.5):
         y = middle_y * (particles / middle_x) ** slope
-        axes.plot(particles, y, color=REFERENCE, linestyle=":", linewidth=1.0, zorder=1, label="_slope")
+        axes.plot(particles, y, color=style.REFERENCE, linestyle=":", linewidth=1.0, zorder=1, label="_slope")
     axes.set_ylim(low, high)
 
 
@@ -242,10 +236,10 @@ def _draw_curves(axes: Axes, values: xr.DataArray, along: str) -> None:
     left_out = int((~(np.isfinite(values) & (values > 0))).sum())
     say_left_out(axes, f"{left_out} of {values.size} not drawn: zero or not finite" * (left_out > 0))
     for index, name in enumerate(values["estimator"].to_numpy()):
-        second = index // len(CLASS_COLOURS) % 2
+        second = index // len(style.CLASS_COLOURS) % 2
         y = values.sel(estimator=name).transpose(along).to_numpy()
         (line,) = axes.plot(x, np.where(y > 0, y, np.nan), linewidth=1.3, label=str(name), zorder=2)
-        line.set(color=CLASS_COLOURS[index % len(CLASS_COLOURS)], linestyle=DASHES[second])
+        line.set(color=style.CLASS_COLOURS[index % len(style.CLASS_COLOURS)], linestyle=DASHES[second])
         line.set(marker=MARKERS[second], markersize=3.2)
 
 
@@ -266,7 +260,7 @@ def _panels(table: xr.Dataset, title: str | None, figsize: Size | None) -> tuple
         axes.remove()
     for axes, group in zip(grid, table["group"].to_numpy(), strict=False):
         style_axes(axes)
-        axes.set_title(str(group), fontsize=LABEL_SIZE, color=INK, loc="left")
+        axes.set_title(str(group), fontsize=style.LABEL_SIZE, color=style.INK, loc="left")
     return figure, grid[:count]
 
 
@@ -275,9 +269,9 @@ def _finish_grid(panels: list[Axes], x_label: str, y_label: str) -> None:
     columns = min(2, len(panels))
     for index, axes in enumerate(panels):
         if index % columns == 0:
-            axes.set_ylabel(y_label, fontsize=LABEL_SIZE, color=INK)
+            axes.set_ylabel(y_label, fontsize=style.LABEL_SIZE, color=style.INK)
         if index + columns >= len(panels):
-            axes.set_xlabel(x_label, fontsize=LABEL_SIZE, color=INK)
+            axes.set_xlabel(x_label, fontsize=style.LABEL_SIZE, color=style.INK)
             axes.tick_params(labelbottom=True)
 
 
@@ -304,6 +298,6 @@ def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
         loc="outside lower center",
         ncols=min(4, len(handles)),
         frameon=False,
-        fontsize=TICK_SIZE,
-        labelcolor=INK,
+        fontsize=style.TICK_SIZE,
+        labelcolor=style.INK,
     )

@@ -9,21 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import (
-    BLUE,
-    INK,
-    LABEL_SIZE,
-    REFERENCE,
-    TICK_SIZE,
-    VERMILION,
-    Size,
-    open_panel,
-    style_axes,
-)
+from ppl_vae.plots import style
+from ppl_vae.plots.figure import Size, open_panel, style_axes
 
 CURVES = {
-    "importance": (BLUE, "o", "importance bound"),
-    "jackknife": (VERMILION, "s", "jackknife"),
+    "importance": (style.BLUE, "o", "importance bound"),
+    "jackknife": (style.VERMILION, "s", "jackknife"),
 }
 
 
@@ -65,13 +56,15 @@ def plot_evidence_curve(
             linewidth=1.3, capsize=2, label=label,
         )  # fmt: skip
     if reference is not None:
-        axes.axhline(reference, color=REFERENCE, linestyle="--", linewidth=1.0, label=r"$\log p(x)$ from elsewhere")
+        axes.axhline(
+            reference, color=style.REFERENCE, linestyle="--", linewidth=1.0, label=r"$\log p(x)$ from elsewhere"
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(r"draws $K$", fontsize=LABEL_SIZE, color=INK)
-    axes.set_ylabel("nats per datum", fontsize=LABEL_SIZE, color=INK)
-    axes.legend(frameon=False, fontsize=TICK_SIZE, labelcolor=INK, loc="lower right")
+    axes.set_xlabel(r"draws $K$", fontsize=style.LABEL_SIZE, color=style.INK)
+    axes.set_ylabel("nats per datum", fontsize=style.LABEL_SIZE, color=style.INK)
+    axes.legend(frameon=False, fontsize=style.TICK_SIZE, labelcolor=style.INK, loc="lower right")
     return figure
 
 

@@ -14,23 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
 from ppl_vae.errors import ModelError
+from ppl_vae.plots import style
 
 # Width and height in inches.
 Size = tuple[float, float]
-
-LABEL_SIZE = 9
-TICK_SIZE = 8
-TITLE_SIZE = 10
-INK = "#262626"
-REFERENCE = "#8c8c8c"
-
-# P. Tol (2021), "Colour schemes", the scheme "muted" with a stronger yellow and a darker grey.
-CLASS_COLOURS = (
-    "#332288", "#ddaa33", "#117733", "#cc6677", "#88ccee",
-    "#882255", "#44aa99", "#999933", "#aa4499", "#7f7f7f",
-)  # fmt: skip
-# M. Okabe, K. Ito (2008), "Color universal design".
-BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
 
 
 class Sheet(Figure):
@@ -59,7 +46,7 @@ def new_sheet(width: float, height: float, title: str | None = None, figsize: Si
         raise ModelError(f"figsize: expected a positive width and height in inches, got {figsize!r}")
     sheet = Sheet(figsize=size, layout="constrained", facecolor="white")
     if title is not None:
-        sheet.suptitle(title, fontsize=TITLE_SIZE, color=INK)
+        sheet.suptitle(title, fontsize=style.TITLE_SIZE, color=style.INK)
     return sheet
 
 
@@ -86,7 +73,7 @@ def open_panel(
     if figsize is not None:
         raise ModelError("figsize: axes stand in a figure that has its size; give ax or figsize, not both")
     if title is not None:
-        ax.set_title(title, fontsize=TITLE_SIZE, color=INK, loc="left")
+        ax.set_title(title, fontsize=style.TITLE_SIZE, color=style.INK, loc="left")
     figure = ax.figure
     while not isinstance(figure, Figure):
         figure = figure.figure
@@ -102,7 +89,7 @@ def draw_legend(figure: Figure, axes: Axes, own: bool, **options: object) -> Leg
         own: whether the axes are the reader's.
         **options: of matplotlib's legend, such as handles.
     """
-    look = {"frameon": False, "fontsize": TICK_SIZE, "labelcolor": INK, **options}
+    look = {"frameon": False, "fontsize": style.TICK_SIZE, "labelcolor": style.INK, **options}
     if own:
         return axes.legend(**{**look, "loc": "best", "ncols": 1, "frameon": True, "framealpha": 0.8})
     return figure.legend(loc="outside lower center", **look)
@@ -111,14 +98,14 @@ def draw_legend(figure: Figure, axes: Axes, own: bool, **options: object) -> Leg
 def say_left_out(axes: Axes, text: str) -> None:
     """Write above a panel, at the right and small, what it does not show; nothing for an empty text."""
     if text:
-        axes.set_title(text, fontsize=TICK_SIZE - 1, color=REFERENCE, loc="right", pad=3)
+        axes.set_title(text, fontsize=style.TICK_SIZE - 1, color=style.REFERENCE, loc="right", pad=3)
 
 
 def style_axes(axes: Axes) -> None:
     """Lighten the frame of a panel of data: two spines, small ticks, a faint grid behind the marks."""
     axes.set_facecolor("white")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.spines[["left", "bottom"]].set_color(style.INK)
     style_ticks(axes)
     axes.set_axisbelow(True)
     axes.grid(color="#e6e6e6", linewidth=0.6)
@@ -126,5 +113,5 @@ def style_axes(axes: Axes) -> None:
 
 def style_ticks(axes: Axes) -> None:
     """Make ticks short and thin, and their labels small."""
-    axes.tick_params(labelsize=TICK_SIZE, length=3, width=0.6, color=INK, labelcolor=INK)
-    axes.tick_params(which="minor", labelsize=TICK_SIZE, color=INK, labelcolor=INK)
+    axes.tick_params(labelsize=style.TICK_SIZE, length=3, width=0.6, color=style.INK, labelcolor=style.INK)
+    axes.tick_params(which="minor", labelsize=style.TICK_SIZE, color=style.INK, labelcolor=style.INK)

@@ -9,17 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import (
-    BLUE,
-    INK,
-    LABEL_SIZE,
-    REFERENCE,
-    TICK_SIZE,
-    VERMILION,
-    Size,
-    open_panel,
-    style_axes,
-)
+from ppl_vae.plots import style
+from ppl_vae.plots.figure import Size, open_panel, style_axes
 
 
 def plot_gains(
@@ -51,14 +42,16 @@ def plot_gains(
     figure, axes = open_panel(6.0, 0.9 + 0.32 * len(table), title, ax, figsize)
     style_axes(axes)
     rows = np.arange(len(table))
-    colours = np.where(value > 2 * error, BLUE, np.where(value < -2 * error, VERMILION, REFERENCE))
-    axes.axvline(0.0, color=INK, linewidth=0.8, zorder=1)
+    colours = np.where(
+        value > 2 * error, style.BLUE, np.where(value < -2 * error, style.VERMILION, style.REFERENCE)
+    )
+    axes.axvline(0.0, color=style.INK, linewidth=0.8, zorder=1)
     for row, x, stderr, colour in zip(rows, value, error, colours, strict=True):
         axes.errorbar(x, row, xerr=2 * stderr, fmt="o", color=str(colour), markersize=5, capsize=2.5, zorder=2)
-    axes.set_yticks(rows, list(gains), fontsize=TICK_SIZE, color=INK)
+    axes.set_yticks(rows, list(gains), fontsize=style.TICK_SIZE, color=style.INK)
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(f"{label} (whiskers: 2 standard errors)", fontsize=LABEL_SIZE, color=INK)
+    axes.set_xlabel(f"{label} (whiskers: 2 standard errors)", fontsize=style.LABEL_SIZE, color=style.INK)
     return figure
 
 

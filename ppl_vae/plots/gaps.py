@@ -9,23 +9,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import (
-    BLUE,
-    INK,
-    LABEL_SIZE,
-    REFERENCE,
-    TICK_SIZE,
-    VERMILION,
-    Size,
-    new_sheet,
-    say_left_out,
-    style_axes,
-)
+from ppl_vae.plots import style
+from ppl_vae.plots.figure import Size, new_sheet, say_left_out, style_axes
 from ppl_vae.renamed import renamed
 
 PARTS = (
-    ("approximation_gap", BLUE, "family (approximation)"),
-    ("amortisation_gap", VERMILION, "encoder (amortisation)"),
+    ("approximation_gap", style.BLUE, "family (approximation)"),
+    ("amortisation_gap", style.VERMILION, "encoder (amortisation)"),
 )
 
 
@@ -54,8 +44,8 @@ def plot_gaps(numbers: xr.Dataset, title: str | None = None, *, figsize: Size | 
     _draw_bars(bars, numbers)
     _draw_data(points, *(numbers[name].to_numpy() for name, *_ in PARTS))
     figure.legend(
-        *bars.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=TICK_SIZE,
-        labelcolor=INK,
+        *bars.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False,
+        fontsize=style.TICK_SIZE, labelcolor=style.INK,
     )  # fmt: skip
     return figure
 
@@ -68,13 +58,13 @@ def _draw_bars(axes: Axes, table: xr.Dataset) -> None:
         axes.barh(splits, value, 0.5, left=left, color=colour, label=label, zorder=2)
         error = 2 * table[f"mean_{name}_stderr"].to_numpy()
         axes.errorbar(
-            left + value, splits, xerr=error, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.5, zorder=3
+            left + value, splits, xerr=error, fmt="none", ecolor=style.INK, elinewidth=0.9, capsize=2.5, zorder=3
         )
         left = left + value
     axes.grid(visible=False, axis="y")
     axes.set_ylim(len(splits) - 0.5, -0.5)
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_xlabel(r"$\log p(x) - $ELBO, nats per datum", fontsize=LABEL_SIZE, color=INK)
+    axes.axvline(0, color=style.INK, linewidth=0.8)
+    axes.set_xlabel(r"$\log p(x) - $ELBO, nats per datum", fontsize=style.LABEL_SIZE, color=style.INK)
 
 
 def _draw_data(axes: Axes, family: NDArray[np.float64], encoder: NDArray[np.float64]) -> None:
@@ -85,11 +75,11 @@ def _draw_data(axes: Axes, family: NDArray[np.float64], encoder: NDArray[np.floa
     if not len(family):
         return
     size = float(np.clip(6000 / len(family), 4, 22))
-    axes.scatter(family, encoder, s=size, color=INK, alpha=0.5, linewidths=0, zorder=3)
+    axes.scatter(family, encoder, s=size, color=style.INK, alpha=0.5, linewidths=0, zorder=3)
     top = 1.06 * max(family.max(), encoder.max(), 1e-12)
-    axes.plot([0, top], [0, top], color=REFERENCE, linestyle=(0, (4, 2)), linewidth=0.9, zorder=1)
+    axes.plot([0, top], [0, top], color=style.REFERENCE, linestyle=(0, (4, 2)), linewidth=0.9, zorder=1)
     low = min(0.0, family.min(), encoder.min()) - 0.03 * top
     axes.set_xlim(low, top)
     axes.set_ylim(low, top)
-    axes.set_xlabel("approximation gap of a datum, nats", fontsize=LABEL_SIZE, color=INK)
-    axes.set_ylabel("amortisation gap, nats", fontsize=LABEL_SIZE, color=INK)
+    axes.set_xlabel("approximation gap of a datum, nats", fontsize=style.LABEL_SIZE, color=style.INK)
+    axes.set_ylabel("amortisation gap, nats", fontsize=style.LABEL_SIZE, color=style.INK)

@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
+from ppl_vae.plots import style
 from ppl_vae.plots.arrays import Array, check_finite, to_numpy
-from ppl_vae.plots.figure import INK, LABEL_SIZE, TICK_SIZE, Size, open_panel
+from ppl_vae.plots.figure import Size, open_panel
 
 TEXT_WIDTH = 6.5
 GAP_FRACTION = 1 / 20
@@ -137,7 +138,7 @@ def draw_grid(
     )
     axes.set_xticks(range(cols) if column_labels else [], list(column_labels))
     axes.set_yticks(range(rows) if row_labels else [], list(row_labels))
-    axes.tick_params(length=0, pad=4, labelsize=TICK_SIZE, labelcolor=INK, top=True, labeltop=True)
+    axes.tick_params(length=0, pad=4, labelsize=style.TICK_SIZE, labelcolor=style.INK, top=True, labeltop=True)
     axes.tick_params(bottom=False, labelbottom=False)
     axes.xaxis.set_label_position("top")
     axes.set_anchor("NW")  # constrained layout cuts off labels that do not stand at the edge of their cell
@@ -182,5 +183,5 @@ def grid_figure(
     head = 0.1 + 0.18 * bool(column_labels) + 0.18 * bool(column_axis) - 0.05 * (title is not None)
     figure, axes = open_panel(width + side, height + head, title, ax, figsize)
     draw_grid(axes, images, row_labels, column_labels)
-    axes.set_xlabel(column_axis, fontsize=LABEL_SIZE, color=INK)
+    axes.set_xlabel(column_axis, fontsize=style.LABEL_SIZE, color=style.INK)
     return figure

@@ -11,19 +11,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
+from ppl_vae.plots import style
 from ppl_vae.plots.arrays import Array, to_numpy
 from ppl_vae.plots.columns import short
-from ppl_vae.plots.figure import (
-    BLUE,
-    INK,
-    LABEL_SIZE,
-    REFERENCE,
-    TICK_SIZE,
-    VERMILION,
-    Size,
-    new_sheet,
-    style_axes,
-)
+from ppl_vae.plots.figure import Size, new_sheet, style_axes
 from ppl_vae.plots.image_grid import as_images, grid_figure, wrap
 from ppl_vae.renamed import renamed
 
@@ -48,17 +39,19 @@ def plot_khat(numbers: xr.Dataset, title: str | None = None, *, figsize: Size | 
     for axes in (points, histogram):
         style_axes(axes)
         for level in (GOOD_KHAT, limit):
-            axes.axhline(level, color=REFERENCE, linewidth=1.0, linestyle="--", zorder=1)
+            axes.axhline(level, color=style.REFERENCE, linewidth=1.0, linestyle="--", zorder=1)
     above = finite & (khat > limit)
-    for chosen, colour in ((finite & ~above, BLUE), (above, VERMILION)):
+    for chosen, colour in ((finite & ~above, style.BLUE), (above, style.VERMILION)):
         points.scatter(np.flatnonzero(chosen), khat[chosen], s=6, color=colour, linewidth=0, alpha=0.7, zorder=2)
     _draw_histogram(histogram, khat[finite], limit)
     _name_worst(points, numbers, khat, limit)
     points.set_xlim(-0.02 * len(khat) - 0.5, 1.02 * len(khat) - 0.5)
-    points.set_xlabel("datum", fontsize=LABEL_SIZE, color=INK)
-    points.set_ylabel(r"Pareto $\hat{k}$", fontsize=LABEL_SIZE, color=INK)
-    histogram.set_xlabel("data", fontsize=LABEL_SIZE, color=INK)
-    points.set_title(_counts(khat, exact, int(above.sum()), limit), fontsize=TICK_SIZE, color=INK, loc="left")
+    points.set_xlabel("datum", fontsize=style.LABEL_SIZE, color=style.INK)
+    points.set_ylabel(r"Pareto $\hat{k}$", fontsize=style.LABEL_SIZE, color=style.INK)
+    histogram.set_xlabel("data", fontsize=style.LABEL_SIZE, color=style.INK)
+    points.set_title(
+        _counts(khat, exact, int(above.sum()), limit), fontsize=style.TICK_SIZE, color=style.INK, loc="left"
+    )
     return figure
 
 
@@ -71,7 +64,7 @@ def _name_worst(axes: Axes, ds: xr.Dataset, khat: NDArray[np.float64], limit: fl
             name, left = str(ds["datum"].to_numpy()[place]), place > len(khat) / 2
             axes.annotate(
                 short(name, 16), (place, khat[place]), (-4 if left else 4, 0), textcoords="offset points",
-                fontsize=TICK_SIZE - 1, color=INK, ha="right" if left else "left", va="center",
+                fontsize=style.TICK_SIZE - 1, color=style.INK, ha="right" if left else "left", va="center",
             )  # fmt: skip
 
 
@@ -83,7 +76,7 @@ def _draw_histogram(axes: Axes, khat: NDArray[np.float64], limit: float) -> None
     below, beyond = (math.ceil(max(0.0, side) / width) + 1 for side in (limit - khat.min(), khat.max() - limit))
     edges = limit + width * np.arange(-below, beyond + 1)
     counts, _ = np.histogram(khat, edges)
-    colours = [BLUE if edge < limit - width / 2 else VERMILION for edge in edges[:-1]]
+    colours = [style.BLUE if edge < limit - width / 2 else style.VERMILION for edge in edges[:-1]]
     axes.barh(edges[:-1], counts, height=width, align="edge", color=colours, linewidth=0, zorder=2)
 
 
@@ -133,8 +126,8 @@ def plot_worst_data(
     axes = figure.axes[0] if ax is None else ax
     for place, datum in enumerate(worst):
         axes.text(
-            place % columns - 0.44, place // columns + 0.42, f"{khat[datum]:.2f}", fontsize=TICK_SIZE - 2,
-            color=INK, ha="left", va="bottom", bbox=BOX,
+            place % columns - 0.44, place // columns + 0.42, f"{khat[datum]:.2f}", fontsize=style.TICK_SIZE - 2,
+            color=style.INK, ha="left", va="bottom", bbox=BOX,
         )  # fmt: skip
     return figure
 

@@ -12,18 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
+from ppl_vae.plots import style
 from ppl_vae.plots.arrays import Array, check_finite, to_numpy
-from ppl_vae.plots.figure import (
-    CLASS_COLOURS,
-    INK,
-    LABEL_SIZE,
-    REFERENCE,
-    TICK_SIZE,
-    Size,
-    draw_legend,
-    open_panel,
-    style_axes,
-)
+from ppl_vae.plots.figure import Size, draw_legend, open_panel, style_axes
 from ppl_vae.plots.labels import number_labels
 
 MARKERS = ("o", "s", "^", "D", "v")
@@ -64,24 +55,29 @@ def plot_latent_kl(
     lowest = LOWEST_PART * threshold
     longest = max(len(row) for row in rows.values())
     axes.axhspan(lowest, threshold, color="#f2f2f2", zorder=0)
-    axes.axhline(threshold, color=REFERENCE, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+    axes.axhline(threshold, color=style.REFERENCE, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
     for index, (name, row) in enumerate(rows.items()):
         _draw_run(axes, index, f"{name}: {(row > threshold).sum()} of {len(row)}", np.maximum(row, lowest))
     (text,) = number_labels([threshold])
     # Curves fall to the right, so this corner is the emptiest.
     axes.annotate(
         f"collapsed: below {text}", (0, lowest), (4, 3), xycoords=("axes fraction", "data"),
-        textcoords="offset points", va="bottom", fontsize=TICK_SIZE, color=INK,
+        textcoords="offset points", va="bottom", fontsize=style.TICK_SIZE, color=style.INK,
     )  # fmt: skip
     axes.set_xlim(0.5 - 0.02 * longest, longest + 0.5 + 0.02 * longest)
     axes.set_ylim(0.8 * lowest, 1.6 * max(threshold, *(row.max() for row in rows.values())))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    axes.set_xlabel("latent dimension, in order of its KL", fontsize=LABEL_SIZE, color=INK)
-    axes.set_ylabel(rf"KL$(q(z_u \mid x) \,\|\, p(z_u))$, {unit}", fontsize=LABEL_SIZE, color=INK)
+    axes.set_xlabel("latent dimension, in order of its KL", fontsize=style.LABEL_SIZE, color=style.INK)
+    axes.set_ylabel(rf"KL$(q(z_u \mid x) \,\|\, p(z_u))$, {unit}", fontsize=style.LABEL_SIZE, color=style.INK)
     legend = draw_legend(
-        figure, axes, ax is not None, ncols=2, title="active dimensions", title_fontproperties={"size": TICK_SIZE}
+        figure,
+        axes,
+        ax is not None,
+        ncols=2,
+        title="active dimensions",
+        title_fontproperties={"size": style.TICK_SIZE},
     )
-    legend.get_title().set_color(INK)
+    legend.get_title().set_color(style.INK)
     return figure
 
 
@@ -103,7 +99,7 @@ def _checked(kl: Mapping[str, Any], threshold: float) -> dict[str, NDArray[np.fl
 
 
 def _draw_run(axes: Axes, index: int, label: str, row: NDArray[np.float64]) -> None:
-    colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
+    colour = style.CLASS_COLOURS[index % len(style.CLASS_COLOURS)]
     axes.plot(
         np.arange(1, len(row) + 1),
         row,

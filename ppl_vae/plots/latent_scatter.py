@@ -17,19 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.plots import style
 from ppl_vae.plots.arrays import Array, check_finite, check_length, to_numpy
-from ppl_vae.plots.figure import (
-    BLUE,
-    CLASS_COLOURS,
-    INK,
-    LABEL_SIZE,
-    REFERENCE,
-    TICK_SIZE,
-    Size,
-    open_panel,
-    style_axes,
-    style_ticks,
-)
+from ppl_vae.plots.figure import Size, open_panel, style_axes, style_ticks
 from ppl_vae.plots.labels import latent_name
 
 PRIOR_RADII = (1, 2, 3)
@@ -62,12 +52,12 @@ def plot_latent_scatter(
     figure, axes = open_panel(4.1 if labels is None else 4.6, 3.75 + 0.25 * (title is None), title, ax, figsize)
     style_axes(axes)
     size = float(np.clip(15000 / len(points), 4, 25))
-    scatter = axes.scatter(points[:, 0], points[:, 1], s=size, color=BLUE, alpha=0.7, linewidths=0, zorder=2)
+    scatter = axes.scatter(points[:, 0], points[:, 1], s=size, color=style.BLUE, alpha=0.7, linewidths=0, zorder=2)
     if prior_circles:
         _draw_prior(axes)
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_xlabel(latent_name(dims[0]), fontsize=LABEL_SIZE, color=INK)
-    axes.set_ylabel(latent_name(dims[1]), fontsize=LABEL_SIZE, color=INK)
+    axes.set_xlabel(latent_name(dims[0]), fontsize=style.LABEL_SIZE, color=style.INK)
+    axes.set_ylabel(latent_name(dims[1]), fontsize=style.LABEL_SIZE, color=style.INK)
     if labels is not None:
         known = to_numpy(labels)
         check_length("labels", known, len(points), "code")
@@ -87,9 +77,9 @@ def _chosen(codes: np.ndarray, dims: tuple[int, int]) -> np.ndarray:
 
 def _draw_prior(axes: Axes) -> None:
     for radius in PRIOR_RADII:
-        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=REFERENCE, linewidth=0.8, linestyle="--"))
+        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=style.REFERENCE, linewidth=0.8, linestyle="--"))
     axes.update_datalim([(-3.1, -3.1), (3.1, 3.1)])
-    axes.set_title("circles: prior N(0, I) at 1, 2, 3 sd", fontsize=7, color=REFERENCE, loc="right", pad=3)
+    axes.set_title("circles: prior N(0, I) at 1, 2, 3 sd", fontsize=7, color=style.REFERENCE, loc="right", pad=3)
 
 
 def _colour(axes: Axes, scatter: PathCollection, labels: np.ndarray) -> None:
@@ -100,8 +90,8 @@ def _colour(axes: Axes, scatter: PathCollection, labels: np.ndarray) -> None:
         _colour_bar(axes, scatter)
         return
     classes, index = np.unique(labels, return_inverse=True)
-    few = len(classes) <= len(CLASS_COLOURS)
-    palette = CLASS_COLOURS[: len(classes)] if few else colormaps["viridis"](np.linspace(0, 1, len(classes)))
+    few = len(classes) <= len(style.CLASS_COLOURS)
+    palette = style.CLASS_COLOURS[: len(classes)] if few else colormaps["viridis"](np.linspace(0, 1, len(classes)))
     edges = np.arange(len(classes) + 1) - 0.5
     scatter.set(array=index, cmap=ListedColormap(palette), norm=BoundaryNorm(edges, len(classes)))
     if few:
@@ -124,14 +114,14 @@ def _legend(axes: Axes, classes: np.ndarray) -> None:
     """Draw one round mark per class, outside the panel so that no point is covered."""
     marks = [
         Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=str(name))
-        for name, colour in zip(classes, CLASS_COLOURS, strict=False)
+        for name, colour in zip(classes, style.CLASS_COLOURS, strict=False)
     ]
     axes.legend(
         handles=marks,
         loc="center left",
         bbox_to_anchor=(1.0, 0.5),
         frameon=False,
-        fontsize=TICK_SIZE,
-        labelcolor=INK,
+        fontsize=style.TICK_SIZE,
+        labelcolor=style.INK,
         handletextpad=0.1,
     )

@@ -14,26 +14,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import (
-    BLUE,
-    GREEN,
-    INK,
-    LABEL_SIZE,
-    REFERENCE,
-    TICK_SIZE,
-    VERMILION,
-    Size,
-    new_sheet,
-    say_left_out,
-    style_axes,
-)
+from ppl_vae.plots import style
+from ppl_vae.plots.figure import Size, new_sheet, say_left_out, style_axes
 
 PANELS = {
     "elbo": "ELBO (higher is better)",
     "log_likelihood": r"log likelihood, $\mathrm{E}_q[\log p(x \mid z)]$",
     "kl": r"KL$(q(z \mid x) \,\|\, p(z))$",
 }
-SPLITS = {"train": (BLUE, "-"), "validation": (VERMILION, "--"), "test": (GREEN, "-.")}
+SPLITS = {"train": (style.BLUE, "-"), "validation": (style.VERMILION, "--"), "test": (style.GREEN, "-.")}
 FEW_EPOCHS = 12
 REQUIRED = ("epoch", "loss", *(f"train_{term}" for term in PANELS))
 
@@ -59,18 +48,18 @@ def plot_learning_curves(
                 _draw_curve(
                     axes, history, f"{split}_{term}", colour, dashes, _label(history, f"{split}_{term}", split)
                 )
-        axes.set_title(name, fontsize=LABEL_SIZE, color=INK, loc="left")
-    _draw_curve(panels[1, 1], history, "loss", INK, "-", "loss")
+        axes.set_title(name, fontsize=style.LABEL_SIZE, color=style.INK, loc="left")
+    _draw_curve(panels[1, 1], history, "loss", style.INK, "-", "loss")
     broken = int((~np.isfinite(history["loss"])).sum())
     say_left_out(panels[1, 1], f"{broken} of {len(history)} not finite" * (broken > 0))
-    panels[1, 1].set_title("objective (minimised)", fontsize=LABEL_SIZE, color=INK, loc="left")
+    panels[1, 1].set_title("objective (minimised)", fontsize=style.LABEL_SIZE, color=style.INK, loc="left")
     for axes in panels.flat:
         _finish(axes, best_epoch)
     panels[0, 0].set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
     for axes in panels[:, 0]:
-        axes.set_ylabel("nats per datum", fontsize=LABEL_SIZE, color=INK)
+        axes.set_ylabel("nats per datum", fontsize=style.LABEL_SIZE, color=style.INK)
     for axes in panels[1]:
-        axes.set_xlabel("epoch", fontsize=LABEL_SIZE, color=INK)
+        axes.set_xlabel("epoch", fontsize=style.LABEL_SIZE, color=style.INK)
     figure.align_ylabels()
     _legend(figure, panels[0, 0].get_lines())
     return figure
@@ -113,7 +102,7 @@ def _finish(axes: Axes, best_epoch: int | None) -> None:
     if best_epoch is not None:
         axes.axvline(
             best_epoch,
-            color=REFERENCE,
+            color=style.REFERENCE,
             linewidth=1.0,
             linestyle=":",
             label=f"best epoch ({best_epoch})",
@@ -128,6 +117,6 @@ def _legend(figure: Figure, lines: list[Line2D]) -> None:
         loc="outside lower center",
         ncols=len(lines),
         frameon=False,
-        fontsize=TICK_SIZE,
-        labelcolor=INK,
+        fontsize=style.TICK_SIZE,
+        labelcolor=style.INK,
     )

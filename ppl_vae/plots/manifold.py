@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.plots import style
 from ppl_vae.plots.arrays import Array
-from ppl_vae.plots.figure import INK, LABEL_SIZE, Size, open_panel, style_ticks
+from ppl_vae.plots.figure import Size, open_panel, style_ticks
 from ppl_vae.plots.image_grid import as_images, show_picture, tile
 from ppl_vae.plots.labels import latent_name, number_labels
 
@@ -66,8 +67,8 @@ def plot_manifold(
     if extent is None:
         _quantile_ticks(axes)
     style_ticks(axes)
-    axes.set_xlabel(latent_name(0), fontsize=LABEL_SIZE, color=INK)
-    axes.set_ylabel(latent_name(1), fontsize=LABEL_SIZE, color=INK, rotation=0)
+    axes.set_xlabel(latent_name(0), fontsize=style.LABEL_SIZE, color=style.INK)
+    axes.set_ylabel(latent_name(1), fontsize=style.LABEL_SIZE, color=style.INK, rotation=0)
     return figure
 
 

@@ -13,8 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.plots import style
 from ppl_vae.plots.columns import Table, as_table, column_names, edges_of, missing_words, observed, short
-from ppl_vae.plots.figure import BLUE, INK, TICK_SIZE, VERMILION, Size
+from ppl_vae.plots.figure import Size
 from ppl_vae.plots.panels import label_edges, legend_below, panel_grid
 
 
@@ -59,8 +60,8 @@ def plot_marginals(
         _draw(axes, *columns[int(index)], float(distance[index]), int(np.isnan(data[:, index]).sum()))
     label_edges(panels, "value", "density")
     legend: list[Line2D | Patch] = [
-        Patch(color=BLUE, alpha=0.45, label=f"data ({len(data)} rows)"),
-        Line2D([], [], color=VERMILION, linewidth=1.3, label=f"replicates ({len(drawn)} rows)"),
+        Patch(color=style.BLUE, alpha=0.45, label=f"data ({len(data)} rows)"),
+        Line2D([], [], color=style.VERMILION, linewidth=1.3, label=f"replicates ({len(drawn)} rows)"),
     ]
     if len(shown) < len(labels):
         words = f"{len(shown)} of {len(labels)} columns, those that differ most"
@@ -99,14 +100,14 @@ def _draw(axes: Axes, data: NDArray[np.float64], drawn: NDArray[np.float64], dis
         heights / (len(data) * width),
         width,
         align="edge",
-        color=BLUE,
+        color=style.BLUE,
         alpha=0.45,
         linewidth=0,
         zorder=2,
     )
     heights, _ = np.histogram(drawn, edges)
     # Of all replicates, so that what lies beyond the panel is missing from the area as well.
-    axes.stairs(heights / (len(drawn) * width), edges, color=VERMILION, linewidth=1.3, zorder=3)
+    axes.stairs(heights / (len(drawn) * width), edges, color=style.VERMILION, linewidth=1.3, zorder=3)
     axes.set_xlim(edges[0], edges[-1])
     # Room for the words.
     axes.set_ylim(0.0, 1.3 * axes.dataLim.y1)
@@ -115,5 +116,5 @@ def _draw(axes: Axes, data: NDArray[np.float64], drawn: NDArray[np.float64], dis
     words = [f"KS {distance:.2f}", missing_words(missing), f"{beyond} beyond" if beyond else ""]
     axes.text(
         0.98, 0.97, "\n".join(filter(None, words)), transform=axes.transAxes, ha="right", va="top",
-        fontsize=TICK_SIZE - 1, color=INK, zorder=4,
+        fontsize=style.TICK_SIZE - 1, color=style.INK, zorder=4,
     )  # fmt: skip

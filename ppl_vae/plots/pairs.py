@@ -12,8 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.plots import style
 from ppl_vae.plots.columns import Table, as_table, column_names, edges_of, observed
-from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, TICK_SIZE, VERMILION, Size, new_sheet, style_axes
+from ppl_vae.plots.figure import Size, new_sheet, style_axes
 from ppl_vae.plots.panels import legend_below
 
 MOST_COLUMNS = 5
@@ -57,7 +58,7 @@ def plot_pairs(
     figure = new_sheet(side, side + 0.3 + 0.25 * (title is not None), title, figsize)
     grid: list[list[Axes]] = figure.subplots(count, count, squeeze=False).tolist()
     bins = [edges_of(observed(data[:, i]), observed(drawn[:, i])) for i in chosen]
-    kinds = [(data, BLUE, "data"), (drawn, VERMILION, "replicates")][: 1 + (replicates is not None)]
+    kinds = [(data, style.BLUE, "data"), (drawn, style.VERMILION, "replicates")][: 1 + (replicates is not None)]
     for row, column in np.ndindex(count, count):
         axes = grid[row][column]
         if column > row:
@@ -79,7 +80,7 @@ def plot_pairs(
     )
     if count < len(labels):
         words = f"{count} of {len(labels)} columns"
-        figure.text(0.99, 0.99, words, ha="right", va="top", fontsize=TICK_SIZE, color=INK)
+        figure.text(0.99, 0.99, words, ha="right", va="top", fontsize=style.TICK_SIZE, color=style.INK)
     return figure
 
 
@@ -118,7 +119,7 @@ def _draw_marginal(
     for values, colour in columns:
         heights, _ = np.histogram(values, edges)
         heights = heights / (max(1, len(values)) * width)
-        if colour == BLUE:
+        if colour == style.BLUE:
             axes.bar(edges[:-1], heights, width, align="edge", color=colour, alpha=0.45, linewidth=0, zorder=2)
         else:
             axes.stairs(heights, edges, color=colour, linewidth=1.3, zorder=3)
@@ -149,6 +150,6 @@ def _label(axes: Axes, across: str, up: str, lowest: bool, leftmost: bool) -> No
         axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(labelbottom=lowest, labelleft=leftmost)
     if lowest:
-        axes.set_xlabel(across, fontsize=LABEL_SIZE, color=INK)
+        axes.set_xlabel(across, fontsize=style.LABEL_SIZE, color=style.INK)
     if leftmost:
-        axes.set_ylabel(up, fontsize=LABEL_SIZE, color=INK)
+        axes.set_ylabel(up, fontsize=style.LABEL_SIZE, color=style.INK)

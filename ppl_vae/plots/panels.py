@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ppl_vae.plots.figure import INK, LABEL_SIZE, TICK_SIZE, Sheet, Size, new_sheet, style_axes
+from ppl_vae.plots import style
+from ppl_vae.plots.figure import Sheet, Size, new_sheet, style_axes
 
 
 def panel_grid(
@@ -31,7 +32,7 @@ def panel_grid(
         axes.remove()
     for axes, name in zip(grid, names, strict=False):
         style_axes(axes)
-        axes.set_title(name, fontsize=TICK_SIZE, color=INK, loc="left")
+        axes.set_title(name, fontsize=style.TICK_SIZE, color=style.INK, loc="left")
     return figure, grid[: len(names)]
 
 
@@ -41,15 +42,15 @@ def label_edges(panels: Sequence[Axes], x_label: str, y_label: str) -> None:
     columns = len(panels) if grid is None else grid.ncols
     for index, axes in enumerate(panels):
         if index % columns == 0:
-            axes.set_ylabel(y_label, fontsize=LABEL_SIZE, color=INK)
+            axes.set_ylabel(y_label, fontsize=style.LABEL_SIZE, color=style.INK)
         if index + columns >= len(panels):
-            axes.set_xlabel(x_label, fontsize=LABEL_SIZE, color=INK)
+            axes.set_xlabel(x_label, fontsize=style.LABEL_SIZE, color=style.INK)
             axes.tick_params(labelbottom=True)
 
 
 def legend_below(figure: Sheet, handles: Sequence[Line2D | Patch], columns: int = 3) -> None:
     """Draw one legend for all panels, under them."""
     figure.legend(
-        handles=list(handles), loc="outside lower center", ncols=columns, frameon=False, fontsize=TICK_SIZE,
-        labelcolor=INK, columnspacing=1.2, handlelength=1.6,
+        handles=list(handles), loc="outside lower center", ncols=columns, frameon=False, fontsize=style.TICK_SIZE,
+        labelcolor=style.INK, columnspacing=1.2, handlelength=1.6,
     )  # fmt: skip

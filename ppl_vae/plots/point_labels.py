@@ -12,14 +12,14 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from ppl_vae.plots.figure import INK, REFERENCE
+from ppl_vae.plots import style
 
 # Directions, in the order they are tried, at these distances in points.
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 DISTANCES = (5, 9, 14, 20, 27)
 LED_FROM = 9
 POINT_RADIUS = 3.0
-LEADER = {"arrowstyle": "-", "color": REFERENCE, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
+LEADER = {"arrowstyle": "-", "color": style.REFERENCE, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
 
 
 class _Place(NamedTuple):
@@ -97,8 +97,8 @@ def _write(axes: Axes, name: str, point: tuple[float, float], place: _Place, siz
         ha={1: "left", -1: "right", 0: "center"}[int(sign_x)],
         va={1: "bottom", -1: "top", 0: "center"}[int(sign_y)],
         fontsize=size,
-        color=INK,
-        arrowprops={"arrowstyle": "-", "color": REFERENCE, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
+        color=style.INK,
+        arrowprops={"arrowstyle": "-", "color": style.REFERENCE, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
         if far
         else None,
         zorder=4,

@@ -12,14 +12,15 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
+from ppl_vae.plots import style
 from ppl_vae.plots.arrays import check_finite
-from ppl_vae.plots.figure import BLUE, GREEN, INK, TICK_SIZE, Size
+from ppl_vae.plots.figure import Size
 from ppl_vae.plots.panels import label_edges, legend_below, panel_grid
 
 REQUIRED = ("observed", "replicated", "p_value")
 LOOKS = {
-    "population": (BLUE, r"population: $x \sim p(z)\,p(x \mid z)$"),
-    "local": (GREEN, r"local: $z \sim q(z \mid x_n)$, optimistic"),
+    "population": (style.BLUE, r"population: $x \sim p(z)\,p(x \mid z)$"),
+    "local": (style.GREEN, r"local: $z \sim q(z \mid x_n)$, optimistic"),
 }
 
 
@@ -46,7 +47,7 @@ def plot_predictive(predictive: xr.Dataset, title: str | None = None, *, figsize
         of = predictive.sel(statistic=name)
         for kind in kinds:
             _draw_histogram(axes, of["replicated"].sel(kind=kind).to_numpy(), LOOKS[kind][0])
-        axes.axvline(float(of["observed"]), color=INK, linewidth=1.4, zorder=3)
+        axes.axvline(float(of["observed"]), color=style.INK, linewidth=1.4, zorder=3)
         axes.set_yticks([])
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.spines["left"].set_visible(False)
@@ -56,7 +57,7 @@ def plot_predictive(predictive: xr.Dataset, title: str | None = None, *, figsize
         _write_p_values(axes, [(LOOKS[kind][0], float(of["p_value"].sel(kind=kind))) for kind in kinds], floor)
     label_edges(panels, "statistic of a data set", "replicates")
     handles = [Patch(color=LOOKS[kind][0], alpha=0.55, label=LOOKS[kind][1]) for kind in kinds]
-    legend_below(figure, [*handles, Line2D([], [], color=INK, linewidth=1.4, label="the data")])
+    legend_below(figure, [*handles, Line2D([], [], color=style.INK, linewidth=1.4, label="the data")])
     return figure
 
 
@@ -81,5 +82,5 @@ def _write_p_values(axes: Axes, found: list[tuple[str, float]], floor: float) ->
         text = f"p {'≤' if p_value <= floor else '='} {p_value:.3f}"
         axes.annotate(
             text, (1.0, 1.0), (-50 * row, 4), xycoords="axes fraction", textcoords="offset points",
-            ha="right", va="bottom", fontsize=TICK_SIZE, color=colour,
+            ha="right", va="bottom", fontsize=style.TICK_SIZE, color=colour,
         )  # fmt: skip

@@ -15,17 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import (
-    BLUE,
-    INK,
-    LABEL_SIZE,
-    REFERENCE,
-    VERMILION,
-    Size,
-    draw_legend,
-    open_panel,
-    style_axes,
-)
+from ppl_vae.plots import style
+from ppl_vae.plots.figure import Size, draw_legend, open_panel, style_axes
 from ppl_vae.plots.labels import number_labels
 from ppl_vae.plots.point_labels import label_points
 
@@ -56,15 +47,19 @@ def plot_rate_distortion(
     axes.grid(visible=False)
     on_frontier = frontier(rate, distortion)
     order = np.flatnonzero(on_frontier)[rate[on_frontier].argsort()]
-    axes.plot(rate[order], distortion[order], color=BLUE, linewidth=1.0, alpha=0.6, zorder=1)
+    axes.plot(rate[order], distortion[order], color=style.BLUE, linewidth=1.0, alpha=0.6, zorder=1)
     if table.sizes["seed"] > 1:
         _draw_spread(axes, table, rate, distortion)
-    for shown, face in ((on_frontier, BLUE), (~on_frontier, "white")):
-        axes.scatter(rate[shown], distortion[shown], s=26, facecolor=face, edgecolor=BLUE, linewidth=1.1, zorder=3)
+    for shown, face in ((on_frontier, style.BLUE), (~on_frontier, "white")):
+        axes.scatter(
+            rate[shown], distortion[shown], s=26, facecolor=face, edgecolor=style.BLUE, linewidth=1.1, zorder=3
+        )
     _mark_best(axes, rate, distortion)
-    axes.set_xlabel(r"rate, KL$(q(z \mid x) \,\|\, p(z))$, nats per datum", fontsize=LABEL_SIZE, color=INK)
+    axes.set_xlabel(
+        r"rate, KL$(q(z \mid x) \,\|\, p(z))$, nats per datum", fontsize=style.LABEL_SIZE, color=style.INK
+    )
     axes.set_ylabel(
-        r"distortion, $-\mathrm{E}_q[\log p(x \mid z)]$, nats per datum", fontsize=LABEL_SIZE, color=INK
+        r"distortion, $-\mathrm{E}_q[\log p(x \mid z)]$, nats per datum", fontsize=style.LABEL_SIZE, color=style.INK
     )
     _fix_limits(axes, rate, distortion)
     _draw_diagonals(axes)
@@ -108,14 +103,14 @@ def _draw_spread(axes: Axes, table: xr.Dataset, rate: NDArray[np.float64], disto
     spread = table[["rate", "distortion"]].std("seed", ddof=1)
     axes.errorbar(
         rate, distortion, xerr=spread["rate"].to_numpy(), yerr=spread["distortion"].to_numpy(),
-        fmt="none", ecolor=BLUE, elinewidth=0.8, capsize=1.5, alpha=0.7, zorder=2,
+        fmt="none", ecolor=style.BLUE, elinewidth=0.8, capsize=1.5, alpha=0.7, zorder=2,
     )  # fmt: skip
 
 
 def _mark_best(axes: Axes, rate: NDArray[np.float64], distortion: NDArray[np.float64]) -> None:
     """Draw a solid diagonal of the highest ELBO: all points lie above it."""
     best = (rate + distortion).argmin()
-    axes.axline((rate[best], distortion[best]), slope=-1, color=VERMILION, linewidth=0.9, zorder=0.8)
+    axes.axline((rate[best], distortion[best]), slope=-1, color=style.VERMILION, linewidth=0.9, zorder=0.8)
 
 
 def _fix_limits(axes: Axes, rate: NDArray[np.float64], distortion: NDArray[np.float64]) -> None:
@@ -144,18 +139,25 @@ def _annotate(
 ) -> None:
     axes.annotate(
         text, point, offset, textcoords="offset points", ha=ha, va=va,
-        fontsize=NAME_SIZE, color=REFERENCE, annotation_clip=False,
+        fontsize=NAME_SIZE, color=style.REFERENCE, annotation_clip=False,
     )  # fmt: skip
 
 
 def _handles(num_seeds: int, dominated: bool) -> list[Line2D]:
     spread = f", ±1 sd over {num_seeds} seeds" if num_seeds > 1 else ""
     marks = [
-        Line2D([], [], color=BLUE, linewidth=1.0, marker="o", markersize=5, label=f"frontier{spread}"),
+        Line2D([], [], color=style.BLUE, linewidth=1.0, marker="o", markersize=5, label=f"frontier{spread}"),
         Line2D(
-            [], [], linestyle="", color=BLUE, marker="o", markersize=5, markerfacecolor="white", label="dominated"
+            [],
+            [],
+            linestyle="",
+            color=style.BLUE,
+            marker="o",
+            markersize=5,
+            markerfacecolor="white",
+            label="dominated",
         ),
-        Line2D([], [], color=VERMILION, linewidth=0.9, label="best ELBO"),
+        Line2D([], [], color=style.VERMILION, linewidth=0.9, label="best ELBO"),
         Line2D([], [], color=PALE, linewidth=0.7, linestyle=DASHES, label="equal ELBO"),
     ]
     return marks if dominated else [mark for mark in marks if mark.get_label() != "dominated"]

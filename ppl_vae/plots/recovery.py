@@ -6,7 +6,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, Size, new_sheet, style_axes
+from ppl_vae.plots import style
+from ppl_vae.plots.figure import Size, new_sheet, style_axes
 from ppl_vae.renamed import renamed
 
 REQUIRED = ("truth", "mean", "z_score", "contraction", "recovery", "rms_z")
@@ -37,19 +38,21 @@ def plot_recovery(
         of = numbers.isel(quantity=index)
         above, below = panels[0][index], panels[1][index]
         low, high = float(of["truth"].min()), float(of["truth"].max())
-        above.plot([low, high], [low, high], color=REFERENCE, linewidth=0.8)
-        above.scatter(of["truth"], of["mean"], s=4, color=BLUE, alpha=0.4, linewidths=0)
-        above.set_title(f"{of['quantity'].item()}: r = {float(of['recovery']):.2f}", fontsize=LABEL_SIZE, color=INK)
-        below.axhline(0, color=REFERENCE, linewidth=0.8)
-        below.scatter(of["contraction"], of["z_score"], s=4, color=BLUE, alpha=0.4, linewidths=0)
-        below.set_title(f"rms z = {float(of['rms_z']):.2f}", fontsize=LABEL_SIZE, color=INK)
-        above.set_xlabel("truth", fontsize=LABEL_SIZE, color=INK)
-        below.set_xlabel("contraction", fontsize=LABEL_SIZE, color=INK)
+        above.plot([low, high], [low, high], color=style.REFERENCE, linewidth=0.8)
+        above.scatter(of["truth"], of["mean"], s=4, color=style.BLUE, alpha=0.4, linewidths=0)
+        above.set_title(
+            f"{of['quantity'].item()}: r = {float(of['recovery']):.2f}", fontsize=style.LABEL_SIZE, color=style.INK
+        )
+        below.axhline(0, color=style.REFERENCE, linewidth=0.8)
+        below.scatter(of["contraction"], of["z_score"], s=4, color=style.BLUE, alpha=0.4, linewidths=0)
+        below.set_title(f"rms z = {float(of['rms_z']):.2f}", fontsize=style.LABEL_SIZE, color=style.INK)
+        above.set_xlabel("truth", fontsize=style.LABEL_SIZE, color=style.INK)
+        below.set_xlabel("contraction", fontsize=style.LABEL_SIZE, color=style.INK)
         style_axes(above)
         style_axes(below)
-    panels[0][0].set_ylabel("mean of the guide", fontsize=LABEL_SIZE, color=INK)
-    panels[1][0].set_ylabel("z-score", fontsize=LABEL_SIZE, color=INK)
+    panels[0][0].set_ylabel("mean of the guide", fontsize=style.LABEL_SIZE, color=style.INK)
+    panels[1][0].set_ylabel("z-score", fontsize=style.LABEL_SIZE, color=style.INK)
     left_out = numbers.sizes["quantity"] - count
     if left_out:
-        sheet.supxlabel(f"{left_out} more latents are not drawn", fontsize=TICK_SIZE, color=REFERENCE)
+        sheet.supxlabel(f"{left_out} more latents are not drawn", fontsize=style.TICK_SIZE, color=style.REFERENCE)
     return sheet

@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, TICK_SIZE, VERMILION, Size, new_sheet, style_axes
+from ppl_vae.plots import style
+from ppl_vae.plots.figure import Size, new_sheet, style_axes
 from ppl_vae.plots.labels import coordinate_names, latent_name
 from ppl_vae.renamed import renamed
 
@@ -70,12 +71,23 @@ def plot_reference(
             _label(axes, names[across], names[below], row == count - 1, column == 0 < row)
     handles = [
         Line2D(
-            [], [], linestyle="", marker="o", markersize=4, color=BLUE, label=_shown(reference[:, chosen], limits)
+            [],
+            [],
+            linestyle="",
+            marker="o",
+            markersize=4,
+            color=style.BLUE,
+            label=_shown(reference[:, chosen], limits),
         ),
-        Line2D([], [], color=VERMILION, linewidth=1.4, label="guide (50% and 90%)" if count > 1 else "guide"),
+        Line2D([], [], color=style.VERMILION, linewidth=1.4, label="guide (50% and 90%)" if count > 1 else "guide"),
     ]
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=TICK_SIZE, labelcolor=INK
+        handles=handles,
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=style.TICK_SIZE,
+        labelcolor=style.INK,
     )
     return figure
 
@@ -126,19 +138,21 @@ def _draw_marginal(
     axes: Axes, reference: NDArray[np.float64], guide: NDArray[np.float64], limits: tuple[float, float]
 ) -> None:
     bins = np.linspace(*limits, int(np.clip(len(reference) ** 0.5, 12, BINS)) + 1)
-    axes.hist(reference, bins=bins.tolist(), density=True, color=BLUE, alpha=0.45, linewidth=0, zorder=2)
-    axes.hist(guide, bins=bins.tolist(), density=True, histtype="step", color=VERMILION, linewidth=1.3, zorder=3)
+    axes.hist(reference, bins=bins.tolist(), density=True, color=style.BLUE, alpha=0.45, linewidth=0, zorder=2)
+    axes.hist(
+        guide, bins=bins.tolist(), density=True, histtype="step", color=style.VERMILION, linewidth=1.3, zorder=3
+    )
     axes.set_yticks([])
 
 
 def _draw_pair(axes: Axes, reference: NDArray[np.float64], guide: NDArray[np.float64]) -> None:
     step = max(1, len(reference) // MOST_POINTS)
     x, y = reference[::step].T
-    axes.scatter(x, y, s=3, color=BLUE, alpha=0.35, linewidths=0, zorder=2, rasterized=True)
+    axes.scatter(x, y, s=3, color=style.BLUE, alpha=0.35, linewidths=0, zorder=2, rasterized=True)
     *centres, density, levels = _outline(guide)
     if len(levels):
         axes.contour(
-            *centres, density, levels=levels, colors=VERMILION, linewidths=[0.9, 1.4][: len(levels)], zorder=3
+            *centres, density, levels=levels, colors=style.VERMILION, linewidths=[0.9, 1.4][: len(levels)], zorder=3
         )
 
 
@@ -166,10 +180,10 @@ def _outline(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
 
 def _label(axes: Axes, across: str, below: str, lowest: bool, leftmost: bool) -> None:
     if lowest:
-        axes.set_xlabel(across, fontsize=LABEL_SIZE, color=INK)
+        axes.set_xlabel(across, fontsize=style.LABEL_SIZE, color=style.INK)
     else:
         axes.tick_params(labelbottom=False)
     if leftmost:
-        axes.set_ylabel(below, fontsize=LABEL_SIZE, color=INK)
+        axes.set_ylabel(below, fontsize=style.LABEL_SIZE, color=style.INK)
     else:
         axes.tick_params(labelleft=False)

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import BLUE, INK, LABEL_SIZE, REFERENCE, TICK_SIZE, VERMILION, Size, new_sheet, style_axes
+from ppl_vae.plots import style
+from ppl_vae.plots.figure import Size, new_sheet, style_axes
 from ppl_vae.renamed import renamed
 
 BINS = 30
@@ -37,7 +38,7 @@ def plot_typicality(numbers: xr.Dataset, title: str | None = None, *, figsize: S
     _beside(left, ours, theirs, "log p(x), nats")
     ours, theirs = (numbers[name].to_numpy() for name in ("distance", "simulated_distance"))
     _beside(middle, np.sqrt(ours), np.sqrt(theirs), "distance of the code, sd")
-    middle.legend(fontsize=TICK_SIZE, frameon=False, labelcolor=INK)
+    middle.legend(fontsize=style.TICK_SIZE, frameon=False, labelcolor=style.INK)
     _levels(right, np.sort(numbers["p_value"].to_numpy()))
     return sheet
 
@@ -45,19 +46,19 @@ def plot_typicality(numbers: xr.Dataset, title: str | None = None, *, figsize: S
 def _beside(axes: Axes, ours: NDArray[np.float64], theirs: NDArray[np.float64], label: str) -> None:
     low, high = np.quantile(np.concatenate([ours, theirs]), [0.0, 1.0])
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1).tolist()
-    axes.hist(theirs, edges, density=True, color=REFERENCE, alpha=0.6, label="simulated")
-    axes.hist(ours, edges, density=True, histtype="step", color=BLUE, linewidth=1.4, label="data")
-    axes.set_xlabel(label, fontsize=LABEL_SIZE, color=INK)
+    axes.hist(theirs, edges, density=True, color=style.REFERENCE, alpha=0.6, label="simulated")
+    axes.hist(ours, edges, density=True, histtype="step", color=style.BLUE, linewidth=1.4, label="data")
+    axes.set_xlabel(label, fontsize=style.LABEL_SIZE, color=style.INK)
     axes.set_yticks([])
     style_axes(axes)
 
 
 def _levels(axes: Axes, p_values: NDArray[np.float64]) -> None:
     share = np.arange(1, len(p_values) + 1) / len(p_values)
-    axes.plot([0, 1], [0, 1], color=REFERENCE, linewidth=0.8)
-    axes.step(p_values, share, where="post", color=VERMILION, linewidth=1.3)
+    axes.plot([0, 1], [0, 1], color=style.REFERENCE, linewidth=0.8)
+    axes.step(p_values, share, where="post", color=style.VERMILION, linewidth=1.3)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.set_xlabel("p-value", fontsize=LABEL_SIZE, color=INK)
-    axes.set_ylabel("share of data below", fontsize=LABEL_SIZE, color=INK)
+    axes.set_xlabel("p-value", fontsize=style.LABEL_SIZE, color=style.INK)
+    axes.set_ylabel("share of data below", fontsize=style.LABEL_SIZE, color=style.INK)
     style_axes(axes)

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
+from ppl_vae.plots import style
 from ppl_vae.plots.columns import Table, as_table, column_names, short
-from ppl_vae.plots.figure import INK, LABEL_SIZE, TICK_SIZE, Size, open_panel, say_left_out
+from ppl_vae.plots.figure import Size, open_panel, say_left_out
 from ppl_vae.plots.khat import khat_of, worst_first
 
 # Standard deviations at which the shade is full, and beyond which a number is written in white.
@@ -65,14 +66,14 @@ def plot_worst_rows(
     _draw_cells(axes, values[worst][:, shown], unusual[:, shown])
     rows = numbers["datum"].to_numpy() if "datum" in numbers.coords else np.arange(len(khat))
     told = [rf"{short(str(rows[row]), 16)}   {khat[row]:.2f}" for row in worst]
-    axes.set_yticks(range(len(worst)), told, fontsize=TICK_SIZE, color=INK)
-    axes.set_xticks(range(len(shown)), [short(labels[i]) for i in shown], fontsize=TICK_SIZE, color=INK)
+    axes.set_yticks(range(len(worst)), told, fontsize=style.TICK_SIZE, color=style.INK)
+    axes.set_xticks(range(len(shown)), [short(labels[i]) for i in shown], fontsize=style.TICK_SIZE, color=style.INK)
     axes.tick_params(axis="x", labelrotation=40, length=0)
     axes.tick_params(axis="y", length=0)
     for text in axes.get_xticklabels():
         text.set(horizontalalignment="right", rotation_mode="anchor")
-    axes.set_ylabel(r"row and its $\hat{k}$", fontsize=LABEL_SIZE, color=INK)
-    axes.set_xlabel(SHADE, fontsize=TICK_SIZE, color=INK)
+    axes.set_ylabel(r"row and its $\hat{k}$", fontsize=style.LABEL_SIZE, color=style.INK)
+    axes.set_xlabel(SHADE, fontsize=style.TICK_SIZE, color=style.INK)
     say_left_out(axes, _left_out(khat, len(shown), values.shape[1]))
     return figure
 
@@ -104,8 +105,8 @@ def _draw_cells(axes: Axes, cells: NDArray[np.float64], unusual: NDArray[np.floa
     axes.tick_params(which="minor", length=0)
     for (row, column), cell in np.ndenumerate(cells):
         text = "\N{EN DASH}" if np.isnan(cell) else _written(cell)
-        colour = "white" if abs(unusual[row, column]) > DARK else INK
-        axes.text(column, row, text, fontsize=TICK_SIZE - 1.5, color=colour, ha="center", va="center")
+        colour = "white" if abs(unusual[row, column]) > DARK else style.INK
+        axes.text(column, row, text, fontsize=style.TICK_SIZE - 1.5, color=colour, ha="center", va="center")
 
 
 def _written(cell: float) -> str:

@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots import plot_attribute_changes
-from ppl_vae.plots.figure import VERMILION
+from ppl_vae.plots.style import VERMILION
 
 
 def made_changes():

@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots import plot_calibration
-from ppl_vae.plots.figure import BLUE, VERMILION
+from ppl_vae.plots.style import BLUE, VERMILION
 
 FRACTION = np.arange(1, 10) / 10
 BAND = 0.2 * np.sqrt(FRACTION * (1 - FRACTION))

@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots import plot_coverage
-from ppl_vae.plots.figure import BLUE, VERMILION
+from ppl_vae.plots.style import BLUE, VERMILION
 
 NOMINAL = np.arange(1, 10) / 10
 BEND = NOMINAL * (1 - NOMINAL)

@@ -3,7 +3,7 @@ import pytest
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots import plot_gains
-from ppl_vae.plots.figure import BLUE, REFERENCE, VERMILION
+from ppl_vae.plots.style import BLUE, REFERENCE, VERMILION
 
 GAINS = {"full covariance": (0.4, 0.1), "flow": (0.1, 0.06), "mixture": (-0.5, 0.2)}
 

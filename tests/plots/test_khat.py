@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 
 from ppl_vae import plots
 from ppl_vae.errors import DataError
-from ppl_vae.plots.figure import BLUE, VERMILION
+from ppl_vae.plots.style import BLUE, VERMILION
 from tests.plots.pictures import drawn_tile, grid_shape, images
 
 

@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots import plot_predictive
-from ppl_vae.plots.figure import BLUE, GREEN, INK
+from ppl_vae.plots.style import BLUE, GREEN, INK
 
 
 def made_predictive():

@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots import plot_rate_distortion
-from ppl_vae.plots.figure import BLUE, VERMILION
+from ppl_vae.plots.style import BLUE, VERMILION
 
 NAMES = ["beta = 0.25", "beta = 1", "beta = 4", "worse"]
 RATE, DISTORTION = np.array([9.0, 5.0, 2.0, 6.0]), np.array([15.0, 16.0, 22.0, 18.0])

@@ -45,14 +45,14 @@ def accuracy(vae, split):
 
 
 def labelled(ds, seed):
-    few = hide_labels(ds.train, 100, seed)
+    few = hide_labels(ds.train, 100, seed=seed)
     return Split(ds.train.x[few.y != -1], ds.train.y[few.y != -1])
 
 
 def semi_supervised(ds, seed, epochs, **parts):
     """The recipe, trained on the labelled data and then on all, and the seconds of the processor that it took."""
     recipe = made(seed, **parts)
-    few = repeat_labelled(hide_labels(ds.train, 100, seed), REPEATED)
+    few = repeat_labelled(hide_labels(ds.train, 100, seed=seed), REPEATED)
     falling = inf.schedules.cosine(epochs * math.ceil(len(few) / BATCH_SIZE))
     options = {"device": "cpu", "progress": False, "seed": seed}
     started = time.process_time()

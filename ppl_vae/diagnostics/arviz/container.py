@@ -213,7 +213,7 @@ def read_netcdf(path: str | Path, *, generation: Generation | None = None) -> Ar
 
 
 def _as_ours(generation: Generation, data: Any) -> Any:
-    """What was read, with the warning of leave-one-out where it is ours."""
+    """The groups that were read, with the warning of leave-one-out where they are ours."""
     groups = generation.groups(data)
     return generation.build(groups, data.attrs) if is_ours(groups) else data
 

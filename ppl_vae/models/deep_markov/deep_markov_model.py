@@ -36,7 +36,7 @@ from ppl_vae.models.priors.priors import DiagonalNormalPrior
 from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, network_config, networks
 from ppl_vae.models.programs import LatentVariableProgram
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword, renamed
+from ppl_vae.renamed import renamed
 
 
 class MarkovProgram(LatentVariableProgram):
@@ -105,7 +105,6 @@ class DeepMarkovModel(ProgramPair):
     model: MarkovProgram
     guide: SmoothingGuide
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,

@@ -27,7 +27,6 @@ from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword
 
 
 class CategoricalProgram(LatentVariableProgram):
@@ -112,7 +111,6 @@ class CategoricalVAE(ProgramPair):
     model: CategoricalProgram
     guide: CategoricalGuide
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,

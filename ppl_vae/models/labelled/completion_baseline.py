@@ -21,7 +21,6 @@ from ppl_vae.models.program_pair import ProgramPair
 from ppl_vae.models.programs import num_features, require_event_shape
 from ppl_vae.networks import Architecture, architecture, architecture_config
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword
 
 Baseline = str | Mapping[str, object] | Architecture | nn.Module
 
@@ -94,7 +93,6 @@ class CompletionBaseline(ProgramPair):
     model: BaselineProgram
     guide: NoLatents
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,

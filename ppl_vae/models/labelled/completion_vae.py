@@ -36,7 +36,7 @@ from ppl_vae.models.program_pair import ProgramPair, checked_size
 from ppl_vae.models.programs import GuideProgram, num_features
 from ppl_vae.networks import Architecture, architecture
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword, renamed
+from ppl_vae.renamed import renamed
 
 Architectural = str | Mapping[str, object] | Architecture
 
@@ -127,7 +127,6 @@ class CompletionVAE(ProgramPair):
     model: CompletionProgram
     guide: GuideProgram
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,

@@ -34,7 +34,6 @@ from ppl_vae.models.priors.priors import StandardNormalPrior
 from ppl_vae.models.program_pair import Network, checked_size
 from ppl_vae.models.programs import Recognition
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword
 
 PRIORS = ("standard", "conditional")
 
@@ -131,7 +130,6 @@ class ConditionalVAE(CategoryAndCodePair):
     model: ConditionalProgram
     guide: ConditionalGuide
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,

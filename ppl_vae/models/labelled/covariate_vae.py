@@ -39,7 +39,7 @@ from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import ObservedProgram, Recognition
 from ppl_vae.networks import MLP
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword, renamed
+from ppl_vae.renamed import renamed
 
 
 class CovariateProgram(ObservedProgram):
@@ -163,7 +163,6 @@ class CovariateVAE(ProgramPair):
     model: CovariateProgram
     guide: CovariateGuide
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,

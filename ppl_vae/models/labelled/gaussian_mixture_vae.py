@@ -36,7 +36,6 @@ from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.precision import scale, widened
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword
 
 
 class MixtureProgram(LatentVariableProgram):
@@ -130,7 +129,6 @@ class GaussianMixtureVAE(ProgramPair):
     model: MixtureProgram
     guide: MixtureGuide
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,

@@ -29,7 +29,6 @@ from ppl_vae.models.program_pair import Network, checked_size
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword
 
 
 class JointProgram(CategoryAndCode, LatentVariableProgram):
@@ -88,7 +87,6 @@ class JointVAE(CategoryAndCodePair):
     model: JointProgram
     guide: JointGuide
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,

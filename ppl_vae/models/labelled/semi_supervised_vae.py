@@ -47,7 +47,6 @@ from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import StandardNormalPrior
 from ppl_vae.models.program_pair import Network, checked_size
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword
 
 
 class SemiSupervisedVAE(CategoryAndCodePair):
@@ -74,7 +73,6 @@ class SemiSupervisedVAE(CategoryAndCodePair):
     model: SemiSupervisedProgram
     guide: SemiSupervisedGuide
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,

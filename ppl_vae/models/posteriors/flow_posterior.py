@@ -16,8 +16,8 @@ Durkan, Bekasov, Murray & Papamakarios (2019): https://arxiv.org/abs/1906.04032
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from pyro import distributions as dist
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.models.configuration import Configured, remembers
-from ppl_vae.models.priors.flow_prior import require_room, with_reversals
+from ppl_vae.models.priors.flow_prior import conditioned, require_room, with_reversals
 from ppl_vae.precision import require_single, scale, widened
 
 SPLINE_BINS = 8
@@ -126,7 +126,7 @@ class FlowPosterior(Configured):
         """The posterior q(z|x) of features [*batch, H]."""
         require_single(self.name, self.loc_head.weight)
         loc, spread = widened(self.loc_head(features)), scale(0.5 * widened(self.scale_head(features)))
-        steps = [step.condition(features) for step in cast(Iterable[Any], self.steps)]
+        steps = conditioned(self.steps, features)
         if self.kind == "planar":
             return FlowDistribution(dist.Normal(loc, spread).to_event(1), steps)
         steps = with_reversals(steps, self.order)

@@ -14,13 +14,15 @@ Dinh, Sohl-Dickstein & Bengio (2017): https://arxiv.org/abs/1605.08803
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from pyro import distributions as dist
 from pyro.distributions import transforms
+from pyro.distributions.conditional import ConditionalTransformModule
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
+from torch.distributions.transforms import Transform
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
@@ -78,12 +80,17 @@ class FlowPrior(Configured):
         # Steps are conditioned on nothing, which makes new ones of the same networks: Pyro's transforms
         # remember the last tensors they met, and these must not outlive an optimiser's step in the module.
         nothing = self.loc[:0]
-        steps = [step.condition(nothing).inv for step in cast(Iterable[Any], self.steps)]
+        steps = [step.inv for step in conditioned(self.steps, nothing)]
         base = dist.Normal(self.loc, self.scale).to_event(1)
         return dist.TransformedDistribution(base, with_reversals(steps, self.order))
 
 
-def with_reversals(steps: list[Any], order: Tensor) -> list[object]:
+def conditioned(steps: nn.ModuleList, on: Tensor) -> list[Transform]:
+    """The steps of a flow as transforms that depend on features [*batch, H]."""
+    return [step.condition(on) for step in cast(Iterable[ConditionalTransformModule], steps)]
+
+
+def with_reversals(steps: list[Transform], order: Tensor) -> list[Transform]:
     """Reverse the order of the coordinates between any two steps of a flow."""
     first, *rest = steps
     return [first, *(part for step in rest for part in (transforms.Permute(order), step))]

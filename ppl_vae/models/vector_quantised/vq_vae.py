@@ -46,7 +46,6 @@ from ppl_vae.models.vector_quantised.code_words import CodeWords, NearestCode
 from ppl_vae.models.vector_quantised.codebook import Codebook, checked_indices, perplexity
 from ppl_vae.models.vector_quantised.softened_guide import SoftenedGuide
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword
 
 CHUNK = 1024
 
@@ -139,7 +138,6 @@ class VQVAE(ProgramPair):
     model: CodebookProgram
     guide: QuantisingGuide
 
-    @by_keyword("seed")
     @remembers
     def __init__(
         self,
