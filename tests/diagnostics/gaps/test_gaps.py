@@ -30,7 +30,7 @@ ALONG = torch.tensor([[1.5, 1.3], [-0.4, 0.3], [0.9, 1.1], [0.2, -0.1], [1.0, 1.
 ORTHOGONAL = torch.linalg.qr(WEIGHT)[0] * torch.tensor([1.5, 0.9], dtype=torch.float64)
 BIAS = torch.tensor([0.5, -1.0, 0.0, 2.0, 0.3], dtype=torch.float64)
 SIGMA = 0.8
-LIGHT = {"num_samples": 1000, "steps": 300}
+LIGHT = {"num_samples": 1000, "num_steps": 300}
 
 
 def precision(lg):
@@ -385,7 +385,7 @@ def test_chunks_change_no_more_than_the_draws(monkeypatch):
 
 def test_evidence_may_come_with_its_own_error_or_as_a_function():
     lg = pv.LinearGaussianVAE(WEIGHT, BIAS, SIGMA)
-    x, work = draw_data(lg, 4), {"num_samples": 100, "steps": 50}
+    x, work = draw_data(lg, 4), {"num_samples": 100, "num_steps": 50}
     known = SimpleNamespace(per_datum=lg.log_evidence(x).detach(), per_datum_stderr=torch.full((4,), 0.25))
     table = run_gaps(lg, x, log_evidence=known, **work)
     assert np.allclose(table["log_evidence_stderr"], 0.25)

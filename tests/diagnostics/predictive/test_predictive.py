@@ -197,9 +197,9 @@ def test_refuses_with_a_name():
         run_predictive(one_dimensional(), draws(5), {"log": lambda x: (0 * x[:, 0]).log()})
     with pytest.raises(DataError, match="data are empty"):
         run_predictive(one_dimensional(), draws(0))
-    with pytest.raises(ModelError, match="num_draws"):
+    with pytest.raises(ModelError, match="num_samples"):
         run_predictive(one_dimensional(), draws(5), num_samples=0)
-    with pytest.raises(ModelError, match="num_draws must be an integer of at least 1, got None"):
+    with pytest.raises(ModelError, match="num_samples must be an integer of at least 1, got None"):
         run_predictive(one_dimensional(), draws(5), num_samples=None)
     for statistics in ({}, [torch.mean]):
         with pytest.raises(ModelError, match="statistics: expected functions by name"):

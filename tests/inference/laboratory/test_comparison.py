@@ -299,8 +299,8 @@ def test_values_are_paired_between_estimators_with_as_many_draws():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"repeats": 1}, ModelError, "repeats must be an integer of at least 2, got 1"),
-        ({"repeats": 2.5}, ModelError, "repeats must be an integer"),
+        ({"num_repeats": 1}, ModelError, "num_repeats must be an integer of at least 2, got 1"),
+        ({"num_repeats": 2.5}, ModelError, "num_repeats must be an integer"),
         ({"estimators": ["iwa"]}, ModelError, "did you mean 'iwae'"),
         ({"estimators": [3]}, ModelError, "names or estimators, got int"),
         ({"estimators": [inf.Beta("iwae", 2.0)]}, ModelError, "names or estimators, got Beta"),
@@ -329,7 +329,7 @@ def test_data_are_judged():
 def test_over_particles():
     lg, x = off_optimum()
     names = ["monte-carlo-kl", "iwae", "rloo"]
-    table = inf.compare_over_particles(lg, x, names, (1, 4, 16), repeats=400, progress=False)
+    table = inf.compare_over_particles(lg, x, names, (1, 4, 16), num_repeats=400, progress=False)
     assert dict(table.sizes) == {"num_particles": 3, "estimator": 3, "group": 2, "repeat": 400}
     assert list(table["estimator"].to_numpy()) == names
     assert np.isnan(table["snr"].sel(num_particles=1, estimator="rloo")).all()

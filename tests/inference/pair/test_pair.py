@@ -43,7 +43,7 @@ COSTLY = (
     "infer", "run_typicality", "run_disentanglement", "annealed", "bidirectional_evidence", "run_evidence",
     "run_reference", "collapse_history",
 )  # fmt: skip
-FEW = {"num_simulations": 20, "num_draws": 9}
+FEW = {"num_simulations": 20, "num_samples": 9}
 FUNCTIONS = {
     "evaluate": lambda pair: pv.evaluate(pair, X, num_particles=3).elbo,
     "fit": lambda pair: pv.fit(pair, X, epochs=2, progress=False, device="cpu").history["loss"],
@@ -55,7 +55,7 @@ FUNCTIONS = {
     "evidence_curve": lambda pair: inf.evidence_curve(pair, X, (2, 4))["importance"],
     "compare_estimators": lambda pair: inf.compare_estimators(pair, X, ["iwae"], 3, progress=False)["value"],
     "compare_over_particles": lambda pair: inf.compare_over_particles(
-        pair, X, ["iwae"], [2], repeats=3, progress=False
+        pair, X, ["iwae"], [2], num_repeats=3, progress=False
     )["value"],
     "trace_terms": lambda pair: _seeded(lambda: inf.trace_terms(pair, X, num_particles=2).log_weight),
     "trace_terms by name": lambda pair: _seeded(lambda: inf.trace_terms(pair=pair, x=X).log_weight),
