@@ -112,8 +112,8 @@ AREAS: Mapping[str, Area] = {
 COMMAND_LINE = "command_line"
 # What a user calls, in the order of a first day; the rest of the reference goes by area.
 EVERYDAY = (
-    "load_dataset", "VAE", "fit", "evaluate", "log_evidence", "diagnose", "load", "compare_estimators", "make",
-    "compare_recipes", "inference_data", "Evidence",
+    "load_dataset", "VAE", "sample", "fit", "evaluate", "log_evidence", "diagnose", "load", "compare_estimators",
+    "make", "compare_recipes", "inference_data", "Evidence",
 )  # fmt: skip
 RESULTS = {"fit": "FitResult", "evaluate": "Evaluation", "diagnose": "Diagnosis"}
 # Of a class that every pair of ours has them from.

@@ -108,7 +108,7 @@ Likelihood = Annotated[
         metavar="NAME|JSON|None",
         callback=text_or_none,
         help="A name such as bernoulli, bernoulli-relaxed (grey data; its value is no log likelihood) or gaussian: "
-        "an unknown one is answered by the list of all; "
+        "an unknown one is answered by the list of all; columns takes every column of a table by its kind; "
         'with options as JSON: \'{"name": "gaussian", "sigma": 0.1}\', or for data with holes '
         '\'{"name": "missing-pixels", "of": "gaussian"}\'.',
         show_default=False,

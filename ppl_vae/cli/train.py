@@ -13,6 +13,7 @@ from rich.console import Console
 from ppl_vae import inference, recipes
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_folder
+from ppl_vae.cli.columns import raw_columns_note, with_kinds
 from ppl_vae.cli.configuration import keep_command
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.figures import FIGURES, Wishes, draw, usual_kinds
@@ -104,6 +105,7 @@ def _prepare(
     if asked == Policy.AUTO:
         source = replace(source, binarize="none")
     dataset = source.load()
+    options = with_kinds(options, dataset, console)
     if "num_data" in recipes.option_names(name)["objective"] and "elbo" not in options:
         options = {"num_data": len(dataset.train), **options}
     require_room_to_train(lambda: recipes.make(name, dataset.event_shape, **options))
@@ -112,6 +114,8 @@ def _prepare(
     if chosen != source.binarize:
         source = replace(source, binarize=chosen)
         dataset = source.load()
+    if note := raw_columns_note(dataset, recipe.vae):
+        console.print(note, soft_wrap=True)
     why = " (auto; --binarize chooses)" if asked == Policy.AUTO else ""
     console.print(
         f"{name} on {dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test data of shape "

@@ -49,6 +49,31 @@ def test_other_rows_are_read_in_the_same_way(trained, capsys):
     assert "found 'two' in the place of 'one', column 1" in capsys.readouterr().err
 
 
+def test_raw_columns_are_told_and_taken_by_their_kinds(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    raw = {
+        "income": rng.normal(3000, 500, 60),
+        "age": rng.normal(40, 9, 60),
+        "visits": rng.negative_binomial(1, 0.1, 60),
+    }
+    pd.DataFrame(raw).to_csv(tmp_path / "raw.csv", index=False)
+    asked = ["train", "vae", "--data", tmp_path / "raw.csv", "--latent-dim", "1", "--epochs", "1", "--no-figures",
+             "--network", '{"name": "mlp", "hidden": [4]}', "--compile", "no", "--out"]  # fmt: skip
+    for likelihood, words in (
+        ("gaussian", "columns as large as 'income'"),
+        ("columns", "visits  negative-binomial"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            main([*map(str, asked), str(tmp_path / likelihood), "--likelihood", likelihood])
+        assert left.value.code == 0
+        assert words in capsys.readouterr().out
+    stored = json.loads((tmp_path / "columns" / "config.json").read_text())
+    assert [name for name, _ in stored["likelihood"]["kinds"]] == list(raw)
+    np.save(tmp_path / "unnamed.npy", np.zeros((9, 3)))
+    assert run(tmp_path, "train", "vae", "--data", tmp_path / "unnamed.npy", "--likelihood", "columns") == 2
+    assert "no table with names of columns" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_report_tells_rows_by_their_place_in_the_file(trained):
     assert run(trained, "diagnose", trained / "run", "--quick") == 0

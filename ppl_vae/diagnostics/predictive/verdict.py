@@ -41,7 +41,7 @@ def check_predictive(numbers: xr.Dataset, kind: str = POPULATION) -> Verdict:
     """Judge one kind of replicates of ``run_predictive`` in one verdict.
 
     The figure is the smallest p-value times the number of statistics (Bonferroni), without a standard error where
-    it comes from the t distribution. Where nothing strays from fewer than 20 replicates, the level is "unknown".
+    it comes from the t distribution or is at its end, 1. Where nothing strays from fewer than 20 replicates, the level is "unknown".
 
     Args:
         numbers: the numbers.
@@ -69,7 +69,7 @@ def check_predictive(numbers: xr.Dataset, kind: str = POPULATION) -> Verdict:
         diagnostic="Population predictive check" if kind == POPULATION else "Local predictive check",
         level=level,
         value=combined,
-        stderr=math.nan if beyond[worst] else count * float(chosen["p_value_stderr"][worst]),
+        stderr=math.nan if beyond[worst] or combined == 1 else count * float(chosen["p_value_stderr"][worst]),
         unit="(smallest p)",
         threshold=f"p > {DOUBTFUL:g} good, p <= {BAD:g} bad, Bonferroni over {count} statistics: {SOURCE[kind]}",
         words=words,

@@ -22,6 +22,7 @@ NAMES = {"bad": "bad", "doubtful": "doubtful", "good": "good", "unknown": "no ve
 EFFORT_NAMES = {
     "num_data": "data for k-hat, evidence, collapse and predictive checks",
     "num_samples": "importance draws per datum",
+    "global_draws": "importance draws of global sites",
     "annealed_data": "data with annealed importance sampling",
     "annealed_chains": "annealed chains per datum",
     "annealed_temperatures": "temperatures",

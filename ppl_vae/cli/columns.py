@@ -1,0 +1,55 @@
+"""Tables with named columns on the command line: the kinds of ``--likelihood columns``, and raw columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ppl_vae import models
+from ppl_vae.errors import ModelError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ppl_vae.data import Dataset
+    from ppl_vae.models import VAE
+
+NAME = "columns"
+
+
+def with_kinds(options: Mapping[str, Any], dataset: Dataset, console: Console) -> dict[str, Any]:
+    """The options with the kind of every column, where ``--likelihood columns`` names none; the choice is printed.
+
+    Raises:
+        ModelError: the data are no table with named columns.
+    """
+    asked = options.get("likelihood")
+    given = {"name": asked} if isinstance(asked, str) else asked
+    if not isinstance(given, Mapping) or given.get("name") != NAME or "kinds" in given:
+        return dict(options)
+    if not dataset.column_names:
+        raise ModelError(f"--likelihood {NAME}: the data are no table with names of columns, as a .csv file is")
+    import pandas as pd
+
+    frame = pd.DataFrame(dataset.train.x.numpy(), columns=list(dataset.column_names))
+    kinds = models.Columns.from_frame(
+        frame, given.get("standardize", True), lambda line: console.print(line, soft_wrap=True, highlight=False)
+    )
+    return {**options, "likelihood": kinds.config}
+
+
+def raw_columns_note(dataset: Dataset, vae: VAE) -> str:
+    """A line where columns are so large that a network would learn little from them as they are; else nothing."""
+    from ppl_vae.inference.training.data_scale import LARGE
+
+    x = dataset.train.x
+    if not dataset.column_names or vae.model.likelihood.name == NAME or vae.model.likelihood.encoder_sees != "x":
+        return ""
+    most = x.nan_to_num(0.0).abs().amax(0)
+    largest = int(most.argmax())
+    if most[largest] <= LARGE:
+        return ""
+    return (
+        f"columns as large as {dataset.column_names[largest]!r}, {most[largest]:.3g}, teach a network little: "
+        f"--likelihood {NAME} takes every column in its own units, by its own kind"
+    )
