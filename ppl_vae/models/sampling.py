@@ -13,7 +13,7 @@ from ppl_vae.models.program_pair import ProgramPair
 from ppl_vae.randomness import seeded
 
 
-def sample(vae: ProgramPair, num_samples: int, seed: int = 0) -> Any:
+def sample(vae: ProgramPair, num_samples: int, *, seed: int = 0) -> Any:
     """Draw data from p(z) p(x|z).
 
     Args:

@@ -244,7 +244,7 @@ def test_a_step_that_is_not_finite_names_the_columns_and_the_remedy():
 def test_predictive_checks_of_a_table_look_at_each_column():
     frame, vae = patients(), table_vae()
     pv.fit(vae, frame, epochs=1, progress=False)
-    table = pv.diagnostics.run_predictive(vae, frame, num_draws=20)
+    table = pv.diagnostics.run_predictive(vae, frame, num_samples=20)
     assert "mean of income" in table["statistic"].values
     observed = table["observed"].sel(statistic="mean of age").item()
     assert observed == pytest.approx(frame["age"].mean())
