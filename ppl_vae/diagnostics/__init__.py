@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.calibration.coverage import check_coverage, run_coverage
     from ppl_vae.diagnostics.calibration.groups import calibration_table
     from ppl_vae.diagnostics.calibration.recovery import check_recovery, run_recovery
+    from ppl_vae.diagnostics.calibration.refits import simulate_refits
     from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
     from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
     from ppl_vae.diagnostics.collapse.collapse_history import collapse_history
@@ -96,6 +97,7 @@ __all__ = [
     "run_typicality",
     "score_codes",
     "simulate_posteriors",
+    "simulate_refits",
 ]
 
 load_names_lazily(__name__)

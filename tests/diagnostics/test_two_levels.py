@@ -5,6 +5,7 @@ index is 1 - v^2 / Var(mu | x) where q is the narrower one, and the evidence of 
 """
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import autoguide
@@ -20,6 +21,7 @@ from ppl_vae.diagnostics import (
     run_global_importance,
     run_importance,
     run_reference,
+    simulate_refits,
 )
 from ppl_vae.diagnostics.arviz.container import quiet_import, rhat
 from ppl_vae.errors import ModelError
@@ -138,6 +140,47 @@ def test_pairs_all_of_whose_latents_are_global_are_sent_elsewhere():
     for ask in (lambda pair: run_importance(pair, row.x, 50), lambda pair: run_calibration(pair, row.x, 20, 9)):
         with pytest.raises(ModelError, match="is global, as all latents are: no datum has latents of its own"):
             ask(row.make())
+
+
+# Calibration of the global guide ---------------------------------------------------------------------------
+
+
+def normal_mean(x):
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(mu, 1.0), obs=x)
+
+
+def fresh():
+    guide = autoguide.AutoNormal(normal_mean, init_scale=0.3)
+    guide(torch.zeros(8))
+    return normal_mean, guide
+
+
+@pytest.mark.slow
+def test_refits_to_simulated_data_calibrate_the_global_guide():
+    options = {"elbo": "monte-carlo-kl", "lr": 0.05, "device": "cpu", "compile": False}
+    fitted = simulate_refits(fresh, torch.zeros(8), 60, 49, options={"epochs": 60, **options})
+    assert fitted.values["mu"].shape == (50, 60)
+    assert check_calibration(run_calibration(fitted)).value > 0.01
+    # The posterior is N(sum x / 9, 1 / 9), whatever was simulated.
+    exact = fitted.x.sum(1) / 9
+    assert (fitted.values["mu"][1:].mean(0) - exact).abs().mean() < 0.15
+    stopped = simulate_refits(fresh, torch.zeros(8), 40, 49, options={"epochs": 1, **options, "lr": 1e-6})
+    assert check_calibration(run_calibration(stopped)).level == "bad"
+    assert not dict(pyro.get_param_store())
+
+
+def test_what_a_refit_would_move_in_the_model_is_named():
+    def model(x):
+        scale = pyro.param("noise", torch.tensor(1.0))
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(mu, scale), obs=x)
+
+    guide = lambda x: pyro.sample("mu", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 0.3))  # noqa: E731
+    with pytest.raises(ModelError, match="param 'noise' of the model would be fitted"):
+        simulate_refits(lambda: (model, guide), torch.zeros(8), 2, 9)
 
 
 # Chains over everything ---------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def require_local_given_global(terms: Terms, instead: str) -> None:
 
 
 def global_draws(
-    given: Conditioned, instead: str = "run_refit_calibration judges such a guide"
+    given: Conditioned, instead: str = "run_calibration judges it after simulate_refits"
 ) -> GlobalDraw | None:
     """A function that draws the global sites from the guide: [1, *plates, *event] by site; None without such sites.
 

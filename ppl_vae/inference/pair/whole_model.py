@@ -47,7 +47,18 @@ class WholeRun:
 
     def log_joint(self) -> Tensor:
         """The log density log p(g, z, x) of all sites together, without the user's own scales: [K], nats."""
-        densities = [self._of_set(name, node) for name, node in (*self.latent.items(), *self.observed.items())]
+        return self._total({**self.latent, **self.observed})
+
+    def log_prior(self) -> Tensor:
+        """The log density of the latent sites, log p(g, z): [K], nats."""
+        return self._total(self.latent)
+
+    def log_likelihood(self) -> Tensor:
+        """The log density of the observed sites, log p(x, y | g, z): [K], nats."""
+        return self._total(self.observed)
+
+    def _total(self, nodes: Mapping[str, TraceSite]) -> Tensor:
+        densities = [self._of_set(name, node) for name, node in nodes.items()]
         return sum(densities[1:], start=densities[0]).squeeze(-1)
 
     def ordered(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
