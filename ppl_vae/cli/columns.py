@@ -33,7 +33,9 @@ def with_kinds(options: Mapping[str, Any], dataset: Dataset, console: Console) -
 
     frame = pd.DataFrame(dataset.train.x.numpy(), columns=list(dataset.column_names))
     kinds = models.Columns.from_frame(
-        frame, given.get("standardize", True), lambda line: console.print(line, soft_wrap=True, highlight=False)
+        frame,
+        bool(given.get("standardize", True)),
+        lambda line: console.print(line, soft_wrap=True, highlight=False),
     )
     return {**options, "likelihood": kinds.config}
 

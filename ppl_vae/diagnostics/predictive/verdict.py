@@ -41,7 +41,8 @@ def check_predictive(numbers: xr.Dataset, kind: str = POPULATION) -> Verdict:
     """Judge one kind of replicates of ``run_predictive`` in one verdict.
 
     The figure is the smallest p-value times the number of statistics (Bonferroni), without a standard error where
-    it comes from the t distribution or is at its end, 1. Where nothing strays from fewer than 20 replicates, the level is "unknown".
+    it comes from the t distribution or is at its end, 1. Where nothing strays from fewer than 20 replicates, the
+    level is "unknown".
 
     Args:
         numbers: the numbers.
