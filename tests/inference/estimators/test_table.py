@@ -109,8 +109,8 @@ def test_what_does_not_say_that_it_is_an_upper_bound_lies_below_the_evidence(nam
     p, x = workbench(3, 4, 1)
     value = expected_bound(p, x, bound, draws)
     assert elbo(p, x) - 1e-9 <= value
-    # An upper bound is the limit of many draws; the mean of its estimate from a few may be lower. What has no target
-    # bounds nothing.
+    # An upper bound is the limit of many draws; the mean of its estimate from a few may be lower. What has no
+    # target bounds nothing.
     estimator = inf.get_elbo(name)
     if estimator.target is not None and estimator.side != "upper":
         assert value < log_evidence(p, x)
