@@ -94,7 +94,7 @@ class Diagnosis:
     model: str
     inference_data: ArvizData | None = field(repr=False)
     why_no_inference_data: str = ""
-    covariates: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    covariates: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     labels: Labels = field(default_factory=Labels, repr=False)
 
     @property

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from ppl_vae.kl import diagonal_loc_scale
 from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.hierarchical_vae import (
     HierarchicalProgram,
     between,
@@ -37,7 +36,7 @@ from ppl_vae.models.hierarchical_vae import (
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
-from ppl_vae.models.program_pair import Network, ProgramPair
+from ppl_vae.models.program_pair import Network, ProgramPair, on_request
 from ppl_vae.models.programs import Recognition, num_features
 from ppl_vae.randomness import seeded
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 import pyro
 import torch
@@ -31,6 +33,9 @@ from ppl_vae.models.programs import ObservedProgram, require_event_shape
 from ppl_vae.networks import Architecture, architecture, architecture_config
 from ppl_vae.renamed import renamed
 
+P = ParamSpec("P")
+S = TypeVar("S", bound=nn.Module)
+R = TypeVar("R")
 Network = str | Mapping[str, object] | Architecture | tuple[nn.Module, nn.Module]
 
 
@@ -196,3 +201,23 @@ def _checked_pair(network: tuple[nn.Module, nn.Module]) -> tuple[nn.Module, nn.M
         kinds = ", ".join(type(half).__name__ for half in network)
         raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got ({kinds})")
     return network
+
+
+def on_request(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Let a method of a module in evaluation mode record gradients only where an argument requires one.
+
+    Codes and reconstructions are read, stored and drawn far more often than they are differentiated, and a tensor
+    with a history cannot become an array. So in evaluation mode, in which ``fit`` and ``load`` leave a model,
+    ``vae.encode`` and ``vae.decode`` record none, unless what they are given requires a gradient, as for a
+    sensitivity to x or z. In training mode, as a loop of one's own has it, they record the parameters' like every
+    torch module.
+    """
+
+    @functools.wraps(method)
+    def wrapped(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        given = (*args, *kwargs.values())
+        wanted = self.training or any(isinstance(value, Tensor) and value.requires_grad for value in given)
+        with torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
+            return method(self, *args, **kwargs)
+
+    return wrapped

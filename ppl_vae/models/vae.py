@@ -15,14 +15,13 @@ from ppl_vae.checks import integer
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.models.configuration import Spec, own_config, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.count_networks import start_from
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.likelihoods.missingness import filled
 from ppl_vae.models.priors.priors import PRIORS
 from ppl_vae.models.priors.priors import prior as make_prior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_features
 from ppl_vae.models.protocols import Posterior, Prior
 from ppl_vae.randomness import seeded

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ppl_vae.diagnostics.arviz.draw_groups import GRID, LOO_NOTE
+from ppl_vae.diagnostics.arviz.draw_groups import GRID
 from ppl_vae.diagnostics.arviz.draw_plan import USUAL_REPLICATES, USUAL_SAMPLES, data_of
 from ppl_vae.diagnostics.arviz.exported import data_sites, exported_names
+from ppl_vae.diagnostics.arviz.leave_one_out import LOO_NOTE
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.evidence.importance import pass_size
 from ppl_vae.inference.pair.conditioned import Conditioned
@@ -39,7 +39,7 @@ FEWEST = 2
 NUMBER_BYTES = 8
 CHAIN_AND_DRAW = ("chain", "draw")
 WEIGHT_NOTE = "of all latents together; run_global_importance weighs the global ones alone"
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, np.ndarray]
 
 
 def whole_groups(

@@ -40,8 +40,8 @@ OWN = {
 
 
 def draws_table(
-    values: Mapping[str, NDArray[Any]],
-    guided: Mapping[str, NDArray[Any]],
+    values: Mapping[str, np.ndarray],
+    guided: Mapping[str, np.ndarray],
     facts: Mapping[str, Any],
     index: int,
     sites: Collection[str],

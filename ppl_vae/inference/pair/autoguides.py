@@ -43,7 +43,7 @@ def autoguide_refusals(guide: Program, x: Any) -> Iterator[None]:
 
 
 def _cause(guide: Any, x: Any, complaint: str) -> str | None:
-    """What is wrong and what to do; None where an autoguide has no part in it."""
+    """Say what is wrong and what to do; None where an autoguide has no part in it."""
     kind = type(guide).__name__
     if isinstance(guide, AutoGuideList) and TWICE in complaint:
         return (

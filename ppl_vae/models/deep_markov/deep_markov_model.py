@@ -29,11 +29,10 @@ from ppl_vae.models.configuration import remembers
 from ppl_vae.models.deep_markov.frames import FrameDecoder, Frames
 from ppl_vae.models.deep_markov.gated_transition import GatedTransition
 from ppl_vae.models.deep_markov.smoothing_guide import BackwardRNN, Combiner, SmoothingGuide
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import DiagonalNormalPrior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, network_config, networks
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, network_config, networks, on_request
 from ppl_vae.models.programs import LatentVariableProgram
 from ppl_vae.randomness import seeded
 from ppl_vae.renamed import renamed

@@ -20,10 +20,9 @@ from ppl_vae.arrays import to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import Conditional
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code, one_for_each, one_hot
 from ppl_vae.models.likelihoods.base import Likelihood
-from ppl_vae.models.program_pair import ProgramPair
+from ppl_vae.models.program_pair import ProgramPair, on_request
 from ppl_vae.models.programs import ObservedProgram, num_features
 from ppl_vae.networks import MLP
 from ppl_vae.precision import widened

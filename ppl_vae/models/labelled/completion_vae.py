@@ -25,14 +25,13 @@ from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code
 from ppl_vae.models.labelled.completion_baseline import Baseline, baseline_config, baseline_network
 from ppl_vae.models.labelled.quadrants import GivenSeenPixels, HiddenPixels, hidden_quadrants, seen
 from ppl_vae.models.likelihoods.count_networks import seen_by
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
-from ppl_vae.models.program_pair import ProgramPair, checked_size
+from ppl_vae.models.program_pair import ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import GuideProgram, num_features
 from ppl_vae.networks import Architecture, architecture
 from ppl_vae.randomness import seeded

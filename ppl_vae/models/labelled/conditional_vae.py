@@ -25,13 +25,12 @@ from ppl_vae.arrays import to_tensor
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import indicator, known_labels, required_labels
 from ppl_vae.models.labelled.category_and_code import CategoryAndCode, CategoryAndCodePair, code_given_category
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import Network, checked_size
+from ppl_vae.models.program_pair import Network, checked_size, on_request
 from ppl_vae.models.programs import Recognition
 from ppl_vae.randomness import seeded
 

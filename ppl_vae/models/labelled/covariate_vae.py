@@ -26,7 +26,6 @@ from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code
 from ppl_vae.models.labelled.category_and_code import code_given_category
 from ppl_vae.models.labelled.conditional_vae import PRIORS, ConditionalVAE
@@ -35,7 +34,7 @@ from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import ObservedProgram, Recognition
 from ppl_vae.networks import MLP
 from ppl_vae.randomness import seeded

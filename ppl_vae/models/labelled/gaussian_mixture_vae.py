@@ -25,14 +25,13 @@ from torch import Tensor, nn
 from ppl_vae.arrays import to_tensor
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code, likeliest, one_hot
 from ppl_vae.models.labelled.category_and_code import code_given_category
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.priors.priors import MixturePrior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.precision import scale, widened
 from ppl_vae.randomness import seeded

@@ -20,12 +20,11 @@ from torch import Tensor, nn
 
 from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import likeliest
 from ppl_vae.models.labelled.category_and_code import CategoryAndCode, CategoryAndCodePair
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import Network, checked_size
+from ppl_vae.models.program_pair import Network, checked_size, on_request
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded

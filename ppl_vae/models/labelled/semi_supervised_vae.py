@@ -32,7 +32,6 @@ from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import likeliest, one_hot
 from ppl_vae.models.labelled.category_and_code import CategoryAndCodePair, code_given_category
 from ppl_vae.models.labelled.semi_supervised_programs import (
@@ -45,7 +44,7 @@ from ppl_vae.models.labelled.semi_supervised_programs import (
 )
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import Network, checked_size
+from ppl_vae.models.program_pair import Network, checked_size, on_request
 from ppl_vae.randomness import seeded
 
 

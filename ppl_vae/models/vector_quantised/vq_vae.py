@@ -35,10 +35,9 @@ from torch import Tensor, nn
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.models.configuration import Spec, own_config, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.models.protocols import CodePrior
 from ppl_vae.models.vector_quantised.code_prior import CODE_PRIORS, code_prior
