@@ -79,7 +79,7 @@ def load_table(
     )
 
 
-def _names(given: Any, option: str) -> list[str]:
+def _names(given: object, option: str) -> list[str]:
     names = [given] if isinstance(given, str) else list(given) if isinstance(given, list | tuple) else None
     if names is None or not all(isinstance(name, str) for name in names):
         raise DataError(f"{option}: expected the name of a column, or a list of names, found {given!r}")

@@ -10,11 +10,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import poutine
 from torch import Tensor, nn
 
-from ppl_vae.arrays import to_tensor
+from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
@@ -90,12 +89,12 @@ class ProgramPair(Configured):
         self.remember(network=network_config(network))
         return networks(network, self.event_shape, code_dim, likelihood)
 
-    def to_own(self, values: ArrayLike | Tensor) -> Tensor:
+    def to_own(self, values: Array) -> Tensor:
         """Turn values into a tensor of the parameters' precision on their device."""
         like = next(self.parameters())
         return to_tensor(values).to(like.device, like.dtype)
 
-    def own_data(self, x: ArrayLike | Tensor) -> Tensor:
+    def own_data(self, x: Array) -> Tensor:
         """Turn data [N, *event_shape] into such a tensor.
 
         Raises:

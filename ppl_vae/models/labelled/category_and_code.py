@@ -12,11 +12,10 @@ from collections.abc import Sequence
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.arrays import to_tensor
+from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import Conditional
@@ -79,7 +78,7 @@ class CategoryAndCodePair(ProgramPair):
     latent_dim: int
 
     @on_request
-    def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def decode(self, z: Array, y: Array) -> dist.TorchDistribution:
         """The likelihood p(x|y, z) of codes [*batch, L] and categories: integer [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
         category = one_hot(to_tensor(y, "y").to(codes.device), len(self.model.logits), codes)
@@ -88,7 +87,7 @@ class CategoryAndCodePair(ProgramPair):
     @renamed(n="num_samples")
     @exclusive()
     @torch.no_grad()
-    def sample(self, num_samples: int, with_noise: bool = False, y: ArrayLike | Tensor | None = None) -> Tensor:
+    def sample(self, num_samples: int, with_noise: bool = False, y: Array | None = None) -> Tensor:
         """The mean of p(x|y, z) at draws of z, and of y where it is not given: [num_samples, *event_shape].
 
         Args:
