@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Number
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.declared import declared
@@ -40,6 +41,10 @@ _WAYS = {
     "M": "dates; give numbers, such as days since the first",
     "m": "durations; give numbers, such as x / numpy.timedelta64(1, 's')",
 }
+
+
+# Numbers as a user gives them: a tensor, or an array of another library, also a nested list.
+Array: TypeAlias = ArrayLike | Tensor
 
 
 @runtime_checkable

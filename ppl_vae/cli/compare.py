@@ -51,9 +51,7 @@ def compare(
             rich_help_panel=opt.DATA,
         ),
     ] = None,
-    split: Annotated[
-        SplitName, typer.Option(help="The split of the data.", rich_help_panel=opt.DATA)
-    ] = SplitName.TEST,
+    split: opt.Split = SplitName.TEST,
     num_data: Annotated[
         int,
         typer.Option(min=1, help="Number of data, taken at equal steps of the split.", rich_help_panel=opt.DATA),

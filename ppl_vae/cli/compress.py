@@ -27,9 +27,7 @@ def compress(
     folder: opt.Folder,
     data: opt.OtherData = None,
     root: opt.Root = None,
-    split: Annotated[
-        SplitName, typer.Option(help="The split of the data.", rich_help_panel=opt.DATA)
-    ] = SplitName.TEST,
+    split: opt.Split = SplitName.TEST,
     out: Annotated[
         Path | None,
         typer.Option(

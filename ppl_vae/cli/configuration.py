@@ -35,7 +35,7 @@ def load_options(context: typer.Context, path: Path | None) -> Path | None:
     if path is None or str(path) == "None":
         return None
     names = {_plain_name(str(each.name)): str(each.name) for each in context.command.params}
-    given: dict[str, Any] = {}
+    given: dict[str, object] = {}
     for field, value in _options(path.expanduser()).items():
         name = field.replace("-", "_")
         if name not in names or name in ("config", "help"):
@@ -58,7 +58,7 @@ def keep_command(folder: Path, context: typer.Context) -> None:
     write_json(folder / MANIFEST, manifest | {COMMAND: command})
 
 
-def _options(path: Path) -> Mapping[str, Any]:
+def _options(path: Path) -> Mapping[str, object]:
     content = _read_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else read_json(path)
     if isinstance(content, dict) and isinstance(content.get(COMMAND), dict):
         content = content[COMMAND]
@@ -82,7 +82,7 @@ def _read_yaml(path: Path) -> Any:
         raise CheckpointError(f"{path}: no YAML that can be read ({first_line(error)})") from None
 
 
-def _typed(value: Any) -> Any:
+def _typed(value: object) -> object:
     """A value as it would be typed: KEY=VALUE for the items of a dict, JSON for other structures."""
     if isinstance(value, dict) and "name" not in value:
         return [f"{key}={_text(item)}" for key, item in value.items()]
@@ -91,11 +91,11 @@ def _typed(value: Any) -> Any:
     return value if isinstance(value, bool) else _text(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _stored(value: Any) -> Any:
+def _stored(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):

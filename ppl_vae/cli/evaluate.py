@@ -17,9 +17,7 @@ from ppl_vae.files import require_writable
 
 def evaluate(
     folder: opt.Folder,
-    split: Annotated[
-        SplitName, typer.Option(help="The split of the data.", rich_help_panel=opt.DATA)
-    ] = SplitName.TEST,
+    split: opt.Split = SplitName.TEST,
     data: opt.OtherData = None,
     root: opt.Root = None,
     num_particles: Annotated[int, typer.Option(min=1, help="Draws of z per datum.")] = 10,

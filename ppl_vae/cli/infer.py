@@ -26,9 +26,7 @@ def infer(
             show_default="DIR/posterior.nc",
         ),
     ] = None,
-    split: Annotated[
-        SplitName, typer.Option(help="The split of the data.", rich_help_panel=opt.DATA)
-    ] = SplitName.TEST,
+    split: opt.Split = SplitName.TEST,
     data: opt.OtherData = None,
     root: opt.Root = None,
     first: Annotated[

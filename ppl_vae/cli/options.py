@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ppl_vae.cli.configuration import load_options
-from ppl_vae.cli.source import Policy
+from ppl_vae.cli.source import Policy, SplitName
 from ppl_vae.cli.values import count_or_none, integer_or_none, number_or_none, text_or_none
 
 
@@ -57,6 +57,7 @@ Root = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Split = Annotated[SplitName, typer.Option(help="The split of the data.", rich_help_panel=DATA)]
 OtherData = Annotated[
     str | None,
     typer.Option(

@@ -16,10 +16,9 @@ import math
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_vae.arrays import to_tensor
+from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.compression.bits_back import GROUP, Message, decode_images, encode_images
 from ppl_vae.compression.grid import tables
 from ppl_vae.compression.latent_chain import latent_chain
@@ -32,9 +31,7 @@ _START, _SEAL = len(MAGIC) + 5, 32
 _MOST_HEADER = 1 << 26
 
 
-def compress(
-    vae: object, x: ArrayLike | Tensor, path: str | Path, group: int = GROUP, bin_bits: int | None = None
-) -> Message:
+def compress(vae: object, x: Array, path: str | Path, group: int = GROUP, bin_bits: int | None = None) -> Message:
     """Write binary images into a file, losslessly, by bits-back coding.
 
     Args:

@@ -9,10 +9,9 @@ import lzma
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import NDArray
 
-from ppl_vae.arrays import to_tensor
+from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.errors import DataError
 
 PACKED: Mapping[str, Callable[[bytes], bytes]] = {
@@ -22,7 +21,7 @@ PACKED: Mapping[str, Callable[[bytes], bytes]] = {
 }
 
 
-def general_sizes(x: ArrayLike | Tensor) -> dict[str, int]:
+def general_sizes(x: Array) -> dict[str, int]:
     """The bytes that each takes for all images at once: one picture, or one stream of packed bits.
 
     The pictures of PNG and WebP, of one bit a pixel where the format has it, hold all images below one another, so

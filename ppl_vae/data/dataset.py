@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.containers import Labels
@@ -36,7 +35,7 @@ class Split:
     factors: Tensor | None = None
     copy_of: Tensor | None = None
     covariates: Mapping[str, Tensor] = field(default_factory=dict)
-    names: NDArray[Any] | None = None
+    names: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x)

@@ -24,7 +24,6 @@ from ppl_vae.errors import DataError, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
 # Categories, and columns of text, of which so many are told.
 MOST_TOLD = 8
@@ -80,7 +79,7 @@ def load_table(
     )
 
 
-def _names(given: Any, option: str) -> list[str]:
+def _names(given: object, option: str) -> list[str]:
     names = [given] if isinstance(given, str) else list(given) if isinstance(given, list | tuple) else None
     if names is None or not all(isinstance(name, str) for name in names):
         raise DataError(f"{option}: expected the name of a column, or a list of names, found {given!r}")
@@ -134,11 +133,11 @@ def _example(column: pd.Series[Any]) -> str:
 
 def _coded(
     frames: list[pd.DataFrame], names: list[str], path: Path
-) -> tuple[dict[str, list[NDArray[Any]]], list[str]]:
+) -> tuple[dict[str, list[np.ndarray]], list[str]]:
     """The columns beside x as numbers, of every file, and what the numbers of categories stand for."""
     import pandas as pd
 
-    found: dict[str, list[NDArray[Any]]] = {}
+    found: dict[str, list[np.ndarray]] = {}
     notes = []
     for name in names:
         columns = [frame[name] for frame in frames]
@@ -158,7 +157,7 @@ def _coded(
 
 
 def _split(
-    frame: pd.DataFrame, beside: dict[str, NDArray[Any]], labels: str | None, path: Path, value_range: ValueRange
+    frame: pd.DataFrame, beside: dict[str, np.ndarray], labels: str | None, path: Path, value_range: ValueRange
 ) -> Split:
     """One file as a split: x with NaN where a cell is empty, and what stands beside it."""
     x = frame.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import positive, whole
 from ppl_vae.containers import Data, Labels
 from ppl_vae.declared import Qualified
@@ -94,7 +95,7 @@ class Diagnosis:
     model: str
     inference_data: ArvizData | None = field(repr=False)
     why_no_inference_data: str = ""
-    covariates: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    covariates: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     labels: Labels = field(default_factory=Labels, repr=False)
 
     @property
@@ -154,7 +155,7 @@ def diagnose(
     pair: PairLike,
     x: Data,
     x_train: Data | None = None,
-    y: ArrayLike | Tensor | None = None,
+    y: Array | None = None,
     *,
     effort: Effort = FULL,
     topics: str | Sequence[str] | None = None,
@@ -238,7 +239,7 @@ def run_diagnosis(
     pair: PairLike,
     x: Data,
     x_train: Data | None = None,
-    labels: ArrayLike | Tensor | None = None,
+    labels: Array | None = None,
     **options: Any,
 ) -> Diagnosis:
     """Run ``diagnose`` by its old name, which goes with the next release."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
-from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.containers import Data, Labels, is_container, opened
 from ppl_vae.inference.evidence.importance import pass_size
 from ppl_vae.inference.pair import admission
@@ -22,7 +21,7 @@ from ppl_vae.inference.pair.terms import Terms
 
 
 def admitted(
-    pair: PairLike, x: Data, least: int = 1, y: ArrayLike | Tensor | None = None, keep_rows: bool = False
+    pair: PairLike, x: Data, least: int = 1, y: Array | None = None, keep_rows: bool = False
 ) -> Conditioned:
     """Return the two programs of a pair and its data, of which there must be enough, on the pair's device.
 

@@ -18,20 +18,19 @@ from collections.abc import Mapping, Sequence
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import Array
 from ppl_vae.errors import ModelError
 from ppl_vae.models.conditional import Conditional, built
 from ppl_vae.models.configuration import remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.networks import MLP
 from ppl_vae.randomness import seeded
@@ -75,8 +74,7 @@ class BottomUpGuide(Recognition):
         encoder: [N, *event_shape] -> features [N, H].
         posterior: features -> q(z_1|x).
         upward: q(z_l+1 | z_l) for l = 1, ..., L-1.
-        event_shape: the shape of one datum.
-        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
+        event_shape, allows_missing: as of ``models.programs.Recognition``.
     """
 
     def __init__(
@@ -164,17 +162,17 @@ class HierarchicalVAE(ProgramPair):
         self.guide = BottomUpGuide(encoder, bottom, upward, self.event_shape, likelihood.allows_missing)
 
     @on_request
-    def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def encode(self, x: Array) -> dist.TorchDistribution:
         """The posterior q(z_1|x) for data [N, *event_shape]: batch shape [N], event shape [L_1]."""
         return self.guide.encode(self.own_data(x))
 
     @on_request
-    def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def decode(self, z: Array) -> dist.TorchDistribution:
         """The likelihood p(x|z_1) for codes [*batch, L_1]: batch shape [*batch], event_shape as the data's."""
         return self.model.decode(checked_codes(self.to_own(z), self.latent_dims[0]))
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: Array) -> Tensor:
         """The mean of p(x|z_1) at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x).mean).mean
 

@@ -18,14 +18,13 @@ from collections.abc import Sequence
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import Array
 from ppl_vae.kl import diagonal_loc_scale
 from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.hierarchical_vae import (
     HierarchicalProgram,
     between,
@@ -37,7 +36,7 @@ from ppl_vae.models.hierarchical_vae import (
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
-from ppl_vae.models.program_pair import Network, ProgramPair
+from ppl_vae.models.program_pair import Network, ProgramPair, on_request
 from ppl_vae.models.programs import Recognition, num_features
 from ppl_vae.randomness import seeded
 
@@ -149,7 +148,7 @@ class LadderVAE(ProgramPair):
         self.guide = TopDownGuide(self.model, encoder, upward, evidence, likelihood.allows_missing)
 
     @on_request
-    def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def encode(self, x: Array) -> dist.TorchDistribution:
         """The posterior q(z_1 | x, z_2, ..., z_L) at the guide's means above: batch shape [N], event shape [L_1].
 
         So that ``decode`` takes what it gives: the mean of it decodes to the reconstruction.
@@ -160,15 +159,15 @@ class LadderVAE(ProgramPair):
         return z
 
     @on_request
-    def encode_top(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def encode_top(self, x: Array) -> dist.TorchDistribution:
         """The posterior q(z_L|x) of the top level for x [N, *event_shape]: batch shape [N], event shape [L_L]."""
         return self.guide.read(self.own_data(x))[-1]
 
-    def codes(self, x: ArrayLike | Tensor) -> Tensor:
+    def codes(self, x: Array) -> Tensor:
         """The codes z_1 that ``decode`` takes, the guide's mean: [N, L_1]. ``level_codes`` has all levels."""
         return self.encode(x).mean
 
-    def level_codes(self, x: ArrayLike | Tensor) -> list[Tensor]:
+    def level_codes(self, x: Array) -> list[Tensor]:
         """The guide's mean of every level given its mean of the level above: [N, L_l] for l = 1, ..., L."""
         *lower, top = self.guide.read(self.own_data(x))
         means = [top.mean]
@@ -177,11 +176,11 @@ class LadderVAE(ProgramPair):
         return means[::-1]
 
     @on_request
-    def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def decode(self, z: Array) -> dist.TorchDistribution:
         """The likelihood p(x|z_1) for codes [*batch, L_1]: batch shape [*batch], event_shape as the data's."""
         return self.model.decode(checked_codes(self.to_own(z), self.latent_dims[0]))
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: Array) -> Tensor:
         """The mean of p(x|z_1) at the guide's means, level by level: [N, *event_shape]."""
         return self.decode(self.codes(x)).mean

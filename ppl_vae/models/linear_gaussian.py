@@ -21,10 +21,10 @@ import math
 from typing import Literal, cast
 
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import Array
 from ppl_vae.errors import ModelError
 from ppl_vae.kl import kl_divergence
 from ppl_vae.models.configuration import Config, Plain, own_config
@@ -105,8 +105,8 @@ class LinearGaussianVAE(VAE):
     @by_keyword("seed")
     def __init__(
         self,
-        weight: ArrayLike | Tensor,
-        bias: ArrayLike | Tensor,
+        weight: Array,
+        bias: Array,
         sigma: float | Tensor,
         guide: Guide | nn.Module = "mean-field",
         *,
@@ -200,7 +200,7 @@ class LinearGaussianVAE(VAE):
         if isinstance(self.guide.posterior, LinearGaussianPosterior):
             self.guide.posterior.set_to_optimum(self.weight, self.bias, self.sigma)
 
-    def log_evidence(self, x: ArrayLike | Tensor) -> Tensor:
+    def log_evidence(self, x: Array) -> Tensor:
         """The exact log evidence log p(x), per datum: [N], nats."""
         residual = self.own_data(x) - self.bias
         precision = _precision(self.weight, self.sigma)
@@ -210,14 +210,14 @@ class LinearGaussianVAE(VAE):
         distance = (residual / self.sigma).square().sum(-1)
         return -0.5 * (log_noise + torch.linalg.slogdet(precision).logabsdet + distance - explained)
 
-    def posterior(self, x: ArrayLike | Tensor) -> dist.MultivariateNormal:
+    def posterior(self, x: Array) -> dist.MultivariateNormal:
         """The exact posterior p(z|x): batch shape [N], event shape [L]."""
         residual = self.own_data(x) - self.bias
         precision = _precision(self.weight, self.sigma)
         h = residual @ self.weight / self.sigma.square()
         return dist.MultivariateNormal(torch.linalg.solve(precision, h.mT).mT, precision_matrix=precision)
 
-    def elbo(self, x: ArrayLike | Tensor) -> Tensor:
+    def elbo(self, x: Array) -> Tensor:
         """The exact ELBO of the present guide, per datum: [N], nats."""
         q = self.guide.encode(self.own_data(x))
         residual = self.to_own(x) - self.bias - q.mean @ self.weight.mT

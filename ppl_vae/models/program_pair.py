@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import poutine
 from torch import Tensor, nn
 
-from ppl_vae.arrays import to_tensor
+from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
@@ -31,6 +32,9 @@ from ppl_vae.models.programs import ObservedProgram, require_event_shape
 from ppl_vae.networks import Architecture, architecture, architecture_config
 from ppl_vae.renamed import renamed
 
+P = ParamSpec("P")
+S = TypeVar("S", bound=nn.Module)
+R = TypeVar("R")
 Network = str | Mapping[str, object] | Architecture | tuple[nn.Module, nn.Module]
 
 
@@ -85,12 +89,12 @@ class ProgramPair(Configured):
         self.remember(network=network_config(network))
         return networks(network, self.event_shape, code_dim, likelihood)
 
-    def to_own(self, values: ArrayLike | Tensor) -> Tensor:
+    def to_own(self, values: Array) -> Tensor:
         """Turn values into a tensor of the parameters' precision on their device."""
         like = next(self.parameters())
         return to_tensor(values).to(like.device, like.dtype)
 
-    def own_data(self, x: ArrayLike | Tensor) -> Tensor:
+    def own_data(self, x: Array) -> Tensor:
         """Turn data [N, *event_shape] into such a tensor.
 
         Raises:
@@ -196,3 +200,23 @@ def _checked_pair(network: tuple[nn.Module, nn.Module]) -> tuple[nn.Module, nn.M
         kinds = ", ".join(type(half).__name__ for half in network)
         raise ModelError(f"network must be a name, an architecture or a pair of nn.Modules, got ({kinds})")
     return network
+
+
+def on_request(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Let a method of a module in evaluation mode record gradients only where an argument requires one.
+
+    Codes and reconstructions are read, stored and drawn far more often than they are differentiated, and a tensor
+    with a history cannot become an array. So in evaluation mode, in which ``fit`` and ``load`` leave a model,
+    ``vae.encode`` and ``vae.decode`` record none, unless what they are given requires a gradient, as for a
+    sensitivity to x or z. In training mode, as a loop of one's own has it, they record the parameters' like every
+    torch module.
+    """
+
+    @functools.wraps(method)
+    def wrapped(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        given = (*args, *kwargs.values())
+        wanted = self.training or any(isinstance(value, Tensor) and value.requires_grad for value in given)
+        with torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
+            return method(self, *args, **kwargs)
+
+    return wrapped

@@ -92,7 +92,7 @@ class ObservedProgram(nn.Module, ABC):
 
     @property
     def table(self) -> Table | None:
-        """What turns a frame of named columns into data; None where nothing does."""
+        """The reader that turns a frame of named columns into data; None where nothing does."""
         return self.likelihood.table
 
     def check_data(self, x: Tensor) -> None:

@@ -15,10 +15,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.models.priors.priors import MixturePrior
 from ppl_vae.models.vae import VAE
@@ -31,7 +31,7 @@ BATCH = 1024
 @by_keyword("seed", "codes")
 def with_post_hoc_prior(
     vae: VAE,
-    x: ArrayLike | Tensor,
+    x: Array,
     num_components: int = 10,
     *,
     codes: Literal["draws", "means"] = "draws",

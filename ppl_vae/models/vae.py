@@ -7,22 +7,21 @@ Rezende, Mohamed & Wierstra (2014): https://arxiv.org/abs/1401.4082
 from __future__ import annotations
 
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.models.configuration import Spec, own_config, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.count_networks import start_from
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.likelihoods.missingness import filled
 from ppl_vae.models.priors.priors import PRIORS
 from ppl_vae.models.priors.priors import prior as make_prior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_features
 from ppl_vae.models.protocols import Posterior, Prior
 from ppl_vae.randomness import seeded
@@ -84,7 +83,7 @@ class VAE(ProgramPair):
         declared(Posterior, posterior).attach(self.model)
 
     @by_keyword("seed")
-    def initialise(self, x: ArrayLike | Tensor, *, seed: int = 0) -> None:
+    def initialise(self, x: Array, *, seed: int = 0) -> None:
         """Let the parts that can start from data [N, *event_shape] do so.
 
         The pseudo-inputs of a VampPrior become data, and a decoder of ours starts at the rates of counts.
@@ -97,7 +96,7 @@ class VAE(ProgramPair):
             declared(Prior, self.model.prior).initialise(filled(data))
 
     @on_request
-    def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def encode(self, x: Array) -> dist.TorchDistribution:
         """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [latent_dim].
 
         In evaluation mode no gradient is recorded, unless x requires one.
@@ -105,7 +104,7 @@ class VAE(ProgramPair):
         return self.guide.encode(self.own_data(x))
 
     @on_request
-    def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def decode(self, z: Array) -> dist.TorchDistribution:
         """The likelihood p(x|z) for codes [*batch, latent_dim]: batch shape [*batch], event_shape as the data's.
 
         In evaluation mode no gradient is recorded, unless z requires one.
@@ -116,13 +115,13 @@ class VAE(ProgramPair):
         return self.model.decode(codes)
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: Array) -> Tensor:
         """The mean of p(x|z) at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x).mean).mean
 
     @renamed(steps="num_steps")
     @torch.no_grad()
-    def interpolate(self, x1: ArrayLike | Tensor, x2: ArrayLike | Tensor, num_steps: int = 8) -> Tensor:
+    def interpolate(self, x1: Array, x2: Array, num_steps: int = 8) -> Tensor:
         """Decode the straight line between the guide's means into means: [steps, N, *event_shape]."""
         start, end = self.encode(x1).mean, self.encode(x2).mean
         number = integer("num_steps", num_steps)

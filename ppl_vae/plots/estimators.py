@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ppl_vae.errors import DataError
 from ppl_vae.plots import style
 from ppl_vae.plots.figure import Sheet, Size, draw_legend, new_sheet, open_panel, say_left_out, style_axes
+from ppl_vae.plots.panels import label_edges
 from ppl_vae.plots.point_labels import label_points
 from ppl_vae.renamed import renamed
 
@@ -49,7 +50,7 @@ def plot_estimator_cost(numbers: xr.Dataset, title: str | None = None, *, figsiz
         variance = numbers["gradient_variance"].sel(group=group).to_numpy()
         _draw_frontier(axes, time, variance, of_elbo)
         _say_not_drawn(axes, names, time, variance)
-    _finish_grid(panels, "milliseconds per value and gradient", "gradient variance (trace)")
+    label_edges(panels, "milliseconds per value and gradient", "gradient variance (trace)")
     for axes in panels:
         _plain_ticks(axes.xaxis)
         low, high = axes.get_ylim()
@@ -196,7 +197,7 @@ def plot_snr(tables: xr.Dataset, title: str | None = None, *, figsize: Size | No
         axes.xaxis.set_major_formatter(FuncFormatter(_plain))
         axes.xaxis.set_minor_locator(NullLocator())
         _draw_slopes(axes, particles)
-    _finish_grid(panels, r"particles $K$", "signal-to-noise ratio")
+    label_edges(panels, r"particles $K$", "signal-to-noise ratio")
     guides = Line2D([], [], color=style.REFERENCE, linestyle=":", linewidth=1.0, label=r"slopes $\pm 1/2$")
     _legend(figure, [*_handles(panels[0]), guides])
     return figure
@@ -225,7 +226,7 @@ def plot_gradient_variance(tables: xr.Dataset, title: str | None = None, *, figs
     for axes, group in zip(panels, tables["group"].to_numpy(), strict=True):
         _draw_curves(axes, tables["gradient_variance"].sel(group=group), "epoch")
         axes.set_yscale("log")
-    _finish_grid(panels, "epoch", "gradient variance (trace)")
+    label_edges(panels, "epoch", "gradient variance (trace)")
     _legend(figure, _handles(panels[0]))
     return figure
 
@@ -262,17 +263,6 @@ def _panels(table: xr.Dataset, title: str | None, figsize: Size | None) -> tuple
         style_axes(axes)
         axes.set_title(str(group), fontsize=style.LABEL_SIZE, color=style.INK, loc="left")
     return figure, grid[:count]
-
-
-def _finish_grid(panels: list[Axes], x_label: str, y_label: str) -> None:
-    """Write labels at the outer edges alone."""
-    columns = min(2, len(panels))
-    for index, axes in enumerate(panels):
-        if index % columns == 0:
-            axes.set_ylabel(y_label, fontsize=style.LABEL_SIZE, color=style.INK)
-        if index + columns >= len(panels):
-            axes.set_xlabel(x_label, fontsize=style.LABEL_SIZE, color=style.INK)
-            axes.tick_params(labelbottom=True)
 
 
 def _plain(value: float, _: int | None) -> str:

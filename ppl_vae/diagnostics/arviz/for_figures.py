@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import xarray as xr
 
-from ppl_vae.diagnostics.arviz.container import Generation, installed
+from ppl_vae.diagnostics.arviz.container import ArvizData, Generation, installed
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.evidence.pareto import threshold
 
@@ -15,7 +13,7 @@ SAMPLE = ("chain", "draw")
 PREDICTIVE = ("posterior_predictive", "observed_data")
 
 
-def for_plot_khat(data: Any, *, generation: Generation | None = None) -> Any:
+def for_plot_khat(data: ArvizData, *, generation: Generation | None = None) -> object:
     """Convert the k-hat of ``inference_data`` to the form that ArviZ's plot_khat takes.
 
     It holds k-hat and its threshold alone: scores of leave-one-out have no meaning here.
@@ -29,7 +27,7 @@ def for_plot_khat(data: Any, *, generation: Generation | None = None) -> Any:
     return chosen.elpd(table["khat"], threshold(table.sizes["draw"]))
 
 
-def for_plot_ppc(data: Any, *, generation: Generation | None = None) -> Any:
+def for_plot_ppc(data: ArvizData, *, generation: Generation | None = None) -> object:
     """Lay data and replicates out in one dimension, as ArviZ's plot_ppc_pit and plot_ppc_pava take them.
 
     These compare every number of the data with its replicates, and know no data of several dimensions, such as
@@ -49,7 +47,8 @@ def for_plot_ppc(data: Any, *, generation: Generation | None = None) -> Any:
         raise ModelError(
             f"there are no replicates: {data.attrs.get('why_no_posterior_predictive', 'none was drawn')}"
         )
-    return chosen.build({name: _in_one_dimension(groups[name]) for name in PREDICTIVE}, data.attrs)
+    attributes = {str(name): value for name, value in data.attrs.items()}
+    return chosen.build({name: _in_one_dimension(groups[name]) for name in PREDICTIVE}, attributes)
 
 
 def _in_one_dimension(group: xr.Dataset) -> xr.Dataset:

@@ -21,10 +21,10 @@ from importlib import metadata
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import whole
 from ppl_vae.containers import Data, Labels
 from ppl_vae.declared import declared
@@ -66,7 +66,7 @@ def inference_data(
     pair: PairLike,
     x: Data,
     num_samples: int | None = None,
-    y: ArrayLike | Tensor | None = None,
+    y: Array | None = None,
     memory_limit: int = MEMORY_LIMIT,
     *,
     num_predictive: int | None = None,
@@ -240,7 +240,7 @@ def _put(arrays: Mapping[str, np.ndarray], values: Mapping[str, Tensor], draws: 
         arrays[name][0, draws, data] = value.cpu().numpy()
 
 
-def _labels(labels: ArrayLike | Tensor | None, num_data: int) -> dict[str, object]:
+def _labels(labels: Array | None, num_data: int) -> dict[str, object]:
     if labels is None:
         return {}
     values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)

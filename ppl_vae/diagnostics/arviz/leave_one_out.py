@@ -63,13 +63,13 @@ def classic_draws(inference_data: Any) -> Any:
                 warn_of_leave_one_out()
             return super().__getattribute__(name)
 
-        def __reduce__(self) -> tuple[Any, ...]:
+        def __reduce__(self) -> tuple[object, ...]:
             return _restored, (inference_data, self.__dict__)
 
     return InferenceData
 
 
-def _restored(inference_data: Any, state: dict[str, Any]) -> Any:
+def _restored(inference_data: Any, state: dict[str, object]) -> object:
     """Make one again from what pickle kept."""
     made = object.__new__(classic_draws(inference_data))
     made.__dict__.update(state)

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ppl_vae.diagnostics.arviz.draw_groups import GRID, LOO_NOTE
+from ppl_vae.diagnostics.arviz.draw_groups import GRID
 from ppl_vae.diagnostics.arviz.draw_plan import USUAL_REPLICATES, USUAL_SAMPLES, data_of
 from ppl_vae.diagnostics.arviz.exported import data_sites, exported_names
+from ppl_vae.diagnostics.arviz.leave_one_out import LOO_NOTE
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.evidence.importance import pass_size
 from ppl_vae.inference.pair.conditioned import Conditioned
@@ -39,7 +39,7 @@ FEWEST = 2
 NUMBER_BYTES = 8
 CHAIN_AND_DRAW = ("chain", "draw")
 WEIGHT_NOTE = "of all latents together; run_global_importance weighs the global ones alone"
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, np.ndarray]
 
 
 def whole_groups(
@@ -48,8 +48,8 @@ def whole_groups(
     num_predictive: int | None,
     memory_limit: int,
     stream: int,
-    coordinates: Mapping[str, Any],
-) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
+    coordinates: Mapping[str, object],
+) -> tuple[dict[str, xr.Dataset], dict[str, int | str | None]]:
     """Draw the groups of the ArviZ object, and the numbers of draws for its attributes.
 
     Args:
@@ -203,7 +203,7 @@ def _dataset(
     parts: list[Arrays],
     dims: Mapping[str, tuple[str, ...]],
     count: int,
-    coordinates: Mapping[str, Any],
+    coordinates: Mapping[str, object],
     note: str | None = None,
 ) -> xr.Dataset:
     arrays = {name: np.concatenate([p[name] for p in parts if name in p])[:count] for name in parts[0]}
@@ -216,7 +216,7 @@ def _dataset(
     return _indexed(xr.Dataset(variables, attrs=attributes), coordinates)
 
 
-def _observed(probe: _Pass, dims: Mapping[str, tuple[str, ...]], coordinates: Mapping[str, Any]) -> xr.Dataset:
+def _observed(probe: _Pass, dims: Mapping[str, tuple[str, ...]], coordinates: Mapping[str, object]) -> xr.Dataset:
     names, variables = exported_names(probe.observations), {}
     for name, site in probe.observations.items():
         value, event = site.value, site.p.event_shape

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.diagnostics.calibration.uniformity import uniformity_p_value
 from ppl_vae.diagnostics.importance.khat_groups import groups_of
 from ppl_vae.errors import DataError
@@ -22,7 +22,7 @@ LEAST_RANKS = 20
 
 
 @renamed(ds="numbers")
-def calibration_table(numbers: xr.Dataset, covariate: ArrayLike | Tensor, name: str = "covariate") -> pd.DataFrame:
+def calibration_table(numbers: xr.Dataset, covariate: Array, name: str = "covariate") -> pd.DataFrame:
     """Test the ranks of ``run_calibration`` within the groups of a covariate of the data that were given to it.
 
     Args:

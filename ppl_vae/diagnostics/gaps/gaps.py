@@ -17,9 +17,9 @@ from typing import Protocol, runtime_checkable
 
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
@@ -55,7 +55,7 @@ def run_gaps(
     num_samples: int = 4000,
     num_steps: int = 1000,
     *,
-    log_evidence: ArrayLike | Tensor | Evidence | None = None,
+    log_evidence: Array | Evidence | None = None,
     num_particles: int = 16,
     progress: bool | None = None,
     seed: int = 0,

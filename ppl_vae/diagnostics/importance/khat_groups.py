@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.diagnostics.importance.importance import khat_of
 from ppl_vae.errors import DataError
 from ppl_vae.renamed import renamed
@@ -21,7 +21,7 @@ MOST_VALUES = 10
 
 @renamed(ds="numbers", labels="y")
 def khat_table(
-    numbers: xr.Dataset, y: object = None, covariates: Mapping[str, ArrayLike | Tensor] | None = None
+    numbers: xr.Dataset, y: object = None, covariates: Mapping[str, Array] | None = None
 ) -> pd.DataFrame:
     """Summarise the numbers of ``run_importance`` by group.
 
@@ -56,7 +56,7 @@ def khat_table(
     return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(list(groups), names=("by", "group")))
 
 
-def groups_of(values: ArrayLike | Tensor, count: int, name: str = "covariate") -> dict[object, np.ndarray]:
+def groups_of(values: Array, count: int, name: str = "covariate") -> dict[object, np.ndarray]:
     """Group data by a covariate: by value where there are at most ten, else into tenths named by their ranges.
 
     Args:

@@ -6,9 +6,9 @@ The weights are smoothed as by Vehtari, Simpson, Gelman, Yao & Gabry 2024, https
 from __future__ import annotations
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance.importance import LEAST_SAMPLES
@@ -24,7 +24,7 @@ STREAM = 12
 @by_keyword("seed")
 def resample_posterior(
     pair: PairLike,
-    x: ArrayLike | Tensor,
+    x: Array,
     num_draws: int,
     num_samples: int = 1000,
     *,

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.arviz import container
@@ -40,7 +41,7 @@ def impute(
     pair: PairLike,
     x: Data,
     imputations: int = 100,
-    y: ArrayLike | Tensor | None = None,
+    y: Array | None = None,
     *,
     seed: int = 0,
     **ladder: Any,

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.arviz import container
@@ -61,7 +61,7 @@ def infer(
     pair: PairLike,
     x: Data,
     num_draws: int = 1000,
-    y: ArrayLike | Tensor | None = None,
+    y: Array | None = None,
     *,
     num_samples: int | None = None,
     khat: float | None = None,

@@ -40,8 +40,8 @@ OWN = {
 
 
 def draws_table(
-    values: Mapping[str, NDArray[Any]],
-    guided: Mapping[str, NDArray[Any]],
+    values: Mapping[str, np.ndarray],
+    guided: Mapping[str, np.ndarray],
     facts: Mapping[str, Any],
     index: int,
     sites: Collection[str],
@@ -58,7 +58,7 @@ def draws_table(
     Raises:
         ModelError: a site has the name of a number of the table; it is named.
     """
-    variables: dict[str, Any] = {}
+    variables: dict[str, object] = {}
     posterior = {name: draws[index] for name, draws in values.items()}
     for name, draws in posterior.items():
         if name in OWN or name.startswith("guide_"):
@@ -82,7 +82,7 @@ def _event_dims(name: str, dims: int, sites: Collection[str]) -> list[str]:
     return [stem] if dims == 1 else [f"{stem}_{index}" for index in range(dims)]
 
 
-def _flat(draws: Mapping[str, Any], batch_dims: int) -> NDArray[np.float64]:
+def _flat(draws: Mapping[str, np.ndarray], batch_dims: int) -> NDArray[np.float64]:
     """Join the coordinates of all sites side by side: [*batch, U]."""
     return np.concatenate([each.reshape(*each.shape[:batch_dims], -1) for each in draws.values()], -1)
 
@@ -99,7 +99,7 @@ def _distances(guided: NDArray[np.float64], chains: NDArray[np.float64], worth: 
     pooled = chains.reshape(-1, chains.shape[-1])
     thinned = _thinned(chains, _worth(worth, len(pooled)))
     mmd, mmd_error = distances.kernel_discrepancy(guided[: len(thinned)], thinned)
-    moments: dict[str, Callable[[Any, Any], float]] = {
+    moments: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
         "mean_difference": distances.mean_difference,
         "covariance_difference": distances.covariance_difference,
         "gaussian_w2": distances.wasserstein_of_moments,

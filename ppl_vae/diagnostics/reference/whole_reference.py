@@ -9,12 +9,10 @@ marginals over g. Chains cannot be cut: every gradient needs all data, so that t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.diagnostics.reference.tables import draws_table, with_c2st
@@ -33,7 +31,7 @@ GLOBAL = "global_"
 ALL_DATA = "all data"
 # Two draws at least, so that particles have a dimension of their own.
 FEWEST = 2
-Values = Mapping[str, NDArray[Any]]
+Values = Mapping[str, np.ndarray]
 
 
 def whole_reference(
@@ -84,7 +82,7 @@ def _as_drawn(terms: Terms) -> dict[str, Tensor]:
 
 
 def _by_chain(latents: WholeLatents, draws: Draws) -> Values:
-    """By site [N, chain, draw, *event]; N is 1 of a global site."""
+    """The draws by site, [N, chain, draw, *event]; N is 1 of a global site."""
     num_chains, num_samples = draws.position.shape[:2]
     values, _ = latents.unpack(draws.position.flatten(0, 1))
     return {

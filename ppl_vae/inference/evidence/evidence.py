@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.display import card, with_error
@@ -156,7 +156,7 @@ def log_evidence(
     num_samples: int | None = None,
     *,
     memory_limit: int = MEMORY_LIMIT,
-    y: ArrayLike | Tensor | None = None,
+    y: Array | None = None,
     progress: bool | None = None,
     seed: int = 0,
     **annealing: Any,
@@ -339,7 +339,7 @@ def jackknife(log_weight: Tensor) -> Tensor:
     return log_mean_exp(log_weight) - (count - 1) * shift
 
 
-def _exact(pair: PairLike, x: Data | Iterable[object], y: ArrayLike | Tensor | None) -> Evidence:
+def _exact(pair: PairLike, x: Data | Iterable[object], y: Array | None) -> Evidence:
     source = as_pair(pair).source
     if not isinstance(source, HasEvidence):
         raise ModelError(f"{type(source).__name__} has no log_evidence(x): its evidence is not known exactly")

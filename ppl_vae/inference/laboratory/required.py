@@ -1,4 +1,4 @@
-"""What a verdict on a comparison stands on."""
+"""The numbers that a verdict on a comparison stands on."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.containers import Data, Labels, Opened, Rows, dense
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.covariates import Arguments
@@ -18,7 +18,7 @@ from ppl_vae.inference.pair.stream import gathered, is_stream
 
 
 def admitted(
-    pair: PairLike, x: object, y: ArrayLike | Tensor | None = None, least: int = 1, keep_rows: bool = False
+    pair: PairLike, x: object, y: Array | None = None, least: int = 1, keep_rows: bool = False
 ) -> tuple[Pair, Batch]:
     """The pair, and what its programs are called with: (x,), or (x, c1, ..., cm) where they take covariates.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import pyro
 from pyro.infer.autoguide import AutoCallable, AutoGuide, AutoGuideList
@@ -27,7 +26,7 @@ class AutoguideError(ModelError):
 
 
 @contextlib.contextmanager
-def autoguide_refusals(guide: Program, x: Any) -> Iterator[None]:
+def autoguide_refusals(guide: Program, x: object) -> Iterator[None]:
     """Name the cause and the remedy where an autoguide fails on x because its first data were others.
 
     Raises:
@@ -42,8 +41,8 @@ def autoguide_refusals(guide: Program, x: Any) -> Iterator[None]:
         raise AutoguideError(words) from error
 
 
-def _cause(guide: Any, x: Any, complaint: str) -> str | None:
-    """What is wrong and what to do; None where an autoguide has no part in it."""
+def _cause(guide: Program, x: object, complaint: str) -> str | None:
+    """Say what is wrong and what to do; None where an autoguide has no part in it."""
     kind = type(guide).__name__
     if isinstance(guide, AutoGuideList) and TWICE in complaint:
         return (

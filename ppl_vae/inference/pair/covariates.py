@@ -201,7 +201,7 @@ class Arguments:
 
     @property
     def table(self) -> Table | None:
-        """What turns a frame of named columns into data; None where nothing does."""
+        """The reader that turns a frame of named columns into data; None where nothing does."""
         return traits(self.pair.model).table
 
     def _in_order(self, data: Mapping[str, object]) -> tuple[object, ...]:

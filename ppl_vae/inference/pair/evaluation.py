@@ -10,9 +10,9 @@ from typing import cast
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.display import card, with_error
@@ -115,7 +115,7 @@ def evaluate(
     x: Data | Iterable[object],
     num_particles: int = 1,
     *,
-    y: ArrayLike | Tensor | None = None,
+    y: Array | None = None,
     num_total: int | None = None,
     seed: int = 0,
 ) -> Evaluation:

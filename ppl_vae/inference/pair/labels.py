@@ -11,10 +11,9 @@ from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_vae.arrays import to_tensor
+from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.protocols import Program, traits
 
@@ -33,7 +32,7 @@ def needs_labels(model: Program) -> bool:
     return takes_labels(model) and not traits(model).allows_missing_labels
 
 
-def needed_labels(model: Program, y: ArrayLike | Tensor | None) -> ArrayLike | Tensor | None:
+def needed_labels(model: Program, y: Array | None) -> Array | None:
     """The labels y for a pair that needs them; None for others, whose numbers are then of log p(x)."""
     return y if needs_labels(model) else None
 

@@ -17,6 +17,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair.draws import require_plain
@@ -60,7 +61,7 @@ class _Unconditioned(Messenger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.given: dict[str, Any] = {}
+        self.given: dict[str, object] = {}
 
     def _pyro_sample(self, msg: TraceSite) -> None:
         if not msg["is_observed"] or isinstance(unmasked(msg["fn"]), dist.Delta):
@@ -77,7 +78,7 @@ class _Unconditioned(Messenger):
 @exclusive()
 @torch.no_grad()
 def simulate(
-    model: Program | PairLike, x: Any, *covariates: Any, values: Mapping[str, Tensor] | None = None
+    model: Program | PairLike, x: Data, *covariates: object, values: Mapping[str, Tensor] | None = None
 ) -> Simulated:
     """Draw g, z, x ~ p(g, z, x), as many data as there are in ``x``, of whose values only NaN is looked at.
 
@@ -158,7 +159,7 @@ def _kept(node: TraceSite) -> Tensor:
     return mask.reshape(*mask.shape, *(1,) * len(node["fn"].event_shape)) if mask.dim() else mask
 
 
-def _place(name: str, value: Any, kept: Tensor, arguments: tuple[Any, ...]) -> int | None:
+def _place(name: str, value: object, kept: Tensor, arguments: tuple[object, ...]) -> int | None:
     """The argument that a value is, or is a view of, or is equal to where it has data; None where there is none."""
     if not isinstance(value, Tensor):
         return None
@@ -202,7 +203,7 @@ def _part(like: Tensor, argument: Tensor, value: Tensor) -> Tensor:
     return like.as_strided(value.size(), value.stride(), value.storage_offset() - argument.storage_offset())
 
 
-def _missing_as_in(argument: Any, drawn: Tensor) -> Tensor:
+def _missing_as_in(argument: object, drawn: Tensor) -> Tensor:
     if not (isinstance(argument, Tensor) and argument.is_floating_point() and argument.shape == drawn.shape):
         return drawn
     missing = argument.isnan()

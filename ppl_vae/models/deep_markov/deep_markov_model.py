@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.exclusive import exclusive
@@ -29,11 +29,10 @@ from ppl_vae.models.configuration import remembers
 from ppl_vae.models.deep_markov.frames import FrameDecoder, Frames
 from ppl_vae.models.deep_markov.gated_transition import GatedTransition
 from ppl_vae.models.deep_markov.smoothing_guide import BackwardRNN, Combiner, SmoothingGuide
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import DiagonalNormalPrior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, network_config, networks
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, network_config, networks, on_request
 from ppl_vae.models.programs import LatentVariableProgram
 from ppl_vae.randomness import seeded
 from ppl_vae.renamed import renamed
@@ -138,16 +137,16 @@ class DeepMarkovModel(ProgramPair):
         self.guide = SmoothingGuide(self.model, reader, combiner, dim, likelihood.allows_missing)
 
     @on_request
-    def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def encode(self, x: Array) -> dist.TorchDistribution:
         """The posterior q(z_1|x) of the first frame of x [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.guide.conditionals(self.own_data(x))[0](None)
 
-    def codes(self, x: ArrayLike | Tensor) -> Tensor:
+    def codes(self, x: Array) -> Tensor:
         """The guide's mean of every z_t given its mean of the one before: [N, T, L]."""
         return self.guide.chain(self.own_data(x), lambda _, q: q.mean)
 
     @on_request
-    def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def decode(self, z: Array) -> dist.TorchDistribution:
         """The emission p(x | z_1, ..., z_t) of codes [*batch, t, L], any t: batch [*batch], laid out as x is."""
         codes = self.to_own(z)
         if codes.dim() < 3 or codes.shape[-1] != self.latent_dim:
@@ -155,7 +154,7 @@ class DeepMarkovModel(ProgramPair):
         return self.model.emit(codes)
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: Array) -> Tensor:
         """The mean of p(x|z) at the guide's means: [N, *event_shape]; a frame that is missing in x is filled in."""
         return self.decode(self.codes(x)).mean
 
@@ -177,7 +176,7 @@ class DeepMarkovModel(ProgramPair):
     @renamed(num_draws="num_samples")
     @exclusive()
     @torch.no_grad()
-    def forecast(self, x: ArrayLike | Tensor, num_frames: int, num_samples: int = 100) -> Tensor:
+    def forecast(self, x: Array, num_frames: int, num_samples: int = 100) -> Tensor:
         """The mean of the frames after the last of a sequence, E[x_t+1, ..., x_t+num_frames | x_1:t].
 
         The last z is drawn from the guide, the later ones from the transition; the mean is over ``num_samples`` of

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import Array
 from ppl_vae.errors import ModelError
 from ppl_vae.models.configuration import remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
@@ -65,8 +64,7 @@ class CategoricalGuide(Recognition):
         encoder: [N, *event_shape] -> features [N, H].
         num_variables: M.
         num_categories: C.
-        event_shape: the shape of one datum.
-        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
+        event_shape, allows_missing: as of ``models.programs.Recognition``.
     """
 
     def __init__(
@@ -138,12 +136,12 @@ class CategoricalVAE(ProgramPair):
         return self.num_categories**self.num_variables
 
     @on_request
-    def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def encode(self, x: Array) -> dist.TorchDistribution:
         """The posterior q(y|x) for data [N, *event_shape]: batch shape [N], event shape [M, C]."""
         return self.guide.encode(self.own_data(x))
 
     @on_request
-    def decode(self, y: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def decode(self, y: Array) -> dist.TorchDistribution:
         """The likelihood p(x|y) for one-hot codes [*batch, M, C]: batch shape [*batch], event_shape as the data's.
 
         Raises:
@@ -162,7 +160,7 @@ class CategoricalVAE(ProgramPair):
         return self.model.decode(codes.flatten(-2))
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: Array) -> Tensor:
         """The mean of p(x|y) at the guide's likeliest categories: [N, *event_shape]."""
         mean = self.encode(x).mean
         return self.decode(nn.functional.one_hot(mean.argmax(-1), self.num_categories)).mean

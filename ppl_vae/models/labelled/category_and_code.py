@@ -12,18 +12,16 @@ from collections.abc import Sequence
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.arrays import to_tensor
+from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import Conditional
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code, one_for_each, one_hot
 from ppl_vae.models.likelihoods.base import Likelihood
-from ppl_vae.models.program_pair import ProgramPair
+from ppl_vae.models.program_pair import ProgramPair, on_request
 from ppl_vae.models.programs import ObservedProgram, num_features
 from ppl_vae.networks import MLP
 from ppl_vae.precision import widened
@@ -80,7 +78,7 @@ class CategoryAndCodePair(ProgramPair):
     latent_dim: int
 
     @on_request
-    def decode(self, z: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def decode(self, z: Array, y: Array) -> dist.TorchDistribution:
         """The likelihood p(x|y, z) of codes [*batch, L] and categories: integer [*batch] or one-hot [*batch, C]."""
         codes = checked_code(self.to_own(z), self.latent_dim)
         category = one_hot(to_tensor(y, "y").to(codes.device), len(self.model.logits), codes)
@@ -89,7 +87,7 @@ class CategoryAndCodePair(ProgramPair):
     @renamed(n="num_samples")
     @exclusive()
     @torch.no_grad()
-    def sample(self, num_samples: int, with_noise: bool = False, y: ArrayLike | Tensor | None = None) -> Tensor:
+    def sample(self, num_samples: int, with_noise: bool = False, y: Array | None = None) -> Tensor:
         """The mean of p(x|y, z) at draws of z, and of y where it is not given: [num_samples, *event_shape].
 
         Args:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from ppl_vae.arrays import Array
 from ppl_vae.models.configuration import Config, remembers
 from ppl_vae.models.labelled.quadrants import GivenSeenPixels, HiddenPixels, hidden_quadrants, seen
 from ppl_vae.models.likelihoods.base import Likelihood
@@ -112,7 +112,7 @@ class CompletionBaseline(ProgramPair):
         self.guide = NoLatents(shape)
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: Array) -> Tensor:
         """The image with its seen quadrants, and the network's mean for the others: [N, *event_shape]."""
         data = self.own_data(x)
         features = self.model.latents_of(data).view(len(data), -1, *self.event_shape)

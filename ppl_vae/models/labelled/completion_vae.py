@@ -15,24 +15,23 @@ from collections.abc import Mapping
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.distributions import CompletedCoordinates
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code
 from ppl_vae.models.labelled.completion_baseline import Baseline, baseline_config, baseline_network
 from ppl_vae.models.labelled.quadrants import GivenSeenPixels, HiddenPixels, hidden_quadrants, seen
 from ppl_vae.models.likelihoods.count_networks import seen_by
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
-from ppl_vae.models.program_pair import ProgramPair, checked_size
+from ppl_vae.models.program_pair import ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import GuideProgram, num_features
 from ppl_vae.networks import Architecture, architecture
 from ppl_vae.randomness import seeded
@@ -163,17 +162,17 @@ class CompletionVAE(ProgramPair):
             self.model = CompletionProgram(condition, prior, guess, decoder, hidden_pixels, shape)
             self.guide = GuideProgram(encoder, family, shape)
 
-    def prior(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def prior(self, x: Array) -> dist.TorchDistribution:
         """The prior p(z|c) of the seen quadrants of images [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.model.code(self.own_data(x))
 
     @on_request
-    def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def encode(self, x: Array) -> dist.TorchDistribution:
         """The posterior q(z|x) of whole images [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.guide.encode(self.own_data(x))
 
     @on_request
-    def decode(self, z: ArrayLike | Tensor, x: ArrayLike | Tensor) -> CompletedCoordinates:
+    def decode(self, z: Array, x: Array) -> CompletedCoordinates:
         """The likelihood p(x_hidden | z, c) of codes [*batch, N, L] and x [N, *event_shape], over whole images."""
         codes, data = checked_code(self.to_own(z), self.latent_dim), self.own_data(x)
         if codes.shape[-2] != len(data):
@@ -183,14 +182,14 @@ class CompletionVAE(ProgramPair):
         return self.model.complete(codes, data)
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: Array) -> Tensor:
         """The image with its seen quadrants, and the mean of the others at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x).mean, x).mean
 
     @renamed(n="num_samples")
     @exclusive()
     @torch.no_grad()
-    def complete(self, x: ArrayLike | Tensor, num_samples: int = 1, with_noise: bool = False) -> Tensor:
+    def complete(self, x: Array, num_samples: int = 1, with_noise: bool = False) -> Tensor:
         """Complete images, of which the seen quadrants alone are read: [num_samples, N, *event_shape].
 
         Args:
@@ -207,7 +206,7 @@ class CompletionVAE(ProgramPair):
     @renamed(n="num_samples")
     @exclusive()
     @torch.no_grad()
-    def sample(self, num_samples: int, with_noise: bool = False, x: ArrayLike | Tensor | None = None) -> Tensor:
+    def sample(self, num_samples: int, with_noise: bool = False, x: Array | None = None) -> Tensor:
         """Complete each of the images x [num_samples, *event_shape] once; see ``complete``.
 
         Raises:

@@ -17,21 +17,19 @@ from collections.abc import Sequence
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.arrays import to_tensor
+from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import indicator, known_labels, required_labels
 from ppl_vae.models.labelled.category_and_code import CategoryAndCode, CategoryAndCodePair, code_given_category
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import Network, checked_size
+from ppl_vae.models.program_pair import Network, checked_size, on_request
 from ppl_vae.models.programs import Recognition
 from ppl_vae.randomness import seeded
 
@@ -73,8 +71,7 @@ class ConditionalGuide(Recognition):
         encoder: [N, *event_shape] -> features [N, H].
         num_classes: C.
         conditional: features and one-hot y [B, H + C] -> q(z|x, y).
-        event_shape: the shape of one datum.
-        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
+        event_shape, allows_missing: as of ``models.programs.Recognition``.
     """
 
     def __init__(
@@ -165,13 +162,13 @@ class ConditionalVAE(CategoryAndCodePair):
         return prior
 
     @on_request
-    def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def encode(self, x: Array, y: Array) -> dist.TorchDistribution:
         """The posterior q(z|x, y) of x [N, *event_shape] and classes [N]: batch shape [N], event shape [L]."""
         data = self.own_data(x)
         labels = known_labels(to_tensor(y, "y").to(data.device), len(data), self.num_classes)
         return self.guide.encode(data, labels)
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: Array, y: Array) -> Tensor:
         """The mean of p(x|y, z) at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x, y).mean, y).mean

@@ -16,17 +16,15 @@ from collections.abc import Mapping, Sequence
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.arrays import to_tensor
+from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code
 from ppl_vae.models.labelled.category_and_code import code_given_category
 from ppl_vae.models.labelled.conditional_vae import PRIORS, ConditionalVAE
@@ -35,7 +33,7 @@ from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import ObservedProgram, Recognition
 from ppl_vae.networks import MLP
 from ppl_vae.randomness import seeded
@@ -104,8 +102,7 @@ class CovariateGuide(Recognition):
         encoder: [N, *event_shape] -> features [N, H].
         code: the covariates as one vector [N, C].
         conditional: features and that vector [B, H + C] -> q(z|x, c).
-        event_shape: the shape of one datum.
-        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
+        event_shape, allows_missing: as of ``models.programs.Recognition``.
     """
 
     def __init__(
@@ -204,26 +201,26 @@ class CovariateVAE(ProgramPair):
         self.model.code.start(*covariates)
 
     @on_request
-    def encode(self, x: ArrayLike | Tensor, *covariates: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def encode(self, x: Array, *covariates: Array) -> dist.TorchDistribution:
         """The posterior q(z|x, c) of x [N, *event_shape] and covariates: batch shape [N], event shape [L]."""
         return self.guide.encode(self.own_data(x), *self._own(covariates))
 
     @on_request
-    def decode(self, z: ArrayLike | Tensor, *covariates: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def decode(self, z: Array, *covariates: Array) -> dist.TorchDistribution:
         """The likelihood p(x|c, z) for codes [*batch, N, L] and covariates of N data."""
         codes = checked_code(self.to_own(z), self.latent_dim)
         code = self.model.code(*self._own(covariates))
         return self.model.decode(torch.cat([code.expand(*codes.shape[:-1], -1), codes], -1))
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor, *covariates: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: Array, *covariates: Array) -> Tensor:
         """The mean of p(x|c, z) at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x, *covariates).mean, *covariates).mean
 
     @renamed(n="num_samples")
     @exclusive()
     @torch.no_grad()
-    def sample(self, num_samples: int, *covariates: ArrayLike | Tensor, with_noise: bool = False) -> Tensor:
+    def sample(self, num_samples: int, *covariates: Array, with_noise: bool = False) -> Tensor:
         """The mean of p(x|c, z) at n draws of z: [n, *event_shape].
 
         Args:
@@ -243,7 +240,7 @@ class CovariateVAE(ProgramPair):
             likelihood = self.model.decode(self.model.latents_of(code))
         return likelihood.sample() if with_noise else likelihood.mean
 
-    def _own(self, covariates: tuple[ArrayLike | Tensor, ...]) -> tuple[Tensor, ...]:
+    def _own(self, covariates: tuple[Array, ...]) -> tuple[Tensor, ...]:
         """Covariates as tensors on the model's device, judged by their values."""
         device = self.model.code.centre.device
         names = (*self.model.covariates, *["covariates"] * len(covariates))

@@ -18,21 +18,19 @@ from collections.abc import Sequence
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.arrays import to_tensor
+from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import checked_code, likeliest, one_hot
 from ppl_vae.models.labelled.category_and_code import code_given_category
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.priors.priors import MixturePrior
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.precision import scale, widened
 from ppl_vae.randomness import seeded
@@ -72,8 +70,7 @@ class CodeGivenCategory(Recognition):
         encoder: [N, *event_shape] -> features [N, H].
         category_head: the linear layer of q(y|x), to C logits.
         conditional: (features, y) [B, H + C] -> q(z|x, y).
-        event_shape: the shape of one datum.
-        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
+        event_shape, allows_missing: as of ``models.programs.Recognition``.
     """
 
     def __init__(
@@ -161,23 +158,23 @@ class GaussianMixtureVAE(ProgramPair):
         """The number C of configurations that an exact enumeration sums over."""
         return self.num_categories
 
-    def categories(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def categories(self, x: Array) -> dist.TorchDistribution:
         """The clustering q(y|x) for data [N, *event_shape]: batch shape [N], event shape [C]."""
         return self.guide.category(self.guide.features(self.own_data(x)))
 
     @on_request
-    def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
+    def encode(self, x: Array, y: Array | None = None) -> dist.TorchDistribution:
         """The posterior q(z|x, y) of x [N, *event_shape] and components (default: the likeliest): event [L]."""
         features = self.guide.features(self.own_data(x))
         component = likeliest(self.guide.category(features)) if y is None else to_tensor(y, "y")
         return self.guide.code(features, one_hot(component.to(features.device), self.num_categories, features))
 
     @on_request
-    def decode(self, z: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def decode(self, z: Array) -> dist.TorchDistribution:
         """The likelihood p(x|z) for codes [*batch, L]: batch shape [*batch], event_shape as the data's."""
         return self.model.decode(checked_code(self.to_own(z), self.latent_dim))
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: Array) -> Tensor:
         """The mean of p(x|z) at the mean of z under the guide's likeliest component: [N, *event_shape]."""
         return self.decode(self.encode(x).mean).mean

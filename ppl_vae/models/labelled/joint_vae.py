@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import Array
 from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import likeliest
 from ppl_vae.models.labelled.category_and_code import CategoryAndCode, CategoryAndCodePair
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import Network, checked_size
+from ppl_vae.models.program_pair import Network, checked_size, on_request
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded
@@ -42,8 +41,7 @@ class JointGuide(Recognition):
         encoder: [N, *event_shape] -> features [N, H].
         num_categories: C.
         posterior: features -> q(z|x).
-        event_shape: the shape of one datum.
-        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
+        event_shape, allows_missing: as of ``models.programs.Recognition``.
     """
 
     def __init__(
@@ -117,17 +115,17 @@ class JointVAE(CategoryAndCodePair):
         return self.num_categories
 
     @on_request
-    def encode(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def encode(self, x: Array) -> dist.TorchDistribution:
         """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [L]."""
         return self.guide.posterior(self.guide.features(self.own_data(x)))
 
-    def categories(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def categories(self, x: Array) -> dist.TorchDistribution:
         """The posterior q(y|x) for data [N, *event_shape]: batch shape [N], event shape [C]."""
         return dist.OneHotCategorical(
             logits=widened(self.guide.category_head(self.guide.features(self.own_data(x))))
         )
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: Array) -> Tensor:
         """The mean of p(x|y, z) at the guide's likeliest category and its mean of z: [N, *event_shape]."""
         return self.decode(self.encode(x).mean, likeliest(self.categories(x))).mean

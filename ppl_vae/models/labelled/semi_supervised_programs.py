@@ -53,8 +53,7 @@ class SemiSupervisedGuide(CodeGivenCategory):
         encoder: [N, *event_shape] -> features [N, H], on which q(z|x, y) stands.
         num_classes: C.
         conditional: (features, y) [B, H + C] -> q(z|x, y).
-        event_shape: the shape of one datum.
-        allows_missing: whether NaN in x stands for a missing coordinate, which the networks see as 0.
+        event_shape, allows_missing: as of ``models.programs.Recognition``.
         classifier: [N, *event_shape] -> features [N, F], on which q(y|x) stands by one linear layer; None for the
             encoder's.
     """

@@ -26,13 +26,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor
 
-from ppl_vae.arrays import to_tensor
+from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.labelled.category import likeliest, one_hot
 from ppl_vae.models.labelled.category_and_code import CategoryAndCodePair, code_given_category
 from ppl_vae.models.labelled.semi_supervised_programs import (
@@ -45,7 +43,7 @@ from ppl_vae.models.labelled.semi_supervised_programs import (
 )
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import StandardNormalPrior
-from ppl_vae.models.program_pair import Network, checked_size
+from ppl_vae.models.program_pair import Network, checked_size, on_request
 from ppl_vae.randomness import seeded
 
 
@@ -108,12 +106,12 @@ class SemiSupervisedVAE(CategoryAndCodePair):
         """The number C of configurations that an exact enumeration sums over."""
         return self.num_classes
 
-    def classify(self, x: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def classify(self, x: Array) -> dist.TorchDistribution:
         """The posterior q(y|x) for data [N, *event_shape], labels unseen: batch shape [N], event shape [C]."""
         return dist.OneHotCategorical(logits=self.guide.label_logits(self.own_data(x)))
 
     @on_request
-    def encode(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> dist.TorchDistribution:
+    def encode(self, x: Array, y: Array | None = None) -> dist.TorchDistribution:
         """The posterior q(z|x, y) of x [N, *event_shape] and classes (default: the likeliest): event shape [L]."""
         data = self.own_data(x)
         features = self.guide.features(data)
@@ -121,13 +119,13 @@ class SemiSupervisedVAE(CategoryAndCodePair):
         return self.guide.code(features, one_hot(label.to(features.device), self.num_classes, features))
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> Tensor:
+    def reconstruct(self, x: Array, y: Array | None = None) -> Tensor:
         """The mean of p(x|y, z) at the mean of q(z|x, y), y the likeliest class or given: [N, *event_shape]."""
         label = likeliest(self.classify(x)) if y is None else y
         return self.decode(self.encode(x, label).mean, label).mean
 
     @torch.no_grad()
-    def analogies(self, x: ArrayLike | Tensor, y: ArrayLike | Tensor | None = None) -> Tensor:
+    def analogies(self, x: Array, y: Array | None = None) -> Tensor:
         """Decode every class in the style of every datum: the code from x, the class varied.
 
         Args:

@@ -78,7 +78,7 @@ class Likelihood(Configured, ABC):
 
     @property
     def table(self) -> Table | None:
-        """What turns a frame of named columns into data; None where nothing does."""
+        """The reader that turns a frame of named columns into data; None where nothing does."""
         return None
 
     def require_event_shape(self, event_shape: tuple[int, ...]) -> None:

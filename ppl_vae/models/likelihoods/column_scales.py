@@ -1,4 +1,4 @@
-"""What is known of a table's columns before training, and how an encoder of ours sees them.
+"""The facts known of a table's columns before training, and how an encoder of ours sees them.
 
 An encoder sees v = x, log(1 + x) or log x of a column, by its kind, as (v - loc) / scale with the mean and the
 standard deviation of the training data's observed values; an indicator for each code of a name; and 0 in the place
@@ -58,7 +58,7 @@ class ColumnScales(nn.Module):
         return (self.raw(x) - self.loc) / self.scale
 
     def seen(self, x: Tensor) -> Tensor:
-        """What an encoder sees of x [N, D] with NaN where a cell is missing: [N, width]."""
+        """The input of an encoder: x [N, D] with NaN where a cell is missing: [N, width]."""
         missing = x.isnan()
         values = torch.where(missing, 0.0, self.standard(x))
         if set(self.widths) != {1}:

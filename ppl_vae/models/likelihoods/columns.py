@@ -103,7 +103,7 @@ class Columns(Likelihood):
 
     @property
     def table(self) -> Columns:
-        """What turns a frame into data."""
+        """The reader that turns a frame into data."""
         return self
 
     def part_of(self, column: int) -> Likelihood:

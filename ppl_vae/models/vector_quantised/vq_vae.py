@@ -28,17 +28,16 @@ from typing import Any
 
 import pyro
 import torch
-from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.arrays import Array
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.models.configuration import Spec, own_config, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
 from ppl_vae.models.protocols import CodePrior
 from ppl_vae.models.vector_quantised.code_prior import CODE_PRIORS, code_prior
@@ -86,8 +85,7 @@ class QuantisingGuide(Recognition):
         encoder: [N, *event_shape] -> features [N, H].
         codebook: the model's.
         num_cells: M.
-        event_shape: the shape of one datum.
-        allows_missing: whether NaN in x stands for a missing coordinate, which the encoder sees as 0.
+        event_shape, allows_missing: as of ``models.programs.Recognition``.
     """
 
     def __init__(
@@ -176,17 +174,17 @@ class VQVAE(ProgramPair):
         return self.num_cells, self.num_codes
 
     @on_request
-    def encode(self, x: ArrayLike | Tensor) -> NearestCode:
+    def encode(self, x: Array) -> NearestCode:
         """The posterior q(z|x) for data [N, *event_shape]: batch shape [N], event shape [M, D]."""
         return self.guide.encode(self.own_data(x))
 
     @torch.no_grad()
-    def codes(self, x: ArrayLike | Tensor) -> Tensor:
+    def codes(self, x: Array) -> Tensor:
         """The indices k(x) for data [N, *event_shape]: [N, M], integers."""
         return torch.cat([self.guide.encode(batch).indices for batch in self.own_data(x).split(CHUNK)])
 
     @on_request
-    def decode(self, k: ArrayLike | Tensor) -> dist.TorchDistribution:
+    def decode(self, k: Array) -> dist.TorchDistribution:
         """The likelihood p(x | e_k) of indices k [*batch, M] or code words z [*batch, M, D]: batch [*batch]."""
         codes = torch.as_tensor(k, device=self.codebook.code.device)
         if not codes.is_floating_point():
@@ -201,16 +199,16 @@ class VQVAE(ProgramPair):
         return self.model.decode(words.flatten(-2))
 
     @torch.no_grad()
-    def reconstruct(self, x: ArrayLike | Tensor) -> Tensor:
+    def reconstruct(self, x: Array) -> Tensor:
         """The mean of p(x|z) at the nearest codes: [N, *event_shape]."""
         return self.model.decode(self.encode(x).mean.flatten(-2)).mean
 
-    def log_prior(self, k: ArrayLike | Tensor) -> Tensor:
+    def log_prior(self, k: Array) -> Tensor:
         """The log prior log p(k) of indices [*batch, M]: [*batch], nats."""
         codes = torch.as_tensor(k, device=self.codebook.code.device)
         return self.model.prior().log_prob(checked_indices(codes, *self.grid))
 
-    def perplexity(self, x: ArrayLike | Tensor) -> float:
+    def perplexity(self, x: Array) -> float:
         """The exponential of the entropy of the codes' use by data [N, *event_shape]: from 1 to K codes."""
         used = self.codes(x).flatten().bincount(minlength=self.num_codes)
         return perplexity(used.double()).item()

@@ -22,7 +22,7 @@ REPEATS = 20_000
 @pytest.fixture(scope="module")
 def measured():
     lg, x = off_optimum()
-    table = compare(lg, x, ELBO_NAMES, repeats=REPEATS, parameters=parameters_apart(lg))
+    table = compare(lg, x, ELBO_NAMES, num_repeats=REPEATS, parameters=parameters_apart(lg))
     return lg, x, table
 
 
@@ -123,7 +123,7 @@ def test_sticking_the_landing_has_no_variance_at_the_exact_posterior():
 
 def test_many_draws_are_biased_as_they_should_be():
     lg, x = off_optimum()
-    table = compare(lg, x, ["iwae", "cubo"], num_particles=64, repeats=500)
+    table = compare(lg, x, ["iwae", "cubo"], num_particles=64, num_repeats=500)
     assert (table["num_draws"] == 64).all()
     assert not table["of_elbo"].any()
     assert (table["bias_elbo"] > 10 * table["bias_elbo_stderr"]).all()
@@ -135,9 +135,9 @@ def test_many_draws_are_biased_as_they_should_be():
 def test_one_after_the_other_gives_the_same_numbers(guide, monkeypatch):
     lg, x = off_optimum(guide)
     names = [name for name in inf.list_estimators() if name not in ("miwae", "piwae")]
-    together = compare(lg, x, names, repeats=20)
+    together = compare(lg, x, names, num_repeats=20)
     monkeypatch.setattr(repeats_module, "_trusted_shapes", lambda *_: None)
-    apart = compare(lg, x, names, repeats=20)
+    apart = compare(lg, x, names, num_repeats=20)
     assert together["vectorised"].all()
     assert not apart["vectorised"].any()
     for name in ("draw", "gradient_variance", "gradient_norm", "cosine"):
@@ -146,13 +146,13 @@ def test_one_after_the_other_gives_the_same_numbers(guide, monkeypatch):
 
 def test_the_size_of_a_chunk_changes_nothing(monkeypatch):
     lg, x = off_optimum()
-    whole = compare(lg, x, ["analytic-kl", "dreg"], repeats=37)
+    whole = compare(lg, x, ["analytic-kl", "dreg"], num_repeats=37)
     sizes, draw = [], repeats_module._draw_noise
     monkeypatch.setattr(repeats_module, "_draw_noise", lambda *a: sizes.append(a[2]) or draw(*a))
     limit = 8 * (12 * x.numel() * 5 + 3 * sum(p.numel() for p in lg.parameters()))
     for memory, largest in ((4 * limit, 15), (limit, 4), (1, 1)):
         sizes.clear()
-        chunked = compare(lg, x, ["analytic-kl", "dreg"], repeats=37, memory_limit=memory)
+        chunked = compare(lg, x, ["analytic-kl", "dreg"], num_repeats=37, memory_limit=memory)
         for name in ("draw", "gradient_variance", "cosine"):
             np.testing.assert_allclose(chunked[name], whole[name], rtol=1e-10, err_msg=name)
         assert 1 <= max(sizes) <= largest
@@ -169,7 +169,7 @@ def test_a_seed_gives_the_same_numbers_and_another_others():
 def test_globals_stay_as_they_were():
     lg, x = off_optimum()
     before, weights = torch.get_rng_state(), [p.clone() for p in lg.parameters()]
-    compare(lg, x, repeats=3)
+    compare(lg, x, num_repeats=3)
     assert torch.equal(torch.get_rng_state(), before)
     assert not pyro.get_param_store().keys()
     assert all(p.grad is None for p in lg.parameters())
@@ -178,7 +178,7 @@ def test_globals_stay_as_they_were():
 
 def test_all_estimators_by_default():
     lg, x = off_optimum()
-    table = compare(lg, x, repeats=2)
+    table = compare(lg, x, num_repeats=2)
     assert list(table["estimator"].to_numpy()) == inf.list_estimators()
     assert table.attrs["skipped"] == ""
     assert list(table["group"].to_numpy()) == ["encoder body", "decoder"]
@@ -187,7 +187,7 @@ def test_all_estimators_by_default():
 
 def test_a_pair_with_parameters_in_the_store_goes_one_by_one():
     x = conjugate_data(5)
-    table = compare((conjugate_model, store_guide), x, ["analytic-kl", "monte-carlo-kl"], repeats=30)
+    table = compare((conjugate_model, store_guide), x, ["analytic-kl", "monte-carlo-kl"], num_repeats=30)
     assert not table["vectorised"].any()
     assert list(table["group"].to_numpy()) == ["store"]
     assert (table["gradient_variance"] > 0).all()
@@ -198,7 +198,7 @@ def test_constrained_pyro_params_get_their_gradient():
     """Under functional_call they keep their own values, so that a vectorised gradient would be silently zero."""
     x, guide = conjugate_data(5), PyroGuide()
     groups = {"scale": [guide.scale_unconstrained]}
-    table = compare((conjugate_model, guide), x, ["analytic-kl"], repeats=200, parameters=groups)
+    table = compare((conjugate_model, guide), x, ["analytic-kl"], num_repeats=200, parameters=groups)
     mean, scale = guide.linear(x[:, None]).squeeze(-1), guide.scale
     elbo = (-0.5 * ((x - mean) ** 2 + scale**2) - 0.5 * ((mean - 1) ** 2 + scale**2) / 4 + scale.log()).mean()
     (exact,) = torch.autograd.grad(elbo, guide.scale_unconstrained)
@@ -226,7 +226,7 @@ class Shared(nn.Module):
 def test_a_module_that_is_model_and_guide_at_once_keeps_its_parameters():
     pair, x = Shared(), conjugate_data(4)
     before = pair.loc
-    table = compare(pair, x, ["analytic-kl", "monte-carlo-kl"], repeats=100)
+    table = compare(pair, x, ["analytic-kl", "monte-carlo-kl"], num_repeats=100)
     assert table["vectorised"].all()
     assert pair.loc is before
     # The ELBO's derivative by the shared location is the mean of x - loc: the KL does not depend on it.
@@ -252,14 +252,14 @@ class Branching(nn.Module):
 
 
 def test_a_pair_that_branches_on_values_goes_one_by_one():
-    table = compare(Branching(), conjugate_data(4), ["monte-carlo-kl"], repeats=20)
+    table = compare(Branching(), conjugate_data(4), ["monte-carlo-kl"], num_repeats=20)
     assert not table["vectorised"].any()
     assert (table["gradient_variance"] > 0).all()
 
 
 def test_a_discrete_pair_leaves_out_what_it_does_not_allow():
     pair, x = CategoricalPair(), torch.randn(5, 2, dtype=torch.float64)
-    table = compare(pair, x, repeats=40)
+    table = compare(pair, x, num_repeats=40)
     names = set(table["estimator"].to_numpy())
     assert {"score-function", "rloo", "vimco"} <= names
     assert not {"monte-carlo-kl", "iwae", "sticking-the-landing"} & names
@@ -273,7 +273,7 @@ def test_a_discrete_pair_leaves_out_what_it_does_not_allow():
 
 def test_enumeration_stands_beside_the_score_function():
     pair, x = CategoricalPair(), torch.randn(5, 2, dtype=torch.float64)
-    table = compare(pair, x, [inf.Enumeration(4), "rloo"], repeats=50)
+    table = compare(pair, x, [inf.Enumeration(4), "rloo"], num_repeats=50)
     exact = pair.exact_elbo(x).mean().item()
     assert table["value"][0] == pytest.approx(exact, rel=1e-12)
     assert (table["gradient_variance"][0] < 1e-25).all()
@@ -283,7 +283,7 @@ def test_enumeration_stands_beside_the_score_function():
 def test_a_running_baseline_lowers_the_variance_and_leaves_the_users_alone():
     lg, x = off_optimum()
     running = inf.ScoreFunction(baseline="running")
-    table = compare(lg, x, ["score-function", running], repeats=300)
+    table = compare(lg, x, ["score-function", running], num_repeats=300)
     plain, with_baseline = table["gradient_variance"].sel(group="encoder body").to_numpy()
     assert with_baseline < plain
     assert running.weight == 0
@@ -336,7 +336,7 @@ def test_over_particles():
     assert not np.isnan(table["snr"].sel(num_particles=4)).any()
     assert (table["num_draws"].sel(estimator="iwae") == [1, 4, 16]).all()
     assert (table["value"].sel(estimator="iwae").diff("num_particles") > 0).all()
-    alone = compare(lg, x, ["monte-carlo-kl"], num_particles=16, repeats=400)
+    alone = compare(lg, x, ["monte-carlo-kl"], num_particles=16, num_repeats=400)
     assert (table["draw"].sel(num_particles=16, estimator="monte-carlo-kl") == alone["draw"][0]).all()
     rising = table["snr"].sel(estimator="monte-carlo-kl", group="decoder").to_numpy()
     np.testing.assert_allclose(rising[1:] / rising[:-1], 2, rtol=0.25)
@@ -368,7 +368,7 @@ def test_a_pair_with_something_for_every_datum():
         with pyro.plate("data", 5):
             pyro.sample("z", dist.Normal(x / 2, scale))
 
-    table = compare((model, guide), torch.randn(5), ["monte-carlo-kl"], repeats=3)
+    table = compare((model, guide), torch.randn(5), ["monte-carlo-kl"], num_repeats=3)
     assert np.isfinite(table["value"]).all()
 
 
@@ -377,6 +377,6 @@ def test_groups_are_made_of_trainable_parameters():
     foreign = nn.Parameter(torch.zeros(2))
     for parameters in ({"guide": [lg.guide.posterior.offset, foreign]}, {"guide": []}):
         with pytest.raises(ModelError, match="group 'guide' must hold trainable parameters of this pair alone"):
-            compare(lg, x, ["analytic-kl"], repeats=2, parameters=parameters)
+            compare(lg, x, ["analytic-kl"], num_repeats=2, parameters=parameters)
     with pytest.raises(ModelError, match="parameters must map names of groups"):
-        compare(lg, x, ["analytic-kl"], repeats=2, parameters=[lg.guide.posterior.offset])
+        compare(lg, x, ["analytic-kl"], num_repeats=2, parameters=[lg.guide.posterior.offset])

@@ -63,7 +63,7 @@ def test_references_are_named():
 
 def test_on_a_real_table():
     lg, x = off_optimum("exact")
-    said = inf.check_estimators(compare(lg, x, ["sticking-the-landing", "monte-carlo-kl"], repeats=300)).details
+    said = inf.check_estimators(compare(lg, x, ["sticking-the-landing", "monte-carlo-kl"], num_repeats=300)).details
     assert "least for sticking-the-landing in encoder body" in said
     assert "No value differs" in said
     assert "\n" not in said
@@ -71,7 +71,7 @@ def test_on_a_real_table():
 
 def test_one_estimator_wins_nothing():
     lg, x = off_optimum()
-    assert "Among" not in inf.check_estimators(compare(lg, x, ["analytic-kl", "iwae"], repeats=20)).details
+    assert "Among" not in inf.check_estimators(compare(lg, x, ["analytic-kl", "iwae"], num_repeats=20)).details
 
 
 def test_other_tables_are_refused():
@@ -138,7 +138,7 @@ def test_a_users_own_estimator_of_the_elbo_is_ranked_where_it_says_so():
         target, side = "elbo", "lower"
 
     lg, x = off_optimum()
-    table = compare(lg, x, [Said(), OwnELBO(), "analytic-kl"], repeats=30)
+    table = compare(lg, x, [Said(), OwnELBO(), "analytic-kl"], num_repeats=30)
     assert table["of_elbo"].to_numpy().tolist() == [True, False, True]
     assert table["target"].to_numpy().tolist() == ["elbo", "", "elbo"]
     said = inf.check_estimators(table).details
@@ -159,7 +159,7 @@ def test_rounding_is_neither_a_bias_nor_a_signal(dtype):
     weight = torch.randn(20, 3, dtype=dtype, generator=generator)
     lg = pv.LinearGaussianVAE(weight, torch.zeros(20, dtype=dtype), 0.1, guide="exact")
     x = torch.randn(8, 3, dtype=dtype, generator=generator) @ weight.T
-    table = compare(lg, x, ["monte-carlo-kl", "sticking-the-landing", "iwae"], repeats=60)
+    table = compare(lg, x, ["monte-carlo-kl", "sticking-the-landing", "iwae"], num_repeats=60)
     said = inf.check_estimators(table).details
     assert "No value differs from the ELBO" in said
     body = table.sel(estimator="sticking-the-landing", group="encoder body")
@@ -205,6 +205,6 @@ def test_an_exact_gradient_is_ranked_first():
 
 def test_one_estimator_is_no_ranking():
     lg, x = off_optimum()
-    assert inf.check_estimators(compare(lg, x, ["analytic-kl", "iwae"], repeats=20)).sentence.startswith(
+    assert inf.check_estimators(compare(lg, x, ["analytic-kl", "iwae"], num_repeats=20)).sentence.startswith(
         "Fewer than"
     )

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
-from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import positive
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.latent_space.disentanglement.activity import active_dimensions
@@ -36,7 +35,7 @@ UNBOUNDED = "gaussian total correlation"
 def run_disentanglement(
     pairs: PairLike | list[PairLike],
     x: Data,
-    factors: ArrayLike | Tensor,
+    factors: Array,
     factor_names: Sequence[str] = (),
     metrics: Sequence[str] | None = None,
     representations: Sequence[str] = REPRESENTATIONS,

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
+from ppl_vae.arrays import Array
 from ppl_vae.checks import integer, positive
 from ppl_vae.diagnostics.latent_space.disentanglement.activity import active_dimensions, duplicates
 from ppl_vae.diagnostics.latent_space.disentanglement.coded import Coded
@@ -26,7 +26,7 @@ from ppl_vae.renamed import by_keyword
 @by_keyword("seed", "active")
 def score_codes(
     codes: ArrayLike | Mapping[str, ArrayLike],
-    factors: ArrayLike | Tensor,
+    factors: Array,
     factor_names: Sequence[str] = (),
     metrics: Sequence[str] | None = None,
     bins: int = 20,
