@@ -46,8 +46,17 @@ MAY_BE_NAN = {
     # What a verdict does not stand on.
     "check_aggregate": {"kl", "average_kl_stderr", "mutual_information_stderr"},
     "check_bracket": {"x", "lower_stderr", "upper_stderr"},
+    "check_global_importance": {"khat", "khat_stderr", "local_noise"},
     "check_estimators": {"bias_evidence", "bias_evidence_stderr", "snr", "value_variance"},
 }  # fmt: skip
+
+
+def made_global():
+    """What ``run_global_importance`` gives of a good guide."""
+    one = dict.fromkeys(("max_weight_share", "log_evidence", "elbo", "elbo_stderr", "log_evidence_stderr"), 0.1)
+    one |= {"khat": 0.1, "khat_stderr": 0.05, "exact": False, "ess": 900.0, "local_noise": 0.01}
+    attributes = {"threshold": 0.67, "weights": "pseudo-marginal", "num_data": 9, "num_local": 2, "num_global": 40}
+    return xr.Dataset({**one, "log_weight": ("global_draw", np.zeros(40))}, attrs=attributes)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +79,7 @@ def numbers():
             levels + 0.01 * np.random.default_rng(1).normal(size=(200, 2)), levels, metrics=("mig", "modularity")
         ),
         "check_estimators": made_table(),
+        "check_global_importance": made_global(),
         "check_latent_holes": LatentHoles(*(torch.rand(50, generator=torch.manual_seed(i)) for i in range(4))),
         "check_recovery": diagnostics.run_recovery(oracle, (2,), 50, 19),
         "check_typicality": diagnostics.run_typicality(oracle, x, 40, 25),

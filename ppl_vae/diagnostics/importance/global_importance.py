@@ -19,7 +19,7 @@ from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance.importance import LEAST_SAMPLES, ROUNDING, STREAM
-from ppl_vae.diagnostics.verdict import Verdict, level_of, require_table
+from ppl_vae.diagnostics.verdict import Verdict, level_of, require_numbers, require_table
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.importance import MEMORY_LIMIT
 from ppl_vae.inference.evidence.pareto import khat, tail_length, threshold
@@ -141,10 +141,11 @@ def check_global_importance(numbers: xr.Dataset) -> Verdict:
         is above 1 by as much, "unknown" where the error reaches across the threshold.
 
     Raises:
-        DataError: the table is another.
+        DataError: the table is another, or a number is NaN or infinite where it must not be.
     """
     needed = ("khat", "khat_stderr", "exact", "ess", "local_noise")
     require_table("table", numbers, "run_global_importance", needed, ("global_draw",))
+    require_numbers("table", numbers, but=("khat", "khat_stderr", "local_noise"))
     limit, count = float(numbers.attrs["threshold"]), numbers.sizes["global_draw"]
     value, error = float(numbers["khat"]), float(numbers["khat_stderr"])
     level = "good" if bool(numbers["exact"]) else level_of(value, error, limit, BAD)

@@ -22,7 +22,6 @@ NAMES = {"bad": "bad", "doubtful": "doubtful", "good": "good", "unknown": "no ve
 EFFORT_NAMES = {
     "num_data": "data for k-hat, evidence, collapse and predictive checks",
     "num_samples": "importance draws per datum",
-    "global_draws": "importance draws of global sites",
     "annealed_data": "data with annealed importance sampling",
     "annealed_chains": "annealed chains per datum",
     "annealed_temperatures": "temperatures",
@@ -37,6 +36,8 @@ EFFORT_NAMES = {
     "reference_samples": "draws of HMC per chain",
     "reference_warmup": "warm-up steps of HMC",
     "reference_chains": "chains of HMC per datum",
+    "global_draws": "importance draws of global sites",
+    "local_draws": "draws of every datum's local sites at each",
 }
 
 
