@@ -37,8 +37,6 @@ EFFORT_NAMES = {
     "reference_samples": "draws of HMC per chain",
     "reference_warmup": "warm-up steps of HMC",
     "reference_chains": "chains of HMC per datum",
-    "global_draws": "importance draws of global sites",
-    "local_draws": "draws of every datum's local sites at each",
 }
 
 
