@@ -23,6 +23,7 @@ EFFORT_NAMES = {
     "num_data": "data for k-hat, evidence, collapse and predictive checks",
     "num_samples": "importance draws per datum",
     "global_draws": "importance draws of global sites",
+    "local_draws": "local draws of each datum at each of these",
     "annealed_data": "data with annealed importance sampling",
     "annealed_chains": "annealed chains per datum",
     "annealed_temperatures": "temperatures",
