@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
+from ppl_vae.diagnostics.arviz.exported import data_sites
 from ppl_vae.diagnostics.predictive.drawable import require_drawable
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.conditioned import Conditioned
@@ -218,7 +219,7 @@ def _one_pass(rows: Conditioned, num_draws: int, seed: int, of_all: Mapping[str,
     fixed = {name: value.expand(1 + num_draws, *value.shape[1:]) for name, value in of_all.items()}
     handler = _TruthFirst(truth.values, fixed)
     terms = run_terms(*drawn.programs, drawn.batch, {}, 1 + num_draws, draw_handler=handler, both_levels=True)
-    require_drawable(terms, rows.x)
+    require_drawable(terms, rows.x if len(data_sites(terms)) == 1 else None)
     log_guide, why = _log_guide(terms)
     return SimulatedPosteriors(
         x=truth.x.cpu(),

@@ -4,33 +4,41 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import constraints
 
 from ppl_vae.errors import DataError
+from ppl_vae.inference.pair.scales import full_mask
 from ppl_vae.inference.pair.terms import Terms
 
 
-def require_drawable(terms: Terms, x: Tensor) -> None:
-    """Refuse data [N, *event_shape] that a discrete likelihood could never draw.
+def require_drawable(terms: Terms, x: Tensor | None = None) -> None:
+    """Refuse observed data that a discrete likelihood could never draw.
 
     Grey data under the relaxed Bernoulli are the usual case: it scores grey values, but draws 0 and 1. NaN, a
-    missing coordinate, is no value and passes.
+    missing coordinate, is no value and passes, and so does what is masked.
+
+    Args:
+        terms: of one run.
+        x: data [N, *event_shape] that stand for those of the run, of a model with one observed site; None takes
+            what the run observed.
 
     Raises:
-        DataError: some value of x is outside the support of p(x|z).
+        DataError: some observed value is outside the support of p(x|z); the site is named.
     """
     for name, observation in terms.observations.items():
         support = _support(observation.p)
         if support is None or not support.is_discrete or not observation.is_data:
             continue
-        values = x
-        if x.isnan().any():
-            # One draw fills the holes of all data, of which the terms may hold a few alone.
+        values = observation.value if x is None or x.shape != observation.value.shape else x
+        if values.isnan().any():
             drawn = observation.p.sample().reshape(-1, *observation.p.event_shape)[0]
-            values = x.where(~x.isnan(), drawn)
-        if not bool(support.check(values).all()):
+            values = values.where(~values.isnan(), drawn)
+        mask = full_mask(observation.p, observation.mask)
+        kept = torch.as_tensor(True if mask is None else mask, device=values.device)
+        if not bool((support.check(values) | ~kept).all()):
             base = observation.p.base_dist if isinstance(observation.p, _Derived) else observation.p
             raise DataError(
                 f"site {name!r}: expected data that the model can draw, found values outside the support of its "

@@ -32,6 +32,14 @@ from ppl_vae.diagnostics.given import admitted, named
 from ppl_vae.diagnostics.predictive.drawable import require_drawable
 from ppl_vae.diagnostics.predictive.statistics import Statistic, default_statistics, evaluated, named_statistics
 from ppl_vae.diagnostics.predictive.verdict import LOCAL, POPULATION, check_predictive
+from ppl_vae.diagnostics.predictive.whole_replicates import (
+    DataSet,
+    local,
+    observed_data,
+    of_the_one_site,
+    population,
+    site_statistics,
+)
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.pair import PairLike
@@ -65,11 +73,12 @@ def run_predictive(
     """Compare statistics of the data with those of replicated data sets.
 
     Args:
-        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs; one observed site.
+        pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: the data [N, *event_shape]; with covariates a tuple or a dict (``inference.pair.covariates``), and every
             replicate is drawn given them. A missing coordinate (NaN) is missing in every replicate too.
         statistics: by name, functions of data [N, *event_shape] that return [N] or one number; by default those of
-            ``predictive_statistics``.
+            ``predictive_statistics``. Of a model with several observed sites they take the data by site, and the
+            default ones are told for each.
         num_samples: R replicates of the whole data set, of either kind. The smallest p-value is 2 / (R + 1).
         seed: of the replicates; torch's global generators are left as they were.
 
@@ -87,6 +96,8 @@ def run_predictive(
     given = admitted(pair, x)
     x = given.x
     with torch.no_grad(), evaluating(*given.programs, seed=derived_seed(seed, PREDICTIVE_STREAM), device=x.device):
+        if _is_whole(given):
+            return named(_of_whole(given, statistics, num_samples, seed), given.labels)
         _require_drawable(given)
         table = traits(given.model).table
         columns = () if table is None else table.column_names
@@ -99,9 +110,36 @@ def run_predictive(
     return named(_table(observed, tallies, len(x), {"num_draws": num_samples, "seed": seed}), given.labels)
 
 
+def _is_whole(given: Conditioned) -> bool:
+    """Tell whether data sets are drawn as a whole: by site, all of their data at once."""
+    few = given[: data_per_chunk(given.x, 1)]
+    terms = run_terms(*few.programs, few.batch, {}, 1, "score", both_levels=True)
+    sites = data_sites(terms)
+    standings = [site.standing for site in terms.sites.values()] + [site.standing for site in sites.values()]
+    plain = terms.whole is None and all(standing is None for standing in standings)
+    return not plain or len(sites) > 1 or any(site.mask is not None for site in sites.values())
+
+
+def _of_whole(
+    given: Conditioned, statistics: Mapping[str, Statistic] | None, num_samples: int, seed: int
+) -> xr.Dataset:
+    """Compare data by observed site with replicates of the whole data set."""
+    terms = run_terms(*given.programs, given.batch, {}, 1, "score", both_levels=True)
+    require_drawable(terms)
+    data = observed_data(terms)
+    own = None if statistics is None else of_the_one_site(named_statistics(statistics), data)
+    chosen = site_statistics(data) if own is None else own
+    observed = evaluated(chosen, data, len(given))
+    tallies = {
+        POPULATION: _tallied(population(given, num_samples), chosen, observed, len(given)),
+        LOCAL: _tallied(local(given, num_samples), chosen, observed, len(given)),
+    }
+    return _table(observed, tallies, len(given), {"num_draws": num_samples, "seed": seed})
+
+
 def _require_drawable(given: Conditioned) -> None:
     for rows in given.split(data_per_chunk(given.x, 1)):
-        require_drawable(run_terms(*rows.programs, rows.batch), rows.x)
+        require_drawable(run_terms(*rows.programs, rows.batch))
 
 
 def _population(rows: Conditioned, number: int) -> Tensor:
@@ -139,13 +177,16 @@ class _Tally:
 
 
 def _tallied(
-    replicates: Iterator[Tensor], statistics: Mapping[str, Statistic], observed: Mapping[str, Tensor]
+    replicates: Iterator[Tensor] | Iterator[DataSet],
+    statistics: Mapping[str, Statistic],
+    observed: Mapping[str, Tensor],
+    size: int | None = None,
 ) -> _Tally:
     figures: dict[str, list[float]] = {name: [] for name in observed}
     above = {name: torch.zeros_like(value) for name, value in observed.items()}
     below = {name: torch.zeros_like(value) for name, value in observed.items()}
     for data in replicates:
-        for name, value in evaluated(statistics, data).items():
+        for name, value in evaluated(statistics, data, size).items():
             slack = TIE * observed[name].abs()
             figures[name].append(value.mean().item())
             above[name] += value >= observed[name] - slack

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
 
-Statistic = Callable[[Tensor], Tensor | ArrayLike]
+# A function of the data, or of data by observed site where there are several.
+Statistic = Callable[[Any], Any]
 
 
 def default_statistics(x: Tensor, columns: Sequence[str] = ()) -> dict[str, Statistic]:
@@ -98,18 +99,20 @@ def named_statistics(statistics: Mapping[str, Statistic]) -> dict[str, Statistic
     return dict(statistics)
 
 
-def evaluated(statistics: Mapping[str, Statistic], x: Tensor) -> dict[str, Tensor]:
-    """Evaluate every statistic of a data set: [N] or [], float64 in main memory.
+def evaluated(
+    statistics: Mapping[str, Statistic], x: Tensor | Mapping[str, Tensor], size: int | None = None
+) -> dict[str, Tensor]:
+    """Evaluate every statistic of a data set of ``size`` data, or len(x): [N] or [], float64 in main memory.
 
     Raises:
         ModelError: a statistic has another shape, or is not finite; it is named.
     """
-    found = {}
+    found, size = {}, len(x) if size is None else size
     for name, statistic in statistics.items():
         value = torch.as_tensor(statistic(x)).detach().double().cpu()
-        if value.shape not in ((), (len(x),)):
+        if value.shape not in ((), (size,)):
             raise ModelError(
-                f"statistic {name!r}: expected a number for each of {len(x)} data or one for all, "
+                f"statistic {name!r}: expected a number for each of {size} data or one for all, "
                 f"got shape {list(value.shape)}"
             )
         if not value.isfinite().all():

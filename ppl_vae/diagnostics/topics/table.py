@@ -36,7 +36,7 @@ def _importance(case: Case) -> xr.Dataset:
 def _global_importance(case: Case) -> xr.Dataset:
     effort = case.effort
     if not case.of_set:
-        raise ModelError("there are no global sites")
+        raise ModelError("the model has no global sites")
     return run_global_importance(
         case.pair, together(case.of_set), effort.global_draws, effort.local_draws, seed=case.seed, progress=False
     )

@@ -268,5 +268,11 @@ def covariate(
         return c.to(x.device, c.dtype if c.dtype == torch.bool else torch.int64)
     bad = c.isinf() if allows_missing else ~c.isfinite()
     if bad.any():
-        raise DataError(f"{name}: NaN or infinite values, the first at index {bad.nonzero()[0].tolist()}")
+        where = f"{name}: NaN or infinite values, the first at index {bad.nonzero()[0].tolist()}"
+        hint = (
+            ""
+            if allows_missing or c.isinf().any()
+            else "; a model that masks them says so by allows_missing = True"
+        )
+        raise DataError(where + hint)
     return c.to(x.device, dtype or c.dtype)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Terms
+from ppl_vae.inference.pair.whole_model import run_whole
 
 # Two draws, so that particles have a dimension of their own.
 FEWEST = 2
@@ -79,5 +81,27 @@ def global_draws(
         run = run_terms(*given.programs, given.batch, {}, FEWEST, "score", both_levels=True)
         assert run.whole is not None
         return {name: site.draw[:1] for name, site in run.whole.sites.items()}
+
+    return draw
+
+
+def draws_for_the_model(given: Conditioned) -> GlobalDraw | None:
+    """A function that draws the model's global sites from any guide: [1, *plates, *event]; None without such sites.
+
+    Args:
+        given: the pair and all its data.
+    """
+    terms = run_terms(*given.programs, given.batch, {}, 1, "score", both_levels=True)
+    if terms.whole is None or not terms.whole.sites:
+        return None
+    names = {name for name, site in terms.whole.sites.items() if site.p is not None}
+    if terms.coupling is not None:
+        # Such a guide puts the local sites among those of the set.
+        names &= run_whole(given.model, given.x, 1, Messenger()).levels.whole
+
+    def draw() -> dict[str, Tensor]:
+        run = run_terms(*given.programs, given.batch, {}, FEWEST, "score", both_levels=True)
+        assert run.whole is not None
+        return {name: run.whole.sites[name].read[:1] for name in names}
 
     return draw

@@ -243,7 +243,7 @@ def test_coverage_is_that_of_the_guide_on_rows_with_holes():
 def test_refuses_what_it_cannot_simulate():
     with pytest.raises(DataError, match=r"expected data \[N, \*event_shape\] or their event shape.*got \[0, 5\]"):
         simulate_posteriors(planted("exact"), torch.zeros(0, 5))
-    with pytest.raises(ModelError, match="num_draws"):
+    with pytest.raises(ModelError, match="num_samples"):
         simulate_posteriors(planted("exact"), (5,), num_samples=0)
     with pytest.raises(DataError, match="x: expected data, or their event shape"):
         run_calibration(planted("exact"))
