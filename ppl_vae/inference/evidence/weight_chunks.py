@@ -1,4 +1,4 @@
-"""The chunk rule of importance weights: how many data, and how many draws of each, go through the programs at once."""
+"""The chunk rule of importance weights: how many data, and how many draws of each, are in one pass."""
 
 from __future__ import annotations
 
