@@ -265,7 +265,7 @@ infer(lg, draw_data(lg, 24), draws=50, memory_limit=400_000, folder=sys.argv[1],
 def test_killed_at_five_moments_and_continued_the_draws_are_the_same(tmp_path):
     lg = guided(shift=1.5)
     x = draw_data(lg, 24)
-    settings = {"draws": 50, "memory_limit": 400_000, **QUIET}
+    settings = {"num_draws": 50, "memory_limit": 400_000, **QUIET}
     whole = infer(lg, x, **settings)
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     kept = []
