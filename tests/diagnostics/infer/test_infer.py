@@ -257,7 +257,7 @@ from tests.diagnostics.infer.test_infer import guided
 from tests.scenarios import draw_data
 lg = guided(shift=1.5)
 print("begun", flush=True)
-infer(lg, draw_data(lg, 24), draws=50, memory_limit=400_000, folder=sys.argv[1], progress=False)
+infer(lg, draw_data(lg, 24), num_draws=50, memory_limit=400_000, folder=sys.argv[1], progress=False)
 """
 
 
