@@ -41,7 +41,7 @@ RIVALS = {
 def sweep(ds: pv.data.Dataset, options: argparse.Namespace) -> dict:
     """Rate and distortion on the test split for four betas: 784-400-10, a few epochs."""
     recipes = [(f"beta = {beta:g}", "beta-vae", {"beta": beta, "latent_dim": 10}) for beta in BETAS]
-    table = compare(recipes, ds, options, epochs=options.epochs, evidence_draws=100)
+    table = compare(recipes, ds, options, epochs=options.epochs, num_samples=100)
     title = f"MNIST, dynamic binarisation, 10 latent dimensions, {options.epochs} epochs"
     figure = pv.plots.plot_rate_distortion(table, title=title)
     figure.savefig(options.results / "mnist_rate_distortion.png", dpi=160)
@@ -56,7 +56,7 @@ def equal_time(ds: pv.data.Dataset, options: argparse.Namespace) -> dict:
         epochs = in_turns(held_out, Path(folder), options)
         for label, (name, parts) in RIVALS.items():
             settings = {"epochs": epochs[label], "out_dir": folder, "resume": True, "compile": True}
-            table = compare([(label, name, parts)], held_out, options, evidence_draws=500, **settings)
+            table = compare([(label, name, parts)], held_out, options, num_samples=500, **settings)
             measured |= {label: {**rows(table)[label], "epochs": epochs[label]}}
     return {"seconds_asked_for": options.seconds, "recipes": measured, "on": about(table)}
 

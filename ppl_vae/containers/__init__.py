@@ -1,6 +1,6 @@
 """Containers in which researchers hold data, opened at one door."""
 
-from ppl_vae.containers.door import Data, Frame, Opened, is_container, opened
+from ppl_vae.containers.door import Data, Frame, Opened, Table, is_container, opened
 from ppl_vae.containers.labels import Labels
 from ppl_vae.containers.rows import Rows, SparseRows, StoredRows, dense, some_of
 
@@ -12,6 +12,7 @@ __all__ = [
     "Rows",
     "SparseRows",
     "StoredRows",
+    "Table",
     "dense",
     "is_container",
     "opened",

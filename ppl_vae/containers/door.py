@@ -41,6 +41,17 @@ class Frame(Protocol):
         """The table without some columns."""
 
 
+class Table(Protocol):
+    """The columns of a table by name, and how their cells become numbers."""
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Their names, in the order of the data's coordinates."""
+
+    def coded(self, frame: Frame) -> Tensor:
+        """The numbers in a frame [N, D], in that order."""
+
+
 @runtime_checkable
 class HasIndex(Protocol):
     """A frame or series whose rows have names."""

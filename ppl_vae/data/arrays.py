@@ -1,7 +1,7 @@
 """A user's own arrays as a data set: .npz, .npy and IDX files.
 
 An .npz archive holds ``x`` (or a single array of any name), or ``x_train`` and ``x_test``; beside them may
-stand ``y`` and ``factors``, with the same endings; or it is one of MedMNIST's (see ``archive_names``). Bytes
+stand ``y`` and ``factors``, with the same endings; or it is one of MedMNIST's (see ``npz_names``). Bytes
 (uint8) are divided by 255, unless no value is above 1; other numbers must lie in [0, 1] already, or
 ``value_range=None`` takes them as they are. ``lengths`` and a ``mask``, with the same endings, say what of x was
 observed (see ``ppl_vae.data.sequences``); the rest becomes NaN.
@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ppl_vae.data.archive_names import read_parts
 from ppl_vae.data.dataset import Dataset, Split
 from ppl_vae.data.idx import read_idx
 from ppl_vae.data.idx_names import labels_beside, upright
 from ppl_vae.data.npy import read_npy
 from ppl_vae.data.npz import npz_names
+from ppl_vae.data.npz_names import read_parts
 from ppl_vae.data.sequences import observed
 from ppl_vae.data.split import SPLIT_NOTE, split_in_two
 from ppl_vae.data.tensors import UNIT_RANGE, Arrays, ValueRange, channels_last, check_bounds, to_split, unit_divisor

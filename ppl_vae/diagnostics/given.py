@@ -7,7 +7,7 @@ import xarray as xr
 
 from ppl_vae.arrays import Array
 from ppl_vae.containers import Data, Labels, is_container, opened
-from ppl_vae.inference.evidence.importance import pass_size
+from ppl_vae.inference.evidence.weight_chunks import pass_size
 from ppl_vae.inference.pair import admission
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.covariates import Arguments

@@ -9,24 +9,26 @@ from typing import Any
 
 from ppl_vae.errors import CheckpointError, ModelError, PplVaeError, first_line
 from ppl_vae.files import as_path
-from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
-from ppl_vae.models.hierarchical_vae import HierarchicalVAE
-from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
-from ppl_vae.models.labelled.completion_baseline import CompletionBaseline
-from ppl_vae.models.labelled.completion_vae import CompletionVAE
-from ppl_vae.models.labelled.conditional_vae import ConditionalVAE
-from ppl_vae.models.labelled.covariate_vae import CovariateVAE
-from ppl_vae.models.labelled.gaussian_mixture_vae import GaussianMixtureVAE
-from ppl_vae.models.labelled.joint_vae import JointVAE
-from ppl_vae.models.labelled.semi_supervised_vae import SemiSupervisedVAE
-from ppl_vae.models.ladder_vae import LadderVAE
+from ppl_vae.models import (
+    VAE,
+    VQVAE,
+    CategoricalVAE,
+    CompletionBaseline,
+    CompletionVAE,
+    ConditionalVAE,
+    CovariateVAE,
+    DeepMarkovModel,
+    GaussianMixtureVAE,
+    HierarchicalVAE,
+    JointVAE,
+    LadderVAE,
+    LinearGaussianVAE,
+    SemiSupervisedVAE,
+)
 from ppl_vae.models.likelihoods.likelihoods import stored as stored_likelihood
-from ppl_vae.models.linear_gaussian import LinearGaussianVAE
 from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_model, restore
 from ppl_vae.models.program_pair import ProgramPair
 from ppl_vae.models.shapes_only import TooManyTensorsError, require_fit
-from ppl_vae.models.vae import VAE
-from ppl_vae.models.vector_quantised.vq_vae import VQVAE
 
 # What builds the kind of model that a configuration names.
 KINDS: Mapping[str, Callable[..., ProgramPair]] = {

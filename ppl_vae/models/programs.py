@@ -19,9 +19,10 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import MISSING_VALUES
+from ppl_vae.containers import Table
 from ppl_vae.declared import declared
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.models.likelihoods.base import Likelihood, Table
+from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.missingness import filled, takes_missing
 from ppl_vae.models.protocols import Posterior, refines
 from ppl_vae.precision import fed, widened

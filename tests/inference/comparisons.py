@@ -31,7 +31,7 @@ def parameters_apart(lg):
 
 def compare(pair, x, *args, **options):
     """Without a progress bar, 50 repeats."""
-    return pv.compare_estimators(pair, x, *args, **{"repeats": 50, "progress": False, **options})
+    return pv.compare_estimators(pair, x, *args, **{"num_repeats": 50, "progress": False, **options})
 
 
 class CategoricalPair(nn.Module):

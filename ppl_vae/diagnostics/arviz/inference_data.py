@@ -43,8 +43,8 @@ from ppl_vae.diagnostics.arviz.whole_data import whole_groups
 from ppl_vae.diagnostics.given import admitted, needs_all_sites
 from ppl_vae.diagnostics.importance.importance import LEAST_SAMPLES, ROUNDING
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.inference.evidence.importance import pass_size
 from ppl_vae.inference.evidence.pareto import smooth
+from ppl_vae.inference.evidence.weight_chunks import pass_size
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.pair import PairLike

@@ -26,7 +26,7 @@ from ppl_vae.diagnostics.arviz.draw_plan import USUAL_REPLICATES, USUAL_SAMPLES,
 from ppl_vae.diagnostics.arviz.exported import data_sites, exported_names
 from ppl_vae.diagnostics.arviz.leave_one_out import LOO_NOTE
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.evidence.importance import pass_size
+from ppl_vae.inference.evidence.weight_chunks import pass_size
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.learned import recall

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol, runtime_checkable
 
 import pyro
 import torch
@@ -149,10 +150,17 @@ def _require_no_params(given: Conditioned) -> None:
             )
 
 
+@runtime_checkable
+class Constrained(Protocol):
+    """The value of a parameter of Pyro's store."""
+
+    def unconstrained(self) -> Tensor:
+        """The tensor that an optimiser moves."""
+
+
 def _leaf(value: object) -> object:
     """The tensor that an optimiser would move, which Pyro keeps on the values of its own parameters."""
-    unconstrained = getattr(value, "unconstrained", None)
-    return value if unconstrained is None else unconstrained()
+    return value.unconstrained() if isinstance(value, Constrained) else value
 
 
 @contextlib.contextmanager

@@ -21,9 +21,9 @@ from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance.importance import LEAST_SAMPLES, ROUNDING, STREAM
 from ppl_vae.diagnostics.verdict import Verdict, level_of, require_numbers, require_table
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT
 from ppl_vae.inference.evidence.pareto import khat, tail_length, threshold
 from ppl_vae.inference.evidence.pseudo_marginal import GlobalBlock, global_blocks
+from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed

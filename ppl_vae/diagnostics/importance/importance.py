@@ -27,8 +27,9 @@ from ppl_vae.diagnostics.given import admitted, has_global_sites, named
 from ppl_vae.diagnostics.importance.given_global import given_global
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_numbers, require_table, share_stderr
 from ppl_vae.errors import DataError
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, weight_blocks
+from ppl_vae.inference.evidence.importance import WeightBlock, weight_blocks
 from ppl_vae.inference.evidence.pareto import LEAST_TAIL, khat, smooth, threshold
+from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword, renamed

@@ -12,8 +12,9 @@ from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance.importance import LEAST_SAMPLES
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, WeightBlock, weight_blocks
+from ppl_vae.inference.evidence.importance import WeightBlock, weight_blocks
 from ppl_vae.inference.evidence.pareto import smooth
+from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed, seeded
 from ppl_vae.renamed import by_keyword

@@ -16,8 +16,9 @@ from torch import Tensor
 from ppl_vae.diagnostics.gaps.local_fit import LocalGuide
 from ppl_vae.diagnostics.importance.importance import ROUNDING
 from ppl_vae.diagnostics.infer.part import Part
-from ppl_vae.inference.evidence.importance import pass_size, weight_blocks
+from ppl_vae.inference.evidence.importance import weight_blocks
 from ppl_vae.inference.evidence.pareto import smooth
+from ppl_vae.inference.evidence.weight_chunks import pass_size
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, weight_blocks
+from ppl_vae.inference.evidence.importance import delta_stderr, weight_blocks
+from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.pair import PairLike

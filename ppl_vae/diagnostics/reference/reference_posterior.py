@@ -30,8 +30,8 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.chains import Chains, frozen
 from ppl_vae.inference.chains.chains import may_be_parted
 from ppl_vae.inference.evidence.annealed import chains_per_pass
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT
 from ppl_vae.inference.evidence.unconstrained import LatentVector
+from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.pair import PairLike

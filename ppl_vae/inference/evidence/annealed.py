@@ -21,14 +21,10 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.hmc import HMC, ChainState, pilot, state_at
-from ppl_vae.inference.evidence.importance import (
-    ACTIVATIONS_PER_OUTPUT,
-    MEMORY_LIMIT,
-    delta_stderr,
-    require_weights,
-)
+from ppl_vae.inference.evidence.importance import delta_stderr, require_weights
 from ppl_vae.inference.evidence.slope import Slope
 from ppl_vae.inference.evidence.unconstrained import LatentPath, Start
+from ppl_vae.inference.evidence.weight_chunks import ACTIVATIONS_PER_OUTPUT, MEMORY_LIMIT
 from ppl_vae.inference.pair.covariates import at_covariates
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.labels import Batch

@@ -31,8 +31,9 @@ from ppl_vae.inference.evidence.annealed import (
     sigmoid_schedule,
 )
 from ppl_vae.inference.evidence.hmc import state_at
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, require_weights
+from ppl_vae.inference.evidence.importance import delta_stderr, require_weights
 from ppl_vae.inference.evidence.unconstrained import LatentPath, Start
+from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating

@@ -14,7 +14,8 @@ from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.evidence import STREAM, jackknife
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, weight_blocks
+from ppl_vae.inference.evidence.importance import delta_stderr, weight_blocks
+from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed

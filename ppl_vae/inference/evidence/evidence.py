@@ -29,9 +29,10 @@ from ppl_vae.display import card, with_error
 from ppl_vae.errors import DataError, ModelError, unknown_name
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.annealed import TEMPERATURES, annealed_evidence
-from ppl_vae.inference.evidence.importance import MEMORY_LIMIT, delta_stderr, shared_deviation, weight_blocks
+from ppl_vae.inference.evidence.importance import delta_stderr, shared_deviation, weight_blocks
 from ppl_vae.inference.evidence.interval import NORMAL, evidence_interval
 from ppl_vae.inference.evidence.pareto import threshold
+from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation import WHOLE_SET

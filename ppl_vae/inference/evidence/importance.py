@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
+from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT, pass_size
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.hidden_noise import require_means_over_draws
@@ -30,14 +30,11 @@ from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.supports import require_cover
 from ppl_vae.inference.pair.terms import Terms
-from ppl_vae.inference.pair.tiled_noise import TILE_DATA, TILE_PARTICLES, TiledNoise
+from ppl_vae.inference.pair.tiled_noise import TiledNoise
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.progress import advance
 from ppl_vae.randomness import derived_seed
 
-# What the activations of a pass take, in numbers per number of the decoded batch.
-ACTIVATIONS_PER_OUTPUT = 12
-MEMORY_LIMIT = 1 << 26
 # Of the weights of a block, and of what is made of them at once.
 BYTES_PER_WEIGHT = 64
 
@@ -131,19 +128,6 @@ def weight_blocks(
                 if not block.is_sound(datum, len(batch[0])):
                     require_numbers(terms)
         yield block.finished(first)
-
-
-def pass_size(x: Tensor, num_samples: int, memory_limit: int = MEMORY_LIMIT) -> tuple[int, int]:
-    """The number of data, and of draws per datum, in a pass; multiples of the noise's tiles where they fit."""
-    coordinates = max(1, x[0].numel())
-    numbers = max(
-        TILE_PARTICLES * coordinates,
-        integer("memory_limit", memory_limit) // (x.element_size() * ACTIVATIONS_PER_OUTPUT),
-    )
-    data = max(TILE_DATA, numbers // (num_samples * coordinates) // TILE_DATA * TILE_DATA)
-    data = max(1, min(data, numbers // coordinates, len(x)))
-    draws = max(1, min(num_samples, numbers // (data * coordinates)))
-    return data, max(draws - draws % TILE_PARTICLES, 1) if TILE_PARTICLES < draws < num_samples else draws
 
 
 class _Block:

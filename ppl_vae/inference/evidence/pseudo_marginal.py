@@ -25,7 +25,8 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
-from ppl_vae.inference.evidence.importance import ACTIVATIONS_PER_OUTPUT, MEMORY_LIMIT, require_weights
+from ppl_vae.inference.evidence.importance import require_weights
+from ppl_vae.inference.evidence.weight_chunks import ACTIVATIONS_PER_OUTPUT, MEMORY_LIMIT
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.global_draws import late_global, require_local_given_global
 from ppl_vae.inference.pair.joint import Given

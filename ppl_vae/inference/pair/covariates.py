@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
-from ppl_vae.containers import Frame, Labels, Opened, Rows, dense, is_container, opened
+from ppl_vae.containers import Frame, Labels, Opened, Rows, Table, dense, is_container, opened
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.labels import Batch, arguments
 from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.parameters import Parameters, parameters
-from ppl_vae.inference.pair.protocols import Program, Table, traits
+from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.wrapping import Wrapping
 
 

@@ -13,20 +13,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from ppl_vae.containers import Table
 from ppl_vae.declared import declared
 
 Program = Callable[..., Any]
-
-
-class Table(Protocol):
-    """The columns of a table by name."""
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """Their names, in the order of the data's coordinates."""
-
-    def coded(self, frame: Any) -> Tensor:
-        """The numbers in a frame [N, D], in that order."""
 
 
 @dataclass(frozen=True)

@@ -14,26 +14,15 @@ of its parts are below them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
 
 import torch
 from pyro import distributions as dist
 from torch import Tensor
 
 from ppl_vae.arrays import MISSING_VALUES
+from ppl_vae.containers import Table
 from ppl_vae.errors import DataError
 from ppl_vae.models.configuration import Configured
-
-
-class Table(Protocol):
-    """The columns of a table by name."""
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """Their names, in the order of the data's coordinates."""
-
-    def coded(self, frame: Any) -> Tensor:
-        """The numbers in a frame [N, D], in that order."""
 
 
 class Likelihood(Configured, ABC):

@@ -257,7 +257,7 @@ from tests.diagnostics.infer.test_infer import guided
 from tests.scenarios import draw_data
 lg = guided(shift=1.5)
 print("begun", flush=True)
-infer(lg, draw_data(lg, 24), draws=50, memory_limit=400_000, folder=sys.argv[1], progress=False)
+infer(lg, draw_data(lg, 24), num_draws=50, memory_limit=400_000, folder=sys.argv[1], progress=False)
 """
 
 
@@ -265,7 +265,7 @@ infer(lg, draw_data(lg, 24), draws=50, memory_limit=400_000, folder=sys.argv[1],
 def test_killed_at_five_moments_and_continued_the_draws_are_the_same(tmp_path):
     lg = guided(shift=1.5)
     x = draw_data(lg, 24)
-    settings = {"draws": 50, "memory_limit": 400_000, **QUIET}
+    settings = {"num_draws": 50, "memory_limit": 400_000, **QUIET}
     whole = infer(lg, x, **settings)
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     kept = []

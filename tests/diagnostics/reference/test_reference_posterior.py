@@ -16,7 +16,7 @@ from ppl_vae.errors import DataError, ModelError
 from tests.diagnostics.faulty_guides import planted
 from tests.scenarios import all_binary, binary_mlp, draw_data, quadrature_posterior_mean
 
-QUICK = {"num_samples": 200, "warmup": 120, "num_chains": 2}
+QUICK = {"num_samples": 200, "num_warmup": 120, "num_chains": 2}
 
 
 def off_in_standard_errors(draws, mean, variance):
@@ -113,7 +113,7 @@ def named(site):
 
 
 def test_a_site_may_be_called_as_a_dimension_and_not_as_a_number_of_the_table():
-    short = {"num_samples": 20, "warmup": 20, "num_chains": 2}
+    short = {"num_samples": 20, "num_warmup": 20, "num_chains": 2}
     table = run_reference(named("latent"), torch.zeros(1), **short)
     assert table["latent"].dims == ("datum", "chain", "draw", "latent_dim")
     with pytest.raises(ModelError, match="site 'ess': the table keeps that name"):
