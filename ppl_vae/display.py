@@ -71,7 +71,8 @@ def rows_card(heading: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         f'<div style="{FRAME}"><strong>{escape(heading)}</strong><div style="overflow-x:auto">'
         # A class of its own keeps it out of what pages do to every table that has none, such as wrapping it.
         f'<table class="ppl-vae" style="{TABLE}"><thead style="border:none">'
-        f'<tr style="background:none;border:none">{head}</tr></thead><tbody>{body}</tbody></table></div>{below}</div>'
+        f'<tr style="background:none;border:none">{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f"{below}</div>"
     )
 
 
