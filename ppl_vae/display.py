@@ -24,7 +24,7 @@ TABLE = (
     "width:auto;color:inherit"
 )
 CELL = (
-    "padding:.15em 1.2em .15em 0;border:none;text-align:left;vertical-align:top;white-space:normal;background:none"
+    "padding:.15em .9em .15em 0;border:none;text-align:left;vertical-align:top;white-space:normal;background:none"
 )
 WIDTH, HEIGHT, MARGIN = 220, 44, 3
 
@@ -69,8 +69,10 @@ def rows_card(heading: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     below = f'<div style="margin:.4em 0 0">{escape(note)}</div>' if note else ""
     return (
         f'<div style="{FRAME}"><strong>{escape(heading)}</strong><div style="overflow-x:auto">'
-        f'<table style="{TABLE}"><thead style="border:none"><tr style="background:none;border:none">{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>{below}</div>"
+        # A class of its own keeps it out of what pages do to every table that has none, such as wrapping it.
+        f'<table class="ppl-vae" style="{TABLE}"><thead style="border:none">'
+        f'<tr style="background:none;border:none">{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f"{below}</div>"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import xarray as xr
 
 from ppl_vae.diagnostics.evidence.evidence import MEANS
@@ -11,7 +12,7 @@ from ppl_vae.diagnostics.importance.khat_groups import khat_table
 from ppl_vae.diagnostics.topics.topic import Diagnosed, Table
 
 # More classes than these would bury the table.
-MOST_CLASSES = 20
+MOST_CLASSES, MOST_DATA = 20, 20
 
 
 def _margin(value: float, error: float) -> str:
@@ -86,7 +87,8 @@ def gaps(table: xr.Dataset, diagnosis: Diagnosed) -> Table:
 
 
 def reference(table: xr.Dataset, diagnosis: Diagnosed) -> Table:
-    """Tabulate convergence and the two-sample test of every datum."""
+    """Tabulate convergence and the two-sample test of the data that tell guide and reference apart best."""
+    shown = np.argsort(-table["c2st"].fillna(-1.0).to_numpy(), kind="stable")[:MOST_DATA]
     rows = [
         [
             str(name),
@@ -95,7 +97,10 @@ def reference(table: xr.Dataset, diagnosis: Diagnosed) -> Table:
             str(int(of["divergences"])),
             _margin(float(of["c2st"]), float(of["c2st_stderr"])),
         ]
-        for name, of in ((table["datum"].to_numpy()[i], table.isel(datum=i)) for i in range(table.sizes["datum"]))
+        for name, of in ((table["datum"].to_numpy()[i], table.isel(datum=i)) for i in shown)
     ]
-    caption = "R-hat is the largest, ESS the smallest over latent dimensions (Vehtari et al. 2021)."
+    part = f"The {len(shown)} of {table.sizes['datum']} data that differ most. " * (
+        len(shown) < table.sizes["datum"]
+    )
+    caption = f"{part}R-hat is the largest, ESS the smallest over latent dimensions (Vehtari et al. 2021)."
     return Table(caption, ["datum", "R-hat", "ESS", "divergences", "C2ST"], rows)

@@ -181,3 +181,20 @@ def test_the_worst_rows_of_a_table_are_drawn_with_their_names():
     drawn = [figure for figure, _ in TOPICS["importance"].figures(found.numbers["importance"], found)][1].axes[0]
     assert [text.get_text() for text in drawn.get_xticklabels()] == ["a", "b", "c"]
     assert all(100 <= int(text.get_text().split()[0]) < 120 for text in drawn.get_yticklabels())
+
+
+def test_the_table_beside_hmc_holds_the_data_that_differ_most():
+    values = np.linspace(0.5, 0.9, 30)
+    per_datum = {
+        "c2st": values,
+        "c2st_stderr": 0 * values,
+        "rhat": values,
+        "ess": values,
+        "divergences": 0 * values,
+    }
+    numbers = xr.Dataset(
+        {name: ("datum", v) for name, v in per_datum.items()}, {"datum": [f"p{i}" for i in range(30)]}
+    )
+    table = TOPICS["reference"].table(numbers, None)
+    assert [row[0] for row in table.rows] == [f"p{i}" for i in range(29, 9, -1)]
+    assert table.caption.startswith("The 20 of 30 data that differ most.")
