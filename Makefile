@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process a core: the tensors of the tests are tiny, so each computes on one thread.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-all test-on test-lowest release lint gauges records bench notebooks notebooks-check docs clean
+.PHONY: demo test test-all test-on test-lowest release lint gauges records bench notebooks notebooks-check docs docs-version clean
 
 demo: .venv/installed
 	$(BIN)/ppl-vae train vae --data digits --latent-dim 2 --likelihood '{"name": "gaussian", "sigma": "learned"}' \
@@ -73,6 +73,10 @@ notebooks-check: .venv/installed
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	$(BIN)/python -m pytest -q tests/test_docs.py
+
+# The site of this version beside those of others, on the local branch gh-pages; pushing it publishes them.
+docs-version: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mike deploy --update-aliases $$($(BIN)/ppl-vae --version | cut -d' ' -f2) latest
 
 clean:
 	rm -rf .venv runs site

@@ -36,6 +36,18 @@ def test_the_conda_recipe_asks_for_what_the_package_asks_for() -> None:
 
 
 @pytest.mark.slow
+def test_types_reach_a_users_file_by_pyright(tmp_path: Path) -> None:
+    pytest.importorskip("pyright")
+    script = tmp_path / "analysis.py"
+    script.write_text(USERS_FILE + "pv.fti\n")
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, str(script)]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+    assert 'cannot be assigned to parameter "epochs"' in said, said
+    assert '"fti" is not a known attribute of module "ppl_vae"' in said, said
+    assert "2 errors" in said, said
+
+
+@pytest.mark.slow
 def test_types_reach_a_users_file(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     script = tmp_path / "analysis.py"

@@ -52,16 +52,18 @@ def plot_gaps(numbers: xr.Dataset, title: str | None = None, *, figsize: Size | 
 
 def _draw_bars(axes: Axes, table: xr.Dataset) -> None:
     splits = [str(name) for name in table["split"].to_numpy()]
-    left = np.zeros(len(splits))
+    # By number: an axis of names holds an itertools.count, which Python 3.14 no longer pickles.
+    rows, left = np.arange(len(splits)), np.zeros(len(splits))
     for name, colour, label in PARTS:
         value = table[f"mean_{name}"].to_numpy()
-        axes.barh(splits, value, 0.5, left=left, color=colour, label=label, zorder=2)
+        axes.barh(rows, value, 0.5, left=left, color=colour, label=label, zorder=2)
         error = 2 * table[f"mean_{name}_stderr"].to_numpy()
         axes.errorbar(
-            left + value, splits, xerr=error, fmt="none", ecolor=style.INK, elinewidth=0.9, capsize=2.5, zorder=3
+            left + value, rows, xerr=error, fmt="none", ecolor=style.INK, elinewidth=0.9, capsize=2.5, zorder=3
         )
         left = left + value
     axes.grid(visible=False, axis="y")
+    axes.set_yticks(rows, splits)
     axes.set_ylim(len(splits) - 0.5, -0.5)
     axes.axvline(0, color=style.INK, linewidth=0.8)
     axes.set_xlabel(r"$\log p(x) - $ELBO, nats per datum", fontsize=style.LABEL_SIZE, color=style.INK)
