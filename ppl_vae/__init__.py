@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ppl_vae.data import list_datasets, load_dataset
     from ppl_vae.diagnostics import diagnose, impute, infer, inference_data
     from ppl_vae.errors import PplVaeError
-    from ppl_vae.inference import Evidence, compare_estimators, evaluate, fit, log_evidence
+    from ppl_vae.inference import Evidence, compare_estimators, evaluate, fit, fit_many, log_evidence
     from ppl_vae.models import VAE, LinearGaussianVAE, load
     from ppl_vae.models.sampling import sample
     from ppl_vae.recipe_comparison import compare_recipes
@@ -40,6 +40,7 @@ __all__ = [
     "errors",
     "evaluate",
     "fit",
+    "fit_many",
     "impute",
     "infer",
     "inference",

@@ -206,7 +206,7 @@ def _fit(
     run.manifest.update(num_threads=number, num_threads_reason=reason)
     warn_of_unfinished(run.settings, run.steps(), run.data.validation is not None)
     with isolated(run.seed, run.device), compute.threads(run.manifest["num_threads"]):
-        state, stepper = _start(run)
+        state, stepper = start_run(run)
         if stored is not None:
             state.restore(stored["state"])
             if state.epoch < run.settings.epochs and not state.selection.exhausted(state.epoch):
@@ -217,10 +217,11 @@ def _fit(
             if run.manifest["compile"] != "eager":
                 bar.say(f"steps are {run.manifest['compile']}: {run.manifest['compile_reason']}")
             train(run, state, steps, folder, bar, told)
-            return _finish(run, state, folder)
+            return finish_run(run, state, folder)
 
 
-def _start(run: Run) -> tuple[TrainingState, Stepper]:
+def start_run(run: Run) -> tuple[TrainingState, Stepper]:
+    """The state before the first step, and the eager step; the training stream begins."""
     run.objective.reset()
     _look_at_the_data(run)
     num_data = None if run.data.x is None else len(run.data.x)
@@ -272,7 +273,7 @@ def _beginning(x: Tensor | Rows, seed: int) -> Tensor:
     return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:number].sort().values]
 
 
-def _finish(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:
+def finish_run(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:
     """Put the chosen weights in place and write what the run leaves behind."""
     best_epoch = state.epoch
     if state.selection.epoch:

@@ -91,7 +91,7 @@ class TracedStepper:
         """The replay for batches of these shapes; captured the first time."""
         shapes = _shapes(batch)
         if shapes not in self.replays:
-            graph = self._trace(batch)
+            graph = self.traced(batch)
             self.replays[shapes] = compiled_gradients(graph) if self.compiles else traced_gradients(graph)
         return self.replays[shapes]
 
@@ -100,7 +100,8 @@ class TracedStepper:
         for step, batch in enumerate(batches, start=first_step):
             yield [len(batch[0])], self(batch, step).unsqueeze(0)
 
-    def _trace(self, batch: Batch) -> StepGraph:
+    def traced(self, batch: Batch) -> StepGraph:
+        """The graph of the loss and its gradient on batches like this one."""
         given = [*batch, torch.full((), 0, device=batch[0].device)]
         kept, count = [*self.parameters, *self.buffers], len(batch)
         with undone(kept):

@@ -210,12 +210,12 @@ def _epoch(
         interruptions.deliver()
 
     next_step, means = run_epoch(steps, batches, epoch, state.step, report)
-    row = {"epoch": epoch, "step": next_step, **means, **_evaluations(run, epoch)}
+    row = {"epoch": epoch, "step": next_step, **means, **evaluations(run, epoch)}
     state.epoch, state.step = epoch, next_step
     return row | {"seconds": time.perf_counter() - started}, sum(taken)
 
 
-def _evaluations(run: Run, epoch: int) -> dict[str, float]:
+def evaluations(run: Run, epoch: int) -> dict[str, float]:
     """The plain ELBO and its terms on the data held out."""
     row: dict[str, float] = {}
     for split, held_out in (("validation", run.data.validation), ("test", run.data.test)):

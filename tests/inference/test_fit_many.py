@@ -1,0 +1,122 @@
+"""Several pairs trained together: each ends where its single fit does, or is refused by its number."""
+
+import pandas as pd
+import pytest
+import torch
+from pyro import distributions as dist
+from torch import nn
+
+import ppl_vae as pv
+from ppl_vae.errors import DataError, ModelError
+from tests.inference.small_runs import small_data, small_dataset, small_vae
+
+OPTIONS = {"epochs": 3, "batch_size": 25, "device": "cpu", "num_threads": 1, "progress": False, "compile": False}
+
+
+def require_equal(found, single):
+    pd.testing.assert_frame_equal(
+        found.history.drop(columns="seconds"), single.history.drop(columns="seconds"), rtol=1e-4, atol=1e-4
+    )
+    assert (found.best_epoch, found.epochs_run) == (single.best_epoch, single.epochs_run)
+    for name, tensor in single.model.state_dict().items():
+        torch.testing.assert_close(found.model.state_dict()[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def dispersed(seed):
+    """Buffers that move in training, and a state of the likelihood's own."""
+    return small_vae(seed, likelihood={"name": "gaussian", "sigma": "optimal"})
+
+
+@pytest.mark.parametrize(
+    ("make", "data", "options"),
+    [
+        pytest.param(small_vae, small_data, {"lr": 1e-2}, marks=pytest.mark.slow),
+        (
+            small_vae,
+            small_data,
+            {"validation": 0.2, "batch_size": 16, "patience": 1, "max_grad_norm": 0.5, "schedule": "cosine"},
+        ),
+        pytest.param(
+            dispersed, small_data, {"lr": 1e-2, "elbo": "iwae", "optimizer": "sgd"}, marks=pytest.mark.slow
+        ),
+        (lambda seed: small_vae(seed, "bernoulli"), lambda: small_dataset("dynamic"), {"lr": 1e-2}),
+    ],
+    ids=["plain", "validation", "buffers", "binarised"],
+)
+def test_each_member_ends_where_its_single_fit_does(make, data, options):
+    seeds = [4, 0, 7]
+    before = torch.get_rng_state()
+    many = pv.fit_many([make(k) for k in range(3)], data(), seeds=seeds, **{**OPTIONS, **options})
+    assert torch.equal(before, torch.get_rng_state())
+    for k, seed in enumerate(seeds):
+        require_equal(many[k], pv.fit(make(k), data(), seed=seed, **{**OPTIONS, **options}))
+    assert many[0].manifest["compile"] == "batched"
+    # Each has memory of its own again.
+    assert all(p.untyped_storage().nbytes() == p.nbytes for p in many[1].model.parameters())
+
+
+def test_each_member_may_have_a_rate_of_its_own():
+    rates = [1e-3, 1e-2]
+    many = pv.fit_many([small_vae(k) for k in range(2)], small_data(), lr=rates, **OPTIONS)
+    for k, lr in enumerate(rates):
+        require_equal(many[k], pv.fit(small_vae(k), small_data(), lr=lr, seed=k, **OPTIONS))
+
+
+@pytest.mark.slow
+def test_machine_code_takes_the_same_steps():
+    options = {**OPTIONS, "compile": True, "lr": 1e-2}
+    many = pv.fit_many([small_vae(k) for k in range(2)], small_data(), **options)
+    assert many[0].manifest["compile"] == "batched, compiled"
+    for k in range(2):
+        require_equal(many[k], pv.fit(small_vae(k), small_data(), seed=k, **{**options, "compile": False}))
+
+
+def test_members_that_differ_in_more_than_weights_are_refused_by_their_number():
+    other = small_vae(1, likelihood={"name": "gaussian", "sigma": 0.5})
+    with pytest.raises(ModelError, match="member 1: its loss or gradient is another"):
+        pv.fit_many([small_vae(0), other], small_data(), **OPTIONS)
+    wide = pv.VAE((6,), 3, network="linear", likelihood="gaussian")
+    with pytest.raises(ModelError, match="member 2: its parameters have other shapes"):
+        pv.fit_many([small_vae(0), small_vae(1), wide], small_data(), **OPTIONS)
+    with pytest.raises(ModelError, match="a seed for each of 2 different pairs"):
+        pv.fit_many([vae := small_vae(0), vae], small_data(), **OPTIONS)
+    with pytest.raises(ModelError, match="lr: expected one for all or one for each of 2"):
+        pv.fit_many([small_vae(0), small_vae(1)], small_data(), lr=[0.1], **OPTIONS)
+    with pytest.raises((ModelError, DataError), match="in one piece"):
+        pv.fit_many([small_vae(0)], [small_data()], **{**OPTIONS, "batch_size": None})
+
+
+class GammaPosterior(nn.Module):
+    """Draws whose number of tries depends on the weights."""
+
+    def build(self, num_features, latent_dim):
+        self.head = nn.Linear(num_features, latent_dim)
+
+    def forward(self, features):
+        rate = self.head(features).exp()
+        return dist.Gamma(rate, rate).to_event(1)
+
+
+class GammaPrior(nn.Module):
+    def build(self, latent_dim):
+        self.register_buffer("one", torch.ones(latent_dim))
+
+    def forward(self):
+        return dist.Gamma(self.one, self.one).to_event(1)
+
+
+def test_draws_that_depend_on_weights_are_refused_by_their_operation():
+    vaes = [small_vae(k, posterior=GammaPosterior(), prior=GammaPrior()) for k in range(2)]
+    with pytest.raises(ModelError, match=r"they draw by aten\._standard_gamma"):
+        pv.fit_many(vaes, small_data(), "monte-carlo-kl", **OPTIONS)
+
+
+def test_a_number_that_is_not_finite_names_the_member_and_leaves_whole_epochs():
+    broken = small_data()
+    vaes = [small_vae(k) for k in range(2)]
+    kept = [{name: t.clone() for name, t in vae.state_dict().items()} for vae in vaes]
+    with pytest.raises(pv.errors.ConvergenceError, match=r"member 1: .*not finite"):
+        pv.fit_many(vaes, broken, lr=[1e-3, 1e30], **OPTIONS)
+    for vae, before in zip(vaes, kept, strict=True):
+        assert not vae.training
+        assert all(torch.equal(t, before[name]) for name, t in vae.state_dict().items())
