@@ -172,7 +172,8 @@ def _write(item: object, values: dict[Any, Any]) -> None:
     else:
         own, buffers = instance_attributes(item), item._buffers if isinstance(item, nn.Module) else {}
         for key in [key for key in attributes(item) if key not in values]:
-            del own[key]
+            # What stands in a slot stays.
+            own.pop(key, None)
         for key, value in values.items():
             (buffers if key in buffers else own)[key] = value
 
