@@ -35,7 +35,7 @@ from ppl_vae.inference.evidence.pareto import threshold
 from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.covariates import Arguments
-from ppl_vae.inference.pair.evaluation import WHOLE_SET
+from ppl_vae.inference.pair.evaluation import WHOLE_SET, require_parts
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import HasEvidence, Program
@@ -249,6 +249,8 @@ def _of_stream(
         )
         if parts[-1].quantity != EVIDENCE:
             raise ModelError(WHOLE_SET)
+        if not number:
+            require_parts(rule.pair, given, own)
     if not parts:
         raise DataError("data are empty: there is not one batch")
 

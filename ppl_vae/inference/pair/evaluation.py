@@ -168,6 +168,8 @@ def _of_stream(pair: Pair, data: Iterable[object], num_particles: int, seed: int
         parts.append(evaluate(rule.pair, cast(Data, rule.in_batch(batch)), num_particles, seed=own))
         if parts[-1].global_kl is not None:
             raise ModelError(WHOLE_SET)
+        if not number:
+            require_parts(rule.pair, rule.in_batch(batch), own)
     if not parts:
         raise DataError("data are empty: there is not one batch")
     return Evaluation(
@@ -178,6 +180,18 @@ def _of_stream(pair: Pair, data: Iterable[object], num_particles: int, seed: int
         num_particles=num_particles,
         is_bound=all(part.is_bound for part in parts),
     )
+
+
+@torch.no_grad()
+def require_parts(pair: Pair, batch: object, seed: int) -> None:
+    """Refuse a pair whose data cannot come in batches, by the first of them.
+
+    Raises:
+        ModelError: a density depends on the datum's place, or the model's on the rest of its batch.
+    """
+    pair, data = admitted(pair, batch)
+    with evaluating(pair.model, pair.guide, seed=seed, device=data[0].device):
+        require_exchangeable(pair.model, pair.guide, tuple(part[:MOST_DATA] for part in data))
 
 
 def _in_chunks(

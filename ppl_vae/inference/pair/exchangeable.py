@@ -1,4 +1,4 @@
-"""The requirement that the densities of a datum depend on the datum alone, not on its place in the batch.
+"""The requirement that the densities of a datum depend on the datum alone, not on its place or its batch.
 
 Programs with a parameter or a constant of each datum, such as pyro.param("loc", zeros(N)) or known noise
 sigma[n] in a closure, mean the data they were written for, in their order. Cut into parts, or with simulated
@@ -26,6 +26,8 @@ TOLERANCE = 1e-3
 def require_exchangeable(model: Program, guide: Program, batch: Batch, before: Terms | None = None) -> None:
     """Refuse a pair whose densities move when the data trade places and take their latent values along.
 
+    So is a model refused whose density of a datum is another without the rest of the batch.
+
     A guide whose density is known at its own draws alone cannot be compared and passes, and so does a program that
     draws random numbers outside its sample sites.
 
@@ -36,14 +38,12 @@ def require_exchangeable(model: Program, guide: Program, batch: Batch, before: T
         before: the terms of a run of the pair on them with one draw, if there is one already.
 
     Raises:
-        ModelError: they move; a side is named.
+        ModelError: they do; a side is named.
     """
     if len(batch[0]) < 2:
         return
     before = run_terms(model, guide, batch, both_levels=True) if before is None else before
-    values = {name: _moved(site) for name, site in before.sites.items()}
-    if before.whole is not None:
-        values |= {name: site.read.unsqueeze(0) for name, site in before.whole.sites.items()}
+    values = {name: _moved(site) for name, site in before.sites.items()} | _of_set(before)
     moved = tuple(part.roll(1, 0) for part in batch)
     try:
         after = run_terms(model, guide, moved, draw_handler=Given(values), both_levels=True)
@@ -60,6 +60,39 @@ def require_exchangeable(model: Program, guide: Program, batch: Batch, before: T
                 "constant per datum: such programs take all their data at once and in order, so the data "
                 "cannot be cut into parts or replaced by simulated ones"
             )
+    try:
+        among, alone = _alone(model, guide, batch, before)
+    except PplVaeError:
+        return
+    if not _agree(among, alone) and not _is_noisy("model", model, guide, batch):
+        raise ModelError(
+            "the model's density of a datum depends on the other data of its batch, as with x.mean() in the "
+            "program: compute such numbers once, of all data, outside of it, or take all data at once"
+        )
+
+
+def _alone(model: Program, guide: Program, batch: Batch, before: Terms) -> tuple[Tensor, Tensor]:
+    """The model's density of the first half of the data, among all and alone, at the same draws."""
+    half = len(batch[0]) // 2
+    values = {name: _first(site, half) for name, site in before.sites.items()}
+    values |= _of_set(before)
+    few = run_terms(
+        model, guide, tuple(part[:half] for part in batch), draw_handler=Given(values), both_levels=True
+    )
+    return _log_joint(before)[:, :half], _log_joint(few)
+
+
+def _of_set(before: Terms) -> dict[str, Tensor]:
+    """The draws of the global sites."""
+    levels = {} if before.whole is None else before.whole.sites
+    return {name: site.read.unsqueeze(0) for name, site in levels.items()}
+
+
+def _first(site: Site, count: int) -> Tensor:
+    """The draws of one run for the first data: [1, *batch, *event], as the programs read them."""
+    if site.standing is None or site.standing.data_dim is None:
+        return site.value[:, :count]
+    return site.read.narrow(site.standing.data_dim - len(site.q.event_shape), 0, count).unsqueeze(0)
 
 
 def _moved(site: Site) -> Tensor:

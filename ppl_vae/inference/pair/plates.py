@@ -65,6 +65,11 @@ def one_line_refusals() -> Iterator[None]:
             raise ModelError(f"{complaint}; is an .to_event() missing? {EACH_DATUM}") from error
         if "collide at dim" in complaint:
             raise ModelError(f"{complaint}; nested plates need dimensions of their own") from error
+        if complaint.startswith("Expected more than 1 value per channel"):
+            raise ModelError(
+                "a batch of one datum has no spread for a BatchNorm: choose a batch_size that leaves no single "
+                "datum for the last batch, or another normalisation"
+            ) from error
         if complaint.startswith("Expected "):
             # torch's own validation of parameters and values.
             raise ModelError(complaint.rstrip(":")) from error
