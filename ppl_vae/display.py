@@ -51,7 +51,13 @@ def card(heading: str, facts: Mapping[str, object], curve: Sequence[float] = (),
     )  # fmt: skip
 
 
-def rows_card(heading: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> str:
+def rows_card(
+    heading: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    note: str = "",
+    below: Sequence[str] = (),
+) -> str:
     """The HTML of a small table with a heading.
 
     Args:
@@ -59,21 +65,32 @@ def rows_card(heading: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         columns: their names.
         rows: values, written by ``in_words``; a column without a word is left out.
         note: a sentence below the table.
+        below: a sentence under each row, over its whole width; an empty one is left out.
     """
     told = [i for i, _ in enumerate(columns) if not rows or any(in_words(row[i]) for row in rows)]
     columns, rows = [columns[i] for i in told], [[row[i] for i in told] for row in rows]
     head = "".join(f'<th style="{CELL};opacity:.7;font-weight:normal">{escape(name)}</th>' for name in columns)
+    under = [_under(sentence, len(columns)) for sentence in below] or [""] * len(rows)
     body = "".join(
-        f'<tr style="background:none;border:none">{"".join(_cell(value) for value in row)}</tr>' for row in rows
+        f'<tr style="background:none;border:none">{"".join(_cell(value) for value in row)}</tr>{sentence}'
+        for row, sentence in zip(rows, under, strict=True)
     )
-    below = f'<div style="margin:.4em 0 0">{escape(note)}</div>' if note else ""
+    end = f'<div style="margin:.4em 0 0">{escape(note)}</div>' if note else ""
     return (
         f'<div style="{FRAME}"><strong>{escape(heading)}</strong><div style="overflow-x:auto">'
         # A class of its own keeps it out of what pages do to every table that has none, such as wrapping it.
         f'<table class="ppl-vae" style="{TABLE}"><thead style="border:none">'
         f'<tr style="background:none;border:none">{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        f"{below}</div>"
+        f"{end}</div>"
     )
+
+
+def _under(sentence: str, width: int) -> str:
+    """A row of one cell, which has room on a phone where a column would not."""
+    if not sentence:
+        return ""
+    cell = f'<td colspan="{width}" style="{CELL};padding-left:1.2em;opacity:.8">{escape(sentence)}</td>'
+    return f'<tr style="background:none;border:none">{cell}</tr>'
 
 
 def _cell(value: object) -> str:
