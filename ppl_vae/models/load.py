@@ -9,6 +9,7 @@ from typing import Any
 
 from ppl_vae.errors import CheckpointError, ModelError, PplVaeError, first_line
 from ppl_vae.files import as_path
+from ppl_vae.models.bayesian_decoder_vae import BayesianDecoderVAE
 from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
 from ppl_vae.models.hierarchical_vae import HierarchicalVAE
 from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
@@ -47,6 +48,7 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             VQVAE,
             SemiSupervisedVAE,
             DeepMarkovModel,
+            BayesianDecoderVAE,
         )
     },
 }
