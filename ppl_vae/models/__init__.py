@@ -7,6 +7,7 @@ from ppl_vae.lazy import load_names_lazily
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
     from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
+    from ppl_vae.models.bayesian_decoder_vae import BayesianDecoderVAE
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
     from ppl_vae.models.hierarchical_vae import HierarchicalVAE
     from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
@@ -65,6 +66,7 @@ __all__ = [
     "VAE",
     "VQVAE",
     "AutoregressiveCodes",
+    "BayesianDecoderVAE",
     "BernoulliLikelihood",
     "BetaLikelihood",
     "CategoricalLikelihood",

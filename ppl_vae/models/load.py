@@ -12,6 +12,7 @@ from ppl_vae.files import as_path
 from ppl_vae.models import (
     VAE,
     VQVAE,
+    BayesianDecoderVAE,
     CategoricalVAE,
     CompletionBaseline,
     CompletionVAE,
@@ -49,6 +50,7 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             VQVAE,
             SemiSupervisedVAE,
             DeepMarkovModel,
+            BayesianDecoderVAE,
         )
     },
 }

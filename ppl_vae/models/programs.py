@@ -57,11 +57,7 @@ class ObservedProgram(nn.Module, ABC):
         Raises:
             ModelError: neither x nor size is given, or x has another event shape.
         """
-        if x is not None:
-            require_event_shape(x, self.event_shape)
-            size = len(x)
-        if size is None:
-            raise ModelError("model needs data x, or size= to draw from the prior predictive")
+        size = self.size_of(x, size)
         register(self._name, self)
         with pyro.plate("data", size):
             z = latents()
@@ -70,6 +66,19 @@ class ObservedProgram(nn.Module, ABC):
             x = widened(x)
             p = self.likelihood.adapt(self._features(z), x, len(self.event_shape))
             return pyro.sample("x", p, obs=x)
+
+    def size_of(self, x: Tensor | None, size: int | None) -> int:
+        """The number of data in a run.
+
+        Raises:
+            ModelError: neither x nor size is given, or x has another event shape.
+        """
+        if x is not None:
+            require_event_shape(x, self.event_shape)
+            return len(x)
+        if size is None:
+            raise ModelError("model needs data x, or size= to draw from the prior predictive")
+        return size
 
     def decode(self, z: Tensor) -> dist.TorchDistribution:
         """The likelihood p(x|z) of z [*batch, latent_dim]: batch shape [*batch], event shape as the data's."""

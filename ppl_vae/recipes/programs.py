@@ -25,6 +25,7 @@ from ppl_vae.inference import (
 from ppl_vae.inference.objectives import schedules
 from ppl_vae.models import (
     VQVAE,
+    BayesianDecoderVAE,
     CategoricalVAE,
     CompletionVAE,
     DeepMarkovModel,
@@ -106,6 +107,22 @@ PROGRAMS: Mapping[str, Row] = {
         {"num_variables": 20, "num_categories": 10},
         elbo=functools.partial(discrete_objective, estimator="gumbel-softmax"),
         program=CategoricalVAE,
+    ),
+    "bayesian-decoder-vae": Row(
+        "a decoder whose weights have a prior and a posterior, global sites beside the code of each datum",
+        "Kingma & Welling 2014, appendix F; Blundell et al. 2015",
+        {"latent_dim": 2, "hidden": (64,)},
+        elbo=MonteCarloKL,
+        settings={"lr": 5e-3},
+        program=BayesianDecoderVAE,
+    ),
+    "factor-analysis-ard": Row(
+        "factor analysis with a global scale for each factor, which turns off those that the data do not need",
+        "Bishop 1999; MacKay 1995",
+        {"latent_dim": 8, "hidden": (), "ard": True, "likelihood": {"name": "gaussian", "sigma": "learned"}},
+        elbo=MonteCarloKL,
+        settings={"lr": 1e-2},
+        program=BayesianDecoderVAE,
     ),
     "joint-vae": Row(
         "a category, summed out, beside a continuous code",
