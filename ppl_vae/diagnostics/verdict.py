@@ -88,7 +88,7 @@ class Verdicts(list[Verdict]):
 
 
 def verdict_table(heading: str, verdicts: Sequence[Verdict]) -> str:
-    """The HTML of verdicts, a row each; under it the advice where something is wrong, the reason where none is known."""
+    """The HTML of verdicts, a row each; under it the advice where something is wrong, or why none is known."""
     # The mark and its word stay on one line, however narrow the page.
     rows = [(f"{MARKS[v.level]}\N{NO-BREAK SPACE}{v.level}", v.diagnostic, v.figure) for v in verdicts]
     below = [v.advice or _why(v) for v in verdicts]

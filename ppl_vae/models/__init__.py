@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
     from ppl_vae.models.bayesian_decoder_vae import BayesianDecoderVAE
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
-    from ppl_vae.models.hierarchical_vae import HierarchicalVAE
+    from ppl_vae.models.hierarchies.hierarchical_vae import HierarchicalVAE
+    from ppl_vae.models.hierarchies.ladder_vae import LadderVAE
     from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
     from ppl_vae.models.labelled.completion_baseline import CompletionBaseline
     from ppl_vae.models.labelled.completion_vae import CompletionVAE
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from ppl_vae.models.labelled.joint_vae import JointVAE
     from ppl_vae.models.labelled.observed_category import PartlyObservedCategory
     from ppl_vae.models.labelled.semi_supervised_vae import SemiSupervisedVAE
-    from ppl_vae.models.ladder_vae import LadderVAE
     from ppl_vae.models.latent_space.arithmetic import attribute_vector, decode_along
     from ppl_vae.models.latent_space.latent_grid import latent_grid
     from ppl_vae.models.likelihoods.levels import nominal, ordinal

@@ -24,10 +24,9 @@ from torch import Tensor, nn
 
 from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import Spec, remembers
-from ppl_vae.models.gradients import on_request
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
-from ppl_vae.models.program_pair import Network, ProgramPair, checked_size
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import ObservedProgram, Recognition, num_features
 from ppl_vae.precision import widened
 from ppl_vae.randomness import seeded

@@ -1,0 +1,1 @@
+"""Programs with several layers of latents, each the prior of the one below."""
