@@ -86,7 +86,7 @@ MADE_BY: Mapping[str, Made] = {
     "published.json": Made("python benchmarks/published.py --table NAME", ("benchmarks/tables", ESTIMATORS)),
     "speed.json": Made("python benchmarks/speed.py --threads 2", ("benchmarks/peers", COMPILATION, TRAINING)),
     "test_all.txt": Made(
-        "make test-all", ("tests/conftest.py", "tests/test_resume.py", "ppl_vae/inference/fit.py")
+        "make test-all", ("tests/conftest.py", "tests/test_resume.py", "ppl_vae/inference/fitting/fit.py")
     ),
     "two_builds.json": Made("python benchmarks/two_builds.py", (COMPILATION, TRAINING)),
     "verdict_rules.json": Made("python benchmarks/verdict_rules.py", ("ppl_vae/diagnostics/importance", EVIDENCE)),

@@ -41,7 +41,7 @@ class LazyPackage(ModuleType):
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # The import system binds a submodule on its package: inference/fit.py is not to hide the function fit.
+        # The import system binds a submodule on its package: models/load.py is not to hide the function load.
         lazy = self.__dict__.get("_lazy_names", {}).get(name)
         own = isinstance(value, ModuleType) and value.__name__ == f"{self.__name__}.{name}"
         if not (own and lazy is not None and lazy[1] is not None):

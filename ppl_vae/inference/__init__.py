@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ppl_vae.inference.evidence.bidirectional import EvidenceBracket, bidirectional_evidence
     from ppl_vae.inference.evidence.curve import evidence_curve
     from ppl_vae.inference.evidence.evidence import Evidence, log_evidence
-    from ppl_vae.inference.fit import FitResult, fit
-    from ppl_vae.inference.fit_many import fit_many
+    from ppl_vae.inference.fitting.fit import FitResult, fit
+    from ppl_vae.inference.fitting.fit_many import fit_many
     from ppl_vae.inference.laboratory.comparison import compare_estimators
     from ppl_vae.inference.laboratory.particles import compare_over_particles
     from ppl_vae.inference.laboratory.verdict import check_estimators

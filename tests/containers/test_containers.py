@@ -257,7 +257,7 @@ def test_sparse_counts_stay_sparse_until_a_batch_is_made(monkeypatch):
     monkeypatch.setattr(containers.rows, "BLOCK_NUMBERS", 8 * D)
     monkeypatch.setattr(pv.inference.pair.evaluation, "CHUNK_NUMBERS", 12 * D)
     pair = pv.VAE((D,), 2, network=MLP((6,)), likelihood="gaussian", seed=0)
-    monkeypatch.setattr(importlib.import_module("ppl_vae.inference.fit"), "LARGEST_START", 8 * D)
+    monkeypatch.setattr(importlib.import_module("ppl_vae.inference.fitting.fit"), "LARGEST_START", 8 * D)
     fit(SPARSE, pair, validation=0.2)
     pv.evaluate(pair, SPARSE)
     assert max(largest) == 16
@@ -266,7 +266,7 @@ def test_sparse_counts_stay_sparse_until_a_batch_is_made(monkeypatch):
 def test_a_decoder_starts_at_the_rates_of_a_fair_sample_of_sorted_rows(monkeypatch):
     """Counts of rate 1, then of rate 20: a hundred of 400 rows have the mean 10.5 with an error of 1."""
     counts = np.random.default_rng(0).poisson(np.repeat([1.0, 20.0], 200)[:, None], (400, D))
-    monkeypatch.setattr(importlib.import_module("ppl_vae.inference.fit"), "LARGEST_START", 100 * D)
+    monkeypatch.setattr(importlib.import_module("ppl_vae.inference.fitting.fit"), "LARGEST_START", 100 * D)
     pair = pv.VAE((D,), 2, network=MLP((6,)), likelihood="poisson", seed=0)
     pv.fit(
         pair, scipy.sparse.csr_matrix(counts.astype(np.float32)), epochs=1, lr=1e-12, device="cpu", progress=False

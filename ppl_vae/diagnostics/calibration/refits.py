@@ -24,7 +24,7 @@ from ppl_vae.containers import Data
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.fit import fit
+from ppl_vae.inference.fitting.fit import fit
 from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating

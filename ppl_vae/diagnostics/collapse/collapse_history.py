@@ -16,7 +16,7 @@ from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.collapse.collapse import run_collapse
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.fit import fit
+from ppl_vae.inference.fitting.fit import fit
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.renamed import by_keyword
 

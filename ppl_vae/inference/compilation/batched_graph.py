@@ -104,7 +104,7 @@ def _like(value: Tensor) -> Tensor:
 
 
 def present_outputs(program: fx.GraphModule) -> list[bool]:
-    """Which outputs of a graph are tensors, and not None."""
+    """Tell which outputs of a graph are tensors, and not None."""
     values = program.graph.output_node().args[0]
     assert isinstance(values, tuple | list)
     return [value is not None for value in values]

@@ -123,7 +123,7 @@ def compare_estimators(
     ['encoder mean head', 'encoder scale head', 'encoder body', 'decoder']
     """
     if not isinstance(num_repeats, int) or num_repeats < 2:
-        raise ModelError(f"repeats must be an integer of at least 2, got {num_repeats!r}")
+        raise ModelError(f"num_repeats must be an integer of at least 2, got {num_repeats!r}")
     pair, batch = admitted(pair, x)
     given = Conditioned((pair.model, pair.guide), batch)
     # All data stand in every repeat, so that what they are given is constant.

@@ -19,7 +19,7 @@ from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.compilation.members import Member, Together, stack, unstack
 from ppl_vae.inference.compilation.step_choice import choose
 from ppl_vae.inference.estimators.base import Objective
-from ppl_vae.inference.fit import TRAINING_STREAM, FitResult, finish_run, start_run
+from ppl_vae.inference.fitting.fit import TRAINING_STREAM, FitResult, finish_run, start_run
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import PairLike, as_pair
