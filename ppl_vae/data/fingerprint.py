@@ -35,5 +35,7 @@ def fingerprint(x: ArrayLike | Tensor | Rows) -> str:
     digest = hashlib.sha256(f"{x.dtype} {tuple(x.shape)} ".encode())
     flat = x.detach().cpu().contiguous().reshape(-1)
     if flat.numel():
+        # A single number that was expanded counts as contiguous, and has a stride of 0.
+        flat = flat if flat.stride(0) == 1 else flat.clone(memory_format=torch.contiguous_format)
         digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()

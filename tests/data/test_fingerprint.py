@@ -42,3 +42,9 @@ def test_arrays_have_the_sum_of_their_tensor_and_the_rest_is_refused() -> None:
     assert fingerprint(X.numpy()[::-1].copy()[::-1]) == fingerprint(X)
     with pytest.raises(DataError, match="to_dense"):
         fingerprint(X.to_sparse())
+
+
+def test_a_single_number_that_was_expanded_is_that_number():
+    """As the parameters of a PyroSample's prior are, dist.Normal(0, 1).expand([1, 1])."""
+    assert fingerprint(torch.tensor(2.0).expand(1)) == fingerprint(torch.tensor([2.0]))
+    assert fingerprint(torch.tensor(2.0).expand(1, 1)) == fingerprint(torch.tensor([[2.0]]))
