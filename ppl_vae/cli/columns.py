@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ppl_vae import models
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +38,24 @@ def with_kinds(options: Mapping[str, Any], dataset: Dataset, console: Console) -
         lambda line: console.print(line, soft_wrap=True, highlight=False),
     )
     return {**options, "likelihood": kinds.config}
+
+
+def require_unit_columns(dataset: Dataset, vae: VAE) -> None:
+    """Refuse real columns under a Bernoulli, which nobody may have asked for: it is what images are given.
+
+    Raises:
+        DataError: a column has values outside of [0, 1]; it is named.
+    """
+    x = dataset.train.x
+    if not dataset.column_names or not isinstance(vae.model.likelihood, models.BernoulliLikelihood):
+        return
+    outside = ((x < 0) | (x > 1)).nonzero()
+    if len(outside):
+        row, column = outside[0].tolist()
+        raise DataError(
+            f"column {dataset.column_names[column]!r} has values such as {x[row, column]:.4g}, and likelihood "
+            f"bernoulli is of values in [0, 1]: --likelihood {NAME} takes every column by its kind"
+        )
 
 
 def raw_columns_note(dataset: Dataset, vae: VAE) -> str:

@@ -158,14 +158,18 @@ def split_given(dataset: Dataset, split: str, vae: PairLike) -> Given:
 
 
 def with_names(given: Given, dataset: Dataset, split: str) -> Data:
-    """The same data, as ``split_given`` gives them, whose x has the names of its rows and columns."""
+    """The same data, as ``split_given`` gives them or the first of them, with the names of rows and columns."""
     from ppl_vae.containers import Opened
 
-    labels = dataset.labels(dataset.test if split == SplitName.TEST else dataset.train)
+    names = dataset.labels(dataset.test if split == SplitName.TEST else dataset.train)
+
+    def named(x: Tensor) -> Opened:
+        return Opened(x, names.taken(slice(len(x))))
+
     if isinstance(given, Mapping):
         first = next(iter(given))
-        return {**given, first: Opened(given[first], labels)}
-    return (Opened(given[0], labels), *given[1:]) if isinstance(given, tuple) else Opened(given, labels)
+        return {**given, first: named(given[first])}
+    return (named(given[0]), *given[1:]) if isinstance(given, tuple) else named(given)
 
 
 def find_source(folder: Path, data: str | None, root: str | None) -> DataSource:

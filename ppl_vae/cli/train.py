@@ -13,7 +13,7 @@ from rich.console import Console
 from ppl_vae import inference, recipes
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_folder
-from ppl_vae.cli.columns import raw_columns_note, with_kinds
+from ppl_vae.cli.columns import raw_columns_note, require_unit_columns, with_kinds
 from ppl_vae.cli.configuration import keep_command
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.figures import FIGURES, Wishes, draw, usual_kinds
@@ -110,6 +110,7 @@ def _prepare(
         options = {"num_data": len(dataset.train), **options}
     require_room_to_train(lambda: recipes.make(name, dataset.event_shape, **options))
     recipe = recipes.make(name, dataset.event_shape, data=dataset.train.x, **options)
+    require_unit_columns(dataset, recipe.vae)
     chosen = choose_binarization(asked, dataset, recipe.vae)
     if chosen != source.binarize:
         source = replace(source, binarize=chosen)

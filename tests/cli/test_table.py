@@ -69,6 +69,8 @@ def test_raw_columns_are_told_and_taken_by_their_kinds(tmp_path, capsys):
         assert words in capsys.readouterr().out
     stored = json.loads((tmp_path / "columns" / "config.json").read_text())
     assert [name for name, _ in stored["likelihood"]["kinds"]] == list(raw)
+    assert run(tmp_path, "train", "vae", "--data", tmp_path / "raw.csv", "--out", tmp_path / "none") == 2
+    assert "column 'income' has values such as" in capsys.readouterr().err
     np.save(tmp_path / "unnamed.npy", np.zeros((9, 3)))
     assert run(tmp_path, "train", "vae", "--data", tmp_path / "unnamed.npy", "--likelihood", "columns") == 2
     assert "no table with names of columns" in capsys.readouterr().err

@@ -24,10 +24,11 @@ from ppl_vae.diagnostics.infer.stored_blocks import StoredBlocks, fingerprint
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.chains import frozen
 from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.indices import with_indices
-from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.pair import PairLike, as_pair
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.progress import watched
@@ -99,8 +100,9 @@ def infer(
         seed: of all draws; torch's global generators are left as they were.
 
     Returns:
-        An ArviZ object: in "posterior" the draws of every latent site [chain, draw, datum, *event], in
-        "sample_stats" over "datum": rung, khat, rhat, ess, seconds, gradients, reason.
+        An ArviZ object, its data by the names of the rows where x has any: in "posterior" the draws of every latent
+        site [chain, draw, datum, *event], in "sample_stats" over "datum": rung, khat, rhat, ess, seconds,
+        gradients, reason.
 
     Raises:
         ModelError: the pair or a setting is refused; the site is named. A datum whose rung needs what its sites do
@@ -120,6 +122,7 @@ def infer(
     num_samples = max(LEAST_SAMPLES, 2 * num_draws) if num_samples is None else integer("num_samples", num_samples)
     if num_samples < max(num_draws, LEAST_SAMPLES):
         raise ModelError(f"num_samples must be at least draws and {LEAST_SAMPLES}, got {num_samples}")
+    rows = Arguments.of(as_pair(pair)).labels(x).rows
     given, batch = admitted(pair, x, y)
     everything = Part(*with_indices(given.model, given.guide, batch))
     end = math.inf if deadline is None else began + _positive("deadline", deadline)
@@ -143,7 +146,7 @@ def infer(
             blocks.append(block)
             bar.set_postfix_str(_by_rung(blocks))
             bar.update(len(part))
-    return _assembled(blocks, len(everything), size, {**asked, "largest_khat": checks.largest_khat})
+    return _assembled(blocks, len(everything), size, {**asked, "largest_khat": checks.largest_khat}, rows)
 
 
 def _by_rung(blocks: list[Climbed | None]) -> str:
@@ -186,9 +189,13 @@ def _block_size(part: Part, draws: int, num_samples: int, limit: int) -> int:
 
 
 def _assembled(
-    blocks: list[Climbed | None], num_data: int, size: int, attributes: Mapping[str, object]
+    blocks: list[Climbed | None],
+    num_data: int,
+    size: int,
+    attributes: Mapping[str, object],
+    rows: np.ndarray | None,
 ) -> ArvizData:
-    """Put the blocks together as one ArviZ object.
+    """Put the blocks together as one ArviZ object, whose "datum" has the names of the rows where they have any.
 
     Raises:
         ModelError: none was reached before the deadline.
@@ -209,17 +216,18 @@ def _assembled(
     for number, block in enumerate(blocks):
         if block is None:
             continue
-        rows = slice(number * size, number * size + len(block.rung))
+        part = slice(number * size, number * size + len(block.rung))
         for name, value in block.values.items():
-            values[name][0, :, rows] = value.cpu().numpy()
+            values[name][0, :, part] = value.cpu().numpy()
         for name, array in empty.items():
-            array[rows] = block.numbers[name].cpu().numpy()
-        reasons[rows] = block.reason
+            array[part] = block.numbers[name].cpu().numpy()
+        reasons[part] = block.reason
     dims = _event_dims({name: array.ndim - 3 for name, array in values.items()})
     table = {name: ("datum", array, {"description": MEANING[name]}) for name, array in empty.items()}
     table["reason"] = ("datum", np.array(reasons, dtype=str), {"description": MEANING["reason"]})
     kept = {name: value for name, value in attributes.items() if value is not None}
-    groups = {"posterior": draws_dataset(values, dims, {}), "sample_stats": xr.Dataset(table)}
+    rows_named = {} if rows is None else {"datum": ("datum", rows)}
+    groups = {"posterior": draws_dataset(values, dims, rows_named), "sample_stats": xr.Dataset(table, rows_named)}
     return container.build(groups, {"created_by": "ppl_vae.infer", **kept})
 
 

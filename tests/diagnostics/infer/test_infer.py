@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyro
 import pytest
 import torch
@@ -285,3 +286,10 @@ def test_killed_at_five_moments_and_continued_the_draws_are_the_same(tmp_path):
     assert np.array_equal(whole.posterior["z"], continued.posterior["z"])
     for name in ("rung", "khat", "rhat", "ess", "gradients", "reason"):
         np.testing.assert_array_equal(whole.sample_stats[name], continued.sample_stats[name])
+
+
+def test_draws_have_the_names_of_the_rows():
+    oracle = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0, guide="exact")
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(4, 3)), list("wxyz"))
+    result = pv.infer(oracle, frame, 50, progress=False)
+    assert result.posterior["datum"].values.tolist() == result.sample_stats["datum"].values.tolist() == list("wxyz")
