@@ -24,6 +24,7 @@ from tests.inference.two_levels import (
     hermite,
     local_bound,
     log_evidence_of_the_set,
+    log_normal,
     log_weights,
     parameters,
     plain_pair,
@@ -136,6 +137,33 @@ def test_the_global_guide_of_score_estimators_climbs_the_bound_of_the_set(make):
         exact = exact_gradient(bound, p)
         for name, found in stacked.items():
             assert_mean(found, exact[name], magnitude=1e10 * 0.02)
+
+
+def thermodynamic_sum(p, points):
+    """The left Riemann sum given mu of every datum, summed over data and averaged over q(mu): by quadrature."""
+    nodes, weights = hermite(24, 1)
+    mu = (p["m"] + p["log_v"].exp() * nodes[:, 0]).view(-1, 1, 1)
+    z = torch.linspace(-12, 12, 6001, dtype=torch.float64).view(1, -1, 1)
+    log_q = log_normal(z, p["a"] * X + p["b"] * mu, p["log_w"])
+    log_weight = log_normal(z, mu, p["log_t"]) + log_normal(X, z, p["log_s"]) - log_q
+    total = torch.zeros(len(mu), dtype=torch.float64)
+    for b, width in zip(points[:-1], points.diff(), strict=True):
+        share = (log_q + b * log_weight).softmax(1)
+        total += width * (share * log_weight).sum((1, 2))
+    return weights @ total
+
+
+def test_the_thermodynamic_bound_given_the_global_draw_is_that_of_quadrature():
+    p, estimator = parameters(), inf.Thermodynamic(4000, 3)
+    pair, values = plain_pair(p), []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        terms = estimator.run(*pair, X)
+        values.append(-estimator.forward(terms).detach() * terms.num_total)
+    values = torch.stack(values)
+    exact = thermodynamic_sum(p, estimator.points) - global_kl(p)
+    assert bound_of_set(p, ONE, 1) < exact < log_evidence_of_the_set(p, X)
+    assert abs(values.mean() - exact) < 4 * values.std() / math.sqrt(len(values)) + 1e-3
 
 
 def test_the_set_has_one_bound_whatever_the_batches_are():

@@ -175,6 +175,47 @@ def group_guide(x):
         pyro.sample("z", dist.Normal(0.5 * x[:, 0] + 0.4 * shift[..., x[:, 1].long()], 0.6))
 
 
+def nested(x):
+    """Wards within hospitals: a shift of each, the ward's around its hospital's."""
+    ward = x[:, 1].long()
+    with pyro.plate("hospitals", 2, dim=-2):
+        hospital = pyro.sample("hospital", dist.Normal(0.0, 1.0))
+        with pyro.plate("wards", 3, dim=-1):
+            shift = pyro.sample("shift", dist.Normal(hospital, 0.5))
+    # Data stand in no dimension of the hospitals: [..., 2, 3] becomes [..., 1, 6] under particles, else [6].
+    flat = shift.reshape(*shift.shape[:-2], 1, 6) if shift.dim() > 2 else shift.reshape(6)
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("z", dist.Normal(flat[..., ward + 3 * (torch.arange(len(x)) % 2)], 1.0))
+        pyro.sample("x", dist.Normal(z, 0.8), obs=x[:, 0])
+
+
+def nested_guide(x):
+    with pyro.plate("hospitals", 2, dim=-2):
+        loc = pyro.param("loc", torch.tensor([[0.2], [-0.3]]))
+        pyro.sample("hospital", dist.Normal(loc, 0.5))
+        with pyro.plate("wards", 3, dim=-1):
+            pyro.sample("shift", dist.Normal(0.3 * loc, 0.4))
+    with pyro.plate("data", len(x), dim=-1):
+        pyro.sample("z", dist.Normal(0.5 * x[:, 0], 0.6))
+
+
+def mixture_of_groups(x):
+    """Groups that are not known: which one a datum is of is a local site, where the groups lie a global one."""
+    with pyro.plate("groups", 2):
+        centre = pyro.sample("centre", dist.Normal(torch.tensor([-1.0, 1.0]), 0.7))
+    with pyro.plate("data", len(x)):
+        which = pyro.sample("which", dist.Bernoulli(0.4))
+        low, high = centre[..., :1], centre[..., 1:]
+        pyro.sample("x", dist.Normal(low + (high - low) * which, 0.9), obs=x)
+
+
+def mixture_of_groups_guide(x):
+    with pyro.plate("groups", 2):
+        pyro.sample("centre", dist.Normal(pyro.param("loc", torch.tensor([-0.8, 0.9])), 0.3))
+    with pyro.plate("data", len(x)):
+        pyro.sample("which", dist.Bernoulli(logits=pyro.param("slope", torch.tensor(1.2)) * x))
+
+
 def some_of_the_groups():
     """A plate of features that takes two of three at a time: its own factor makes the sum unbiased."""
 
@@ -330,6 +371,8 @@ TWO_LEVELS = {
     "PyroSample": Row(by_pyro_sample, REGRESSION),
     "groups": Row(lambda: (groups, group_guide), GROUPED),
     "AutoNormal over groups": Row(over_everything(autoguide.AutoNormal, groups, GROUPED, init_scale=0.3), GROUPED),
+    "nested plates": Row(lambda: (nested, nested_guide), GROUPED, nesting=2),
+    "a mixture of groups": Row(lambda: (mixture_of_groups, mixture_of_groups_guide), X, estimator="score-function"),
     "some of the groups": Row(some_of_the_groups, X, refused=refused("site 'loading' stands in", *DATUM)),
     "data plate at -2": Row(lambda: (features, feature_guide), FEATURES, nesting=2),
     "time inside a datum": Row(lambda: (steps_of_time, time_guide), FEATURES, nesting=2),
