@@ -8,6 +8,7 @@ from ppl_vae.lazy import load_names_lazily
 if TYPE_CHECKING:
     from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
     from ppl_vae.models.bayesian_decoder_vae import BayesianDecoderVAE
+    from ppl_vae.models.counts.count_vae import CountVAE
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
     from ppl_vae.models.hierarchies.hierarchical_vae import HierarchicalVAE
     from ppl_vae.models.hierarchies.ladder_vae import LadderVAE
@@ -78,6 +79,7 @@ __all__ = [
     "CompletionVAE",
     "ConditionalVAE",
     "ContinuousBernoulliLikelihood",
+    "CountVAE",
     "CovariateVAE",
     "DeepMarkovModel",
     "DiagonalNormalPrior",

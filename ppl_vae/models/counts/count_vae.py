@@ -1,0 +1,139 @@
+r"""A VAE of counts with size factors (Lopez et al. 2018): what a datum is made of, apart from how much was counted.
+
+    model:  z ~ p(z),  log l ~ N(m, s^2) or given,   x_g ~ p(x_g | mean l rho_g),   rho = softmax(decoder(z))
+    guide:  z ~ q(z | x),  log l ~ N(log(1 + sum_g x_g) + a(x), b(x)^2)
+
+so that the means of a datum, before additional zeros, sum to its library size l. "observed": l is a covariate [N],
+a number that is known beside the counts, such as a depth or an exposure, and all densities are given it. The sum of
+the counts themselves is no such number: given it their density is another one. "latent": log l is a site with a
+Gaussian prior, whose moments are those of log(1 + sum_g x_g) in the training data.
+
+Lopez, Regier, Cole, Jordan & Yosef (2018): https://doi.org/10.1038/s41592-018-0229-2
+"""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import torch
+from pyro import distributions as dist
+from torch import Tensor
+
+from ppl_vae.arrays import Array, to_tensor
+from ppl_vae.checks import integer
+from ppl_vae.declared import declared
+from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.exclusive import exclusive
+from ppl_vae.models.configuration import Spec, own_config, remembers
+from ppl_vae.models.counts.sized_programs import CountGuide, CountProgram, SizedDecoder
+from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
+from ppl_vae.models.priors.priors import PRIORS
+from ppl_vae.models.priors.priors import prior as make_prior
+from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
+from ppl_vae.models.programs import num_features
+from ppl_vae.models.protocols import Posterior, Prior
+from ppl_vae.randomness import seeded
+
+LIBRARIES = ("latent", "observed")
+# Of counts by their log mean, which a size factor moves.
+COUNTED = ("poisson", "negative-binomial", "zero-inflated-poisson", "zero-inflated-negative-binomial")
+
+
+class CountVAE(ProgramPair):
+    """A model of counts that tells what a datum is made of from its library size.
+
+    Args:
+        event_shape: the shape of one datum.
+        latent_dim: L, of z.
+        library: "latent", a site "log_library"; or "observed", a covariate [N] that is known beside the counts.
+        network: as of VAE; a decoder of the user's own maps [B, L] -> [B, P * event_shape].
+        likelihood: "negative-binomial", "poisson" or a zero-inflated one.
+        prior: as of VAE.
+        posterior: as of VAE, for one that stands on features alone.
+        seed: of the initial weights; None takes torch's current stream.
+
+    Raises:
+        ModelError: an unknown name, a size below one, or parts that do not fit together.
+
+    >>> vae = CountVAE((5,), 2, library="observed", likelihood="poisson")
+    >>> [round(total) for total in vae.decode(torch.zeros(2, 2), [10.0, 30.0]).mean.sum(-1).tolist()]
+    [10, 30]
+    """
+
+    kind = "count"
+    latent_dim: int
+    model: CountProgram
+    guide: CountGuide
+
+    @remembers
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        latent_dim: int,
+        library: str = "latent",
+        network: Network = "mlp",
+        likelihood: LikelihoodSpec = "zero-inflated-negative-binomial",
+        prior: Spec = "standard",
+        posterior: Spec = "diagonal",
+        *,
+        seed: int | None = 0,
+    ) -> None:
+        super().__init__()
+        shape, observed = self.observe(event_shape, likelihood)
+        if library not in LIBRARIES:
+            raise ModelError(unknown_name("library", library, LIBRARIES))
+        if observed.name not in COUNTED:
+            raise ModelError(f"a size factor moves the mean of counts: likelihood {observed.name!r} has none")
+        self.latent_dim, self.library = checked_size("latent_dim", latent_dim), library
+        over_codes, family = make_prior(prior), self.infer(posterior)
+        self.remember(prior=own_config(over_codes, PRIORS))
+        with seeded(seed):
+            encoder, decoder = self.networks(network, self.latent_dim, observed)
+            count = num_features(encoder, shape)
+            declared(Prior, over_codes).build(self.latent_dim)
+            declared(Posterior, family).build(count, self.latent_dim)
+            sized = SizedDecoder(decoder, math.prod(shape))
+            self.model = CountProgram(over_codes, sized, observed, shape, library)
+            self.guide = CountGuide(encoder, family, shape, count, library)
+            declared(Prior, over_codes).attach(self.guide, shape)
+
+    def start_untrained(self, x: Tensor) -> None:
+        """Take the moments of the library size, and the rates of counts, from training data; ``fit`` calls it."""
+        self.model.look_at(x)
+        super().start_untrained(x)
+
+    @on_request
+    def encode(self, x: Array) -> dist.TorchDistribution:
+        """The posterior q(z|x) of x [N, *event_shape]: batch shape [N], event shape [L]."""
+        return self.guide.encode(self.own_data(x))
+
+    @on_request
+    def decode(self, z: Array, library: Array) -> dist.TorchDistribution:
+        """The likelihood p(x|z, l) of codes [*batch, N, L] and library sizes [N]."""
+        codes, sizes = self.to_own(z), self.to_own(library)
+        self.model.check_covariates(sizes)
+        logs = sizes.log().unsqueeze(-1)
+        return self.model.decode(torch.cat([codes, logs.expand(*codes.shape[:-1], -1)], -1))
+
+    @exclusive()
+    @torch.no_grad()
+    def sample(self, num_samples: int, with_noise: bool = False, library: Array | None = None) -> Tensor:
+        """The mean of p(x|z, l) at prior draws [num_samples, *event_shape]; ``with_noise`` draws x itself.
+
+        Args:
+            num_samples: how many.
+            with_noise: draw x itself.
+            library: their sizes [num_samples]; not needed where they are latent, and then drawn.
+
+        Raises:
+            ModelError: they are needed, or of another number.
+        """
+        given = None if library is None else self.to_own(to_tensor(library, "library")).log().unsqueeze(-1)
+        if given is None:
+            given = self.model.log_library()
+        elif len(given) != integer("num_samples", num_samples):
+            raise ModelError(f"library: expected {num_samples} sizes, found {len(given)}")
+        with pyro.poutine.block(), pyro.plate("data", integer("num_samples", num_samples)):
+            likelihood = self.model.decode(self.model.latents_of(given))
+        return likelihood.sample() if with_noise else likelihood.mean
