@@ -58,9 +58,9 @@ def run_recovery(
     """Compare the simulated latents with the guide's draws.
 
     Args:
-        pair: an object with ``.model`` and ``.guide``, a tuple of the two programs, or what ``simulate_posteriors``
-            returned; the next three arguments are then those of that run.
-        x: data [N, *event_shape] for their shape, dtype and missing coordinates, or the event shape as a tuple.
+        pair: a VAE or another pair with a generative model, or ``simulate_posteriors`` of one, whose arguments then
+            stand in for those below.
+        x: data, or their event shape, for shape, dtype and holes of the simulated ones.
         num_simulations: S simulated data.
         num_samples: L draws of the guide for each.
         seed: of simulations and draws.
