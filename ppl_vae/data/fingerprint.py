@@ -33,7 +33,7 @@ def fingerprint(x: ArrayLike | Tensor | Rows) -> str:
     if not isinstance(x, Tensor) or x.layout != torch.strided or x.is_meta:
         x = to_tensor(x)
     digest = hashlib.sha256(f"{x.dtype} {tuple(x.shape)} ".encode())
-    flat = x.detach().cpu().contiguous().reshape(-1)
+    flat = x.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     if flat.numel():
         # A single number that was expanded counts as contiguous, and has a stride of 0.
         flat = flat if flat.stride(0) == 1 else flat.clone(memory_format=torch.contiguous_format)

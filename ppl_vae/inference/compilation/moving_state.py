@@ -215,8 +215,20 @@ def _same_numbers(old: tuple[object, object, object], new: tuple[object, object,
         return bool(old[1] == new[1])
     if is_one and old[1] is not None and old[1] == new[1]:
         return True
-    a, b = (torch.as_tensor(value if copied is None else copied).detach() for value, _, copied in (old, new))
+    one, other = (value if copied is None else copied for value, _, copied in (old, new))
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return _same_arrays(one, other)
+    a, b = (torch.as_tensor(value).detach() for value in (one, other))
     return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
+
+
+def _same_arrays(one: np.ndarray, other: np.ndarray) -> bool:
+    """Compare two arrays of any kind: names, dates, records and Python's objects have no tensor."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if one.dtype.kind in "biufc":
+        return np.array_equal(one, other, equal_nan=True)
+    return one.tobytes() == other.tobytes()
 
 
 def _version(value: Any) -> int | None:

@@ -195,6 +195,40 @@ def test_what_is_only_kept_does_not_stop_a_capture(monkeypatch):
     assert train(small_vae(), small_data()).manifest["compile"] == "traced"
 
 
+HELD = {
+    "names": np.array(["a", "b"]),
+    "dates": np.array(["2020-01-01"], dtype="datetime64[D]"),
+    "objects": np.array([1, "a", None], dtype=object),
+    "records": np.zeros(2, dtype=[("a", float), ("b", int)]),
+    "big-endian": np.arange(3, dtype=">i4"),
+    "conjugate": torch.zeros(2, dtype=torch.complex64).conj(),
+    "one expanded number": torch.ones(()).expand(1),
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_programs_may_hold_arrays_of_any_kind(kind, tmp_path):
+    """What no tensor can be made of ended training in torch's words, or a run that was continued."""
+
+    class Holder(Pair):
+        def scale(self, x):
+            return 1.0 + 0.0 * len(HELD[kind])
+
+    holder = Holder()
+    holder.held = HELD[kind]
+    for epochs in (1, 2):
+        train(holder, small_data(), elbo="monte-carlo-kl", epochs=epochs, out_dir=tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("kind", ["names", "dates", "objects", "records"])
+def test_an_array_of_any_kind_that_is_changed_is_state_that_moves(kind):
+    holder = [held := HELD[kind].copy()]
+    before = remember([holder], [])
+    assert moved(before, before, remember([holder], [])) is None
+    held[0] = {"names": "c", "dates": np.datetime64("2021-01-01"), "objects": 2, "records": (1.0, 2)}[kind]
+    assert moved(before, before, remember([holder], [])) is not None
+
+
 class Clock(Pair):
     """Reads what no look can find: stands for a clock that moves between the epochs."""
 
