@@ -27,7 +27,7 @@ from ppl_vae.containers import Data, Labels
 from ppl_vae.declared import Qualified
 from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.arviz.inference_data import inference_data
-from ppl_vae.diagnostics.given import admitted, needs_all_sites
+from ppl_vae.diagnostics.given import admitted, has_global_sites, needs_all_sites
 from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
 from ppl_vae.diagnostics.verdict import Verdict, Verdicts, verdict_table
 from ppl_vae.errors import DataError, PplVaeError, unknown_name
@@ -200,7 +200,8 @@ def diagnose(
     given = admitted(pair, x, least=2, y=y, keep_rows=True)
     data = given.x
     is_global = needs_all_sites(given, seed)
-    usual = [name for name, topic in TOPICS.items() if is_global or not topic.of_global]
+    asks_of_global = is_global and has_global_sites(given, seed)
+    usual = [name for name, topic in TOPICS.items() if asks_of_global or not topic.of_global]
     names = usual if topics is None else [topics] if isinstance(topics, str) else list(topics)
     for name in names:
         if name not in TOPICS:

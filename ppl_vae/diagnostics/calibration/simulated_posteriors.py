@@ -146,7 +146,7 @@ def simulate_posteriors(
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs. The model must be one that
-            can be drawn from, with one observed site.
+            can be drawn from.
         x: data [N, *event_shape], any number of them, for their shape, dtype and missing coordinates; the model
             draws data of its own, and the simulated datum s has the holes of x[s % N]. The event shape alone will
             do, as a tuple, for data without holes. With covariates a tuple or a dict
