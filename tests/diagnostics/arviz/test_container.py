@@ -16,7 +16,7 @@ from ppl_vae.diagnostics.arviz.container import CLASSIC, TREE
 from ppl_vae.errors import CheckpointError, ModelError
 from ppl_vae.files import SEAL_BYTES
 from tests.damage import damaged_bytes, streams
-from tests.diagnostics.arviz.generations import both_generations, needs_classic
+from tests.diagnostics.arviz.generations import both_generations, needs_classic, needs_tree
 
 
 @pytest.fixture
@@ -101,6 +101,7 @@ def test_chains_apart_are_seen(generation):
 
 
 @needs_classic
+@needs_tree
 def test_the_two_generations_agree():
     draws = np.random.default_rng(4).normal(size=(3, 400, 2)).cumsum(axis=1)
     for function in (inference_data.rhat, inference_data.ess):

@@ -14,7 +14,7 @@ from ppl_vae.diagnostics.arviz import container
 from ppl_vae.diagnostics.arviz.container import TREE, groups_of, installed, quiet_import
 from ppl_vae.diagnostics.arviz.for_figures import for_plot_ppc
 from ppl_vae.errors import ModelError
-from tests.diagnostics.arviz.generations import both_generations
+from tests.diagnostics.arviz.generations import both_generations, needs_tree
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,7 @@ def test_cells_are_the_numbers_of_the_images_datum_by_datum(images, generation):
     np.testing.assert_array_equal(replicate, before["posterior_predictive"]["x"].sel(row))
 
 
+@needs_tree
 @pytest.mark.parametrize("function", ["plot_ppc_pit", "plot_ppc_dist"])
 def test_the_predictive_figures_of_arviz_1_are_drawn_from_images(images, function):
     quiet_import("arviz_base")

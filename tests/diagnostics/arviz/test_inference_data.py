@@ -15,7 +15,7 @@ from ppl_vae.diagnostics.arviz import container as inference_data
 from ppl_vae.diagnostics.arviz.container import CLASSIC, TREE
 from ppl_vae.diagnostics.arviz.for_figures import for_plot_khat
 from ppl_vae.errors import DataError, ModelError
-from tests.diagnostics.arviz.generations import both_generations, needs_classic
+from tests.diagnostics.arviz.generations import both_generations, needs_classic, needs_tree
 from tests.scenarios import draw_data, linear_gaussian
 
 
@@ -281,6 +281,7 @@ def test_the_plots_of_arviz_0(grown, function, arguments):
         ("plot_prior_posterior", {"var_names": "z", "coords": {"datum": [0], "latent": [0]}}),
     ],
 )
+@needs_tree
 @pytest.mark.usefixtures("quiet")
 def test_the_plots_of_arviz_1(grown, function, arguments):
     inference_data.quiet_import("arviz_base")
