@@ -20,7 +20,10 @@ from ppl_vae.models.vector_quantised.code_prior import CODE_PRIORS
 from tests.models import program_table
 
 TABLES = {"prior": PRIORS, "posterior": POSTERIORS, "likelihood": LIKELIHOODS, "code prior": CODE_PRIORS}
-NEEDED = {"missing-pixels": {"of": "gaussian"}}
+NEEDED = {
+    "missing-pixels": {"of": "gaussian"},
+    "columns": {"kinds": [["age", {"name": "gaussian", "sigma": "learned", "initial_sigma": 1.0}]]},
+}
 
 
 def _parts():

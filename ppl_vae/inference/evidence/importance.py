@@ -121,8 +121,8 @@ def weight_blocks(
                         "importance weights of a datum"
                     )
                 if draw == 0:
-                    require_spread(terms.sites)
                     require_cover(terms.sites)
+                    require_spread(terms.sites)
                 block.add(draw, datum, terms)
                 advance(count * len(batch[0]))
                 if not block.is_sound(datum, len(batch[0])):
