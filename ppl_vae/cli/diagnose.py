@@ -24,20 +24,20 @@ REPORT = "report.html"
 COLOURS = {"good": "green", "doubtful": "yellow", "bad": "red", "unknown": "dim"}
 
 
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE|None", callback=opt.at_home, help="Where to write the report.", show_default="DIR/report.html"
+    ),
+]
+
+
 def diagnose(
     folder: opt.Folder,
     data: opt.OtherData = None,
     root: opt.Root = None,
     split: opt.Split = SplitName.TEST,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE|None",
-            callback=opt.at_home,
-            help="Where to write the report.",
-            show_default="DIR/report.html",
-        ),
-    ] = None,
+    out: Report = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer data and draws: a first look in seconds.")] = False,
     seed: opt.Seed = 0,
 ) -> None:

@@ -22,8 +22,8 @@ from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import Spec, remembers
+from ppl_vae.models.hierarchies.conditional import built
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request

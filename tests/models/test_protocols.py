@@ -9,7 +9,7 @@ import ppl_vae as pv
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.protocols import Traits
-from ppl_vae.models.conditional import built
+from ppl_vae.models.hierarchies.conditional import built
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.protocols import Encoder, Posterior, Prior, nothing
 from tests.models.program_table import PROGRAMS

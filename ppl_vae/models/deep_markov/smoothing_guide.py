@@ -24,8 +24,8 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.kl import diagonal_loc_scale
-from ppl_vae.models.conditional import built
 from ppl_vae.models.deep_markov.frames import Frames
+from ppl_vae.models.hierarchies.conditional import built
 from ppl_vae.models.likelihoods.missingness import takes_missing
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior
 from ppl_vae.models.programs import Recognition, num_features

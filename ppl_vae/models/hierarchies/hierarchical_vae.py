@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from ppl_vae.arrays import Array
 from ppl_vae.errors import ModelError
-from ppl_vae.models.conditional import Conditional, built
 from ppl_vae.models.configuration import remembers
+from ppl_vae.models.hierarchies.conditional import Conditional, built
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.posteriors.posteriors import DiagonalPosterior

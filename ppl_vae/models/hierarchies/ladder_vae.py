@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from ppl_vae.arrays import Array
 from ppl_vae.kl import diagonal_loc_scale
-from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import remembers
+from ppl_vae.models.hierarchies.conditional import built
 from ppl_vae.models.hierarchies.hierarchical_vae import (
     HierarchicalProgram,
     between,

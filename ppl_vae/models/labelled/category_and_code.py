@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.exclusive import exclusive
-from ppl_vae.models.conditional import Conditional
+from ppl_vae.models.hierarchies.conditional import Conditional
 from ppl_vae.models.labelled.category import checked_code, one_for_each, one_hot
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.program_pair import ProgramPair, on_request

@@ -23,8 +23,8 @@ from ppl_vae.checks import integer
 from ppl_vae.distributions import CompletedCoordinates
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
-from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import Spec, remembers
+from ppl_vae.models.hierarchies.conditional import built
 from ppl_vae.models.labelled.category import checked_code
 from ppl_vae.models.labelled.completion_baseline import Baseline, baseline_config, baseline_network
 from ppl_vae.models.labelled.quadrants import GivenSeenPixels, HiddenPixels, hidden_quadrants, seen

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import Spec, remembers
+from ppl_vae.models.hierarchies.conditional import Conditional
 from ppl_vae.models.labelled.category import indicator, known_labels, required_labels
 from ppl_vae.models.labelled.category_and_code import CategoryAndCode, CategoryAndCodePair, code_given_category
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec

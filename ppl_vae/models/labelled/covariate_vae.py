@@ -23,8 +23,8 @@ from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.checks import integer
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.exclusive import exclusive
-from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import Spec, remembers
+from ppl_vae.models.hierarchies.conditional import Conditional
 from ppl_vae.models.labelled.category import checked_code
 from ppl_vae.models.labelled.category_and_code import code_given_category
 from ppl_vae.models.labelled.conditional_vae import PRIORS, ConditionalVAE

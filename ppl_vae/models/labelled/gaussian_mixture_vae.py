@@ -22,8 +22,8 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import Array, to_tensor
-from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import remembers
+from ppl_vae.models.hierarchies.conditional import Conditional
 from ppl_vae.models.labelled.category import checked_code, likeliest, one_hot
 from ppl_vae.models.labelled.category_and_code import code_given_category
 from ppl_vae.models.likelihoods.base import Likelihood

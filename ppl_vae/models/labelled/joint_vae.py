@@ -18,8 +18,8 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import Array
-from ppl_vae.models.conditional import built
 from ppl_vae.models.configuration import Spec, remembers
+from ppl_vae.models.hierarchies.conditional import built
 from ppl_vae.models.labelled.category import likeliest
 from ppl_vae.models.labelled.category_and_code import CategoryAndCode, CategoryAndCodePair
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec

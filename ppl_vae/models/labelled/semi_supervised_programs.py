@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.errors import ModelError
-from ppl_vae.models.conditional import Conditional
 from ppl_vae.models.configuration import Config
+from ppl_vae.models.hierarchies.conditional import Conditional
 from ppl_vae.models.labelled.category import required_labels
 from ppl_vae.models.labelled.category_and_code import CategoryAndCode
 from ppl_vae.models.labelled.gaussian_mixture_vae import CodeGivenCategory

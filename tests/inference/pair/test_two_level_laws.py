@@ -27,7 +27,7 @@ FUNCTIONS = {
     "run_predictive": lambda pair, x: dg.run_predictive(pair, x, num_samples=4),
     "run_typicality": lambda pair, x: dg.run_typicality(pair, x, 40, 25),
     "run_evidence": lambda pair, x: dg.run_evidence(pair, x, num_annealed=1, num_chains=2, num_temperatures=2),
-    "infer": lambda pair, x: pv.infer(pair, x, draws=20, progress=False),
+    "infer": lambda pair, x: pv.infer(pair, x, num_draws=20, progress=False),
     "evidence_curve": lambda pair, x: inf.evidence_curve(pair, x, (2, 4)),
     "bidirectional_evidence": lambda pair, x: inf.bidirectional_evidence(pair, x, 2, **WALK),
     "simulate": inf.simulate,

@@ -15,7 +15,7 @@ import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
 from ppl_vae.models import DiagonalPosterior, HierarchicalVAE, LadderVAE
-from ppl_vae.models.conditional import Conditional
+from ppl_vae.models.hierarchies.conditional import Conditional
 from ppl_vae.models.hierarchies.ladder_vae import gaussian_product
 from tests.inference.oracles import assert_gradient, assert_mean
 
