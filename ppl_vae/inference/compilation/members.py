@@ -195,8 +195,8 @@ def _refused_in_words() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise ModelError(
-            f"several members cannot be trained together: torch cannot take their steps as one ({first_line(error)}); "
-            "fit them one by one"
+            "several members cannot be trained together: torch cannot take their steps as one "
+            f"({first_line(error)}); fit them one by one"
         ) from error
 
 
