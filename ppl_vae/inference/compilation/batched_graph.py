@@ -30,6 +30,7 @@ MADE = {
     aten.randn_like.default: aten.normal_.default,
     aten.rand.default: aten.uniform_.default,
     aten.rand_like.default: aten.uniform_.default,
+    aten.normal.Tensor_Tensor: aten.normal_.default,
 }
 
 
@@ -56,7 +57,7 @@ def lift_draws(graph: StepGraph) -> tuple[fx.GraphModule, list[Draw]]:
     """A copy of the graph whose draws are its last inputs, and what they are, in their order.
 
     Raises:
-        ModelError: a draw depends on what is computed, as that of a Gamma does; its operation is named.
+        ModelError: a draw is no draw of its own apart from what is computed, as that of a Gamma; it is named.
     """
     program = fx.GraphModule(graph.program, fx.Graph())
     copied: dict[fx.Node, fx.Node] = {}
@@ -69,8 +70,14 @@ def lift_draws(graph: StepGraph) -> tuple[fx.GraphModule, list[Draw]]:
     for node in [node for node in program.graph.nodes if _is_random(node)]:
         draws.append(_draw(node))
         with program.graph.inserting_after(last):
-            last = program.graph.placeholder(f"draw_{len(draws)}")
-        node.replace_all_uses_with(last)
+            last = drawn = program.graph.placeholder(f"draw_{len(draws)}")
+        if node.target is aten.normal.Tensor_Tensor:
+            # As the operation does it, on numbers that are drawn apart.
+            mean, spread = node.args[:2]
+            with program.graph.inserting_before(node):
+                scaled = program.graph.call_function(aten.mul.Tensor, (last, spread))
+                drawn = program.graph.call_function(aten.add.Tensor, (scaled, mean))
+        node.replace_all_uses_with(drawn)
         program.graph.erase_node(node)
     program.recompile()
     return program, draws
@@ -89,8 +96,8 @@ def _draw(node: fx.Node) -> Draw:
     if target in MADE:
         return Draw(MADE[target], (), _like(value))
     raise ModelError(
-        f"several members cannot be trained together: they draw by {target}, which depends on their weights; fit "
-        "them one by one"
+        f"several members cannot be trained together: they draw by {target}, whose numbers cannot be drawn apart "
+        "from what is computed; fit them one by one"
     )
 
 

@@ -6,13 +6,14 @@ it trains (an evaluation, a copy of its weights) sees what the steps did.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import ModelError, first_line
 from ppl_vae.inference.compilation.batched_graph import Draw, batched, lift_draws, present_outputs
 from ppl_vae.inference.compilation.inductor import compiled
 from ppl_vae.inference.compilation.steppers import TracedStepper, clipped, undone
@@ -120,7 +121,8 @@ class Together:
         self, of_members: Sequence[Batch], compiles: bool
     ) -> Callable[[Sequence[Batch], Tensor], Sequence[Tensor | None]]:
         first, count = self.members[0], len(self.members)
-        graph = TracedStepper(first.eager, first.buffers).traced(of_members[0])
+        with _refused_in_words():
+            graph = TracedStepper(first.eager, first.buffers).traced(of_members[0])
         program, draws = lift_draws(graph)
         constants = graph.inputs[graph.num_given + len(first.tensors) :]
         noise = [draw.like.new_empty(count, *draw.like.shape) for draw in draws]
@@ -130,7 +132,7 @@ class Together:
         differs = [True] * len(parts) + [False] + [True] * len(self.stacked)
         differs += [False] * len(constants) + [True] * len(noise)
         present = present_outputs(program)
-        with undone(self.stacked):
+        with undone(self.stacked), _refused_in_words():
             many = batched(program, inputs, differs, len(parts) + 1)
         run = compiled(many) if compiles else lambda given: many.program(*given)
 
@@ -184,6 +186,18 @@ def unstack(members: Sequence[Member]) -> None:
     for member in members:
         for tensor in member.tensors:
             tensor.data = tensor.data.clone()
+
+
+@contextlib.contextmanager
+def _refused_in_words() -> Iterator[None]:
+    """Say of what torch cannot trace or map that the members are to be fitted alone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ModelError(
+            "several members cannot be trained together: torch cannot take their steps as one "
+            f"({first_line(error)}); fit them one by one"
+        ) from error
 
 
 def _draw_from(state: Tensor, device: torch.device) -> None:

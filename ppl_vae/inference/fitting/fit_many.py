@@ -157,13 +157,19 @@ def _fit_all(
             steps_per_call=1,
         )
     with isolated(runs[0].seed, runs[0].device), compute.threads(number):
-        started = [start_run(run) for run in runs]
+        started = [_started(run) for run in runs]
         members = [_member(run, state, stepper) for run, (state, stepper) in zip(runs, started, strict=True)]
         training = Training(runs, [state for state, _ in started], members, choice.mode == "compiled", one_rate)
         total = runs[0].total(0)
         with Progress(None if total is None else total * len(runs), progress) as bar:
             training.train(bar)
         return [finish_run(run, state, RunFolder(None)) for run, (state, _) in zip(runs, started, strict=True)]
+
+
+def _started(run: Run) -> tuple[TrainingState, Stepper]:
+    """The beginning of a run, drawn from its own stream: an objective may make its networks there."""
+    with isolated(run.seed, run.device):
+        return start_run(run)
 
 
 def _member(run: Run, state: TrainingState, stepper: Stepper) -> Member:
@@ -215,7 +221,8 @@ class Training:
     def _together(self, stacked: list[Tensor]) -> Together:
         first, run = self.members[0].eager, self.runs[0]
         descent = None
-        if self.one_rate:
+        # Groups of an optimiser, such as those of an objective that learns, know their leaves, not stacked ones.
+        if self.one_rate and all(len(member.eager.optimizer.param_groups) == 1 for member in self.members):
             leaves = [tensor.requires_grad_() for tensor in stacked[: len(first.parameters)]]
             optimizer = run.settings.make_optimizer(leaves)
             rates = [group.get("lr", 0.0) for group in optimizer.param_groups]

@@ -55,6 +55,20 @@ def test_each_member_ends_where_its_single_fit_does(make, data, options):
     assert all(p.untyped_storage().nbytes() == p.nbytes for p in many[1].model.parameters())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["factor-vae", "vq-vae", "wae-mmd"])
+def test_an_objective_that_learns_is_each_members_own(recipe):
+    """With a rate of its own, networks that are made from the run's stream, and buffers that move."""
+
+    def make(seed):
+        return pv.make(recipe, (6,), likelihood="gaussian", seed=seed)
+
+    options = {name: value for name, value in OPTIONS.items() if name != "epochs"}
+    many = pv.fit_many([make(k) for k in range(2)], small_data(), epochs=2, **options)
+    for k in range(2):
+        require_equal(many[k], pv.fit(make(k), small_data(), epochs=2, seed=k, **options))
+
+
 def test_each_member_may_have_a_rate_of_its_own():
     rates = [1e-3, 1e-2]
     many = pv.fit_many([small_vae(k) for k in range(2)], small_data(), lr=rates, **OPTIONS)
@@ -109,6 +123,12 @@ def test_draws_that_depend_on_weights_are_refused_by_their_operation():
     vaes = [small_vae(k, posterior=GammaPosterior(), prior=GammaPrior()) for k in range(2)]
     with pytest.raises(ModelError, match=r"they draw by aten\._standard_gamma"):
         pv.fit_many(vaes, small_data(), "monte-carlo-kl", **OPTIONS)
+
+
+def test_what_torch_cannot_map_is_refused_in_words():
+    vaes = [pv.make("categorical-vae", (6,), likelihood="gaussian", seed=k) for k in range(2)]
+    with pytest.raises(ModelError, match=r"torch cannot take their steps as one .*fit them one by one"):
+        pv.fit_many(vaes, small_data(), **OPTIONS)
 
 
 def test_a_number_that_is_not_finite_names_the_member_and_leaves_whole_epochs():
