@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics import Diagnosis
 
 REPORT = "report.html"
+# Columns of a terminal that hold whole names beside the advice.
+WIDE = 120
 COLOURS = {"good": "green", "doubtful": "yellow", "bad": "red", "unknown": "dim"}
 
 
@@ -67,17 +69,19 @@ def diagnose(
             progress=False,
         )
     diagnosis.report(path, subject)
-    console.print(_table(diagnosis, f"{folder}: {dataset.name}, {split} split ({len(diagnosis.x)} data)"))
+    title = f"{folder}: {dataset.name}, {split} split ({len(diagnosis.x)} data)"
+    console.print(_table(diagnosis, title, console.width))
     console.print(str(path), soft_wrap=True)
 
 
-def _table(diagnosis: Diagnosis, title: str) -> Table:
+def _table(diagnosis: Diagnosis, title: str, width: int) -> Table:
     """Tabulate one verdict per line: the figure with its standard error and the advice, or else the words."""
     from ppl_vae.diagnostics.report.html import NAMES, figure_text
 
     view = Table("diagnostic", "figure", "verdict", "what to try next", box=box.SIMPLE, title=title)
-    # In 80 columns the advice keeps a third, and no name in it is cut.
-    view.columns[0].max_width, view.columns[1].max_width = 18, 20
+    if width < WIDE:
+        # In 80 columns the advice keeps a third, and no name in it is cut.
+        view.columns[0].max_width, view.columns[1].max_width = 18, 20
     view.columns[2].no_wrap, view.columns[3].overflow = True, "fold"
     for verdict in diagnosis.verdicts:
         level = Text(NAMES[verdict.level], style=COLOURS[verdict.level])

@@ -38,7 +38,9 @@ def grey(tmp_path_factory):
     return folder
 
 
-def test_a_table_and_one_report(run, capsys):
+def test_a_table_and_one_report(run, capsys, monkeypatch):
+    # Names of diagnostics stand on one line.
+    monkeypatch.setenv("COLUMNS", "160")
     before = contents(run)
     assert call("diagnose", run, "--data", "digits", "--quick") == 0
     printed = " ".join(capsys.readouterr().out.split())

@@ -122,8 +122,10 @@ def weight_blocks(
                     )
                 if draw == 0:
                     require_cover(terms.sites)
-                    require_spread(terms.sites)
                 block.add(draw, datum, terms)
+                if draw == 0:
+                    # After the weights, so that an improper prior, which has none, is named first.
+                    require_spread(terms.sites)
                 advance(count * len(batch[0]))
                 if not block.is_sound(datum, len(batch[0])):
                     require_numbers(terms)
