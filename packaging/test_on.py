@@ -105,7 +105,8 @@ def main() -> int:
         "versions": versions(python),
     }
     print(json.dumps(record, indent=2))
-    if not options.tests:
+    # A run that was stopped (2) is no record.
+    if not options.tests and code in (0, 1):
         RECORDS.mkdir(parents=True, exist_ok=True)
         (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
     return code

@@ -47,13 +47,14 @@ def compared(comparison: Comparison, runs: dict[str, list[dict[str, Any]]]) -> d
     mean, error = mean_and_error(greater - less)
     ratio = mean / max(error, 1e-12)
     words = "reproduced" if ratio > SIGNIFICANT else "reversed" if ratio < -SIGNIFICANT else "not significant"
+    of = " (one seed)" if len(greater) == 1 else ""
     return {
         "the paper": comparison.says,
         "measure": comparison.measure,
         "rows": f"{comparison.greater} minus {comparison.less}",
         "difference": round(mean, 3),
         "difference_stderr": round(error, 3),
-        "sign": words,
+        "sign": words + of,
     }
 
 

@@ -73,7 +73,7 @@ def test_a_sign_is_told_by_the_same_data(published, shift, sign):
         "b": [{"per_datum": {"nll": data.tolist()}}],
     }
     found = compared(Comparison("a over b", "nll", "a", "b"), runs)
-    assert found["sign"] == sign
+    assert found["sign"] == f"{sign} (one seed)"
     assert found["difference"] == pytest.approx(shift, abs=1e-3)
     # The data's own spread, 30, is common to both.
     assert found["difference_stderr"] == pytest.approx(1 / 200**0.5, rel=0.2)
