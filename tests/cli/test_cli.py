@@ -215,6 +215,7 @@ def test_figures_that_the_run_does_not_allow(smiles, capsys, kind, options, mess
     assert message in _only_line(capsys)
 
 
+@pytest.mark.slow
 def test_vectors_get_only_the_figures_that_make_sense(tmp_path):
     np.save(tmp_path / "vectors.npy", np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32))
     options = ("--data-option", "value_range=null", "--likelihood", "gaussian", "--latent-dim", 2)

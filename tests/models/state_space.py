@@ -16,7 +16,7 @@ from pyro import distributions as dist
 from torch import nn
 
 import ppl_vae as pv
-from tests.models.test_hierarchies import Affine, fresh
+from tests.models.hierarchies.test_hierarchies import Affine, fresh
 
 T, D, L, SIGMA = 4, 3, 2, 0.6
 GAUSSIAN = {"name": "gaussian", "sigma": SIGMA}

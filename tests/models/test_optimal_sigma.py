@@ -118,6 +118,7 @@ def test_two_runs_stopped_and_resumed_end_alike(tmp_path):
         assert torch.equal(value, parts.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_with_a_linear_decoder_training_reaches_the_noise_of_probabilistic_pca():
     """sigma^2 = mean of the discarded eigenvalues, ELBO = the maximum of the pPCA likelihood (Tipping & Bishop)."""
     n, dim, latent = 400, 6, 2

@@ -56,6 +56,7 @@ def total_correlation(covariance):
     return 0.5 * (covariance.diagonal().log().sum() - torch.logdet(covariance)).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "free"),
     [

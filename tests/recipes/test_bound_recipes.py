@@ -40,6 +40,7 @@ def trained(digits):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_three_epochs_beat_no_training_by_ten_nats(name, trained):
     """On held-out plain ELBO, whatever bound was trained; it starts at 45 nats below 0."""

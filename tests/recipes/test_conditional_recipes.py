@@ -40,6 +40,7 @@ def test_conditional_vae_beats_itself_untrained(conditional):
     assert after.mean() > before + 20
 
 
+@pytest.mark.slow
 def test_completion_vae_beats_itself_untrained(completion):
     """By more than 15 nats per held-out digit, over its hidden pixels."""
     _, before, after = completion

@@ -46,6 +46,7 @@ def trained(digits):
     return get
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_each_recipe_beats_itself_untrained_on_held_out_digits(name, trained):
     """By more than 15 nats per datum of its own declared score: the ELBO, or the reconstruction log likelihood.

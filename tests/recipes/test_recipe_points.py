@@ -74,6 +74,7 @@ def test_beta_lowers_the_rate_to_what_a_linear_decoder_prescribes():
 # Digits: capacity, collapse, bounds -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capacity", [2.0, 8.0])
 def test_the_capacity_objective_holds_the_kl_at_c(capacity, digits):
     """From above and from below what the ELBO would choose (about 4 nats here), within 5%."""
@@ -116,6 +117,7 @@ def test_a_strong_kl_weight_collapses_every_unit_and_annealing_or_free_bits_keep
     assert active_units(trained["free-bits"], x) == 20
 
 
+@pytest.mark.slow
 def test_free_bits_keep_every_dimension_at_the_floor_where_the_plain_vae_leaves_some_empty(trained, digits):
     """The floor is 0.1 nats on the training data; 0.08 on held-out ones. The plain VAE leaves at least 8 below."""
     assert kl_by_dimension(trained["free-bits"], digits.test.x).min() > 0.08
@@ -166,6 +168,7 @@ def elbo_by_prior():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["mixture", "vamp"])
 def test_a_prior_of_several_modes_beats_the_standard_one_on_clusters(prior, elbo_by_prior):
     """By more than half a nat; the standard normal wastes two nats between the clusters."""
@@ -250,6 +253,7 @@ def test_a_diagonal_guide_keeps_the_gap_that_correlation_prescribes():
     assert mean_gap(lg, x) == pytest.approx(gap, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", [FullCovariancePosterior(), LowRankPosterior(rank=2)], ids=lambda p: p.name)
 def test_a_correlated_guide_recovers_the_exact_posterior(posterior):
     """A rank of L - 1 beside a diagonal reaches every covariance. The gap closes to 0.02 nats."""

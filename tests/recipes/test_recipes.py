@@ -199,6 +199,7 @@ def test_the_3x3_systems_history_is_the_true_elbo(tiny_conv_run, four_images):
     assert elbo < evidence.mean()
 
 
+@pytest.mark.slow
 def test_the_3x3_system_with_unit_noise_collapses(four_images):
     """The counter-case: sigma = 1 explains no image, the code is the prior's, reconstructions are all the mean."""
     recipe = pv.make("tiny-conv-vae", (1, 3, 3), likelihood={"name": "gaussian", "sigma": 1.0}, epochs=500)

@@ -191,6 +191,7 @@ def _log_snr(draws):
 SLOPES = {"iwae-phi": -0.5, "dreg-phi": 0.5, "theta": 0.5}
 
 
+@pytest.mark.slow
 def test_the_signal_to_noise_ratio_falls_for_iwae_and_rises_for_dreg():
     found = slopes(copies=30_000, counts=(4, 16, 64))
     for kind, wanted in SLOPES.items():

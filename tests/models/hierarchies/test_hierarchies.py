@@ -256,6 +256,7 @@ def clusters(n, seed):
     return centres[torch.randint(5, (n,), generator=generator)] + 0.3 * torch.randn(n, 2, generator=generator)
 
 
+@pytest.mark.slow
 def test_two_levels_beat_one_where_the_prior_of_one_level_cannot_fit():
     """The decoder is linear, so that one level is a Gaussian; a second level bends p(z1) to the five clusters.
 

@@ -306,6 +306,7 @@ def gap(lg, x):
     return (lg.log_evidence(x) - elbo).mean().item()
 
 
+@pytest.mark.slow
 def test_iaf_recovers_a_correlated_posterior_where_the_diagonal_cannot():
     """The best diagonal guide's gap is 0.79 nats; the flow must leave no more than a fifth of it."""
     weight = torch.tensor([[1.0, 0.9], [0.8, 0.9], [0.9, 0.7]])

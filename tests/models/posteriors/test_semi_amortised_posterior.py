@@ -118,6 +118,7 @@ def trained():
     return recipe.vae, ds.test.x
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_on_held_out_digits_the_refined_elbo_is_above_the_amortised_one(trained):
     """On the same draws. The mean by more than 5 standard errors, and no datum below by more than 4 of its own."""
