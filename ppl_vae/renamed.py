@@ -1,4 +1,7 @@
-"""Arguments with another name or place: the old one is taken for one release, with a DeprecationWarning."""
+"""Arguments with another name or place: the old one is taken for one release, with a DeprecationWarning.
+
+A short name that the first plan of the public surface promised, such as ``repeats``, stays, and gives none.
+"""
 
 from __future__ import annotations
 
@@ -34,20 +37,44 @@ def renamed(**names: str) -> Callable[[Callable[Arguments, Result]], Callable[Ar
     """
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        @functools.wraps(function)
-        def with_old_names(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            for old, new in names.items():
-                if old in kwargs:
-                    _warn(function.__name__, old, new)
-                    if new in kwargs:
-                        raise TypeError(f"{function.__name__}() got {new!r} and its old name {old!r}")
-                    kwargs[new] = kwargs.pop(old)
-            return function(*args, **kwargs)
-
-        _OLD_NAMES[with_old_names] = names
-        return with_old_names
+        taken = _with_other_names(function, names, warn=True)
+        _OLD_NAMES[taken] = names
+        return taken
 
     return decorate
+
+
+def also_called(**names: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Let a function take arguments by a second name that stays, without a warning.
+
+    Args:
+        **names: the name of an argument in the signature by its second one.
+
+    >>> @also_called(steps="num_steps")
+    ... def walk(num_steps: int) -> int:
+    ...     return num_steps
+    >>> walk(steps=3)
+    3
+    """
+    return functools.partial(_with_other_names, names=names, warn=False)
+
+
+def _with_other_names(
+    function: Callable[Arguments, Result], names: Mapping[str, str], warn: bool
+) -> Callable[Arguments, Result]:
+    @functools.wraps(function)
+    def with_other_names(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        for old, new in names.items():
+            if old in kwargs:
+                if warn:
+                    _warn(function.__name__, old, new)
+                if new in kwargs:
+                    kind = "old" if warn else "other"
+                    raise TypeError(f"{function.__name__}() got {new!r} and its {kind} name {old!r}")
+                kwargs[new] = kwargs.pop(old)
+        return function(*args, **kwargs)
+
+    return with_other_names
 
 
 def by_keyword(*names: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:

@@ -39,6 +39,17 @@ def test_what_is_judged_is_called_numbers(check):
     assert next(iter(inspect.signature(check).parameters)) == "numbers"
 
 
+def test_the_short_names_of_the_plan_stay_without_a_warning():
+    vae, x = pv.VAE((4,), 2, network="linear", likelihood="gaussian"), torch.rand(3, 4)
+    assert torch.equal(vae.interpolate(x, x, steps=3), vae.interpolate(x, x, num_steps=3))
+    tables = [
+        pv.compare_estimators(vae, x, ["analytic-kl"], **number) for number in ({"repeats": 4}, {"num_repeats": 4})
+    ]
+    assert tables[0]["gradient_variance"].equals(tables[1]["gradient_variance"])
+    with pytest.raises(TypeError, match="got 'num_steps' and its other name 'steps'"):
+        vae.interpolate(x, x, steps=3, num_steps=3)
+
+
 def test_the_warning_names_the_line_of_the_caller():
     with pytest.warns(DeprecationWarning, match="called") as told:
         pv.VAE((4,), 2, network="linear").sample(n=1)
@@ -100,7 +111,6 @@ def test_a_seed_by_position_means_the_same_and_warns_at_the_callers_line():
     [
         (pv.diagnostics.run_gaps, "steps", "num_steps"),
         (pv.diagnostics.run_reference, "warmup", "num_warmup"),
-        (pv.compare_estimators, "repeats", "num_repeats"),
         (pv.compare_recipes, "evidence_draws", "num_samples"),
         (pv.infer, "draws", "num_draws"),
         (pv.diagnostics.run_calibration, "num_draws", "num_samples"),

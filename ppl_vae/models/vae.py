@@ -25,7 +25,7 @@ from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_r
 from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_features
 from ppl_vae.models.protocols import Posterior, Prior
 from ppl_vae.randomness import seeded
-from ppl_vae.renamed import by_keyword, renamed
+from ppl_vae.renamed import also_called, by_keyword
 
 
 class VAE(ProgramPair):
@@ -119,7 +119,7 @@ class VAE(ProgramPair):
         """The mean of p(x|z) at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x).mean).mean
 
-    @renamed(steps="num_steps")
+    @also_called(steps="num_steps")
     @torch.no_grad()
     def interpolate(self, x1: Array, x2: Array, num_steps: int = 8) -> Tensor:
         """Decode the straight line between the guide's means into means: [steps, N, *event_shape]."""

@@ -42,7 +42,7 @@ from ppl_vae.inference.training.weights import Weights, collect_weights
 from ppl_vae.progress import watched
 from ppl_vae.randomness import seeded
 from ppl_vae.registration import unregistered
-from ppl_vae.renamed import by_keyword, renamed
+from ppl_vae.renamed import also_called, by_keyword
 
 TIMED_STEPS = 15
 GLOBAL_GUIDE = "global guide"
@@ -65,7 +65,7 @@ class _Laboratory:
     gradient_rounding: dict[str, float]
 
 
-@renamed(repeats="num_repeats")
+@also_called(repeats="num_repeats")
 @by_keyword("seed", "memory_limit", "progress")
 @exclusive()
 @torch.inference_mode(False)
