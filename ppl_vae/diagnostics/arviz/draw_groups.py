@@ -33,7 +33,7 @@ def event_dims(plan: DrawPlan) -> dict[str, tuple[str, ...]]:
     Raises:
         ModelError: a site has a name that ArviZ keeps for itself; it is named.
     """
-    derived = {name: _event(f"{name}_dim", len(event)) for name, (event, _) in plan.derived.items()}
+    derived = {name: event_axes(f"{name}_dim", len(event)) for name, (event, _) in plan.derived.items()}
     found = _named(plan.latent, "latent") | derived | _named(plan.observed, "pixel")
     names = exported_names(found)
     return {name: tuple(_free(dim, names) for dim in dims) for name, dims in found.items()}
@@ -49,10 +49,11 @@ def _free(dim: str, names: Mapping[str, str]) -> str:
 
 def _named(layout: Layout, of: str) -> dict[str, tuple[str, ...]]:
     stems = {name: of if len(layout) == 1 else f"{name}_{of}" for name in layout}
-    return {name: _event(stems[name], len(event)) for name, (event, _) in layout.items()}
+    return {name: event_axes(stems[name], len(event)) for name, (event, _) in layout.items()}
 
 
-def _event(stem: str, rank: int) -> tuple[str, ...]:
+def event_axes(stem: str, rank: int) -> tuple[str, ...]:
+    """Name the event dimensions of one site: the stem itself of a vector's, with an axis each of more."""
     if rank < 2:
         return (stem,) * rank
     if rank <= len(GRID):

@@ -21,7 +21,7 @@ import xarray as xr
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ppl_vae.diagnostics.arviz.draw_groups import GRID
+from ppl_vae.diagnostics.arviz.draw_groups import event_axes
 from ppl_vae.diagnostics.arviz.draw_plan import USUAL_REPLICATES, USUAL_SAMPLES, data_of
 from ppl_vae.diagnostics.arviz.exported import data_sites, exported_names
 from ppl_vae.diagnostics.arviz.leave_one_out import LOO_NOTE
@@ -29,13 +29,13 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.evidence.weight_chunks import pass_size
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
-from ppl_vae.inference.pair.learned import recall
+from ppl_vae.inference.pair.global_draws import FEWEST
+from ppl_vae.inference.pair.learned import PLAIN, recall
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Observation, Terms
 from ppl_vae.inference.pair.whole_model import WholeRun, run_whole
 from ppl_vae.randomness import derived_seed
 
-FEWEST = 2
 NUMBER_BYTES = 8
 CHAIN_AND_DRAW = ("chain", "draw")
 WEIGHT_NOTE = "of all latents together; run_global_importance weighs the global ones alone"
@@ -104,27 +104,21 @@ class _Pass:
     def of(given: Conditioned, count: int, replicate: bool) -> _Pass:
         """Run the pair, and the model alone where there are to be replicates."""
         terms = run_terms(*given.programs, given.batch, {}, count, both_levels=True)
-        known = recall(*given.programs)
-        nesting, groups = (known.nesting, known.group_plates) if known else (1, frozenset[str]())
-        run = run_whole(given.model, given.x, count, Messenger(), nesting, groups)
+        known = recall(*given.programs) or PLAIN
+        run = run_whole(given.model, given.x, count, Messenger(), known.nesting, known.group_plates)
         whole = run.levels.whole
         replicated, why_not = _replicated(terms) if replicate else ({}, None)
         names = "+".join(data_sites(terms))
         return _Pass(
             run,
             data_sites(terms),
-            _arrays(run.ordered(_as_drawn(terms)), whole),
+            _arrays(run.ordered(terms.drawn), whole),
             _arrays(run.ordered({n: node["value"] for n, node in run.latent.items()}), whole) if replicate else {},
             replicated,
             {names: terms.log_likelihood.double().cpu().numpy()},
             {"log_weight": _joint_weight(terms).double().cpu().numpy()},
             why_not,
         )
-
-
-def _as_drawn(terms: Terms) -> dict[str, Tensor]:
-    levels = (terms,) if terms.whole is None else (terms, terms.whole)
-    return {name: site.read for level in levels for name, site in level.sites.items() if site.p is not None}
 
 
 def _joint_weight(terms: Terms) -> Tensor:
@@ -186,17 +180,10 @@ def _dims(probe: _Pass) -> dict[str, tuple[str, ...]]:
         data = [] if name in run.levels.whole else ["datum"]
         rank = 0 if array is None else array.ndim - 1 - len(plates) - len(data)
         taken = set(names.values())
-        found[name] = tuple(
-            f"{dim}_dim" if dim in taken else dim for dim in (*data, *plates, *_event(names.get(name, name), rank))
-        )
+        stem = names.get(name, name)
+        event = event_axes(stem if rank > 1 else f"{stem}_dim", rank)
+        found[name] = tuple(f"{dim}_dim" if dim in taken else dim for dim in (*data, *plates, *event))
     return found
-
-
-def _event(stem: str, rank: int) -> tuple[str, ...]:
-    if rank < FEWEST:
-        return (f"{stem}_dim",) * rank
-    axes = GRID[-rank:] if rank <= len(GRID) else range(rank)
-    return tuple(f"{stem}_{axis}" for axis in axes)
 
 
 def _dataset(

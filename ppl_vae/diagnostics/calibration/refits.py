@@ -29,7 +29,7 @@ from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.joint import Given
-from ppl_vae.inference.pair.learned import recall
+from ppl_vae.inference.pair.learned import PLAIN, recall
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.simulation import simulate
@@ -121,9 +121,8 @@ def _with_truth(
     for name, value in truth.items():
         draws = sites[name].read[:num_samples]
         values[name] = torch.cat([value.reshape(1, *draws.shape[1:]), draws])
-    known = recall(*drawn.programs)
-    nesting, groups = (known.nesting, known.group_plates) if known else (1, frozenset[str]())
-    run = run_whole(drawn.model, drawn.x, 1 + num_samples, Given(values), nesting, groups)
+    known = recall(*drawn.programs) or PLAIN
+    run = run_whole(drawn.model, drawn.x, 1 + num_samples, Given(values), known.nesting, known.group_plates)
     whole = {name: values[name] for name in run.latent if name in run.levels.whole}
     return SimulatedPosteriors(
         x=drawn.x.cpu(),

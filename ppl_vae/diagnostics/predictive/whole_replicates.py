@@ -19,15 +19,13 @@ from ppl_vae.diagnostics.arviz.exported import data_sites
 from ppl_vae.diagnostics.predictive.statistics import Statistic, default_statistics
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk
-from ppl_vae.inference.pair.global_draws import draws_for_the_model
+from ppl_vae.inference.pair.global_draws import FEWEST, draws_for_the_model
 from ppl_vae.inference.pair.levels import Standing
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.scales import full_mask
 from ppl_vae.inference.pair.simulation import simulate
 from ppl_vae.inference.pair.terms import Observation, Terms
 
-# Two draws at least, so that particles have a dimension of their own.
-FEWEST = 2
 DataSet = Mapping[str, Tensor]
 
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
 
 from ppl_vae.diagnostics.reference.tables import draws_table, with_c2st
 from ppl_vae.inference.chains.chains import Chains, Draws, frozen
@@ -21,16 +20,14 @@ from ppl_vae.inference.chains.whole_latents import WholeLatents
 from ppl_vae.inference.evidence.annealed import chains_per_pass
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
-from ppl_vae.inference.pair.learned import recall
+from ppl_vae.inference.pair.global_draws import FEWEST
+from ppl_vae.inference.pair.learned import PLAIN, recall
 from ppl_vae.inference.pair.runs import run_terms
-from ppl_vae.inference.pair.terms import Terms
 
 # Before the names of the numbers of the global sites.
 GLOBAL = "global_"
 # The one datum of the table of global sites.
 ALL_DATA = "all data"
-# Two draws at least, so that particles have a dimension of their own.
-FEWEST = 2
 Values = Mapping[str, np.ndarray]
 
 
@@ -69,16 +66,10 @@ def whole_reference(
 def _chains(given: Conditioned, warmup: int, num_chains: int) -> tuple[WholeLatents, Chains]:
     """Warm chains up, one from a draw of the guide and the others from the prior."""
     terms = run_terms(*given.programs, given.batch, {}, FEWEST, both_levels=True)
-    known = recall(*given.programs)
-    latents = WholeLatents(given.model, given.x, known.group_plates if known else frozenset())
-    start = torch.cat([latents.pack(_as_drawn(terms))[:1], latents.prior_draw(num_chains - 1)])
+    known = recall(*given.programs) or PLAIN
+    latents = WholeLatents(given.model, given.x, known.group_plates)
+    start = torch.cat([latents.pack(terms.drawn)[:1], latents.prior_draw(num_chains - 1)])
     return latents, Chains(lambda _: latents, start, warmup, grouped=False)
-
-
-def _as_drawn(terms: Terms) -> dict[str, Tensor]:
-    """The guide's draws of the model's sites, in the shape in which the programs have them."""
-    levels = (terms,) if terms.whole is None else (terms, terms.whole)
-    return {name: site.read for level in levels for name, site in level.sites.items() if site.p is not None}
 
 
 def _by_chain(latents: WholeLatents, draws: Draws) -> Values:
@@ -98,7 +89,7 @@ def _guided(given: Conditioned, latents: WholeLatents, num_draws: int, memory_li
     parts = []
     for count in counts:
         terms = run_terms(*given.programs, given.batch, {}, count, both_levels=True)
-        parts.append(latents.ordered(_as_drawn(terms)))
+        parts.append(latents.ordered(terms.drawn))
     joined = {name: torch.cat([part[name] for part in parts])[:num_draws] for name in parts[0]}
     return {name: value.transpose(0, 1).cpu().double().numpy() for name, value in joined.items()}
 

@@ -28,7 +28,7 @@ from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.importance import require_weights
 from ppl_vae.inference.evidence.weight_chunks import ACTIVATIONS_PER_OUTPUT, MEMORY_LIMIT
 from ppl_vae.inference.pair.evaluation import evaluating
-from ppl_vae.inference.pair.global_draws import late_global, require_local_given_global
+from ppl_vae.inference.pair.global_draws import FEWEST, late_global, require_local_given_global
 from ppl_vae.inference.pair.joint import Given
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.point_mass import require_spread
@@ -38,9 +38,6 @@ from ppl_vae.inference.pair.supports import require_cover
 from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.progress import advance
 from ppl_vae.randomness import derived_seed
-
-# Draws of a run at least, so that particles have a dimension of their own.
-FEWEST = 2
 
 
 @dataclass(frozen=True)

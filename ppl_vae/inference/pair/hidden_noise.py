@@ -65,7 +65,11 @@ def require_means_over_draws(model: Program, guide: Program, batch: Batch) -> No
     Raises:
         ModelError: it has such noise.
     """
-    if hidden_noise(model, guide, batch).model == "shared":
+    _refuse_shared(hidden_noise(model, guide, batch))
+
+
+def _refuse_shared(noise: HiddenNoise) -> None:
+    if noise.model == "shared":
         raise ModelError(
             "the model draws random numbers outside its sample sites that all draws of a datum share, as "
             "torch.rand(len(x)) does: a mean over draws leaves them in; make them a pyro.sample site that the "
@@ -85,7 +89,7 @@ def require_density_of_draws(model: Program, guide: Program, batch: Batch) -> No
             "the guide draws random numbers outside its sample sites, so that its log q(z|x) is not the density of "
             "its draws; evaluate and log_evidence take such a guide, and what judges the guide itself does not"
         )
-    require_means_over_draws(model, guide, batch)
+    _refuse_shared(noise)
 
 
 @torch.no_grad()
@@ -170,12 +174,11 @@ def _densities(model: Program, guide: Program, batch: Batch, run: int) -> tuple[
     device = batch[0].device
     with seeded(0, device), unregistered(), evaluation_mode(model, guide):
         terms = run_terms(model, guide, batch, {}, ROWS, both_levels=True)
-        levels = [terms] if terms.whole is None else [terms, terms.whole]
-        for site in (site for level in levels for site in level.sites.values()):
+        for site in (site for level in terms.levels for site in level.sites.values()):
             if site.standing is not None and site.standing.factor != 1.0:
                 raise ModelError(f"site {site.name!r}: its plate draws which members it takes, anew at every call")
         values = {
-            name: site.read[:1].expand_as(site.read) for level in levels for name, site in level.sites.items()
+            name: site.read[:1].expand_as(site.read) for level in terms.levels for name, site in level.sites.items()
         }
         with seeded(run, device), _other_streams(run):
             terms = run_terms(model, guide, batch, {}, ROWS, draw_handler=Given(values), both_levels=True)
@@ -185,7 +188,7 @@ def _densities(model: Program, guide: Program, batch: Batch, run: int) -> tuple[
 def _of_both(terms: Terms, side: str) -> Tensor:
     """The log density of one program [ROWS, N]; zero where it has none."""
     total = torch.zeros_like(terms.log_likelihood, dtype=torch.float64)
-    for level in [terms] if terms.whole is None else [terms, terms.whole]:
+    for level in terms.levels:
         total = total + (level.log_likelihood if side == "model" else 0.0)
         try:
             total = total + (level.log_prior if side == "model" else level.log_guide)

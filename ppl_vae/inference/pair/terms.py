@@ -125,8 +125,7 @@ class Terms:
         whole: the terms of the global sites [K, 1]; None where there are none.
         draws_per_global: the number of draws in a row that share one draw of every global site.
         coupling: the auxiliary site of a guide that draws the latents of all data at once. All divergence is then
-            in
-            ``whole``, and there is no bound of a datum; None for other guides.
+            in ``whole``, and there is no bound of a datum; None for other guides.
         order: the names of the sites of both levels in the guide's order and in the model's; empty where there is
             but one level.
     """
@@ -143,6 +142,17 @@ class Terms:
     draws_per_global: int = 1
     coupling: str | None = None
     order: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def levels(self) -> tuple[Terms, ...]:
+        """These terms and, where there are global sites, those of the set."""
+        return (self,) if self.whole is None else (self, self.whole)
+
+    @property
+    def drawn(self) -> dict[str, Tensor]:
+        """The guide's draws of the model's sites at both levels, as the programs have them."""
+        sites = {name: site for level in self.levels for name, site in level.sites.items()}
+        return {name: site.read for name, site in sites.items() if site.p is not None}
 
     @cached_property
     def log_prior(self) -> Tensor:

@@ -56,12 +56,11 @@ def require_densities(
         DataError: data outside the support of the likelihood; the site is named.
     """
     _require_shapes_of_one_particle(model, guide, args, kwargs, terms)
-    levels = [terms] if terms.whole is None else [terms, terms.whole]
-    for level in levels:
+    for level in terms.levels:
         require_faithful_draws({name: site.q for name, site in level.sites.items()})
         require_supports(level.sites)
     # A model with a judge of its own has judged its data at the door.
-    for level in levels:
+    for level in terms.levels:
         if traits(model).check_data is None:
             require_data_in_support(level.observations)
         for site in level.sites.values():

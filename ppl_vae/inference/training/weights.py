@@ -144,7 +144,7 @@ def collect_weights(
     weights = Weights(held, {name: leaf for name, leaf in store.items() if id(leaf) not in in_modules}, networks)
     known = {id(leaf) for leaf in weights.parameters()}
     densities = [terms.log_likelihood]
-    for level in (terms,) if terms.whole is None else (terms, terms.whole):
+    for level in terms.levels:
         # An autoencoder has neither: its point of a code stands in the likelihood.
         with contextlib.suppress(ModelError):
             densities.append(level.log_prior)
