@@ -40,17 +40,15 @@ def require_given_global(name: str, terms: Terms, share_draws: int, by_score: bo
         return
     if share_draws > 1 and terms.coupling is not None:
         raise ModelError(
-            f"site {terms.coupling!r} draws the latents of all data at once, so that there are no several draws "
-            f"of a "
-            f"datum given the global ones, which {name} needs; use monte-carlo-kl"
+            f"site {terms.coupling!r} draws the latents of all data at once, so that there are no several draws of "
+            f"a datum given the global ones, which {name} needs; use monte-carlo-kl"
         )
     if (share_draws > 1 or by_score) and terms.coupling is None:
         _require_global_first(name, terms)
     if terms.draws_per_global != share_draws:
         raise ModelError(
-            f"site {site!r} is global: {name} needs {share_draws} draws of each datum at one draw of it, and "
-            f"the terms "
-            f"have {terms.draws_per_global}; run the pair by the estimator's own run()"
+            f"site {site!r} is global: {name} needs {share_draws} draws of each datum at one draw of it, and the "
+            f"terms have {terms.draws_per_global}; run the pair by the estimator's own run()"
         )
 
 
@@ -74,8 +72,7 @@ def require_one_level(reason: str, terms: Terms) -> None:
         site = next(iter((*terms.whole.sites, *terms.whole.observations)))
         raise ModelError(
             f"site {site!r} is global: {reason}, and less KL(q(g) || p(g)) that is a bound on log p of the data "
-            f"from no "
-            "side"
+            "from no side"
         )
 
 
@@ -87,9 +84,8 @@ def require_uncoupled(terms: Terms) -> None:
     """
     if terms.coupling is not None:
         raise ModelError(
-            f"site {terms.coupling!r} draws the latents of all data at once: such a guide has a bound of the "
-            f"set, which "
-            "fit and evaluate tell, and none of a datum"
+            f"site {terms.coupling!r} draws the latents of all data at once: such a guide has a bound of the set, "
+            "which fit and evaluate tell, and none of a datum"
         )
 
 

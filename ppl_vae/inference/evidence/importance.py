@@ -116,9 +116,8 @@ def weight_blocks(
                     terms = run_terms(model, guide, batch, {}, count, draw_handler=noise, both_levels=both_levels)
                 if terms.coupling is not None:
                     raise ModelError(
-                        f"site {terms.coupling!r} draws the latents of all data at once: of such a guide there "
-                        f"are no "
-                        "importance weights of a datum"
+                        f"site {terms.coupling!r} draws the latents of all data at once: of such a guide there are "
+                        "no importance weights of a datum"
                     )
                 if draw == 0:
                     require_cover(terms.sites)

@@ -71,9 +71,8 @@ def data_plate_of(
         if len(plates) == 1:
             return next(iter(plates.values()))
         raise ModelError(
-            f"none of the plates {in_words(plates.values())} is as long as the data, {size}: the plate that "
-            f"holds a "
-            "datum each must come from x, as in pyro.plate('data', len(x))"
+            f"none of the plates {in_words(plates.values())} is as long as the data, {size}: the plate that holds "
+            "a datum each must come from x, as in pyro.plate('data', len(x))"
         )
     within = [node for node in observed.values() if any(f in frames[id(node)] for f in fitting)]
     latents = [frames[id(node)] for node in latent.values()]
@@ -88,9 +87,8 @@ def data_plate_of(
     if len(fitting) > 1 or _has_a_double(fitting[0], latent, observed, frames, known_groups):
         doubles = fitting if len(fitting) > 1 else [fitting[0], *_doubles(fitting[0], latent, observed, frames)]
         raise ModelError(
-            f"plates {in_words(doubles)} are both as long as the data, {size}, so that it cannot be told which "
-            f"is the "
-            "plate of the data: give them one name if they are one, or data of another number"
+            f"plates {in_words(doubles)} are both as long as the data, {size}, so that it cannot be told which is "
+            "the plate of the data: give them one name if they are one, or data of another number"
         )
     return fitting[0]
 
@@ -166,13 +164,11 @@ class IsLocal:
             raise ModelError(
                 f"site {name!r} stands in a plate of size {size_in_words(*other[1:])} in the guide and of "
                 f"{size_in_words(*plate[1:])} in the model; a guide with parameters of each datum takes all its "
-                f"data "
-                "at once"
+                "data at once"
             )
         raise ModelError(
-            f"site {name!r} stands in {in_words(ours)} in the guide and in {in_words(theirs)} in the model; let "
-            f"it stand "
-            "in the same plates in both"
+            f"site {name!r} stands in {in_words(ours)} in the guide and in {in_words(theirs)} in the model; let it "
+            "stand in the same plates in both"
         )
 
 

@@ -98,9 +98,8 @@ def require_bound(sites: Mapping[str, Site], observations: Mapping[str, Observat
             there = _filled(full_mask(observation.p, observation.mask), observation.standing or shape, torch.any)
             if bool((there & ~kept.to(there.device)).any()):
                 raise ModelError(
-                    f"site {name!r} is masked for data whose {other!r} is not: without its divergence "
-                    f"from the prior "
-                    "no number is a bound on log p(x); mask both alike"
+                    f"site {name!r} is masked for data whose {other!r} is not: without its divergence from the "
+                    "prior no number is a bound on log p(x); mask both alike"
                 )
 
 

@@ -180,9 +180,8 @@ def _require_known_total(terms: Terms, whole: Terms, num_total: int | None) -> N
     """Refuse global sites where nobody knows how many data share their KL."""
     if num_total is None and terms.data_scale == 1:
         raise ModelError(
-            f"site {next(iter((*whole.sites, *whole.observations)))!r} is global, and how many data share "
-            "its KL is not known of batches of the user's own: give the data in one piece or as a list of "
-            "batches, or "
+            f"site {next(iter((*whole.sites, *whole.observations)))!r} is global, and how many data share its KL "
+            "is not known of batches of the user's own: give the data in one piece or as a list of batches, or "
             "the data plate its full size, as in pyro.plate('data', total, subsample=x)"
         )
 
