@@ -20,6 +20,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.evidence.supports import free_shape, require_fixed, to_support
 from ppl_vae.inference.evidence.unconstrained import on_circle
 from ppl_vae.inference.pair.draws import require_plain
+from ppl_vae.inference.pair.hidden_noise import require_same_density
 from ppl_vae.inference.pair.joint import Given
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.whole_model import WholeRun, run_whole
@@ -60,7 +61,8 @@ class WholeLatents:
 
     Raises:
         ModelError: a site is discrete, has no transform to the real numbers, or a support that depends on another
-            site; or the model is refused. The site is named.
+            site; or the model is refused. The site is named. Or the model's density at a point is another at every
+            call.
     """
 
     def __init__(self, model: Program, x: Tensor, group_plates: frozenset[str] = frozenset()) -> None:
@@ -74,8 +76,10 @@ class WholeLatents:
             for name, node in first.latent.items():
                 require_plain(name, node["value"])
                 require_fixed(name, node["fn"], second.latent[name]["fn"], node["value"])
-        if not self.places:
-            raise ModelError("the model has no latent site")
+            if not self.places:
+                raise ModelError("the model has no latent site")
+            held = Given({name: node["value"] for name, node in second.latent.items()})
+            require_same_density("model", model, lambda: self._run(2, held).log_joint(), x.device)
         self.whole = first.levels.whole & set(self.places)
 
     @property

@@ -28,6 +28,7 @@ from ppl_vae.inference.evidence.supports import (
     to_support,
 )
 from ppl_vae.inference.pair.draws import require_plain
+from ppl_vae.inference.pair.faulty_draws import require_faithful_draws
 from ppl_vae.inference.pair.hidden_noise import require_same_density
 from ppl_vae.inference.pair.joint import log_joint, terms_at
 from ppl_vae.inference.pair.protocols import Program, traits
@@ -83,8 +84,13 @@ class LatentVector:
 
     @torch.no_grad()
     def prior_draw(self, num_chains: int) -> Tensor:
-        """Independent draws from the prior: [C, N, D], from the current stream."""
+        """Independent draws from the prior: [C, N, D], from the current stream.
+
+        Raises:
+            ModelError: draws of a site do not follow its density; it is named.
+        """
         nodes = _prior_run(self.model, self.x, num_chains)
+        require_faithful_draws({name: node["fn"] for name, node in nodes.items()})
         return self.pack({name: _chains(nodes[name]["value"], num_chains) for name in self.sites})
 
     def pack(self, values: Mapping[str, Tensor]) -> Tensor:

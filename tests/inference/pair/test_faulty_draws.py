@@ -65,6 +65,18 @@ def test_as_a_likelihood_the_density_stands_and_simulation_is_refused():
         inf.simulate((observed_angles, normal_guide), ANGLES)
 
 
+def normal_angles(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
+
+
+def test_annealing_does_not_start_from_draws_of_another_prior():
+    pair = latent_angles, normal_angles
+    assert pv.evaluate(pair, ANGLES).elbo.isfinite().all()
+    with pytest.raises(ModelError, match="site 'z': draws of Pyro's SineBivariateVonMises"):
+        pv.log_evidence(pair, ANGLES, "ais", num_samples=2, num_temperatures=5)
+
+
 def test_wrapped_ones_are_found():
     gamma = dist.TruncatedPolyaGamma(torch.ones(())).expand((3,))
     for wrapped in (gamma, gamma.to_event(1), gamma.mask(torch.tensor([True, False, True]))):

@@ -14,6 +14,7 @@ import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.diagnostics import run_calibration, run_importance
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.chains.whole_latents import WholeLatents
 from ppl_vae.inference.pair.hidden_noise import HiddenNoise, hidden_noise
 from tests.inference.pair.user_programs import X, guide, model, normal_evidence
 
@@ -110,6 +111,17 @@ def test_noise_between_a_guides_runs_has_no_stopped_density():
 
     with pytest.raises(ModelError, match="site 'low': run again at the same draws the guide has another density"):
         inf.get_elbo("dreg", num_particles=3).per_datum(theirs, ours, X)
+
+
+def test_chains_over_all_sites_need_one_density_too():
+    def theirs(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(mu, 1.0))
+            pyro.sample("x", dist.Normal(z + torch.randn_like(z + x), 1.0), obs=x)
+
+    with pytest.raises(ModelError, match="the model draws random numbers outside its sample sites"):
+        WholeLatents(theirs, X)
 
 
 def test_what_is_no_noise_is_not_called_so():
