@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ppl_vae.models.bayesian_decoder_vae import BayesianDecoderVAE
     from ppl_vae.models.counts.count_vae import CountVAE
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
+    from ppl_vae.models.groups.ada_group_vae import AdaGroupVAE
+    from ppl_vae.models.groups.group_vae import GroupVAE
     from ppl_vae.models.hierarchies.hierarchical_vae import HierarchicalVAE
     from ppl_vae.models.hierarchies.ladder_vae import LadderVAE
     from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VAE",
     "VQVAE",
+    "AdaGroupVAE",
     "AutoregressiveCodes",
     "BayesianDecoderVAE",
     "BernoulliLikelihood",
@@ -92,6 +95,7 @@ __all__ = [
     "GaussianLikelihood",
     "GaussianMixtureVAE",
     "GenerativeProgram",
+    "GroupVAE",
     "GuideProgram",
     "HierarchicalVAE",
     "JointVAE",

@@ -12,6 +12,7 @@ from ppl_vae.files import as_path
 from ppl_vae.models import (
     VAE,
     VQVAE,
+    AdaGroupVAE,
     BayesianDecoderVAE,
     CategoricalVAE,
     CompletionBaseline,
@@ -21,6 +22,7 @@ from ppl_vae.models import (
     CovariateVAE,
     DeepMarkovModel,
     GaussianMixtureVAE,
+    GroupVAE,
     HierarchicalVAE,
     JointVAE,
     LadderVAE,
@@ -53,6 +55,8 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             SemiSupervisedVAE,
             DeepMarkovModel,
             BayesianDecoderVAE,
+            GroupVAE,
+            AdaGroupVAE,
         )
     },
 }

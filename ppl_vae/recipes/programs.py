@@ -3,7 +3,8 @@
 Sønderby et al. 2016, https://arxiv.org/abs/1602.02282; Jang et al. 2017, https://arxiv.org/abs/1611.01144;
 Maddison et al. 2017, https://arxiv.org/abs/1611.00712; Dupont 2018, https://arxiv.org/abs/1804.00104;
 Kingma et al. 2014, https://arxiv.org/abs/1406.5298; Jiang et al. 2017, https://arxiv.org/abs/1611.05148;
-Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937.
+Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937;
+Bouchacourt et al. 2018, https://arxiv.org/abs/1705.08841; Locatello et al. 2020, https://arxiv.org/abs/2002.02886.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from ppl_vae.inference import (
 from ppl_vae.inference.objectives import schedules
 from ppl_vae.models import (
     VQVAE,
+    AdaGroupVAE,
     BayesianDecoderVAE,
     CategoricalVAE,
     CompletionVAE,
     DeepMarkovModel,
     GaussianMixtureVAE,
+    GroupVAE,
     HierarchicalVAE,
     JointVAE,
     LadderVAE,
@@ -37,6 +40,7 @@ from ppl_vae.models import (
 )
 from ppl_vae.models.labelled.covariate_vae import conditional_vae
 from ppl_vae.recipes.recipe import Row
+from ppl_vae.recipes.weightings import beta_objective
 from ppl_vae.renamed import renamed
 
 
@@ -175,6 +179,19 @@ PROGRAMS: Mapping[str, Row] = {
         # The paper's rate of 8e-4 is for thousands of epochs.
         settings={"lr": 5e-3, "max_grad_norm": 10.0},
         program=DeepMarkovModel,
+    ),
+    "group-vae": Row(
+        "groups of data that share a content: every member adds evidence about it, and has a style of its own",
+        "Bouchacourt, Tomioka & Nowozin 2018",
+        {"content_dim": 5, "style_dim": 5},
+        program=GroupVAE,
+    ),
+    "ada-gvae": Row(
+        "pairs that share some factors, nobody knows which: dimensions that agree are averaged",
+        "Locatello, Poole, Raetsch, Schoelkopf, Bachem & Tschannen 2020",
+        {"latent_dim": 10},
+        elbo=functools.partial(beta_objective, beta=1.0),
+        program=AdaGroupVAE,
     ),
     "vq-vae": Row(
         "discrete codes: the nearest of a codebook in every cell, and a prior over them learned cell by cell",

@@ -11,7 +11,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.training.settings import Settings
 from ppl_vae.recipes import RECIPES, option_names
 
-EVENT_SHAPES = {"tiny-conv-vae": (1, 3, 3), "conv-vae": (1, 8, 8)}
+EVENT_SHAPES = {"tiny-conv-vae": (1, 3, 3), "conv-vae": (1, 8, 8), "ada-gvae": (2, 4, 4)}
 NEEDED = {"beta-tc-vae": {"num_data": 100}}
 SIGMA = 0.3
 
