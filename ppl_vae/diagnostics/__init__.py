@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.latent_space.disentanglement.score_codes import score_codes
     from ppl_vae.diagnostics.latent_space.feature_probe import run_feature_probe
     from ppl_vae.diagnostics.latent_space.latent_holes import LatentHoles, check_latent_holes, run_latent_holes
+    from ppl_vae.diagnostics.predictive.foreign import check_foreign, perturbed, run_foreign
     from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
     from ppl_vae.diagnostics.predictive.typicality import check_typicality, run_typicality
     from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
@@ -60,6 +61,7 @@ __all__ = [
     "check_coverage",
     "check_disentanglement",
     "check_evidence",
+    "check_foreign",
     "check_gaps",
     "check_global_importance",
     "check_importance",
@@ -77,6 +79,7 @@ __all__ = [
     "infer",
     "inference_data",
     "khat_table",
+    "perturbed",
     "resample_posterior",
     "run_aggregate",
     "run_arithmetic",
@@ -87,6 +90,7 @@ __all__ = [
     "run_disentanglement",
     "run_evidence",
     "run_feature_probe",
+    "run_foreign",
     "run_gaps",
     "run_global_importance",
     "run_importance",
