@@ -7,10 +7,12 @@ from ppl_vae.lazy import load_names_lazily
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
     from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
-    from ppl_vae.models.bayesian_decoder_vae import BayesianDecoderVAE
     from ppl_vae.models.code_priors.two_stage import with_post_hoc_prior
     from ppl_vae.models.counts.count_vae import CountVAE
+    from ppl_vae.models.counts.topic_vae import TopicVAE
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
+    from ppl_vae.models.global_parameters.bayesian_decoder_vae import BayesianDecoderVAE
+    from ppl_vae.models.global_parameters.groups_vae import GroupsVAE
     from ppl_vae.models.hierarchies.hierarchical_vae import HierarchicalVAE
     from ppl_vae.models.hierarchies.ladder_vae import LadderVAE
     from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
@@ -92,6 +94,7 @@ __all__ = [
     "GaussianLikelihood",
     "GaussianMixtureVAE",
     "GenerativeProgram",
+    "GroupsVAE",
     "GuideProgram",
     "HierarchicalVAE",
     "JointVAE",
@@ -116,6 +119,7 @@ __all__ = [
     "SemiSupervisedVAE",
     "StandardNormalPrior",
     "StudentTLikelihood",
+    "TopicVAE",
     "UniformCodes",
     "VampPrior",
     "ZeroInflatedNegativeBinomialLikelihood",

@@ -21,11 +21,13 @@ from ppl_vae.models import (
     CovariateVAE,
     DeepMarkovModel,
     GaussianMixtureVAE,
+    GroupsVAE,
     HierarchicalVAE,
     JointVAE,
     LadderVAE,
     LinearGaussianVAE,
     SemiSupervisedVAE,
+    TopicVAE,
 )
 from ppl_vae.models.likelihoods.likelihoods import stored as stored_likelihood
 from ppl_vae.models.program_pair import ProgramPair
@@ -53,6 +55,8 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             SemiSupervisedVAE,
             DeepMarkovModel,
             BayesianDecoderVAE,
+            GroupsVAE,
+            TopicVAE,
         )
     },
 }
