@@ -8,6 +8,7 @@ from ppl_vae.lazy import load_names_lazily
 if TYPE_CHECKING:
     from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
     from ppl_vae.models.bayesian_decoder_vae import BayesianDecoderVAE
+    from ppl_vae.models.code_priors.two_stage import with_post_hoc_prior
     from ppl_vae.models.counts.count_vae import CountVAE
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
     from ppl_vae.models.hierarchies.hierarchical_vae import HierarchicalVAE
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     )
     from ppl_vae.models.likelihoods.missingness import MissingnessEncoder
     from ppl_vae.models.linear_gaussian import LinearGaussianVAE
-    from ppl_vae.models.load import load
     from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
     from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
     from ppl_vae.models.posteriors.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.priors.vamp_prior import VampPrior
     from ppl_vae.models.program_pair import ProgramPair
     from ppl_vae.models.programs import GenerativeProgram, GuideProgram
-    from ppl_vae.models.two_stage import with_post_hoc_prior
+    from ppl_vae.models.stored.load import load
     from ppl_vae.models.vae import VAE
     from ppl_vae.models.vector_quantised.code_prior import AutoregressiveCodes, UniformCodes
     from ppl_vae.models.vector_quantised.codebook import Codebook, perplexity

@@ -28,9 +28,9 @@ from ppl_vae.models import (
     SemiSupervisedVAE,
 )
 from ppl_vae.models.likelihoods.likelihoods import stored as stored_likelihood
-from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_model, restore
 from ppl_vae.models.program_pair import ProgramPair
-from ppl_vae.models.shapes_only import TooManyTensorsError, require_fit
+from ppl_vae.models.stored.persistence import CONFIG, WEIGHTS, read_model, restore
+from ppl_vae.models.stored.shapes_only import TooManyTensorsError, require_fit
 
 # What builds the kind of model that a configuration names.
 KINDS: Mapping[str, Callable[..., ProgramPair]] = {
