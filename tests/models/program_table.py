@@ -37,7 +37,7 @@ class Program:
         if self.name == "deep-markov":
             return r"expected codes of shape \[N, T, 4\], got \[4, 4\]"
         beside_y = ("joint", "joint-full", "semi-supervised", "conditional", "conditional-prior")
-        beside = {**dict.fromkeys(beside_y, "y"), "completion": "x", "group": "style"}.get(self.name)
+        beside = {**dict.fromkeys(beside_y, "y"), "completion": "x", "shared-content": "style"}.get(self.name)
         return f"missing 1 required positional argument: '{beside}'" if beside else ""
 
     def __str__(self):
@@ -160,8 +160,8 @@ PROGRAMS = [
         discrete(4),
     ),
     Program(
-        "group",
-        made(models.GroupVAE, content_dim=2, style_dim=1),
+        "shared-content",
+        made(models.SharedContentVAE, content_dim=2, style_dim=1),
         ("content", "style"),
         ("content", "style"),
         ANALYTIC,

@@ -7,7 +7,7 @@ import ppl_vae as pv
 from ppl_vae import models
 from ppl_vae.errors import ModelError
 from ppl_vae.models.groups.ada_group_vae import shared_dimensions
-from ppl_vae.models.groups.group_vae import gaussian_evidence
+from ppl_vae.models.groups.shared_content_vae import gaussian_evidence
 from ppl_vae.networks import MLP
 
 SHAPE = (2, 1, 3, 3)
@@ -58,7 +58,7 @@ def test_copies_of_one_image_share_their_codes_and_scales_may_be_extreme():
     assert shared_dimensions(loc, scale).tolist() == [[False, True]]
 
 
-@pytest.mark.parametrize("kind", [models.AdaGroupVAE, models.GroupVAE])
+@pytest.mark.parametrize("kind", [models.AdaGroupVAE, models.SharedContentVAE])
 def test_the_vae_of_a_member_has_the_pairs_weights(kind, tmp_path):
     """It is a VAE like any other, in the pair's own mode, and a stored pair has the same."""
     pair, x = kind(SHAPE, **SMALL), pairs()
@@ -76,7 +76,7 @@ def test_the_vae_of_a_member_has_the_pairs_weights(kind, tmp_path):
 
 
 def test_a_group_of_one_has_the_members_own_posterior_and_more_members_narrow_the_content():
-    vae, x = models.GroupVAE((3, 4), 2, 1, **SMALL), pairs(6, (3, 4))
+    vae, x = models.SharedContentVAE((3, 4), 2, 1, **SMALL), pairs(6, (3, 4))
     alone = vae.member.encode(x[:, 0])
     torch.testing.assert_close(vae.encode(x[:, :1]).mean, alone.mean[:, :2])
     torch.testing.assert_close(vae.styles(x[:, :1]).mean[:, 0], alone.mean[:, 2:])
@@ -97,10 +97,10 @@ def test_counts_start_at_the_rates_of_the_members():
 
 def test_other_shapes_are_refused_by_name():
     with pytest.raises(ModelError, match=r"that of a group, \(G, \*shape\) such as \(2, 1, 64, 64\), got \(4,\)"):
-        models.GroupVAE((4,))
+        models.SharedContentVAE((4,))
     with pytest.raises(ModelError, match=r"that of a pair, .*, got \(1, 8, 8\); ppl_vae.data.factor_groups makes"):
         models.AdaGroupVAE((1, 8, 8))
-    ada, group = models.AdaGroupVAE(SHAPE, latent_dim=3, **SMALL), models.GroupVAE(SHAPE, 2, 1, **SMALL)
+    ada, group = models.AdaGroupVAE(SHAPE, latent_dim=3, **SMALL), models.SharedContentVAE(SHAPE, 2, 1, **SMALL)
     with pytest.raises(ModelError, match=r"site 'z': expected codes of shape \[N, 2, 3\], got \[5, 3\]"):
         ada.decode(torch.zeros(5, 3))
     with pytest.raises(ModelError, match=r"site 'content': expected codes of shape \[5, 2\], got \[5, 1\]"):

@@ -101,7 +101,7 @@ def gaussian_evidence(loc: Tensor, scale: Tensor) -> dist.TorchDistribution:
     return dist.Normal((weight * loc).sum(-2) / total, narrowest.squeeze(-2) * total.rsqrt()).to_event(1)
 
 
-class GroupVAE(GroupPair):
+class SharedContentVAE(GroupPair):
     """A VAE of groups whose members share a content and differ in style.
 
     Args:
@@ -117,7 +117,7 @@ class GroupVAE(GroupPair):
             together.
     """
 
-    kind = "group"
+    kind = "shared-content"
     model: GroupProgram
     guide: EvidenceGuide
 

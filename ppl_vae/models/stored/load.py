@@ -22,17 +22,19 @@ from ppl_vae.models import (
     CovariateVAE,
     DeepMarkovModel,
     GaussianMixtureVAE,
-    GroupVAE,
+    GroupsVAE,
     HierarchicalVAE,
     JointVAE,
     LadderVAE,
     LinearGaussianVAE,
     SemiSupervisedVAE,
+    SharedContentVAE,
+    TopicVAE,
 )
 from ppl_vae.models.likelihoods.likelihoods import stored as stored_likelihood
-from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_model, restore
 from ppl_vae.models.program_pair import ProgramPair
-from ppl_vae.models.shapes_only import TooManyTensorsError, require_fit
+from ppl_vae.models.stored.persistence import CONFIG, WEIGHTS, read_model, restore
+from ppl_vae.models.stored.shapes_only import TooManyTensorsError, require_fit
 
 # What builds the kind of model that a configuration names.
 KINDS: Mapping[str, Callable[..., ProgramPair]] = {
@@ -55,8 +57,10 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             SemiSupervisedVAE,
             DeepMarkovModel,
             BayesianDecoderVAE,
-            GroupVAE,
+            SharedContentVAE,
             AdaGroupVAE,
+            GroupsVAE,
+            TopicVAE,
         )
     },
 }
