@@ -136,7 +136,7 @@ class AdaGroupVAE(GroupPair):
     @on_request
     def decode(self, z: Array) -> dist.TorchDistribution:
         """The likelihood of codes [*batch, 2, L]: batch shape [*batch], event shape (2, *shape)."""
-        return self.model.decode(self.group_codes(z, self.model.decoder.latent_dim, "z").flatten(-2))
+        return self.model.decode(self.group_codes(z, self.member.latent_dim, "z").flatten(-2))
 
     @torch.no_grad()
     def reconstruct(self, x: Array) -> Tensor:
