@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ppl_vae.plots.manifold import plot_manifold
     from ppl_vae.plots.marginals import plot_marginals
     from ppl_vae.plots.pairs import plot_pairs
+    from ppl_vae.plots.path_evidence import plot_path_evidence
     from ppl_vae.plots.predictive import plot_predictive
     from ppl_vae.plots.rate_distortion import plot_rate_distortion
     from ppl_vae.plots.reconstructions import plot_reconstructions
@@ -66,6 +67,7 @@ __all__ = [
     "plot_manifold",
     "plot_marginals",
     "plot_pairs",
+    "plot_path_evidence",
     "plot_predictive",
     "plot_rate_distortion",
     "plot_reconstructions",

@@ -68,6 +68,14 @@ def made_typicality():
     )
 
 
+def made_path():
+    """Evidence along both paths."""
+    values = xr.DataArray(
+        table(2), dims=("path", "t"), coords={"path": ["latent", "pixels"], "t": np.linspace(0, 1, 5)}
+    )
+    return xr.Dataset({"log_evidence": values, "log_evidence_stderr": abs(values)})
+
+
 def made_foreign():
     """Scores of held-out data and of two foreign sets."""
     scores = np.stack([table(30)[:, :2], table(30)[:, 1:3] - 1, table(30)[:, 2:4]])
@@ -82,6 +90,7 @@ def made_foreign():
 
 
 FIGURES = {
+    "path_evidence": lambda **kw: plots.plot_path_evidence(made_path(), **kw),
     "foreign": lambda **kw: plots.plot_foreign(made_foreign(), **kw),
     "recovery": lambda **kw: plots.plot_recovery(made_recovery(), **kw),
     "typicality": lambda **kw: plots.plot_typicality(made_typicality(), **kw),
