@@ -89,6 +89,7 @@ ROOMS = {
         "progress",
     },
     "plots": {"errors", "renamed"},
+    "explore": {"errors", "plots"},
     "diagnostics": {
         "arrays",
         "renamed",
@@ -104,6 +105,7 @@ ROOMS = {
         "registration",
         "inference",
         "plots",
+        "explore",
         "progress",
     },
 }
@@ -116,7 +118,9 @@ LIBRARIES = {
     "rich": {"cli"},
     "jinja2": {"diagnostics"},
     "sklearn": {"data", "models", "diagnostics", "sklearn"},
-    "PIL": {"data", "compression"},
+    "PIL": {"data", "compression", "explore"},
+    "bokeh": {"explore"},
+    "anywidget": {"explore"},
     "pandas": {
         "containers",
         "inference",
