@@ -218,7 +218,7 @@ def test_the_wrapped_normal_integrates_to_one_and_its_draws_follow_it(norm):
     """In two dimensions, over polar coordinates of the ball at steps of equal distance."""
     loc = torch.tensor([norm, 0.0], dtype=torch.float64)
     p = WrappedNormal(loc, torch.tensor([0.5, 0.8], dtype=torch.float64))
-    r = torch.linspace(1e-6, 10, 401, dtype=torch.float64)
+    r = torch.linspace(1e-6, 10, 801, dtype=torch.float64)
     turn = torch.linspace(0, 2 * math.pi, 1001, dtype=torch.float64)[:-1]
     radius, slope = (r / 2).tanh(), 0.5 / (r / 2).cosh().square()
     z = radius[:, None, None] * torch.stack([turn.cos(), turn.sin()], -1)
