@@ -86,10 +86,22 @@ def test_the_noise_of_local_draws_is_told_and_goes_down_as_one_over_k():
     assert 3 < few / many < 5.5
 
 
-def test_the_draws_of_a_pass_do_not_change_what_is_estimated():
+@pytest.mark.parametrize("draws", [6, 40])
+def test_weights_do_not_depend_on_the_memory_limit(draws):
     p = narrowed(of_global=0.8, of_local=0.8)
-    whole = run_global_importance(plain_pair(p), X, 200, 6)
-    parts = run_global_importance(plain_pair(p), X, 200, 6, memory_limit=3 * 96 * 4)
+    whole = run_global_importance(plain_pair(p), X, 60, draws)["log_weight"]
+    for limit in (3 * 96 * 4, 3 * 96 * 25, 3 * 96 * 700):
+        parts = run_global_importance(plain_pair(p), X, 60, draws, memory_limit=limit)["log_weight"]
+        torch.testing.assert_close(torch.from_numpy(parts.to_numpy()), torch.from_numpy(whole.to_numpy()))
+    more = run_global_importance(plain_pair(p), X, 80, draws)["log_weight"]
+    torch.testing.assert_close(torch.from_numpy(more.to_numpy()[:60]), torch.from_numpy(whole.to_numpy()))
+
+
+def test_draws_that_are_no_gaussians_estimate_the_same_in_other_passes():
+    row = TWO_LEVELS["a mixture of groups"]
+    pair = row.make()
+    whole = run_global_importance(pair, row.x, 200, 6)
+    parts = run_global_importance(pair, row.x, 200, 6, memory_limit=12 * 96 * 4)
     error = (whole["log_evidence_stderr"] ** 2 + parts["log_evidence_stderr"] ** 2) ** 0.5
     assert abs(whole["log_evidence"] - parts["log_evidence"]) < 4 * error
     assert float(parts["local_noise"]) == pytest.approx(float(whole["local_noise"]), rel=0.3)
