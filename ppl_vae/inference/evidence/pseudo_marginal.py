@@ -90,8 +90,8 @@ def global_blocks(
 ) -> Iterator[GlobalBlock]:
     """The weights at draws of the global sites, block by block, without gradients. Every pass has all data.
 
-    Gaussian guides draw from noise of every global and local draw (``two_level_noise``), so that their weights do not
-    depend on where the passes are cut but for rounding; other guides draw from one stream, whose order does.
+    Gaussian guides draw from noise of every global and local draw (``two_level_noise``), so that their weights do
+    not depend on where the passes are cut but for rounding; other guides draw from one stream, whose order does.
 
     Args:
         model: the generative program.

@@ -18,13 +18,12 @@ from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.randomness import derived_seed
 
-
 # The local draws that share a seed.
 TILE = 16
 
 
 class TwoLevelNoise(Given):
-    """Draw the Gaussian sites of a guide from the noise of m and k; sites with given values have those, others draw.
+    """Draw the Gaussian sites of a guide from the noise of m and k; given ones have their values, others draw.
 
     Args:
         seed: of all the noise.
