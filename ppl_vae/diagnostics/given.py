@@ -78,8 +78,8 @@ def require_own_posterior(given: Conditioned, seed: int, what: str) -> None:
     if whole is not None and whole.sites:
         name = next(iter(whole.sites))
         raise ModelError(
-            f"site {name!r} is global: its posterior, and with it that of every datum's latents, is a matter of all "
-            f"data, and {what} takes one datum by itself; run_reference draws from all together"
+            f"site {name!r} is global: its posterior, and with it that of every datum's latents, is a matter of "
+            f"all data, and {what} takes one datum by itself; run_reference draws from all together"
         )
 
 

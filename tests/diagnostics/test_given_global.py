@@ -68,12 +68,12 @@ def within(found, error, exact, floor=1e-3):
 @pytest.mark.slow
 def test_gaps_are_those_of_the_local_guide_averaged_over_the_global_draws():
     p = parameters() | {"log_v": torch.tensor(-2.0, dtype=torch.float64)}
-    numbers = run_gaps(plain_pair(p), DATA, num_samples=400, num_steps=300, num_global=6)
+    numbers = run_gaps(plain_pair(p), DATA, num_samples=400, num_steps=900, num_global=4)
     exact = over_mu(p, lambda mu: gap_given(p, DATA, mu))
     within(numbers["amortisation_gap"].to_numpy(), numbers["amortisation_gap_stderr"].to_numpy(), exact, 0.02)
     # The family of Gaussians has the posterior given mu.
-    assert abs(numbers["approximation_gap"]).max() < 5e-3
-    assert numbers.attrs["num_global"] == 6
+    assert abs(numbers["approximation_gap"]).max() < 0.01
+    assert numbers.attrs["num_global"] == 4
     evidence = over_mu(p, lambda mu: log_density_given(p, DATA, mu))
     within(numbers["log_evidence"].to_numpy(), numbers["log_evidence_stderr"].to_numpy(), evidence)
     with pytest.raises(ModelError, match="site 'mu' is global: log_evidence would have to be"):

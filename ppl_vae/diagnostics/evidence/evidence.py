@@ -110,8 +110,9 @@ def _table(by_position: Pair, given: Conditioned, weights: xr.Dataset, walk: _Wa
     annealed, why_not = np.full((2, count), np.nan), ""
     try:
         some = together(few)
-        steps = {"num_temperatures": walk.num_temperatures}
-        walked = log_evidence(by_position, some, "ais", walk.num_chains, seed=walk.seed, **steps)
+        walked = log_evidence(
+            by_position, some, "ais", walk.num_chains, seed=walk.seed, num_temperatures=walk.num_temperatures
+        )
         found = torch.stack([walked.per_datum, walked.per_datum_stderr])
         annealed[:, : found.shape[1]] = found.cpu().numpy()
     except ModelError as refusal:
