@@ -16,6 +16,7 @@ from ppl_vae import inference as inf
 from ppl_vae.diagnostics import (
     resample_posterior,
     run_aggregate,
+    run_calibration,
     run_collapse,
     run_disentanglement,
     run_evidence,
@@ -206,6 +207,17 @@ def test_codes_are_averages_over_the_global_draws():
 def test_draws_of_one_datum_by_itself_are_refused_with_the_reason(ask):
     with pytest.raises(ModelError, match="site 'mu' is global: its posterior, and with it that of every datum"):
         ask(plain_pair(parameters()))
+
+
+def test_groups_that_are_others_in_every_run_cannot_be_held():
+    """Their draws would be taken for those of other groups."""
+    row = TWO_LEVELS["some of the groups"]
+    for ask in (run_collapse, run_typicality, lambda pair, x: run_calibration(pair, x, 24, 9)):
+        with pytest.raises(
+            ModelError, match="site 'loading' stands in a plate that takes some of its groups alone"
+        ):
+            ask(row.make(), row.x)
+        pyro.clear_param_store()
 
 
 def test_a_pair_without_local_draws_given_the_global_ones_says_so_everywhere():
