@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
     from ppl_vae.diagnostics.predictive.typicality import check_typicality, run_typicality
     from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
+    from ppl_vae.diagnostics.report.notebook import explore
     from ppl_vae.diagnostics.topics import FULL, QUICK, Effort
     from ppl_vae.diagnostics.verdict import Verdict
 
@@ -74,6 +75,7 @@ __all__ = [
     "check_typicality",
     "collapse_history",
     "diagnose",
+    "explore",
     "fit_attribute_classifier",
     "for_plot_khat",
     "for_plot_ppc",

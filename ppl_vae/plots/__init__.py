@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ppl_vae.plots.khat import plot_khat, plot_worst_data
     from ppl_vae.plots.latent_holes import plot_latent_holes
     from ppl_vae.plots.latent_kl import plot_latent_kl
+    from ppl_vae.plots.latent_map import plot_latent_map
     from ppl_vae.plots.latent_scatter import plot_latent_scatter
     from ppl_vae.plots.learning_curves import plot_learning_curves
     from ppl_vae.plots.manifold import plot_manifold
@@ -62,6 +63,7 @@ __all__ = [
     "plot_latent_arithmetic",
     "plot_latent_holes",
     "plot_latent_kl",
+    "plot_latent_map",
     "plot_latent_scatter",
     "plot_learning_curves",
     "plot_manifold",
