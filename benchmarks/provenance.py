@@ -63,6 +63,9 @@ MADE_BY: Mapping[str, Made] = {
         "python benchmarks/digits_estimators.py", (ESTIMATORS, "ppl_vae/inference/laboratory")
     ),
     "digits_recipes.json": Made("python benchmarks/digits_recipes.py", ("ppl_vae/recipes", "ppl_vae/models")),
+    "discrete_estimators.json": Made(
+        "python benchmarks/discrete_estimators.py", (ESTIMATORS, "ppl_vae/inference/objectives/relax.py")
+    ),
     "first_page.json": Made("python benchmarks/first_page.py", ("docs/first_steps.py", *MNIST_PROGRAMS, EVIDENCE)),
     "khat.json": Made("python benchmarks/khat.py", (f"{EVIDENCE}/pareto.py", "ppl_vae/diagnostics/importance")),
     "latent_holes.json": Made("python benchmarks/latent_holes.py", ("ppl_vae/diagnostics/latent_space",)),
@@ -82,6 +85,10 @@ MADE_BY: Mapping[str, Made] = {
     ),
     "mnist_semi_supervised.json": Made(
         "python benchmarks/mnist_semi_supervised.py", ("ppl_vae/models/labelled/semi_supervised_vae.py",)
+    ),
+    "multimodal_digits.json": Made(
+        "python benchmarks/multimodal_digits.py",
+        ("ppl_vae/models/multimodal", "ppl_vae/inference/objectives/hidden_coordinates.py"),
     ),
     "published.json": Made("python benchmarks/published.py --table NAME", ("benchmarks/tables", ESTIMATORS)),
     "speed.json": Made("python benchmarks/speed.py --threads 2", ("benchmarks/peers", COMPILATION, TRAINING)),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ppl_vae.inference.estimators.upper_bounds import CUBO
     from ppl_vae.inference.estimators.wake_sleep import WakeSleep
     from ppl_vae.inference.evidence.bidirectional import EvidenceBracket, bidirectional_evidence
+    from ppl_vae.inference.evidence.conditional import conditional_evidence
     from ppl_vae.inference.evidence.curve import evidence_curve
     from ppl_vae.inference.evidence.evidence import Evidence, log_evidence
     from ppl_vae.inference.fitting.fit import FitResult, fit
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ppl_vae.inference.objectives.classifier_term import ClassifierTerm
     from ppl_vae.inference.objectives.density_ratio import DensityRatio
     from ppl_vae.inference.objectives.energy_score import EnergyScore
+    from ppl_vae.inference.objectives.hidden_coordinates import DistilledConditionals, PartlyHidden
     from ppl_vae.inference.objectives.quantisation import VectorQuantisation
     from ppl_vae.inference.objectives.reconstruction import ReconstructionLikelihood, SparseActivations
     from ppl_vae.inference.objectives.relax import RELAX
@@ -71,6 +73,7 @@ __all__ = [
     "DReG",
     "DensityRatio",
     "DisARM",
+    "DistilledConditionals",
     "EnergyScore",
     "EntropyAnalytic",
     "Enumeration",
@@ -88,6 +91,7 @@ __all__ = [
     "MonteCarloKL",
     "Objective",
     "Pair",
+    "PartlyHidden",
     "RandomisedTruncation",
     "ReconstructionError",
     "ReconstructionLikelihood",
@@ -110,6 +114,7 @@ __all__ = [
     "check_estimators",
     "compare_estimators",
     "compare_over_particles",
+    "conditional_evidence",
     "evaluate",
     "evidence_curve",
     "fit",

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from ppl_vae.models.likelihoods.missingness import MissingnessEncoder
     from ppl_vae.models.linear_gaussian import LinearGaussianVAE
+    from ppl_vae.models.multimodal.multimodal_vae import MultimodalVAE
     from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
     from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
     from ppl_vae.models.posteriors.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
@@ -104,6 +105,7 @@ __all__ = [
     "MissingnessEncoder",
     "MixturePosterior",
     "MixturePrior",
+    "MultimodalVAE",
     "NegativeBinomialLikelihood",
     "NominalLikelihood",
     "OrdinalLikelihood",

@@ -55,7 +55,8 @@ def test_every_program_of_ours_stands_in_the_table_of_programs():
     """But for those of tests/models/table.py, their ground, and the completion VAE's baseline without latents.
 
     Data of the VAE of covariates are tuples and dicts: its laws are in tests/models/labelled/test_covariate_vae.py.
-    Those of a decoder with global weights are in tests/models/test_bayesian_decoder_vae.py.
+    Those of a decoder with global weights are in tests/models/test_bayesian_decoder_vae.py, those of several
+    observed sites in tests/models/multimodal/.
     """
     made = {type(program.pair()).__name__ for program in program_table.PROGRAMS}
     ours = {
@@ -71,5 +72,6 @@ def test_every_program_of_ours_stands_in_the_table_of_programs():
         "CovariateVAE",
         "CountVAE",
         "BayesianDecoderVAE",
+        "MultimodalVAE",
     }
     assert ours - made <= elsewhere

@@ -25,6 +25,7 @@ from ppl_vae.models import (
     JointVAE,
     LadderVAE,
     LinearGaussianVAE,
+    MultimodalVAE,
     SemiSupervisedVAE,
 )
 from ppl_vae.models.likelihoods.likelihoods import stored as stored_likelihood
@@ -53,6 +54,7 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             SemiSupervisedVAE,
             DeepMarkovModel,
             BayesianDecoderVAE,
+            MultimodalVAE,
         )
     },
 }
