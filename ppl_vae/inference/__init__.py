@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ppl_vae.inference.laboratory.particles import compare_over_particles
     from ppl_vae.inference.laboratory.verdict import check_estimators
     from ppl_vae.inference.objectives import schedules
+    from ppl_vae.inference.objectives.adversarial import AdversarialImages, AdversarialPrior
     from ppl_vae.inference.objectives.aggregate_posterior import DIP, MMD, TotalCorrelation
     from ppl_vae.inference.objectives.classifier_term import ClassifierTerm
     from ppl_vae.inference.objectives.density_ratio import DensityRatio
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from ppl_vae.inference.objectives.hidden_coordinates import DistilledConditionals, PartlyHidden
     from ppl_vae.inference.objectives.quantisation import VectorQuantisation
     from ppl_vae.inference.objectives.reconstruction import ReconstructionLikelihood, SparseActivations
+    from ppl_vae.inference.objectives.regularised_codes import CodeNorm, DecoderGradient, DecoderNorm, SpectralNorm
     from ppl_vae.inference.objectives.relax import RELAX
     from ppl_vae.inference.objectives.weightings import Annealed, Beta, Capacity, FreeBits, ReconstructionError
     from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from ppl_vae.inference.pair.terms import Site, Terms
     from ppl_vae.inference.training.interruption import FitInterrupted
     from ppl_vae.inference.training.loggers import CSVLogger, MLflowLogger, TensorBoardLogger, WandbLogger
+    from ppl_vae.inference.training.skipping import SkippingAdam
 
 __all__ = [
     "ARM",
@@ -64,13 +67,18 @@ __all__ = [
     "RELAX",
     "RLOO",
     "VIMCO",
+    "AdversarialImages",
+    "AdversarialPrior",
     "AnalyticKL",
     "Annealed",
     "Beta",
     "CSVLogger",
     "Capacity",
     "ClassifierTerm",
+    "CodeNorm",
     "DReG",
+    "DecoderGradient",
+    "DecoderNorm",
     "DensityRatio",
     "DisARM",
     "DistilledConditionals",
@@ -99,7 +107,9 @@ __all__ = [
     "ScoreFunction",
     "Simulated",
     "Site",
+    "SkippingAdam",
     "SparseActivations",
+    "SpectralNorm",
     "StickingTheLanding",
     "TailAdaptive",
     "TensorBoardLogger",

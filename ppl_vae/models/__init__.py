@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
     from ppl_vae.models.hierarchies.hierarchical_vae import HierarchicalVAE
     from ppl_vae.models.hierarchies.ladder_vae import LadderVAE
+    from ppl_vae.models.hierarchies.very_deep_vae import VeryDeepVAE
     from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
     from ppl_vae.models.labelled.completion_baseline import CompletionBaseline
     from ppl_vae.models.labelled.completion_vae import CompletionVAE
@@ -120,6 +121,7 @@ __all__ = [
     "StudentTLikelihood",
     "UniformCodes",
     "VampPrior",
+    "VeryDeepVAE",
     "ZeroInflatedNegativeBinomialLikelihood",
     "ZeroInflatedPoissonLikelihood",
     "attribute_vector",

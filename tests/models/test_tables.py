@@ -56,7 +56,7 @@ def test_every_program_of_ours_stands_in_the_table_of_programs():
 
     Data of the VAE of covariates are tuples and dicts: its laws are in tests/models/labelled/test_covariate_vae.py.
     Those of a decoder with global weights are in tests/models/test_bayesian_decoder_vae.py, those of several
-    observed sites in tests/models/multimodal/.
+    observed sites in tests/models/multimodal/, and of the very deep VAE in tests/models/hierarchies/.
     """
     made = {type(program.pair()).__name__ for program in program_table.PROGRAMS}
     ours = {
@@ -73,5 +73,6 @@ def test_every_program_of_ours_stands_in_the_table_of_programs():
         "CountVAE",
         "BayesianDecoderVAE",
         "MultimodalVAE",
+        "VeryDeepVAE",
     }
     assert ours - made <= elsewhere

@@ -1,7 +1,7 @@
 r"""Objectives that show a pair its data again with some coordinates missing, such as all but one modality.
 
     partly hidden     (bound(x) + sum_s w bound(x_s)) / (1 + w S)                         (Wu & Goodman 2018, eq. 5)
-    distilled         bound(x) + sum_s E_q(z|x) log q(z | x_s), the last q's parameters alone
+    distilled         bound(x) + 1/S sum_s E_q(z|x) log q(z | x_s), the last q's parameters alone
     (Senellart, Chadebec & Allassonniere 2023, eq. 7)
 
 x_s is x with the coordinates of the mask s set to NaN; the model knows what is missing (``allows_missing``).
@@ -122,7 +122,7 @@ class DistilledConditionals(HiddenCoordinates):
     """
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
-        """Minus the objective, nats per datum; the densities of the copies are means over them."""
+        """Minus the objective, nats per datum."""
         return -self.bounds(terms)[0].mean() - self.conditional_log_density(terms).mean()
 
     def conditional_log_density(self, terms: Terms) -> Tensor:

@@ -31,7 +31,10 @@ class JointOrConditional(dist.TorchDistribution):
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Draw [*sample, *batch, L]."""
         shape = torch.Size(sample_shape)
-        return torch.where(self.complete.unsqueeze(-1), self.joint.rsample(shape), self.conditional.rsample(shape))
+        of_part = self.conditional.rsample(shape)
+        value = torch.where(self.complete.unsqueeze(-1), self.joint.rsample(shape), of_part)
+        self._last = value, of_part
+        return value
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density [*batch], nats."""

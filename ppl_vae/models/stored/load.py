@@ -27,6 +27,7 @@ from ppl_vae.models import (
     LinearGaussianVAE,
     MultimodalVAE,
     SemiSupervisedVAE,
+    VeryDeepVAE,
 )
 from ppl_vae.models.likelihoods.likelihoods import stored as stored_likelihood
 from ppl_vae.models.program_pair import ProgramPair
@@ -55,6 +56,7 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             DeepMarkovModel,
             BayesianDecoderVAE,
             MultimodalVAE,
+            VeryDeepVAE,
         )
     },
 }
