@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.vae import VAE
     from ppl_vae.models.vector_quantised.code_prior import AutoregressiveCodes, UniformCodes
     from ppl_vae.models.vector_quantised.codebook import Codebook, perplexity
+    from ppl_vae.models.vector_quantised.residual_vq_vae import ResidualVQVAE
     from ppl_vae.models.vector_quantised.vq_vae import VQVAE
 
 __all__ = [
@@ -115,6 +116,7 @@ __all__ = [
     "PoissonLikelihood",
     "ProgramPair",
     "RelaxedBernoulliLikelihood",
+    "ResidualVQVAE",
     "SemiAmortisedPosterior",
     "SemiSupervisedVAE",
     "StandardNormalPrior",

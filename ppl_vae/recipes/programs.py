@@ -4,7 +4,8 @@ Sønderby et al. 2016, https://arxiv.org/abs/1602.02282; Jang et al. 2017, https
 Maddison et al. 2017, https://arxiv.org/abs/1611.00712; Dupont 2018, https://arxiv.org/abs/1804.00104;
 Kingma et al. 2014, https://arxiv.org/abs/1406.5298; Jiang et al. 2017, https://arxiv.org/abs/1611.05148;
 Child 2021, https://arxiv.org/abs/2011.10650; Vahdat & Kautz 2020, https://arxiv.org/abs/2007.03898;
-Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937.
+Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937;
+Adiban et al. 2022, https://arxiv.org/abs/2208.04554.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from ppl_vae.models import (
     HierarchicalVAE,
     JointVAE,
     LadderVAE,
+    ResidualVQVAE,
     SemiSupervisedVAE,
     VeryDeepVAE,
 )
@@ -200,5 +202,18 @@ PROGRAMS: Mapping[str, Row] = {
         {"num_cells": 4, "num_codes": 32, "code_dim": 32, "codebook": {"learning": "ema", "decay": 0.95}},
         elbo=straight_through,
         program=VQVAE,
+    ),
+    "hrq-vae": Row(
+        "discrete codes in a tree: each level quantises what the one above has left over, among a code's children",
+        "Adiban, Stefanov, Siniscalchi & Salvi 2022",
+        {
+            "num_cells": 4,
+            "num_codes": 6,
+            "num_levels": 3,
+            "code_dim": 16,
+            "codebook": {"learning": "ema", "decay": 0.95},
+        },
+        elbo=straight_through,
+        program=ResidualVQVAE,
     ),
 }

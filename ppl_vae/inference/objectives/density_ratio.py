@@ -139,8 +139,8 @@ class Discriminator(nn.Module):
         """
         if self.network is None:
             raise ModelError(
-                "there is no discriminator yet, nor another network of the objective: trace terms by its own run(), "
-                "and put no objective on top"
+                "there is no discriminator yet, nor another network of the objective: trace terms by its own "
+                "run(), and put no objective on top"
             )
         ratio: Tensor = self.network(codes).squeeze(-1)
         return ratio

@@ -47,9 +47,9 @@ def mixture_of_products(loc: Tensor, scale: Tensor, present: Tensor) -> dist.Tor
     sets = torch.tensor(
         [[s >> m & 1 for m in range(number)] for s in range(1, 2**number)], device=loc.device
     ).bool()
-    of_sets = [_multiplied(loc, scale, one.expand_as(present)) for one in sets]
-    valid = (present.unsqueeze(-2) | ~sets).all(-1)
-    return _mixed(*(torch.stack(part, -2) for part in zip(*of_sets, strict=True)), valid)
+    products = [_multiplied(loc, scale, one.expand_as(present)) for one in sets]
+    locs, scales = (torch.stack(part, -2) for part in zip(*products, strict=True))
+    return _mixed(locs, scales, (present.unsqueeze(-2) | ~sets).all(-1))
 
 
 FUSIONS: Mapping[str, Fusion] = {

@@ -28,7 +28,7 @@ class JointOrConditional(dist.TorchDistribution):
         self._last: tuple[Tensor, Tensor] | None = None
         super().__init__(joint.batch_shape, joint.event_shape, validate_args=False)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draw [*sample, *batch, L]."""
         shape = torch.Size(sample_shape)
         of_part = self.conditional.rsample(shape)

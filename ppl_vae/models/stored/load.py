@@ -26,6 +26,7 @@ from ppl_vae.models import (
     LadderVAE,
     LinearGaussianVAE,
     MultimodalVAE,
+    ResidualVQVAE,
     SemiSupervisedVAE,
     VeryDeepVAE,
 )
@@ -57,6 +58,7 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             BayesianDecoderVAE,
             MultimodalVAE,
             VeryDeepVAE,
+            ResidualVQVAE,
         )
     },
 }
