@@ -1,6 +1,6 @@
 """Two-view digits, the upper and the lower half: five multimodal VAEs by coherence and by conditional log p.
 
-    OMP_NUM_THREADS=1 python benchmarks/multimodal_digits.py [--epochs 20] [--seeds 3] [--workers 2] [--results FOLDER]
+    OMP_NUM_THREADS=1 python benchmarks/multimodal_digits.py [--epochs 20] [--seeds 3] [--workers 2]
 
 The embedded 8x8 digits as 0/1 images; the same network, epochs, batches and learning rate for all recipes. On the
 180 held-out digits, by recipe:

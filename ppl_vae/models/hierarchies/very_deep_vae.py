@@ -1,6 +1,6 @@
 r"""A very deep VAE (Child 2021), small: many levels of latent images along one residual top-down path.
 
-    model:  h_L = constant,   z_l ~ N(m_l(h_l), diag s_l(h_l)^2),   h_l-1 = h_l + f_l(h_l, z_l)     l = L, ..., 1
+    model:  h_L learned,   z_l ~ N(m_l(h_l), diag s_l(h_l)^2),   h_l-1 = h_l + f_l(h_l, z_l)     l = L, ..., 1
             x ~ p(x | head(h_0))
     guide:  z_l ~ N(n_l(h_l, a_l), diag t_l(h_l, a_l)^2),   a_l what x says at the resolution of level l
 
@@ -64,7 +64,7 @@ class TopDownProgram(LatentVariableProgram):
     ) -> None:
         super().__init__(head, likelihood, event_shape)
         self.levels = nn.ModuleList(levels)
-        self.start = nn.Parameter(torch.zeros(width, 1, 1))
+        self.start = nn.Parameter(torch.randn(width, 1, 1))
 
     def latents(self) -> Tensor:
         """Draw z_L, ..., z_1, and return the state below them, flattened: [*batch, W S S]."""
