@@ -1,11 +1,11 @@
 """Two-view digits, the upper and the lower half: five multimodal VAEs by coherence and by conditional log p.
 
-    OMP_NUM_THREADS=1 python benchmarks/multimodal_digits.py [--epochs 20] [--seeds 3] [--workers 2]
+    OMP_NUM_THREADS=1 python benchmarks/multimodal_digits.py [--epochs 15] [--seeds 3] [--workers 2]
 
 The embedded 8x8 digits as 0/1 images; the same network, epochs, batches and learning rate for all recipes. On the
 180 held-out digits, by recipe:
 
-    joint log p            log p(upper, lower), 300 importance draws
+    joint log p            log p(upper, lower), 200 importance draws
     conditional log p      log p(lower | upper) and log p(upper | lower), from the same
     conditional coherence  share of draws of one half, given the other, that a classifier takes for the true digit;
                            it is a logistic regression on the training halves
@@ -41,7 +41,7 @@ from ppl_vae.models import MultimodalVAE
 RESULTS = Path(__file__).parent / "results"
 RECIPES = ("mvae", "mmvae", "mopoe-vae", "mmvae-plus", "jnf")
 HALVES = {"upper": 4, "lower": 4}
-LEARNING_RATE, DRAWS = 5e-3, 300
+LEARNING_RATE, DRAWS = 5e-3, 200
 # Of Student's t with two degrees of freedom, 97.5%.
 T_LIMIT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}
 
@@ -100,7 +100,7 @@ def not_significant(runs: dict[str, list[dict[str, float]]]) -> dict[str, list[s
 def main() -> None:
     """Train all, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=3, choices=sorted(T_LIMIT))
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--results", type=Path, default=RESULTS)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         plot_snr,
     )
     from ppl_vae.plots.evidence import plot_evidence_curve
+    from ppl_vae.plots.foreign import plot_foreign
     from ppl_vae.plots.gains import plot_gains
     from ppl_vae.plots.gaps import plot_gaps
     from ppl_vae.plots.image_rows import plot_image_rows
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ppl_vae.plots.khat import plot_khat, plot_worst_data
     from ppl_vae.plots.latent_holes import plot_latent_holes
     from ppl_vae.plots.latent_kl import plot_latent_kl
+    from ppl_vae.plots.latent_map import plot_latent_map
     from ppl_vae.plots.latent_scatter import plot_latent_scatter
     from ppl_vae.plots.learning_curves import plot_learning_curves
     from ppl_vae.plots.manifold import plot_manifold
@@ -50,6 +52,7 @@ __all__ = [
     "plot_estimator_cost",
     "plot_estimator_values",
     "plot_evidence_curve",
+    "plot_foreign",
     "plot_gains",
     "plot_gaps",
     "plot_gradient_variance",
@@ -59,6 +62,7 @@ __all__ = [
     "plot_latent_arithmetic",
     "plot_latent_holes",
     "plot_latent_kl",
+    "plot_latent_map",
     "plot_latent_scatter",
     "plot_learning_curves",
     "plot_manifold",

@@ -55,8 +55,8 @@ def test_every_program_of_ours_stands_in_the_table_of_programs():
     """But for those of tests/models/table.py, their ground, and the completion VAE's baseline without latents.
 
     Data of the VAE of covariates are tuples and dicts: its laws are in tests/models/labelled/test_covariate_vae.py.
-    Those of a decoder with global weights are in tests/models/test_bayesian_decoder_vae.py, those of several
-    observed sites in tests/models/multimodal/, and of the very deep VAE in tests/models/hierarchies/.
+    Those of global weights and of groups are in tests/models/global_parameters/, of topics in test_topic_vae.py.
+    Those of several observed sites are in tests/models/multimodal/, of the very deep VAE in hierarchies/.
     """
     made = {type(program.pair()).__name__ for program in program_table.PROGRAMS}
     ours = {
@@ -75,5 +75,7 @@ def test_every_program_of_ours_stands_in_the_table_of_programs():
         "MultimodalVAE",
         "VeryDeepVAE",
         "ResidualVQVAE",
+        "GroupsVAE",
+        "TopicVAE",
     }
     assert ours - made <= elsewhere

@@ -85,6 +85,7 @@ class KLWeighting(Weighting, ABC):
         super().__init__(elbo)
         if levels not in get_args(Levels):
             raise ModelError(unknown_name("levels", levels, get_args(Levels)))
+        self.mean_over_data = self.weighted.mean_over_data
         self.levels = levels
         if not self.weighted.passes_kl_weight:
             inner, outer = type(self.weighted).__name__, type(self).__name__
@@ -260,6 +261,8 @@ class ReconstructionError(Weighting):
         error: "mse", "rmse" (its root, per datum) or "ms-ssim" (1 minus the multi-scale structural similarity of
             images in [0, 1]); the last two correspond to no likelihood.
     """
+
+    mean_over_data = True
 
     def __init__(
         self, elbo: str | Objective, factor: float, error: Literal["mse", "rmse", "ms-ssim"] = "mse"

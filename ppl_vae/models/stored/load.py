@@ -12,6 +12,7 @@ from ppl_vae.files import as_path
 from ppl_vae.models import (
     VAE,
     VQVAE,
+    AdaGroupVAE,
     BayesianDecoderVAE,
     CategoricalVAE,
     CompletionBaseline,
@@ -21,6 +22,7 @@ from ppl_vae.models import (
     CovariateVAE,
     DeepMarkovModel,
     GaussianMixtureVAE,
+    GroupsVAE,
     HierarchicalVAE,
     JointVAE,
     LadderVAE,
@@ -28,6 +30,8 @@ from ppl_vae.models import (
     MultimodalVAE,
     ResidualVQVAE,
     SemiSupervisedVAE,
+    SharedContentVAE,
+    TopicVAE,
     VeryDeepVAE,
 )
 from ppl_vae.models.likelihoods.likelihoods import stored as stored_likelihood
@@ -59,6 +63,10 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             MultimodalVAE,
             VeryDeepVAE,
             ResidualVQVAE,
+            SharedContentVAE,
+            AdaGroupVAE,
+            GroupsVAE,
+            TopicVAE,
         )
     },
 }
