@@ -99,7 +99,7 @@ def straight_through(commitment: float = 0.25) -> VectorQuantisation:
     return VectorQuantisation(commitment=commitment)
 
 
-def free_bits_and_spectral_norms(vae: VeryDeepVAE, floor: float = 0.05, weight: float = 1e-3) -> SpectralNorm:
+def free_bits_and_spectral_norms(vae: VeryDeepVAE, floor: float = 0.01, weight: float = 1e-3) -> SpectralNorm:
     """Train by the bound with ``floor`` nats for free in every level, and a weight on the spectral norms."""
     return SpectralNorm(FreeBits("analytic-kl", floor, group_size=None), vae.model, vae.guide, weight=weight)
 

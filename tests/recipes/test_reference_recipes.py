@@ -109,7 +109,7 @@ def test_no_level_of_the_very_deep_vae_is_silently_collapsed(trained, digits):
     terms = inf.trace_terms(vae, digits.test.x, num_particles=4)
     kls = {name: terms.kl(name).mean().item() for name in terms.sites}
     assert len(kls) == 8
-    assert min(kls.values()) > 0.025, kls
+    assert min(kls.values()) > 0.005, kls
 
 
 @pytest.mark.slow

@@ -57,7 +57,6 @@ class GaussianOfFeatures(nn.Module):
         with torch.no_grad():
             # Near N(0, 1) at first: the divergences of many levels add up.
             last.weight.mul_(0.1)
-            last.bias.zero_() if last.bias is not None else None
         self.head = nn.Sequential(nn.GELU(), last)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
