@@ -132,6 +132,7 @@ class ExpertsGuide(Recognition):
         self, encoder: ModalityEncoders, heads: Sequence[nn.Module], fuse: Fusion, private_dim: int
     ) -> None:
         super().__init__(encoder, encoder.modalities.event_shape, allows_missing=True)
+        self.modalities = encoder.modalities
         self.heads = nn.ModuleList(heads)
         self.fuse = fuse
         self.private_dim = private_dim
@@ -146,7 +147,7 @@ class ExpertsGuide(Recognition):
     def encode(self, x: Tensor) -> dist.TorchDistribution:
         """The posterior q(z|x) of x [N, *event_shape], in which NaN is missing: batch shape [N]."""
         loc, scale = self.experts(x)
-        return self.fuse(loc, scale, self.encoder.modalities.present(x))
+        return self.fuse(loc, scale, self.modalities.present(x))
 
     def experts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of q(z|x_m) for every modality: [N, M, latent_dim] each."""

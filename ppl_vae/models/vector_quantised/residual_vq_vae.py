@@ -62,19 +62,24 @@ class ResidualProgram(LatentVariableProgram):
         sizes = [len(codes.code) // self.num_children for codes in codebooks]
         self.logits = nn.ParameterList(torch.zeros(size, self.num_children) for size in sizes)
 
+    @property
+    def books(self) -> list[Codebook]:
+        """The codebooks of the levels."""
+        return [book for book in self.codebooks if isinstance(book, Codebook)]
+
     def latents(self) -> Tensor:
         """Draw z_1, ..., z_L and return their sum [*batch, M D]."""
         total: Tensor | None = None
         find: Callable[[Tensor], Tensor] | None = None
         indices: dist.TorchDistribution = dist.Categorical(logits=self.logits[0].expand(self.num_cells, -1))
         indices = indices.to_event(1)
-        for level, codebook in enumerate(self.codebooks, 1):
+        for level, codebook in enumerate(self.books, 1):
             # Copied, because a training step moves the codes while these densities are still asked for.
             words = CodeWords(indices, codebook.code.detach().clone(), find)
             z = pyro.sample(f"z{level}", words)
             total = z if total is None else total + z.detach()
-            if level < len(self.codebooks):
-                parent, following = words.find(z.detach()), self.codebooks[level]
+            if level < len(self.books):
+                parent, following = words.find(z.detach()), self.books[level]
                 indices = ChildIndices(parent, self.logits[level][parent])
                 find = functools.partial(
                     nearest_child,
@@ -104,7 +109,7 @@ class ResidualGuide(Recognition):
         allows_missing: bool = False,
     ) -> None:
         super().__init__(encoder, event_shape, allows_missing)
-        first = next(iter(model.codebooks))
+        first = model.books[0]
         self.sizes = model.num_cells, first.code.shape[1]
         self.head = nn.Linear(num_features(encoder, event_shape), self.sizes[0] * self.sizes[1])
         # In a tuple, so that nn.Module does not take the codes for a part of the guide.
@@ -122,7 +127,7 @@ class ResidualGuide(Recognition):
         (model,) = self._model
         left = self.head(self.features(x)).unflatten(-1, self.sizes)
         found: list[NearestCode] = []
-        for codebook in model.codebooks:
+        for codebook in model.books:
             parent = found[-1].indices if found else None
             found.append(
                 NearestCode(left.to(codebook.code.dtype), ChildCodes(codebook, parent, model.num_children))
