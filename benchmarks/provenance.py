@@ -63,6 +63,13 @@ MADE_BY: Mapping[str, Made] = {
         "python benchmarks/digits_estimators.py", (ESTIMATORS, "ppl_vae/inference/laboratory")
     ),
     "digits_recipes.json": Made("python benchmarks/digits_recipes.py", ("ppl_vae/recipes", "ppl_vae/models")),
+    "discrete_estimators.json": Made(
+        "python benchmarks/discrete_estimators.py",
+        (
+            *(f"{ESTIMATORS}/{name}.py" for name in ("antithetic_bits", "discrete", "score_function")),
+            "ppl_vae/inference/objectives/relax.py",
+        ),
+    ),
     "first_page.json": Made("python benchmarks/first_page.py", ("docs/first_steps.py", *MNIST_PROGRAMS, EVIDENCE)),
     "foreign_sets.json": Made(
         "python benchmarks/foreign_sets.py",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ppl_vae.inference.estimators.upper_bounds import CUBO
     from ppl_vae.inference.estimators.wake_sleep import WakeSleep
     from ppl_vae.inference.evidence.bidirectional import EvidenceBracket, bidirectional_evidence
+    from ppl_vae.inference.evidence.conditional import conditional_evidence
     from ppl_vae.inference.evidence.curve import evidence_curve
     from ppl_vae.inference.evidence.evidence import Evidence, log_evidence
     from ppl_vae.inference.fitting.fit import FitResult, fit
@@ -35,12 +36,15 @@ if TYPE_CHECKING:
     from ppl_vae.inference.laboratory.particles import compare_over_particles
     from ppl_vae.inference.laboratory.verdict import check_estimators
     from ppl_vae.inference.objectives import schedules
+    from ppl_vae.inference.objectives.adversarial import AdversarialImages, AdversarialPrior
     from ppl_vae.inference.objectives.aggregate_posterior import DIP, MMD, TotalCorrelation
     from ppl_vae.inference.objectives.classifier_term import ClassifierTerm
     from ppl_vae.inference.objectives.density_ratio import DensityRatio
     from ppl_vae.inference.objectives.energy_score import EnergyScore
+    from ppl_vae.inference.objectives.hidden_coordinates import DistilledConditionals, PartlyHidden
     from ppl_vae.inference.objectives.quantisation import VectorQuantisation
     from ppl_vae.inference.objectives.reconstruction import ReconstructionLikelihood, SparseActivations
+    from ppl_vae.inference.objectives.regularised_codes import CodeNorm, DecoderGradient, DecoderNorm, SpectralNorm
     from ppl_vae.inference.objectives.relax import RELAX
     from ppl_vae.inference.objectives.weightings import Annealed, Beta, Capacity, FreeBits, ReconstructionError
     from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
     from ppl_vae.inference.pair.terms import Site, Terms
     from ppl_vae.inference.training.interruption import FitInterrupted
     from ppl_vae.inference.training.loggers import CSVLogger, MLflowLogger, TensorBoardLogger, WandbLogger
+    from ppl_vae.inference.training.skipping import SkippingAdam
 
 __all__ = [
     "ARM",
@@ -62,15 +67,21 @@ __all__ = [
     "RELAX",
     "RLOO",
     "VIMCO",
+    "AdversarialImages",
+    "AdversarialPrior",
     "AnalyticKL",
     "Annealed",
     "Beta",
     "CSVLogger",
     "Capacity",
     "ClassifierTerm",
+    "CodeNorm",
     "DReG",
+    "DecoderGradient",
+    "DecoderNorm",
     "DensityRatio",
     "DisARM",
+    "DistilledConditionals",
     "EnergyScore",
     "EntropyAnalytic",
     "Enumeration",
@@ -88,6 +99,7 @@ __all__ = [
     "MonteCarloKL",
     "Objective",
     "Pair",
+    "PartlyHidden",
     "RandomisedTruncation",
     "ReconstructionError",
     "ReconstructionLikelihood",
@@ -95,7 +107,9 @@ __all__ = [
     "ScoreFunction",
     "Simulated",
     "Site",
+    "SkippingAdam",
     "SparseActivations",
+    "SpectralNorm",
     "StickingTheLanding",
     "TailAdaptive",
     "TensorBoardLogger",
@@ -110,6 +124,7 @@ __all__ = [
     "check_estimators",
     "compare_estimators",
     "compare_over_particles",
+    "conditional_evidence",
     "evaluate",
     "evidence_curve",
     "fit",

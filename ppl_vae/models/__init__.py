@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.groups.shared_content_vae import SharedContentVAE
     from ppl_vae.models.hierarchies.hierarchical_vae import HierarchicalVAE
     from ppl_vae.models.hierarchies.ladder_vae import LadderVAE
+    from ppl_vae.models.hierarchies.very_deep_vae import VeryDeepVAE
     from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
     from ppl_vae.models.labelled.completion_baseline import CompletionBaseline
     from ppl_vae.models.labelled.completion_vae import CompletionVAE
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     )
     from ppl_vae.models.likelihoods.missingness import MissingnessEncoder
     from ppl_vae.models.linear_gaussian import LinearGaussianVAE
+    from ppl_vae.models.multimodal.multimodal_vae import MultimodalVAE
     from ppl_vae.models.posteriors.curved_posteriors import (
         PowerSphericalPosterior,
         VonMisesFisherPosterior,
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.vae import VAE
     from ppl_vae.models.vector_quantised.code_prior import AutoregressiveCodes, UniformCodes
     from ppl_vae.models.vector_quantised.codebook import Codebook, perplexity
+    from ppl_vae.models.vector_quantised.residual_vq_vae import ResidualVQVAE
     from ppl_vae.models.vector_quantised.vq_vae import VQVAE
 
 __all__ = [
@@ -118,6 +121,7 @@ __all__ = [
     "MissingnessEncoder",
     "MixturePosterior",
     "MixturePrior",
+    "MultimodalVAE",
     "NegativeBinomialLikelihood",
     "NominalLikelihood",
     "OrdinalLikelihood",
@@ -127,6 +131,7 @@ __all__ = [
     "PowerSphericalPosterior",
     "ProgramPair",
     "RelaxedBernoulliLikelihood",
+    "ResidualVQVAE",
     "SemiAmortisedPosterior",
     "SemiSupervisedVAE",
     "SharedContentVAE",
@@ -137,6 +142,7 @@ __all__ = [
     "TorusPrior",
     "UniformCodes",
     "VampPrior",
+    "VeryDeepVAE",
     "VonMisesFisherPosterior",
     "VonMisesPosterior",
     "WrappedNormalPosterior",

@@ -60,12 +60,15 @@ class ObservedProgram(nn.Module, ABC):
         size = self.size_of(x, size)
         register(self._name, self)
         with pyro.plate("data", size):
-            z = latents()
-            if x is None:
-                return pyro.sample("x", self.decode(z))
-            x = widened(x)
-            p = self.likelihood.adapt(self._features(z), x, len(self.event_shape))
-            return pyro.sample("x", p, obs=x)
+            return self.observe(latents(), x)
+
+    def observe(self, z: Tensor, x: Tensor | None) -> Tensor:
+        """Observe x [N, *event_shape] given z [*batch, latent_dim], at the site "x", or draw it there."""
+        if x is None:
+            return pyro.sample("x", self.decode(z))
+        x = widened(x)
+        p = self.likelihood.adapt(self._features(z), x, len(self.event_shape))
+        return pyro.sample("x", p, obs=x)
 
     def size_of(self, x: Tensor | None, size: int | None) -> int:
         """The number of data in a run.

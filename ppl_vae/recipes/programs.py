@@ -3,6 +3,8 @@
 Sønderby et al. 2016, https://arxiv.org/abs/1602.02282; Jang et al. 2017, https://arxiv.org/abs/1611.01144;
 Maddison et al. 2017, https://arxiv.org/abs/1611.00712; Dupont 2018, https://arxiv.org/abs/1804.00104;
 Kingma et al. 2014, https://arxiv.org/abs/1406.5298; Jiang et al. 2017, https://arxiv.org/abs/1611.05148;
+Child 2021, https://arxiv.org/abs/2011.10650; Vahdat & Kautz 2020, https://arxiv.org/abs/2007.03898;
+Adiban et al. 2022, https://arxiv.org/abs/2208.04554;
 Locatello et al. 2020, https://arxiv.org/abs/2002.02886;
 Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; Bouchacourt et al. 2018, https://arxiv.org/abs/1705.08841;
 Srivastava & Sutton 2017, https://arxiv.org/abs/1703.01488; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937.
@@ -20,9 +22,12 @@ from ppl_vae.inference import (
     Annealed,
     ClassifierTerm,
     Enumeration,
+    FreeBits,
     GumbelSoftmax,
     MonteCarloKL,
     Objective,
+    SkippingAdam,
+    SpectralNorm,
     VectorQuantisation,
     get_elbo,
 )
@@ -39,9 +44,11 @@ from ppl_vae.models import (
     HierarchicalVAE,
     JointVAE,
     LadderVAE,
+    ResidualVQVAE,
     SemiSupervisedVAE,
     SharedContentVAE,
     TopicVAE,
+    VeryDeepVAE,
 )
 from ppl_vae.models.labelled.covariate_vae import conditional_vae
 from ppl_vae.recipes.recipe import Row
@@ -92,6 +99,11 @@ def straight_through(commitment: float = 0.25) -> VectorQuantisation:
     return VectorQuantisation(commitment=commitment)
 
 
+def free_bits_and_spectral_norms(vae: VeryDeepVAE, floor: float = 0.01, weight: float = 1e-3) -> SpectralNorm:
+    """Train by the bound with ``floor`` nats for free in every level, and a weight on the spectral norms."""
+    return SpectralNorm(FreeBits("analytic-kl", floor, group_size=None), vae.model, vae.guide, weight=weight)
+
+
 RELU = {"name": "mlp", "hidden": (400,), "activation": "relu"}
 SMALL = {**RELU, "hidden": (128,)}
 FAST_ADAM = functools.partial(torch.optim.Adam, betas=(0.99, 0.999), fused=True)
@@ -110,6 +122,14 @@ PROGRAMS: Mapping[str, Row] = {
         {"latent_dims": (20, 10)},
         elbo=warmed_up,
         program=LadderVAE,
+    ),
+    "very-deep-vae": Row(
+        "many levels of latent images along one residual path from one pixel to the data; free bits in each",
+        "Child 2021; Vahdat & Kautz 2020",
+        {"channels": 2, "width": 16, "levels_each": 2},
+        elbo=free_bits_and_spectral_norms,
+        settings={"lr": 2e-3, "optimizer": functools.partial(SkippingAdam, skip_above=400.0)},
+        program=VeryDeepVAE,
     ),
     "categorical-vae": Row(
         "many categorical latents, relaxed; or few, summed out",
@@ -220,5 +240,18 @@ PROGRAMS: Mapping[str, Row] = {
         {"num_cells": 4, "num_codes": 32, "code_dim": 32, "codebook": {"learning": "ema", "decay": 0.95}},
         elbo=straight_through,
         program=VQVAE,
+    ),
+    "hrq-vae": Row(
+        "discrete codes in a tree: each level quantises what the one above has left over, among a code's children",
+        "Adiban, Stefanov, Siniscalchi & Salvi 2022",
+        {
+            "num_cells": 4,
+            "num_codes": 6,
+            "num_levels": 3,
+            "code_dim": 16,
+            "codebook": {"learning": "ema", "decay": 0.95},
+        },
+        elbo=straight_through,
+        program=ResidualVQVAE,
     ),
 }

@@ -56,6 +56,7 @@ def test_every_program_of_ours_stands_in_the_table_of_programs():
 
     Data of the VAE of covariates are tuples and dicts: its laws are in tests/models/labelled/test_covariate_vae.py.
     Those of global weights and of groups are in tests/models/global_parameters/, of topics in test_topic_vae.py.
+    Those of several observed sites are in tests/models/multimodal/, of the very deep VAE in hierarchies/.
     """
     made = {type(program.pair()).__name__ for program in program_table.PROGRAMS}
     ours = {
@@ -71,6 +72,9 @@ def test_every_program_of_ours_stands_in_the_table_of_programs():
         "CovariateVAE",
         "CountVAE",
         "BayesianDecoderVAE",
+        "MultimodalVAE",
+        "VeryDeepVAE",
+        "ResidualVQVAE",
         "GroupsVAE",
         "TopicVAE",
     }

@@ -153,7 +153,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
             check_data(model, *args, **kwargs)
         terms = self.run(model, guide, *args, **kwargs)
         self._judge_once(model, guide, args, kwargs, terms)
-        return self.forward(terms) * (terms.log_likelihood.shape[1] * terms.data_scale)
+        return self.forward(terms) * (terms.num_data * terms.data_scale)
 
     def loss(self, model: Program, guide: Program, *args: object, **kwargs: object) -> float:
         """Minus the sum over the data, a number."""
@@ -250,7 +250,8 @@ class Estimator(Objective):
 
     def local_record(self, terms: Terms) -> tuple[Tensor, Tensor]:
         """The log likelihood and the KL of the local sites, means over draws and data."""
-        return terms.log_likelihood.mean(), self.kl(terms).mean()
+        number = terms.num_data
+        return terms.log_likelihood[:, :number].mean(), self.kl(terms)[:, :number].mean()
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the mean of the bound over the batch, nats per datum, with the surrogate's gradient."""

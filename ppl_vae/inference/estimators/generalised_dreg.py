@@ -84,7 +84,7 @@ class GDReG(Estimator):
         ]
         leaves = list({id(leaf): leaf for found in with_leaves.values() for leaf in found}.values())
         # The guide has its gradient already: nothing of this may reach it through draws that a prior depends on.
-        cuts = [site.read.register_hook(torch.zeros_like) for site in terms.sites.values() if _moves(site)]
+        cuts = [site.draw.register_hook(torch.zeros_like) for site in terms.sites.values() if _moves(site)]
         slopes = torch.autograd.grad(parts, leaves, retain_graph=True, allow_unused=True)
         for cut in cuts:
             cut.remove()

@@ -15,7 +15,6 @@ Shi & Cornish (2021): https://proceedings.mlr.press/v130/shi21d.html
 
 from __future__ import annotations
 
-import math
 from typing import Literal, get_args
 
 import torch
@@ -53,6 +52,7 @@ class RandomisedTruncation(Estimator):
         self.series: Series = series
         # How many numbers were drawn: state that moves, by which a captured step is refused.
         self.num_truncations = 0
+        self._num_terms: int | None = None
 
     def run(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Terms:
         """The terms of m draws and of those that a random number of further terms needs."""
@@ -63,7 +63,7 @@ class RandomisedTruncation(Estimator):
     @property
     def num_draws(self) -> int:
         """The number of draws of the last run, or of one without a further term."""
-        return self.draws_of(self.__dict__.get("_num_terms", 0))
+        return self.draws_of(self._num_terms or 0)
 
     def draws_of(self, num_terms: int) -> int:
         """The number of draws that so many further terms need."""
@@ -73,16 +73,18 @@ class RandomisedTruncation(Estimator):
         """The estimate of every datum: [N], nats; no bound.
 
         Raises:
-            ModelError: the number of draws is none that the series has.
+            ModelError: the terms are not of the estimator's own last run, whose number of draws was drawn.
         """
         require_one_level("log p(x|g) without bias", terms)
         log_weight = terms.log_weight
+        if self._num_terms is None or len(log_weight) != self.draws_of(self._num_terms):
+            raise ModelError(
+                "RandomisedTruncation needs terms of its own run(), which draws how many there are: put no "
+                "objective on top"
+            )
         if self.series == "sumo":
             return self._sumo(log_weight)
-        doublings = math.log2(len(log_weight) / self.num_particles)
-        if not doublings.is_integer():
-            raise ModelError(f"multilevel needs {self.num_particles} x 2^j draws, got {len(log_weight)}")
-        return self._multilevel(log_weight, int(doublings))
+        return self._multilevel(log_weight, self._num_terms)
 
     def _sumo(self, log_weight: Tensor) -> Tensor:
         count = len(log_weight)

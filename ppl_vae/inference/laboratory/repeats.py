@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.estimators.base import Estimator
+from ppl_vae.inference.estimators.base import Estimator, Objective
 from ppl_vae.inference.pair.given_noise import GivenNoise, noise_shapes
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
@@ -134,7 +134,8 @@ def _trusted_shapes(
     A user's program may branch on a value, or keep parameters where functional_call cannot put others in their
     place; the first is an error under vmap, the second a wrong gradient.
     """
-    if weights.store or estimator.draw_handler is not None:
+    # An estimator with a run of its own may draw another number each time.
+    if weights.store or estimator.draw_handler is not None or type(estimator).run is not Objective.run:
         return None
     with seeded(derived_seed(0, PROBE_STREAM), x.device):
         try:

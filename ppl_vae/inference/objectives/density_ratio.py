@@ -139,11 +139,24 @@ class Discriminator(nn.Module):
         """
         if self.network is None:
             raise ModelError(
-                "the objective has made no network of its own yet: trace terms by its own run(), and put no "
-                "objective on top"
+                "there is no discriminator yet, nor another network of the objective: trace terms by its own "
+                "run(), and put no objective on top"
             )
         ratio: Tensor = self.network(codes).squeeze(-1)
         return ratio
+
+    def features(self, codes: Tensor) -> Tensor:
+        """The last hidden layer [*batch, H] of codes [*batch, L], the parameters held fixed.
+
+        Raises:
+            ModelError: nothing has been made yet.
+        """
+        if not isinstance(self.network, nn.Sequential):
+            raise ModelError("there is no discriminator yet: trace terms by the objective's own run()")
+        body = self.network[:-1]
+        fixed = {name: parameter.detach() for name, parameter in body.named_parameters()}
+        found: Tensor = torch.func.functional_call(body, fixed, (codes,))
+        return found
 
     def __repr__(self) -> str:
         # The same before and after it is made, since manifests are compared when a run is resumed.

@@ -26,6 +26,7 @@ from ppl_vae.inference.estimators.elbo import AnalyticKL
 from ppl_vae.inference.estimators.table import as_objective
 from ppl_vae.inference.estimators.two_levels import require_uncoupled
 from ppl_vae.inference.objectives.schedules import Schedule, at, describe
+from ppl_vae.inference.objectives.structural_similarity import ms_ssim
 from ppl_vae.inference.pair.admission import admit
 from ppl_vae.inference.pair.pair import PairLike, called_with
 from ppl_vae.inference.pair.protocols import Program
@@ -257,16 +258,19 @@ class ReconstructionError(Weighting):
     Args:
         elbo: an estimator that separates its KL, or its name.
         factor: the weight of the error, the "r_loss_factor".
-        error: "mse", or "rmse" (its root, per datum; it corresponds to no likelihood).
+        error: "mse", "rmse" (its root, per datum) or "ms-ssim" (1 minus the multi-scale structural similarity of
+            images in [0, 1]); the last two correspond to no likelihood.
     """
 
     mean_over_data = True
 
-    def __init__(self, elbo: str | Objective, factor: float, error: Literal["mse", "rmse"] = "mse") -> None:
+    def __init__(
+        self, elbo: str | Objective, factor: float, error: Literal["mse", "rmse", "ms-ssim"] = "mse"
+    ) -> None:
         super().__init__(elbo)
         self.require_separate_kl()
-        if error not in ("mse", "rmse"):
-            raise ModelError(f"error must be 'mse' or 'rmse', got {error!r}")
+        if error not in ("mse", "rmse", "ms-ssim"):
+            raise ModelError(f"error must be 'mse', 'rmse' or 'ms-ssim', got {error!r}")
         self.factor = positive("factor", factor)
         self.error = error
 
@@ -289,10 +293,19 @@ class ReconstructionError(Weighting):
         (observed,) = terms.observations.values()
         if observed.standing is not None:
             raise ModelError("ReconstructionError needs its observed site in the data plate alone, at dim -1")
-        event_dims = tuple(range(-len(observed.p.event_shape), 0))
-        squared = (observed.value - observed.p.mean).square().mean(event_dims)
-        error = squared if self.error == "mse" else squared.sqrt()
+        error = self._error(observed.p.mean, observed.value)
         return self.factor * error.mean() + self.estimator.kl(terms).mean() + self.estimator.global_loss(terms)
+
+    def _error(self, mean: Tensor, x: Tensor) -> Tensor:
+        """The error of every reconstruction [*batch, *event_shape] of x [N, *event_shape]: [*batch]."""
+        if self.error == "ms-ssim":
+            batch = mean.shape[: mean.dim() - x.dim() + 1]
+            if x.dim() != 4:
+                raise ModelError(f"ms-ssim compares images of event shape (C, H, W), got {tuple(x.shape[1:])}")
+            similarity = ms_ssim(mean.flatten(0, -4), x.expand(mean.shape).flatten(0, -4))
+            return 1 - similarity.reshape(batch)
+        squared = (x - mean).square().mean(tuple(range(1 - x.dim(), 0)))
+        return squared if self.error == "mse" else squared.sqrt()
 
     def extra_repr(self) -> str:
         """The options that a manifest states."""

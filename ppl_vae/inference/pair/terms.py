@@ -128,6 +128,8 @@ class Terms:
             in ``whole``, and there is no bound of a datum; None for other guides.
         order: the names of the sites of both levels in the guide's order and in the model's; empty where there is
             but one level.
+        copies: how often the data stand one behind another in N, as an objective shows them with coordinates
+            missing; what is recorded is of the first.
     """
 
     sites: Mapping[str, Site]
@@ -142,6 +144,12 @@ class Terms:
     draws_per_global: int = 1
     coupling: str | None = None
     order: tuple[tuple[str, ...], ...] = ()
+    copies: int = 1
+
+    @property
+    def num_data(self) -> int:
+        """The number of data in the batch."""
+        return self.log_likelihood.shape[1] // self.copies
 
     @property
     def levels(self) -> tuple[Terms, ...]:

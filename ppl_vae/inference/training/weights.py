@@ -140,7 +140,7 @@ def collect_weights(
     resting = evaluation_mode(model, guide)
     with unregistered(), resting, poutine.trace(param_only=True) as capture:
         terms = objective.run(model, guide, *batch)
-    require_data_rows(terms.log_likelihood.shape[1], batch[0])
+    require_data_rows(terms.num_data, batch[0])
     require_valid(model, guide, batch, {}, terms)
     store = {name: _leaf(name, node) for name, node in capture.trace.nodes.items() if node["type"] == "param"}
     held = {part: module for part, module in modules.items() if module is not None}

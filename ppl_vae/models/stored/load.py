@@ -27,9 +27,12 @@ from ppl_vae.models import (
     JointVAE,
     LadderVAE,
     LinearGaussianVAE,
+    MultimodalVAE,
+    ResidualVQVAE,
     SemiSupervisedVAE,
     SharedContentVAE,
     TopicVAE,
+    VeryDeepVAE,
 )
 from ppl_vae.models.likelihoods.likelihoods import stored as stored_likelihood
 from ppl_vae.models.program_pair import ProgramPair
@@ -57,6 +60,9 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             SemiSupervisedVAE,
             DeepMarkovModel,
             BayesianDecoderVAE,
+            MultimodalVAE,
+            VeryDeepVAE,
+            ResidualVQVAE,
             SharedContentVAE,
             AdaGroupVAE,
             GroupsVAE,

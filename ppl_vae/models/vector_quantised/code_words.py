@@ -16,12 +16,15 @@ Bengio, Léonard & Courville (2013): https://arxiv.org/abs/1308.3432
 from __future__ import annotations
 
 import copy
+import functools
+from collections.abc import Callable
 
 import torch
 from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import constraints, register_kl
 
+from ppl_vae.models.vector_quantised.child_codes import ChildCodes
 from ppl_vae.models.vector_quantised.codebook import Codebook, nearest
 
 
@@ -46,12 +49,16 @@ class CodeWords(dist.TorchDistribution):
     Args:
         indices: over k, batch shape [*batch], event shape [M], integers.
         codes: [K, D], as they are now; they may be changed afterwards.
+        find: gives the index of a code word, where not every code may stand in every cell; by default the nearest.
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch's protocol)
 
-    def __init__(self, indices: dist.TorchDistribution, codes: Tensor) -> None:
+    def __init__(
+        self, indices: dist.TorchDistribution, codes: Tensor, find: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         self.indices, self.codes = indices, codes
+        self.find = find or functools.partial(nearest, codes=codes)
         event_shape = torch.Size((*indices.event_shape, codes.shape[-1]))
         super().__init__(indices.batch_shape, event_shape, validate_args=False)
 
@@ -63,7 +70,7 @@ class CodeWords(dist.TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """The log mass of z [*batch, M, D], nats; minus infinity where some row is no code word."""
         value = value.detach()
-        k = nearest(value, self.codes)
+        k = self.find(value)
         is_word = (self.codes[k] == value).flatten(-2).all(-1)
         return torch.where(is_word, self.indices.log_prob(k), -torch.inf)
 
@@ -73,7 +80,7 @@ class CodeWords(dist.TorchDistribution):
 
     def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> CodeWords:
         """Repeat the distribution over a larger batch."""
-        return CodeWords(self.indices.expand(torch.Size(batch_shape)), self.codes)
+        return CodeWords(self.indices.expand(torch.Size(batch_shape)), self.codes, self.find)
 
 
 class NearestCode(dist.TorchDistribution):
@@ -93,7 +100,7 @@ class NearestCode(dist.TorchDistribution):
     arg_constraints = {}  # noqa: RUF012  (torch's protocol)
     has_rsample = True
 
-    def __init__(self, encoded: Tensor, codebook: Codebook) -> None:
+    def __init__(self, encoded: Tensor, codebook: Codebook | ChildCodes) -> None:
         self.encoded, self.codebook = encoded, codebook
         self.indices = codebook.nearest(encoded)
         self.code = codebook(self.indices)

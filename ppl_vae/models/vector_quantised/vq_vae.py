@@ -156,7 +156,7 @@ class VQVAE(ProgramPair):
         over_codes = code_prior(prior)
         self.remember(prior=own_config(over_codes, CODE_PRIORS))
         with seeded(seed):
-            codes = _codebook(self.num_codes, code_dim, codebook)
+            codes = made_codebook(self.num_codes, code_dim, codebook)
             self.remember(codebook=codes.config)
             encoder, decoder = self.networks(network, self.num_cells * codes.code.shape[1], observed)
             declared(CodePrior, over_codes).build(self.num_cells, self.num_codes)
@@ -231,7 +231,12 @@ class VQVAE(ProgramPair):
                 parameter.requires_grad_(True)
 
 
-def _codebook(num_codes: int, code_dim: int, spec: str | Mapping[str, Any]) -> Codebook:
+def made_codebook(num_codes: int, code_dim: int, spec: str | Mapping[str, Any]) -> Codebook:
+    """Make a codebook from how it learns, or from options of it.
+
+    Raises:
+        ModelError: an option is unknown or out of its range.
+    """
     options = {"learning": spec} if isinstance(spec, str) else spec
     try:
         return Codebook(num_codes, code_dim, **options)

@@ -1,0 +1,1 @@
+"""VAEs of several modalities, any of which may be missing."""
