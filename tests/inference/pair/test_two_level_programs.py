@@ -15,9 +15,9 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae import inference as inf
-from ppl_vae.diagnostics import run_collapse
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.compilation import step_choice
+from ppl_vae.inference.pair.runs import run_terms
 from tests.inference.pair.two_level_programs import (
     GROUPED,
     SCHOOLS,
@@ -228,10 +228,10 @@ def test_a_guide_that_couples_the_data_has_a_bound_of_the_set_and_none_of_a_datu
 
 def test_what_asks_about_each_datum_alone_names_the_global_site():
     pair = TWO_LEVELS["global first"].make()
+    with pytest.raises(ModelError, match="site 'mean' is global: its posterior, and with it that of every datum's"):
+        pv.infer(pair, X, progress=False)
     with pytest.raises(ModelError, match="site 'mean' is global: it stands outside the data plate"):
-        run_collapse(pair, X)
-    with pytest.raises(ModelError, match="site 'mean' stands in no plate"):
-        pv.log_evidence(pair, X, "ais")
+        run_terms(*pair, (X,))
 
 
 def test_several_draws_need_the_global_sites_first():
