@@ -94,6 +94,10 @@ MADE_BY: Mapping[str, Made] = {
     "mnist_semi_supervised.json": Made(
         "python benchmarks/mnist_semi_supervised.py", ("ppl_vae/models/labelled/semi_supervised_vae.py",)
     ),
+    "multimodal_digits.json": Made(
+        "python benchmarks/multimodal_digits.py",
+        ("ppl_vae/models/multimodal", "ppl_vae/inference/objectives/hidden_coordinates.py"),
+    ),
     "published.json": Made("python benchmarks/published.py --table NAME", ("benchmarks/tables", ESTIMATORS)),
     "speed.json": Made("python benchmarks/speed.py --threads 2", ("benchmarks/peers", COMPILATION, TRAINING)),
     "sprites_disentanglement.json": Made(
