@@ -57,7 +57,11 @@ ROOMS = {
         "randomness",
         "registration",
     },
+    "plots": {"errors", "renamed"},
+    # It draws what training tells, so that it stands below.
+    "explore": {"errors", "plots", "progress"},
     "inference": {
+        "explore",
         "arrays",
         "renamed",
         "containers",
@@ -90,8 +94,6 @@ ROOMS = {
         "recipes",
         "progress",
     },
-    "plots": {"errors", "renamed"},
-    "explore": {"errors", "plots"},
     "diagnostics": {
         "arrays",
         "renamed",
@@ -117,7 +119,7 @@ LIBRARIES = {
     "matplotlib": {"plots"},
     "arviz": {"diagnostics"},
     "typer": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "explore"},
     "jinja2": {"diagnostics"},
     "sklearn": {"data", "models", "diagnostics", "sklearn"},
     "PIL": {"data", "compression", "explore"},
@@ -133,6 +135,7 @@ LIBRARIES = {
         "sklearn",
         "compression",
         "models",
+        "explore",
     },
     "safetensors": {"files", "inference"},
 }

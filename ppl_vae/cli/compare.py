@@ -14,6 +14,7 @@ from ppl_vae import inference, plots, recipes
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_folder
 from ppl_vae.cli.codes import spread_over
+from ppl_vae.cli.comparison_report import require_bokeh, write_estimators
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.figures import FIGURES, save_figure
 from ppl_vae.cli.room import require_room_for_draws
@@ -88,12 +89,18 @@ def compare(
             show_default="the run's folder; runs/compare-RECIPE-DATA",
         ),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Write comparison.html too, whose charts answer to the pointer."),
+    ] = False,
 ) -> None:
     """Measure estimators of the ELBO side by side: value, bias, gradient variance, SNR, time.
 
     The tables are printed with a verdict in words; comparison.nc (netCDF, for xarray.open_dataset) and two
     figures are written.
     """
+    if report:
+        require_bokeh()
     run = Path(run_or_recipe).is_dir()
     named = f"compare-{run_or_recipe}-{Path(data or 'digits').stem}"
     folder = claim_folder(
@@ -114,6 +121,7 @@ def compare(
         "likelihood": vae.model.likelihood.name,
     }
     written = _write(table, folder)
+    written += [write_estimators(table, folder)] if report else []
     console = plain_console()
     for view in (_values(table), _gradients(table)):
         console.print(view)

@@ -17,6 +17,7 @@ from ppl_vae import plots
 from ppl_vae import recipes as table_of_recipes
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_folder
+from ppl_vae.cli.comparison_report import require_bokeh, write_recipes
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.figures import FIGURES, save_figure
 from ppl_vae.cli.room import require_room_to_train
@@ -85,6 +86,10 @@ def compare_recipes(
             callback=opt.at_home,
         ),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Write report.html too, whose charts answer to the pointer."),
+    ] = False,
 ) -> None:
     """Train several recipes with several seeds and judge them by the same plain ELBO on the test split.
 
@@ -93,6 +98,8 @@ def compare_recipes(
     """
     from ppl_vae.recipe_comparison import compare_recipes as compare
 
+    if report:
+        require_bokeh()
     entries = [_entry(text) for text in recipes]
     folder = claim_folder(
         out or Path("runs") / f"recipes-{Path(data).stem}", (ROWS, f"{FIGURES}/{PLANE}"), (TABLE,)
@@ -107,6 +114,7 @@ def compare_recipes(
         progress=sys.stderr.isatty(), **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip
     written, note = _write(table, folder)
+    written += [write_recipes(table, folder)] if report else []
     console = plain_console()
     console.print(_view(table))
     if note:

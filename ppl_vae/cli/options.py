@@ -249,4 +249,10 @@ NumThreads = Annotated[
     ),
 ]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Draw no figures at the end.", rich_help_panel=RUN)]
+Live = Annotated[
+    bool,
+    typer.Option(
+        "--live", help="Draw ELBO, terms and throughput of every epoch as they come.", rich_help_panel=RUN
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.", rich_help_panel=RUN)]

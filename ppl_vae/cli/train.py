@@ -64,6 +64,7 @@ def train(
     num_threads: opt.NumThreads = None,
     no_figures: opt.NoFigures = False,
     quiet: opt.Quiet = False,
+    live: opt.Live = False,
 ) -> None:
     """Train a recipe on data and leave a folder with model, history, metrics and figures.
 
@@ -92,7 +93,8 @@ def train(
         source, dataset, made = _prepare(recipe, source, options, console)
         result = _fit(
             made, dataset, folder, seed=seed, device=device, compile=compile_.setting, num_threads=num_threads,
-            resume=resume, progress=not quiet and sys.stderr.isatty(), distributed="auto",
+            resume=resume, progress="live" if live and not quiet else not quiet and sys.stderr.isatty(),
+            distributed="auto",
         )  # fmt: skip
     if not is_first:
         return

@@ -162,6 +162,7 @@ def _plane(plane: Plane, rows: TableRows | None) -> Facts:
     channels = shape[2] if len(shape) == 3 else 1
     values = plane.tiles.astype(np.float32 if of_table else np.uint8).ravel()
     return {
+        "words": plane.words,
         "low": list(plane.low),
         "high": list(plane.high),
         "size": size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 
 import numpy as np
 from bokeh.models import (
@@ -54,7 +55,7 @@ def latent_map(scene: Scene, points: ColumnDataSource) -> dict[str, Model | None
     glyph, faint = Scatter(fill_alpha=0.8, **mark), Scatter(fill_alpha=0.12, **mark)
     drawn = plot.add_glyph(points, glyph, selection_glyph=glyph, nonselection_glyph=faint)
     plot.add_tools(HoverTool(renderers=[drawn], tooltips=TOOLTIP, point_policy="snap_to_data"))
-    return {"map": plot, "bar": _bar(plot), **_posterior_glyphs(plot)}
+    return {"map": plot, "mark": glyph, "bar": _bar(plot), **_posterior_glyphs(plot)}
 
 
 def _bar(plot: figure) -> ColorBar:
@@ -86,9 +87,13 @@ def decoded_figure(facts: Facts) -> dict[str, Model | None]:
     """Make the figure of what is decoded under the pointer; the source "asked" holds where that is."""
     plane = facts["plane"]
     asked = ColumnDataSource({"x": [], "y": []}, name="asked")
-    row = words("decoded_row")
+    told = escape(f"Decoded at the pointer. {plane['words']}") if isinstance(plane, Mapping) else ""
+    beside = {
+        "decoded_row": words("decoded_row"),
+        "decoded_words": words("decoded_words", f"<p class='soft'>{told}</p>"),
+    }
     if not isinstance(plane, Mapping) or plane["shape"] is None:
-        return {"asked": asked, "decoded": None, "decoded_plot": None, "decoded_row": row}
+        return {"asked": asked, "decoded": None, "decoded_plot": None, **beside}
     height, width, _ = plane["shape"]
     picture = np.full((height, width), 0xFF808080, np.uint32)
     source = ColumnDataSource(
@@ -101,4 +106,4 @@ def decoded_figure(facts: Facts) -> dict[str, Model | None]:
     plot.axis.visible = False
     plot.grid.visible = False
     plot.image_rgba("image", source=source, x="x", y="y", dw="dw", dh="dh")
-    return {"asked": asked, "decoded": source, "decoded_plot": plot, "decoded_row": row}
+    return {"asked": asked, "decoded": source, "decoded_plot": plot, **beside}

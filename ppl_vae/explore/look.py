@@ -16,7 +16,7 @@ DARK = {
     "paper": "#14181d",
     "ink": "#e6edf3",
     "soft": "#9aa6b2",
-    "line": "#3d444d",
+    "line": "#768390",
     "grid": "#262c33",
     "ground": "#1c2128",
 }

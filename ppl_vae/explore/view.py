@@ -105,7 +105,8 @@ def _laid_out(models: Models, scene: Scene) -> Column:
     assert isinstance(groups, list)
     notes = words("notes", "".join(f"<p class='soft'>{escape(note)}</p>" for note in scene.notes))
     beside = Column(
-        children=some("card", "decoded_plot", "decoded_row"), styles={"flex": "1 1 300px", "min-width": "0"}
+        children=some("decoded_words", "decoded_plot", "decoded_row", "card"),
+        styles={"flex": "1 1 300px", "min-width": "0"},
     )
     of_map = Column(children=some("map", "legend"), styles={"flex": "3 1 340px", "min-width": "0"})
     parts = [

@@ -15,6 +15,7 @@ from ppl_vae.diagnostics.arviz import container
 from ppl_vae.diagnostics.diagnosis import REFUSALS, Diagnosis
 from ppl_vae.diagnostics.predictive.typicality import run_typicality
 from ppl_vae.diagnostics.topics import Case
+from ppl_vae.diagnostics.verdict import share_stderr
 from ppl_vae.errors import DataError
 from ppl_vae.explore.scene import Column
 
@@ -124,8 +125,7 @@ def _p_values(case: Case) -> list[Column]:
     except REFUSALS:
         return []
     values = numbers["p_value"].to_numpy()
-    # A rank among m is a share of m draws.
-    errors = np.sqrt(values * (1 - values) / numbers.sizes["simulation"])
+    errors = _share_errors(values, numbers.sizes["simulation"])
     words = f"Rank of log p(x) and code among {numbers.sizes['simulation']} simulated data; small is foreign."
     return [Column(P_VALUE, values, errors, "", words)]
 
@@ -138,10 +138,17 @@ def _predictive(diagnosis: Diagnosis) -> list[Column]:
     found = []
     for name in numbers["statistic"].to_numpy():
         values = numbers["datum_p_value"].sel(statistic=name).to_numpy().astype(float)
-        errors = np.sqrt(np.clip(values * (1 - values), 0, None) / draws)
+        if np.isnan(values).all():
+            continue
+        errors = _share_errors(values, draws)
         words = f"Two-sided p-value of the statistic {name} among {draws} replicates of the datum."
         found.append(Column(f"p of {name}", values, errors, "", words))
     return found
+
+
+def _share_errors(values: Floats, count: int) -> Floats:
+    """The standard errors of p-values, each a rank among ``count``."""
+    return np.array([share_stderr(value, count) if math.isfinite(value) else math.nan for value in values])
 
 
 def _flat(values: Array) -> NDArray[np.generic]:

@@ -324,6 +324,8 @@ function dress() {
   }
   bar.setv({background_fill_color: look.paper, major_label_text_color: look.ink, title_text_color: look.ink})
   ring_glyph.line_color = look.ink
+  // Dark classes are seen on dark paper by their edge.
+  mark.setv({line_color: look.line, line_width: 0.75})
 }
 
 // ------------------------------------------------------------------------------------------------------ beginnings
@@ -369,4 +371,5 @@ dress()
 paint()
 fill()
 step(0)
+if (facts.plane !== null && focused !== null) show_decoded(decoded_at(points.data.x[focused], points.data.y[focused]))
 setTimeout(load_sheets, 500)

@@ -31,7 +31,7 @@ from ppl_vae.inference.training.loop import captured_steps, rest, train, warn_of
 from ppl_vae.inference.training.neighbours import Neighbours
 from ppl_vae.inference.training.optimizer import Optimizer
 from ppl_vae.inference.training.preparation import Run, isolated, prepare, require_used
-from ppl_vae.inference.training.progress import Progress
+from ppl_vae.inference.training.progress import Progress, told_of
 from ppl_vae.inference.training.rank_start import (
     require_alike,
     start_alike,
@@ -109,7 +109,7 @@ def fit(
     *,
     out_dir: str | Path | None = None,
     resume: bool = False,
-    progress: bool | None = None,
+    progress: bool | str | None = None,
     callbacks: Callback | Sequence[Callback] | None = None,
     distributed: Distributed = False,
     seed: int = 0,
@@ -155,7 +155,9 @@ def fit(
             as many as other processes leave cores when the run begins. The manifest says how many and why.
         out_dir: a new or empty folder for checkpoints and results; one run at a time works in it.
         resume: continue the run in ``out_dir``; afresh if there is none.
-        progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
+        progress: show a progress bar; by default where a terminal or a notebook shows it to somebody. "live" shows
+            ELBO, terms and throughput of every epoch as they come instead: a table in a terminal, learning curves
+            in a notebook.
         callbacks: functions that are called with every row of the history and may return "stop"
             (``inference.training.callbacks``); ready ones are CSVLogger, TensorBoardLogger, WandbLogger and
             MLflowLogger.
@@ -192,7 +194,7 @@ def fit(
         "elbo": elbo, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
         "schedule": schedule, "max_grad_norm": max_grad_norm, "validation": validation, "patience": patience,
     }  # fmt: skip
-    told = Callbacks(callbacks)
+    told = told_of(callbacks, progress)
     seed, num_threads = whole("seed", seed, least=None), compute.require_threads(num_threads)
     on, place = compute.resolve_device(device), as_folder(out_dir)
     ranks = find_ranks(distributed, on)
@@ -220,7 +222,7 @@ def _fit(
     resume: bool,
     compile: bool | str,
     num_threads: compute.Threads,
-    progress: bool | None,
+    progress: bool | str | None,
     told: Callbacks,
 ) -> FitResult:
     stored = stored_everywhere(run.ranks, folder, resume)

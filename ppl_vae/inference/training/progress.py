@@ -5,13 +5,33 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from torch import Tensor
 
+from ppl_vae.errors import ModelError
+from ppl_vae.inference.training.callbacks import Callback, Callbacks
 from ppl_vae.progress import in_notebook, watched
 
+LIVE = "live"
 SECONDS_BETWEEN_READINGS = 0.5
+
+
+def told_of(callbacks: Callback | Sequence[Callback] | None, progress: bool | str | None) -> Callbacks:
+    """The callbacks of a run, with the one that ``progress="live"`` asks for.
+
+    Raises:
+        ModelError: progress is another word, or a callback cannot be called.
+    """
+    if not isinstance(progress, str):
+        return Callbacks(callbacks)
+    if progress != LIVE:
+        raise ModelError(f"progress must be True, False, None or {LIVE!r}, got {progress!r}")
+    # Figures and tables are slow to import, and few runs draw them.
+    from ppl_vae.explore.live import LiveTraining
+
+    return Callbacks([*Callbacks(callbacks).called, LiveTraining()])
 
 
 class Progress:
@@ -19,10 +39,12 @@ class Progress:
 
     Args:
         total: data to be stepped over; None where unknown.
-        progress: whether it is shown; None does so in a terminal and in a notebook.
+        progress: whether it is shown; None does so in a terminal and in a notebook, and "live" never, where a
+            callback of its own does.
     """
 
-    def __init__(self, total: int | None, progress: bool | None) -> None:
+    def __init__(self, total: int | None, progress: bool | str | None) -> None:
+        progress = False if isinstance(progress, str) else progress
         self._open = contextlib.ExitStack()
         self._bar = self._open.enter_context(watched(total, "img", progress, by_hand=True, unit_scale=True))
         self._read_at = 0.0
