@@ -137,7 +137,7 @@ def _statistics(
     for block in blocks:
         rows["log_evidence"].append(log_mean_exp(block.log_weight))
         rows["log_evidence_stderr"].append(delta_stderr(block.log_weight))
-        codes = [value.double().mean(0).flatten(1) for value in block.values.values()]
+        codes = [value.double().mean(0).reshape(value.shape[1], -1) for value in block.values.values()]
         rows["code"].append(torch.cat(codes, 1))
     return {name: torch.cat(parts).cpu().double().numpy() for name, parts in rows.items()}
 

@@ -350,9 +350,14 @@ def per_datum(
     ``shape`` is [K, N], or where the site stands if its plates have to be summed over.
 
     Raises:
-        ModelError: its batch shape does not broadcast to [K, N], or to K and its plates.
+        ModelError: its batch shape is not [K, N], or K and its plates, but for K; one without N, as a distribution
+            has that sums over its batch, would count in full for every datum.
     """
+    sizes = (shape.batch if isinstance(shape, Standing) else shape)[1:]
+    own = (1,) * (len(sizes) - density.dim()) + density.shape
     try:
+        if own[len(own) - len(sizes) :] != tuple(sizes):
+            raise RuntimeError
         if mask is not None:
             density = torch.where(torch.as_tensor(mask, device=density.device), density, 0.0)
         if not (isinstance(scale, float) and scale == 1.0):
