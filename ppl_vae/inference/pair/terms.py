@@ -350,13 +350,11 @@ def per_datum(
     ``shape`` is [K, N], or where the site stands if its plates have to be summed over.
 
     Raises:
-        ModelError: its batch shape is not [K, N], or K and its plates, but for K; one without N, as a distribution
-            has that sums over its batch, would count in full for every datum.
+        ModelError: its batch shape does not broadcast to [K, N], or to K and its plates; or it has no N, as where a
+            distribution sums over its batch: it would count in full for every datum.
     """
-    sizes = (shape.batch if isinstance(shape, Standing) else shape)[1:]
-    own = (1,) * (len(sizes) - density.dim()) + density.shape
     try:
-        if own[len(own) - len(sizes) :] != tuple(sizes):
+        if not isinstance(shape, Standing) and shape[-1] > 1 and density.shape[-1:] != shape[-1:]:
             raise RuntimeError
         if mask is not None:
             density = torch.where(torch.as_tensor(mask, device=density.device), density, 0.0)

@@ -95,8 +95,8 @@ class Stepper:
         loss = self.objective.forward(terms, step)
         if not loss.requires_grad:
             raise ModelError(
-                "the loss depends on no parameter: a tensor made of a parameter's value, as torch.tensor([p]) is, has "
-                "no gradient (torch.stack([p]) has one); and what is under no_grad or detached has none"
+                "the loss depends on no parameter: a tensor made of a parameter's value, as torch.tensor([p]) is, "
+                "has no gradient (torch.stack([p]) has one), nor has what is detached or under no_grad"
             )
         gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
         with torch.no_grad():
