@@ -48,6 +48,10 @@ class CheckpointError(PplVaeError, OSError):
     """A run or model folder that cannot be read, written or continued: the file and the reason."""
 
 
+class RankError(PplVaeError, RuntimeError):
+    """A run of several processes that cannot go on because another of them failed or has gone: which, and why."""
+
+
 def first_line(error: BaseException) -> str:
     """The message of an exception, without the stack that torch puts below it."""
     return str(error).strip().partition("\n")[0]

@@ -35,6 +35,7 @@ ROOMS = {
     "corruption": GROUND,
     "networks": {*GROUND, "corruption"},
     "distributions": GROUND,
+    "spaces": {"distributions"},
     "arrays": {*GROUND, "declared"},
     "containers": GROUND,
     "data": {*GROUND, "arrays", "containers", "display", "renamed"},
@@ -50,6 +51,7 @@ ROOMS = {
         "kl",
         "networks",
         "distributions",
+        "spaces",
         "precision",
         "exclusive",
         "randomness",
@@ -89,6 +91,7 @@ ROOMS = {
         "progress",
     },
     "plots": {"errors", "renamed"},
+    "explore": {"errors", "plots"},
     "diagnostics": {
         "arrays",
         "renamed",
@@ -104,6 +107,7 @@ ROOMS = {
         "registration",
         "inference",
         "plots",
+        "explore",
         "progress",
     },
 }
@@ -116,7 +120,9 @@ LIBRARIES = {
     "rich": {"cli"},
     "jinja2": {"diagnostics"},
     "sklearn": {"data", "models", "diagnostics", "sklearn"},
-    "PIL": {"data", "compression"},
+    "PIL": {"data", "compression", "explore"},
+    "bokeh": {"explore"},
+    "anywidget": {"explore"},
     "pandas": {
         "containers",
         "inference",

@@ -18,11 +18,12 @@ from ppl_vae.cli.configuration import keep_command
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.figures import FIGURES, Wishes, draw, usual_kinds
 from ppl_vae.cli.metrics import METRICS, measure, metrics_table, update_metrics
+from ppl_vae.cli.process_group import process_group
 from ppl_vae.cli.room import require_room_to_train
 from ppl_vae.cli.run import Run
 from ppl_vae.cli.source import DATA, DataSource, Policy, choose_binarization
 from ppl_vae.cli.values import OF_THE_RECIPE, parse_pairs, parse_validation, parse_value, refuse_taken
-from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.errors import ModelError, RankError, unknown_name
 from ppl_vae.inference.training.run_files import CHECKPOINT, OWN_FILES
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def train(
     metrics.json (the final numbers), manifest.json (versions, seed, device, data checksums), data.json,
     a checkpoint to resume from, and figures/. The manifest keeps the options too: --config manifest.json runs them
     again.
+
+    Under torchrun (torchrun --nproc-per-node=2 -m ppl_vae train ...) its processes share each batch.
     """
     typed = {"likelihood": likelihood, "network": network, "posterior": posterior}
     options = {
@@ -81,13 +84,18 @@ def train(
     refuse_taken("--set", free, {**OF_THE_RECIPE, "seed": "--seed, the seed of a run"})
     options = {name: value for name, value in options.items() if value is not None} | free
     source = DataSource(data, binarize, root, parse_pairs("--data-option", data_option or []))
-    folder = claim_folder(out or Path("runs") / f"{recipe}-{Path(data).stem}", (DATA, METRICS, FIGURES), OWN_FILES)
-    console = plain_console(quiet)
-    source, dataset, made = _prepare(recipe, source, options, console)
-    result = _fit(
-        made, dataset, folder, seed=seed, device=device, compile=compile_.setting, num_threads=num_threads,
-        resume=resume, progress=not quiet and sys.stderr.isatty(),
-    )  # fmt: skip
+    folder = out or Path("runs") / f"{recipe}-{Path(data).stem}"
+    with process_group(device) as is_first:
+        if is_first:
+            folder = claim_folder(folder, (DATA, METRICS, FIGURES), OWN_FILES)
+        console = plain_console(quiet or not is_first)
+        source, dataset, made = _prepare(recipe, source, options, console)
+        result = _fit(
+            made, dataset, folder, seed=seed, device=device, compile=compile_.setting, num_threads=num_threads,
+            resume=resume, progress=not quiet and sys.stderr.isatty(), distributed="auto",
+        )  # fmt: skip
+    if not is_first:
+        return
     source.write(folder)
     keep_command(folder, context)
     figures = _finish(recipe, result, dataset, folder, console, draw_figures=not no_figures)
@@ -131,6 +139,10 @@ def _prepare(
 def _fit(recipe: Recipe, dataset: Dataset, folder: Path, **arguments: Any) -> FitResult:
     try:
         return inference.fit(recipe, dataset, out_dir=folder, **arguments)
+    except RankError as error:
+        kept = (folder / CHECKPOINT).exists()
+        advice = f"; {folder}: give the same command with --resume to continue" if kept else ""
+        raise RankError(f"{error}{advice}") from None
     except KeyboardInterrupt:
         kept = (folder / CHECKPOINT).exists()
         advice = "give the same command with --resume to continue" if kept else "before its first checkpoint"

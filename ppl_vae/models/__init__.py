@@ -7,9 +7,14 @@ from ppl_vae.lazy import load_names_lazily
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
     from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
-    from ppl_vae.models.bayesian_decoder_vae import BayesianDecoderVAE
+    from ppl_vae.models.code_priors.two_stage import with_post_hoc_prior
     from ppl_vae.models.counts.count_vae import CountVAE
+    from ppl_vae.models.counts.topic_vae import TopicVAE
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
+    from ppl_vae.models.global_parameters.bayesian_decoder_vae import BayesianDecoderVAE
+    from ppl_vae.models.global_parameters.groups_vae import GroupsVAE
+    from ppl_vae.models.groups.ada_group_vae import AdaGroupVAE
+    from ppl_vae.models.groups.shared_content_vae import SharedContentVAE
     from ppl_vae.models.hierarchies.hierarchical_vae import HierarchicalVAE
     from ppl_vae.models.hierarchies.ladder_vae import LadderVAE
     from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.labelled.semi_supervised_vae import SemiSupervisedVAE
     from ppl_vae.models.latent_space.arithmetic import attribute_vector, decode_along
     from ppl_vae.models.latent_space.latent_grid import latent_grid
+    from ppl_vae.models.latent_space.latent_map import latent_map
     from ppl_vae.models.likelihoods.levels import nominal, ordinal
     from ppl_vae.models.likelihoods.likelihoods import (
         BernoulliLikelihood,
@@ -47,17 +53,23 @@ if TYPE_CHECKING:
     )
     from ppl_vae.models.likelihoods.missingness import MissingnessEncoder
     from ppl_vae.models.linear_gaussian import LinearGaussianVAE
-    from ppl_vae.models.load import load
+    from ppl_vae.models.posteriors.curved_posteriors import (
+        PowerSphericalPosterior,
+        VonMisesFisherPosterior,
+        VonMisesPosterior,
+        WrappedNormalPosterior,
+    )
     from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
     from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
     from ppl_vae.models.posteriors.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
     from ppl_vae.models.posteriors.semi_amortised_posterior import SemiAmortisedPosterior
+    from ppl_vae.models.priors.curved_priors import SphericalPrior, TorusPrior, WrappedNormalPrior
     from ppl_vae.models.priors.flow_prior import FlowPrior
     from ppl_vae.models.priors.priors import DiagonalNormalPrior, MixturePrior, StandardNormalPrior
     from ppl_vae.models.priors.vamp_prior import VampPrior
     from ppl_vae.models.program_pair import ProgramPair
     from ppl_vae.models.programs import GenerativeProgram, GuideProgram
-    from ppl_vae.models.two_stage import with_post_hoc_prior
+    from ppl_vae.models.stored.load import load
     from ppl_vae.models.vae import VAE
     from ppl_vae.models.vector_quantised.code_prior import AutoregressiveCodes, UniformCodes
     from ppl_vae.models.vector_quantised.codebook import Codebook, perplexity
@@ -66,6 +78,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VAE",
     "VQVAE",
+    "AdaGroupVAE",
     "AutoregressiveCodes",
     "BayesianDecoderVAE",
     "BernoulliLikelihood",
@@ -92,6 +105,7 @@ __all__ = [
     "GaussianLikelihood",
     "GaussianMixtureVAE",
     "GenerativeProgram",
+    "GroupsVAE",
     "GuideProgram",
     "HierarchicalVAE",
     "JointVAE",
@@ -110,19 +124,29 @@ __all__ = [
     "PartlyObservedCategory",
     "PointPosterior",
     "PoissonLikelihood",
+    "PowerSphericalPosterior",
     "ProgramPair",
     "RelaxedBernoulliLikelihood",
     "SemiAmortisedPosterior",
     "SemiSupervisedVAE",
+    "SharedContentVAE",
+    "SphericalPrior",
     "StandardNormalPrior",
     "StudentTLikelihood",
+    "TopicVAE",
+    "TorusPrior",
     "UniformCodes",
     "VampPrior",
+    "VonMisesFisherPosterior",
+    "VonMisesPosterior",
+    "WrappedNormalPosterior",
+    "WrappedNormalPrior",
     "ZeroInflatedNegativeBinomialLikelihood",
     "ZeroInflatedPoissonLikelihood",
     "attribute_vector",
     "decode_along",
     "latent_grid",
+    "latent_map",
     "load",
     "nominal",
     "ordinal",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         plot_snr,
     )
     from ppl_vae.plots.evidence import plot_evidence_curve
+    from ppl_vae.plots.foreign import plot_foreign
     from ppl_vae.plots.gains import plot_gains
     from ppl_vae.plots.gaps import plot_gaps
     from ppl_vae.plots.image_rows import plot_image_rows
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from ppl_vae.plots.khat import plot_khat, plot_worst_data
     from ppl_vae.plots.latent_holes import plot_latent_holes
     from ppl_vae.plots.latent_kl import plot_latent_kl
+    from ppl_vae.plots.latent_map import plot_latent_map
     from ppl_vae.plots.latent_scatter import plot_latent_scatter
     from ppl_vae.plots.learning_curves import plot_learning_curves
     from ppl_vae.plots.manifold import plot_manifold
     from ppl_vae.plots.marginals import plot_marginals
     from ppl_vae.plots.pairs import plot_pairs
+    from ppl_vae.plots.path_evidence import plot_path_evidence
     from ppl_vae.plots.predictive import plot_predictive
     from ppl_vae.plots.rate_distortion import plot_rate_distortion
     from ppl_vae.plots.reconstructions import plot_reconstructions
@@ -50,6 +53,7 @@ __all__ = [
     "plot_estimator_cost",
     "plot_estimator_values",
     "plot_evidence_curve",
+    "plot_foreign",
     "plot_gains",
     "plot_gaps",
     "plot_gradient_variance",
@@ -59,11 +63,13 @@ __all__ = [
     "plot_latent_arithmetic",
     "plot_latent_holes",
     "plot_latent_kl",
+    "plot_latent_map",
     "plot_latent_scatter",
     "plot_learning_curves",
     "plot_manifold",
     "plot_marginals",
     "plot_pairs",
+    "plot_path_evidence",
     "plot_predictive",
     "plot_rate_distortion",
     "plot_reconstructions",

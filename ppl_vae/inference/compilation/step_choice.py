@@ -83,7 +83,12 @@ def choose(
 
 
 def captured(
-    choice: Choice, eager: Stepper, buffers: list[Tensor], batches: Iterable[Batch], insists: bool
+    choice: Choice,
+    eager: Stepper,
+    buffers: list[Tensor],
+    batches: Iterable[Batch],
+    insists: bool,
+    whole_steps: bool = True,
 ) -> tuple[Steps, Choice]:
     """The steps of the chosen mode, or of the next best one that this pair allows, and which it is.
 
@@ -93,16 +98,23 @@ def captured(
         buffers: what it may change besides the parameters.
         batches: of an epoch.
         insists: whether to warn where the choice cannot be had.
+        whole_steps: whether compiled code may take the optimiser's step too, as it may not where the gradient is
+            one of several processes.
     """
     if choice.mode == "eager":
         return eager, choice
     # Whatever is drawn in trying out a captured step is no part of the run's stream.
     with undone([]):
-        return _captured(choice, eager, buffers, batches, insists)
+        return _captured(choice, eager, buffers, batches, insists, whole_steps)
 
 
 def _captured(
-    choice: Choice, eager: Stepper, buffers: list[Tensor], batches: Iterable[Batch], insists: bool
+    choice: Choice,
+    eager: Stepper,
+    buffers: list[Tensor],
+    batches: Iterable[Batch],
+    insists: bool,
+    whole_steps: bool,
 ) -> tuple[Steps, Choice]:
     traced = TracedStepper(eager, buffers)
     if not isinstance(batches, IndexedBatches):
@@ -116,7 +128,7 @@ def _captured(
     reason = None
     if choice.mode == "compiled":
         try:
-            return _compiled_or_again(traced, batches, choice)
+            return _compiled_or_again(traced, batches, choice, whole_steps)
         except Exception as error:
             reason = _words(error)
     try:
@@ -126,14 +138,16 @@ def _captured(
     return traced, choice if reason is None else _instead("traced", choice, reason, insists)
 
 
-def _compiled_or_again(traced: TracedStepper, batches: IndexedBatches, choice: Choice) -> tuple[Steps, Choice]:
+def _compiled_or_again(
+    traced: TracedStepper, batches: IndexedBatches, choice: Choice, whole_steps: bool
+) -> tuple[Steps, Choice]:
     """Compiled steps; where code from the cache is not what the programs do, it is dropped and made anew."""
     try:
-        steps = _compiled(traced, batches, choice)
+        steps = _compiled(traced, batches, choice, whole_steps)
     except Exception:
         if not inductor.forget_loaded():
             raise
-        steps = _compiled(traced, batches, choice)
+        steps = _compiled(traced, batches, choice, whole_steps)
     inductor.trust_loaded()
     code_cache.note(likeness(traced.eager, batches.data.example(len(batches.indices[0]))))
     return steps
@@ -148,14 +162,17 @@ def likeness(eager: Stepper, batch: Batch) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _compiled(traced: TracedStepper, batches: IndexedBatches, choice: Choice) -> tuple[Steps, Choice]:
+def _compiled(
+    traced: TracedStepper, batches: IndexedBatches, choice: Choice, whole_steps: bool
+) -> tuple[Steps, Choice]:
     if not isinstance(batches.x, Tensor):
         raise RuntimeError("the data become dense batch by batch, outside of compiled code")
     on_cpu = batches.x.device.type == "cpu"
     missing = missing_compiler()
     if missing is not None and on_cpu:
         raise RuntimeError(missing)
-    adam = captured_adam(traced.eager.optimizer, traced.trained(next(iter(batches))))
+    trained = traced.trained(next(iter(batches)))
+    adam = captured_adam(traced.eager.optimizer, trained) if whole_steps else None
     if adam is None:
         compiled_gradients = TracedStepper(traced.eager, traced.buffers, compiles=True)
         require_same_gradients(compiled_gradients, batches)

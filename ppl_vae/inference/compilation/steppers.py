@@ -78,14 +78,18 @@ class TracedStepper:
 
     def __call__(self, batch: Batch, step: int) -> Tensor:
         """Take step number ``step`` (from 0) on x [B, *event_shape], and its labels if any; its STEP_TERMS [3]."""
+        row, *gradients = self.gradients(batch, torch.full((), step, device=batch[0].device))
+        self.eager.descend(gradients, step)
+        return row
+
+    def gradients(self, batch: Batch, step: Tensor) -> Sequence[Tensor]:
+        """Compute STEP_TERMS and the gradient by every parameter, as ``Stepper.gradients`` does."""
         try:
             replay = self.replay_for(batch)
         except Exception:
             # Batches of one size could be captured and those of another cannot: the programs take them.
             replay = self.replays[_shapes(batch)] = self.eager.gradients
-        row, *gradients = replay(batch, torch.full((), step, device=batch[0].device))
-        self.eager.descend(gradients, step)
-        return row
+        return replay(batch, step)
 
     def replay_for(self, batch: Batch) -> Gradients:
         """The replay for batches of these shapes; captured the first time."""

@@ -61,6 +61,8 @@ class Objective(pyro.infer.ELBO, nn.Module):
     passes_kl_weight = False
     # The fewest data in a batch that it is defined for.
     least_batch = 1
+    # Whether the loss of a batch is the mean of the losses of its data, so that a batch may be taken in parts.
+    mean_over_data = False
     # The optimiser's options for the objective's own parameters where they differ from the pair's.
     optimizer_options: Mapping[str, object] = MappingProxyType({})
     # What draws some of the guide's sites in a way of its own, such as enumerating them.
@@ -206,6 +208,7 @@ class Estimator(Objective):
     """
 
     passes_kl_weight = True
+    mean_over_data = True
     # "elbo": value and gradient are unbiased for it; "evidence": another bound on log p(x); None: neither.
     # A user's own says which: those of the ELBO are ranked among each other by ``check_estimators``.
     target: Literal["elbo", "evidence"] | None = None

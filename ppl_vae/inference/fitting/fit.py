@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,14 @@ from ppl_vae.inference.training.neighbours import Neighbours
 from ppl_vae.inference.training.optimizer import Optimizer
 from ppl_vae.inference.training.preparation import Run, isolated, prepare, require_used
 from ppl_vae.inference.training.progress import Progress
+from ppl_vae.inference.training.rank_start import (
+    require_alike,
+    start_alike,
+    stored_everywhere,
+    threads_beside,
+    together,
+)
+from ppl_vae.inference.training.ranks import Distributed, device_of_rank, find_ranks
 from ppl_vae.inference.training.resume import keep_mode, mode_to_use, require_continuable, threads_to_use
 from ppl_vae.inference.training.run_folder import RunFolder, as_folder
 from ppl_vae.inference.training.selection import Selection
@@ -103,6 +112,7 @@ def fit(
     resume: bool = False,
     progress: bool | None = None,
     callbacks: Callback | Sequence[Callback] | None = None,
+    distributed: Distributed = False,
     seed: int = 0,
 ) -> FitResult:
     """Train a pair in place by stochastic gradient steps on the batch mean of an objective.
@@ -150,6 +160,10 @@ def fit(
         callbacks: functions that are called with every row of the history and may return "stop"
             (``inference.training.callbacks``); ready ones are CSVLogger, TensorBoardLogger, WandbLogger and
             MLflowLogger.
+        distributed: "auto" trains with all ranks of the process group that torch.distributed has, if it has one:
+            every rank calls ``fit`` with the same data and takes its part of each batch, so that the steps are
+            those of one process with the same batches (``inference.training.rank_steps``). Rank 0 writes, evaluates
+            and calls the callbacks. True does the same and refuses to run without a group; False trains alone.
         seed: of batches, draws and the split. Torch's global generators are left as they were.
 
     Returns:
@@ -162,6 +176,7 @@ def fit(
         ModelError: the pair or a setting cannot be used, the site or setting is named; or labels are missing.
         ConvergenceError: a number stopped being finite; the weights go back to the last good epoch.
         CheckpointError: ``out_dir`` holds another run, or could not be written.
+        RankError: another rank failed, or its process has gone; a checkpoint of the last whole epoch is there.
         FitInterrupted: Ctrl-C, a KeyboardInterrupt with the history; the weights are those of the last whole epoch.
             In a notebook the first Ctrl-C lets the epoch end and gives the result so far, with a warning.
 
@@ -180,11 +195,23 @@ def fit(
     }  # fmt: skip
     told = Callbacks(callbacks)
     seed, num_threads = whole("seed", seed, least=None), compute.require_threads(num_threads)
-    folder = RunFolder(as_folder(out_dir))
-    on = compute.resolve_device(device)
-    run = prepare(as_pair(vae), data, resolve(vae, given), on, seed, precision)
-    require_used(given, run)
-    with told, folder.held(), run.objective.of_a_set(run.data.num_total):
+    on, place = compute.resolve_device(device), as_folder(out_dir)
+    ranks = find_ranks(distributed, on)
+    if ranks is not None:
+        on = device_of_rank(on)
+        told, place, progress = (told, place, progress) if ranks.is_first else (Callbacks(None), None, False)
+
+    def prepared() -> Run:
+        run = prepare(as_pair(vae), data, resolve(vae, given), on, seed, precision)
+        require_used(given, run)
+        return replace(run, ranks=ranks)
+
+    run, folder = together(ranks, prepared), RunFolder(place)
+    with told, contextlib.ExitStack() as held, run.objective.of_a_set(run.data.num_total):
+        together(ranks, lambda: held.enter_context(folder.held()))
+        if ranks is not None:
+            require_alike(ranks, run)
+            run.manifest["ranks"] = ranks.number
         return _fit(run, folder, resume, compile, num_threads, progress, told)
 
 
@@ -197,13 +224,15 @@ def _fit(
     progress: bool | None,
     told: Callbacks,
 ) -> FitResult:
-    stored = folder.open(resume)
+    stored = stored_everywhere(run.ranks, folder, resume)
     if stored is not None:
         require_continuable(stored, run, folder.path)
     num_threads = threads_to_use(stored, num_threads, folder.path)
     neighbours = Neighbours()
     flops = compute.step_flops(run.forward_once)
     number, reason = compute.choose_threads(num_threads, flops, neighbours)
+    if run.ranks is not None and not isinstance(num_threads, int):
+        number, reason = threads_beside(run.ranks, number, reason)
     run.manifest.update(num_threads=number, num_threads_reason=reason)
     warn_of_unfinished(run.settings, run.steps(), run.data.validation is not None)
     with isolated(run.seed, run.device), compute.threads(run.manifest["num_threads"]):
@@ -212,6 +241,8 @@ def _fit(
             state.restore(stored["state"])
             if state.epoch < run.settings.epochs and not state.selection.exhausted(state.epoch):
                 warn_of_python_state(run, state, stepper, folder.path)
+        if run.ranks is not None:
+            start_alike(run.ranks, run, state)
         steps = captured_steps(run, state, stepper, mode_to_use(stored, compile), flops)
         keep_mode(stored, run.manifest, folder.path)
         with Progress(run.total(state.epoch), progress) as bar:
@@ -227,7 +258,7 @@ def start_run(run: Run) -> tuple[TrainingState, Stepper]:
     remember_coordinates(run.model, run.data.labels)
     _look_at_the_data(run)
     num_data = None if run.data.x is None else len(run.data.x)
-    example = run.data.example(run.batch_size)
+    example = run.data.example(run.part_size())
     weights = collect_weights(run.model, run.guide, run.objective, *example, num_data=num_data)
     parameters = weights.parameters()
     optimizer = run.settings.make_optimizer(parameters)
@@ -285,7 +316,7 @@ def finish_run(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:
     history = as_history(state.rows)
     manifest = run.manifest | {"epochs_run": state.epoch, "best_epoch": best_epoch}
     manifest["schedules"] = describe_schedules(run.settings, run.steps() or state.step)
-    folder.finish(run.pair.source, state.weights, history, manifest)
+    together(run.ranks, lambda: folder.finish(run.pair.source, state.weights, history, manifest))
     if run.steps() is None:
         # Only now is it known how many there were.
         warn_of_unfinished(run.settings, state.step, run.data.validation is not None)

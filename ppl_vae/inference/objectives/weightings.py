@@ -84,6 +84,7 @@ class KLWeighting(Weighting, ABC):
         super().__init__(elbo)
         if levels not in get_args(Levels):
             raise ModelError(unknown_name("levels", levels, get_args(Levels)))
+        self.mean_over_data = self.weighted.mean_over_data
         self.levels = levels
         if not self.weighted.passes_kl_weight:
             inner, outer = type(self.weighted).__name__, type(self).__name__
@@ -258,6 +259,8 @@ class ReconstructionError(Weighting):
         factor: the weight of the error, the "r_loss_factor".
         error: "mse", or "rmse" (its root, per datum; it corresponds to no likelihood).
     """
+
+    mean_over_data = True
 
     def __init__(self, elbo: str | Objective, factor: float, error: Literal["mse", "rmse"] = "mse") -> None:
         super().__init__(elbo)

@@ -14,6 +14,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ppl_vae.errors import RankError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -62,7 +64,9 @@ class Interruptions:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self.arrived == signal.SIGTERM and self._before[self.arrived] is signal.SIG_DFL:
+        # Where another rank has gone, who started them ends this one too, and the error says why.
+        gone = isinstance(error, RankError)
+        if self.arrived == signal.SIGTERM and self._before[self.arrived] is signal.SIG_DFL and not gone:
             os.kill(os.getpid(), signal.SIGTERM)
         if error is None:
             self.deliver()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -25,17 +26,20 @@ from ppl_vae.inference.training.facts import as_history
 from ppl_vae.inference.training.interruption import FitInterrupted, Interruptions
 from ppl_vae.inference.training.preparation import Run
 from ppl_vae.inference.training.progress import Progress
+from ppl_vae.inference.training.rank_start import from_first
+from ppl_vae.inference.training.rank_steps import RANK_STREAM, RankStepper, own_batches, require_same_buffers
 from ppl_vae.inference.training.run_folder import RunFolder
 from ppl_vae.inference.training.state import TrainingState
 from ppl_vae.inference.training.steps import Stepper, Steps, run_epoch
 from ppl_vae.progress import in_notebook
+from ppl_vae.randomness import derived_seed, reseed
 
 SECONDS_BETWEEN_CHECKPOINTS = 1.0
 
 
 def captured_steps(run: Run, state: TrainingState, eager: Stepper, compile: bool | str, flops: int) -> Steps:
     """Choose eager, traced or compiled steps; the manifest says which, and why."""
-    batches = run.data.epoch(1, run.batch_size, run.seed)
+    batches, ranks = run.data.epoch(1, run.batch_size, run.seed), run.ranks
     total = None
     if isinstance(batches, IndexedBatches):
         total = len(batches.indices) * (run.settings.epochs - state.epoch)
@@ -44,12 +48,16 @@ def captured_steps(run: Run, state: TrainingState, eager: Stepper, compile: bool
     def is_kept() -> bool:
         # An example, not a batch: nothing may be drawn here, nor from the generators of the user's own batches.
         own = not isinstance(batches, IndexedBatches)
-        return not own and code_cache.is_noted(likeness(eager, run.data.example(run.batch_size)))
+        return not own and code_cache.is_noted(likeness(eager, run.data.example(run.part_size())))
 
     choice = choose(compile, total, flops, is_kept)
-    steps, choice = captured(choice, eager, state.weights.buffers(), batches, compile is True)
+    batches = batches if ranks is None else own_batches(ranks, batches)
+    steps, choice = captured(choice, eager, state.weights.buffers(), batches, compile is True, ranks is None)
     run.manifest.update(compile=choice.mode, compile_reason=choice.reason, steps_per_call=choice.times)
-    return steps
+    if ranks is None:
+        return steps
+    assert isinstance(steps, Stepper | TracedStepper)
+    return RankStepper(steps, ranks, run.seed)
 
 
 def warn_of_python_state(run: Run, state: TrainingState, eager: Stepper, where: object) -> None:
@@ -128,7 +136,7 @@ def _stopped(
 ) -> str | None:
     """Tell callbacks of an epoch; what ends the run after it, which the manifest names, or None."""
     try:
-        reason = callbacks.tell(row, num_data)
+        reason = from_first(run.ranks, lambda: callbacks.tell(row, num_data))
     except BaseException:
         # The epoch is whole, whatever a callback does.
         _write(run, state, folder)
@@ -146,10 +154,15 @@ def _stopped(
 
 def _as_the_programs(run: Run, state: TrainingState, steps: Steps, compared_at: int) -> Steps:
     """Keep captured steps while they agree with the programs; else warn and go on with eager ones."""
+    if isinstance(steps, RankStepper):
+        own = _as_the_programs(run, state, steps.steps, compared_at)
+        assert isinstance(own, Stepper | TracedStepper)
+        return replace(steps, steps=own)
     if not isinstance(steps, CompiledStepper | TracedStepper):
         return steps
     state.weights.train()
     batches = run.data.epoch(state.epoch + 1, run.batch_size, run.seed)
+    batches = batches if run.ranks is None else own_batches(run.ranks, batches)
     assert isinstance(batches, IndexedBatches)
     reason = drifted(steps, batches, state.step)
     if reason is None:
@@ -209,10 +222,20 @@ def _epoch(
         bar.advance(size, loss)
         interruptions.deliver()
 
+    if run.ranks is not None:
+        # A stream for this epoch and rank, so that a run goes on on any number of ranks.
+        reseed(derived_seed(run.seed, RANK_STREAM, epoch, run.ranks.own), run.device)
     next_step, means = run_epoch(steps, batches, epoch, state.step, report)
-    row = {"epoch": epoch, "step": next_step, **means, **evaluations(run, epoch)}
+    if run.ranks is not None:
+        require_same_buffers(run.ranks, state.weights.buffers_of_pair())
+        run.ranks.copy_first(state.weights.tensors().values())
+
+    def told_by_first() -> dict[str, float]:
+        return {**evaluations(run, epoch), "seconds": time.perf_counter() - started}
+
+    row = {"epoch": epoch, "step": next_step, **means, **from_first(run.ranks, told_by_first)}
     state.epoch, state.step = epoch, next_step
-    return row | {"seconds": time.perf_counter() - started}, sum(taken)
+    return row, sum(taken)
 
 
 def evaluations(run: Run, epoch: int) -> dict[str, float]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 
 import torch
 
 from ppl_vae.data import Dataset, fingerprint
-from ppl_vae.errors import CheckpointError
+from ppl_vae.errors import CheckpointError, ModelError
 from ppl_vae.files import JsonObject
 from ppl_vae.inference.objectives.schedules import describe
 from ppl_vae.inference.pair.labels import Batch
@@ -61,15 +61,30 @@ def require_same_run(stored: JsonObject, own: JsonObject, where: object) -> None
     Raises:
         CheckpointError: a field differs; it is named.
     """
-    before, now = _identity(stored), _identity(own)
+    for field, was, is_now in _differences(identity(stored), identity(own)):
+        raise CheckpointError(f"{where}: the checkpoint is of another run: {field} was {was!r}, is now {is_now!r}")
+
+
+def require_same_everywhere(said: Sequence[str]) -> None:
+    """Refuse ranks that would not train the same thing; each says the ``identity`` of its manifest as JSON.
+
+    Raises:
+        ModelError: a field differs; it is named.
+    """
+    first, *others = map(json.loads, said)
+    for rank, other in enumerate(others, start=1):
+        for field, theirs, own in _differences(first, other):
+            raise ModelError(
+                f"the ranks train different things: {field} is {theirs!r} on rank 0, {own!r} on {rank}"
+            )
+
+
+def _differences(before: JsonObject, now: JsonObject) -> Iterator[tuple[str, object, object]]:
     _leave_out_the_untold(before, now)
     # The data first: another split of them is another size of batch as well.
     for field in sorted({*before, *now}, key=lambda name: (name != "data", name)):
         if before.get(field) != now.get(field):
-            was, is_now = _differing(before.get(field), now.get(field))
-            raise CheckpointError(
-                f"{where}: the checkpoint is of another run: {field} was {was!r}, is now {is_now!r}"
-            )
+            yield field, *_differing(before.get(field), now.get(field))
 
 
 def _differing(before: object, now: object) -> tuple[object, object]:
@@ -89,7 +104,7 @@ def _leave_out_the_untold(before: JsonObject, now: JsonObject) -> None:
         before["data"].pop("first_batch_sha256", None), now["data"].pop("first_batch_sha256", None)
 
 
-def _identity(manifest: JsonObject) -> JsonObject:
+def identity(manifest: JsonObject) -> JsonObject:
     """The fields that decide the numbers; a run may be continued for longer, and on another device."""
     settings = {k: v for k, v in manifest["settings"].items() if k not in ("epochs", "patience")}
     # Where the files lie, and what they are called, may change; their checksums may not.

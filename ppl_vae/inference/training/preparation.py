@@ -32,6 +32,7 @@ from ppl_vae.inference.training.code_fingerprint import code_fingerprint
 from ppl_vae.inference.training.loader_state import first_batch, kept_states, loader_generators
 from ppl_vae.inference.training.manifest import describe_data, describe_device, describe_pair, versions
 from ppl_vae.inference.training.pieces import Pieces, named
+from ppl_vae.inference.training.ranks import Ranks
 from ppl_vae.inference.training.settings import Settings
 from ppl_vae.inference.training.training_data import training_data
 from ppl_vae.inference.training.weights import require_own_parameters
@@ -57,11 +58,16 @@ class Run:
     seed: int
     precision: str
     manifest: JsonObject
+    ranks: Ranks | None = None
+
+    def part_size(self) -> int:
+        """The most data of a batch that this process takes."""
+        return self.batch_size if self.ranks is None else -(-self.batch_size // self.ranks.number)
 
     def forward_once(self) -> None:
         """One step's forward pass, without a trace in any generator."""
         with isolated(self.seed, self.device), evaluation_mode(self.model, self.guide):
-            batch = next(iter(self.data.epoch(1, self.batch_size, self.seed)))
+            batch = next(iter(self.data.epoch(1, self.part_size(), self.seed)))
             size = len(batch[0])
             with rows_named(self.model, self.guide, size, size if self.data.x is None else len(self.data.x)):
                 terms = self.objective.run(self.model, self.guide, *batch)

@@ -43,6 +43,9 @@ def require_continuable(stored: JsonObject, run: Run, where: object) -> None:
         warnings.warn(
             f"{where}: continued on {now['device']}, begun on {before['device']}, {OTHER_BYTES}", stacklevel=4
         )
+    ranks = before.get("ranks", 1), now.get("ranks", 1)
+    if ranks[0] != ranks[1]:
+        warnings.warn(f"{where}: continued on {ranks[1]} ranks, begun on {ranks[0]}, {OTHER_BYTES}", stacklevel=4)
     _warn_of_hidden_state(before, now, where)
     done, wanted = stored["state"]["epoch"], run.settings.epochs
     if wanted < done:

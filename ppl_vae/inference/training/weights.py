@@ -59,6 +59,12 @@ class Weights:
         buffers = [buffer for module in (*self.modules.values(), *self.networks) for buffer in module.buffers()]
         return list({id(buffer): buffer for buffer in buffers}.values())
 
+    def buffers_of_pair(self) -> list[Tensor]:
+        """The buffers of the pair, without those of the objective."""
+        modules = [module for part, module in self.modules.items() if part != "objective"]
+        buffers = [buffer for module in (*modules, *self.networks) for buffer in module.buffers()]
+        return list({id(buffer): buffer for buffer in buffers}.values())
+
     def train(self, mode: bool = True) -> None:
         """Put every module into training or evaluation mode; a frozen network keeps the mode it is in."""
         for module in (*self.modules.values(), *self._trained_networks()):
