@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -138,7 +138,7 @@ class Opened:
         if not self.is_table or not self.labels.axes or self.labels.axes[0] is None:
             return self.labels
         kept = np.array([name for name in self.labels.axes[0] if not takes(name)], self.labels.axes[0].dtype)
-        return Labels(self.labels.rows, (kept,), self.labels.columns)
+        return replace(self.labels, axes=(kept,))
 
     def _renamed(self, data: str, takes: Callable[[str], bool]) -> Mapping[str, object]:
         """The named arrays, of which the only one that is no covariate is x, whatever its name."""
@@ -196,7 +196,8 @@ def opened(data: object) -> Opened:
     if isinstance(data, Frame):
         return _table(data)
     if isinstance(data, HasIndex):
-        return Opened(data, Labels(_row_names(data)))
+        rows = _row_names(data)
+        return Opened(data, Labels(rows, counted=rows is None))
     return Opened(data)
 
 
@@ -209,7 +210,8 @@ def _table(frame: Frame) -> Opened:
     unnamed = names == list(range(len(names)))
     columns = None if unnamed else np.array([str(name) for name in names])
     beside = {name: frame[name] for name in names if isinstance(name, str)}
-    return Opened(frame, Labels(rows, (columns,), columns=True), beside, is_table=True)
+    counted = rows is None and isinstance(frame, HasIndex)
+    return Opened(frame, Labels(rows, (columns,), columns=True, counted=counted), beside, is_table=True)
 
 
 def _row_names(frame: HasIndex) -> np.ndarray | None:

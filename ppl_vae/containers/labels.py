@@ -19,11 +19,13 @@ class Labels:
         axes: the names along each event dimension, None where there are none; fewer than the event shape has where
             the last have none.
         columns: whether the one event dimension is that of a table's columns.
+        counted: whether rows without names are numbered from 0 by their container, as by an index of pandas'.
     """
 
     rows: np.ndarray | None = None
     axes: tuple[np.ndarray | None, ...] = ()
     columns: bool = False
+    counted: bool = False
 
     def taken(self, rows: slice | np.ndarray) -> Labels:
         """The labels of some of the data."""
@@ -56,16 +58,25 @@ class Labels:
         Raises:
             DataError: the first that differs is named.
         """
-        if self.rows is None or other.rows is None or len(self.rows) != len(other.rows):
+        own, theirs = _compared(self, other), _compared(other, self)
+        if own is None or theirs is None or len(own) != len(theirs):
             return
-        differing = np.flatnonzero(np.asarray(self.rows != other.rows))
+        differing = np.flatnonzero(np.asarray(own != theirs))
         if len(differing):
             first = differing[0]
             raise DataError(
                 f"{name}: its rows are named otherwise than those of x, the first at row {first}: "
-                f"{_plain(other.rows[first])!r} beside {_plain(self.rows[first])!r}; bring them into one order, or "
+                f"{_plain(theirs[first])!r} beside {_plain(own[first])!r}; bring them into one order, or "
                 "give arrays without names"
             )
+
+
+def _compared(labels: Labels, other: Labels) -> np.ndarray | None:
+    """The names of rows, which are their numbers where the other's are the same numbers in some order."""
+    if labels.rows is not None or not labels.counted or other.rows is None or other.rows.dtype.kind not in "iu":
+        return labels.rows
+    numbers = np.arange(len(other.rows))
+    return numbers if np.array_equal(np.sort(other.rows), numbers) else None
 
 
 def _plain(value: object) -> object:

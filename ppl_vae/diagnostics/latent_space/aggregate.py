@@ -23,6 +23,7 @@ import math
 
 import torch
 import xarray as xr
+from pyro import distributions as dist
 from torch import Tensor
 
 from ppl_vae.checks import integer
@@ -62,7 +63,7 @@ def run_aggregate(
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs; one latent site, whose
-            guide and prior are diagonal Gaussians.
+            guide and prior are diagonal Gaussians, the prior the same for all data.
         x: [N, *event_shape]; the aggregate posterior is that of these data.
         num_samples: draws per datum.
         num_global: draws of the global sites of a pair that has any; the numbers are given each draw, and averaged.
@@ -90,19 +91,19 @@ def run_aggregate(
 
 def _parts(given: Conditioned, num_samples: int, seed: int) -> xr.Dataset:
     """The parts of a pair of one level."""
-    draws, moments, prior = [], [], None
+    draws, moments = [], []
+    prior: Tensor | None = None
     with evaluating(*given.programs, seed=derived_seed(seed, AGGREGATE_STREAM), device=given.x.device):
         for part in given.split(data_per_chunk(given.x, num_samples)):
             terms = run_terms(*part.programs, part.batch, {}, num_samples)
             require_numbers(terms)
             site = _only_site(list(terms.sites.values()))
-            shape = site.value.shape
-            moments.append(torch.stack([part.expand(shape)[0] for part in diagonal_loc_scale(site.q)]).double())
-            prior = [part.double() for part in diagonal_loc_scale(site.p)] if site.p is not None else prior
-            draws.append(site.value.double())
+            moments.append(_of_draws(site, site.q)[:, 0])
+            prior = _of_all(site, prior)
+            draws.append(_vector(site, site.value).double())
     assert prior is not None
     z, (loc, scale) = torch.cat(draws, 1), torch.cat(moments, 1)
-    logs = _Logs(z, loc, scale, _row(prior[0]), _row(prior[1]))
+    logs = _Logs(z, loc, scale, *prior)
     drawn, exact = (
         logs.parts(logs.log_q, logs.joint, logs.alone, logs.log_p),
         logs.controlled(logs.joint, logs.alone),
@@ -155,19 +156,42 @@ def _only_site(sites: list[Site]) -> Site:
     (site,) = sites
     for which, family in (("guide", site.q), ("prior", site.p)):
         try:
-            if family is None or family.event_shape != site.value.shape[2:] or site.value.dim() != 3:
+            if family is None or family.event_shape != site.value.shape[2:] or site.value.dim() > 3:
                 raise NotImplementedError
             diagonal_loc_scale(family)
         except NotImplementedError:
             raise ModelError(
-                f"site {site.name!r}: expected a diagonal Gaussian of a vector in the {which}"
+                f"site {site.name!r}: expected a diagonal Gaussian of a number or a vector in the {which}"
             ) from None
     return site
 
 
-def _row(values: Tensor) -> Tensor:
-    # A prior is the same for every datum and particle.
-    return values[..., :1, :] if values.dim() > 1 else values
+def _vector(site: Site, values: Tensor) -> Tensor:
+    """Numbers of a site [*batch, *event] as vectors: a latent that is one number has one dimension."""
+    return values if site.value.dim() == 3 else values.unsqueeze(-1)
+
+
+def _of_draws(site: Site, family: dist.TorchDistribution) -> Tensor:
+    """Location and scale of a diagonal Gaussian at each draw: [2, K, N, U]."""
+    parts = [part.expand(site.value.shape) for part in diagonal_loc_scale(family)]
+    return torch.stack([_vector(site, part) for part in parts]).double()
+
+
+def _of_all(site: Site, known: Tensor | None) -> Tensor:
+    """Location and scale of the one prior that all data have: [2, U].
+
+    Raises:
+        ModelError: some have another, of which the aggregate of all is no posterior.
+    """
+    assert site.p is not None
+    priors = _of_draws(site, site.p).flatten(1, 2)
+    first = priors[:, 0] if known is None else known
+    if not torch.equal(priors, first.unsqueeze(1).expand_as(priors)):
+        raise ModelError(
+            f"site {site.name!r}: its prior is another for some data, as one given covariates is; the aggregate "
+            "posterior is compared with one prior of all"
+        )
+    return first
 
 
 class _Logs:

@@ -117,7 +117,13 @@ def _is_whole(given: Conditioned) -> bool:
     sites = data_sites(terms)
     standings = [site.standing for site in terms.sites.values()] + [site.standing for site in sites.values()]
     plain = terms.whole is None and all(standing is None for standing in standings)
-    return not plain or len(sites) > 1 or any(site.mask is not None for site in sites.values())
+    apart = any(site.mask is not None or not _is_x(site.value, few.x) for site in sites.values())
+    return not plain or len(sites) > 1 or apart
+
+
+def _is_x(value: Tensor, x: Tensor) -> bool:
+    """Tell whether a site observes x itself, not a part of it nor what is made of it."""
+    return value.shape == x.shape and bool(((x.to(value.dtype) == value) | x.isnan()).all())
 
 
 def _of_whole(

@@ -44,7 +44,7 @@ def population(given: Conditioned, number: int) -> Iterator[DataSet]:
     sites = data_sites(run_terms(*given.programs, given.batch, {}, 1, "score", both_levels=True))
     for _ in range(number):
         of_all = {name: value[0] for name, value in draw().items()} if draw else {}
-        drawn = simulate(given.programs[0], *given.batch, values=of_all).observed
+        drawn = simulate(given.programs[0], *given.batch, values=of_all, put_back=False).observed
         yield {name: _with_holes(site, drawn[name])[0] for name, site in sites.items()}
 
 

@@ -20,6 +20,7 @@ from ppl_vae.exclusive import exclusive
 from ppl_vae.files import JsonObject
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
+from ppl_vae.inference.pair.coordinate_names import remember_coordinates
 from ppl_vae.inference.pair.pair import PairLike, as_pair
 from ppl_vae.inference.pair.protocols import Startable, StartsFromCovariates
 from ppl_vae.inference.training import compute
@@ -256,6 +257,7 @@ def _fit(
 def start_run(run: Run) -> tuple[TrainingState, Stepper]:
     """The state before the first step, and the eager step; the training stream begins."""
     run.objective.reset()
+    remember_coordinates(run.model, run.data.labels)
     _look_at_the_data(run)
     num_data = None if run.data.x is None else len(run.data.x)
     example = run.data.example(run.part_size())

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ppl_vae.arrays import Array
-from ppl_vae.containers import Data, Labels, Opened, Rows, dense
+from ppl_vae.containers import Data, Labels, Opened, Rows, dense, is_container, opened
 from ppl_vae.errors import DataError
+from ppl_vae.inference.pair.coordinate_names import require_same_coordinates
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.labels import Batch, check_labels
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
@@ -36,13 +37,15 @@ def admitted(
     Raises:
         ModelError: it is no pair, or the data have another event shape; or it needs more than there is.
         DataError: there are fewer than ``least`` data, some value is outside the likelihood's support, or a
-            covariate does not fit.
+            covariate does not fit; or its columns are those of the training data in another order.
     """
     pair = as_pair(pair)
     if isinstance(x, Mapping) and y is not None and "y" not in x:
         x = {**x, "y": y} if Arguments.of(pair).takes("y") else x
     x = gathered(pair, x) if is_stream(x) else x
+    x = opened(x) if is_container(x) else x
     arguments = Arguments.of(pair, x)
+    require_same_coordinates(pair.model, arguments.labels(x))
     first, *given = arguments.parts(x, y)
     pair = arguments.pair
     data = pair.place(first if keep_rows else dense(first))

@@ -62,11 +62,12 @@ def remember(model: Program, guide: Program, learned: Learned) -> None:
 
 def _key(model: Program, guide: Program) -> tuple[object, tuple[object, ...]]:
     """The lasting object behind the model, and what tells its pairs apart."""
-    (owner, method), (of_guide, guide_method) = _lasting(model), _lasting(guide)
+    (owner, method), (of_guide, guide_method) = lasting(model), lasting(guide)
     return owner, (method, guide_method, id(of_guide))
 
 
-def _lasting(program: Program) -> tuple[object, object]:
+def lasting(program: Program) -> tuple[object, object]:
+    """The object that lives as long as a program does, and its function where the program is a bound method."""
     program = innermost(program)
     # A bound method is made anew at every look.
     return (program.__self__, program.__func__) if inspect.ismethod(program) else (program, None)

@@ -66,12 +66,13 @@ class Pair:
         return takes_indices(self.model) or takes_indices(self.guide)
 
     def place(self, x: object) -> Tensor:
-        """x as a tensor where the parameters are, in their precision.
+        """x as a tensor where the parameters are, in their precision; data are no parameter, whoever made them.
 
         Raises:
             DataError: x is no array of numbers.
         """
-        return beside(self.model, x, self.guide)
+        placed = beside(self.model, x, self.guide)
+        return placed.detach() if isinstance(placed, Tensor) else placed
 
 
 PairLike: TypeAlias = Pair | HasPrograms | HasPair | tuple[Program, Program]

@@ -78,7 +78,11 @@ class _Unconditioned(Messenger):
 @exclusive()
 @torch.no_grad()
 def simulate(
-    model: Program | PairLike, x: Data, *covariates: object, values: Mapping[str, Tensor] | None = None
+    model: Program | PairLike,
+    x: Data,
+    *covariates: object,
+    values: Mapping[str, Tensor] | None = None,
+    put_back: bool = True,
 ) -> Simulated:
     """Draw g, z, x ~ p(g, z, x), as many data as there are in ``x``, of whose values only NaN is looked at.
 
@@ -90,12 +94,14 @@ def simulate(
         x: [N, *event_shape].
         *covariates: what the model takes beside x. What it observes of them is drawn, too.
         values: of some latent sites, as the program draws them; the others are drawn given these.
+        put_back: whether draws are put back into the arguments; else ``observed`` alone has them.
 
     Raises:
         ModelError: the model has a ``pyro.factor``; or it observes something that is made of its arguments, so that
             a draw of it is no argument; or its likelihood cannot be drawn from; or it refuses data of this shape.
     """
-    model, arguments = as_model(model), (x, *covariates)
+    model = as_model(model)
+    arguments: tuple[Any, ...] = (x, *covariates)
     require_indices(model)
     drawn = _Unconditioned()
     given = Given({name: value.unsqueeze(0) for name, value in (values or {}).items()})
@@ -111,8 +117,8 @@ def simulate(
     require_shapes({**latent, **observed}, levels)
     if not any((node["infer"] or {}).get("was_observed") for node in observed.values()):
         raise ModelError("simulated data need an observed site with data, and the model has none")
-    batch = _put_back(arguments, observed, drawn.given)
     found = {name: node["value"] for name, node in observed.items()}
+    batch = _put_back(model, arguments, observed, drawn.given) if put_back else arguments
     return Simulated({name: node["value"] for name, node in latent.items()}, batch[0], batch, found)
 
 
@@ -128,7 +134,9 @@ def _sorted(nodes: Mapping[str, TraceSite]) -> tuple[dict[str, TraceSite], dict[
     return latent, observed
 
 
-def _put_back(arguments: tuple[Any, ...], observed: Mapping[str, TraceSite], given: Mapping[str, Any]) -> Batch:
+def _put_back(
+    model: Program, arguments: tuple[Any, ...], observed: Mapping[str, TraceSite], given: Mapping[str, Any]
+) -> Batch:
     """The arguments with what was drawn in the place of what was observed."""
     found, taken = list(arguments), dict[int, Tensor]()
     for name, node in observed.items():
@@ -144,12 +152,33 @@ def _put_back(arguments: tuple[Any, ...], observed: Mapping[str, TraceSite], giv
         elif len(observed) == 1:
             # What is made of x alone may stand for it, as where a likelihood observes the codes of x.
             found[0] = _missing_as_in(arguments[0], node["value"])
+            _require_read_as_drawn(model, found, name)
         else:
             raise ModelError(
                 f"site {name!r} observes no argument as it is, but something that is made of them: a draw of it is "
                 "no argument; pass what it observes as an argument of its own"
             )
     return tuple(found)
+
+
+def _require_read_as_drawn(model: Program, arguments: list[Any], name: str) -> None:
+    """Refuse a draw that the model would take for another one, as where it observes (x - 50) / 10 or log x.
+
+    Raises:
+        ModelError: the model observes something else at its own draw; the site is named.
+    """
+    try:
+        with WholePlates(arguments[0]):
+            read = poutine.trace(model).get_trace(*arguments).nodes[name]["value"]
+        alike = isinstance(read, Tensor) and read.shape == arguments[0].shape
+        same = isinstance(read, Tensor) and alike and _equal(arguments[0], read, torch.ones((), dtype=torch.bool))
+    except (RuntimeError, ValueError, IndexError, KeyError):
+        same = False
+    if not same:
+        raise ModelError(
+            f"site {name!r} observes something that is made of the model's argument, such as (x - mean) / sd or "
+            "log x: a draw of it is no x that the programs could be given; transform the data before"
+        )
 
 
 def _kept(node: TraceSite) -> Tensor:

@@ -358,9 +358,12 @@ def per_datum(
     ``shape`` is [K, N], or where the site stands if its plates have to be summed over.
 
     Raises:
-        ModelError: its batch shape does not broadcast to [K, N], or to K and its plates.
+        ModelError: its batch shape does not broadcast to [K, N], or to K and its plates; or it has no N, as where a
+            distribution sums over its batch: it would count in full for every datum.
     """
     try:
+        if not isinstance(shape, Standing) and shape[-1] > 1 and density.shape[-1:] != shape[-1:]:
+            raise RuntimeError
         if mask is not None:
             density = torch.where(torch.as_tensor(mask, device=density.device), density, 0.0)
         if not (isinstance(scale, float) and scale == 1.0):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -110,14 +110,16 @@ def run_pair(
         return _run_pair(model, guide, args, kwargs, number, gradient, handler, every_datum, shared, learned)
 
     if num_particles == 1:
-        found = run(PLAIN)
+        with _index_hint():
+            found = run(PLAIN)
         if found.levels.group_plates:
             _remember_groups(model, guide, Learned.of(found.levels))
         return found
     known = recall(model, guide)
     before = generator_states() if known is None else None
     try:
-        found = run(known or PLAIN)
+        with _index_hint():
+            found = run(known or PLAIN)
         seen = Learned.of(found.levels)
         if _holds(known or PLAIN, seen, share_draws):
             if known is None:
@@ -135,6 +137,25 @@ def run_pair(
         return run(seen)
     except Exception as error:
         raise _explained(error, num_particles, seen.nesting) from error
+
+
+@contextlib.contextmanager
+def _index_hint() -> Iterator[None]:
+    """Say why a program that uses whole numbers of x as indices finds none: data reach it as floats.
+
+    Raises:
+        ModelError: what torch said, with the remedy.
+    """
+    try:
+        yield
+    except (RuntimeError, IndexError, ModelError) as error:
+        said = str(error.__cause__ or error).strip().partition("\n")[0]
+        if not any(word in said for word in ("LongTensor", "indices", "int64")):
+            raise
+        raise ModelError(
+            f"{said}: the first argument reaches the programs as floats; use x.long() where it is an index, or "
+            "give it as a covariate, whose integers are kept"
+        ) from error
 
 
 def _remember_groups(model: Program, guide: Program, seen: Learned) -> None:

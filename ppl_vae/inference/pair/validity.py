@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.auxiliary import require_change_of_variables
 from ppl_vae.inference.pair.faulty_draws import require_faithful_draws
 from ppl_vae.inference.pair.protocols import Program, traits
@@ -73,25 +73,39 @@ def require_densities(
 
 
 def require_numbers(terms: Terms) -> None:
-    """Refuse terms that are NaN, naming what broke first: a draw, its densities, or the likelihood.
+    """Refuse terms that are NaN, naming what broke first: the data, a draw, its densities, or the likelihood.
 
     Raises:
         ModelError: the site is named.
+        DataError: likewise, where the data themselves are NaN.
     """
     if terms.whole is not None:
         require_numbers(terms.whole)
+    broken = _what_is_nan(terms)
+    if broken is None:
+        return
+    for name, observation in terms.observations.items():
+        missing = observation.value.isnan()
+        if bool(missing.any()):
+            raise DataError(
+                f"site {name!r}: the data have {int(missing.sum())} NaN, the first at index "
+                f"{missing.nonzero()[0].tolist()}, and {broken}; impute what is missing, or mask it in the program"
+            )
+    raise ModelError(f"{broken}; are data and parameters finite?")
+
+
+def _what_is_nan(terms: Terms) -> str | None:
     for name, site in terms.sites.items():
         if bool(site.value.isnan().any()):
-            raise ModelError(f"site {name!r}: the guide's draws are NaN; are its parameters finite?")
+            return f"site {name!r}: the guide's draws are NaN"
     for what, density, sites in (
         ("log_likelihood", lambda: terms.log_likelihood, terms.observations),
         ("log_prior", lambda: terms.log_prior, terms.sites),
         ("log_guide", lambda: terms.log_guide, terms.sites),
     ):
         if bool(density().isnan().any()):
-            raise ModelError(
-                f"{what} of {', '.join(map(repr, sites))} is NaN for some data; are data and parameters finite?"
-            )
+            return f"{what} of {', '.join(map(repr, sites))} is NaN for some data"
+    return None
 
 
 def _require_shapes_of_one_particle(

@@ -13,6 +13,7 @@ from ppl_vae.arrays import MISSING_VALUES, is_array, to_tensor
 from ppl_vae.containers import Labels, Rows, dense, is_container, opened
 from ppl_vae.data import Split
 from ppl_vae.errors import DataError
+from ppl_vae.inference.pair.coordinate_names import require_same_coordinates
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.labels import arguments as require_labels
@@ -61,7 +62,9 @@ class Pieces:
         data = opened(data) if is_container(data) else data
         x, *given = self._parts(data)
         first = cast(Tensor, x) if isinstance(x, Rows) else tensor(x)
-        _require_finite(first, self.allows_missing, labels or self.arguments.labels(data))
+        labels = labels or self.arguments.labels(data)
+        require_same_coordinates(self.arguments.pair.model, labels)
+        _require_finite(first, self.allows_missing, labels)
         return (first, *self._beside(given, first, where))
 
     def batch(self, batch: object, place: tuple[torch.device, torch.dtype] | None) -> Batch:

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ppl_vae.errors import ConvergenceError
+from ppl_vae.errors import ConvergenceError, ModelError
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.labels import Batch
@@ -93,6 +93,11 @@ class Stepper:
         ):
             terms = self.objective.run(self.model, self.guide, *batch)
         loss = self.objective.forward(terms, step)
+        if not loss.requires_grad:
+            raise ModelError(
+                "the loss depends on no parameter: a tensor made of a parameter's value, as torch.tensor([p]) is, "
+                "has no gradient (torch.stack([p]) has one), nor has what is detached or under no_grad"
+            )
         gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
         with torch.no_grad():
             return torch.stack([loss, *self.objective.estimator.record(terms.unscaled())]), *gradients

@@ -3,9 +3,11 @@
 import math
 
 import numpy as np
+import pyro
 import pytest
 import torch
 import xarray as xr
+from pyro import distributions as dist
 
 import ppl_vae as pv
 from ppl_vae.diagnostics import check_aggregate, run_aggregate
@@ -92,9 +94,48 @@ def test_the_verdict_leans_the_right_way(small):
         check_aggregate(xr.Dataset())
 
 
+class OfEachDatum:
+    """z ~ N(c, 1) of a covariate c, x ~ N(z, 1), and q(z) = N(x / 2, 0.7); one number, or a vector of one."""
+
+    def __init__(self, event, slope):
+        self.event, self.slope = event, slope
+
+    def model(self, x, c):
+        loc = (self.slope * c).reshape(len(x), *self.event)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(loc, 1.0).to_event(len(self.event)))
+            pyro.sample("x", dist.Normal(z.reshape(*z.shape[: z.dim() - len(self.event)]), 1.0), obs=x)
+
+    def guide(self, x, c):
+        loc = (0.5 * x).reshape(len(x), *self.event)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, 0.7).to_event(len(self.event)))
+
+
+def test_a_prior_that_depends_on_covariates_has_no_aggregate():
+    x, c = torch.randn(2, 30, generator=torch.Generator().manual_seed(0))
+    pair = OfEachDatum((1,), 2.0)
+    with pytest.raises(ModelError, match="site 'z': its prior is another for some data"):
+        run_aggregate((pair.model, pair.guide), (x, c))
+
+
+def test_a_latent_of_one_number_is_a_vector_of_one():
+    x, c = torch.randn(2, 30, generator=torch.Generator().manual_seed(0))
+    tables = []
+    for event in ((), (1,)):
+        pair = OfEachDatum(event, 0.0)
+        tables.append(run_aggregate((pair.model, pair.guide), (x, c), num_samples=5))
+    xr.testing.assert_allclose(*tables)
+    # KL(N(x / 2, 0.49) || N(0, 1)) in closed form; sd(log q - log p) over draws is below 1.
+    exact = (0.5 * (0.49 + 0.25 * x.square() - 1) - math.log(0.7)).mean().item()
+    assert abs(tables[0]["average_kl"].item() - exact) < 4 / math.sqrt(5 * len(x))
+
+
 def test_other_families_are_refused_by_name(small):
     _, x = small
-    with pytest.raises(ModelError, match="site 'z': expected a diagonal Gaussian of a vector in the guide"):
+    with pytest.raises(
+        ModelError, match="site 'z': expected a diagonal Gaussian of a number or a vector in the guide"
+    ):
         run_aggregate(pv.VAE((5,), 2, likelihood="gaussian", posterior="full-covariance"), x[:10])
     with pytest.raises(ModelError, match="in the prior"):
         run_aggregate(pv.VAE((5,), 2, likelihood="gaussian", prior="mixture"), x[:10])

@@ -3,9 +3,11 @@
 import math
 
 import numpy as np
+import pyro
 import pytest
 import torch
 import xarray as xr
+from pyro import distributions as dist
 from scipy import stats
 
 from ppl_vae import plots
@@ -70,6 +72,21 @@ def test_log_evidence_is_the_closed_form(model):
     covariance = model.weight @ model.weight.mT + model.sigma**2 * torch.eye(8, dtype=torch.float64)
     exact = torch.distributions.MultivariateNormal(model.bias, covariance).log_prob(x).detach()
     assert table["log_evidence"].values == pytest.approx(exact.numpy(), abs=1e-9)
+
+
+def test_a_latent_of_one_number_has_a_place_too():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.5 * x, 0.5**0.5))
+
+    table = run_typicality((model, guide), torch.tensor([1.0, 20.0]), **SMALL)
+    np.testing.assert_allclose(table["log_evidence"], stats.norm(0, 2**0.5).logpdf([1, 20]), rtol=1e-4)
+    assert table["foreign"].values.tolist() == [0, 1]
 
 
 def test_false_discoveries_are_those_of_benjamini_and_hochberg():
