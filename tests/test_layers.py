@@ -25,6 +25,7 @@ ROOMS = {
     "version": set(),
     "progress": set(),
     "files": GROUND,
+    "executors": GROUND,
     "registration": GROUND,
     "exclusive": {"registration"},
     "randomness": {*GROUND, "exclusive"},
@@ -88,8 +89,21 @@ ROOMS = {
         "recipes",
         "progress",
     },
+    "sweep": {
+        "arrays",
+        "checks",
+        "data",
+        "errors",
+        "executors",
+        "files",
+        "inference",
+        "progress",
+        "randomness",
+        "recipes",
+    },
     "plots": {"errors", "renamed"},
     "diagnostics": {
+        "executors",
         "arrays",
         "renamed",
         "containers",
@@ -106,6 +120,7 @@ ROOMS = {
         "plots",
         "progress",
     },
+    "hub": {"errors", "files", "inference", "models", "diagnostics"},
 }
 # The command's own door, python -m ppl_vae, stands outside every room.
 ENTRY = {"cli", "__main__"}

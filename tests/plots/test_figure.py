@@ -31,6 +31,7 @@ from tests.plots.test_khat import made_khat
 from tests.plots.test_predictive import made_predictive
 from tests.plots.test_rate_distortion import compared
 from tests.plots.test_reference_posterior import two_sets
+from tests.plots.test_sweep import made_sweep
 
 HISTORY = pd.DataFrame(
     {
@@ -69,6 +70,7 @@ def made_typicality():
 
 
 FIGURES = {
+    "sweep": lambda **kw: plots.plot_sweep(made_sweep(), **kw),
     "recovery": lambda **kw: plots.plot_recovery(made_recovery(), **kw),
     "typicality": lambda **kw: plots.plot_typicality(made_typicality(), **kw),
     "calibration": lambda **kw: plots.plot_calibration(made_calibration(), **kw),
