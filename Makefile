@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process a core: the tensors of the tests are tiny, so each computes on one thread.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-all test-on test-lowest release lint gauges records bench notebooks notebooks-check docs docs-version clean
+.PHONY: demo test test-all test-on test-lowest release lint gauges records bench notebooks notebooks-check browser-check docs docs-version clean
 
 demo: .venv/installed
 	$(BIN)/ppl-vae train vae --data digits --latent-dim 2 --likelihood '{"name": "gaussian", "sigma": "learned"}' \
@@ -64,6 +64,10 @@ notebooks: .venv/installed
 # The same on copies, by the test suite: nothing is stored.
 notebooks-check: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist load --maxschedchunk 1 -m notebook --durations=0 tests/test_notebooks.py
+
+# Pages in a headless chromium (apt-get install chromium chromium-driver); skipped, with the reason, where there is none.
+browser-check: .venv/installed
+	$(BIN)/python -m pytest -q -m browser -rs tests/explore
 
 .venv/docs: .venv/installed
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[docs]"

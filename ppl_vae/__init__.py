@@ -16,7 +16,7 @@ from ppl_vae.lazy import load_names_lazily
 if TYPE_CHECKING:
     from ppl_vae import compression, data, diagnostics, errors, inference, kl, models, networks, plots, sklearn
     from ppl_vae.data import list_datasets, load_dataset
-    from ppl_vae.diagnostics import diagnose, impute, infer, inference_data
+    from ppl_vae.diagnostics import diagnose, explore, impute, infer, inference_data
     from ppl_vae.errors import PplVaeError
     from ppl_vae.hub import from_hub, push_to_hub
     from ppl_vae.inference import Evidence, compare_estimators, evaluate, fit, fit_many, log_evidence
@@ -41,6 +41,7 @@ __all__ = [
     "diagnostics",
     "errors",
     "evaluate",
+    "explore",
     "fit",
     "fit_many",
     "from_hub",

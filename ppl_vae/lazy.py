@@ -41,7 +41,7 @@ class LazyPackage(ModuleType):
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # The import system binds a submodule on its package: models/load.py is not to hide the function load.
+        # The import system binds a submodule on its package: data/fingerprint.py is not to hide its function.
         lazy = self.__dict__.get("_lazy_names", {}).get(name)
         own = isinstance(value, ModuleType) and value.__name__ == f"{self.__name__}.{name}"
         if not (own and lazy is not None and lazy[1] is not None):

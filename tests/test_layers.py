@@ -102,6 +102,7 @@ ROOMS = {
         "recipes",
     },
     "plots": {"errors", "renamed"},
+    "explore": {"errors", "plots"},
     "diagnostics": {
         "executors",
         "arrays",
@@ -118,6 +119,7 @@ ROOMS = {
         "registration",
         "inference",
         "plots",
+        "explore",
         "progress",
     },
     "hub": {"errors", "files", "inference", "models", "diagnostics"},
@@ -131,7 +133,9 @@ LIBRARIES = {
     "rich": {"cli"},
     "jinja2": {"diagnostics"},
     "sklearn": {"data", "models", "diagnostics", "sklearn"},
-    "PIL": {"data", "compression"},
+    "PIL": {"data", "compression", "explore"},
+    "bokeh": {"explore"},
+    "anywidget": {"explore"},
     "pandas": {
         "containers",
         "inference",

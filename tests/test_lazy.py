@@ -119,7 +119,7 @@ import pickle
 vae, fit, elbo = pickle.load(open({str(tmp_path / "things")!r}, "rb"))
 import ppl_vae as pv
 assert (vae, fit, elbo.num_particles) == (pv.VAE, pv.fit, 3)
-import ppl_vae.inference.fitting.fit, ppl_vae.models.load, ppl_vae.data.fingerprint
+import ppl_vae.inference.fitting.fit, ppl_vae.models.stored.load, ppl_vae.data.fingerprint
 import ppl_vae.models.latent_space.latent_grid
 from ppl_vae.inference import fit
 from ppl_vae.models import latent_grid, load

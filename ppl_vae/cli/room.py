@@ -31,7 +31,7 @@ def require_room_to_train(make: Callable[[], Recipe]) -> None:
     """
     import torch
 
-    from ppl_vae.models.shapes_only import ShapesOnly
+    from ppl_vae.models.stored.shapes_only import ShapesOnly
 
     try:
         with torch.device("meta"), ShapesOnly(CALLS_OF_ANY_MODEL):

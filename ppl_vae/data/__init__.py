@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ppl_vae.data.binarization import binarize
     from ppl_vae.data.catalog import list_datasets, load_dataset
     from ppl_vae.data.dataset import Binarization, Dataset, Split
+    from ppl_vae.data.factor_groups import FactorGroups, factor_groups
     from ppl_vae.data.fingerprint import fingerprint
     from ppl_vae.data.hidden_labels import hide_labels, repeat_labelled
     from ppl_vae.data.sequences import pad_sequences
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Binarization",
     "Dataset",
+    "FactorGroups",
     "Split",
     "binarize",
+    "factor_groups",
     "fingerprint",
     "hide_labels",
     "list_datasets",

@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.latent_space.disentanglement.score_codes import score_codes
     from ppl_vae.diagnostics.latent_space.feature_probe import run_feature_probe
     from ppl_vae.diagnostics.latent_space.latent_holes import LatentHoles, check_latent_holes, run_latent_holes
+    from ppl_vae.diagnostics.predictive.foreign import check_foreign, perturbed, run_foreign
     from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
     from ppl_vae.diagnostics.predictive.typicality import check_typicality, run_typicality
     from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
+    from ppl_vae.diagnostics.report.notebook import explore
     from ppl_vae.diagnostics.topics import FULL, QUICK, Effort
     from ppl_vae.diagnostics.verdict import Verdict
 
@@ -60,6 +62,7 @@ __all__ = [
     "check_coverage",
     "check_disentanglement",
     "check_evidence",
+    "check_foreign",
     "check_gaps",
     "check_global_importance",
     "check_importance",
@@ -70,6 +73,7 @@ __all__ = [
     "check_typicality",
     "collapse_history",
     "diagnose",
+    "explore",
     "fit_attribute_classifier",
     "for_plot_khat",
     "for_plot_ppc",
@@ -77,6 +81,7 @@ __all__ = [
     "infer",
     "inference_data",
     "khat_table",
+    "perturbed",
     "resample_posterior",
     "run_aggregate",
     "run_arithmetic",
@@ -87,6 +92,7 @@ __all__ = [
     "run_disentanglement",
     "run_evidence",
     "run_feature_probe",
+    "run_foreign",
     "run_gaps",
     "run_global_importance",
     "run_importance",

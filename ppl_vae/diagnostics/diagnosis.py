@@ -81,6 +81,8 @@ class Diagnosis:
         y: their labels [n], or None.
         covariates: what the programs took beside the data, by name, each [n, ...].
         labels: the names of the rows and columns of the data.
+        case: the pair and these data, so that one can look into them; None where they are not held.
+        fingerprint: numbers by which a pair is known that was trained further since; None likewise.
         effort: how much was drawn.
         seed: of the choice and of the draws.
         model: the kind of the pair, such as "VAE".
@@ -100,6 +102,8 @@ class Diagnosis:
     why_no_inference_data: str = ""
     covariates: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     labels: Labels = field(default_factory=Labels, repr=False)
+    case: Case | None = field(default=None, repr=False)
+    fingerprint: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property
     def column_names(self) -> list[str] | None:
@@ -127,24 +131,42 @@ class Diagnosis:
         """The verdicts as rows: diagnostic, level, value, stderr, unit, threshold, words, advice."""
         return pd.DataFrame([vars(verdict) for verdict in self.verdicts])
 
-    def report(self, path: str | Path, subject: Subject | None = None) -> Path:
+    def report(
+        self,
+        path: str | Path,
+        subject: Subject | None = None,
+        *,
+        columns: Mapping[str, Array] | None = None,
+        layout: str | Sequence[int] = "auto",
+        explorable: bool = True,
+    ) -> Path:
         """Write verdicts, figures and tables as one HTML file that needs nothing beside it.
+
+        Where Bokeh is installed the page begins with a map of the codes, which can be asked by pointer and keys;
+        where it is not, the page says so.
 
         Args:
             path: the file; it appears whole or not at all.
             subject: what was diagnosed, in words; by default the model's kind and the number of data.
+            columns: numbers or texts of yours by name, one per diagnosed datum [n], for colours and table.
+            layout: of the map, as ``pv.explore`` takes it.
+            explorable: False leaves the map out.
 
         Returns:
             The path.
 
         Raises:
             CheckpointError: the file could not be written.
+            DataError: a column is of another number of data.
+            ModelError: the layout is unknown, or the pair has changed since.
         """
         # The page needs a template engine and figures, which nothing else here does.
+        from ppl_vae.diagnostics.report.explorable import Wishes
         from ppl_vae.diagnostics.report.html import subject_of, write_report
 
         page = as_path("path", path)
-        write_report(self, subject or subject_of(self), page)
+        wishes = Wishes(columns or {}, layout) if explorable else None
+        write_report(self, subject or subject_of(self), page, wishes)
         return page
 
     def __str__(self) -> str:
@@ -248,7 +270,8 @@ def diagnose(
     draws, why_not = _draws(case, labels)
     covariates = {name: c.cpu().numpy() for name, c in zip(beside, some.covariates, strict=True)}
     kind, named = _kind(pair), case.labels
-    return Diagnosis(findings, chosen, case.x, labels, effort, seed, kind, draws, why_not, covariates, named)
+    held = case, _fingerprint(case)
+    return Diagnosis(findings, chosen, case.x, labels, effort, seed, kind, draws, why_not, covariates, named, *held)
 
 
 def run_diagnosis(
@@ -274,6 +297,14 @@ def _draws(case: Case, y: np.ndarray | None) -> tuple[ArvizData | None, str]:
         return inference_data(case.pair, case.rows(0, None), case.effort.num_samples, y, seed=case.seed), ""
     except REFUSALS as error:
         return None, " ".join(str(error).split()) or type(error).__name__
+
+
+def _fingerprint(case: Case) -> NDArray[np.float64] | None:
+    """Take the numbers by which the pair is known again; None where it cannot be run on a few data."""
+    try:
+        return case.fingerprint()
+    except REFUSALS:
+        return None
 
 
 def _kind(pair: PairLike) -> str:

@@ -10,6 +10,7 @@ from ppl_vae.distributions.grey_levels import DiscretisedLogistic, GreyCategoric
 from ppl_vae.distributions.levels import Levels
 from ppl_vae.distributions.log_normal import LogNormal
 from ppl_vae.distributions.mixed import MixedBlocks
+from ppl_vae.distributions.multinomial import MultinomialCounts
 from ppl_vae.distributions.student_t import StudentT
 from ppl_vae.distributions.zero_inflated import ZeroInflatedCounts
 
@@ -25,6 +26,7 @@ __all__ = [
     "Levels",
     "LogNormal",
     "MixedBlocks",
+    "MultinomialCounts",
     "NegativeBinomialCounts",
     "ObservedCoordinates",
     "PoissonCounts",

@@ -4,17 +4,23 @@ r"""The censored Gaussian (Tobin 1958): a Gaussian whose values beyond limits ar
     P(x = low) = Phi((low - loc) / scale),  P(x = high) = Phi((loc - high) / scale),  masses
 
 The log of a tail is taken as log(erfcx(t) / 2) - t^2 with t = -u / sqrt(2), in double precision, which neither
-underflows nor cancels, in its gradient neither.
+underflows nor cancels, in its gradient neither. In h = loc / scale and t = 1 / scale the log likelihood of data is
+concave (Olsen 1978), so that ``censored_fit`` has one maximum to find.
 
 Tobin (1958), "Estimation of relationships for limited dependent variables": https://doi.org/10.2307/1907382
+Olsen (1978), "Note on the uniqueness of the maximum likelihood estimator for the Tobit model":
+https://doi.org/10.2307/1913082
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from pyro import distributions as dist
+from scipy.optimize import minimize
+from scipy.special import log_ndtr
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -112,3 +118,46 @@ def log_tail(u: Tensor) -> Tensor:
     left = (0.5 * torch.special.erfcx(t)).log() - t.square()
     right = (-0.5 * torch.special.erfc(u.clamp(min=0) / math.sqrt(2))).log1p()
     return torch.where(u < 0, left, right)
+
+
+@torch.no_grad()
+def censored_fit(x: Tensor, low: float | None, high: float | None) -> tuple[Tensor, Tensor]:
+    """The maximum-likelihood loc and scale of the observed values of columns x [N, M]: [M] each, double precision.
+
+    Where there is no maximum, as with no value between the limits, they are mean and standard deviation.
+    """
+    ends = tuple(
+        sign * math.inf if end is None else x.new_tensor(end).item() for end, sign in ((low, -1), (high, 1))
+    )
+    found = [_fit(column[~column.isnan()].double(), *ends) for column in x.unbind(-1)]
+    loc, scale = torch.tensor(found, dtype=torch.float64, device=x.device).reshape(-1, 2).unbind(-1)
+    return loc, scale
+
+
+def _fit(x: Tensor, low: float, high: float) -> tuple[float, float]:
+    """The fit of one column [N], in units of its mean and standard deviation, from its counts and two moments."""
+    mean = x.mean().item()
+    spread = (x - mean).square().mean().sqrt().item()
+    inside = (x[(x > low) & (x < high)] - mean) / spread
+    if not (len(inside) and len(inside) < len(x) and spread > 0):
+        return mean, spread
+    number, first, second = len(inside), inside.mean().item(), inside.square().mean().item()
+    ends = [((low - mean) / spread, 1, int((x <= low).sum())), ((high - mean) / spread, -1, int((x >= high).sum()))]
+
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        """Minus the mean log likelihood at (h, log t), and its slope."""
+        h, t = float(point[0]), math.exp(point[1])
+        value = number * (point[1] - 0.5 * (t * t * second - 2 * t * h * first + h * h))
+        slope = number * np.array([t * first - h, 1 - t * (t * second - h * first)])
+        for end, side, count in ends:
+            if count:
+                tail = float(log_ndtr(side * (t * end - h)))
+                mills = side * math.exp(-0.5 * (t * end - h) ** 2 - HALF_LOG_2_PI - tail)
+                value, slope = value + count * tail, slope + count * mills * np.array([-1, t * end])
+        return -value / len(x), -slope / len(x)
+
+    best = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-9})
+    h, scale = best.x[0], math.exp(-best.x[1])
+    if not (np.abs(best.jac).max() < 1e-5 and math.isfinite(h * scale)):
+        return mean, spread
+    return mean + spread * scale * h, spread * scale

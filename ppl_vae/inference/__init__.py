@@ -6,9 +6,11 @@ from ppl_vae.lazy import load_names_lazily
 
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
+    from ppl_vae.inference.estimators.antithetic_bits import ARM, DisARM
     from ppl_vae.inference.estimators.base import Estimator, Objective
     from ppl_vae.inference.estimators.discrete import Enumeration, GumbelSoftmax
     from ppl_vae.inference.estimators.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
+    from ppl_vae.inference.estimators.generalised_dreg import GDReG
     from ppl_vae.inference.estimators.importance_weighted import (
         CIWAE,
         MIWAE,
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
         ImportanceWeighted,
         Renyi,
     )
+    from ppl_vae.inference.estimators.randomised_truncation import RandomisedTruncation
     from ppl_vae.inference.estimators.score_function import RLOO, VIMCO, ScoreFunction
     from ppl_vae.inference.estimators.table import get_elbo, list_estimators
+    from ppl_vae.inference.estimators.tail_adaptive import TailAdaptive
     from ppl_vae.inference.estimators.thermodynamic import Thermodynamic
     from ppl_vae.inference.estimators.upper_bounds import CUBO
     from ppl_vae.inference.estimators.wake_sleep import WakeSleep
@@ -34,8 +38,10 @@ if TYPE_CHECKING:
     from ppl_vae.inference.objectives.aggregate_posterior import DIP, MMD, TotalCorrelation
     from ppl_vae.inference.objectives.classifier_term import ClassifierTerm
     from ppl_vae.inference.objectives.density_ratio import DensityRatio
+    from ppl_vae.inference.objectives.energy_score import EnergyScore
     from ppl_vae.inference.objectives.quantisation import VectorQuantisation
     from ppl_vae.inference.objectives.reconstruction import ReconstructionLikelihood, SparseActivations
+    from ppl_vae.inference.objectives.relax import RELAX
     from ppl_vae.inference.objectives.weightings import Annealed, Beta, Capacity, FreeBits, ReconstructionError
     from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
     from ppl_vae.inference.pair.pair import Pair, as_pair
@@ -46,12 +52,14 @@ if TYPE_CHECKING:
     from ppl_vae.inference.training.loggers import CSVLogger, MLflowLogger, TensorBoardLogger, WandbLogger
 
 __all__ = [
+    "ARM",
     "CIWAE",
     "CUBO",
     "DIP",
     "MIWAE",
     "MMD",
     "PIWAE",
+    "RELAX",
     "RLOO",
     "VIMCO",
     "AnalyticKL",
@@ -62,6 +70,8 @@ __all__ = [
     "ClassifierTerm",
     "DReG",
     "DensityRatio",
+    "DisARM",
+    "EnergyScore",
     "EntropyAnalytic",
     "Enumeration",
     "Estimator",
@@ -71,12 +81,14 @@ __all__ = [
     "FitInterrupted",
     "FitResult",
     "FreeBits",
+    "GDReG",
     "GumbelSoftmax",
     "ImportanceWeighted",
     "MLflowLogger",
     "MonteCarloKL",
     "Objective",
     "Pair",
+    "RandomisedTruncation",
     "ReconstructionError",
     "ReconstructionLikelihood",
     "Renyi",
@@ -85,6 +97,7 @@ __all__ = [
     "Site",
     "SparseActivations",
     "StickingTheLanding",
+    "TailAdaptive",
     "TensorBoardLogger",
     "Terms",
     "Thermodynamic",

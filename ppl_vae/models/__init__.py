@@ -7,9 +7,14 @@ from ppl_vae.lazy import load_names_lazily
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
     from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
-    from ppl_vae.models.bayesian_decoder_vae import BayesianDecoderVAE
+    from ppl_vae.models.code_priors.two_stage import with_post_hoc_prior
     from ppl_vae.models.counts.count_vae import CountVAE
+    from ppl_vae.models.counts.topic_vae import TopicVAE
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
+    from ppl_vae.models.global_parameters.bayesian_decoder_vae import BayesianDecoderVAE
+    from ppl_vae.models.global_parameters.groups_vae import GroupsVAE
+    from ppl_vae.models.groups.ada_group_vae import AdaGroupVAE
+    from ppl_vae.models.groups.shared_content_vae import SharedContentVAE
     from ppl_vae.models.hierarchies.hierarchical_vae import HierarchicalVAE
     from ppl_vae.models.hierarchies.ladder_vae import LadderVAE
     from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
@@ -47,7 +52,6 @@ if TYPE_CHECKING:
     )
     from ppl_vae.models.likelihoods.missingness import MissingnessEncoder
     from ppl_vae.models.linear_gaussian import LinearGaussianVAE
-    from ppl_vae.models.load import load
     from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
     from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
     from ppl_vae.models.posteriors.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
@@ -57,7 +61,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.priors.vamp_prior import VampPrior
     from ppl_vae.models.program_pair import ProgramPair
     from ppl_vae.models.programs import GenerativeProgram, GuideProgram
-    from ppl_vae.models.two_stage import with_post_hoc_prior
+    from ppl_vae.models.stored.load import load
     from ppl_vae.models.vae import VAE
     from ppl_vae.models.vector_quantised.code_prior import AutoregressiveCodes, UniformCodes
     from ppl_vae.models.vector_quantised.codebook import Codebook, perplexity
@@ -66,6 +70,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VAE",
     "VQVAE",
+    "AdaGroupVAE",
     "AutoregressiveCodes",
     "BayesianDecoderVAE",
     "BernoulliLikelihood",
@@ -92,6 +97,7 @@ __all__ = [
     "GaussianLikelihood",
     "GaussianMixtureVAE",
     "GenerativeProgram",
+    "GroupsVAE",
     "GuideProgram",
     "HierarchicalVAE",
     "JointVAE",
@@ -114,8 +120,10 @@ __all__ = [
     "RelaxedBernoulliLikelihood",
     "SemiAmortisedPosterior",
     "SemiSupervisedVAE",
+    "SharedContentVAE",
     "StandardNormalPrior",
     "StudentTLikelihood",
+    "TopicVAE",
     "UniformCodes",
     "VampPrior",
     "ZeroInflatedNegativeBinomialLikelihood",

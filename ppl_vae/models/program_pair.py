@@ -25,10 +25,10 @@ from ppl_vae.models.likelihoods.count_networks import remember_start, start_untr
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec, likelihood_config
 from ppl_vae.models.likelihoods.likelihoods import likelihood as make_likelihood
 from ppl_vae.models.likelihoods.missingness import encoder_of
-from ppl_vae.models.persistence import write_model
 from ppl_vae.models.posteriors.posteriors import POSTERIORS
 from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
 from ppl_vae.models.programs import ObservedProgram, require_event_shape
+from ppl_vae.models.stored.persistence import write_model
 from ppl_vae.networks import Architecture, architecture, architecture_config
 from ppl_vae.renamed import renamed
 

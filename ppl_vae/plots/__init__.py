@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         plot_snr,
     )
     from ppl_vae.plots.evidence import plot_evidence_curve
+    from ppl_vae.plots.foreign import plot_foreign
     from ppl_vae.plots.gains import plot_gains
     from ppl_vae.plots.gaps import plot_gaps
     from ppl_vae.plots.image_rows import plot_image_rows
@@ -51,6 +52,7 @@ __all__ = [
     "plot_estimator_cost",
     "plot_estimator_values",
     "plot_evidence_curve",
+    "plot_foreign",
     "plot_gains",
     "plot_gaps",
     "plot_gradient_variance",

@@ -3,7 +3,9 @@
 Sønderby et al. 2016, https://arxiv.org/abs/1602.02282; Jang et al. 2017, https://arxiv.org/abs/1611.01144;
 Maddison et al. 2017, https://arxiv.org/abs/1611.00712; Dupont 2018, https://arxiv.org/abs/1804.00104;
 Kingma et al. 2014, https://arxiv.org/abs/1406.5298; Jiang et al. 2017, https://arxiv.org/abs/1611.05148;
-Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937.
+Locatello et al. 2020, https://arxiv.org/abs/2002.02886;
+Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; Bouchacourt et al. 2018, https://arxiv.org/abs/1705.08841;
+Srivastava & Sutton 2017, https://arxiv.org/abs/1703.01488; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from typing import Protocol
+
+import torch
 
 from ppl_vae.inference import (
     Annealed,
@@ -25,18 +29,23 @@ from ppl_vae.inference import (
 from ppl_vae.inference.objectives import schedules
 from ppl_vae.models import (
     VQVAE,
+    AdaGroupVAE,
     BayesianDecoderVAE,
     CategoricalVAE,
     CompletionVAE,
     DeepMarkovModel,
     GaussianMixtureVAE,
+    GroupsVAE,
     HierarchicalVAE,
     JointVAE,
     LadderVAE,
     SemiSupervisedVAE,
+    SharedContentVAE,
+    TopicVAE,
 )
 from ppl_vae.models.labelled.covariate_vae import conditional_vae
 from ppl_vae.recipes.recipe import Row
+from ppl_vae.recipes.weightings import beta_objective
 from ppl_vae.renamed import renamed
 
 
@@ -85,6 +94,7 @@ def straight_through(commitment: float = 0.25) -> VectorQuantisation:
 
 RELU = {"name": "mlp", "hidden": (400,), "activation": "relu"}
 SMALL = {**RELU, "hidden": (128,)}
+FAST_ADAM = functools.partial(torch.optim.Adam, betas=(0.99, 0.999), fused=True)
 
 PROGRAMS: Mapping[str, Row] = {
     "hierarchical-vae": Row(
@@ -123,6 +133,21 @@ PROGRAMS: Mapping[str, Row] = {
         elbo=MonteCarloKL,
         settings={"lr": 1e-2},
         program=BayesianDecoderVAE,
+    ),
+    "hierarchical-groups-vae": Row(
+        "groups of data that shift the code: what a group shares is a global site in a plate of groups",
+        "Bouchacourt, Tomioka & Nowozin 2018; Gelman & Hill 2006",
+        {"latent_dim": 8, "num_classes": 10},
+        program=GroupsVAE,
+    ),
+    "prod-lda": Row(
+        "topics of documents by a product of experts: multinomial counts, a logistic-normal prior near a Dirichlet",
+        "Srivastava & Sutton 2017",
+        # The paper's network and rate of Adam's first moment, against topics that collapse.
+        {"latent_dim": 20, "concentration": 1.0, "network": {"name": "mlp", "hidden": (100, 100)}},
+        elbo=functools.partial(warmed_up, num_steps=1000),
+        settings={"lr": 2e-3, "batch_size": 200, "optimizer": FAST_ADAM},
+        program=TopicVAE,
     ),
     "joint-vae": Row(
         "a category, summed out, beside a continuous code",
@@ -175,6 +200,19 @@ PROGRAMS: Mapping[str, Row] = {
         # The paper's rate of 8e-4 is for thousands of epochs.
         settings={"lr": 5e-3, "max_grad_norm": 10.0},
         program=DeepMarkovModel,
+    ),
+    "group-vae": Row(
+        "groups of data that share a content: every member adds evidence about it, and has a style of its own",
+        "Bouchacourt, Tomioka & Nowozin 2018",
+        {"content_dim": 5, "style_dim": 5},
+        program=SharedContentVAE,
+    ),
+    "ada-gvae": Row(
+        "pairs that share some factors, nobody knows which: dimensions that agree are averaged",
+        "Locatello, Poole, Raetsch, Schoelkopf, Bachem & Tschannen 2020",
+        {"latent_dim": 10},
+        elbo=functools.partial(beta_objective, beta=1.0),
+        program=AdaGroupVAE,
     ),
     "vq-vae": Row(
         "discrete codes: the nearest of a codebook in every cell, and a prior over them learned cell by cell",

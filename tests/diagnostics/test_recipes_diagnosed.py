@@ -28,7 +28,7 @@ EFFORT = Effort(
     reference_chains=2,
 )
 WITHOUT_CHAINS = ["importance", "calibration", "coverage", "collapse", "predictive", "gaps"]
-EVENT_SHAPES = {"tiny-conv-vae": (1, 3, 3)}
+EVENT_SHAPES = {"tiny-conv-vae": (1, 3, 3), "ada-gvae": (2, 4, 8)}
 # One of every kind of program, prior and guide; all others are slow together.
 KINDS = (
     "autoencoder", "categorical-vae", "conditional-vae", "deep-markov-model", "hierarchical-vae", "iaf-vae",
@@ -44,6 +44,9 @@ def untrained(name):
     vae = pv.make(name, event_shape, **NEEDED.get(name, {})).vae
     digits = pv.load_dataset("digits", binarize="threshold").test
     rows, columns = event_shape[1:]
+    if name == "ada-gvae":
+        # The upper half of a digit and the lower one, as a pair.
+        return vae, digits.x[:32].reshape(-1, *event_shape), digits.y[:32]
     return vae, digits.x[:32, :, :rows, 2 : 2 + columns] if rows < 8 else digits.x[:32], digits.y[:32]
 
 

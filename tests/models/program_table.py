@@ -9,7 +9,8 @@ from ppl_vae import inference as inf
 from ppl_vae import models
 from ppl_vae.networks import MLP
 
-SHAPE = (1, 3, 4)
+# Two of everything in front: a channel, a frame, a member of a group.
+SHAPE = (2, 3, 4)
 SMALL = {"network": MLP((8,)), "likelihood": "bernoulli"}
 
 
@@ -36,7 +37,7 @@ class Program:
         if self.name == "deep-markov":
             return r"expected codes of shape \[N, T, 4\], got \[4, 4\]"
         beside_y = ("joint", "joint-full", "semi-supervised", "conditional", "conditional-prior")
-        beside = {**dict.fromkeys(beside_y, "y"), "completion": "x"}.get(self.name)
+        beside = {**dict.fromkeys(beside_y, "y"), "completion": "x", "shared-content": "style"}.get(self.name)
         return f"missing 1 required positional argument: '{beside}'" if beside else ""
 
     def __str__(self):
@@ -158,6 +159,14 @@ PROGRAMS = [
         ("y", "z"),
         discrete(4),
     ),
+    Program(
+        "shared-content",
+        made(models.SharedContentVAE, content_dim=2, style_dim=1),
+        ("content", "style"),
+        ("content", "style"),
+        ANALYTIC,
+    ),
+    Program("ada-group", made(models.AdaGroupVAE, latent_dim=3), ("z",), ("z",), ANALYTIC),
     Program(
         "deep-markov",
         made(models.DeepMarkovModel, latent_dim=4, hidden=5, transition_hidden=6),

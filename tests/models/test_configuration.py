@@ -13,9 +13,9 @@ import ppl_vae as pv
 from ppl_vae import models
 from ppl_vae.models.configuration import Configured, from_spec, own_config, plain, remembers
 from ppl_vae.models.likelihoods.likelihoods import LIKELIHOODS
-from ppl_vae.models.load import KINDS
 from ppl_vae.models.posteriors.posteriors import POSTERIORS
 from ppl_vae.models.priors.priors import PRIORS
+from ppl_vae.models.stored.load import KINDS
 from ppl_vae.models.vector_quantised.code_prior import CODE_PRIORS
 from tests.models import program_table
 

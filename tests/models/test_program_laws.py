@@ -197,7 +197,7 @@ def test_copies_have_numbers_and_a_registration_of_their_own(program, twin):
 @every_program
 def test_data_of_another_kind_are_refused(program):
     pair = program.pair()
-    with pytest.raises(ModelError, match=r"site 'x': expected data of shape \[N, 1, 3, 4\], got \[4, 12\]"):
+    with pytest.raises(ModelError, match=r"site 'x': expected data of shape \[N, 2, 3, 4\], got \[4, 24\]"):
         pair.reconstruct(data().flatten(1), *program.labels(data()))
     with pytest.raises(DataError, match="likelihood 'bernoulli'"):
         elbo_of(program, pair, data() * 0.5)

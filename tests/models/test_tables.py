@@ -55,7 +55,7 @@ def test_every_program_of_ours_stands_in_the_table_of_programs():
     """But for those of tests/models/table.py, their ground, and the completion VAE's baseline without latents.
 
     Data of the VAE of covariates are tuples and dicts: its laws are in tests/models/labelled/test_covariate_vae.py.
-    Those of a decoder with global weights are in tests/models/test_bayesian_decoder_vae.py.
+    Those of global weights and of groups are in tests/models/global_parameters/, of topics in test_topic_vae.py.
     """
     made = {type(program.pair()).__name__ for program in program_table.PROGRAMS}
     ours = {
@@ -71,5 +71,7 @@ def test_every_program_of_ours_stands_in_the_table_of_programs():
         "CovariateVAE",
         "CountVAE",
         "BayesianDecoderVAE",
+        "GroupsVAE",
+        "TopicVAE",
     }
     assert ours - made <= elsewhere

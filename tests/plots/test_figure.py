@@ -69,8 +69,22 @@ def made_typicality():
     )
 
 
+def made_foreign():
+    """Scores of held-out data and of two foreign sets."""
+    scores = np.stack([table(30)[:, :2], table(30)[:, 1:3] - 1, table(30)[:, 2:4]])
+    names = {"set": ["held out", "letters", "shirts"], "foreign": ["letters", "shirts"]}
+    areas = {
+        name: (("foreign", "score"), np.full((2, 2), x)) for name, x in (("auroc", 0.7), ("auroc_stderr", 0.1))
+    }
+    return xr.Dataset(
+        {"scores": (("set", "datum", "score"), scores), "mean_log_evidence": ("set", np.zeros(3)), **areas},
+        {**names, "score": ["log_evidence", "typicality"]},
+    )
+
+
 FIGURES = {
     "sweep": lambda **kw: plots.plot_sweep(made_sweep(), **kw),
+    "foreign": lambda **kw: plots.plot_foreign(made_foreign(), **kw),
     "recovery": lambda **kw: plots.plot_recovery(made_recovery(), **kw),
     "typicality": lambda **kw: plots.plot_typicality(made_typicality(), **kw),
     "calibration": lambda **kw: plots.plot_calibration(made_calibration(), **kw),

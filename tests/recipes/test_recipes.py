@@ -11,7 +11,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.training.settings import Settings
 from ppl_vae.recipes import RECIPES, option_names
 
-EVENT_SHAPES = {"tiny-conv-vae": (1, 3, 3), "conv-vae": (1, 8, 8)}
+EVENT_SHAPES = {"tiny-conv-vae": (1, 3, 3), "conv-vae": (1, 8, 8), "ada-gvae": (2, 4, 4)}
 NEEDED = {"beta-tc-vae": {"num_data": 100}}
 SIGMA = 0.3
 
@@ -22,7 +22,7 @@ def example_shape(name):
 
 def example_data(vae, n=4):
     x = torch.rand(n, *vae.event_shape, generator=torch.Generator().manual_seed(0))
-    return x.round() if vae.model.likelihood.name == "bernoulli" else x
+    return x.round() if vae.model.likelihood.name in ("bernoulli", "multinomial") else x
 
 
 def test_names_are_strings_in_the_tables_order():

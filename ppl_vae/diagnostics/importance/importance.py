@@ -25,7 +25,15 @@ from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted, has_global_sites, named
 from ppl_vae.diagnostics.importance.given_global import given_global
-from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_numbers, require_table, share_stderr
+from ppl_vae.diagnostics.verdict import (
+    Level,
+    Verdict,
+    level_of,
+    require_finite,
+    require_numbers,
+    require_table,
+    share_stderr,
+)
 from ppl_vae.errors import DataError
 from ppl_vae.inference.evidence.importance import WeightBlock, weight_blocks
 from ppl_vae.inference.evidence.pareto import LEAST_TAIL, khat, smooth, threshold
@@ -168,9 +176,10 @@ def is_exact(block: WeightBlock, spread: Tensor) -> Tensor:
 def check_importance(numbers: xr.Dataset) -> Verdict:
     """Judge the share of data whose k-hat is above the threshold for this number of draws.
 
-    Good up to 5% of the data, doubtful up to 25%; these two shares are this package's own. Weights too few for a
-    fit are above the threshold where they are worth fewer than five draws, and are else left out; where that leaves
-    fewer than half of the data, nothing is said.
+    Good up to 5% of the data, doubtful up to 25%; these two shares are this package's own. "unknown" where two
+    standard errors of the share of so many data reach across 5%; the noise of each k-hat is in them. Weights too
+    few for a fit are above the threshold where they are worth fewer than five draws, and are else left out; where
+    that leaves fewer than half of the data, nothing is said.
 
     Raises:
         DataError: ds is none of ``run_importance``, or of no data, or NaN or infinite where it must not be.
@@ -184,16 +193,20 @@ def check_importance(numbers: xr.Dataset) -> Verdict:
     judged, above = ~np.isinf(khat) | exact | alone, ((khat > limit) & np.isfinite(khat)) | alone
     count = int(judged.sum())
     share = float(above.sum() / count) if count >= len(khat) / 2 else math.nan
+    error = share_stderr(share, count) if count else math.nan
+    # A guide that is the posterior on all of these data leaves nothing to sample.
+    level: Level = "good" if exact.all() else level_of(share, error, GOOD_SHARE, DOUBTFUL_SHARE)
     return Verdict(
         "Pareto k-hat",
-        _level(share),
+        level,
         share,
-        share_stderr(share, count) if count else math.nan,
+        error,
         "of the data above its threshold",
         f"k-hat at most min(1 - 1/log10 S, 0.7) = {limit:.2f} (Vehtari et al. 2024); good where at most "
         f"{GOOD_SHARE:.0%} of the data are above it, bad above {DOUBTFUL_SHARE:.0%} (this package's own)",
-        _words(khat, exact, above, alone, limit, numbers.attrs["num_samples"], names),
-        _advice(share),
+        _words(khat, exact, above, alone, limit, numbers.attrs["num_samples"], names)
+        + _undecided(level, share, count),
+        _advice(level),
     )
 
 
@@ -205,10 +218,10 @@ def khat_of(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, float]:
     return ds["khat"].to_numpy(), ds["exact"].to_numpy().astype(bool), float(ds.attrs["threshold"])
 
 
-def _level(share: float) -> Level:
-    if math.isnan(share):
-        return "unknown"
-    return "good" if share <= GOOD_SHARE else "doubtful" if share <= DOUBTFUL_SHARE else "bad"
+def _undecided(level: Level, share: float, count: int) -> str:
+    if level != "unknown" or math.isnan(share):
+        return ""
+    return f" Of {count} data this does not decide whether more than {GOOD_SHARE:.0%} are above: give more data."
 
 
 def _words(
@@ -238,8 +251,8 @@ def _words(
     return " ".join([*said, "Mass that the guide never visits is not seen."])
 
 
-def _advice(share: float) -> str:
-    if not share > GOOD_SHARE:
+def _advice(level: Level) -> str:
+    if level not in ("doubtful", "bad"):
         return ""
     return (
         "Try a wider posterior family (full covariance, flow), more encoder training, or DReG; "

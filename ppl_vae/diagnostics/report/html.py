@@ -6,15 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ppl_vae.diagnostics.diagnosis import Diagnosis
 from ppl_vae.diagnostics.report.captions import LOO, READING, REFERENCES, SYMBOLS
+from ppl_vae.diagnostics.report.decoded import NoMap
+from ppl_vae.diagnostics.report.explorable import INSTALL, Wishes, explorable_of, is_installed
 from ppl_vae.diagnostics.report.figures import pictures
 from ppl_vae.diagnostics.topics import TOPICS, Table
 from ppl_vae.diagnostics.verdict import Verdict
 from ppl_vae.files import write_atomically
+
+if TYPE_CHECKING:
+    from ppl_vae.explore.page import Embedded
 
 TEMPLATE = "report.html.j2"
 LEVELS = ("bad", "doubtful", "good", "unknown")
@@ -68,14 +74,22 @@ def subject_of(diagnosis: Diagnosis) -> Subject:
     return Subject(diagnosis.model, diagnosis.model, data)
 
 
-def render_report(diagnosis: Diagnosis, subject: Subject, made: datetime | None = None) -> str:
+def render_report(
+    diagnosis: Diagnosis, subject: Subject, made: datetime | None = None, wishes: Wishes | None = None
+) -> str:
     """Render the HTML of a diagnosis; nothing in it is fetched from anywhere.
 
     Args:
         diagnosis: what ``pv.diagnose`` returned.
         subject: what was diagnosed.
         made: when; now by default.
+        wishes: what its map shows; None leaves the map out.
+
+    Raises:
+        DataError: a column of ``wishes`` is of another number of data.
+        ModelError: its layout is unknown, or the pair has changed since.
     """
+    embedded, why_not = _explorable(diagnosis, wishes)
     environment = Environment(
         loader=PackageLoader("ppl_vae.diagnostics.report", "."),
         autoescape=True,
@@ -98,8 +112,27 @@ def render_report(diagnosis: Diagnosis, subject: Subject, made: datetime | None 
         references=REFERENCES,
         loo=LOO,
         effort=effort,
+        embedded=embedded,
+        why_not=why_not,
         made=f"{made or datetime.now(UTC):%d %B %Y, %H:%M} UTC",
     )
+
+
+def _explorable(diagnosis: Diagnosis, wishes: Wishes | None) -> tuple[Embedded | None, str]:
+    """Make the map of a diagnosis; where there is none, the reason in words."""
+    if wishes is None:
+        return None, ""
+    if not is_installed():
+        return None, f"This page becomes explorable where Bokeh is installed when it is made: {INSTALL}"
+    # Bokeh is slow to import, and few pages need it.
+    from ppl_vae.explore.page import embed
+    from ppl_vae.explore.view import explorable
+
+    try:
+        found = explorable_of(diagnosis, wishes)
+    except NoMap as reason:
+        return None, f"There is no map of the data: {reason}."
+    return embed(explorable(found.scene, found.names), "Map and table of the data"), ""
 
 
 def _tables(topic: str, diagnosis: Diagnosis) -> list[Table]:
@@ -108,13 +141,22 @@ def _tables(topic: str, diagnosis: Diagnosis) -> list[Table]:
     return [] if numbers is None or make is None else [make(numbers, diagnosis)]
 
 
-def write_report(diagnosis: Diagnosis, subject: Subject, path: str | Path) -> None:
+def write_report(diagnosis: Diagnosis, subject: Subject, path: str | Path, wishes: Wishes | None = None) -> None:
     """Write the page, the whole of it or nothing.
+
+    Args:
+        diagnosis: what ``pv.diagnose`` returned.
+        subject: what was diagnosed.
+        path: the file.
+        wishes: what its map shows; None leaves the map out.
 
     Raises:
         CheckpointError: the file could not be written.
+        DataError: a column of ``wishes`` is of another number of data.
+        ModelError: its layout is unknown, or the pair has changed since.
     """
-    write_atomically(Path(path), render_report(diagnosis, subject).encode(errors="backslashreplace"))
+    text = render_report(diagnosis, subject, wishes=wishes)
+    write_atomically(Path(path), text.encode(errors="backslashreplace"))
 
 
 def figure_text(verdict: Verdict) -> str:

@@ -6,19 +6,27 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
+import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.containers import Data, Labels
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
+from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance.importance import run_importance
 from ppl_vae.inference.pair.admission import together
+from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.runs import run_terms
 
 # Decoded coordinates of one topic: about half a minute of two cores for a small network.
 LARGEST_RUN = 200_000_000
 LEAST_DATA = 32
+# Data by which a pair is known again.
+FINGERPRINTED = 8
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,18 @@ class Case:
     def rows(self, first: int = 0, last: int | None = None) -> Data:
         """Some of the data, or all, as a run_ function is given them."""
         return together(tuple(part[first:last] for part in self.batch), self.labels.taken(slice(first, last)))
+
+    def fingerprint(self) -> NDArray[np.float64]:
+        """Numbers of a few data at fixed draws, which differ once the pair is trained further.
+
+        Raises:
+            ModelError: the pair is refused.
+        """
+        given = admitted(self.pair, self.rows(0, FINGERPRINTED), keep_rows=True)
+        with torch.no_grad(), evaluating(*given.programs, seed=self.seed, device=given.x.device):
+            terms = run_terms(*given.programs, given.batch, {}, 2, both_levels=True)
+        found = [terms.log_likelihood, *(site.value for site in terms.sites.values())]
+        return np.concatenate([each.double().cpu().numpy().ravel() for each in found])
 
     @cached_property
     def weights(self) -> xr.Dataset:

@@ -6,6 +6,7 @@ relaxation     y = softmax((logits + Gumbel noise) / temperature)
 
 Jang, Gu & Poole (2017): https://arxiv.org/abs/1611.01144
 Maddison, Mnih & Teh (2017): https://arxiv.org/abs/1611.00712
+Paulus, Maddison & Krause (2021): https://arxiv.org/abs/2010.04838
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator
 from ppl_vae.inference.pair.terms import Terms, per_datum
@@ -86,17 +88,29 @@ class GumbelSoftmax(Estimator):
         num_particles: K.
         temperature: of the softmax; towards 0 the bias falls and the variance rises.
         straight_through: round the draw to its largest category, with the relaxed draw's derivative.
+        num_conditional: draws of the noise given the rounded draw, whose derivatives are averaged
+            (Gumbel-Rao, Paulus, Maddison & Krause 2021); None leaves the noise that the draw was made of. The mean
+            of the gradient is straight-through's, its variance is never larger.
     """
 
     separates_kl = True
 
-    def __init__(self, num_particles: int = 1, temperature: float = 0.5, straight_through: bool = False) -> None:
+    def __init__(
+        self,
+        num_particles: int = 1,
+        temperature: float = 0.5,
+        straight_through: bool = False,
+        num_conditional: int | None = None,
+    ) -> None:
         super().__init__(num_particles)
         if not temperature > 0:
             raise ModelError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
         self.straight_through = straight_through
-        self.draw_handler = _Relax(temperature, straight_through)
+        self.num_conditional: int | None = whole("num_conditional", num_conditional)
+        if self.num_conditional is not None and not straight_through:
+            raise ModelError("num_conditional averages the derivative of rounded draws: set straight_through=True")
+        self.draw_handler = _Relax(temperature, straight_through, self.num_conditional)
 
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
@@ -111,6 +125,8 @@ class GumbelSoftmax(Estimator):
     def extra_repr(self) -> str:
         """The options that a manifest states."""
         options = f"temperature={self.temperature}, straight_through={self.straight_through}"
+        if self.num_conditional is not None:
+            options += f", num_conditional={self.num_conditional}"
         return f"num_particles={self.num_particles}, {options}"
 
 
@@ -169,10 +185,11 @@ class _Enumerate(Messenger):
 class _Relax(Messenger):
     """Draw OneHotCategorical sites from their relaxation."""
 
-    def __init__(self, temperature: float, straight_through: bool) -> None:
+    def __init__(self, temperature: float, straight_through: bool, num_conditional: int | None) -> None:
         super().__init__()
         self.temperature = temperature
         self.straight_through = straight_through
+        self.num_conditional = num_conditional
 
     def _pyro_sample(self, msg: TraceSite) -> None:
         if msg["is_observed"] or not is_discrete(msg["fn"]):
@@ -182,11 +199,39 @@ class _Relax(Messenger):
             raise ModelError(
                 f"site {msg['name']!r}: only a OneHotCategorical can be relaxed, not {type(q).__name__}"
             )
-        temperature = torch.as_tensor(self.temperature, dtype=q.logits.dtype, device=q.logits.device)
-        soft = dist.RelaxedOneHotCategorical(temperature, logits=q.logits).rsample()
-        if self.straight_through:
-            hard = torch.nn.functional.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft)
-            soft = hard + soft - soft.detach()
-        msg["value"] = soft
+        msg["value"] = self._draw(q)
         msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
         msg["done"] = True
+
+    def _draw(self, q: dist.OneHotCategorical) -> Tensor:
+        if self.num_conditional is not None:
+            hard = q.sample()
+            soft = conditional_relaxation(q.logits, hard, self.temperature, self.num_conditional)
+            return hard + soft - soft.detach()
+        temperature = torch.as_tensor(self.temperature, dtype=q.logits.dtype, device=q.logits.device)
+        soft = dist.RelaxedOneHotCategorical(temperature, logits=q.logits).rsample()
+        if not self.straight_through:
+            return soft
+        hard = torch.nn.functional.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft)
+        return hard + soft - soft.detach()
+
+
+def conditional_relaxation(logits: Tensor, hard: Tensor, temperature: float, num_draws: int) -> Tensor:
+    """The mean relaxed draw over Gumbel noise under which ``hard`` is the largest (Paulus et al. 2021, section 4).
+
+    The noise is a constant: what is averaged is the derivative of softmax((logits + noise) / temperature) at it.
+
+    Args:
+        logits: [*batch, C].
+        hard: one-hot [*batch, C].
+        temperature: of the softmax.
+        num_draws: how many draws of the noise.
+    """
+    fixed = logits.detach().log_softmax(-1)
+    exponential = torch.empty(num_draws, *fixed.shape, dtype=fixed.dtype, device=fixed.device).exponential_()
+    # The largest of all logits plus noise is a Gumbel of its own; the others are theirs, cut off there.
+    log_e = exponential.log()
+    top = (log_e * hard).sum(-1, keepdim=True)
+    perturbed = torch.where(hard > 0, -log_e, -torch.logaddexp(log_e - fixed, top))
+    soft = ((logits + (perturbed - fixed)) / temperature).softmax(-1)
+    return soft.mean(0)

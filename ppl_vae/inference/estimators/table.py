@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.base import Estimator, Objective
 from ppl_vae.inference.estimators.elbo import AnalyticKL, EntropyAnalytic, MonteCarloKL, StickingTheLanding
+from ppl_vae.inference.estimators.generalised_dreg import GDReG
 from ppl_vae.inference.estimators.importance_weighted import CIWAE, MIWAE, PIWAE, DReG, ImportanceWeighted, Renyi
 from ppl_vae.inference.estimators.score_function import RLOO, VIMCO, ScoreFunction
+from ppl_vae.inference.estimators.tail_adaptive import TailAdaptive
 from ppl_vae.inference.estimators.thermodynamic import Thermodynamic
 from ppl_vae.inference.estimators.upper_bounds import CUBO
 from ppl_vae.inference.estimators.wake_sleep import WakeSleep
@@ -30,6 +32,8 @@ ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {
     "tvo": Thermodynamic,
     "wake-sleep": WakeSleep,
     "cubo": CUBO,
+    "tail-adaptive": TailAdaptive,
+    "gdreg": GDReG,
 }
 
 

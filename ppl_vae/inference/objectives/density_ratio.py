@@ -139,7 +139,8 @@ class Discriminator(nn.Module):
         """
         if self.network is None:
             raise ModelError(
-                "DensityRatio has no discriminator yet: trace terms by its own run(), and put no objective on top"
+                "the objective has made no network of its own yet: trace terms by its own run(), and put no "
+                "objective on top"
             )
         ratio: Tensor = self.network(codes).squeeze(-1)
         return ratio

@@ -88,7 +88,8 @@ def data_plate_of(
         doubles = fitting if len(fitting) > 1 else [fitting[0], *_doubles(fitting[0], latent, observed, frames)]
         raise ModelError(
             f"plates {in_words(doubles)} are both as long as the data, {size}, so that it cannot be told which is "
-            "the plate of the data: give them one name if they are one, or data of another number"
+            "the plate of the data: give them one name if they are one, data of another number, or the model an "
+            "attribute group_plates with the names of the others"
         )
     return fitting[0]
 

@@ -21,6 +21,7 @@ from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
+from ppl_vae.inference.pair.hidden_noise import hidden_noise
 from ppl_vae.inference.pair.indices import rows_named, with_indices
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
@@ -38,6 +39,9 @@ from ppl_vae.renamed import by_keyword
 CHUNK_NUMBERS = 1 << 21
 # An evaluation draws from a stream of its own, none of training's under the same seed.
 EVALUATION_STREAM = 4
+# Independent passes over programs with random numbers of their own, which all data may share. The error of the
+# error is 1 / sqrt(2 (PASSES - 1)) of it, 18%.
+PASSES = 16
 WHOLE_SET = (
     "some sites stand outside the data plate, and every batch would draw them anew: give the data in one piece"
 )
@@ -53,6 +57,9 @@ class Evaluation:
     latents of all data at once has all its KL there.
 
     The KL is in closed form where there is one, else by Monte Carlo on the same draws; ``closed_form`` says.
+    Programs that draw random numbers outside their sample sites were run in ``num_passes`` passes, and all is their
+    mean: what data share in one pass is no error that a spread over data could tell.
+
     Where ``is_bound`` is False there is no ELBO: the prior is improper, as an autoencoder's is, the KL is 0 by
     convention and ``elbo`` is the reconstruction log likelihood. ``score`` says which of the two it is.
     """
@@ -66,6 +73,7 @@ class Evaluation:
     global_kl: float | None = None
     num_total: float | None = None
     draws_stderr: float | None = None
+    num_passes: int = 1
 
     @property
     def num_data(self) -> int:
@@ -83,7 +91,8 @@ class Evaluation:
         ``elbo_stderr`` is sd / sqrt(N): how the mean would differ on N other data of the same population, not on
         these data. Two of it on either side cover 95 of 100 where N is large for the data's skewness; with 20 data
         as skewed as an exponential 91, as a log-normal with a spread of 1 86 (with 1000: 95 and 94). The data share
-        the draws of global sites: their error is added, and is not known, NaN, from one draw.
+        the draws of global sites: their error is added, and is not known, NaN, from one draw. So is that of several
+        passes.
         """
         stderr = self.elbo.std().item() / math.sqrt(len(self.elbo)) if len(self.elbo) > 1 else math.nan
         of_set = {} if self.global_kl is None else {"global_kl": self.global_kl}
@@ -103,7 +112,7 @@ class Evaluation:
             "KL": f"{means['kl']:.3f}, {'in closed form' if self.closed_form else 'by Monte Carlo'}",
             "KL of the global sites": None if self.global_kl is None else f"{self.global_kl:.3f} nats of all data",
             "data": len(self.elbo),
-            "draws per datum": self.num_particles,
+            "draws per datum": self.num_particles * self.num_passes,
         }
         return card("evaluation", facts)
 
@@ -135,7 +144,8 @@ def evaluate(
 
     Returns:
         elbo, log_likelihood and kl of every datum [N], in nats; the KL in closed form where there is one. The KL of
-        global sites stands apart, in nats of all data, and its share is in ``elbo``.
+        global sites stands apart, in nats of all data, and its share is in ``elbo``. Programs with random numbers
+        outside their sample sites are run 16 times, and the error of their mean holds what data share in a run.
 
     Raises:
         ModelError: the pair is refused, the site is named; or the data are too many for one pass and its programs
@@ -153,25 +163,69 @@ def evaluate(
         require_own_labels(y)
         return _of_stream(as_pair(pair), x, num_particles, seed)
     pair, data = admitted(pair, x, y, keep_rows=True)
-    model, guide = pair.model, pair.guide
-    with evaluating(model, guide, seed=derived_seed(seed, EVALUATION_STREAM), device=data[0].device):
-        return _in_chunks(*with_indices(model, guide, data), num_particles, num_total)
+    return _in_passes(pair, data, num_particles, seed, num_total, _passes_over(pair, data))
 
 
-def _of_stream(pair: Pair, data: Iterable[object], num_particles: int, seed: int) -> Evaluation:
+@torch.no_grad()
+def evaluate_once(
+    pair: PairLike, x: Data | Iterable[object], *, num_total: int | None = None, seed: int = 0
+) -> Evaluation:
+    """Evaluate as ``evaluate`` does with one particle, in one pass whatever programs draw: a row of a history."""
+    if is_stream(x):
+        return _of_stream(as_pair(pair), x, 1, seed, 1)
+    pair, data = admitted(pair, x, keep_rows=True)
+    return _in_passes(pair, data, 1, seed, num_total, 1)
+
+
+def _passes_over(pair: Pair, data: Batch) -> int:
+    noise = hidden_noise(*with_indices(pair.model, pair.guide, data))
+    return 1 if noise.model == noise.guide == "none" else PASSES
+
+
+def _in_passes(
+    pair: Pair, data: Batch, num_particles: int, seed: int, num_total: int | None, num_passes: int
+) -> Evaluation:
+    """The mean of independent passes, with the error of the mean ELBO over them."""
+    passes = []
+    for number in range(num_passes):
+        own = derived_seed(seed, EVALUATION_STREAM, *([number] if number else []))
+        with evaluating(pair.model, pair.guide, seed=own, device=data[0].device):
+            passes.append(_in_chunks(*with_indices(pair.model, pair.guide, data), num_particles, num_total))
+    if num_passes == 1:
+        return passes[0]
+    elbo = torch.stack([each.elbo for each in passes])
+    kls = [each.global_kl for each in passes if each.global_kl is not None]
+    return replace(
+        passes[0],
+        elbo=elbo.mean(0),
+        log_likelihood=torch.stack([each.log_likelihood for each in passes]).mean(0),
+        kl=torch.stack([each.kl for each in passes]).mean(0),
+        global_kl=sum(kls) / num_passes if kls else None,
+        draws_stderr=elbo.mean(1).std().item() / math.sqrt(num_passes),
+        num_passes=num_passes,
+    )
+
+
+def _of_stream(
+    pair: Pair, data: Iterable[object], num_particles: int, seed: int, num_passes: int | None = None
+) -> Evaluation:
     """Evaluate batch by batch: every datum counts once, whatever the size of its batch."""
     parts: list[Evaluation] = []
     rule: Arguments | None = None
     for number, batch in enumerate(batches_of(data)):
         rule = rule or Arguments.of(pair, batch)
         own = derived_seed(seed, EVALUATION_STREAM, number)
-        parts.append(evaluate(rule.pair, cast(Data, rule.in_batch(batch)), num_particles, seed=own))
+        given, rows = admitted(rule.pair, cast(Data, rule.in_batch(batch)), keep_rows=True)
+        num_passes = num_passes or _passes_over(given, rows)
+        parts.append(_in_passes(given, rows, num_particles, own, None, num_passes))
         if parts[-1].global_kl is not None:
             raise ModelError(WHOLE_SET)
         if not number:
             require_parts(rule.pair, rule.in_batch(batch), own)
     if not parts:
         raise DataError("data are empty: there is not one batch")
+    count = sum(part.num_data for part in parts)
+    errors = [part.draws_stderr * part.num_data / count for part in parts if part.draws_stderr is not None]
     return Evaluation(
         elbo=torch.cat([part.elbo for part in parts]),
         log_likelihood=torch.cat([part.log_likelihood for part in parts]),
@@ -179,6 +233,8 @@ def _of_stream(pair: Pair, data: Iterable[object], num_particles: int, seed: int
         closed_form=all(part.closed_form for part in parts),
         num_particles=num_particles,
         is_bound=all(part.is_bound for part in parts),
+        draws_stderr=math.hypot(*errors) if errors else None,
+        num_passes=num_passes or 1,
     )
 
 

@@ -35,6 +35,8 @@ class Traits:
         require_observed: a method that refuses NaN in x where the likelihood knows no missing coordinates.
         sees_missing: of a guide, whether it is told which coordinates are missing.
         table: of a model of a table's columns, what turns a frame into data.
+        group_plates: the names of a model's plates that are not the data's, which else cannot be told from one as
+            long as the data.
     """
 
     covariates: tuple[str, ...] = ()
@@ -47,6 +49,7 @@ class Traits:
     require_observed: Callable[[Tensor], None] | None = None
     sees_missing: bool = True
     table: Table | None = None
+    group_plates: frozenset[str] = frozenset()
 
 
 def traits(program: Program) -> Traits:

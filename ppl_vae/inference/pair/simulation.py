@@ -28,7 +28,7 @@ from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.levels import find_levels
 from ppl_vae.inference.pair.pair import PairLike, as_model
 from ppl_vae.inference.pair.plates import WholePlates, one_line_refusals
-from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.scales import full_mask, unmasked
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.pair.trace import sample_nodes
@@ -106,7 +106,7 @@ def simulate(
         raise ModelError("the model cannot be drawn from: one of its distributions has no sample method") from error
     latent, observed = _sorted(sample_nodes(trace))
     require_faithful_draws({name: node["fn"] for name, node in {**latent, **observed}.items()})
-    levels = find_levels({}, latent, observed, 1, x)
+    levels = find_levels({}, latent, observed, 1, x, known_groups=lambda: traits(model).group_plates)
     require_data_rows(levels.num_data, x)
     require_shapes({**latent, **observed}, levels)
     if not any((node["infer"] or {}).get("was_observed") for node in observed.values()):

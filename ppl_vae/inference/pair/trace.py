@@ -30,7 +30,7 @@ from ppl_vae.inference.pair.indices import NAME, require_indices
 from ppl_vae.inference.pair.learned import PLAIN, Learned, generator_states, put_back, recall, remember
 from ppl_vae.inference.pair.levels import Levels, find_levels, local_alone
 from ppl_vae.inference.pair.plates import WholePlates, one_line_refusals, particles
-from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.scales import own_scales
 from ppl_vae.inference.pair.shared_draws import SharedDraws
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
@@ -194,7 +194,7 @@ def _run_pair(
     nothing, nesting = contextlib.nullcontext(), learned.nesting
 
     def groups() -> frozenset[str]:
-        return (recall(model, guide) or learned).group_plates
+        return (recall(model, guide) or learned).group_plates | traits(model).group_plates
 
     sharing: contextlib.AbstractContextManager[object] = nothing
     if share_draws > 1 and learned.whole:

@@ -23,7 +23,7 @@ from ppl_vae.inference.pair.data_plate import frames_of
 from ppl_vae.inference.pair.indices import require_indices
 from ppl_vae.inference.pair.levels import Levels, find_levels
 from ppl_vae.inference.pair.plates import WholePlates, one_line_refusals, particles
-from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.pair.terms import per_datum
 from ppl_vae.inference.pair.trace import require_observed, sample_nodes, split_observed
@@ -112,7 +112,8 @@ def run_whole(
     latent, observed = split_observed(nodes)
     require_observed(observed)
     _require_all_members(nodes)
-    levels = find_levels({}, latent, observed, num_draws, x, nesting, lambda: group_plates)
+    others = group_plates | traits(model).group_plates
+    levels = find_levels({}, latent, observed, num_draws, x, nesting, lambda: others)
     require_data_rows(levels.num_data, x)
     require_shapes(nodes, levels)
     return WholeRun(latent, observed, levels)

@@ -16,7 +16,7 @@ from ppl_vae.inference.compilation.agreement import STEPS_BETWEEN, drifted, what
 from ppl_vae.inference.compilation.step_choice import captured, choose, likeness
 from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper, undone
 from ppl_vae.inference.pair.admission import check_data, together
-from ppl_vae.inference.pair.evaluation import evaluate
+from ppl_vae.inference.pair.evaluation import evaluate_once
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.training.batches import IndexedBatches
@@ -246,7 +246,7 @@ def evaluations(run: Run, epoch: int) -> dict[str, float]:
             whole = together(held_out) if isinstance(held_out, tuple) else held_out
             try:
                 total = run.objective.num_total
-                summary = evaluate(run.pair, whole, seed=run.seed, num_total=total).summary()
+                summary = evaluate_once(run.pair, whole, seed=run.seed, num_total=total).summary()
             except ConvergenceError as error:
                 raise ConvergenceError(f"the {split} ELBO is not finite after epoch {epoch}: {error}") from None
             row |= {f"{split}_{term}": value for term, value in summary.items() if term != "elbo_stderr"}

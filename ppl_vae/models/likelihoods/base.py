@@ -76,6 +76,10 @@ class Likelihood(Configured, ABC):
     def look_at(self, x: Tensor) -> None:
         """Take from the training data [N, *event_shape] what must be known of them before the first step."""
 
+    def location_and_scale(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Location and scale [M] of columns x [N, M]; moments are taken for None and for a scale that is none."""
+        return None
+
     def for_columns(self, count: int) -> None:
         """Let what is learned beside the decoder be learned for each of ``count`` columns."""
 

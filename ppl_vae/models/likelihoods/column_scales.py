@@ -1,18 +1,20 @@
 """The facts known of a table's columns before training, and how an encoder of ours sees them.
 
 An encoder sees v = x, log(1 + x) or log x of a column, by its kind, as (v - loc) / scale with the mean and the
-standard deviation of the training data's observed values; an indicator for each code of a name; and 0 in the place
-of a missing cell, with an indicator which cells are missing behind all values.
+standard deviation of the training data's observed values, or what its kind has in their place; an indicator for
+each code of a name; and 0 in the place of a missing cell, with an indicator which are missing behind all values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ppl_vae.models.likelihoods.counts import moments
+
+OfKind = tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor] | None]]
 
 
 class ColumnScales(nn.Module):
@@ -36,13 +38,24 @@ class ColumnScales(nn.Module):
         self.register_buffer("num_seen", torch.tensor(0.0))
 
     @torch.no_grad()
-    def look_at(self, x: Tensor, standardize: bool) -> None:
-        """Take mean and standard deviation from the observed values of x [N, D], if they are asked for."""
+    def look_at(self, x: Tensor, standardize: bool, of_kinds: Sequence[OfKind] = ()) -> None:
+        """Take location and scale from the observed values of x [N, D], if they are asked for.
+
+        Args:
+            x: the data.
+            standardize: whether they are.
+            of_kinds: the columns of a kind, and what it takes for mean and standard deviation.
+        """
         self.num_seen.fill_(len(x))
         if not standardize:
             return
         mean, variance = moments(self.raw(x))
         spread = variance.sqrt()
+        for index, own in of_kinds:
+            loc, scale = (each.to(mean) for each in own(x.index_select(-1, index)) or (mean[index], spread[index]))
+            usable = (scale > 0) & scale.isfinite()
+            mean[index] = torch.where(usable, loc, mean[index])
+            spread[index] = torch.where(usable, scale, spread[index])
         # A column that never changes, or is never seen, is left as it is; so are codes.
         known = (spread > 0) & spread.isfinite() & spread.new_tensor([s != "codes" for s in self.sights]).bool()
         self.loc.copy_(torch.where(known, mean, 0.0))

@@ -171,7 +171,8 @@ class Columns(Likelihood):
     def look_at(self, x: Tensor) -> None:
         """Take scales, and where to begin, from the data [N, D] of the first fit."""
         if self.scales.num_seen == 0:
-            self.scales.look_at(x, self.standardize)
+            own = [(index, part.location_and_scale) for part, index in self._blocks() if part.is_scaled]
+            self.scales.look_at(x, self.standardize, own)
             for part, index in self._blocks():
                 part.begin_at(self._modelled(part, x, index))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import whole
 from ppl_vae.distributions.beta import Beta
-from ppl_vae.distributions.censored_normal import CensoredNormal
+from ppl_vae.distributions.censored_normal import CensoredNormal, censored_fit
 from ppl_vae.distributions.log_normal import LogNormal
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.configuration import remembers
@@ -117,6 +117,10 @@ class CensoredGaussianLikelihood(Likelihood):
                 f"likelihood {self.name!r} needs data between its limits {self.limits}, but {bad} of {x.numel()} "
                 "values are beyond"
             )
+
+    def location_and_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the Gaussian before it is censored: maximum likelihood, not moments, which the limits move."""
+        return censored_fit(x, *self.limits)
 
     def for_columns(self, count: int) -> None:
         """Learn one sigma for each column, where it is learned."""

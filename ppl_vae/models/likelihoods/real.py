@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from pyro import distributions as dist
+from scipy.special import stdtrit
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -144,6 +146,14 @@ class StudentTLikelihood(Likelihood):
         """The distribution p(x|z) of real data."""
         normal = self.gaussian(features, event_dim).base_dist
         return StudentT(self.df, normal.loc, normal.scale).to_event(event_dim)
+
+    def location_and_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the Student-t with these quartiles; its standard deviation is larger, or infinite."""
+        columns = x.double().cpu().numpy().T
+        seen = [column[~np.isnan(column)] for column in columns]
+        quartiles = [np.quantile(each, (0.25, 0.5, 0.75)) if len(each) else np.full(3, np.nan) for each in seen]
+        low, middle, high = torch.from_numpy(np.stack(quartiles, -1))
+        return middle, (high - low) / (2 * float(stdtrit(self.df, 0.75)))
 
     def for_columns(self, count: int) -> None:
         """Learn one sigma for each column, where it is learned."""

@@ -23,7 +23,39 @@ from ppl_vae.models.likelihoods.counts import (
 FIRST_GATE = -3.0
 
 
-class ZeroInflatedPoissonLikelihood(Likelihood):
+class ZeroInflated(Likelihood):
+    """Counts of a likelihood ``counts``, which a subclass makes, beside a mass at 0.
+
+    The features are those of the counts, and behind them the logits of an additional 0.
+    """
+
+    num_parameters = 2
+    counts: Likelihood
+
+    def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
+        """The distribution p(x|z) of counts."""
+        base = self.counts(features.narrow(-1 - event_dim, 0, 1), event_dim)
+        return ZeroInflatedCounts(base.base_dist, features.select(-1 - event_dim, 1)).to_event(event_dim)
+
+    def check(self, x: Tensor) -> None:
+        """Refuse data that are no counts."""
+        check_counts(self.name, x)
+
+    def start(self, x: Tensor) -> Tensor:
+        """The log means and gates of data [N, *event_shape]: [2, *event_shape]."""
+        rates = log_rates(x)
+        return torch.cat([rates, torch.full_like(rates, FIRST_GATE)])
+
+    def for_columns(self, count: int) -> None:
+        """Learn what the counts learn for each column."""
+        self.counts.for_columns(count)
+
+    def begin_at(self, x: Tensor) -> None:
+        """Begin where columns would without additional zeros."""
+        self.counts.begin_at(x)
+
+
+class ZeroInflatedPoissonLikelihood(ZeroInflated):
     """A Poisson beside a mass at 0 (Lambert 1992); the features are log rates and the logits of an additional 0.
 
     Lambert (1992): https://doi.org/10.2307/1269547
@@ -33,7 +65,6 @@ class ZeroInflatedPoissonLikelihood(Likelihood):
     """
 
     name = "zero-inflated-poisson"
-    num_parameters = 2
 
     @remembers
     def __init__(self, encoder_sees: str = "log1p") -> None:
@@ -41,20 +72,8 @@ class ZeroInflatedPoissonLikelihood(Likelihood):
         self.encoder_sees = checked_sight(encoder_sees)
         self.counts = PoissonLikelihood(encoder_sees)
 
-    def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """The distribution p(x|z) of counts."""
-        return _inflated(self.counts, features, event_dim)
 
-    def check(self, x: Tensor) -> None:
-        """Refuse data that are no counts."""
-        check_counts(self.name, x)
-
-    def start(self, x: Tensor) -> Tensor:
-        """The log rates and gates of data [N, *event_shape]: [2, *event_shape]."""
-        return _start(x)
-
-
-class ZeroInflatedNegativeBinomialLikelihood(Likelihood):
+class ZeroInflatedNegativeBinomialLikelihood(ZeroInflated):
     """A negative binomial beside a mass at 0, as for counts of genes that are lost in measurement.
 
     The features are log mu and the logits of an additional 0; the dispersion is learned, as that of a
@@ -70,7 +89,6 @@ class ZeroInflatedNegativeBinomialLikelihood(Likelihood):
     """
 
     name = "zero-inflated-negative-binomial"
-    num_parameters = 2
 
     @remembers
     def __init__(
@@ -79,33 +97,3 @@ class ZeroInflatedNegativeBinomialLikelihood(Likelihood):
         super().__init__()
         self.encoder_sees = checked_sight(encoder_sees)
         self.counts = NegativeBinomialLikelihood(dispersion_shape, initial_dispersion, encoder_sees)
-
-    def forward(self, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-        """The distribution p(x|z) of counts."""
-        return _inflated(self.counts, features, event_dim)
-
-    def check(self, x: Tensor) -> None:
-        """Refuse data that are no counts."""
-        check_counts(self.name, x)
-
-    def start(self, x: Tensor) -> Tensor:
-        """The log means and gates of data [N, *event_shape]: [2, *event_shape]."""
-        return _start(x)
-
-    def for_columns(self, count: int) -> None:
-        """Learn one dispersion for each column."""
-        self.counts.for_columns(count)
-
-    def begin_at(self, x: Tensor) -> None:
-        """Begin at the dispersions that columns would have without additional zeros."""
-        self.counts.begin_at(x)
-
-
-def _inflated(counts: Likelihood, features: Tensor, event_dim: int) -> dist.TorchDistribution:
-    base = counts(features.narrow(-1 - event_dim, 0, 1), event_dim)
-    return ZeroInflatedCounts(base.base_dist, features.select(-1 - event_dim, 1)).to_event(event_dim)
-
-
-def _start(x: Tensor) -> Tensor:
-    rates = log_rates(x)
-    return torch.cat([rates, torch.full_like(rates, FIRST_GATE)])

@@ -98,18 +98,33 @@ class SemiAmortisedPosterior(Configured):
         keep = torch.is_grad_enabled() and self.second_order
         with torch.enable_grad():
             here = start if keep and start.requires_grad else start.detach().requires_grad_()
+            begun = self._is_number(here, x) if keep else None
+            here = here if begun is None else torch.where(begun, here, 0.0)
             bound, slope = self._slope(here, x, keep)
             rate = torch.full_like(bound, self.step_size).unsqueeze(-1)
             for _ in range(self.num_steps):
                 there = self._step(here, slope, rate)
-                there = there if keep else there.detach().requires_grad_()
-                bound_there, slope_there = self._slope(there, x, keep)
-                # Not a number is no improvement either.
-                better = (bound_there >= bound).unsqueeze(-1)
-                here, slope = torch.where(better, there, here), torch.where(better, slope_there, slope)
-                bound = torch.where(better.squeeze(-1), bound_there, bound)
+                if keep:
+                    # Behind torch.where the derivative of what is not a number is none either, as that of a rate
+                    # which overflows: a step is looked at first, and one that is not taken leaves no graph.
+                    with torch.no_grad():
+                        better = _better(self.bound(there, x), bound)
+                    here = torch.where(better, there, here)
+                    bound, slope = self._slope(here, x, keep)
+                else:
+                    there = there.detach().requires_grad_()
+                    bound_there, slope_there = self._slope(there, x, keep)
+                    better = _better(bound_there, bound)
+                    here, slope = torch.where(better, there, here), torch.where(better, slope_there, slope)
+                    bound = torch.where(better.squeeze(-1), bound_there, bound)
                 rate = torch.where(better, GROWTH * rate, 0.5 * rate)
+        here = here if begun is None else torch.where(begun, here, start)
         return here if keep else here.detach()
+
+    @torch.no_grad()
+    def _is_number(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Tell for which data there is a bound to climb from: [N, 1]."""
+        return self.bound(parameters, x).isfinite().unsqueeze(-1)
 
     def _slope(self, parameters: Tensor, x: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
         """The bound of every datum [N] and its gradient [N, 2L]."""
@@ -136,6 +151,11 @@ class SemiAmortisedPosterior(Configured):
             by_loc, by_log_scale = (2 * log_scale).exp() * by_loc, 0.5 * by_log_scale
         change = (rate * by_log_scale).clamp(-MOST_LOG_SCALE, MOST_LOG_SCALE)
         return torch.cat([loc + rate * by_loc, log_scale + change], -1)
+
+
+def _better(there: Tensor, here: Tensor) -> Tensor:
+    """Tell which data a step betters: [N, 1]; what is not a number is no improvement."""
+    return (there.isfinite() & (there >= here)).unsqueeze(-1)
 
 
 def cubature_points(like: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def test_khat_is_the_tail_index_of_a_planted_fault(make, k):
 
 def test_a_guide_that_is_too_wide_has_a_negative_khat():
     """Bounded weights: k = -2 / d."""
-    lg, x = faulty(variance=4.0, latent_dim=2)
+    lg, x = faulty(variance=4.0, latent_dim=2, n=50)
     ds = run_importance(lg, x, num_samples=10_000)
     assert float(ds["khat"].mean()) == pytest.approx(-1.0, abs=0.2)
     assert check_importance(ds).level == "good"
@@ -156,21 +156,36 @@ def test_few_distinct_weights_are_neither_exact_nor_judged():
 
 
 @pytest.mark.parametrize(
-    ("above", "level"), [(0, "good"), (5, "good"), (6, "doubtful"), (25, "doubtful"), (26, "bad")]
+    ("above", "count", "level"),
+    [
+        (0, 100, "good"),
+        (5, 100, "unknown"),
+        (6, 100, "unknown"),
+        (25, 100, "doubtful"),
+        (26, 100, "doubtful"),
+        (40, 100, "bad"),
+        (250, 10_000, "good"),
+        (600, 10_000, "doubtful"),
+        (2600, 10_000, "bad"),
+        (0, 10, "unknown"),
+        (1, 3, "unknown"),
+        (3, 3, "bad"),
+    ],
 )
-def test_the_verdict_goes_by_the_share_above_the_threshold(above, level):
-    khat = np.full(100, 0.2)
+def test_the_verdict_goes_by_the_share_above_the_threshold_and_its_error(above, count, level):
+    khat = np.full(count, 0.2)
     khat[:above] = 0.9
-    numbers = {"khat": khat, "exact": np.zeros(100, bool), "ess": khat, "elbo": khat}
+    numbers = {"khat": khat, "exact": np.zeros(count, bool), "ess": khat, "elbo": khat}
     ds = xr.Dataset({k: ("datum", v) for k, v in numbers.items()}, attrs={"threshold": 2 / 3, "num_samples": 1000})
     verdict = check_importance(ds)
     assert verdict.level == level
-    assert verdict.value == pytest.approx(above / 100)
+    assert verdict.value == pytest.approx(above / count)
     # None of 100 is no proof of none at all: Laplace's rule has 1 / 102.
-    chance = above / 100 if above else 1 / 102
-    assert verdict.stderr == pytest.approx(math.sqrt(chance * (1 - chance) / 100))
-    assert f"{above} of 100 data are above 0.67" in verdict.words
-    assert bool(verdict.advice) == (level != "good")
+    chance = above / count if 0 < above < count else (above + 1) / (count + 2)
+    assert verdict.stderr == pytest.approx(math.sqrt(chance * (1 - chance) / count))
+    assert f"{above} of {count} data are above 0.67" in verdict.words
+    assert ("does not decide" in verdict.words) == (level == "unknown")
+    assert bool(verdict.advice) == (level in ("doubtful", "bad"))
 
 
 def test_the_table_by_class_and_decile():

@@ -8,6 +8,7 @@ from torch import nn
 
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.estimators.discrete import conditional_relaxation
 from tests.inference.comparisons import CategoricalPair
 from tests.inference.oracles import assert_gradient, assert_mean
 
@@ -201,3 +202,36 @@ def test_score_function_agrees_with_enumeration():
     draws = torch.stack([inf.RLOO(2).per_datum(pair.model, pair.guide, x).detach() for _ in range(800)])
     for n in range(3):
         assert_mean(draws[:, n], exact[n].item())
+
+
+def test_averaging_the_conditional_noise_keeps_the_mean_and_lowers_the_variance():
+    """Gumbel-Rao: the mean gradient is straight-through's, its variance falls with the draws of the noise."""
+    pair, x = CategoricalPair(kind="one-hot"), data(2)
+    drawn = {}
+    for number in (None, 1, 20):
+        torch.manual_seed(0)
+        objective = inf.GumbelSoftmax(1, 0.5, straight_through=True, num_conditional=number)
+        runs = []
+        for _ in range(120):
+            loss = -objective(pair.model, pair.guide)(x.repeat(20, 1)) / 40
+            runs.append(torch.autograd.grad(loss, pair.encoder.bias)[0])
+        drawn[number] = torch.stack(runs)
+    for number in (1, 20):
+        difference = drawn[number].mean(0) - drawn[None].mean(0)
+        error = ((drawn[number].var(0) + drawn[None].var(0)) / 120).sqrt()
+        assert (difference.abs() < 4 * error).all()
+    assert drawn[20].var(0).sum() < 0.8 * drawn[None].var(0).sum()
+
+
+def test_the_conditional_noise_has_the_drawn_category_on_top_and_the_right_law():
+    """Drawn after the category it is the unconditional Gumbel noise again, whose mean is Euler's constant."""
+    logits = torch.tensor([0.5, -1.0, 100.0]).log_softmax(-1).expand(2000, 3)
+    hard = torch.nn.functional.one_hot(torch.full((2000,), 1), 3).float()
+    soft = conditional_relaxation(logits, hard, 1e-3, 1)
+    assert (soft.argmax(-1) == 1).all()
+    assert soft.isfinite().all()
+
+
+def test_conditional_noise_without_rounding_is_refused():
+    with pytest.raises(ModelError, match="set straight_through=True"):
+        inf.GumbelSoftmax(num_conditional=5)

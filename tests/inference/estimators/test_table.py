@@ -46,6 +46,8 @@ VALUES = {
     "tvo": ({"num_particles": 2, "num_partitions": 3, "first_point": POINTS[1]}, 2, self_normalised),
     "wake-sleep": ({"num_particles": 2}, 2, log_mean_exp),
     "cubo": ({"num_particles": 2}, 2, lambda w: log_mean_exp(2 * w) / 2),
+    "tail-adaptive": ({"num_particles": 2}, 2, log_mean_exp),
+    "gdreg": ({"num_particles": 2}, 2, log_mean_exp),
 }
 CONTRACT = [
     "analytic-kl",

@@ -96,6 +96,45 @@ def test_noise_of_the_guide_leaves_weights_right_and_its_density_wrong():
         pv.log_evidence(pair, X, "ais", num_samples=2, num_temperatures=10, start="guide")
 
 
+def with_noise_for_all(side):
+    """Programs with one e ~ N(0, 1) for all data and draws of a run: in the model's mean, or in the guide's."""
+
+    def theirs(x):
+        e = torch.randn(()) if side == "model" else 0.0
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + e, 1.0), obs=x)
+
+    def ours(x):
+        e = torch.randn(()) if side == "guide" else 0.0
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.5 * x + e, 0.75))
+
+    return theirs, ours
+
+
+@pytest.mark.parametrize("form", ["whole", "batches"])
+@pytest.mark.parametrize("side", ["model", "guide"])
+def test_the_error_of_an_elbo_holds_noise_that_all_data_share(side, form):
+    """The ELBO of x ~ N(0, 2) is exact; the spread over seeds is the error that was stated."""
+    x = 2**0.5 * torch.randn(300, generator=torch.Generator().manual_seed(0))
+    given = x if form == "whole" else list(x.split(100))
+    # -1/2 log 2 pi - 1/2 E (x - z - e)^2 - KL(N(x / 2 + e', 0.75^2) || N(0, 1)), with e or e' of mean square 1.
+    kl = 0.5 * (0.75**2 - 1 - 2 * np.log(0.75) + 0.25 * x.square().mean().item() + (side == "guide"))
+    exact = -0.5 * (np.log(2 * np.pi) + 0.25 * x.square().mean().item() + 0.75**2 + 1) - kl
+    told = [pv.evaluate(with_noise_for_all(side), given, num_particles=2, seed=seed) for seed in range(24)]
+    values, variances = [t.summary()["elbo"] for t in told], [t.draws_stderr**2 for t in told]
+    assert {t.num_passes for t in told} == {16}
+    assert abs(np.mean(values) - exact) < 4 * np.sqrt(np.mean(variances) / 24)
+    # The variance of 24 values has a relative error of sqrt(2 / 23), 0.3, and the logarithm of it as well.
+    assert abs(np.log(np.var(values, ddof=1) / np.mean(variances))) < 4 * 0.3
+
+
+def test_programs_without_noise_of_their_own_are_run_once():
+    told = pv.evaluate((model, guide), X, num_particles=2)
+    assert (told.num_passes, told.draws_stderr) == (1, None)
+
+
 def test_noise_between_a_guides_runs_has_no_stopped_density():
     def theirs(x):
         with pyro.plate("data", len(x)):

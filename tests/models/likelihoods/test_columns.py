@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import special, stats
+from scipy import optimize, special, stats
 from sklearn import datasets
 
 import ppl_vae as pv
@@ -125,6 +125,61 @@ def test_the_first_constant_decoder_is_the_marginal_model_of_the_training_data()
     expected += stats.norm(log_income.mean(), log_income.std(ddof=0)).logpdf(log_income).mean() - log_income.mean()
     expected += coin * np.log(coin) + (1 - coin) * np.log1p(-coin) + (shares * np.log(shares)).sum()
     assert found == pytest.approx(expected, abs=0.01)
+
+
+def test_a_censored_column_begins_at_its_maximum_likelihood():
+    """Against scipy's tails and another optimiser; censored moments would say 0.4 and 0.6 of N(0, 1) above 0."""
+    drawn, limits = np.random.default_rng(0).normal(size=500), (0.0, 1.2)
+    for low, high in ((limits[0], None), (None, limits[1]), limits):
+        x = np.clip(drawn, -np.inf if low is None else low, np.inf if high is None else high)
+        x = np.append(x, np.nan)
+        kind = {"name": "censored-gaussian", "low": low, "high": high}
+        vae = pv.VAE((1,), 1, network="linear", likelihood=Columns({"dose": kind})).double()
+        vae.start_untrained(torch.tensor(x)[:, None])
+
+        def loss(point, x=x[:-1], low=low, high=high):
+            normal = stats.norm(point[0], np.exp(point[1]))
+            value = normal.logpdf(x)
+            value = value if low is None else np.where(x <= low, normal.logcdf(low), value)
+            return -(value if high is None else np.where(x >= high, normal.logsf(high), value)).sum()
+
+        best = optimize.minimize(loss, (0.1, 0.1), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12})
+        scales = vae.model.likelihood.scales
+        found = scales.loc.item(), scales.scale.item()
+        assert found == pytest.approx((best.x[0], np.exp(best.x[1])), rel=1e-5, abs=1e-6)
+        assert found == pytest.approx((0.0, 1.0), abs=0.2)
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0, 0.0], [np.nan] * 3, [2.0, 3.0, 4.0], [0.0, 0.0, 5.0]])
+def test_a_censored_column_without_a_maximum_begins_at_its_moments(values):
+    vae = pv.VAE((1,), 1, network="linear", likelihood=Columns({"dose": "censored-gaussian"})).double()
+    vae.model.likelihood.look_at(torch.tensor(values, dtype=torch.float64)[:, None])
+    scales = vae.model.likelihood.scales
+    if min(values) == 2:
+        assert (scales.loc.item(), scales.scale.item()) == pytest.approx((3.0, np.sqrt(2 / 3)))
+    elif max(values) == 5:
+        # One value between the limits: loc + scale u = 5 with a third of the mass above 0, in no moments.
+        assert scales.loc.item() < 0 < scales.scale.item() < 20
+    else:
+        assert (scales.loc.item(), scales.scale.item()) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("df", [1.5, 4.0])
+def test_a_heavy_tailed_column_begins_at_its_scale_not_at_its_standard_deviation(df):
+    x = 70 + 10 * stats.t(df).rvs(4000, random_state=0)
+    likelihood = Columns({"weight": {"name": "student-t", "df": df}})
+    likelihood.look_at(torch.tensor(np.append(x, np.nan))[:, None])
+    # The quartile's standard error is sqrt(3) / (4 f(q) sqrt N), f the density of t: below 0.35 of the scale 10.
+    assert likelihood.scales.loc.item() == pytest.approx(70, abs=1.4)
+    assert likelihood.scales.scale.item() == pytest.approx(10, abs=1.4)
+
+
+@pytest.mark.parametrize("values", [[np.nan] * 5, [1.0, 1.0, 1.0, 1.0, 5.0], [1.0] * 5])
+def test_a_column_of_few_values_has_no_quartiles(values):
+    likelihood = Columns({"weight": "student-t"})
+    likelihood.look_at(torch.tensor(values)[:, None])
+    moments = (1.8, 1.6) if values[-1] == 5 else (0.0, 1.0)
+    assert (likelihood.scales.loc.item(), likelihood.scales.scale.item()) == pytest.approx(moments)
 
 
 def test_a_frame_is_read_by_its_names_and_comes_back_with_them(tmp_path):

@@ -181,6 +181,53 @@ def test_second_order_gradients_are_those_of_finite_differences():
     assert slope == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-6)
 
 
+@pytest.mark.parametrize("steps", ["natural", "plain"])
+def test_steps_into_overflowing_rates_leave_the_gradients_finite_differences(steps):
+    """Counts near 100 under a decoder that starts at rate 1: a step to rates above exp(709) is not taken."""
+    part = SemiAmortisedPosterior(num_steps=12, step_size=30.0, steps=steps)
+    vae = pv.VAE((6,), 2, likelihood="poisson", posterior=part, seed=0).double()
+    x = torch.poisson(torch.full((5, 6), 100.0, dtype=torch.float64), torch.Generator().manual_seed(0))
+    parameters = list(vae.parameters())
+
+    def total():
+        q = vae.encode(x)
+        return (q.mean.sin() + q.stddev.log()).sum()
+
+    gradient = torch.autograd.grad(total(), parameters, allow_unused=True)
+    generator = torch.Generator().manual_seed(1)
+    direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]
+    slope = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True) if g is not None).item()
+    h, values = 1e-7, []
+    with torch.no_grad():
+        for move in (h, -2 * h):
+            for p, d in zip(parameters, direction, strict=True):
+                p.add_(d, alpha=move)
+            values.append(total().item())
+    assert slope == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "negative-binomial", "zero-inflated-poisson"])
+def test_counts_have_gradients_at_untrained_weights(likelihood):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.poisson(200 * torch.rand(16, 30, generator=generator), generator)
+    for seed in range(3):
+        vae = pv.VAE((30,), 4, likelihood=likelihood, posterior="semi-amortised", seed=seed)
+        inf.AnalyticKL()(vae.model, vae.guide)(x).backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in vae.parameters())
+
+
+def test_no_bound_to_climb_from_leaves_the_encoders_output():
+    """A count of 0 at a rate that overflows at the encoder's output has a bound of -inf there."""
+    vae = pv.VAE((3,), 2, likelihood="poisson", posterior="semi-amortised", seed=0)
+    with torch.no_grad():
+        vae.guide.posterior.loc_head.bias += 1e6
+    x = torch.zeros(4, 3)
+    refined, q = vae.encode(x), vae.guide.amortised(x)
+    torch.testing.assert_close(refined.mean, q.mean)
+    gradient = torch.autograd.grad(refined.mean.sum(), vae.guide.posterior.loc_head.bias)[0]
+    torch.testing.assert_close(gradient, torch.full((2,), 4.0))
+
+
 def test_chunks_do_not_change_it(monkeypatch):
     lg, x = refined_guide()
     expected = lg.encode(x).mean

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from ppl_vae.declared import Qualified
 from ppl_vae.errors import CheckpointError, PplVaeError, first_line
-from ppl_vae.models.persistence import require_architecture
+from ppl_vae.models.stored.persistence import require_architecture
 
 # Calls of torch that building may take, beside those for each tensor; our parts need about ten a tensor.
 CALLS, CALLS_PER_TENSOR = 2000, 100

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import ppl_vae as pv
 from ppl_vae.errors import CheckpointError, ModelError
-from ppl_vae.models.persistence import restore
+from ppl_vae.models.stored.persistence import restore
 from ppl_vae.networks import MLP
 
 

@@ -12,6 +12,7 @@ from ppl_vae.files import as_path
 from ppl_vae.models import (
     VAE,
     VQVAE,
+    AdaGroupVAE,
     BayesianDecoderVAE,
     CategoricalVAE,
     CompletionBaseline,
@@ -21,16 +22,19 @@ from ppl_vae.models import (
     CovariateVAE,
     DeepMarkovModel,
     GaussianMixtureVAE,
+    GroupsVAE,
     HierarchicalVAE,
     JointVAE,
     LadderVAE,
     LinearGaussianVAE,
     SemiSupervisedVAE,
+    SharedContentVAE,
+    TopicVAE,
 )
 from ppl_vae.models.likelihoods.likelihoods import stored as stored_likelihood
-from ppl_vae.models.persistence import CONFIG, WEIGHTS, read_model, restore
 from ppl_vae.models.program_pair import ProgramPair
-from ppl_vae.models.shapes_only import TooManyTensorsError, require_fit
+from ppl_vae.models.stored.persistence import CONFIG, WEIGHTS, read_model, restore
+from ppl_vae.models.stored.shapes_only import TooManyTensorsError, require_fit
 
 # What builds the kind of model that a configuration names.
 KINDS: Mapping[str, Callable[..., ProgramPair]] = {
@@ -53,6 +57,10 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             SemiSupervisedVAE,
             DeepMarkovModel,
             BayesianDecoderVAE,
+            SharedContentVAE,
+            AdaGroupVAE,
+            GroupsVAE,
+            TopicVAE,
         )
     },
 }

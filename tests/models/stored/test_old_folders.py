@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import ppl_vae as pv
 from ppl_vae.errors import CheckpointError
 
-OLD = Path(__file__).parents[1] / "stored"
+OLD = Path(__file__).parents[2] / "stored"
 X = torch.tensor(
     [[0.0, 1, 0, 1], [1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 0, 1]]
 )  # fmt: skip

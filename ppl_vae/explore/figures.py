@@ -1,0 +1,104 @@
+"""The figures of a view: the map of the data, and what is decoded under the pointer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from bokeh.models import (
+    BasicTicker,
+    ColorBar,
+    ColumnDataSource,
+    Ellipse,
+    HoverTool,
+    InlineStyleSheet,
+    LinearColorMapper,
+    Model,
+    PlainText,
+    Scatter,
+)
+from bokeh.palettes import Cividis256
+from bokeh.plotting import figure
+
+from ppl_vae.explore import look
+from ppl_vae.explore.facts import Facts
+from ppl_vae.explore.scene import Scene
+from ppl_vae.explore.words import words
+
+MAP_HEIGHT, DECODED = 480, 150
+# With more points the map is drawn by the graphics processor, where the browser has one.
+MANY = 1000
+TOOLTIP = """<div style="font-size: 13px">@name<br>@told</div>"""
+KEYS = "Map of the data. Arrow keys step through the rows of the table, Enter selects a datum, Escape clears"
+
+
+def latent_map(scene: Scene, points: ColumnDataSource) -> dict[str, Model | None]:
+    """Make the map of the data with its bar of colours, and what is drawn of the datum in focus."""
+    plot = figure(
+        height=MAP_HEIGHT,
+        sizing_mode="stretch_width",
+        min_width=300,
+        tools="pan,wheel_zoom,box_zoom,lasso_select,box_select,tap,reset",
+        active_drag="lasso_select",
+        output_backend="webgl" if len(scene.points) > MANY else "canvas",
+        match_aspect=True,
+        html_attributes={"tabindex": "0", "aria-label": KEYS},
+        stylesheets=[InlineStyleSheet(css=look.PLOT)],
+        name="map",
+    )
+    plot.toolbar.logo = None
+    # Plain text, since a string with dollar signs would be taken for a formula.
+    plot.xaxis.axis_label, plot.yaxis.axis_label = (PlainText(text=name) for name in scene.axes)
+    size = float(np.clip(300 / np.sqrt(len(scene.points)), 4, 12))
+    mark = {"x": "x", "y": "y", "size": size, "fill_color": "colour", "line_color": None}
+    glyph, faint = Scatter(fill_alpha=0.8, **mark), Scatter(fill_alpha=0.12, **mark)
+    drawn = plot.add_glyph(points, glyph, selection_glyph=glyph, nonselection_glyph=faint)
+    plot.add_tools(HoverTool(renderers=[drawn], tooltips=TOOLTIP, point_policy="snap_to_data"))
+    return {"map": plot, "bar": _bar(plot), **_posterior_glyphs(plot)}
+
+
+def _bar(plot: figure) -> ColorBar:
+    mapper = LinearColorMapper(palette=list(Cividis256), low=0, high=1)
+    ticker = BasicTicker(desired_num_ticks=5)
+    bar = ColorBar(color_mapper=mapper, ticker=ticker, width=10, title="", label_standoff=6, visible=False)
+    plot.add_layout(bar, "right")
+    return bar
+
+
+def _posterior_glyphs(plot: figure) -> dict[str, Model | None]:
+    sources = {name: ColumnDataSource({"x": [], "y": []}) for name in ("guide_draws", "reference_draws", "ring")}
+    ellipses = ColumnDataSource(
+        {key: [] for key in ("x", "y", "width", "height", "angle", "colour")}, name="ellipses"
+    )
+    for name, colour in (("guide_draws", look.GUIDE), ("reference_draws", look.REFERENCE)):
+        sources[name].name = name
+        plot.scatter("x", "y", source=sources[name], size=3.5, color=colour, alpha=0.75, line_color=None)
+    shape = Ellipse(
+        x="x", y="y", width="width", height="height", angle="angle", fill_alpha=0, line_color="colour", line_width=2
+    )
+    plot.add_glyph(ellipses, shape)
+    ring = Scatter(x="x", y="y", size=16, fill_alpha=0, line_width=2.5, line_color="#000000")
+    plot.add_glyph(sources["ring"], ring)
+    return {**sources, "ellipses": ellipses, "ring_glyph": ring}
+
+
+def decoded_figure(facts: Facts) -> dict[str, Model | None]:
+    """Make the figure of what is decoded under the pointer; the source "asked" holds where that is."""
+    plane = facts["plane"]
+    asked = ColumnDataSource({"x": [], "y": []}, name="asked")
+    row = words("decoded_row")
+    if not isinstance(plane, Mapping) or plane["shape"] is None:
+        return {"asked": asked, "decoded": None, "decoded_plot": None, "decoded_row": row}
+    height, width, _ = plane["shape"]
+    picture = np.full((height, width), 0xFF808080, np.uint32)
+    source = ColumnDataSource(
+        {"image": [picture], "x": [0], "y": [0], "dw": [width], "dh": [height]}, name="decoded"
+    )
+    plot = figure(
+        width=DECODED, height=DECODED, toolbar_location=None, match_aspect=True, x_range=(0, width),
+        y_range=(0, height), tools="", name="decoded_plot",
+    )  # fmt: skip
+    plot.axis.visible = False
+    plot.grid.visible = False
+    plot.image_rgba("image", source=source, x="x", y="y", dw="dw", dh="dh")
+    return {"asked": asked, "decoded": source, "decoded_plot": plot, "decoded_row": row}

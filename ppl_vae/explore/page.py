@@ -1,0 +1,70 @@
+"""A view inside a page of HTML that needs nothing beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from html import escape
+
+from bokeh.document import Document
+from bokeh.embed import json_item
+from bokeh.model import Model
+from bokeh.resources import INLINE
+
+# What a script of JSON may not hold as it is: an end of its own element, and the two line ends of JavaScript.
+UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+TARGET = "ppl-vae-view"
+# A function of what ``embed_item`` promises: it starts the view's own script.
+BEGIN = """async (views) => {
+  for (const {model} of views.roots) for (const script of model.tags) await script.execute(model)
+}"""
+START = """
+(() => {
+  const item = () => JSON.parse(document.getElementById("%(target)s-item").textContent)
+  const draw = () => Bokeh.embed.embed_item(item()).then(%(begin)s)
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", draw)
+  else draw()
+})()
+"""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The parts of a page.
+
+    Attributes:
+        place: the element that the view is drawn into.
+        data: Bokeh's code, the data, and what draws them; for the end of the page.
+    """
+
+    place: str
+    data: str
+
+
+def scripts() -> str:
+    """Bokeh's own code, as one text of JavaScript."""
+    resources = INLINE.clone(components=["bokeh", "bokeh-gl", "bokeh-widgets", "bokeh-tables"])
+    return "\n".join(resources.js_raw)
+
+
+def item_of(view: Model, target: str | None = TARGET) -> dict[str, object]:
+    """The JSON of a view, as Bokeh's ``embed_item`` takes it."""
+    if view.document is None:
+        Document().add_root(view)
+    return dict(json_item(view, target))
+
+
+def embed(view: Model, label: str) -> Embedded:
+    """Make the parts of a page that shows a view.
+
+    Args:
+        view: a Bokeh layout.
+        label: what it is, for who cannot see it.
+    """
+    text = json.dumps(item_of(view), separators=(",", ":"), allow_nan=True)
+    for unsafe, safe in UNSAFE.items():
+        text = text.replace(unsafe, safe)
+    start = START % {"target": TARGET, "begin": BEGIN}
+    data = f'<script type="application/json" id="{TARGET}-item">{text}</script>\n<script>{start}</script>'
+    place = f'<div id="{TARGET}" role="group" aria-label="{escape(label)}"></div>'
+    return Embedded(place, f"<script>{scripts()}</script>\n{data}")

@@ -1,0 +1,372 @@
+// The behaviour of an explorable view. It draws nothing itself: it moves numbers between Bokeh's models.
+// The arguments are those of view.py: models by name, and `facts`, which are plain values.
+const count = points.data.x.length
+const everything = Array.from({length: count}, (_, i) => i)
+const columns = facts.columns
+// Another version of Bokeh may be on the page before this one.
+const bokeh = Bokeh.version === facts.version ? Bokeh : Bokeh[facts.version]
+const find = (model) => bokeh.index.find_one(model)
+const by_title = (title) => columns.find((column) => column.title === title)
+const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`)
+
+// ------------------------------------------------------------------------------------------- numbers in words
+const value_of = (column, i) => points.data[column.key][i]
+const error_of = (column, i) => (column.error ? points.data[column.error][i] : NaN)
+
+function written(value, digits = 4) {
+  if (Number.isNaN(value)) return "–"
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞"
+  return (Number.isInteger(value) ? String(value) : value.toPrecision(digits)).replace("-", "−")
+}
+
+function told(column, i) {
+  if (!column.number) return value_of(column, i)
+  const error = error_of(column, i)
+  return written(value_of(column, i)) + (Number.isFinite(error) ? ` ± ${written(error, 2)}` : "")
+}
+
+// --------------------------------------------------------------------------- which data are in the table, and how
+function conditions(text) {
+  return text.split(/\s+and\s+/i).map((part) => part.trim()).filter((part) => part !== "").map((part) => {
+    const found = part.match(/^(.*?)\s*(<=|>=|!=|=|<|>)\s*(.*)$/)
+    const name = found === null ? "" : found[1].toLowerCase()
+    const column = columns.find((each) => [each.title, each.heading].some((t) => t.toLowerCase() === name))
+    if (found === null) return holds_words(part.toLowerCase())
+    if (column === undefined) return null
+    return holds_number(column, found[2], found[3])
+  })
+}
+
+function holds_words(words) {
+  const texts = columns.filter((column) => !column.number)
+  return (i) => texts.some((column) => String(value_of(column, i)).toLowerCase().includes(words))
+}
+
+function holds_number(column, sign, text) {
+  const given = column.number ? Number(text.replace("−", "-")) : text.toLowerCase()
+  const compare = {
+    "<": (a) => a < given, ">": (a) => a > given, "<=": (a) => a <= given, ">=": (a) => a >= given,
+    "=": (a) => a === given, "!=": (a) => a !== given,
+  }[sign]
+  return (i) => compare(column.number ? value_of(column, i) : String(value_of(column, i)).toLowerCase())
+}
+
+function sorted(indices, title, descending) {
+  const column = by_title(title)
+  if (column === undefined) return indices
+  const sign = descending ? -1 : 1
+  const last = (value) => (column.number ? Number.isNaN(value) : value === "")
+  return [...indices].sort((i, j) => {
+    const [a, b] = [value_of(column, i), value_of(column, j)]
+    if (last(a) || last(b)) return Number(last(a)) - Number(last(b))
+    return a < b ? -sign : a > b ? sign : i - j
+  })
+}
+
+function fill() {
+  const asked = conditions(filter.value_input ?? filter.value)
+  const wrong = asked.some((condition) => condition === null)
+  const base = points.selected.indices.length > 0 ? points.selected.indices : everything
+  const kept = wrong ? base : base.filter((i) => asked.every((holds) => holds(i)))
+  const order = sorted(kept, sort_by.value, falling.active)
+  const data = {index: order}
+  for (const key of facts.keys) data[key] = order.map((i) => points.data[key][i])
+  rows.selected.indices = []
+  rows.data = data
+  const what = points.selected.indices.length > 0 ? "selected data" : "data"
+  caption.text = wrong
+    ? "No column has that name. A condition is such as <code>k-hat &gt; 0.7 and class = 3</code>."
+    : `<strong>${order.length}</strong> of ${base.length} ${what} in the table, ${count} on the map`
+}
+
+function in_table() {
+  const view = find(table)
+  const order = view?.data?.index ?? rows.data.index.map((_, k) => k)
+  return Array.from(order, (k) => rows.data.index[k])
+}
+
+// ----------------------------------------------------------------------------------------- pictures of one datum
+const sheets = facts.sheets.map((sheet) => ({...sheet, url: null}))
+
+function as_url(source) {
+  const [head, body] = source.split(",")
+  const bytes = Uint8Array.from(atob(body), (c) => c.charCodeAt(0))
+  return URL.createObjectURL(new Blob([bytes], {type: head.slice(5, head.indexOf(";"))}))
+}
+
+function load_sheets() {
+  for (const sheet of sheets) {
+    if (sheet.url !== null) continue
+    const source = sheet.element ? document.getElementById(sheet.element).textContent.trim() : sheet.source
+    sheet.url = as_url(source)
+    const image = new Image()
+    image.src = sheet.url
+    image.decode().catch(() => undefined)
+  }
+}
+
+function tile(sheet, i) {
+  const scale = Math.max(1, Math.floor(84 / Math.max(sheet.width, sheet.height)))
+  const [w, h] = [sheet.width * scale, sheet.height * scale]
+  const [left, top] = [(i % sheet.across) * w, Math.floor(i / sheet.across) * h]
+  const style = `width:${w}px;height:${h}px;background:url(${sheet.url}) -${left}px -${top}px / ${sheet.across * w}px auto`
+  const title = escaped(sheet.title)
+  return `<figure><div class="tile" role="img" aria-label="${title}" style="${style}"></div><figcaption>${title}</figcaption></figure>`
+}
+
+function row_table(i) {
+  const {names, titles, values, width} = facts.table_rows
+  const head = titles.map((title) => `<th scope="col">${escaped(title)}</th>`).join("")
+  const line = (name, d) => {
+    const cells = values.map((each) => `<td>${written(each[i * width + d])}</td>`).join("")
+    return `<tr><th scope="row">${escaped(name)}</th>${cells}</tr>`
+  }
+  const more = width > names.length ? `<p>The first ${names.length} of ${width} columns.</p>` : ""
+  return `<div class="scroll"><table><thead><tr><th></th>${head}</tr></thead><tbody>${names.map(line).join("")}</tbody></table></div>${more}`
+}
+
+// --------------------------------------------------------------------------------------------- the datum in focus
+let focused = null
+
+function focus(i) {
+  if (i === focused) return
+  focused = i
+  ring.data = {x: [points.data.x[i]], y: [points.data.y[i]]}
+  const told_of = posterior_of(i)
+  load_sheets()
+  const shown = facts.table_rows === null ? `<div class="tiles">${sheets.map((s) => tile(s, i)).join("")}</div>` : row_table(i)
+  const facts_of = columns.map((column) => {
+    const about = `title="${escaped(column.description)}"`
+    return `<dt ${about}>${escaped(column.heading)}</dt><dd>${escaped(told(column, i))}</dd>`
+  })
+  card.text = `<div class="datum" data-index="${i}"><h3>datum ${escaped(points.data.name[i])}</h3>${shown}<p class="soft">${told_of}</p><dl>${facts_of.join("")}</dl></div>`
+}
+
+function posterior_of(i) {
+  if (facts.posterior === null) return ""
+  const {guide, num_draws, ellipse, reference} = facts.posterior
+  const at = (array, n) => Array.from({length: n}, (_, s) => array[2 * (i * n + s)])
+  const up = (array, n) => Array.from({length: n}, (_, s) => array[2 * (i * n + s) + 1])
+  guide_draws.data = {x: at(guide, num_draws), y: up(guide, num_draws)}
+  const own = [0, 1, 2, 3, 4].map((k) => ellipse[5 * i + k])
+  const found = reference[String(i)]
+  reference_draws.data = found ? {x: found.x, y: found.y} : {x: [], y: []}
+  const shapes = [[...own, facts.guide_colour]].concat(found ? [[...found.ellipse, facts.reference_colour]] : [])
+  const column = (k) => shapes.map((shape) => shape[k])
+  ellipses.data = {x: column(0), y: column(1), width: column(2), height: column(3), angle: column(4), colour: column(5)}
+  const about = `<span style="color:${facts.guide_colour}">●</span> draws of the guide, ellipse at two standard deviations`
+  const beside = found ? `<span style="color:${facts.reference_colour}">●</span> reference draws by HMC` : "no reference draws of this datum"
+  return `${about}; ${beside}.`
+}
+
+// ---------------------------------------------------------------------------------------------------- the colours
+function mix(t) {
+  const palette = facts.palette
+  return palette[Math.max(0, Math.min(palette.length - 1, Math.floor(t * palette.length)))]
+}
+
+function range_of(values) {
+  const known = Array.from(values).filter(Number.isFinite).sort((a, b) => a - b)
+  if (known.length === 0) return [0, 1]
+  const at = (share) => known[Math.round(share * (known.length - 1))]
+  const [low, high] = [at(0.01), at(0.99)]
+  return low < high ? [low, high] : [low - 0.5, high + 0.5]
+}
+
+function paint() {
+  const column = by_title(colour_by.value)
+  const hues = column.classes === null ? by_scale(column) : by_class(column)
+  bar.visible = column.classes === null
+  points.data.colour = hues
+  points.data.told = everything.map((i) => `${column.heading}: ${told(column, i)}`)
+  points.change.emit()
+}
+
+function by_scale(column) {
+  const values = points.data[column.key]
+  const [low, high] = range_of(values)
+  bar.color_mapper.low = low
+  bar.color_mapper.high = high
+  bar.title = column.heading.replaceAll("$$", "$ $")
+  legend.text = `<p class="soft">${escaped(column.description)} The scale ends at the 1 % and 99 % quantiles; grey has no value.</p>`
+  const hue = (v) => (Number.isNaN(v) ? facts.no_value : mix((Math.min(Math.max(v, low), high) - low) / (high - low)))
+  return Array.from(values, hue)
+}
+
+function median(numbers) {
+  const known = numbers.filter((v) => !Number.isNaN(v)).sort((a, b) => a - b)
+  const half = known.length / 2
+  if (known.length === 0) return NaN
+  return known.length % 2 ? known[Math.floor(half)] : known[half - 1] === known[half] ? known[half] : (known[half - 1] + known[half]) / 2
+}
+
+function by_class(column) {
+  const values = points.data[column.key]
+  const judge = by_title(facts.sort_by)
+  const buttons = column.classes.map((name, k) => {
+    const members = everything.filter((i) => String(values[i]) === name)
+    const beside = judge?.number ? `; ${judge.title} median ${written(median(members.map((i) => value_of(judge, i))), 2)}, largest ${written(Math.max(...members.map((i) => value_of(judge, i)).filter((v) => !Number.isNaN(v))), 3)}` : ""
+    return `<button type="button" data-class="${k}"><span class="swatch" style="background:${facts.classes[k]}"></span>${escaped(name)}<span class="soft"> ${members.length} data${escaped(beside)}</span></button>`
+  })
+  legend.text = `<div class="legend">${buttons.join("")}</div>`
+  const hue = new Map(column.classes.map((name, k) => [name, facts.classes[k]]))
+  return Array.from(values, (v) => hue.get(String(v)) ?? facts.no_value)
+}
+
+function select_class(k) {
+  const column = by_title(colour_by.value)
+  const values = points.data[column.key]
+  points.selected.indices = everything.filter((i) => String(values[i]) === column.classes[k])
+}
+
+// ------------------------------------------------------------------------------------- decoding under the pointer
+function decoded_at(x, y) {
+  const {low, high, size, length, values} = facts.plane
+  const place = (v, d) => Math.min(Math.max(((v - low[d]) / (high[d] - low[d])) * (size - 1), 0), size - 1)
+  const [u, v] = [place(x, 0), place(y, 1)]
+  const [i, j] = [Math.min(Math.floor(v), size - 2), Math.min(Math.floor(u), size - 2)]
+  const [a, b] = [v - i, u - j]
+  const from = (r, c) => (r * size + c) * length
+  const corners = [[from(i, j), (1 - a) * (1 - b)], [from(i, j + 1), (1 - a) * b], [from(i + 1, j), a * (1 - b)], [from(i + 1, j + 1), a * b]]
+  return Float32Array.from({length}, (_, n) => corners.reduce((sum, [at, weight]) => sum + weight * values[at + n], 0))
+}
+
+function show_decoded(values) {
+  if (facts.plane.names !== null) {
+    const cells = facts.plane.names.map((name, d) => `<tr><th scope="row">${escaped(name)}</th><td>${written(values[d], 3)}</td></tr>`)
+    decoded_row.text = `<div class="scroll"><table><tbody>${cells.join("")}</tbody></table></div>`
+    return
+  }
+  const [height, width, channels] = facts.plane.shape
+  const pixels = new Uint32Array(height * width)
+  for (let r = 0; r < height; r++) {
+    for (let c = 0; c < width; c++) {
+      const at = (r * width + c) * channels
+      const [red, green, blue] = channels === 3 ? [values[at], values[at + 1], values[at + 2]] : [values[at], values[at], values[at]]
+      pixels[(height - 1 - r) * width + c] = ((255 << 24) | (Math.round(blue) << 16) | (Math.round(green) << 8) | Math.round(red)) >>> 0
+    }
+  }
+  decoded.data.image[0].set(pixels)
+  decoded.change.emit()
+}
+
+function decode_at(x, y) {
+  if (facts.plane === null) return
+  if (asked.tags.includes("live")) asked.data = {x: [x], y: [y]}
+  else show_decoded(decoded_at(x, y))
+}
+
+// --------------------------------------------------------------------------------------------- groups, files, keys
+function show_group(group) {
+  colour_by.value = by_title(group.sort_by) === undefined ? colour_by.value : group.sort_by
+  sort_by.value = by_title(group.sort_by) === undefined ? sort_by.value : group.sort_by
+  falling.active = true
+  points.selected.indices = Array.from(group.indices)
+  group_words.text = `<p><strong>${escaped(group.title)}</strong>: ${escaped(group.words)}</p>`
+  const first = in_table()[0]
+  if (first !== undefined) focus(first)
+}
+
+function save(blob, name) {
+  const link = document.createElement("a")
+  link.href = URL.createObjectURL(blob)
+  link.download = name
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000)
+}
+
+const quoted = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text)
+
+function as_csv() {
+  const head = columns.flatMap((c) => (c.error ? [c.heading, `${c.title} stderr`] : [c.heading]))
+  const line = (i) => columns.flatMap((c) => (c.error ? [value_of(c, i), error_of(c, i)] : [value_of(c, i)]))
+  const lines = [["datum", ...head], ...in_table().map((i) => [points.data.name[i], ...line(i)])]
+  return lines.map((cells) => cells.map((cell) => quoted(String(cell))).join(",")).join("\n") + "\n"
+}
+
+function step(by) {
+  const order = in_table()
+  if (order.length === 0) return
+  const at = order.indexOf(focused)
+  focus(order[at < 0 ? 0 : Math.min(Math.max(at + by, 0), order.length - 1)])
+}
+
+function on_key(event) {
+  const move = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -count, End: count}[event.key]
+  if (move !== undefined) step(move)
+  else if (event.key === "Escape") points.selected.indices = []
+  else if (event.key === "Enter" && focused !== null) points.selected.indices = toggled(focused)
+  else return
+  event.preventDefault()
+}
+
+function toggled(i) {
+  const now = new Set(points.selected.indices)
+  if (!now.delete(i)) now.add(i)
+  return [...now].sort((a, b) => a - b)
+}
+
+// ------------------------------------------------------------------------------------------------- light and dark
+function is_dark() {
+  const lab = document.body.dataset.jpThemeLight
+  return lab === undefined ? matchMedia("(prefers-color-scheme: dark)").matches : lab === "false"
+}
+
+function dress() {
+  const look = is_dark() ? facts.dark : facts.light
+  for (const [name, colour] of Object.entries(look.variables)) find(root).el.style.setProperty(name, colour)
+  for (const plot of [map, ...(decoded_plot === null ? [] : [decoded_plot])]) {
+    plot.setv({background_fill_color: look.paper, border_fill_color: look.paper, outline_line_color: look.line})
+    for (const axis of [...plot.below, ...plot.left].filter((each) => "axis_label_text_color" in each)) {
+      axis.setv({axis_label_text_color: look.ink, major_label_text_color: look.ink, axis_line_color: look.line, major_tick_line_color: look.line, minor_tick_line_color: null})
+    }
+    for (const grid of plot.center.filter((each) => "grid_line_color" in each)) grid.grid_line_color = look.grid
+  }
+  bar.setv({background_fill_color: look.paper, major_label_text_color: look.ink, title_text_color: look.ink})
+  ring_glyph.line_color = look.ink
+}
+
+// ------------------------------------------------------------------------------------------------------ beginnings
+const listen = (model, property, action) => model.properties[property].change.connect(action)
+
+function after_selection() {
+  fill()
+  const indices = points.selected.indices
+  if (indices.length === 1) focus(indices[0])
+}
+
+listen(points.selected, "indices", after_selection)
+listen(rows.selected, "indices", () => {
+  const [k] = rows.selected.indices
+  if (k !== undefined) focus(rows.data.index[k])
+})
+// A pointer at rest is told again after every repaint, and is not to undo what the keys did.
+let pointed
+points.inspect.connect(() => {
+  const [i] = points.inspected.indices
+  if (i === pointed) return
+  pointed = i
+  if (i !== undefined) focus(i)
+})
+listen(answered, "data", () => show_decoded(answered.data.values))
+listen(colour_by, "value", paint)
+listen(sort_by, "value", fill)
+listen(falling, "active", fill)
+listen(filter, "value_input", fill)
+map.on_event("mousemove", (event) => decode_at(event.x, event.y))
+groups.forEach((button, k) => button.on_event("button_click", () => show_group(facts.groups[k])))
+clear.on_event("button_click", () => { points.selected.indices = []; filter.value = ""; filter.value_input = ""; group_words.text = "" })
+csv.on_event("button_click", () => save(new Blob([as_csv()], {type: "text/csv"}), "selected-data.csv"))
+svg.on_event("button_click", async () => save(await find(map).export("svg").to_blob(), "latent-map.svg"))
+find(map).el.addEventListener("keydown", on_key)
+find(table).el.addEventListener("keydown", (event) => { if (event.key !== "Enter") on_key(event) })
+find(legend).shadow_el.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-class]")
+  if (button !== null) select_class(Number(button.dataset.class))
+})
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", dress)
+dress()
+paint()
+fill()
+step(0)
+setTimeout(load_sheets, 500)

@@ -1,0 +1,1 @@
+"""Priors that are learned after training, from the codes of the data."""

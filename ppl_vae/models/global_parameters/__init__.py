@@ -1,0 +1,1 @@
+"""Pairs with global latent sites: weights of a decoder, shifts of groups."""

@@ -1,0 +1,1 @@
+"""Programs of groups of data that share something, such as pairs of images with common factors."""
