@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -16,6 +16,7 @@ from ppl_vae.cli.claims import claim
 from ppl_vae.cli.configuration import read_options
 from ppl_vae.cli.console import plain_console
 from ppl_vae.errors import CheckpointError, ModelError, unknown_name
+from ppl_vae.files import JsonObject
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -78,7 +79,7 @@ def sweep(
     console.print(f"sweep    {folder}" + (f"\nfigure   {figure}" if figure.exists() else ""), soft_wrap=True)
 
 
-def _read(spec: Path) -> dict[str, Any]:
+def _read(spec: Path) -> JsonObject:
     given = {name.replace("-", "_"): value for name, value in read_options(spec.expanduser()).items()}
     for name in given:
         if name not in FIELDS:
@@ -95,7 +96,7 @@ def _plain(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _numbers(value: Any) -> Any:
+def _numbers(value: object) -> object:
     """Numbers as numbers: YAML takes 1e-3, without a point, for text."""
     if isinstance(value, Mapping):
         return {key: _numbers(each) for key, each in value.items()}
@@ -114,7 +115,7 @@ def _values(name: str, values: object) -> object:
         import optuna
     except ImportError:
         raise ModelError("a space that is no grid needs Optuna: pip install 'ppl_vae[sweep]'") from None
-    kinds: dict[str, Any] = {kind: vars(optuna.distributions)[of] for kind, of in DISTRIBUTIONS.items()}
+    kinds = {kind: vars(optuna.distributions)[of] for kind, of in DISTRIBUTIONS.items()}
     kind = str(values.get("type"))
     if kind not in kinds:
         raise ModelError(f"space: {name!r}: {unknown_name('type', kind, DISTRIBUTIONS)}")

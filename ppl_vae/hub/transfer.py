@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppl_vae.errors import CheckpointError, ModelError, first_line
 from ppl_vae.files import JsonObject, read_json, write_json
@@ -25,6 +25,7 @@ from ppl_vae.models import load
 
 if TYPE_CHECKING:
     from ppl_vae.diagnostics.diagnosis import Diagnosis
+    from ppl_vae.models.program_pair import ProgramPair
 
 CARD = "README.md"
 # What loading needs, and nothing else is fetched.
@@ -42,7 +43,7 @@ class _Run:
 
 
 def push_to_hub(
-    model: Any,
+    model: object,
     repo_id: str,
     *,
     diagnosis: Diagnosis | None = None,
@@ -96,7 +97,7 @@ def from_hub(
     endpoint: str | None = None,
     cache_dir: str | Path | None = None,
     **parts: object,
-) -> Any:
+) -> ProgramPair:
     """Load a model that was pushed, on the CPU and in evaluation mode.
 
     Args:
@@ -120,7 +121,8 @@ def from_hub(
     missing = [name for name in FETCHED if not (Path(folder) / name).exists()]
     if missing:
         raise CheckpointError(f"{repo_id}: holds no model of ppl_vae ({missing[0]} is missing)")
-    return load(folder, **parts)
+    model: ProgramPair = load(folder, **parts)
+    return model
 
 
 def _library() -> ModuleType:

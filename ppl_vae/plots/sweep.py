@@ -6,7 +6,6 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots import style
@@ -62,10 +61,10 @@ def _read(numbers: xr.Dataset) -> tuple[str, list[str]]:
 
 def _draw(
     axes: Axes,
-    values: NDArray[np.generic],
+    values: np.ndarray,
     numbers: xr.Dataset,
-    score: NDArray[np.float64],
-    scored: NDArray[np.bool_],
+    score: np.ndarray,
+    scored: np.ndarray,
 ) -> None:
     style_axes(axes)
     numeric = np.issubdtype(values.dtype, np.number)

@@ -13,7 +13,7 @@ import re
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -129,7 +129,7 @@ class Ranks:
         Raises:
             RankError: it failed there.
         """
-        made: Any = None
+        made: object = None
         failure: Exception | None = None
         if self.is_first:
             try:
@@ -141,7 +141,7 @@ class Ranks:
         if failure is not None:
             raise failure
         self.require_fine([answer["failed"]])
-        return answer["made"]
+        return cast(T, answer["made"])
 
     def require_fine(self, said: Iterable[str | None]) -> None:
         """Refuse to go on where a rank, in order, says that it failed.
