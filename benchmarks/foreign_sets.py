@@ -1,6 +1,7 @@
 """Which score tells foreign images from held-out ones? MNIST against stand-ins for garments and letters, both ways.
 
-    PPL_VAE_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/foreign_sets.py [--steps 1000] [--images 4000] [--seed 0]
+    PPL_VAE_DATA=FOLDER OMP_NUM_THREADS=1 python benchmarks/foreign_sets.py [--steps 1000] [--images 4000]
+        [--seed 0] [--results FILE]
 
 The stand-ins are drawn here, since neither Fashion-MNIST nor EMNIST comes with the package, and are called by what
 they are: "garments" are filled outlines of shirts, trousers, bags and boots with stripes, "letters" are A to Z in

@@ -64,6 +64,10 @@ MADE_BY: Mapping[str, Made] = {
     ),
     "digits_recipes.json": Made("python benchmarks/digits_recipes.py", ("ppl_vae/recipes", "ppl_vae/models")),
     "first_page.json": Made("python benchmarks/first_page.py", ("docs/first_steps.py", *MNIST_PROGRAMS, EVIDENCE)),
+    "foreign_sets.json": Made(
+        "python benchmarks/foreign_sets.py",
+        ("ppl_vae/diagnostics/predictive/foreign.py", *MNIST_PROGRAMS, EVIDENCE),
+    ),
     "khat.json": Made("python benchmarks/khat.py", (f"{EVIDENCE}/pareto.py", "ppl_vae/diagnostics/importance")),
     "latent_holes.json": Made("python benchmarks/latent_holes.py", ("ppl_vae/diagnostics/latent_space",)),
     "missing_cells.json": Made(
@@ -85,6 +89,15 @@ MADE_BY: Mapping[str, Made] = {
     ),
     "published.json": Made("python benchmarks/published.py --table NAME", ("benchmarks/tables", ESTIMATORS)),
     "speed.json": Made("python benchmarks/speed.py --threads 2", ("benchmarks/peers", COMPILATION, TRAINING)),
+    "sprites_disentanglement.json": Made(
+        "python benchmarks/sprites_disentanglement.py",
+        (
+            "ppl_vae/recipes",
+            "ppl_vae/models/groups",
+            "ppl_vae/inference/objectives",
+            "ppl_vae/diagnostics/latent_space/disentanglement",
+        ),
+    ),
     "test_all.txt": Made(
         "make test-all", ("tests/conftest.py", "tests/test_resume.py", "ppl_vae/inference/fitting/fit.py")
     ),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FIGURES = "figures"
 DOTS_PER_INCH = 200
 MOST_POINTS, ROWS_DRAWN = 5000, 2000
+# Spheres in R^3, tori and balls of so many coordinates have a map.
+MOST_MAPPED = 3
 MOST_TRAVERSED = 12
 LEAST_TILES, MOST_TILES = 10, 20
 
@@ -103,11 +105,13 @@ def latent(run: Run, wishes: Wishes) -> Figure:
     codes = guide_means(run.vae, test.x[:MOST_POINTS])
     if codes.shape[1] < 2:
         raise ModelError(f"figure 'latent' needs at least two latent dimensions, the model has {codes.shape[1]}")
+    labels = None if test.y is None else test.y[:MOST_POINTS]
+    flat = run.vae.space.flat
+    if not flat and codes.shape[1] <= MOST_MAPPED:
+        return plots.plot_latent_map(models.latent_map(run.vae.space, codes), labels)
     first, second = most_active(codes, 2)
     title = None if len(codes) == len(test) else f"the first {len(codes):,} of {len(test):,} test data"
-    return plots.plot_latent_scatter(
-        codes, None if test.y is None else test.y[:MOST_POINTS], (first, second), title=title
-    )
+    return plots.plot_latent_scatter(codes, labels, (first, second), prior_circles=flat, title=title)
 
 
 def manifold(run: Run, wishes: Wishes) -> Figure:
@@ -115,6 +119,7 @@ def manifold(run: Run, wishes: Wishes) -> Figure:
     import torch
 
     latent_dim = run.vae.latent_dim
+    _require_flat(run, "manifold")
     if latent_dim != 2:
         has = "is not one plane" if latent_dim is None else f"has {latent_dim}"
         raise ModelError(f"figure 'manifold' needs a latent space of 2 dimensions, the model's {has}")
@@ -126,8 +131,14 @@ def manifold(run: Run, wishes: Wishes) -> Figure:
     return plots.plot_manifold(images, extent)
 
 
+def _require_flat(run: Run, kind: str) -> None:
+    """Refuse figures that move a code by a vector, which leaves a space that is not flat."""
+    if isinstance(run.vae, models.VAE) and not run.vae.space.flat:
+        raise ModelError(f"figure {kind!r} adds vectors to codes, and these lie in the {run.vae.space.name}")
+
+
 def interpolations(run: Run, wishes: Wishes) -> Figure:
-    """Draw straight walks between the codes of pairs of test data."""
+    """Draw the shortest walks between the codes of pairs of test data."""
     ends = spread(run.dataset.test.x, 12)
     half = len(ends) // 2
     return plots.plot_interpolations(run.vae.interpolate(ends[:half], ends[half : 2 * half], num_steps=11))
@@ -139,6 +150,7 @@ def traversals(run: Run, wishes: Wishes) -> Figure:
 
     from ppl_vae.plots.labels import latent_name
 
+    _require_flat(run, "traversals")
     codes = guide_means(run.vae, run.dataset.test.x[:MOST_POINTS])
     values = torch.linspace(-3, 3, 13)
     dims = most_active(codes, MOST_TRAVERSED)
@@ -154,6 +166,7 @@ def arithmetic(run: Run, wishes: Wishes) -> Figure:
     """Draw test data without an attribute, moved along its direction."""
     import torch
 
+    _require_flat(run, "arithmetic")
     if wishes.attribute is None:
         known = ", ".join(run.dataset.factor_names) or f"none, data set {run.dataset.name!r} has no factors"
         raise ModelError(f"figure 'arithmetic' needs --attribute NAME; known: {known}")
@@ -187,6 +200,7 @@ def usual_kinds(run: Run, wishes: Wishes) -> list[str]:
     """List the kinds of figures that the model and the data of this run allow."""
     kinds = ["learning-curves"]
     one_code = isinstance(run.vae, models.VAE)
+    flat = one_code and run.vae.space.flat
     plane = one_code and run.vae.latent_dim == 2
     # An autoencoder's flat prior cannot be drawn from, and completions need something to complete.
     drawable = run.vae.config.get("prior") != {"name": "flat"} and "visible" not in run.vae.config
@@ -194,9 +208,10 @@ def usual_kinds(run: Run, wishes: Wishes) -> list[str]:
         kinds += ["reconstructions"] + (["marginals", "pairs"] if drawable else [])
     if _are_images(run.dataset.test.x[:1]):
         kinds += ["reconstructions"] + (["samples"] if drawable else [])
-        kinds += ["interpolations", "traversals"] if one_code else []
-        kinds += ["manifold"] if plane else []
-        kinds += ["arithmetic"] if one_code and wishes.attribute is not None else []
+        kinds += ["interpolations"] if one_code else []
+        kinds += ["traversals"] if flat else []
+        kinds += ["manifold"] if plane and flat else []
+        kinds += ["arithmetic"] if flat and wishes.attribute is not None else []
     return kinds + (["latent"] if plane else [])
 
 

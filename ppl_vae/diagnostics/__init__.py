@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from ppl_vae.diagnostics.latent_space.disentanglement.score_codes import score_codes
     from ppl_vae.diagnostics.latent_space.feature_probe import run_feature_probe
+    from ppl_vae.diagnostics.latent_space.interpolation import check_interpolation, run_interpolation
     from ppl_vae.diagnostics.latent_space.latent_holes import LatentHoles, check_latent_holes, run_latent_holes
     from ppl_vae.diagnostics.predictive.foreign import check_foreign, perturbed, run_foreign
     from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
@@ -66,6 +67,7 @@ __all__ = [
     "check_gaps",
     "check_global_importance",
     "check_importance",
+    "check_interpolation",
     "check_latent_holes",
     "check_predictive",
     "check_recovery",
@@ -96,6 +98,7 @@ __all__ = [
     "run_gaps",
     "run_global_importance",
     "run_importance",
+    "run_interpolation",
     "run_latent_holes",
     "run_predictive",
     "run_recovery",

@@ -7,6 +7,7 @@ import xarray as xr
 
 from ppl_vae.arrays import Array
 from ppl_vae.containers import Data, Labels, is_container, opened
+from ppl_vae.errors import ModelError
 from ppl_vae.inference.evidence.weight_chunks import pass_size
 from ppl_vae.inference.pair import admission
 from ppl_vae.inference.pair.conditioned import Conditioned
@@ -65,6 +66,21 @@ def needs_all_sites(given: Conditioned, seed: int) -> bool:
 def has_global_sites(given: Conditioned, seed: int) -> bool:
     """Tell whether a latent site stands outside the data plate."""
     return has_global(_one_draw(given, seed))
+
+
+def require_own_posterior(given: Conditioned, seed: int, what: str) -> None:
+    """Refuse a pair whose data share latent sites, where the posterior of each datum alone is asked for.
+
+    Raises:
+        ModelError: the global site is named.
+    """
+    whole = _one_draw(given, seed).whole
+    if whole is not None and whole.sites:
+        name = next(iter(whole.sites))
+        raise ModelError(
+            f"site {name!r} is global: its posterior, and with it that of every datum's latents, is a matter of "
+            f"all data, and {what} takes one datum by itself; run_reference draws from all together"
+        )
 
 
 def has_global(terms: Terms) -> bool:

@@ -11,7 +11,12 @@ from ppl_vae.distributions.levels import Levels
 from ppl_vae.distributions.log_normal import LogNormal
 from ppl_vae.distributions.mixed import MixedBlocks
 from ppl_vae.distributions.multinomial import MultinomialCounts
+from ppl_vae.distributions.power_spherical import PowerSpherical
+from ppl_vae.distributions.spherical_uniform import SphericalUniform
 from ppl_vae.distributions.student_t import StudentT
+from ppl_vae.distributions.von_mises import VonMises
+from ppl_vae.distributions.von_mises_fisher import VonMisesFisher
+from ppl_vae.distributions.wrapped_normal import WrappedNormal
 from ppl_vae.distributions.zero_inflated import ZeroInflatedCounts
 
 __all__ = [
@@ -30,6 +35,11 @@ __all__ = [
     "NegativeBinomialCounts",
     "ObservedCoordinates",
     "PoissonCounts",
+    "PowerSpherical",
+    "SphericalUniform",
     "StudentT",
+    "VonMises",
+    "VonMisesFisher",
+    "WrappedNormal",
     "ZeroInflatedCounts",
 ]

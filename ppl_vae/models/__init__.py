@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.labelled.semi_supervised_vae import SemiSupervisedVAE
     from ppl_vae.models.latent_space.arithmetic import attribute_vector, decode_along
     from ppl_vae.models.latent_space.latent_grid import latent_grid
+    from ppl_vae.models.latent_space.latent_map import latent_map
     from ppl_vae.models.likelihoods.levels import nominal, ordinal
     from ppl_vae.models.likelihoods.likelihoods import (
         BernoulliLikelihood,
@@ -52,10 +53,17 @@ if TYPE_CHECKING:
     )
     from ppl_vae.models.likelihoods.missingness import MissingnessEncoder
     from ppl_vae.models.linear_gaussian import LinearGaussianVAE
+    from ppl_vae.models.posteriors.curved_posteriors import (
+        PowerSphericalPosterior,
+        VonMisesFisherPosterior,
+        VonMisesPosterior,
+        WrappedNormalPosterior,
+    )
     from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
     from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
     from ppl_vae.models.posteriors.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
     from ppl_vae.models.posteriors.semi_amortised_posterior import SemiAmortisedPosterior
+    from ppl_vae.models.priors.curved_priors import SphericalPrior, TorusPrior, WrappedNormalPrior
     from ppl_vae.models.priors.flow_prior import FlowPrior
     from ppl_vae.models.priors.priors import DiagonalNormalPrior, MixturePrior, StandardNormalPrior
     from ppl_vae.models.priors.vamp_prior import VampPrior
@@ -116,21 +124,29 @@ __all__ = [
     "PartlyObservedCategory",
     "PointPosterior",
     "PoissonLikelihood",
+    "PowerSphericalPosterior",
     "ProgramPair",
     "RelaxedBernoulliLikelihood",
     "SemiAmortisedPosterior",
     "SemiSupervisedVAE",
     "SharedContentVAE",
+    "SphericalPrior",
     "StandardNormalPrior",
     "StudentTLikelihood",
     "TopicVAE",
+    "TorusPrior",
     "UniformCodes",
     "VampPrior",
+    "VonMisesFisherPosterior",
+    "VonMisesPosterior",
+    "WrappedNormalPosterior",
+    "WrappedNormalPrior",
     "ZeroInflatedNegativeBinomialLikelihood",
     "ZeroInflatedPoissonLikelihood",
     "attribute_vector",
     "decode_along",
     "latent_grid",
+    "latent_map",
     "load",
     "nominal",
     "ordinal",

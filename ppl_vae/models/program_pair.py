@@ -28,9 +28,11 @@ from ppl_vae.models.likelihoods.missingness import encoder_of
 from ppl_vae.models.posteriors.posteriors import POSTERIORS
 from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
 from ppl_vae.models.programs import ObservedProgram, require_event_shape
+from ppl_vae.models.protocols import require_space
 from ppl_vae.models.stored.persistence import write_model
 from ppl_vae.networks import Architecture, architecture, architecture_config
 from ppl_vae.renamed import renamed
+from ppl_vae.spaces import EUCLIDEAN, Space
 
 P = ParamSpec("P")
 S = TypeVar("S", bound=nn.Module)
@@ -74,13 +76,14 @@ class ProgramPair(Configured):
         self.remember(likelihood=likelihood_config(part))
         return self.event_shape, part
 
-    def infer(self, posterior: Spec) -> nn.Module:
+    def infer(self, posterior: Spec, space: Space = EUCLIDEAN) -> nn.Module:
         """Remember a posterior by its configuration, and make it.
 
         Raises:
-            ModelError: it is unknown.
+            ModelError: it is unknown, or its draws lie in another space than the prior's.
         """
         family = make_posterior(posterior)
+        require_space(family, space, self.latent_dim)
         self.remember(posterior=own_config(family, POSTERIORS))
         return family
 

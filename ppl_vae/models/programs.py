@@ -24,7 +24,7 @@ from ppl_vae.declared import declared
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.missingness import filled, takes_missing
-from ppl_vae.models.protocols import Posterior, refines
+from ppl_vae.models.protocols import Posterior, Prior, refines
 from ppl_vae.precision import fed, widened
 from ppl_vae.registration import InstanceName, register
 
@@ -155,6 +155,9 @@ class GenerativeProgram(LatentVariableProgram):
     ) -> None:
         super().__init__(decoder, likelihood, event_shape)
         self.prior = prior
+
+    def _features(self, z: Tensor) -> Tensor:
+        return super()._features(declared(Prior, self.prior).space.read(z))
 
     def latents(self) -> Tensor:
         """Draw z ~ p(z): [*batch, latent_dim]."""

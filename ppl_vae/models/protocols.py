@@ -17,6 +17,8 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.declared import declared
+from ppl_vae.errors import ModelError
+from ppl_vae.spaces import EUCLIDEAN, Space
 
 
 def nothing(*_: object) -> None:
@@ -36,11 +38,13 @@ class Prior:
         build: make the parameters, from latent_dim.
         attach: take a look at the guide and the event shape, as a VampPrior has to.
         initialise: start the parameters from data [N, *event_shape].
+        space: where its draws lie.
     """
 
     build: Callable[[int], None] = nothing
     attach: Callable[[nn.Module, tuple[int, ...]], None] = nothing
     initialise: Callable[[Tensor], None] = nothing
+    space: Space = EUCLIDEAN
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Posterior:
         loc_head: the layer that gives the location, a group of parameters of its own in comparisons.
         scale_head: likewise, the layer that gives the scale.
         invertible: whether log q(z|x) is known at every z, not only at draws of its own.
+        space: where its draws lie, that of the prior.
     """
 
     build: Callable[[int, int], None] = nothing
@@ -65,6 +70,23 @@ class Posterior:
     loc_head: nn.Module | None = None
     scale_head: nn.Module | None = None
     invertible: bool = True
+    space: Space = EUCLIDEAN
+
+
+def require_space(posterior: nn.Module, space: Space, latent_dim: int | None = None) -> None:
+    """Refuse a posterior whose draws lie elsewhere than the prior's.
+
+    Raises:
+        ModelError: both spaces are named, or latent_dim is too small for the space.
+    """
+    part = declared(Posterior, posterior)
+    if part.space != space:
+        raise ModelError(
+            f"posterior {part.name or type(posterior).__name__!r} has its draws in the {part.space.name}, and the "
+            f"prior's lie in the {space.name}: choose both for one space"
+        )
+    if latent_dim is not None and latent_dim < space.least_dim:
+        raise ModelError(f"the {space.name} needs a latent_dim of at least {space.least_dim}, got {latent_dim}")
 
 
 def refines(posterior: nn.Module) -> bool:

@@ -26,6 +26,7 @@ from ppl_vae.models.programs import GenerativeProgram, GuideProgram, num_feature
 from ppl_vae.models.protocols import Posterior, Prior
 from ppl_vae.randomness import seeded
 from ppl_vae.renamed import also_called, by_keyword
+from ppl_vae.spaces import Space
 
 
 class VAE(ProgramPair):
@@ -68,13 +69,14 @@ class VAE(ProgramPair):
         super().__init__()
         _, observed = self.observe(event_shape, likelihood)
         self.latent_dim = checked_size("latent_dim", latent_dim)
-        over_codes, family = make_prior(prior), self.infer(posterior)
+        over_codes = make_prior(prior)
+        family = self.infer(posterior, declared(Prior, over_codes).space)
         self.remember(prior=own_config(over_codes, PRIORS))
         with seeded(seed):
             self._assemble(network, observed, over_codes, family)
 
     def _assemble(self, network: Network, likelihood: Likelihood, prior: nn.Module, posterior: nn.Module) -> None:
-        encoder, decoder = self.networks(network, self.latent_dim, likelihood)
+        encoder, decoder = self.networks(network, declared(Prior, prior).space.inputs * self.latent_dim, likelihood)
         declared(Prior, prior).build(self.latent_dim)
         declared(Posterior, posterior).build(num_features(encoder, self.event_shape), self.latent_dim)
         self.model = GenerativeProgram(prior, decoder, likelihood, self.event_shape)
@@ -119,14 +121,22 @@ class VAE(ProgramPair):
         """The mean of p(x|z) at the guide's mean: [N, *event_shape]."""
         return self.decode(self.encode(x).mean).mean
 
+    @property
+    def space(self) -> Space:
+        """The space of its codes, which the prior names."""
+        return declared(Prior, self.model.prior).space
+
     @also_called(steps="num_steps")
     @torch.no_grad()
     def interpolate(self, x1: Array, x2: Array, num_steps: int = 8) -> Tensor:
-        """Decode the straight line between the guide's means into means: [steps, N, *event_shape]."""
+        """Decode the shortest way between the guide's means into means: [steps, N, *event_shape].
+
+        A straight line, or what is one in the space of the codes (``space.geodesic``).
+        """
         start, end = self.encode(x1).mean, self.encode(x2).mean
         number = integer("num_steps", num_steps)
         weight = torch.linspace(0, 1, number, dtype=start.dtype, device=start.device).view(-1, 1, 1)
-        return self.decode(torch.lerp(start, end, weight)).mean
+        return self.decode(self.space.geodesic(start, end, weight)).mean
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters by their part in the model: the two heads, the encoder's body, the decoder."""

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from ppl_vae.plots.khat import plot_khat, plot_worst_data
     from ppl_vae.plots.latent_holes import plot_latent_holes
     from ppl_vae.plots.latent_kl import plot_latent_kl
+    from ppl_vae.plots.latent_map import plot_latent_map
     from ppl_vae.plots.latent_scatter import plot_latent_scatter
     from ppl_vae.plots.learning_curves import plot_learning_curves
     from ppl_vae.plots.manifold import plot_manifold
     from ppl_vae.plots.marginals import plot_marginals
     from ppl_vae.plots.pairs import plot_pairs
+    from ppl_vae.plots.path_evidence import plot_path_evidence
     from ppl_vae.plots.predictive import plot_predictive
     from ppl_vae.plots.rate_distortion import plot_rate_distortion
     from ppl_vae.plots.reconstructions import plot_reconstructions
@@ -62,11 +64,13 @@ __all__ = [
     "plot_latent_arithmetic",
     "plot_latent_holes",
     "plot_latent_kl",
+    "plot_latent_map",
     "plot_latent_scatter",
     "plot_learning_curves",
     "plot_manifold",
     "plot_marginals",
     "plot_pairs",
+    "plot_path_evidence",
     "plot_predictive",
     "plot_rate_distortion",
     "plot_reconstructions",

@@ -61,7 +61,7 @@ def plot_latent_scatter(
     if labels is not None:
         known = to_numpy(labels)
         check_length("labels", known, len(points), "code")
-        _colour(axes, scatter, known)
+        colour(axes, scatter, known)
     return figure
 
 
@@ -82,7 +82,7 @@ def _draw_prior(axes: Axes) -> None:
     axes.set_title("circles: prior N(0, I) at 1, 2, 3 sd", fontsize=7, color=style.REFERENCE, loc="right", pad=3)
 
 
-def _colour(axes: Axes, scatter: PathCollection, labels: np.ndarray) -> None:
+def colour(axes: Axes, scatter: PathCollection, labels: np.ndarray) -> None:
     """Colour the points: classes get a legend, many a stepped colour bar, a real-valued factor a smooth one."""
     if np.issubdtype(labels.dtype, np.floating):
         check_finite("labels", labels)

@@ -5,7 +5,9 @@ https://arxiv.org/abs/1401.4082; Tipping & Bishop 1999, https://doi.org/10.1111/
 Rybkin et al. 2021, https://arxiv.org/abs/2006.13202; Kingma et al. 2016, https://arxiv.org/abs/1606.04934;
 Chen et al. 2017, https://arxiv.org/abs/1611.02731; Loaiza-Ganem & Cunningham 2019,
 https://arxiv.org/abs/1907.06845; Dilokthanakul et al. 2016, https://arxiv.org/abs/1611.02648;
-Tomczak & Welling 2018, https://arxiv.org/abs/1705.07120.
+Tomczak & Welling 2018, https://arxiv.org/abs/1705.07120; Davidson et al. 2018, https://arxiv.org/abs/1804.00891;
+De Cao & Aziz 2020, https://arxiv.org/abs/2006.04437; Mathieu et al. 2019, https://arxiv.org/abs/1901.06033;
+Falorsi et al. 2018, https://arxiv.org/abs/1807.04689.
 """
 
 from __future__ import annotations
@@ -16,10 +18,14 @@ from collections.abc import Mapping
 import torch
 
 from ppl_vae.inference import AnalyticKL, MonteCarloKL
+from ppl_vae.recipes.programs import warmed_up
 from ppl_vae.recipes.recipe import Row
 
 # Keras's Adam: its epsilon is ten times torch's.
 KERAS_ADAM = functools.partial(torch.optim.Adam, eps=1e-7, fused=True)
+
+# Where the concentration falls to nothing before the decoder reads the code, it stays there.
+WARMED_UP = functools.partial(warmed_up, num_steps=600)
 
 GENERATIVE_MODELS: Mapping[str, Row] = {
     "vae": Row(
@@ -83,6 +89,30 @@ GENERATIVE_MODELS: Mapping[str, Row] = {
         "Dilokthanakul et al. 2016; Tomczak & Welling 2018",
         {"latent_dim": 20, "prior": "mixture"},
         elbo=MonteCarloKL,
+    ),
+    "hyperspherical-vae": Row(
+        "codes on a sphere: a von Mises-Fisher guide and a uniform prior, closed-form KL",
+        "Davidson et al. 2018",
+        {"latent_dim": 6, "prior": "uniform-sphere", "posterior": "von-mises-fisher"},
+        elbo=WARMED_UP,
+    ),
+    "power-spherical-vae": Row(
+        "codes on a sphere: a power spherical guide, drawn without rejection, and a uniform prior",
+        "De Cao & Aziz 2020",
+        {"latent_dim": 6, "prior": "uniform-sphere", "posterior": "power-spherical"},
+        elbo=WARMED_UP,
+    ),
+    "poincare-vae": Row(
+        "codes in the Poincare ball, where trees have room: wrapped normals as guide and prior",
+        "Mathieu et al. 2019; Nagano et al. 2019",
+        {"latent_dim": 2, "prior": "wrapped-normal", "posterior": "wrapped-normal"},
+        elbo=MonteCarloKL,
+    ),
+    "torus-vae": Row(
+        "codes that are angles: independent von Mises guides and a uniform prior, closed-form KL",
+        "Falorsi et al. 2018; Davidson et al. 2018",
+        {"latent_dim": 2, "prior": "uniform-torus", "posterior": "von-mises"},
+        elbo=WARMED_UP,
     ),
     "vamp-vae": Row(
         "a mixture of the guide's posteriors at learned pseudo-inputs as the prior",

@@ -86,10 +86,22 @@ def test_the_noise_of_local_draws_is_told_and_goes_down_as_one_over_k():
     assert 3 < few / many < 5.5
 
 
-def test_the_draws_of_a_pass_do_not_change_what_is_estimated():
+@pytest.mark.parametrize("draws", [6, 40])
+def test_weights_do_not_depend_on_the_memory_limit(draws):
     p = narrowed(of_global=0.8, of_local=0.8)
-    whole = run_global_importance(plain_pair(p), X, 200, 6)
-    parts = run_global_importance(plain_pair(p), X, 200, 6, memory_limit=3 * 96 * 4)
+    whole = run_global_importance(plain_pair(p), X, 60, draws)["log_weight"]
+    for limit in (3 * 96 * 4, 3 * 96 * 25, 3 * 96 * 700):
+        parts = run_global_importance(plain_pair(p), X, 60, draws, memory_limit=limit)["log_weight"]
+        torch.testing.assert_close(torch.from_numpy(parts.to_numpy()), torch.from_numpy(whole.to_numpy()))
+    more = run_global_importance(plain_pair(p), X, 80, draws)["log_weight"]
+    torch.testing.assert_close(torch.from_numpy(more.to_numpy()[:60]), torch.from_numpy(whole.to_numpy()))
+
+
+def test_draws_that_are_no_gaussians_estimate_the_same_in_other_passes():
+    row = TWO_LEVELS["a mixture of groups"]
+    pair = row.make()
+    whole = run_global_importance(pair, row.x, 200, 6)
+    parts = run_global_importance(pair, row.x, 200, 6, memory_limit=12 * 96 * 4)
     error = (whole["log_evidence_stderr"] ** 2 + parts["log_evidence_stderr"] ** 2) ** 0.5
     assert abs(whole["log_evidence"] - parts["log_evidence"]) < 4 * error
     assert float(parts["local_noise"]) == pytest.approx(float(whole["local_noise"]), rel=0.3)
@@ -218,21 +230,51 @@ def test_reference_draws_over_all_sites_have_the_exact_posteriors_moments():
     assert labels == ["mu"]
 
 
+def schools_by_quadrature():
+    """Means and standard deviations of mu and tau, theta integrated out in closed form."""
+    y, sigma = SCHOOLS.double().T
+    mu = torch.linspace(-25, 35, 601, dtype=torch.float64)
+    log_tau = torch.linspace(-14, 7, 1401, dtype=torch.float64)
+    tau = log_tau.exp()
+    log_density = torch.zeros(len(mu), len(tau), dtype=torch.float64)
+    for value, error in zip(y, sigma, strict=True):
+        log_density += dist.Normal(mu[:, None], (tau**2 + error**2).sqrt()).log_prob(value)
+    log_density += dist.Normal(0.0, 5.0).log_prob(mu)[:, None] + dist.HalfCauchy(5.0).log_prob(tau) + log_tau
+    weight = log_density.flatten().softmax(0).view(log_density.shape)
+    found = {}
+    for name, values, marginal in (("mu", mu, weight.sum(1)), ("tau", tau, weight.sum(0))):
+        mean = (values * marginal).sum()
+        found[name] = mean.item(), ((values - mean).square() * marginal).sum().sqrt().item()
+    return found
+
+
 @pytest.mark.slow
-def test_eight_schools_agree_with_the_draws_that_arviz_ships():
-    shipped = quiet_import("arviz").load_arviz_data("centered_eight").posterior
+def test_eight_schools_have_the_moments_of_quadrature_as_arvizs_draws_have_that_converged():
+    """Quadrature: mu 4.397 +- 3.318, tau 3.598 +- 3.220.
+
+    ArviZ's centred draws (tau 4.12 +- .26) have not converged: R-hat 1.06, 67 effective draws, 48 divergences. Its
+    draws of the same model, not centred, have (tau 3.72 +- .08).
+    """
+    stats = quiet_import("arviz")
+    shipped = stats.load_arviz_data("non_centered_eight").posterior
     guide = autoguide.AutoNormal(schools_not_centred, init_scale=0.3)
     guide(SCHOOLS)
     numbers = run_reference((schools_not_centred, guide), SCHOOLS, num_samples=1000, num_warmup=300, num_chains=8)
     assert rhat(numbers["tau"].to_numpy()[..., None]).max() < 1.02
+    for name, (mean, sd) in schools_by_quadrature().items():
+        ours = numbers[name]
+        error = float(stats.mcse(ours.to_dataset(name="v"))["v"])
+        assert abs(float(ours.mean()) - mean) < 4 * error
+        assert abs(float(ours.std()) / sd - 1) < 0.1
+        theirs = shipped[name]
+        assert abs(float(theirs.mean()) - mean) < 4 * float(stats.mcse(shipped)[name])
+        both = (error**2 + float(stats.mcse(shipped)[name]) ** 2) ** 0.5
+        assert abs(float(ours.mean()) - float(theirs.mean())) < 4 * both
+    unconverged = stats.load_arviz_data("centered_eight").posterior
+    assert float(stats.rhat(unconverged)["tau"]) > 1.05
     theta = numbers["mu"] + numbers["tau"] * numbers["eta"]
-    stats = quiet_import("arviz")
-    for name, ours in {"mu": numbers["mu"], "tau": numbers["tau"]}.items():
-        error = float(stats.mcse(shipped)[name]) + float(stats.mcse(ours.to_dataset(name="v"))["v"])
-        assert abs(float(ours.mean()) - float(shipped[name].mean())) < 4 * error
-    spread = shipped["theta"].std(("chain", "draw")).to_numpy()
     apart = theta.mean(("chain", "draw")).to_numpy() - shipped["theta"].mean(("chain", "draw")).to_numpy()
-    assert (abs(apart) < 0.35 * spread).all()
+    assert (abs(apart) < 0.15 * shipped["theta"].std(("chain", "draw")).to_numpy()).all()
 
 
 # One object, one diagnosis -----------------------------------------------------------------------------------

@@ -60,6 +60,12 @@ POSTERIORS = {
     "semi-amortised": {"name": "semi-amortised", "num_steps": 2},
     "semi-amortised-plain": {"name": "semi-amortised", "steps": "plain", "second_order": False},
 }
+CURVED = {
+    "uniform-sphere": ("von-mises-fisher", "power-spherical"),
+    "uniform-torus": ("von-mises",),
+    "wrapped-normal": ("wrapped-normal",),
+}
+POSTERIORS |= {posterior: posterior for posteriors in CURVED.values() for posterior in posteriors}
 GAUSSIAN = (
     "log-variance",
     "log-scale",
@@ -78,6 +84,8 @@ PRIORS = {
     "flow": {"name": "flow", "hidden": 8},
     "coupling-flow": {"name": "flow", "kind": "coupling", "hidden": 8},
 }
+PRIORS |= {prior: prior for prior in CURVED}
+FLAT_POSTERIORS = [name for name in POSTERIORS if not any(name in of for of in CURVED.values())]
 NETWORKS = {
     "mlp": ((2, 3), MLP((8,))),
     "mlp-vector": ((5,), MLP((6, 4), "tanh")),
@@ -127,7 +135,16 @@ class Row:
     @property
     def closed_form_kl(self):
         """Whether the posterior's KL to the prior is known in closed form."""
+        if self.prior in CURVED:
+            return self.prior != "wrapped-normal"
         return self.prior in ("standard", "diagonal") and self.posterior in GAUSSIAN
+
+    def codes(self, *batch):
+        """Codes [*batch, L] in the space of the prior."""
+        z = torch.randn(*batch, LATENT_DIM)
+        if self.prior == "uniform-sphere":
+            return z / z.norm(dim=-1, keepdim=True)
+        return z / (2 + z.norm(dim=-1, keepdim=True)) if self.prior == "wrapped-normal" else z
 
     @property
     def event_shape(self):
@@ -156,14 +173,15 @@ class Row:
 ROWS = [
     *(Row(likelihood, "log-variance", "mlp") for likelihood in LIKELIHOODS if likelihood != "columns"),
     Row("columns", "log-variance", "mlp-table"),
-    *(Row("gaussian-per-pixel", posterior, "mlp") for posterior in POSTERIORS if posterior != "log-variance"),
+    *(Row("gaussian-per-pixel", posterior, "mlp") for posterior in FLAT_POSTERIORS if posterior != "log-variance"),
     Row("bernoulli", "full-covariance", "mlp-vector"),
     Row("continuous-bernoulli", "softplus", "mlp-vector"),
     Row("bernoulli-relaxed", "log-variance", "conv"),
     Row("gaussian-per-pixel", "full-covariance", "conv"),
     Row("gaussian-fixed", "softplus-variance", "conv-tiny"),
     Row("gaussian-learned", "log-scale", "conv-tiny"),
-    *(Row("bernoulli", "log-variance", "mlp", prior) for prior in PRIORS if prior != "standard"),
+    *(Row("bernoulli", "log-variance", "mlp", prior) for prior in PRIORS if prior not in ("standard", *CURVED)),
+    *(Row("bernoulli", posterior, "mlp", prior) for prior, of in CURVED.items() for posterior in of),
     Row("gaussian-fixed", "low-rank", "conv", "vamp"),
     Row("bernoulli", "iaf", "mlp", "flow"),
     Row("bernoulli", "mixture", "mlp", "vamp"),

@@ -8,14 +8,24 @@ import torch
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
-from tests.models.table import LIKELIHOODS, POSTERIORS, PRIORS, legal
+from tests.models.table import CURVED, LIKELIHOODS, POSTERIORS, PRIORS, legal
 
 ALL_PRIORS = {**PRIORS, "flat": "flat"}
 ALL_POSTERIORS = {**POSTERIORS, "planar": {"name": "flow", "kind": "planar", "hidden": 8}, "point": "point"}
 
+ALL_FLAT = [name for name in ALL_POSTERIORS if not any(name in of for of in CURVED.values())]
+
 
 def refusal(prior, posterior):
     """What the refusal says, of a pair without an ELBO; None where there is one."""
+    spaces = [
+        next((space for space, of in CURVED.items() if name in of or name == space), "flat")
+        for name in (prior, posterior)
+    ]
+    if posterior == "wrapped-normal":
+        spaces[1] = "wrapped-normal"
+    if spaces[0] != spaces[1]:
+        return "has its draws in .*prior's lie in .*choose both for one space"
     if posterior == "point":
         return "prior is improper|guide is a point mass"
     if prior == "flat":

@@ -418,7 +418,6 @@ def point_posterior():
     return built(posteriors.PointPosterior(), 1, 2)
 
 
-HEADS = ("loc_head.bias", "scale_head.bias")
 TWO = ((-90.0, 0.29), (3.0,))
 
 
@@ -433,7 +432,79 @@ def of_scale(name, heights, to_log_scale):
     return Row(part_of(make, Z, HEADS), exact, points)
 
 
+ON_CIRCLE, IN_BALL = (0.0, 1.0), (0.25, -0.75)
+
+
+def curved(kind, x, exact):
+    return Row(
+        part_of(lambda: built(kind(), 1, 2), x, HEADS),
+        exact,
+        crossed((-90.0, 0.29), (3.0,), (-19.0, -4.0, 1.0, 100.0)),
+    )
+
+
+def squared_distance(a, b):
+    """The squared distance of the direction of (a, b) from the point."""
+    norm = mp.sqrt(a * a + b * b)
+    return (a / norm - ON_CIRCLE[0]) ** 2 + (b / norm - ON_CIRCLE[1]) ** 2
+
+
+def von_mises_fisher(a, b, h):
+    k = softplus(h)
+    return k - k * squared_distance(a, b) / 2 - mp.log(2 * mp.pi * mp.besseli(0, k))
+
+
+def power_spherical(a, b, h):
+    k, half = softplus(h), mp.mpf(1) / 2
+    normaliser = mp.log(2) + mp.log(mp.pi) / 2 + mp.loggamma(half + k) - mp.loggamma(1 + k)
+    return k * mp.log(1 - squared_distance(a, b) / 4) - normaliser
+
+
+def two_angles(c1, c2, s1, s2, h1, h2):
+    terms = zip(Z, ((c1, s1), (c2, s2)), (softplus(h1), softplus(h2)), strict=True)
+    return sum(k * mp.cos(z - mp.atan2(s, c)) - mp.log(2 * mp.pi * mp.besseli(0, k)) for z, (c, s), k in terms)
+
+
+def wrapped_normal(x, scales, z):
+    """The density on the ball of two dimensions, by the Mobius difference."""
+    xx, zz, xz = (sum(a * b for a, b in zip(*pair, strict=True)) for pair in ((x, x), (z, z), (x, z)))
+    w = [(-(1 - 2 * xz + zz) * a + (1 - xx) * b) / (1 - 2 * xz + xx * zz) for a, b in zip(x, z, strict=True)]
+    norm = mp.sqrt(sum(a * a for a in w))
+    r = 2 * mp.atanh(norm)
+    gaussian = sum(normal(r * a / norm, 0, mp.log(s)) for a, s in zip(w, scales, strict=True))
+    return gaussian + mp.log(r / mp.sinh(r)) + 2 * mp.log(2 / (1 - zz))
+
+
+def wrapped_normal_posterior(a, b, h1, h2):
+    length = mp.sqrt(a * a + b * b)
+    reached = mp.tanh(5 * mp.tanh(length / 5) / 2) / length
+    scales = [min(softplus(h), mp.mpf(3) / 2) for h in (h1, h2)]
+    return wrapped_normal([a * reached, b * reached], scales, [mp.mpf(v) for v in IN_BALL])
+
+
+HEADS = ("loc_head.bias", "scale_head.bias")
 PRIOR_ROWS = {
+    "uniform-sphere": [
+        Row(
+            lambda a: built(priors.SphericalPrior(), 2)().log_prob(torch.stack([a, (1 - a * a).sqrt()])) + 0 * a,
+            lambda a: -mp.log(2 * mp.pi),
+            crossed((-0.6, 0.0, 0.8)),
+        )
+    ],
+    "uniform-torus": [
+        Row(
+            lambda a, b: built(priors.TorusPrior(), 2).to(a.dtype)().log_prob(torch.stack([a, b])),
+            lambda a, b: -2 * mp.log(2 * mp.pi) + 0 * a,
+            crossed((-3.1, 1e-3, 3.0), (0.0,)),
+        )
+    ],
+    "wrapped-normal": [
+        Row(
+            lambda a, b: built(priors.WrappedNormalPrior(), 2).to(a.dtype)().log_prob(torch.stack([a, b])),
+            lambda a, b: wrapped_normal([mp.mpf(0)] * 2, [mp.mpf(1)] * 2, [a, b]),
+            crossed((-0.99, 1e-3, 0.5), (0.0625,)),
+        )
+    ],
     "standard": [
         Row(
             lambda a, b: built(priors.StandardNormalPrior(), 2).to(a.dtype)().log_prob(torch.stack([a, b])),
@@ -512,6 +583,22 @@ POSTERIOR_ROWS = {
             [(100.0, -0.5)],
         )
     ],
+    "von-mises-fisher": [curved(posteriors.VonMisesFisherPosterior, ON_CIRCLE, von_mises_fisher)],
+    "power-spherical": [curved(posteriors.PowerSphericalPosterior, ON_CIRCLE, power_spherical)],
+    "von-mises": [
+        Row(
+            part_of(lambda: built(posteriors.VonMisesPosterior(), 1, 2), Z, HEADS),
+            two_angles,
+            crossed((-90.0, 0.29), (3.0,), (1.0,), (-0.5,), (-19.0, 100.0), (1.0,)),
+        )
+    ],
+    "wrapped-normal": [
+        Row(
+            part_of(lambda: built(posteriors.WrappedNormalPosterior(), 1, 2), IN_BALL, HEADS),
+            wrapped_normal_posterior,
+            crossed((-90.0, 0.29), (3.0,), (-4.0, 1.0, 100.0), (0.5,)),
+        )
+    ],
 }
 # Their densities are compared with the determinant of their own map's derivative, below.
 BY_DETERMINANT = {"flow"}
@@ -534,6 +621,11 @@ DISTRIBUTIONS = {
     "ZeroInflatedCounts": "zero-inflated-poisson",
     "Levels": "ordinal",
     "MixedBlocks": "columns",
+    "SphericalUniform": "prior-uniform-sphere",
+    "VonMises": "posterior-von-mises",
+    "VonMisesFisher": "posterior-von-mises-fisher",
+    "PowerSpherical": "posterior-power-spherical",
+    "WrappedNormal": "posterior-wrapped-normal",
 }
 
 

@@ -11,7 +11,7 @@ from pyro import poutine
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
-from tests.models.table import LATENT_DIM, ROWS
+from tests.models.table import CURVED, LATENT_DIM, ROWS
 
 ESTIMATORS = ("monte-carlo-kl", "analytic-kl")
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
@@ -23,7 +23,7 @@ def test_encode_and_decode_give_distributions_of_the_declared_shapes(row):
     q = vae.encode(x)
     assert (q.batch_shape, q.event_shape) == ((4,), (LATENT_DIM,))
     for batch in [(4,), (3, 4)]:
-        p = vae.decode(torch.randn(*batch, LATENT_DIM))
+        p = vae.decode(row.codes(*batch))
         assert (p.batch_shape, p.event_shape) == (batch, row.event_shape)
         assert p.log_prob(x).shape == batch
     assert vae.reconstruct(x).shape == x.shape
@@ -31,7 +31,7 @@ def test_encode_and_decode_give_distributions_of_the_declared_shapes(row):
 
 @every_row
 def test_particles_are_decoded_each_for_itself(row):
-    vae, z = row.vae(), torch.randn(3, 4, LATENT_DIM)
+    vae, z = row.vae(), row.codes(3, 4)
     together = vae.decode(z).mean
     for k in range(3):
         torch.testing.assert_close(together[k], vae.decode(z[k]).mean, rtol=1e-4, atol=1e-6)
@@ -67,7 +67,7 @@ def test_every_parameter_receives_a_gradient_from_a_finite_elbo(row, name):
 def test_log_likelihood_gradient_equals_finite_differences(row):
     """In float64, along a random direction through all of the decoder's and likelihood's parameters."""
     vae = row.vae().double()
-    x, z = row.data(4).double(), torch.randn(4, LATENT_DIM, dtype=torch.float64)
+    x, z = row.data(4).double(), row.codes(4).double()
     parameters = [*vae.model.decoder.parameters(), *vae.model.likelihood.parameters()]
     with torch.no_grad():
         for p in parameters:  # away from the kinks of rectifiers whose biases start at zero
@@ -143,6 +143,8 @@ def test_interpolation_runs_from_reconstruction_to_reconstruction(row):
     assert path.shape == (5, 3, *row.event_shape)
     torch.testing.assert_close(path[0], vae.reconstruct(x1), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(path[-1], vae.reconstruct(x2), rtol=1e-4, atol=1e-6)
+    if row.prior in CURVED:
+        return
     middle = 0.5 * (vae.encode(x1).mean + vae.encode(x2).mean)
     torch.testing.assert_close(path[2], vae.decode(middle).mean.detach(), rtol=1e-4, atol=1e-6)
 
@@ -158,7 +160,7 @@ def test_save_and_load_give_the_same_numbers_bit_for_bit(row, tmp_path):
     loaded = pv.load(tmp_path / "model")
     assert loaded.config == vae.config
     assert torch.equal(loaded.reconstruct(x), vae.reconstruct(x))
-    z = torch.randn(4, LATENT_DIM)
+    z = row.codes(4)
     assert torch.equal(loaded.decode(z).log_prob(x), vae.decode(z).log_prob(x))
     assert torch.equal(loaded.encode(x).log_prob(z), vae.encode(x).log_prob(z))
 

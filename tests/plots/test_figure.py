@@ -18,6 +18,8 @@ from PIL import Image
 
 from ppl_vae import plots
 from ppl_vae.errors import ModelError
+from ppl_vae.models import latent_map
+from ppl_vae.spaces import POINCARE_BALL
 from tests.inference.comparisons import made_table
 from tests.plots.pictures import images
 from tests.plots.test_attribute_changes import made_changes
@@ -69,6 +71,14 @@ def made_typicality():
     )
 
 
+def made_path():
+    """Evidence along both paths."""
+    values = xr.DataArray(
+        table(2), dims=("path", "t"), coords={"path": ["latent", "pixels"], "t": np.linspace(0, 1, 5)}
+    )
+    return xr.Dataset({"log_evidence": values, "log_evidence_stderr": abs(values)})
+
+
 def made_foreign():
     """Scores of held-out data and of two foreign sets."""
     scores = np.stack([table(30)[:, :2], table(30)[:, 1:3] - 1, table(30)[:, 2:4]])
@@ -82,8 +92,14 @@ def made_foreign():
     )
 
 
+def made_map():
+    codes = torch.tensor([[0.1, 0.2], [-0.5, 0.0], [0.0, 0.9]])
+    return latent_map(POINCARE_BALL, codes, codes[None, :2] * torch.linspace(0, 1, 5)[:, None, None])
+
+
 FIGURES = {
     "sweep": lambda **kw: plots.plot_sweep(made_sweep(), **kw),
+    "path_evidence": lambda **kw: plots.plot_path_evidence(made_path(), **kw),
     "foreign": lambda **kw: plots.plot_foreign(made_foreign(), **kw),
     "recovery": lambda **kw: plots.plot_recovery(made_recovery(), **kw),
     "typicality": lambda **kw: plots.plot_typicality(made_typicality(), **kw),
@@ -96,6 +112,7 @@ FIGURES = {
     "samples": lambda **kw: plots.plot_samples(images(5), **kw),
     "latent_kl": lambda **kw: plots.plot_latent_kl({"vae": [2.0, 0.5, 0.0], "beta = 4": [0.001, 0.0]}, **kw),
     "latent_scatter": lambda **kw: plots.plot_latent_scatter(np.eye(3), np.arange(3), **kw),
+    "latent_map": lambda **kw: plots.plot_latent_map(made_map(), np.arange(3), **kw),
     "manifold": lambda **kw: plots.plot_manifold(images(3, 3), **kw),
     "interpolations": lambda **kw: plots.plot_interpolations(images(3, 2), **kw),
     "traversals": lambda **kw: plots.plot_traversals(images(2, 3), [-1, 0, 1], **kw),

@@ -14,6 +14,7 @@ https://arxiv.org/abs/1911.02469.
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -25,9 +26,11 @@ from ppl_vae.checks import integer, positive
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.collapse.aggregate_density import log_aggregate
 from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.importance.given_global import mean_over_draws
 from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes
+from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.joint import log_joint
@@ -40,6 +43,7 @@ from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword, renamed
 
 COLLAPSE_STREAM = 42
+INSTEAD = "run_reference draws from the posterior of all of them"
 NATS = "nats per datum"
 
 
@@ -52,6 +56,7 @@ def run_collapse(
     epsilon: float = 0.01,
     num_samples: int = 10,
     *,
+    num_global: int = 10,
     seed: int = 0,
 ) -> xr.Dataset:
     """Compute active units, KL per dimension, and the average KL in its two parts.
@@ -62,6 +67,7 @@ def run_collapse(
         threshold: the variance of a dimension's posterior means above which it is active.
         epsilon: the KL, in nats, below which a dimension counts as collapsed on a datum.
         num_samples: draws per datum.
+        num_global: draws of the global sites of a pair that has any; the numbers are given each draw, and averaged.
         seed: of the draws; torch's global generators are left as they were.
 
     Returns:
@@ -79,18 +85,43 @@ def run_collapse(
     num_samples = integer("num_samples", num_samples, least=2)
     threshold, epsilon = positive("threshold", threshold), positive("epsilon", epsilon)
     given = admitted(pair, x, least=2)
-    data = given.x
+    settings = _Settings(threshold, epsilon, num_samples, seed)
+    held = at_global_draws(
+        given, integer("num_global", num_global), derived_seed(seed, COLLAPSE_STREAM, 1), INSTEAD
+    )
+    if not held:
+        return _collapse(given, settings)
+    table = mean_over_draws([_collapse(each, settings) for each in held])
+    table["active"] = table["posterior_mean_variance"] > threshold
+    table["active_units"] = table["active"].sum()
+    return table
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The settings of ``run_collapse``."""
+
+    threshold: float
+    epsilon: float
+    num_samples: int
+    seed: int
+
+
+def _collapse(given: Conditioned, settings: _Settings) -> xr.Dataset:
+    """The numbers of a pair of one level."""
+    data, seed, num_samples = given.x, settings.seed, settings.num_samples
+    threshold, epsilon = settings.threshold, settings.epsilon
     with evaluating(*given.programs, seed=derived_seed(seed, COLLAPSE_STREAM), device=data.device):
         size = data_per_chunk(data, num_samples)
         passes = [_Pass(run_terms(*batch.programs, batch.batch, {}, num_samples)) for batch in given.split(size)]
         is_conditional = _has_conditional_prior(given[:size], passes[0])
         found = _Pass.joined(passes)
         log_density = log_aggregate(given, found.values)
-    attributes = {"threshold": threshold, "epsilon": epsilon, "num_samples": num_samples, "num_data": len(data)}
+    attributes = asdict(settings) | {"num_data": len(data), "closed_form": "; ".join(found.closed_form)}
     table = xr.Dataset(
         {**_units(found, threshold, epsilon), **_surgery(found, log_density)},
         {"latent": range(found.means.shape[1]), "site": list(found.values), "latent_site": ("latent", found.owner)},
-        attributes | {"seed": seed, "closed_form": "; ".join(found.closed_form)},
+        attributes,
     )
     table["active_units"] = table["active"].sum()
     if is_conditional:

@@ -9,23 +9,31 @@ https://arxiv.org/abs/physics/9803008).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import xarray as xr
 
+from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted, named
+from ppl_vae.diagnostics.importance.given_global import mean_over_draws
 from ppl_vae.diagnostics.importance.importance import run_importance
 from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_numbers, require_table
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.evidence import log_evidence
 from ppl_vae.inference.pair.admission import together
+from ppl_vae.inference.pair.at_global import at_global_draws
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
+from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword, renamed
 
 # How far apart, in nats, two methods may lie that are said to agree: this package's own.
 AGREEMENT, APART = 0.1, 0.5
+STREAM = 73
+INSTEAD = "run_global_importance estimates log p of the whole set"
 MEANS = {
     "elbo": "ELBO",
     "importance": "importance bound on log p(x)",
@@ -42,6 +50,7 @@ def run_evidence(
     num_chains: int = 16,
     num_temperatures: int = 500,
     *,
+    num_global: int = 4,
     seed: int = 0,
 ) -> xr.Dataset:
     """Estimate ELBO, importance bound, and on the first of the data annealed importance sampling.
@@ -53,6 +62,8 @@ def run_evidence(
         num_annealed: how many of the data are annealed.
         num_chains: chains per datum there.
         num_temperatures: steps of the path from the prior to the posterior.
+        num_global: draws of the global sites g of a pair that has any, at each of which both methods estimate
+            log p(x_n | g); the numbers are their averages. Of ``weights`` the number of draws is taken then.
         seed: of all draws; torch's global generators are left as they were.
 
     Returns:
@@ -64,16 +75,44 @@ def run_evidence(
         ModelError: the pair or a setting is refused; it is named.
         DataError: x is empty, the likelihood has no density for some value, or the weights are of other data.
     """
-    weights = run_importance(pair, x, seed=seed) if weights is None else weights
     given = admitted(pair, x)
-    by_position, batch = Pair(*given.programs, as_pair(pair).source), given.batch
-    count, few = len(batch[0]), tuple(part[:num_annealed] for part in batch)
-    if weights.sizes["datum"] != count:
-        raise DataError(f"weights: expected those of {count} data, found {weights.sizes['datum']}")
+    if weights is not None and weights.sizes["datum"] != len(given):
+        raise DataError(f"weights: expected those of {len(given)} data, found {weights.sizes['datum']}")
+    walk = _Walk(num_annealed, num_chains, num_temperatures, seed)
+    source = derived_seed(seed, STREAM)
+    held = at_global_draws(given, integer("num_global", num_global), source, INSTEAD)
+    if not held:
+        weights = run_importance(pair, x, seed=seed) if weights is None else weights
+        return named(_table(Pair(*given.programs, as_pair(pair).source), given, weights, walk), given.labels)
+    draws = {} if weights is None else {"num_samples": weights.attrs["num_samples"]}
+    tables = []
+    for each in held:
+        at_draw = Pair(*each.programs, as_pair(pair).source)
+        tables.append(
+            _table(at_draw, each, run_importance(at_draw, together(each.batch), seed=seed, **draws), walk)
+        )
+    return named(mean_over_draws(tables), given.labels)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """How many of the data are annealed, and by which walk."""
+
+    num_annealed: int
+    num_chains: int
+    num_temperatures: int
+    seed: int
+
+
+def _table(by_position: Pair, given: Conditioned, weights: xr.Dataset, walk: _Walk) -> xr.Dataset:
+    """The estimates of a pair of one level."""
+    count, few = len(given), tuple(part[: walk.num_annealed] for part in given.batch)
     annealed, why_not = np.full((2, count), np.nan), ""
     try:
         some = together(few)
-        walked = log_evidence(by_position, some, "ais", num_chains, seed=seed, num_temperatures=num_temperatures)
+        walked = log_evidence(
+            by_position, some, "ais", walk.num_chains, seed=walk.seed, num_temperatures=walk.num_temperatures
+        )
         found = torch.stack([walked.per_datum, walked.per_datum_stderr])
         annealed[:, : found.shape[1]] = found.cpu().numpy()
     except ModelError as refusal:
@@ -86,13 +125,16 @@ def run_evidence(
         "annealed": annealed[0],
         "annealed_stderr": annealed[1],
     }
-    attributes = {"num_chains": num_chains, "num_temperatures": num_temperatures, "seed": seed}
-    table = xr.Dataset(
+    attributes = {
+        "num_chains": walk.num_chains,
+        "num_temperatures": walk.num_temperatures,
+        "seed": walk.seed,
+    }
+    return xr.Dataset(
         {name: ("datum", np.asarray(values), {"units": "nats"}) for name, values in columns.items()},
         {"datum": range(count)},
         attributes | {"num_samples": weights.attrs["num_samples"], "why_not_annealed": why_not},
     )
-    return named(table, given.labels)
 
 
 @renamed(table="numbers")

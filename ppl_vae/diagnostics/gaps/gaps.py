@@ -22,17 +22,22 @@ from torch import Tensor
 from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
-from ppl_vae.diagnostics.gaps.gap_estimates import GapEstimates, GapPlan
+from ppl_vae.diagnostics.gaps.gap_estimates import GAPS_STREAM, GapEstimates, GapPlan
 from ppl_vae.diagnostics.given import admitted, named
+from ppl_vae.diagnostics.importance.given_global import mean_over_draws
 from ppl_vae.diagnostics.verdict import Verdict, Verdicts, level_of, require_numbers, require_table
-from ppl_vae.errors import DataError
+from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.evidence import Evidence
+from ppl_vae.inference.pair.at_global import at_global_draws, held_sites
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.progress import watched
+from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword, renamed
 
 SPLITS = ("test", "train")
+INSTEAD = "run_global_importance tells how far the guide of all of them is from the posterior"
 DESCRIPTIONS = {
     "log_evidence": "log p(x)",
     "elbo_best": "ELBO of the best member of the family for the datum, from fresh draws",
@@ -57,6 +62,7 @@ def run_gaps(
     *,
     log_evidence: Array | Evidence | None = None,
     num_particles: int = 16,
+    num_global: int = 4,
     progress: bool | None = None,
     seed: int = 0,
 ) -> xr.Dataset:
@@ -76,9 +82,11 @@ def run_gaps(
         num_steps: of the optimisation, at most.
         log_evidence: log p(x) of every datum [N]; or an object with ``per_datum`` and ``per_datum_stderr``, as
             ``log_evidence`` gives it; or a function of (pair, x) that gives either, which is asked for x_train too.
-            None takes the importance bound with q* as its proposal and ``num_samples`` draws, a stochastic lower
+            With global sites g it would have to be log p(x | g) at the draws, and is refused. None takes the
+            importance bound with q* as its proposal and ``num_samples`` draws, a stochastic lower
             bound.
         num_particles: draws per datum and optimisation step.
+        num_global: draws of the global sites of a pair that has any; the numbers are given each draw, and averaged.
         progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
         seed: of the draws; torch's global generators are left as they were.
 
@@ -98,20 +106,43 @@ def run_gaps(
     splits = [x] if x_train is None else [x, x_train]
     given = [admitted(pair, data) for data in splits]
     plan = GapPlan(num_samples, num_steps, num_particles, seed)
+    source, count = derived_seed(seed, GAPS_STREAM, 0, 1), integer("num_global", num_global)
+    # The guide's global sites are those of the data that it was fitted to.
+    held = at_global_draws(given[-1], count, source, INSTEAD)
+    if held and log_evidence is not None:
+        raise ModelError(
+            f"site {next(iter(held_sites(held[0])))!r} is global: log_evidence would have to be log p(x | g) at "
+            "the draws of it that run_gaps takes; leave it out"
+        )
+    steps = max(1, len(held)) * sum(plan.num_steps(part.x) for part in given)
+    with watched(steps, "step", progress):
+        if not held:
+            return _table(pair, splits, given, plan, log_evidence)
+        tables = []
+        for each in held:
+            at_draw = [part.under(each) for part in given]
+            tables.append(_table(pair, splits, at_draw, plan, None))
+    table = mean_over_draws(tables)
+    return table.assign_attrs(converged=min(each.attrs["converged"] for each in tables))
+
+
+def _table(
+    pair: PairLike, splits: list[Data], given: list[Conditioned], plan: GapPlan, log_evidence: object
+) -> xr.Dataset:
+    """The gaps of a pair of one level, on each split."""
     found, given_missing = [], 0.0
-    with watched(sum(plan.num_steps(part.x) for part in given), "step", progress):
-        for index, part in enumerate(given):
-            guide = part.programs[1]
-            given_missing = given_missing or part.x.isnan().double().mean().item()
-            rows = plan.split(part)
-            data = splits[index]
-            known = log_evidence(pair, data) if callable(log_evidence) else log_evidence if index == 0 else None
-            found.append(rows if known is None else rows.with_evidence(*_known_evidence(known, len(part))))
+    for index, part in enumerate(given):
+        guide = part.programs[1]
+        given_missing = given_missing or part.x.isnan().double().mean().item()
+        rows = plan.split(part)
+        data = splits[index]
+        known = log_evidence(pair, data) if callable(log_evidence) else log_evidence if index == 0 else None
+        found.append(rows if known is None else rows.with_evidence(*_known_evidence(known, len(part))))
     table = xr.Dataset(_per_datum(found[0]) | _means(found), {"split": list(SPLITS[: len(found)])})
     table.attrs = {
-        "num_samples": num_samples,
-        "num_particles": num_particles,
-        "seed": seed,
+        "num_samples": plan.num_samples,
+        "num_particles": plan.num_particles,
+        "seed": plan.seed,
         "converged": int(all(rows.converged for rows in found)),
         "held_fixed": "; ".join(f"{name}: {', '.join(kept)}" for name, kept in found[0].fixed.items()),
         "evidence": "importance bound from q*, a stochastic lower bound" if log_evidence is None else "given",

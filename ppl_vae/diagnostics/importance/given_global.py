@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import xarray as xr
@@ -51,6 +51,26 @@ def given_global(
     found = {name: _summary(name, every) for name in every}
     table = {name: ("datum", value.cpu().numpy()) for name, value in found.items()}
     return xr.Dataset(table).assign(khat_given=(("global_draw", "datum"), every["khat"].cpu().numpy()))
+
+
+def mean_over_draws(tables: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Average tables of the same numbers, each at a draw of the global sites.
+
+    The error of a number of each datum is that of the draws alone, which differ in g too: the spread over them. One
+    over data has the data's own beside it.
+    """
+    every = xr.concat(tables, "global_draw", data_vars="all", coords="minimal", compat="override", join="override")
+    count = len(tables)
+    found = tables[0].copy()
+    for name in map(str, tables[0]):
+        if name.endswith("_stderr"):
+            spread = every[name.removesuffix("_stderr")].astype(float).var("global_draw", ddof=1) / count
+            of_data = 0.0 if "datum" in every[name].dims else (every[name] ** 2).mean("global_draw")
+            found[name] = every[name].isel(global_draw=0) if count == 1 else (spread + of_data) ** 0.5
+        elif every[name].dtype.kind == "f":
+            found[name] = every[name].mean("global_draw")
+        found[name].attrs = tables[0][name].attrs
+    return found.assign_attrs(num_global=count)
 
 
 def _summary(name: str, every: dict[str, Tensor]) -> Tensor:

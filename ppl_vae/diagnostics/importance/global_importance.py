@@ -68,7 +68,8 @@ def run_global_importance(
         num_local: K draws of the local sites at each.
         seed: of the draws; torch's global generators are left as they were.
         progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
-        memory_limit: bytes that the activations of a pass may take, roughly; the draws depend on it.
+        memory_limit: bytes that the activations of a pass may take, roughly; under Gaussian guides the
+            weights do not depend on it but for rounding.
 
     Returns:
         Single numbers "khat", "khat_stderr", "exact", "ess", "max_weight_share", "log_evidence",

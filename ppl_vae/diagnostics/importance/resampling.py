@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
-from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.given import admitted, require_own_posterior
 from ppl_vae.diagnostics.importance.importance import LEAST_SAMPLES
 from ppl_vae.inference.evidence.importance import WeightBlock, weight_blocks
 from ppl_vae.inference.evidence.pareto import smooth
@@ -54,6 +54,7 @@ def resample_posterior(
     integer("num_draws", num_draws)
     integer("num_samples", num_samples, least=LEAST_SAMPLES)
     given = admitted(pair, x)
+    require_own_posterior(given, seed, "resample_posterior")
     source = derived_seed(seed, STREAM)
     found: dict[str, list[Tensor]] = {}
     (model, guide), c = given.programs, given.covariates

@@ -19,6 +19,7 @@ from ppl_vae.containers import Data
 from ppl_vae.diagnostics.arviz import container
 from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.arviz.draw_groups import draws_dataset
+from ppl_vae.diagnostics.given import require_own_posterior
 from ppl_vae.diagnostics.infer.blocks import climb_block, climb_elsewhere
 from ppl_vae.diagnostics.infer.ladder import Checks, Climbed
 from ppl_vae.diagnostics.infer.part import Part
@@ -26,6 +27,7 @@ from ppl_vae.diagnostics.infer.stored_blocks import StoredBlocks, fingerprint
 from ppl_vae.errors import ModelError
 from ppl_vae.executors import Executors, open_executor, submitted
 from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.indices import with_indices
@@ -127,6 +129,7 @@ def infer(
         raise ModelError(f"num_samples must be at least draws and {LEAST_SAMPLES}, got {num_samples}")
     rows = Arguments.of(as_pair(pair)).labels(x).rows
     given, batch = admitted(pair, x, y)
+    require_own_posterior(Conditioned((given.model, given.guide), batch), 0, "infer")
     everything = Part(*with_indices(given.model, given.guide, batch))
     end = math.inf if deadline is None else began + _positive("deadline", deadline)
     limit = integer("memory_limit", memory_limit)

@@ -28,8 +28,11 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.importance.given_global import mean_over_draws
 from ppl_vae.diagnostics.verdict import Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.at_global import at_global_draws
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.runs import run_terms
@@ -40,6 +43,7 @@ from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword
 
 AGGREGATE_STREAM = 62
+INSTEAD = "run_reference draws from the posterior of all of them"
 PARTS = ("mutual_information", "total_correlation", "dimension_wise_kl")
 # Numbers in one block: draws times data times latent dimensions.
 BLOCK_NUMBERS = 1 << 22
@@ -51,7 +55,9 @@ MOST_OWN = 0.05
 
 @by_keyword("seed")
 @torch.no_grad()
-def run_aggregate(pair: PairLike, x: Data, num_samples: int = 1, *, seed: int = 0) -> xr.Dataset:
+def run_aggregate(
+    pair: PairLike, x: Data, num_samples: int = 1, *, num_global: int = 10, seed: int = 0
+) -> xr.Dataset:
     """Compute the three parts of the average KL.
 
     Args:
@@ -59,6 +65,7 @@ def run_aggregate(pair: PairLike, x: Data, num_samples: int = 1, *, seed: int = 
             guide and prior are diagonal Gaussians.
         x: [N, *event_shape]; the aggregate posterior is that of these data.
         num_samples: draws per datum.
+        num_global: draws of the global sites of a pair that has any; the numbers are given each draw, and averaged.
         seed: of the draws.
 
     Returns:
@@ -74,6 +81,15 @@ def run_aggregate(pair: PairLike, x: Data, num_samples: int = 1, *, seed: int = 
     """
     num_samples = integer("num_samples", num_samples)
     given = admitted(pair, x, least=2)
+    source = derived_seed(seed, AGGREGATE_STREAM, 1)
+    held = at_global_draws(given, integer("num_global", num_global), source, INSTEAD)
+    if held:
+        return mean_over_draws([_parts(each, num_samples, seed) for each in held])
+    return _parts(given, num_samples, seed)
+
+
+def _parts(given: Conditioned, num_samples: int, seed: int) -> xr.Dataset:
+    """The parts of a pair of one level."""
     draws, moments, prior = [], [], None
     with evaluating(*given.programs, seed=derived_seed(seed, AGGREGATE_STREAM), device=given.x.device):
         for part in given.split(data_per_chunk(given.x, num_samples)):

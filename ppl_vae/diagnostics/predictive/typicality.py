@@ -6,6 +6,9 @@ the same number of draws, so that its error is in both and the p-values stay exa
     log p(x)   by importance sampling; improbable and too probable are both atypical (Nalisnick et al. 2019)
     distance   of the code, the guide's mean, from the simulated codes' mean in their covariance; far is atypical
 
+Of a pair with global sites g both are those of the predictive law E_q(g) p(x | g), and each simulated datum has a
+draw of g of its own.
+
 The rank of a datum among m simulated ones is a p-value, (1 + how many are as extreme) / (1 + m), uniform where the
 data are the model's (Vovk, Gammerman & Shafer 2005). The smaller of the two p-values is ranked once more among the
 simulated data's own, which makes one uniform p-value of both. The set is judged under the false-discovery control
@@ -18,7 +21,7 @@ Bates, Candès, Lei, Romano & Sesia 2023, https://doi.org/10.1214/22-AOS2244
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -28,12 +31,13 @@ from torch import Tensor
 
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
-from ppl_vae.diagnostics.given import admitted
+from ppl_vae.diagnostics.given import admitted, has_global_sites
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.importance import delta_stderr, weight_blocks
 from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
+from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.pair import PairLike
@@ -42,6 +46,8 @@ from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword
 
 STREAM = 63
+GLOBAL_DRAWS = 10
+INSTEAD = "run_predictive replicates whole data sets"
 FALSE_DISCOVERIES = 0.1
 # This package's own: the share of data found foreign up to which a set is good, and above which it is bad.
 GOOD_SHARE, BAD_SHARE = 0.01, 0.1
@@ -95,10 +101,17 @@ def run_typicality(
     given = admitted(pair, x)
     source = derived_seed(seed, STREAM)
     some = given.cycled(num_simulations)
-    with evaluating(*given.programs, seed=source, device=given.x.device):
-        simulated = some.with_batch(simulate(some.programs[0], *some.batch).batch)
-    ours = _statistics(given, num_samples, derived_seed(source, 1), memory_limit)
-    theirs = _statistics(simulated, num_samples, derived_seed(source, 2), memory_limit)
+    has_global = has_global_sites(given, seed)
+    if has_global:
+        simulated = _from_own_draws(given, some, source)
+    else:
+        with evaluating(*given.programs, seed=source, device=given.x.device):
+            simulated = some.with_batch(simulate(some.programs[0], *some.batch).batch)
+    # The same draws for both, so that what they leave of error is the same for all that is compared.
+    count = min(GLOBAL_DRAWS, num_samples // 2)
+    held = at_global_draws(given, count, derived_seed(source, 4), INSTEAD) if has_global else []
+    ours = _statistics(given, held, num_samples, derived_seed(source, 1), memory_limit)
+    theirs = _statistics(simulated, held, num_samples, derived_seed(source, 2), memory_limit)
     half = num_simulations // 2
     place = _Aggregate(theirs["code"][:half])
     theirs = {name: values[half:] for name, values in theirs.items()}
@@ -111,6 +124,16 @@ def run_typicality(
     }
     settings = {"num_simulations": num_simulations, "num_samples": num_samples, "seed": seed}
     return xr.Dataset(described | compared, attrs={**settings, "false_discoveries": false_discoveries})
+
+
+def _from_own_draws(given: Conditioned, some: Conditioned, seed: int) -> Conditioned:
+    """Simulate data each at a draw of the global sites of its own: independent draws of the predictive law."""
+    held = at_global_draws(given, len(some), seed, INSTEAD)
+    drawn = []
+    for row, each in enumerate(held):
+        with evaluating(*given.programs, seed=derived_seed(seed, 3, row), device=given.x.device):
+            drawn.append(simulate(each.programs[0], *some[row : row + 1].batch).batch)
+    return some.with_batch(tuple(torch.cat(parts) for parts in zip(*drawn, strict=True)))
 
 
 class _Aggregate:
@@ -129,15 +152,34 @@ class _Aggregate:
 
 
 def _statistics(
-    given: Conditioned, num_samples: int, seed: int, memory_limit: int
+    given: Conditioned, held: Sequence[Conditioned], num_samples: int, seed: int, memory_limit: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Estimate log p(x) [n], its error, and the code [n, U]."""
+    """Estimate log p(x) [n], its error, and the code [n, U]; over the draws of global sites that are ``held``."""
+    if not held:
+        return _at_one_level(given, num_samples, seed, memory_limit, False)
+    tables = [
+        _at_one_level(given.under(each), num_samples // len(held), derived_seed(seed, number), memory_limit, True)
+        for number, each in enumerate(held)
+    ]
+    log_density = torch.from_numpy(np.stack([table["log_evidence"] for table in tables]))
+    return {
+        "log_evidence": log_mean_exp(log_density).numpy(),
+        "log_evidence_stderr": delta_stderr(log_density).numpy(),
+        "code": np.mean([table["code"] for table in tables], 0),
+    }
+
+
+def _at_one_level(
+    given: Conditioned, num_samples: int, seed: int, memory_limit: int, any_plates: bool
+) -> dict[str, NDArray[np.float64]]:
     rows: dict[str, list[Tensor]] = {"log_evidence": [], "log_evidence_stderr": [], "code": []}
-    blocks = weight_blocks(*given.programs, given.x, num_samples, seed, memory_limit, True, given.covariates)
+    blocks = weight_blocks(
+        *given.programs, given.x, num_samples, seed, memory_limit, True, given.covariates, any_plates
+    )
     for block in blocks:
         rows["log_evidence"].append(log_mean_exp(block.log_weight))
         rows["log_evidence_stderr"].append(delta_stderr(block.log_weight))
-        codes = [value.double().mean(0).flatten(1) for value in block.values.values()]
+        codes = [value.double().mean(0).reshape(value.shape[1], -1) for value in block.values.values()]
         rows["code"].append(torch.cat(codes, 1))
     return {name: torch.cat(parts).cpu().double().numpy() for name, parts in rows.items()}
 

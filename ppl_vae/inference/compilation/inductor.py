@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ppl_vae.errors import first_line
 from ppl_vae.inference.compilation import code_cache, machine
 from ppl_vae.inference.compilation.step_graph import StepGraph, functional
 
@@ -125,7 +126,7 @@ def _translated(graph: StepGraph, key: str) -> Compiled:
             code = _compile(program, graph.inputs, mode)
         except Exception as error:
             if "C++ compile error" not in str(error):
-                raise
+                raise RuntimeError(f"torch's Inductor cannot translate them ({first_line(error)})") from error
             program, mode = functional(graph, select_decomp_table())
             code = _compile(program, graph.inputs, mode, PLAINER)
     if len(entries) == 1 and _is_whole(program, code, *entries):

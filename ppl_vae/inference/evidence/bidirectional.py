@@ -35,6 +35,7 @@ from ppl_vae.inference.evidence.importance import delta_stderr, require_weights
 from ppl_vae.inference.evidence.unconstrained import LatentPath, Start
 from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.pair import PairLike
@@ -42,6 +43,7 @@ from ppl_vae.inference.pair.simulation import simulate
 from ppl_vae.randomness import derived_seed
 
 STREAM = 10
+INSTEAD = "run_global_importance estimates log p of the whole set"
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def bidirectional_evidence(
 ) -> EvidenceBracket:
     """Bracket log p of as many simulated data as ``x`` has.
 
+    Of a pair with global sites it is log p(x_n | g) at one draw g of the guide's, of data simulated given it.
+
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape], for the shape of a datum and their number; the values are replaced by draws. With
@@ -109,13 +113,15 @@ def bidirectional_evidence(
     """
     pair, given = admitted(pair, x)
     data = Conditioned((pair.model, pair.guide), given)
+    held = at_global_draws(data, 1, derived_seed(seed, STREAM, 0, 1), INSTEAD)
+    data = held[0] if held else data
     betas = sigmoid_schedule(num_temperatures)
     chains = integer("num_chains", num_chains, least=2)
     size = chains_per_pass(data.x, chains, memory_limit)
     passes = []
     for first in range(0, len(data), size):
         batch = data[first : first + size]
-        with evaluating(pair.model, pair.guide, seed=derived_seed(seed, STREAM, first), device=data.x.device):
+        with evaluating(*data.programs, seed=derived_seed(seed, STREAM, first), device=data.x.device):
             passes.append(_both_ways(batch, first, betas, chains, start, num_leapfrog))
     drawn, lower, lower_stderr, upper, upper_stderr = (torch.cat(column) for column in zip(*passes, strict=True))
     return EvidenceBracket(drawn, lower, lower_stderr, upper, upper_stderr, chains, num_temperatures)

@@ -17,8 +17,12 @@ from ppl_vae.inference.evidence.evidence import STREAM, jackknife
 from ppl_vae.inference.evidence.importance import delta_stderr, weight_blocks
 from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.at_global import at_global_draws
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
+
+INSTEAD = "run_global_importance estimates log p of the whole set"
 
 
 def evidence_curve(
@@ -27,6 +31,7 @@ def evidence_curve(
     num_samples: Iterable[int] = (1, 10, 100, 1000, 5000),
     *,
     memory_limit: int = MEMORY_LIMIT,
+    num_global: int = 10,
     seed: int = 0,
 ) -> xr.Dataset:
     """The importance bound (Burda et al. 2016) and its jackknife (Nowozin 2018) against the number of draws K.
@@ -40,6 +45,7 @@ def evidence_curve(
         x: [N, *event_shape]; with covariates a tuple or a dict (``inference.pair.covariates``).
         num_samples: the values of K, increasing.
         memory_limit: bytes that the activations of a pass may take, roughly.
+        num_global: draws of the global sites g of a pair that has any; the bounds on log p(x_n | g) are averaged.
         seed: of the draws.
 
     Returns:
@@ -57,11 +63,17 @@ def evidence_curve(
     if not counts or counts != sorted(set(counts)):
         raise ModelError(f"num_samples: expected increasing numbers, at least one, got {counts!r}")
     pair, (data, *given) = admitted(pair, x, keep_rows=True)
-    source, draws = derived_seed(seed, STREAM), max(counts[-1], 2)
-    blocks = weight_blocks(pair.model, pair.guide, data, draws, source, memory_limit, labels=tuple(given))
-    rows = [[_grouped(block.log_weight, k) for k in counts] for block in blocks]
-    table = torch.stack([torch.cat(columns, -1) for columns in zip(*rows, strict=True)]).cpu()
-    mean, error = table[:, :2].mean(-1), table[:, 2:].square().sum(-1).sqrt() / len(data)
+    source = derived_seed(seed, STREAM)
+    whole = Conditioned((pair.model, pair.guide), (data, *given))
+    held = at_global_draws(whole, integer("num_global", num_global), derived_seed(source, 1), INSTEAD)
+    curves = [_curve(each, counts, derived_seed(source, 2, m), memory_limit) for m, each in enumerate(held)]
+    if not curves:
+        mean, error = _curve(whole, counts, source, memory_limit)
+    else:
+        mean = torch.stack([each for each, _ in curves]).mean(0)
+        of_draws = torch.stack([each for _, each in curves]).square().mean(0) / len(curves)
+        spread = torch.stack([each for each, _ in curves]).var(0) / len(curves) if len(curves) > 1 else of_draws
+        error = spread.maximum(of_draws).sqrt()
     variables = {
         name: ("num_samples", values.numpy(), {"units": "nats per datum"})
         for name, values in {
@@ -72,6 +84,17 @@ def evidence_curve(
         }.items()
     }
     return xr.Dataset(variables, {"num_samples": counts}, {"num_data": len(data), "seed": seed})
+
+
+def _curve(given: Conditioned, counts: list[int], seed: int, memory_limit: int) -> tuple[Tensor, Tensor]:
+    """The bound and the jackknife at every K, and their errors, of a pair of one level: [K, 2] each."""
+    draws = max(counts[-1], 2)
+    blocks = weight_blocks(
+        *given.programs, given.x, draws, seed, memory_limit, labels=given.covariates, both_levels=True
+    )
+    rows = [[_grouped(block.log_weight, k) for k in counts] for block in blocks]
+    table = torch.stack([torch.cat(columns, -1) for columns in zip(*rows, strict=True)]).cpu()
+    return table[:, :2].mean(-1), table[:, 2:].square().sum(-1).sqrt() / len(given)
 
 
 def _grouped(log_weight: Tensor, size: int) -> Tensor:

@@ -34,6 +34,8 @@ from ppl_vae.inference.evidence.interval import NORMAL, evidence_interval
 from ppl_vae.inference.evidence.pareto import threshold
 from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.at_global import at_global_draws
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation import WHOLE_SET, require_parts
 from ppl_vae.inference.pair.labels import Batch
@@ -46,7 +48,9 @@ from ppl_vae.randomness import derived_seed
 Method = Literal["importance", "jackknife", "ais", "exact"]
 IMPORTANCE_DRAWS, CHAINS = 5000, 16
 EVIDENCE, PREDICTIVE = "log p(x)", "posterior predictive log E_q(g) p(x | g)"
-ANNEALING = ("num_leapfrog", "num_temperatures", "start")
+ANNEALING = ("num_global", "num_leapfrog", "num_temperatures", "start")
+GLOBAL_DRAWS = 16
+INSTEAD = "method 'importance' takes such a pair"
 # The name of this file's stream under a seed.
 STREAM = 8
 
@@ -182,7 +186,9 @@ def log_evidence(
         y: class labels [N], of a pair that takes them; others do not look at them.
         progress: show a progress bar; by default where a terminal or a notebook shows it to somebody.
         seed: of the draws; torch's global generators are left as they were.
-        **annealing: for "ais" alone: ``num_temperatures``, ``start``, ``num_leapfrog`` of ``annealed_evidence``.
+        **annealing: for "ais" alone: ``num_temperatures``, ``start``, ``num_leapfrog`` of ``annealed_evidence``;
+            and ``num_global``, 16 draws of the global sites of a pair that has any, at each of which p(x_n | g) is
+            annealed.
 
     Raises:
         ModelError: the pair or an argument is refused; it is named.
@@ -209,14 +215,25 @@ def log_evidence(
     model, guide = pair.model, pair.guide
     if method == "ais":
         chains = CHAINS if num_samples is None else integer("num_samples", num_samples, least=2)
-        temperatures = annealing.get("num_temperatures", TEMPERATURES)
-        with watched(
-            len(data) * integer("num_temperatures", temperatures), "temperature", progress, unit_scale=True
-        ):
-            estimate = annealed_evidence(
-                model, guide, data, chains, seed=seed, memory_limit=memory_limit, labels=tuple(labels), **annealing
-            )
-        return Evidence(*estimate, method, chains)
+        temperatures = integer("num_temperatures", annealing.get("num_temperatures", TEMPERATURES))
+        count = integer("num_global", annealing.pop("num_global", GLOBAL_DRAWS), least=2)
+        given = Conditioned((model, guide), (data, *labels))
+        held = at_global_draws(given, count, derived_seed(seed, STREAM, 1), INSTEAD)
+        steps = len(data) * temperatures * max(1, len(held))
+        with watched(steps, "temperature", progress, unit_scale=True):
+            found = [
+                annealed_evidence(
+                    *each.programs, data, chains, seed=derived_seed(seed, STREAM, 2, number) if held else seed,
+                    memory_limit=memory_limit, labels=tuple(labels), **annealing,
+                )
+                for number, each in enumerate(held or [given])
+            ]  # fmt: skip
+        if not held:
+            return Evidence(*found[0], method, chains)
+        log_density = torch.stack([estimate for estimate, _ in found])
+        shared = shared_deviation(log_density).std().item() / math.sqrt(count) / len(data)
+        bound, stderr = log_mean_exp(log_density), delta_stderr(log_density)
+        return Evidence(bound, stderr, method, chains, mean_stderr=shared, quantity=PREDICTIVE)
     draws = IMPORTANCE_DRAWS if num_samples is None else integer("num_samples", num_samples, least=2)
     weights = _importance(model, guide, data, draws, seed, memory_limit, tuple(labels), method == "jackknife")
     with watched(len(data) * draws, "draw", progress, unit_scale=True):

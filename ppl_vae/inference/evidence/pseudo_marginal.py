@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.checks import integer
@@ -29,13 +28,13 @@ from ppl_vae.inference.evidence.importance import require_weights
 from ppl_vae.inference.evidence.weight_chunks import ACTIVATIONS_PER_OUTPUT, MEMORY_LIMIT
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.global_draws import FEWEST, late_global, require_local_given_global
-from ppl_vae.inference.pair.joint import Given
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.point_mass import require_spread
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.supports import require_cover
 from ppl_vae.inference.pair.terms import Terms
+from ppl_vae.inference.pair.two_level_noise import TwoLevelNoise
 from ppl_vae.progress import advance
 from ppl_vae.randomness import derived_seed
 
@@ -91,6 +90,9 @@ def global_blocks(
 ) -> Iterator[GlobalBlock]:
     """The weights at draws of the global sites, block by block, without gradients. Every pass has all data.
 
+    Gaussian guides draw from noise of every global and local draw (``two_level_noise``), so that their weights do
+    not depend on where the passes are cut but for rounding; other guides draw from one stream, whose order does.
+
     Args:
         model: the generative program.
         guide: its guide.
@@ -119,39 +121,57 @@ def global_blocks(
     # None of the parts is shorter than asked for, so that none is a run with a single draw.
     for number, part in enumerate(np.array_split(range(num_global), num_global // together)):
         with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, 1, number), device=x.device):
-            block = _block(model, guide, batch, (len(part), draws, at_once), joint, local_alone)
+            noise = _Noise(derived_seed(seed, 2), frozenset(probe.whole.sites if probe.whole else ()), int(part[0]))
+            block = _block(model, guide, batch, (len(part), draws, at_once), joint, local_alone, noise)
         advance(len(part))
         yield block
 
 
+@dataclass(frozen=True)
+class _Noise:
+    """The noise of a block: its seed, the names of the global sites, and the first global draw."""
+
+    seed: int
+    whole: frozenset[str]
+    first: int
+
+
 def _block(
-    model: Program, guide: Program, batch: Batch, counts: tuple[int, int, int], joint: bool, local_alone: bool
+    model: Program,
+    guide: Program,
+    batch: Batch,
+    counts: tuple[int, int, int],
+    joint: bool,
+    local_alone: bool,
+    noise: _Noise,
 ) -> GlobalBlock:
     """Draw g once, and the local sites in parts at the same g: m draws of g, K local ones, so many at once."""
     num_global, num_local, at_once = counts
     parts: list[Terms] = []
-    handler: Messenger | None = None
+    given: dict[str, Tensor] = {}
     for count in [at_once] * (num_local // at_once) + [num_local % at_once] * bool(num_local % at_once):
+        first = noise.first, len(parts) * at_once
+        handler = TwoLevelNoise(noise.seed, noise.whole, first, (num_global, count), given)
         terms = run_terms(
             model, guide, batch, {}, num_global * count, draw_handler=handler, share_draws=count, both_levels=True
         )
         parts.append(terms)
         more = num_local % at_once if len(parts) == num_local // at_once else at_once
-        handler = _same_global(parts[0], at_once, max(1, more))
-    first = parts[0].whole
-    assert first is not None
+        given = _same_global(parts[0], at_once, max(1, more))
+    of_set = parts[0].whole
+    assert of_set is not None
     every = slice(None, None, at_once)
     log_local = torch.cat([_by_global(each.log_weight, num_global) for each in parts], 1)
     size = torch.cat([_by_global(_magnitude(each), num_global) for each in parts], 1).mean(1)
     # A point has no density: what is asked of local sites alone does not read it.
-    log_global = log_local.new_zeros(num_global) if local_alone else first.log_weight[every, 0].double()
+    log_global = log_local.new_zeros(num_global) if local_alone else of_set.log_weight[every, 0].double()
     for index, weights in enumerate(log_local.sum(-1).logsumexp(1) + log_global):
         if not weights.isfinite():
             require_weights(log_local[index], 0)
             raise ModelError("the weight of a draw of the global sites is NaN or infinite, or zero")
-    of_set = torch.zeros_like(log_global) if local_alone else _magnitude(first)[every, 0].double()
+    global_size = torch.zeros_like(log_global) if local_alone else _magnitude(of_set)[every, 0].double()
     eps = torch.finfo(parts[0].log_likelihood.dtype).eps
-    return GlobalBlock(log_global, log_local, size, of_set, eps, joint, bool(parts[0].sites) or joint)
+    return GlobalBlock(log_global, log_local, size, global_size, eps, joint, bool(parts[0].sites) or joint)
 
 
 def _by_global(values: Tensor, num_global: int) -> Tensor:
@@ -162,11 +182,11 @@ def _magnitude(terms: Terms) -> Tensor:
     return terms.log_likelihood.abs() + terms.log_prior.abs() + terms.log_guide.abs()
 
 
-def _same_global(first: Terms, had: int, count: int) -> Messenger:
-    """Sets the global sites to the draws of a run that had ``had`` local draws at each, for ``count`` of them."""
+def _same_global(first: Terms, had: int, count: int) -> dict[str, Tensor]:
+    """The global sites' draws of a run that had ``had`` local draws at each, for ``count`` of them."""
     assert first.whole is not None
     draws = {name: site.draw for name, site in first.whole.sites.items() if not site.transforms}
-    return Given({name: draw[::had].repeat_interleave(count, 0) for name, draw in draws.items()})
+    return {name: draw[::had].repeat_interleave(count, 0) for name, draw in draws.items()}
 
 
 def _judged(terms: Terms, local_alone: bool) -> bool:

@@ -67,6 +67,10 @@ class Conditioned:
         """Datum s is number s % N, ``size`` of them."""
         return self[torch.arange(size, device=self.x.device) % len(self)]
 
+    def under(self, other: Conditioned) -> Conditioned:
+        """These data under the programs of another pair."""
+        return Conditioned(other.programs, self.batch, self.labels)
+
     def with_batch(self, batch: Batch) -> Conditioned:
         """Other data, and what the programs take beside them."""
         return Conditioned(self.programs, batch)

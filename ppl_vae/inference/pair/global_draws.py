@@ -30,7 +30,7 @@ def late_global(terms: Terms) -> tuple[str, str, str] | None:
 
 
 def require_local_given_global(terms: Terms, instead: str) -> None:
-    """Refuse a pair without local sites, or whose guide has no local draws given the global ones.
+    """Refuse a pair without local sites, or whose guide has no local draws given global ones that can be held.
 
     Args:
         terms: of one run.
@@ -56,6 +56,12 @@ def require_local_given_global(terms: Terms, instead: str) -> None:
             f"site {site!r} is global and drawn after the local {local!r} in the {program}, so that there are no "
             f"local draws given the global ones; {instead}"
         )
+    for name, each in ({} if terms.whole is None else terms.whole.sites).items():
+        if each.standing is not None and each.standing.factor != 1.0:
+            raise ModelError(
+                f"site {name!r} stands in a plate that takes some of its groups alone, others in every run, so "
+                f"that its draws cannot be held; {instead}"
+            )
 
 
 def global_draws(

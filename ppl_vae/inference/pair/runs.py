@@ -125,7 +125,7 @@ def run_terms(
     if run.levels.whole and not both_levels:
         raise ModelError(
             f"site {_first_global(run)!r} is global: it stands outside the data plate, and this asks about each "
-            "datum alone; fit, evaluate, log_evidence and compare_estimators take such a pair"
+            "datum by itself, which has no density of its own but given that site"
         )
     if not both_levels and (elsewhere := _elsewhere(run)):
         raise ModelError(f"site {elsewhere!r} stands in further plates, or not at dim -1: {ALONE}")

@@ -44,6 +44,7 @@ class TraceSite(TypedDict):
         infer: the options of inference at it; None where there are none.
         args: of the distribution's ``sample``.
         kwargs: likewise.
+        stop: whether handlers further out do not see it.
     """
 
     name: str
@@ -58,6 +59,7 @@ class TraceSite(TypedDict):
     infer: dict[str, object] | None
     args: tuple[object, ...]
     kwargs: dict[str, object]
+    stop: bool
 
 
 def sites_of(trace: poutine.Trace) -> Mapping[str, TraceSite]:

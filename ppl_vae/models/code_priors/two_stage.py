@@ -24,6 +24,7 @@ from ppl_vae.models.priors.priors import MixturePrior
 from ppl_vae.models.vae import VAE
 from ppl_vae.randomness import seeded
 from ppl_vae.renamed import by_keyword
+from ppl_vae.spaces import EUCLIDEAN
 
 BATCH = 1024
 
@@ -49,11 +50,13 @@ def with_post_hoc_prior(
         seed: of the codes' draws and of the fit.
 
     Raises:
-        ModelError: the model is defined by its prior, as the linear-Gaussian one is, there are fewer data than
-            components, or ``codes`` is unknown.
+        ModelError: the model is defined by its prior, as the linear-Gaussian one is, its codes lie in no Euclidean
+            space, there are fewer data than components, or ``codes`` is unknown.
     """
     if "prior" not in vae.config:
         raise ModelError(f"a {vae.config['model']!r} model is defined by its prior; it cannot have another")
+    if vae.space != EUCLIDEAN:
+        raise ModelError(f"a mixture of Gaussians lives in Euclidean space, and the codes in the {vae.space.name}")
     if codes not in ("draws", "means"):
         raise ModelError(unknown_name("codes", codes, ("draws", "means")))
     prior = MixturePrior(num_components)

@@ -36,7 +36,7 @@ from ppl_vae.models.priors.priors import PRIORS
 from ppl_vae.models.priors.priors import prior as make_prior
 from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import num_features
-from ppl_vae.models.protocols import Posterior, Prior
+from ppl_vae.models.protocols import Posterior, Prior, require_space
 from ppl_vae.randomness import seeded
 
 LIBRARIES = ("latent", "observed")
@@ -95,6 +95,7 @@ class CountVAE(ProgramPair):
             raise ModelError(f"a size factor moves the mean of counts: likelihood {observed.name!r} has none")
         self.latent_dim, self.library = checked_size("latent_dim", latent_dim), library
         over_codes, family = make_prior(prior), self.infer(posterior)
+        require_space(family, declared(Prior, over_codes).space)
         self.remember(prior=own_config(over_codes, PRIORS))
         code = None if batches is None else CovariateCode({"batch": batches})
         with seeded(seed):

@@ -16,6 +16,12 @@ from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.models.autoencoder import PointPosterior
 from ppl_vae.models.configuration import Configured, Constructors, Spec, from_spec, remembers
+from ppl_vae.models.posteriors.curved_posteriors import (
+    PowerSphericalPosterior,
+    VonMisesFisherPosterior,
+    VonMisesPosterior,
+    WrappedNormalPosterior,
+)
 from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
 from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
 from ppl_vae.models.posteriors.semi_amortised_posterior import SemiAmortisedPosterior
@@ -138,6 +144,10 @@ POSTERIORS: Constructors = {
         MixturePosterior,
         SemiAmortisedPosterior,
         PointPosterior,
+        VonMisesFisherPosterior,
+        PowerSphericalPosterior,
+        VonMisesPosterior,
+        WrappedNormalPosterior,
     )
 }
 

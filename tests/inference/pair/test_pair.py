@@ -81,6 +81,7 @@ FUNCTIONS = {
     ],
     "run_recovery": lambda pair: pv.diagnostics.run_recovery(pair, X, **FEW),
     "run_typicality": lambda pair: pv.diagnostics.run_typicality(pair, X, 40, 25),
+    "run_interpolation": lambda pair: pv.diagnostics.run_interpolation(pair, torch.stack([X, X, X]), X, X, 25),
     "run_foreign": lambda pair: pv.diagnostics.run_foreign(pair, X, {"others": X}, num_samples=25),
     "infer": lambda pair: pv.infer(pair, X, num_draws=20, progress=False).posterior["z"],
     "collapse_history": lambda pair: pv.diagnostics.collapse_history(

@@ -11,6 +11,8 @@ from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.active_units import coordinates, expected_codes, needs_draws
+from ppl_vae.inference.pair.at_global import at_global_draws
+from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.runs import run_terms
@@ -18,6 +20,7 @@ from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.randomness import derived_seed
 
 CODES_STREAM = 61
+INSTEAD = "there is no code of a datum"
 #: What codes are judged: the posterior's mean, or a draw of it.
 REPRESENTATIONS = ("mean", "sample")
 
@@ -27,6 +30,8 @@ def mean_and_sampled_codes(
     pair: PairLike, x: Data, num_draws: int = 10, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
     """The codes E q(z|x), and one draw of q(z|x), all latent sites one after the other: [N, U] each.
+
+    Of a pair with global sites g they are those of q(z|x, g), its mean averaged over ``num_draws`` draws of g.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
@@ -39,6 +44,14 @@ def mean_and_sampled_codes(
         DataError: the likelihood has no density for some value.
     """
     given = admitted(pair, x, least=2)
+    held = at_global_draws(given, num_draws, derived_seed(seed, CODES_STREAM, 1), INSTEAD)
+    every = [_codes(each, num_draws, seed) for each in held or [given]]
+    mean = np.mean([codes["mean"] for codes in every], 0)
+    return {"mean": mean, "sample": every[0]["sample"]}
+
+
+def _codes(given: Conditioned, num_draws: int, seed: int) -> dict[str, NDArray[np.float64]]:
+    """The codes of a pair of one level."""
     means: list[Tensor] = []
     draws: list[Tensor] = []
     with evaluating(*given.programs, seed=derived_seed(seed, CODES_STREAM), device=given.x.device):
