@@ -19,7 +19,9 @@ TOPICS = ["importance", "collapse"]
 
 def pair():
     generator = torch.Generator().manual_seed(1)
-    return pv.LinearGaussianVAE(torch.randn(3, 2, generator=generator), torch.zeros(3), torch.tensor(0.5), guide="exact")
+    return pv.LinearGaussianVAE(
+        torch.randn(3, 2, generator=generator), torch.zeros(3), torch.tensor(0.5), guide="exact"
+    )
 
 
 def data(size=40):
