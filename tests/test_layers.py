@@ -139,6 +139,7 @@ LIBRARIES = {
     "bokeh": {"explore"},
     "anywidget": {"explore"},
     "pandas": {
+        "hub",
         "containers",
         "inference",
         "diagnostics",
