@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from ppl_vae.data import list_datasets, load_dataset
     from ppl_vae.diagnostics import diagnose, explore, impute, infer, inference_data
     from ppl_vae.errors import PplVaeError
+    from ppl_vae.hub import from_hub, push_to_hub
     from ppl_vae.inference import Evidence, compare_estimators, evaluate, fit, fit_many, log_evidence
     from ppl_vae.models import VAE, LinearGaussianVAE, load
     from ppl_vae.models.sampling import sample
     from ppl_vae.recipe_comparison import compare_recipes
     from ppl_vae.recipes import Recipe, list_recipes, make
+    from ppl_vae.sweep import sweep
     from ppl_vae.version import __version__ as __version__
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "explore",
     "fit",
     "fit_many",
+    "from_hub",
     "impute",
     "infer",
     "inference",
@@ -56,8 +59,10 @@ __all__ = [
     "models",
     "networks",
     "plots",
+    "push_to_hub",
     "sample",
     "sklearn",
+    "sweep",
 ]
 
 load_names_lazily(__name__)

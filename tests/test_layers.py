@@ -25,6 +25,7 @@ ROOMS = {
     "version": set(),
     "progress": set(),
     "files": GROUND,
+    "executors": GROUND,
     "registration": GROUND,
     "exclusive": {"registration"},
     "randomness": {*GROUND, "exclusive"},
@@ -94,7 +95,20 @@ ROOMS = {
         "recipes",
         "progress",
     },
+    "sweep": {
+        "arrays",
+        "checks",
+        "data",
+        "errors",
+        "executors",
+        "files",
+        "inference",
+        "progress",
+        "randomness",
+        "recipes",
+    },
     "diagnostics": {
+        "executors",
         "arrays",
         "renamed",
         "containers",
@@ -112,6 +126,7 @@ ROOMS = {
         "explore",
         "progress",
     },
+    "hub": {"errors", "files", "inference", "models", "diagnostics"},
 }
 # The command's own door, python -m ppl_vae, stands outside every room.
 ENTRY = {"cli", "__main__"}
@@ -126,6 +141,7 @@ LIBRARIES = {
     "bokeh": {"explore"},
     "anywidget": {"explore"},
     "pandas": {
+        "hub",
         "containers",
         "inference",
         "diagnostics",

@@ -93,6 +93,10 @@ AREAS: Mapping[str, Area] = {
     "compression": Area(
         "Compression", "A VAE as a lossless coder of binary images: bits-back coding.", ("ppl_vae.compression",)
     ),
+    "sweep": Area(
+        "Sweeps", "A recipe over a grid or an Optuna space. [How?](../guides/processes.md)", ("ppl_vae.sweep",)
+    ),
+    "hub": Area("Hub", "Models on the Hugging Face Hub, with a card, without pickle.", ("ppl_vae.hub",)),
     "sklearn": Area("scikit-learn", "A VAE as a transformer and density estimator.", ("ppl_vae.sklearn",)),
     "plots": Area(
         "Plots", "Each takes numbers, returns a matplotlib `Figure`, and computes nothing.", ("ppl_vae.plots",)

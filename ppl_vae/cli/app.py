@@ -20,6 +20,7 @@ from ppl_vae.cli.infer import infer
 from ppl_vae.cli.listings import datasets, recipes
 from ppl_vae.cli.plot import plot
 from ppl_vae.cli.sample import sample
+from ppl_vae.cli.sweep import sweep
 from ppl_vae.cli.train import train
 from ppl_vae.errors import PplVaeError
 
@@ -87,6 +88,7 @@ for _command, _examples in (
             "ppl-vae compare-recipes vae beta-vae:beta=0.25 beta-vae:beta=16 --data mnist --seeds 5",
         ),
     ),
+    (sweep, ("ppl-vae sweep beta.yaml --out runs/beta", "ppl-vae sweep beta.yaml --workers 4 --resume")),
     (diagnose, ("ppl-vae diagnose runs/digits", "ppl-vae diagnose runs/mnist --data mnist --out report.html")),
     (
         infer,

@@ -36,7 +36,7 @@ def load_options(context: typer.Context, path: Path | None) -> Path | None:
         return None
     names = {_plain_name(str(each.name)): str(each.name) for each in context.command.params}
     given: dict[str, object] = {}
-    for field, value in _options(path.expanduser()).items():
+    for field, value in read_options(path.expanduser()).items():
         name = field.replace("-", "_")
         if name not in names or name in ("config", "help"):
             known = [option for option in names if option != "config"]
@@ -58,7 +58,12 @@ def keep_command(folder: Path, context: typer.Context) -> None:
     write_json(folder / MANIFEST, manifest | {COMMAND: command})
 
 
-def _options(path: Path) -> Mapping[str, object]:
+def read_options(path: Path) -> Mapping[str, object]:
+    """The options of a file, or of the command in a manifest.
+
+    Raises:
+        CheckpointError: the file is missing, or no mapping of options.
+    """
     content = _read_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else read_json(path)
     if isinstance(content, dict) and isinstance(content.get(COMMAND), dict):
         content = content[COMMAND]

@@ -15,12 +15,12 @@ from ppl_vae.cli.console import plain_console
 def datasets() -> None:
     """List the data sets by name, what they are and where they come from.
 
-    Beside these, --data takes a table (.csv, .tsv, .parquet), a .npz, .npy or IDX file, and a folder of images.
+    Beside these, --data takes a table (.csv, .tsv, .parquet, .h5ad), a .npz, .npy or IDX file, a folder of images.
     """
     from ppl_vae.data.catalog import DATASETS
 
     _print(("name", "what", "where from"), ((name, *DATASETS.get(name, ("", ""))) for name in data.list_datasets()))
-    yours = "or yours, by its path: .csv, .tsv, .parquet, .npz, .npy, IDX, a folder of images"
+    yours = "or yours, by its path: .csv, .tsv, .parquet, .h5ad, .npz, .npy, IDX, a folder of images"
     plain_console().print(yours, soft_wrap=True)
 
 

@@ -76,8 +76,8 @@ Data = Annotated[
     str,
     typer.Option(
         metavar="NAME_OR_FILE",
-        help="A name that ppl-vae datasets lists, a file (.csv, .tsv, .parquet, .npz, .npy, IDX), or a folder of "
-        "images.",
+        help="A name that ppl-vae datasets lists, a file (.csv, .tsv, .parquet, .h5ad, .npz, .npy, IDX), or a "
+        "folder of images.",
         rich_help_panel=DATA,
     ),
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ppl_vae.containers.table_file import TABLES
+from ppl_vae.data.annotated_file import load_annotated
 from ppl_vae.data.arrays import load_idx, load_npy, load_npz
 from ppl_vae.data.binarization import binarized, check_policy
 from ppl_vae.data.boundary import parser_boundary
@@ -58,6 +59,7 @@ _FILE_LOADERS: dict[str, Callable[..., Dataset]] = {
     "ubyte": load_idx,
     "ubyte.gz": load_idx,
     **dict.fromkeys(TABLES, load_table),
+    ".h5ad": load_annotated,
 }
 
 
@@ -82,14 +84,15 @@ def load_dataset(
 
     Args:
         name: one of `list_datasets`, or a path: .npz, .npy, IDX (.idx, -ubyte, gzipped or not), a table (.csv,
-            .tsv, .parquet), or a folder of images. A file without a test set of its own is split 90/10 under a
-            fixed seed.
+            .tsv, .parquet), cells by genes (.h5ad), or a folder of images. A file without a test set of its own
+            is split 90/10 under a fixed seed.
         root: the folder of the files of a named data set, where it has files.
         binarize: "none"; "threshold" (1 where x >= 0.5); "stochastic" (Bernoulli draws, once); or "dynamic"
             (``train.x`` stays grey, to be drawn anew in every batch; ``test.x`` is drawn once).
         seed: the seed of a rendered data set's draws, and of the binarisation's. No split depends on it.
         **options: the loader's own, such as ``size`` and ``limit`` of images, ``value_range`` of arrays,
-            ``labels``, ``covariates``, ``drop`` and ``test`` of tables, ``n`` of rendered data sets.
+            ``labels``, ``covariates``, ``drop`` and ``test`` of tables (.h5ad: the first two, of columns of
+            obs), ``n`` of rendered data sets.
 
     Raises:
         DataError: an unknown name or option, a missing or damaged file, values outside [0, 1].

@@ -49,10 +49,11 @@ def split_in_two(whole: Split, where: object) -> tuple[Split, Split]:
         DataError: fewer than two data.
     """
     train, test = (torch.from_numpy(index) for index in split_indices(len(whole), where))
-    return _take(whole, train), _take(whole, test)
+    return take_rows(whole, train), take_rows(whole, test)
 
 
-def _take(whole: Split, index: torch.Tensor) -> Split:
+def take_rows(whole: Split, index: torch.Tensor) -> Split:
+    """The rows of a split that an index names, with all that belongs to them."""
     y, factors, copy_of = (None if p is None else p[index] for p in (whole.y, whole.factors, whole.copy_of))
     names = None if whole.names is None else whole.names[index.numpy()]
     return Split(whole.x[index], y, factors, copy_of, {n: c[index] for n, c in whole.covariates.items()}, names)

@@ -53,7 +53,7 @@ def load_table(
     """
     check_bounds(value_range)
     path = Path(path)
-    beside, left_out = _names(covariates, "covariates"), _names(drop, "drop")
+    beside, left_out = names_given(covariates, "covariates"), names_given(drop, "drop")
     files = [path] if test is None else [path, Path(test)]
     with parser_boundary(path, "a table of named columns"):
         frames = [read_frame(file) for file in files]
@@ -62,7 +62,7 @@ def load_table(
             raise DataError(f"{files[len(frames[0]) > 0]}: expected rows of numbers, found none")
         given = {"labels": [] if labels is None else [labels], "covariates": beside, "drop": left_out}
         columns = _columns(frames[0], given, path)
-        coded, notes = _coded(frames, [*given["labels"], *beside], path)
+        coded, notes = coded_columns(frames, [*given["labels"], *beside], path)
         parts = [
             _split(frame[columns], {name: values[i] for name, values in coded.items()}, labels, file, value_range)
             for i, (frame, file) in enumerate(zip(frames, files, strict=True))
@@ -79,7 +79,12 @@ def load_table(
     )
 
 
-def _names(given: object, option: str) -> list[str]:
+def names_given(given: object, option: str) -> list[str]:
+    """The names of columns that an option gives, one or a list.
+
+    Raises:
+        DataError: they are no names.
+    """
     names = [given] if isinstance(given, str) else list(given) if isinstance(given, list | tuple) else None
     if names is None or not all(isinstance(name, str) for name in names):
         raise DataError(f"{option}: expected the name of a column, or a list of names, found {given!r}")
@@ -131,10 +136,14 @@ def _example(column: pd.Series[Any]) -> str:
     return str(seen.iloc[0])[:40] if len(seen) else "nothing"
 
 
-def _coded(
+def coded_columns(
     frames: list[pd.DataFrame], names: list[str], path: Path
 ) -> tuple[dict[str, list[np.ndarray]], list[str]]:
-    """The columns beside x as numbers, of every file, and what the numbers of categories stand for."""
+    """The columns beside x as numbers, of every file, and what the numbers of categories stand for.
+
+    Raises:
+        DataError: a cell is empty.
+    """
     import pandas as pd
 
     found: dict[str, list[np.ndarray]] = {}

@@ -10,7 +10,8 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,12 @@ from ppl_vae.diagnostics.given import admitted, has_global_sites, needs_all_site
 from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
 from ppl_vae.diagnostics.verdict import Verdict, Verdicts, verdict_table
 from ppl_vae.errors import DataError, PplVaeError, unknown_name
+from ppl_vae.executors import Executors, open_executor, submitted
 from ppl_vae.files import as_path
 from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
+from ppl_vae.inference.training.compute import threads
 from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
 
@@ -184,6 +187,7 @@ def diagnose(
     seconds: float = SECONDS,
     on_topic: Callable[[str], None] | None = None,
     progress: bool | None = None,
+    executor: Executors = None,
     seed: int = 0,
 ) -> Diagnosis:
     """Run and judge all diagnostics of a pair, and draw what ArviZ needs.
@@ -202,6 +206,8 @@ def diagnose(
         on_topic: told the title of every topic as it starts.
         progress: show a progress bar over the topics; by default where a terminal or a notebook shows it to
             somebody.
+        executor: where the topics run, several at a time (``ppl_vae.executors``); the numbers are the same. None
+            runs them here, one after the other.
         seed: of the subset and all draws; torch's global generators are left as they were.
 
     Returns:
@@ -241,15 +247,24 @@ def diagnose(
     deadline, batch_train = time.monotonic() + seconds, None if train is None else train.batch
     case = Case(by_position, some.batch, batch_train, effort, seed, deadline, some.labels, of_set)
     findings = {}
-    with watched(len(names), "topic", progress, by_hand=True) as bar:
-        for name in names:
-            late = time.monotonic() > case.deadline
-            if not late:
-                bar.set_postfix_str(TOPICS[name].title)
-                if on_topic is not None:
-                    on_topic(TOPICS[name].title)
-            why_not = f"the {seconds:g} s are up"
-            findings[name] = _not_run(TOPICS[name], why_not) if late else _find(TOPICS[name], case)
+    with open_executor(executor) as running, watched(len(names), "topic", progress, by_hand=True) as bar:
+
+        def started(name: str) -> Finding | Future[Finding]:
+            if time.monotonic() > case.deadline:
+                return _not_run(TOPICS[name], f"the {seconds:g} s are up")
+            bar.set_postfix_str(TOPICS[name].title)
+            if on_topic is not None:
+                on_topic(TOPICS[name].title)
+            if executor is None:
+                return _find(TOPICS[name], case)
+            return running.submit(
+                find_elsewhere, name, case, time.time(), time.monotonic(), torch.get_num_threads()
+            )
+
+        # Here each topic is done when it was started; elsewhere all are started first.
+        under_way = ((name, started(name)) for name in names)
+        for name, found in under_way if executor is None else list(under_way):
+            findings[name] = submitted(found, f"topic {name!r}") if isinstance(found, Future) else found
             bar.update()
     labels = None if labels is None else labels[chosen]
     draws, why_not = _draws(case, labels)
@@ -320,6 +335,23 @@ def _find(topic: Topic, case: Case) -> Finding:
     except REFUSALS as error:
         return _not_run(topic, " ".join(str(error).split()) or type(error).__name__, time.monotonic() - start)
     return Finding(topic.title, verdicts, numbers, time.monotonic() - start)
+
+
+def find_elsewhere(name: str, case: Case, wall: float, clock: float, num_threads: int) -> Finding:
+    """Run a topic in another process, with as many threads as the caller would use, in whose order sums are.
+
+    Args:
+        name: of the topic.
+        case: as the caller has it.
+        wall: the time of day when it was sent.
+        clock: the caller's monotonic clock then, by which the case's deadline is told.
+        num_threads: of the caller.
+    """
+    left = case.deadline - clock - (time.time() - wall)
+    if left < 0:
+        return _not_run(TOPICS[name], "the time was up before it was begun")
+    with threads(num_threads):
+        return _find(TOPICS[name], replace(case, deadline=time.monotonic() + left))
 
 
 def _not_run(topic: Topic, why: str, seconds: float = 0.0) -> Finding:

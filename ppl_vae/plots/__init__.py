@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ppl_vae.plots.recovery import plot_recovery
     from ppl_vae.plots.reference_posterior import plot_reference
     from ppl_vae.plots.samples import plot_samples
+    from ppl_vae.plots.sweep import plot_sweep
     from ppl_vae.plots.traversals import plot_traversals
     from ppl_vae.plots.typicality import plot_typicality
     from ppl_vae.plots.worst_rows import plot_worst_rows
@@ -77,6 +78,7 @@ __all__ = [
     "plot_reference",
     "plot_samples",
     "plot_snr",
+    "plot_sweep",
     "plot_traversals",
     "plot_typicality",
     "plot_worst_data",

@@ -79,3 +79,47 @@ def test_what_is_no_library_is_refused():
         small("known")
     with pytest.raises(ModelError, match="likelihood 'gaussian' has none"):
         small("latent", "gaussian")
+
+
+@pytest.mark.parametrize("library", ["latent", "observed"])
+def test_the_experiment_moves_the_means_as_the_decoder_says_and_not_their_sum(library, tmp_path):
+    vae = CountVAE((12,), 2, library, network="linear", likelihood="poisson", batches=3).double()
+    x, sizes = (part.double()[:6] for part in cells())
+    batch, z = torch.tensor([0, 1, 2, 0, 1, 2]), torch.randn(6, 2, dtype=torch.float64)
+    p = vae.decode(z, sizes, batch)
+    rho = vae.model.decoder.decoder(torch.cat([z, torch.eye(3, dtype=torch.float64)[batch]], 1)).softmax(-1)
+    expected = stats.poisson((sizes[:, None] * rho).detach().numpy()).logpmf(x.numpy()).sum(-1)
+    assert p.log_prob(x).tolist() == pytest.approx(expected.tolist(), rel=1e-9)
+    assert p.mean.sum(-1).tolist() == pytest.approx(sizes.tolist(), rel=1e-12)
+    assert not torch.allclose(p.mean, vae.decode(z, sizes, batch.flip(0)).mean)
+    data = {"x": x, "batch": batch, **({"library": sizes} if library == "observed" else {})}
+    vae.save(tmp_path)
+    assert pv.evaluate(pv.load(tmp_path), data).summary() == pv.evaluate(vae, data).summary()
+    assert vae.sample(6, library=sizes if library == "observed" else None, batch=batch).shape == (6, 12)
+
+
+def test_codes_need_not_tell_the_experiment():
+    """Two experiments whose rates differ gene by gene: given it, the bound is better by more than its error."""
+    generator = torch.Generator().manual_seed(0)
+    profiles = torch.distributions.Dirichlet(torch.ones(12)).sample((2,))
+    batch = torch.arange(400) % 2
+    x = torch.poisson(200.0 * profiles[batch], generator=generator)
+    told = CountVAE((12,), 1, network="linear", likelihood="poisson", batches=2)
+    untold = CountVAE((12,), 1, network="linear", likelihood="poisson")
+    settings = {"epochs": 40, "batch_size": 50, "lr": 2e-2, "progress": False}
+    pv.fit(told, (x, batch), **settings)
+    pv.fit(untold, x, **settings)
+    gain = (pv.evaluate(told, (x, batch)).elbo - pv.evaluate(untold, x).elbo).double()
+    # Nothing but the experiment differs between data, so that log 2 nats of KL can be saved, or more.
+    assert gain.mean() > 0.3 + 3 * gain.std() / len(gain) ** 0.5
+
+
+def test_an_experiment_that_is_none_is_refused():
+    x, sizes = cells(20)
+    vae = CountVAE((12,), 2, "observed", network="linear", likelihood="poisson", batches=2)
+    with pytest.raises(ModelError, match="'batch'"):
+        pv.evaluate(vae, (x, sizes))
+    with pytest.raises((DataError, ModelError), match="batch"):
+        pv.evaluate(vae, (x, sizes, torch.full((20,), 2)))
+    with pytest.raises(ModelError, match="batch"):
+        vae.sample(3, library=sizes[:3])

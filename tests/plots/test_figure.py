@@ -33,6 +33,7 @@ from tests.plots.test_khat import made_khat
 from tests.plots.test_predictive import made_predictive
 from tests.plots.test_rate_distortion import compared
 from tests.plots.test_reference_posterior import two_sets
+from tests.plots.test_sweep import made_sweep
 
 HISTORY = pd.DataFrame(
     {
@@ -97,6 +98,7 @@ def made_map():
 
 
 FIGURES = {
+    "sweep": lambda **kw: plots.plot_sweep(made_sweep(), **kw),
     "path_evidence": lambda **kw: plots.plot_path_evidence(made_path(), **kw),
     "foreign": lambda **kw: plots.plot_foreign(made_foreign(), **kw),
     "recovery": lambda **kw: plots.plot_recovery(made_recovery(), **kw),

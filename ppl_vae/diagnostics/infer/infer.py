@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +20,18 @@ from ppl_vae.diagnostics.arviz import container
 from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.arviz.draw_groups import draws_dataset
 from ppl_vae.diagnostics.given import require_own_posterior
-from ppl_vae.diagnostics.infer.ladder import Checks, Climbed, climb
+from ppl_vae.diagnostics.infer.blocks import climb_block, climb_elsewhere
+from ppl_vae.diagnostics.infer.ladder import Checks, Climbed
 from ppl_vae.diagnostics.infer.part import Part
 from ppl_vae.diagnostics.infer.stored_blocks import StoredBlocks, fingerprint
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.chains import frozen
+from ppl_vae.executors import Executors, open_executor, submitted
 from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation import evaluating
-from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.indices import with_indices
 from ppl_vae.inference.pair.pair import PairLike, as_pair
-from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
@@ -75,6 +75,7 @@ def infer(
     memory_limit: int = MEMORY_LIMIT,
     folder: str | Path | None = None,
     progress: bool | None = None,
+    executor: Executors = None,
     seed: int = 0,
 ) -> ArvizData:
     """Draw from p(z|x) of every datum, each by the cheapest way whose check it passes.
@@ -99,6 +100,8 @@ def infer(
         folder: where finished blocks are kept, so that the same call continues after an interruption.
         progress: show data per rung and the time left; by default where a terminal or a notebook shows it to
             somebody.
+        executor: where blocks of data are worked on, several at a time (``ppl_vae.executors``); the draws are the
+            same. None works on them here, one after the other.
         seed: of all draws; torch's global generators are left as they were.
 
     Returns:
@@ -138,17 +141,29 @@ def infer(
     checks = Checks(num_draws, num_samples, khat, efficiency, rhat, ess, end, max(1 << 20, limit // 16))
     stored = StoredBlocks(folder, {**asked, **fingerprint(everything)})
     blocks: list[Climbed | None] = []
-    with watched(len(everything), "datum", progress, by_hand=True) as bar:
-        for first in range(0, len(everything), size):
-            part = everything.of(slice(first, first + size))
+    known: set[int] = set()
+    with open_executor(executor) as running, watched(len(everything), "datum", progress, by_hand=True) as bar:
+
+        def started(first: int) -> Climbed | Future[Climbed] | None:
             block = stored.get(first)
-            if block is None and time.monotonic() <= end:
-                block = _climb(given.model, given.guide, part, checks, derived_seed(seed, STREAM, first), size)
-                if block.complete:
-                    stored.put(first, block)
+            if block is not None or time.monotonic() > end:
+                known.add(first)
+                return block
+            part, own = everything.of(slice(first, first + size)), derived_seed(seed, STREAM, first)
+            if executor is None:
+                return climb_block(given.model, given.guide, part, checks, own)
+            told = time.time(), time.monotonic(), torch.get_num_threads()
+            return running.submit(climb_elsewhere, given.model, given.guide, part, checks, own, *told)
+
+        # Here each block is done when it was started; elsewhere all are started first.
+        under_way = ((first, started(first)) for first in range(0, len(everything), size))
+        for first, found in under_way if executor is None else list(under_way):
+            block = submitted(found, "a block of data") if isinstance(found, Future) else found
+            if block is not None and block.complete and first not in known:
+                stored.put(first, block)
             blocks.append(block)
             bar.set_postfix_str(_by_rung(blocks))
-            bar.update(len(part))
+            bar.update(min(size, len(everything) - first))
     return _assembled(blocks, len(everything), size, {**asked, "largest_khat": checks.largest_khat}, rows)
 
 
@@ -157,14 +172,6 @@ def _by_rung(blocks: list[Climbed | None]) -> str:
     rungs = [block.rung for block in blocks if block is not None]
     counts = torch.bincount(torch.cat(rungs), minlength=len(RUNGS)) if rungs else torch.zeros(len(RUNGS))
     return ", ".join(f"{name} {int(count)}" for name, count in zip(RUNGS, counts, strict=True) if name and count)
-
-
-def _climb(model: Program, guide: Program, part: Part, checks: Checks, seed: int, size: int) -> Climbed:
-    """Climb with one block, whose draws depend on its own seed alone."""
-    with evaluating(model, guide, seed=seed, device=part.x.device), frozen(model, guide):
-        if len(part) > 1:
-            require_exchangeable(part.model, part.guide, tuple(each[:MOST_DATA] for each in part.data))
-        return climb(part, checks, derived_seed(seed, 0))
 
 
 def _block_size(part: Part, draws: int, num_samples: int, limit: int) -> int:

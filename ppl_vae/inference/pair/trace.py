@@ -107,7 +107,9 @@ def run_pair(
     def run(learned: Learned, number: int = num_particles) -> PairRun:
         alone = number != num_particles
         handler, shared = (None, 1) if alone else (draw_handler, share_draws)
-        return _run_pair(model, guide, args, kwargs, number, gradient, handler, every_datum, shared, learned)
+        # Alone it shows the plates: without its handler a category would be refused for its gradient.
+        how = "score" if alone else gradient
+        return _run_pair(model, guide, args, kwargs, number, how, handler, every_datum, shared, learned)
 
     if num_particles == 1:
         with _index_hint():

@@ -13,7 +13,7 @@ import re
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ from ppl_vae.errors import ModelError, PplVaeError, RankError, first_line
 
 Distributed: TypeAlias = bool | Literal["auto"]
 T = TypeVar("T")
+# Types that gloo does not move.
+SENT_AS = {torch.bool: torch.uint8, torch.bfloat16: torch.float32}
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Ranks:
             RankError: another rank has gone.
         """
         for tensor in tensors:
-            moved = tensor.detach().to(self.place).contiguous()
+            sent = SENT_AS.get(tensor.dtype, tensor.dtype)
+            moved = tensor.detach().to(self.place, sent).contiguous()
             self._collective(functools.partial(dist.broadcast, moved, 0))
             if not self.is_first:
                 with torch.no_grad():
@@ -126,7 +129,7 @@ class Ranks:
         Raises:
             RankError: it failed there.
         """
-        made: Any = None
+        made: object = None
         failure: Exception | None = None
         if self.is_first:
             try:
@@ -138,7 +141,7 @@ class Ranks:
         if failure is not None:
             raise failure
         self.require_fine([answer["failed"]])
-        return answer["made"]
+        return cast(T, answer["made"])
 
     def require_fine(self, said: Iterable[str | None]) -> None:
         """Refuse to go on where a rank, in order, says that it failed.
@@ -198,7 +201,8 @@ def device_of_rank(device: torch.device) -> torch.device:
 
 def words(error: BaseException) -> str:
     """An error in one line; of one that is none of ours the kind as well."""
-    return first_line(error) if isinstance(error, PplVaeError) else f"{type(error).__name__}: {first_line(error)}"
+    kind, text = type(error).__name__, first_line(error)
+    return text if text and isinstance(error, PplVaeError) else f"{kind}: {text}"
 
 
 def _reason(error: RuntimeError) -> str:

@@ -8,6 +8,9 @@ a number that is known beside the counts, such as a depth or an exposure, and al
 the counts themselves is no such number: given it their density is another one. "latent": log l is a site with a
 Gaussian prior, whose moments are those of log(1 + sum_g x_g) in the training data.
 
+With ``batches`` the category of the experiment that a datum comes from, s, is a covariate too: rho =
+softmax(decoder(z, s)), so that z need not tell it. The guide does not look at s.
+
 Lopez, Regier, Cole, Jordan & Yosef (2018): https://doi.org/10.1038/s41592-018-0229-2
 """
 
@@ -27,6 +30,7 @@ from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.configuration import Spec, own_config, remembers
 from ppl_vae.models.counts.sized_programs import CountGuide, CountProgram, SizedDecoder
+from ppl_vae.models.labelled.covariate_code import CovariateCode
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
 from ppl_vae.models.priors.priors import PRIORS
 from ppl_vae.models.priors.priors import prior as make_prior
@@ -51,6 +55,9 @@ class CountVAE(ProgramPair):
         likelihood: "negative-binomial", "poisson" or a zero-inflated one.
         prior: as of VAE.
         posterior: as of VAE, for one that stands on features alone.
+        batches: how many experiments the data come from, told by a covariate "batch" [N] of 0, ..., batches - 1,
+            which stands behind the library size; None takes them for one. A decoder of the user's own then maps
+            [B, L + batches].
         seed: of the initial weights; None takes torch's current stream.
 
     Raises:
@@ -76,6 +83,7 @@ class CountVAE(ProgramPair):
         likelihood: LikelihoodSpec = "zero-inflated-negative-binomial",
         prior: Spec = "standard",
         posterior: Spec = "diagonal",
+        batches: int | None = None,
         *,
         seed: int | None = 0,
     ) -> None:
@@ -89,14 +97,15 @@ class CountVAE(ProgramPair):
         over_codes, family = make_prior(prior), self.infer(posterior)
         require_space(family, declared(Prior, over_codes).space)
         self.remember(prior=own_config(over_codes, PRIORS))
+        code = None if batches is None else CovariateCode({"batch": batches})
         with seeded(seed):
-            encoder, decoder = self.networks(network, self.latent_dim, observed)
+            encoder, decoder = self.networks(network, self.latent_dim + (batches or 0), observed)
             count = num_features(encoder, shape)
             declared(Prior, over_codes).build(self.latent_dim)
             declared(Posterior, family).build(count, self.latent_dim)
             sized = SizedDecoder(decoder, math.prod(shape))
-            self.model = CountProgram(over_codes, sized, observed, shape, library)
-            self.guide = CountGuide(encoder, family, shape, count, library)
+            self.model = CountProgram(over_codes, sized, observed, shape, library, code)
+            self.guide = CountGuide(encoder, family, shape, count, library, batches is not None)
             declared(Prior, over_codes).attach(self.guide, shape)
 
     def start_untrained(self, x: Tensor) -> None:
@@ -110,31 +119,52 @@ class CountVAE(ProgramPair):
         return self.guide.encode(self.own_data(x))
 
     @on_request
-    def decode(self, z: Array, library: Array) -> dist.TorchDistribution:
-        """The likelihood p(x|z, l) of codes [*batch, N, L] and library sizes [N]."""
+    def decode(self, z: Array, library: Array, batch: Array | None = None) -> dist.TorchDistribution:
+        """The likelihood p(x|z, l, s) of codes [*batch, N, L], library sizes [N] and categories [N], if any."""
         codes, sizes = self.to_own(z), self.to_own(library)
-        self.model.check_covariates(sizes)
-        logs = sizes.log().unsqueeze(-1)
-        return self.model.decode(torch.cat([codes, logs.expand(*codes.shape[:-1], -1)], -1))
+        code = self._code(batch, len(sizes))
+        self.model.check_library(sizes)
+        return self.model.decode(self.model.joined(codes, sizes.log().unsqueeze(-1), code))
 
     @exclusive()
     @torch.no_grad()
-    def sample(self, num_samples: int, with_noise: bool = False, library: Array | None = None) -> Tensor:
-        """The mean of p(x|z, l) at prior draws [num_samples, *event_shape]; ``with_noise`` draws x itself.
+    def sample(
+        self, num_samples: int, with_noise: bool = False, library: Array | None = None, batch: Array | None = None
+    ) -> Tensor:
+        """The mean of p(x|z, l, s) at prior draws [num_samples, *event_shape]; ``with_noise`` draws x itself.
 
         Args:
             num_samples: how many.
             with_noise: draw x itself.
             library: their sizes [num_samples]; not needed where they are latent, and then drawn.
+            batch: their experiments [num_samples], of a model with ``batches``.
 
         Raises:
             ModelError: they are needed, or of another number.
         """
+        count = integer("num_samples", num_samples)
         given = None if library is None else self.to_own(to_tensor(library, "library")).log().unsqueeze(-1)
         if given is None:
             given = self.model.log_library()
-        elif len(given) != integer("num_samples", num_samples):
+        elif len(given) != count:
             raise ModelError(f"library: expected {num_samples} sizes, found {len(given)}")
-        with pyro.poutine.block(), pyro.plate("data", integer("num_samples", num_samples)):
-            likelihood = self.model.decode(self.model.latents_of(given))
+        code = self._code(batch, count)
+        with pyro.poutine.block(), pyro.plate("data", count):
+            likelihood = self.model.decode(self.model.latents_of(given, code))
         return likelihood.sample() if with_noise else likelihood.mean
+
+    def _code(self, batch: Array | None, count: int) -> Tensor | None:
+        """The experiments [N] of so many data as vectors [N, C], once judged; None where all are of one.
+
+        Raises:
+            ModelError: they are needed, not known to the model, or of another number.
+        """
+        if self.model.batch is None and batch is None:
+            return None
+        if self.model.batch is None or batch is None:
+            raise ModelError("batch: needed, and known, where the model has batches")
+        categories = to_tensor(batch, "batch").to(next(self.parameters()).device)
+        if len(categories) != count:
+            raise ModelError(f"batch: expected {count} categories, found {len(categories)}")
+        self.model.batch.check(categories)
+        return self.model.batch(categories)

@@ -11,6 +11,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.models.labelled.covariate_code import CovariateCode
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.programs import GuideProgram, ObservedProgram
 from ppl_vae.precision import scale, widened
@@ -48,6 +49,7 @@ class CountProgram(ObservedProgram):
         likelihood: of counts, by their log means.
         event_shape: the shape of one datum.
         library: "latent" or "observed".
+        batch: the experiment of a datum as a vector; None where all are of one.
     """
 
     library_loc: Tensor
@@ -61,26 +63,39 @@ class CountProgram(ObservedProgram):
         likelihood: Likelihood,
         event_shape: tuple[int, ...],
         library: str,
+        batch: CovariateCode | None = None,
     ) -> None:
         super().__init__(decoder, likelihood, event_shape)
         self.prior = prior
-        self.covariates = ("library",) if library == "observed" else ()
+        self.batch = batch
+        self.covariates = names_of(library == "observed", batch is not None)
         self.register_buffer("library_loc", torch.zeros(1))
         self.register_buffer("library_scale", torch.ones(1))
         self.register_buffer("num_seen", torch.tensor(0.0))
 
     def check_covariates(self, *covariates: Tensor) -> None:
+        """Refuse library sizes that are not positive, and experiments that are none.
+
+        Raises:
+            DataError: some are not, or they are no vector [N].
+        """
+        named = dict(zip(self.covariates, covariates, strict=False))
+        if "library" in named:
+            self.check_library(named["library"])
+        if "batch" in named and self.batch is not None:
+            self.batch.check(named["batch"])
+
+    def check_library(self, library: Tensor) -> None:
         """Refuse library sizes that are not positive.
 
         Raises:
             DataError: some are not, or they are no vector [N].
         """
-        for library in covariates:
-            bad = int((~(library > 0)).sum())
-            if bad or library.dim() != 1:
-                raise DataError(
-                    f"library: expected sizes above 0 [N], found shape {list(library.shape)} with {bad} others"
-                )
+        bad = int((~(library > 0)).sum())
+        if bad or library.dim() != 1:
+            raise DataError(
+                f"library: expected sizes above 0 [N], found shape {list(library.shape)} with {bad} others"
+            )
 
     @torch.no_grad()
     def look_at(self, x: Tensor) -> None:
@@ -92,35 +107,53 @@ class CountProgram(ObservedProgram):
             self.library_scale.copy_(logs.std(0, correction=0).clamp(min=1e-3))
 
     def forward(self, x: Tensor | None = None, *covariates: Tensor, size: int | None = None) -> Tensor:
-        """Run the program, conditioned on x [N, *event_shape] or drawing x; given library sizes [N] if so declared.
+        """Run the program, conditioned on x [N, *event_shape] or drawing x; given what is declared [N].
 
         Raises:
-            ModelError: they are missing.
+            ModelError: it is missing.
         """
         given = self.log_library(*covariates)
-        count = size if given is None else len(given)
-        return self.run(functools.partial(self.latents_of, given), x, count)
+        code = self.batch_code(*covariates)
+        count = next((len(each) for each in (given, code) if each is not None), size)
+        return self.run(functools.partial(self.latents_of, given, code), x, count)
 
     def latents(self) -> Tensor:
-        """Draw (z, log l); refuse to where l is a covariate, of which the model knows no law."""
-        return self.latents_of(self.log_library())
+        """Draw (z, log l); refuse to where there are covariates, of which the model knows no law."""
+        return self.latents_of(self.log_library(), self.batch_code())
 
-    def latents_of(self, log_library: Tensor | None) -> Tensor:
-        """Draw z, and log l unless it is given [N, 1]: [*batch, L + 1]."""
+    def latents_of(self, log_library: Tensor | None, code: Tensor | None = None) -> Tensor:
+        """Draw z, and log l unless it is given [N, 1]: [*batch, L + C + 1], with the experiment's code [N, C]."""
         z = pyro.sample("z", self.prior())
         if log_library is None:
             law = dist.Normal(widened(self.library_loc), widened(self.library_scale)).to_event(1)
             log_library = pyro.sample("log_library", law)
-        shape = torch.broadcast_shapes(z.shape[:-1], log_library.shape[:-1])
-        return torch.cat([z.expand(*shape, -1), log_library.expand(*shape, -1)], -1)
+        return self.joined(z, log_library, code)
+
+    def joined(self, z: Tensor, log_library: Tensor, code: Tensor | None) -> Tensor:
+        """The latents as the decoder reads them: [*batch, L + C + 1]."""
+        parts = [z, *([] if code is None else [code.to(z.dtype)]), log_library]
+        shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        return torch.cat([part.expand(*shape, -1) for part in parts], -1)
 
     def log_library(self, *covariates: Tensor) -> Tensor | None:
         """The log of library sizes [N, 1]; None where they are latent."""
-        if not self.covariates:
+        if "library" not in self.covariates:
             return None
         if not covariates:
             raise ModelError("site 'x': the model needs 'library', the library size of each datum [N]")
         return covariates[0].to(self.library_loc.dtype).log().unsqueeze(-1)
+
+    def batch_code(self, *covariates: Tensor) -> Tensor | None:
+        """The experiments [N] as vectors [N, C]; None where all are of one.
+
+        Raises:
+            ModelError: they are missing.
+        """
+        if self.batch is None:
+            return None
+        if len(covariates) != len(self.covariates):
+            raise ModelError("site 'x': the model needs 'batch', the experiment of each datum [N]")
+        return self.batch(covariates[-1])
 
 
 class CountGuide(GuideProgram):
@@ -130,6 +163,7 @@ class CountGuide(GuideProgram):
         encoder, posterior, event_shape: as of ``models.programs.GuideProgram``.
         num_features: H, of the encoder.
         library: "latent" or "observed".
+        has_batch: whether the experiment is a covariate, which the guide does not look at.
     """
 
     def __init__(
@@ -139,9 +173,10 @@ class CountGuide(GuideProgram):
         event_shape: tuple[int, ...],
         num_features: int,
         library: str,
+        has_batch: bool = False,
     ) -> None:
         super().__init__(encoder, posterior, event_shape)
-        self.covariates = ("library",) if library == "observed" else ()
+        self.covariates = names_of(library == "observed", has_batch)
         if library == "latent":
             self.library_head = nn.Linear(num_features, 2)
             nn.init.zeros_(self.library_head.weight)
@@ -152,7 +187,7 @@ class CountGuide(GuideProgram):
         """Run the program: it draws z [N, L], and log l [N, 1] where it is latent."""
         with pyro.plate("data", self.begin(x)):
             z = pyro.sample("z", self.encode(x))
-            if not self.covariates:
+            if "library" not in self.covariates:
                 pyro.sample("log_library", self.library(x))
             return z
 
@@ -165,3 +200,8 @@ class CountGuide(GuideProgram):
 def log_total(x: Tensor) -> Tensor:
     """The log of 1 + the sum of counts of each datum [N, *event_shape]: [N, 1]."""
     return x.flatten(1).sum(1, keepdim=True).log1p()
+
+
+def names_of(has_library: bool, has_batch: bool) -> tuple[str, ...]:
+    """The names of what the programs take beside the counts, in order."""
+    return (*(["library"] if has_library else []), *(["batch"] if has_batch else []))

@@ -235,3 +235,23 @@ def test_the_conditional_noise_has_the_drawn_category_on_top_and_the_right_law()
 def test_conditional_noise_without_rounding_is_refused():
     with pytest.raises(ModelError, match="set straight_through=True"):
         inf.GumbelSoftmax(num_conditional=5)
+
+
+def test_a_program_that_breaks_under_enumeration_is_told_by_its_own_words():
+    """And not by a refusal of the run that looks for its plates, which enumerates nothing."""
+    calls = []
+
+    def model(x):
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("a file of weights is missing")
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Categorical(torch.ones(2) / 2))
+            pyro.sample("x", dist.Normal(c.to(x.dtype), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("c", dist.Categorical(torch.ones(2) / 2))
+
+    with pytest.raises(ValueError, match="a file of weights is missing"):
+        inf.Enumeration(2).per_datum(model, guide, torch.zeros(3))

@@ -108,6 +108,14 @@ def vae(rank, folder):
     return train(small_vae(likelihood="bernoulli"), small_dataset("dynamic"))
 
 
+def counted(rank, folder):
+    """Counts with a covariate, and a buffer that says yes or no."""
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.poisson(torch.full((50, D), 3.0), generator=generator)
+    pair = pv.models.CountVAE((D,), 2, network="linear", likelihood="poisson", batches=2)
+    return train(pair, (counts, torch.arange(50) % 2))
+
+
 def whole(rank, folder):
     return train(small_vae(), small_data(), epochs=4, validation=0.2)
 

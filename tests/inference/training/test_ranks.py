@@ -18,7 +18,7 @@ from tests.inference.training import rank_cases
 ROOT = Path(__file__).parents[3]
 # Same numbers: weights and history, but the seconds, to the rounding of a sum in another order.
 ALIKE = ("uneven", "lone_rows", "traced", "own_batches")
-OTHERS = ("still", "loader", "vae", "whole", "halted", "continued", "stopped")
+OTHERS = ("still", "loader", "vae", "counted", "whole", "halted", "continued", "stopped")
 REFUSED = {
     "free_bits": "ModelError: FreeBits looks at a batch as a whole",
     "batch_norm": "ModelError: BatchNorm1d 'encoder",
