@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
     from ppl_vae.models.hierarchies.hierarchical_vae import HierarchicalVAE
     from ppl_vae.models.hierarchies.ladder_vae import LadderVAE
+    from ppl_vae.models.invariant.invariant_vae import InvariantVAE
     from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
     from ppl_vae.models.labelled.completion_baseline import CompletionBaseline
     from ppl_vae.models.labelled.completion_vae import CompletionVAE
@@ -55,7 +56,9 @@ if TYPE_CHECKING:
         VonMisesPosterior,
         WrappedNormalPosterior,
     )
+    from ppl_vae.models.posteriors.dais_posterior import DAISPosterior
     from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
+    from ppl_vae.models.posteriors.hamiltonian_posterior import HamiltonianPosterior
     from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
     from ppl_vae.models.posteriors.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
     from ppl_vae.models.posteriors.semi_amortised_posterior import SemiAmortisedPosterior
@@ -89,6 +92,7 @@ __all__ = [
     "ContinuousBernoulliLikelihood",
     "CountVAE",
     "CovariateVAE",
+    "DAISPosterior",
     "DeepMarkovModel",
     "DiagonalNormalPrior",
     "DiagonalPosterior",
@@ -101,7 +105,9 @@ __all__ = [
     "GaussianMixtureVAE",
     "GenerativeProgram",
     "GuideProgram",
+    "HamiltonianPosterior",
     "HierarchicalVAE",
+    "InvariantVAE",
     "JointVAE",
     "LadderVAE",
     "Likelihood",

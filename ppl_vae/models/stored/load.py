@@ -22,6 +22,7 @@ from ppl_vae.models import (
     DeepMarkovModel,
     GaussianMixtureVAE,
     HierarchicalVAE,
+    InvariantVAE,
     JointVAE,
     LadderVAE,
     LinearGaussianVAE,
@@ -53,6 +54,7 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             SemiSupervisedVAE,
             DeepMarkovModel,
             BayesianDecoderVAE,
+            InvariantVAE,
         )
     },
 }
