@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.hierarchies.hierarchical_vae import HierarchicalVAE
     from ppl_vae.models.hierarchies.ladder_vae import LadderVAE
     from ppl_vae.models.hierarchies.very_deep_vae import VeryDeepVAE
+    from ppl_vae.models.invariant.invariant_vae import InvariantVAE
     from ppl_vae.models.labelled.categorical_vae import CategoricalVAE
     from ppl_vae.models.labelled.completion_baseline import CompletionBaseline
     from ppl_vae.models.labelled.completion_vae import CompletionVAE
@@ -61,7 +62,9 @@ if TYPE_CHECKING:
         VonMisesPosterior,
         WrappedNormalPosterior,
     )
+    from ppl_vae.models.posteriors.dais_posterior import DAISPosterior
     from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
+    from ppl_vae.models.posteriors.hamiltonian_posterior import HamiltonianPosterior
     from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
     from ppl_vae.models.posteriors.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
     from ppl_vae.models.posteriors.semi_amortised_posterior import SemiAmortisedPosterior
@@ -97,6 +100,7 @@ __all__ = [
     "ContinuousBernoulliLikelihood",
     "CountVAE",
     "CovariateVAE",
+    "DAISPosterior",
     "DeepMarkovModel",
     "DiagonalNormalPrior",
     "DiagonalPosterior",
@@ -110,7 +114,9 @@ __all__ = [
     "GenerativeProgram",
     "GroupsVAE",
     "GuideProgram",
+    "HamiltonianPosterior",
     "HierarchicalVAE",
+    "InvariantVAE",
     "JointVAE",
     "LadderVAE",
     "Likelihood",

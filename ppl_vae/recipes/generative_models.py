@@ -7,7 +7,8 @@ Chen et al. 2017, https://arxiv.org/abs/1611.02731; Loaiza-Ganem & Cunningham 20
 https://arxiv.org/abs/1907.06845; Dilokthanakul et al. 2016, https://arxiv.org/abs/1611.02648;
 Tomczak & Welling 2018, https://arxiv.org/abs/1705.07120; Davidson et al. 2018, https://arxiv.org/abs/1804.00891;
 De Cao & Aziz 2020, https://arxiv.org/abs/2006.04437; Mathieu et al. 2019, https://arxiv.org/abs/1901.06033;
-Falorsi et al. 2018, https://arxiv.org/abs/1807.04689.
+Falorsi et al. 2018, https://arxiv.org/abs/1807.04689; Geffner & Domke 2021, https://arxiv.org/abs/2107.04150;
+Zhang et al. 2021, https://arxiv.org/abs/2107.10211; Caterini et al. 2018, https://arxiv.org/abs/1805.11328.
 """
 
 from __future__ import annotations
@@ -113,6 +114,18 @@ GENERATIVE_MODELS: Mapping[str, Row] = {
         "Falorsi et al. 2018; Davidson et al. 2018",
         {"latent_dim": 2, "prior": "uniform-torus", "posterior": "von-mises"},
         elbo=WARMED_UP,
+    ),
+    "dais-vae": Row(
+        "a guide moved by annealed Hamiltonian steps without rejection, their sizes and temperatures learned",
+        "Geffner & Domke 2021; Zhang et al. 2021",
+        {"latent_dim": 16, "posterior": {"name": "dais", "num_steps": 4}},
+        elbo=MonteCarloKL,
+    ),
+    "hamiltonian-vae": Row(
+        "a guide carried along a tempered Hamiltonian trajectory of the model",
+        "Caterini, Doucet & Sejdinovic 2018",
+        {"latent_dim": 16, "posterior": {"name": "hamiltonian", "num_steps": 4}},
+        elbo=MonteCarloKL,
     ),
     "vamp-vae": Row(
         "a mixture of the guide's posteriors at learned pseudo-inputs as the prior",

@@ -34,6 +34,8 @@ class Program:
         """How ``decode(encode(x).mean)`` is refused, where that is not the reconstruction."""
         if self.name == "categorical":
             return "expected one-hot codes"
+        if self.name == "invariant":
+            return r"expected codes and poses of shape \[N, 6\], got \[4, 2\]"
         if self.name == "deep-markov":
             return r"expected codes of shape \[N, T, 4\], got \[4, 4\]"
         beside_y = ("joint", "joint-full", "semi-supervised", "conditional", "conditional-prior")
@@ -84,6 +86,13 @@ PROGRAMS = [
         ("z1", "z2"),
         ("z2", "z1"),
         REPARAMETERISED,
+    ),
+    Program(
+        "invariant",
+        made(models.InvariantVAE, latent_dim=2),
+        ("angle", "shift", "log_scale", "z"),
+        ("angle", "shift", "log_scale", "z"),
+        ANALYTIC,
     ),
     Program(
         "ladder-2",

@@ -58,6 +58,8 @@ POSTERIORS = {
     "spline": {"name": "flow", "kind": "spline", "hidden": 8},
     "mixture": {"name": "mixture", "num_components": 3},
     "semi-amortised": {"name": "semi-amortised", "num_steps": 2},
+    "dais": {"name": "dais", "of": {"name": "diagonal", "scale": "softplus"}, "num_steps": 2},
+    "hamiltonian": {"name": "hamiltonian", "num_steps": 2},
     "semi-amortised-plain": {"name": "semi-amortised", "steps": "plain", "second_order": False},
 }
 CURVED = {
@@ -66,6 +68,8 @@ CURVED = {
     "wrapped-normal": ("wrapped-normal",),
 }
 POSTERIORS |= {posterior: posterior for posteriors in CURVED.values() for posterior in posteriors}
+# Their density is known at their own draws alone.
+CHAINS = ("dais", "hamiltonian")
 GAUSSIAN = (
     "log-variance",
     "log-scale",

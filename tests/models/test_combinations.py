@@ -8,7 +8,7 @@ import torch
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
-from tests.models.table import CURVED, LIKELIHOODS, POSTERIORS, PRIORS, legal
+from tests.models.table import CHAINS, CURVED, LIKELIHOODS, POSTERIORS, PRIORS, legal
 
 ALL_PRIORS = {**PRIORS, "flat": "flat"}
 ALL_POSTERIORS = {**POSTERIORS, "planar": {"name": "flow", "kind": "planar", "hidden": 8}, "point": "point"}
@@ -30,8 +30,9 @@ def refusal(prior, posterior):
         return "prior is improper|guide is a point mass"
     if prior == "flat":
         return "the prior is improper"
-    if (prior, posterior) == ("vamp", "planar"):
-        return "prior 'vamp' .* a posterior of kind 'planar' has its density at its own draws alone"
+    if prior == "vamp" and posterior in ("planar", *CHAINS):
+        kind = "flow" if posterior == "planar" else posterior
+        return f"prior 'vamp' .* a posterior of kind '{kind}' has its density at its own draws alone"
     return None
 
 

@@ -602,6 +602,8 @@ POSTERIOR_ROWS = {
 }
 # Their densities are compared with the determinant of their own map's derivative, below.
 BY_DETERMINANT = {"flow"}
+# Weights of an extended space, judged by tests/models/posteriors/test_chain_posteriors.py.
+OF_A_CHAIN = {"dais", "hamiltonian"}
 OF_THE_GUIDE = {"vamp"}
 
 # Where a distribution of ours has its row.
@@ -676,7 +678,7 @@ ROWS |= {**{f"posterior-{k}": v for k, v in POSTERIOR_ROWS.items()}, **OTHER_ROW
 def test_every_part_has_a_row():
     assert set(likelihoods.LIKELIHOODS) == set(LIKELIHOOD_ROWS)
     assert set(priors.PRIORS) == set(PRIOR_ROWS) | BY_DETERMINANT | OF_THE_GUIDE
-    assert set(posteriors.POSTERIORS) == set(POSTERIOR_ROWS) | BY_DETERMINANT
+    assert set(posteriors.POSTERIORS) == set(POSTERIOR_ROWS) | BY_DETERMINANT | OF_A_CHAIN
     own = {
         name
         for name, kind in vars(distributions).items()

@@ -11,7 +11,7 @@ from pyro import poutine
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
-from tests.models.table import CURVED, LATENT_DIM, ROWS
+from tests.models.table import CHAINS, CURVED, LATENT_DIM, ROWS
 
 ESTIMATORS = ("monte-carlo-kl", "analytic-kl")
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
@@ -162,7 +162,10 @@ def test_save_and_load_give_the_same_numbers_bit_for_bit(row, tmp_path):
     assert torch.equal(loaded.reconstruct(x), vae.reconstruct(x))
     z = row.codes(4)
     assert torch.equal(loaded.decode(z).log_prob(x), vae.decode(z).log_prob(x))
-    assert torch.equal(loaded.encode(x).log_prob(z), vae.encode(x).log_prob(z))
+    if row.posterior in CHAINS:
+        assert torch.equal(pv.evaluate(loaded, x).elbo, pv.evaluate(vae, x).elbo)
+    else:
+        assert torch.equal(loaded.encode(x).log_prob(z), vae.encode(x).log_prob(z))
 
 
 @every_row

@@ -22,7 +22,9 @@ from ppl_vae.models.posteriors.curved_posteriors import (
     VonMisesPosterior,
     WrappedNormalPosterior,
 )
+from ppl_vae.models.posteriors.dais_posterior import DAISPosterior
 from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
+from ppl_vae.models.posteriors.hamiltonian_posterior import HamiltonianPosterior
 from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
 from ppl_vae.models.posteriors.semi_amortised_posterior import SemiAmortisedPosterior
 from ppl_vae.precision import positive_scale, positive_variance, scale, widened
@@ -148,6 +150,8 @@ POSTERIORS: Constructors = {
         PowerSphericalPosterior,
         VonMisesPosterior,
         WrappedNormalPosterior,
+        DAISPosterior,
+        HamiltonianPosterior,
     )
 }
 

@@ -41,10 +41,12 @@ class VampPrior(Configured):
         Raises:
             ModelError: the guide's density is not known at every z.
         """
-        if not declared(Posterior, guide.posterior).invertible:
+        posterior = declared(Posterior, guide.posterior)
+        if not posterior.invertible:
+            kind = posterior.name or type(guide.posterior).__name__
             raise ModelError(
                 f"prior {self.name!r} is a mixture of the guide's densities at any z, and a posterior of kind "
-                f"{guide.posterior.kind!r} has its density at its own draws alone: use another posterior or prior"
+                f"{kind!r} has its density at its own draws alone: use another posterior or prior"
             )
         # In a tuple, so that nn.Module does not take the guide for a part of the prior.
         self._guide = (guide,)

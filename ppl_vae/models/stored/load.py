@@ -24,6 +24,7 @@ from ppl_vae.models import (
     GaussianMixtureVAE,
     GroupsVAE,
     HierarchicalVAE,
+    InvariantVAE,
     JointVAE,
     LadderVAE,
     LinearGaussianVAE,
@@ -67,6 +68,7 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             AdaGroupVAE,
             GroupsVAE,
             TopicVAE,
+            InvariantVAE,
         )
     },
 }
