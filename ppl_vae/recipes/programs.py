@@ -3,8 +3,7 @@
 Sønderby et al. 2016, https://arxiv.org/abs/1602.02282; Jang et al. 2017, https://arxiv.org/abs/1611.01144;
 Maddison et al. 2017, https://arxiv.org/abs/1611.00712; Dupont 2018, https://arxiv.org/abs/1804.00104;
 Kingma et al. 2014, https://arxiv.org/abs/1406.5298; Jiang et al. 2017, https://arxiv.org/abs/1611.05148;
-Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937;
-Bepler et al. 2019, https://arxiv.org/abs/1909.11663.
+Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ from ppl_vae.models import (
     DeepMarkovModel,
     GaussianMixtureVAE,
     HierarchicalVAE,
-    InvariantVAE,
     JointVAE,
     LadderVAE,
     SemiSupervisedVAE,
@@ -95,13 +93,6 @@ PROGRAMS: Mapping[str, Row] = {
         {"latent_dims": (20, 10)},
         elbo=MonteCarloKL,
         program=HierarchicalVAE,
-    ),
-    "invariant-vae": Row(
-        "rotation, translation and scale of an image as latents beside the code",
-        "Bepler et al. 2019",
-        {"latent_dim": 8},
-        elbo=warmed_up,
-        program=InvariantVAE,
     ),
     "ladder-vae": Row(
         "two levels of Gaussian latents, the guide drawn from the top downwards and sharing the model's arrows",
