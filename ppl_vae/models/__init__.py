@@ -6,7 +6,6 @@ from ppl_vae.lazy import load_names_lazily
 
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
-    from ppl_vae.models.autoencoder import FlatPrior, PointPosterior
     from ppl_vae.models.code_priors.two_stage import with_post_hoc_prior
     from ppl_vae.models.counts.count_vae import CountVAE
     from ppl_vae.models.counts.topic_vae import TopicVAE
@@ -66,9 +65,11 @@ if TYPE_CHECKING:
     from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
     from ppl_vae.models.posteriors.hamiltonian_posterior import HamiltonianPosterior
     from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
+    from ppl_vae.models.posteriors.point_posterior import PointPosterior
     from ppl_vae.models.posteriors.posteriors import DiagonalPosterior, FullCovariancePosterior, LowRankPosterior
     from ppl_vae.models.posteriors.semi_amortised_posterior import SemiAmortisedPosterior
     from ppl_vae.models.priors.curved_priors import SphericalPrior, TorusPrior, WrappedNormalPrior
+    from ppl_vae.models.priors.flat_prior import FlatPrior
     from ppl_vae.models.priors.flow_prior import FlowPrior
     from ppl_vae.models.priors.priors import DiagonalNormalPrior, MixturePrior, StandardNormalPrior
     from ppl_vae.models.priors.vamp_prior import VampPrior

@@ -7,8 +7,7 @@ Child 2021, https://arxiv.org/abs/2011.10650; Vahdat & Kautz 2020, https://arxiv
 Adiban et al. 2022, https://arxiv.org/abs/2208.04554;
 Locatello et al. 2020, https://arxiv.org/abs/2002.02886;
 Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; Bouchacourt et al. 2018, https://arxiv.org/abs/1705.08841;
-Srivastava & Sutton 2017, https://arxiv.org/abs/1703.01488; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937;
-Bepler et al. 2019, https://arxiv.org/abs/1909.11663.
+Srivastava & Sutton 2017, https://arxiv.org/abs/1703.01488; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937.
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ from ppl_vae.models import (
     GaussianMixtureVAE,
     GroupsVAE,
     HierarchicalVAE,
-    InvariantVAE,
     JointVAE,
     LadderVAE,
     ResidualVQVAE,
@@ -117,13 +115,6 @@ PROGRAMS: Mapping[str, Row] = {
         {"latent_dims": (20, 10)},
         elbo=MonteCarloKL,
         program=HierarchicalVAE,
-    ),
-    "invariant-vae": Row(
-        "rotation, translation and scale of an image as latents beside the code",
-        "Bepler et al. 2019",
-        {"latent_dim": 8},
-        elbo=warmed_up,
-        program=InvariantVAE,
     ),
     "ladder-vae": Row(
         "two levels of Gaussian latents, the guide drawn from the top downwards and sharing the model's arrows",

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import ppl_vae as pv
-from ppl_vae.spaces import POINCARE_BALL
 
 RECIPES = ("hyperspherical-vae", "power-spherical-vae", "poincare-vae", "torus-vae")
 
@@ -37,9 +36,7 @@ def on_a_ring(n=600):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "dim"), [("hyperspherical-vae", 2), ("power-spherical-vae", 2), ("torus-vae", 1)], ids=str
-)
+@pytest.mark.parametrize(("name", "dim"), [("power-spherical-vae", 2)], ids=str)
 def test_a_closed_way_is_recovered_without_a_cut(name, dim):
     """The code's angle follows the true one around, up to direction and start: circular correlation above 0.99."""
     x, angle = on_a_ring()
@@ -49,29 +46,3 @@ def test_a_closed_way_is_recovered_without_a_cut(name, dim):
     found = code[:, 0] if dim == 1 else torch.atan2(code[:, 1], code[:, 0])
     turned = [torch.exp(1j * (found - sign * angle).to(torch.complex64)).mean().abs() for sign in (1, -1)]
     assert max(turned) > 0.99
-
-
-def tree(depth=5, dim=20):
-    """Nodes of a binary tree as sums of steps along their way from the root, [63, dim], and their depths."""
-    generator = torch.Generator().manual_seed(0)
-    level, depths, nodes = torch.zeros(1, dim), [0], [torch.zeros(1, dim)]
-    for step in range(1, depth + 1):
-        level = level.repeat_interleave(2, 0) + torch.randn(2 * len(level), dim, generator=generator)
-        nodes.append(level)
-        depths += [step] * len(level)
-    return torch.cat(nodes), torch.tensor(depths)
-
-
-@pytest.mark.slow
-def test_the_ball_puts_a_trees_root_inside_and_its_leaves_outside():
-    """The rank correlation of depth and distance from the centre (Mathieu et al. 2019, figure 5): above 0.5."""
-    from scipy.stats import spearmanr
-
-    nodes, depths = tree()
-    generator = torch.Generator().manual_seed(1)
-    x = nodes.repeat(20, 1) + 0.1 * torch.randn(20 * len(nodes), nodes.shape[1], generator=generator)
-    recipe = pv.make("poincare-vae", (20,), likelihood={"name": "gaussian", "sigma": 0.5})
-    train(recipe, x, 60, lr=3e-3)
-    code = recipe.vae.encode(nodes).mean.detach()
-    distance = POINCARE_BALL.read(code).norm(dim=-1)
-    assert spearmanr(distance.numpy(), depths.numpy()).statistic > 0.5

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.models.autoencoder import PointPosterior
 from ppl_vae.models.configuration import Configured, Constructors, Spec, from_spec, remembers
 from ppl_vae.models.posteriors.curved_posteriors import (
     PowerSphericalPosterior,
@@ -26,6 +25,7 @@ from ppl_vae.models.posteriors.dais_posterior import DAISPosterior
 from ppl_vae.models.posteriors.flow_posterior import FlowPosterior
 from ppl_vae.models.posteriors.hamiltonian_posterior import HamiltonianPosterior
 from ppl_vae.models.posteriors.mixture_posterior import MixturePosterior
+from ppl_vae.models.posteriors.point_posterior import PointPosterior
 from ppl_vae.models.posteriors.semi_amortised_posterior import SemiAmortisedPosterior
 from ppl_vae.precision import positive_scale, positive_variance, scale, widened
 

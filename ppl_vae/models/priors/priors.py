@@ -7,9 +7,9 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
-from ppl_vae.models.autoencoder import FlatPrior
 from ppl_vae.models.configuration import Configured, Constructors, Spec, from_spec, remembers
 from ppl_vae.models.priors.curved_priors import SphericalPrior, TorusPrior, WrappedNormalPrior
+from ppl_vae.models.priors.flat_prior import FlatPrior
 from ppl_vae.models.priors.flow_prior import FlowPrior
 from ppl_vae.models.priors.vamp_prior import VampPrior
 from ppl_vae.precision import scale, widened

@@ -1,4 +1,4 @@
-r"""The parts that turn a VAE into a deterministic autoencoder: a flat prior and a guide that is a point.
+r"""A guide that is a point; with ``priors.flat_prior`` it turns a VAE into a deterministic autoencoder.
 
     model:  z ~ flat on R^L (improper),   x ~ p(x | decoder(z))
     guide:  z = f(encoder(x))                                          q(z|x) is a point mass
@@ -23,9 +23,7 @@ from collections.abc import Callable, Mapping
 import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
-from torch.distributions import constraints
 
-from ppl_vae.distributions import Flat
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.models.configuration import Configured, remembers
 from ppl_vae.precision import widened
@@ -35,20 +33,6 @@ CODES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "relu": torch.relu,
 }
-
-
-class FlatPrior(Configured):
-    """The improper prior that is the same everywhere: every code is as good as another."""
-
-    name = "flat"
-
-    def build(self, latent_dim: int) -> None:
-        """Fix the dimension of z."""
-        self.latent_dim = latent_dim
-
-    def forward(self) -> dist.TorchDistribution:
-        """The flat prior: batch shape (), event shape [latent_dim]; it cannot be drawn from."""
-        return Flat(constraints.real_vector, torch.Size(), torch.Size((self.latent_dim,)))
 
 
 class PointPosterior(Configured):
