@@ -66,7 +66,7 @@ def test_a_part_of_the_users_own_is_called_so():
 
 @pytest.mark.parametrize("name", pv.list_recipes())
 def test_every_recipe_and_its_pair_have_a_summary(name):
-    shape = {"tiny-conv-vae": (1, 3, 3), "conv-vae": (1, 8, 8)}.get(name, (1, 4, 4))
+    shape = {"tiny-conv-vae": (1, 3, 3), "conv-vae": (1, 8, 8), "ada-gvae": (2, 1, 4, 4)}.get(name, (1, 4, 4))
     recipe = pv.make(name, shape, **({"num_data": 9} if name == "beta-tc-vae" else {}))
     tree, facts = shown(recipe)
     assert heading(tree) == f"recipe {name}"

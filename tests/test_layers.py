@@ -137,7 +137,7 @@ LIBRARIES = {
     "rich": {"cli", "explore"},
     "jinja2": {"diagnostics"},
     "sklearn": {"data", "models", "diagnostics", "sklearn"},
-    "PIL": {"data", "compression", "explore"},
+    "PIL": {"data", "compression", "explore", "diagnostics"},
     "bokeh": {"explore"},
     "anywidget": {"explore"},
     "pandas": {

@@ -50,8 +50,8 @@ pv.fit, pv.load, pv.evaluate
     assert not {name.partition(".")[0] for name in ours} & HEAVY
     # torch._dynamo and Inductor cost seconds; a step is compiled by whoever asks for it.
     assert not {"torch._dynamo", "torch._inductor", "torch._functorch.aot_autograd"} & ours
-    # Ours and what they stand on: 170 today.
-    assert len(ours) < 260
+    # Ours and what they stand on: 304 today, with every program that pv.load knows.
+    assert len(ours) < 340
 
 
 def test_help_of_every_command_needs_no_torch():

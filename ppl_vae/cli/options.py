@@ -38,7 +38,7 @@ NUMBER = {"parser": number_or_none, "metavar": "NUMBER|None"}
 # The names of list_estimators(), which a test compares; to ask it would load torch for a line of help.
 ESTIMATORS = (
     "analytic-kl", "monte-carlo-kl", "entropy", "sticking-the-landing", "score-function", "rloo", "vimco", "iwae",
-    "dreg", "miwae", "ciwae", "piwae", "renyi", "tvo", "wake-sleep", "cubo",
+    "dreg", "miwae", "ciwae", "piwae", "renyi", "tvo", "wake-sleep", "cubo", "tail-adaptive", "gdreg",
 )  # fmt: skip
 
 DATA, RUN = "Data", "Run"

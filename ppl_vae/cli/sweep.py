@@ -15,6 +15,7 @@ from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim
 from ppl_vae.cli.configuration import read_options
 from ppl_vae.cli.console import plain_console
+from ppl_vae.cli.values import count_or_none, text_or_none
 from ppl_vae.errors import CheckpointError, ModelError, unknown_name
 from ppl_vae.files import JsonObject
 
@@ -40,10 +41,21 @@ def sweep(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes of this machine that train at once.", show_default="in this process"),
+        typer.Option(
+            parser=count_or_none,
+            metavar="INTEGER|None",
+            help="Processes of this machine that train at once.",
+            show_default="in this process",
+        ),
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="The address of a dask scheduler, whose workers train.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="ADDRESS|None",
+            callback=text_or_none,
+            help="The address of a dask scheduler, whose workers train.",
+            show_default=False,
+        ),
     ] = None,
     resume: opt.Resume = False,
 ) -> None:

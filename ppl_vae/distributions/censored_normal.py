@@ -19,8 +19,6 @@ import math
 import numpy as np
 import torch
 from pyro import distributions as dist
-from scipy.optimize import minimize
-from scipy.special import log_ndtr
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -136,6 +134,10 @@ def censored_fit(x: Tensor, low: float | None, high: float | None) -> tuple[Tens
 
 def _fit(x: Tensor, low: float, high: float) -> tuple[float, float]:
     """The fit of one column [N], in units of its mean and standard deviation, from its counts and two moments."""
+    # Loaded here, so that a model without censored columns goes without scipy.
+    from scipy.optimize import minimize
+    from scipy.special import log_ndtr
+
     mean = x.mean().item()
     spread = (x - mean).square().mean().sqrt().item()
     inside = (x[(x > low) & (x < high)] - mean) / spread

@@ -256,6 +256,7 @@ def test_sparse_counts_stay_sparse_until_a_batch_is_made(monkeypatch):
     monkeypatch.setattr(containers.SparseRows, "rows", lambda s, i: largest.append(len(i)) or own(s, i))
     monkeypatch.setattr(containers.rows, "BLOCK_NUMBERS", 8 * D)
     monkeypatch.setattr(pv.inference.pair.evaluation, "CHUNK_NUMBERS", 12 * D)
+    monkeypatch.setattr(pv.inference.pair.hidden_noise, "MOST_DATA", 8)
     pair = pv.VAE((D,), 2, network=MLP((6,)), likelihood="gaussian", seed=0)
     monkeypatch.setattr(importlib.import_module("ppl_vae.inference.fitting.fit"), "LARGEST_START", 8 * D)
     fit(SPARSE, pair, validation=0.2)

@@ -7,7 +7,7 @@ from ppl_vae.diagnostics.calibration.coverage import check_coverage, run_coverag
 from ppl_vae.diagnostics.calibration.simulated_posteriors import simulate_posteriors
 from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
 from ppl_vae.errors import DataError
-from tests.models.table import LATENT_DIM, ROWS
+from tests.models.table import CHAINS, LATENT_DIM, ROWS
 
 SIZE, DRAWS = 12, 5
 DRAWABLE = [row for row in ROWS if row.likelihood != "bernoulli-relaxed"]
@@ -21,14 +21,17 @@ def test_every_model_is_simulated_ranked_and_covered(row):
     # What is said of simulated rows is to hold for rows with the holes of those given.
     patterns = {tuple(hole.flatten().tolist()) for hole in x.isnan()}
     assert {tuple(hole.flatten().tolist()) for hole in found.x.isnan()} <= patterns
-    for weighted in (False, True):
+    # A guide with a chain inside has densities at its own draws alone.
+    has_density = row.posterior not in CHAINS
+    for weighted in (False, True)[: 1 + has_density]:
         table = run_calibration(found, importance_weighted=weighted)
         assert table["pit"].shape == (SIZE, LATENT_DIM + 2)
         assert ((table["pit"] >= 0) & (table["pit"] <= 1)).all()
         assert ((table["ranks"] >= 0) & (table["ranks"] <= DRAWS)).all()
         assert str(check_calibration(table))
     coverage = run_coverage(found)
-    assert coverage["region"].to_numpy()[-2:].tolist() == ["highest density", "TARP"]
+    assert coverage["region"].to_numpy()[-1] == "TARP"
+    assert ("highest density" in coverage["region"].to_numpy()) == has_density
     assert str(check_coverage(coverage))
 
 

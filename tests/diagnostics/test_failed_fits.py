@@ -79,7 +79,11 @@ def numbers():
             levels + 0.01 * np.random.default_rng(1).normal(size=(200, 2)), levels, metrics=("mig", "modularity")
         ),
         "check_estimators": made_table(),
+        "check_foreign": diagnostics.run_foreign(oracle, x, {"far": x + 3}, num_samples=20),
         "check_global_importance": made_global(),
+        "check_interpolation": diagnostics.run_interpolation(
+            oracle, torch.lerp(x[:4], x[4:8], torch.linspace(0, 1, 3)[:, None, None]), x[:4], x[4:8], 20
+        ),
         "check_latent_holes": LatentHoles(*(torch.rand(50, generator=torch.manual_seed(i)) for i in range(4))),
         "check_recovery": diagnostics.run_recovery(oracle, (2,), 50, 19),
         "check_typicality": diagnostics.run_typicality(oracle, x, 40, 25),

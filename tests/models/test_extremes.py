@@ -616,6 +616,7 @@ DISTRIBUTIONS = {
     "ContinuousBernoulli": "continuous-bernoulli",
     "PoissonCounts": "poisson",
     "NegativeBinomialCounts": "negative-binomial",
+    "MultinomialCounts": "multinomial",
     "StudentT": "student-t",
     "LogNormal": "log-normal",
     "CensoredNormal": "censored-gaussian",
@@ -657,7 +658,23 @@ def continuous_bernoulli_kl(a, b):
     return normaliser(b) - normaliser(a) - (b - a) * mean
 
 
+def three_counts(*logits):
+    logits = torch.stack(logits)
+    return distributions.MultinomialCounts(torch.tensor(1_000_003), logits).log_prob(COUNTS_OF_THREE.to(logits))
+
+
+def multinomial(*logits):
+    counts = [mp.mpf(count) for count in COUNTS_OF_THREE.tolist()]
+    together = mp.log(sum(mp.exp(each) for each in logits))
+    ways = mp.loggamma(sum(counts) + 1) - sum(mp.loggamma(count + 1) for count in counts)
+    return ways + sum(count * (each - together) for count, each in zip(counts, logits, strict=True))
+
+
+COUNTS_OF_THREE = torch.tensor([3.0, 0.0, 1_000_000.0])
+
+
 OTHER_ROWS = {
+    "multinomial": [Row(three_counts, multinomial, crossed((-100.0, 0.0, 100.0), (-5.0, 100.0), (0.0, 30.0)))],
     "completed": [
         Row(
             completed,

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import torch
 from pyro import distributions as dist
-from scipy.special import stdtrit
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -149,6 +148,9 @@ class StudentTLikelihood(Likelihood):
 
     def location_and_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Those of the Student-t with these quartiles; its standard deviation is larger, or infinite."""
+        # Loaded here, so that other models go without scipy.
+        from scipy.special import stdtrit
+
         columns = x.double().cpu().numpy().T
         seen = [column[~np.isnan(column)] for column in columns]
         quartiles = [np.quantile(each, (0.25, 0.5, 0.75)) if len(each) else np.full(3, np.nan) for each in seen]

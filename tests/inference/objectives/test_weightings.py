@@ -139,7 +139,7 @@ def test_the_root_corresponds_to_no_beta():
         (lambda: inf.FreeBits("analytic-kl", -0.1), "floor must be at least 0"),
         (lambda: inf.FreeBits("analytic-kl", 0.1, 0), "group_size must be an integer of at least 1"),
         (lambda: inf.ReconstructionError("analytic-kl", 0.0), "factor must be positive"),
-        (lambda: inf.ReconstructionError("analytic-kl", 1.0, "mae"), "'mse' or 'rmse'"),
+        (lambda: inf.ReconstructionError("analytic-kl", 1.0, "mae"), "'mse', 'rmse' or 'ms-ssim', got 'mae'"),
     ],
 )
 def test_mistakes_are_named(make, message):

@@ -113,7 +113,7 @@ def with_noise_for_all(side):
     return theirs, ours
 
 
-@pytest.mark.parametrize("form", ["whole", "batches"])
+@pytest.mark.parametrize("form", ["whole", pytest.param("batches", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("side", ["model", "guide"])
 def test_the_error_of_an_elbo_holds_noise_that_all_data_share(side, form):
     """The ELBO of x ~ N(0, 2) is exact; the spread over seeds is the error that was stated."""

@@ -127,9 +127,9 @@ def test_a_tree_nested_too_deep_is_refused(run):
 
 def test_a_run_of_version_0_1_0_goes_on(tmp_path):
     """Its checkpoint has no checksum; three epochs, one of them here, give what that version gave for three."""
-    from tests.models.test_old_folders import OLD, SETTINGS
-    from tests.models.test_old_folders import X as OLD_X
-    from tests.models.test_old_folders import new as old_model
+    from tests.models.stored.test_old_folders import OLD, SETTINGS
+    from tests.models.stored.test_old_folders import X as OLD_X
+    from tests.models.stored.test_old_folders import new as old_model
 
     shutil.copytree(OLD / "run", tmp_path / "run")
     with warnings.catch_warnings():

@@ -94,7 +94,7 @@ def test_no_epoch_of_the_warm_up_is_the_best(monkeypatch):
         elbo = float(next(scores))
         return SimpleNamespace(summary=lambda: {"elbo": elbo, "log_likelihood": elbo, "kl": 0.0})
 
-    monkeypatch.setattr(loop, "evaluate", falling)
+    monkeypatch.setattr(loop, "evaluate_once", falling)
     options = {"epochs": 6, "validation": 0.2}
     assert train(small_vae(), small_data(), **options).best_epoch == 1
     # Three batches an epoch: the schedule ends in the fourth.
