@@ -114,7 +114,7 @@ def _wanted(
     num_groups: int,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Which factors each group shall share: [P, F]."""
+    """Choose the factors that each group shall share: [P, F]."""
     if isinstance(shared, str | Sequence):
         chosen = [shared] if isinstance(shared, str) else list(shared)
         for name in chosen:

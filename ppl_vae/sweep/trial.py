@@ -27,7 +27,7 @@ Maker: TypeAlias = str | Callable[..., object]
 
 @dataclass(frozen=True)
 class Trial:
-    """What a worker is given; it is sent to it by the engine.
+    """The task of a worker; it is sent to it by the engine.
 
     Attributes:
         recipe: the name of one, or a function of the options and of ``seed`` that makes what ``fit`` takes.

@@ -30,7 +30,7 @@ MARGIN = 0.05
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a caller may ask of the map.
+    """The wishes of a caller for the map.
 
     Attributes:
         columns: numbers or texts by name, one per diagnosed datum.

@@ -64,11 +64,11 @@ class Adversarial(Weighting, ABC):
 
     @abstractmethod
     def made(self, terms: Terms) -> Tensor:
-        """What the guide or the model has made, with gradients: [n, D]."""
+        """The things that the guide or the model has made, with gradients: [n, D]."""
 
     @abstractmethod
     def true(self, terms: Terms) -> Tensor:
-        """What it is to be mistaken for: [m, D]."""
+        """The things that it is to be mistaken for: [m, D]."""
 
     def run(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Terms:
         """The terms that ``forward`` needs; the first ones say how large the discriminator has to be."""
@@ -93,7 +93,7 @@ class Adversarial(Weighting, ABC):
 
     @abstractmethod
     def rest(self, terms: Terms, step: Tensor | None) -> Tensor:
-        """What the loss has beside the log odds: a scalar."""
+        """The part of the loss beside the log odds: a scalar."""
 
     def extra_repr(self) -> str:
         """The options that a manifest states."""

@@ -206,7 +206,7 @@ def words(error: BaseException) -> str:
 
 
 def _reason(error: RuntimeError) -> str:
-    """What a backend says, without its source line before it and its advice behind."""
+    """The words of a backend, without its source line before it and its advice behind."""
     return re.sub(r"^\[[^]]*\]\s*", "", first_line(error)).partition(". ")[0][:160]
 
 

@@ -72,7 +72,7 @@ class MemberRecognition(Recognition):
 
 
 class GroupPair(ProgramPair):
-    """What pairs of programs of groups share."""
+    """The part that pairs of programs of groups share."""
 
     _member: tuple[VAE]
 

@@ -69,7 +69,7 @@ class Modalities:
         return dict(zip(self.sizes, x.split(list(self.sizes.values()), self.axis), strict=True))
 
     def present(self, x: Tensor) -> Tensor:
-        """Which modalities of data [N, *event_shape] have any value that is not NaN: [N, M]."""
+        """Tell which modalities of data [N, *event_shape] have any value that is not NaN: [N, M]."""
         return torch.stack([~part.isnan().flatten(1).all(1) for part in self.split(x).values()], 1)
 
     def join(self, parts: Mapping[str, Tensor]) -> Tensor:
