@@ -12,6 +12,7 @@ KINDS = {
     "ModelError": ValueError,
     "ConvergenceError": ArithmeticError,
     "CheckpointError": OSError,
+    "RankError": RuntimeError,
 }
 
 

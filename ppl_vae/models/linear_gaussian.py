@@ -113,7 +113,10 @@ class LinearGaussianVAE(VAE):
         seed: int | None = 0,
     ) -> None:
         w = torch.as_tensor(weight).detach()
-        b, sd = torch.as_tensor(bias, dtype=w.dtype).detach(), float(sigma)
+        b, sd = (
+            torch.as_tensor(bias, dtype=w.dtype).detach(),
+            float(sigma.detach() if isinstance(sigma, Tensor) else sigma),
+        )
         _check(w, b, sd, guide)
         decoder = nn.Linear(w.shape[1], w.shape[0], dtype=w.dtype)
         likelihood = GaussianLikelihood("learned", initial_sigma=sd)
