@@ -15,25 +15,19 @@ Zhang, Hsu, Li, Finn & Grosse (2021): https://arxiv.org/abs/2107.10211
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.checks import integer, positive
-from ppl_vae.declared import declared
-from ppl_vae.errors import ModelError
-from ppl_vae.models.configuration import Configured, Spec, remembers
-from ppl_vae.models.posteriors.chain_distribution import ChainDistribution, force, log_joint, log_normal
-from ppl_vae.models.programs import GenerativeProgram
-from ppl_vae.models.protocols import Posterior
-from ppl_vae.precision import require_single, scale
+from ppl_vae.models.posteriors.chain_distribution import force, log_normal
+from ppl_vae.models.posteriors.chain_posterior import ChainPosterior, LogDensity
+from ppl_vae.precision import scale
 
 MOMENTUM_KEPT = 0.9
 
 
-class DAISPosterior(Configured):
+class DAISPosterior(ChainPosterior):
     """A posterior that is moved towards p(z|x) by annealed Hamiltonian steps.
 
     Args:
@@ -48,54 +42,27 @@ class DAISPosterior(Configured):
     """
 
     name = "dais"
-    invertible = False
-
-    @remembers
-    def __init__(
-        self, of: Spec = "diagonal", num_steps: int = 4, step_size: float = 0.1, second_order: bool = True
-    ) -> None:
-        super().__init__()
-        self.of = wrapped_posterior(self.name, of)
-        self.num_steps = integer("num_steps", num_steps)
-        self.step_size, self.second_order = positive("step_size", step_size), bool(second_order)
 
     def build(self, num_features: int, latent_dim: int) -> None:
         """Make q_0, and the chain's own: L step sizes, K shares of the way, what is kept of a momentum."""
-        declared(Posterior, self.of).build(num_features, latent_dim)
-        self.log_step = nn.Parameter(torch.full((latent_dim,), math.log(self.step_size)))
+        super().build(num_features, latent_dim)
         if self.num_steps > 1:
             self.shares = nn.Parameter(torch.zeros(self.num_steps))
             self.kept = nn.Parameter(torch.tensor(math.log(MOMENTUM_KEPT / (1 - MOMENTUM_KEPT))))
 
-    def attach(self, model: GenerativeProgram) -> None:
-        """Give the posterior the model whose density it moves towards."""
-        # In a tuple, so that nn.Module does not take the model for a part of the posterior.
-        self._model = (model,)
-
-    def forward(self, features: Tensor) -> dist.TorchDistribution:
-        """The posterior q_0(z|x) of features [*batch, H]."""
-        start: dist.TorchDistribution = self.of(features)
-        return start
-
-    def refine(self, q: dist.TorchDistribution, x: Tensor) -> dist.TorchDistribution:
-        """The law of the chain's end for data [N, *event_shape]."""
-        require_single(self.name, self.log_step)
-        target = log_joint(self._model[0], x)
-
-        def way(start: dist.TorchDistribution, z: Tensor) -> tuple[Tensor, Tensor]:
-            step, bridges, kept = scale(self.log_step), self._bridges(), self._kept()
-            v, gained = torch.randn_like(z), z.new_zeros(z.shape[:-1])
-            for k in range(self.num_steps):
-                if k:
-                    v = kept * v + (1 - kept.square()).sqrt() * torch.randn_like(z)
-                gained = gained + log_normal(v)
-                z = z + 0.5 * step * v
-                v = v + step * force(_bridge(start, target, bridges[k]), z, self.second_order)
-                z = z + 0.5 * step * v
-                gained = gained - log_normal(v)
-            return z, gained
-
-        return ChainDistribution(q, way)
+    def way(self, start: dist.TorchDistribution, target: LogDensity, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Move draws z [*particles, N, L] of q_0 over the bridges to log p(x, z)."""
+        step, bridges, kept = scale(self.log_step), self._bridges(), self._kept()
+        v, gained = torch.randn_like(z), z.new_zeros(z.shape[:-1])
+        for k in range(self.num_steps):
+            if k:
+                v = kept * v + (1 - kept.square()).sqrt() * torch.randn_like(z)
+            gained = gained + log_normal(v)
+            z = z + 0.5 * step * v
+            v = v + step * force(_bridge(start, target, bridges[k]), z, self.second_order)
+            z = z + 0.5 * step * v
+            gained = gained - log_normal(v)
+        return z, gained
 
     def _bridges(self) -> Tensor:
         """The weights b_1, ..., b_K, which rise to one."""
@@ -108,27 +75,6 @@ class DAISPosterior(Configured):
         return self.kept.sigmoid() if self.num_steps > 1 else torch.zeros_like(self.log_step[0])
 
 
-def _bridge(
-    start: dist.TorchDistribution, target: Callable[[Tensor], Tensor], weight: Tensor
-) -> Callable[[Tensor], Tensor]:
+def _bridge(start: dist.TorchDistribution, target: LogDensity, weight: Tensor) -> LogDensity:
     """The log density log f_k, but for a constant."""
     return lambda z: (1 - weight) * start.log_prob(z) + weight * target(z)
-
-
-def wrapped_posterior(name: str, of: Spec) -> nn.Module:
-    """The posterior from which the chain ``name`` starts.
-
-    Raises:
-        ModelError: it is unknown, or has its density at its own draws alone, or is a chain or refined itself.
-    """
-    # The table holds the chains too.
-    from ppl_vae.models.posteriors.posteriors import posterior
-
-    inner = posterior(of)
-    part = declared(Posterior, inner)
-    if not part.invertible or part.name in ("semi-amortised", "point") or not part.space.flat:
-        raise ModelError(
-            f"posterior {name!r} moves draws by gradients of the density they start from, in Euclidean space, and "
-            f"{part.name or type(inner).__name__!r} has none: choose another of="
-        )
-    return inner
