@@ -26,23 +26,13 @@ from torch import Tensor
 LEAST_ORDER, NUM_TERMS = 24, 5
 
 
-def log_mean_exp_cosine(concentration: Tensor, dim: int) -> Tensor:
-    """The log moment function f(k) of the uniform law on the sphere in R^D: [*batch], in double precision.
+def moments(concentration: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """The functions f(k) and A(k) of the sphere in R^D: [*batch] each, in double precision, differentiable once.
 
     Args:
         concentration: k >= 0, [*batch].
         dim: D, at least 2.
     """
-    return moments(concentration, dim)[0]
-
-
-def mean_cosine(concentration: Tensor, dim: int) -> Tensor:
-    """The mean A(k) of mu'x under the von Mises-Fisher law: [*batch], in double precision; compare f."""
-    return moments(concentration, dim)[1]
-
-
-def moments(concentration: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Both functions, f(k) and A(k), for the price of one; each can be differentiated once."""
     f, mean = _Moments.apply(concentration.double(), dim)
     return f, mean
 

@@ -126,7 +126,6 @@ def sweep(
             ]
 
         running = open_.enter_context(open_executor(executor))
-        parallel = num_parallel if not isinstance(search, AbstractContextManager) else 1
         # Here there is one trial at a time; a grid learns nothing, so that all its trials may wait for workers.
         parallel = 1 if executor is None else sys.maxsize if isinstance(search, Grid) else num_parallel
         bar = open_.enter_context(watched(None, "trial", progress))
