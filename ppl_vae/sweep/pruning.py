@@ -63,6 +63,7 @@ def is_behind(best: Tensor, own: Tensor, beyond: float) -> bool:
 def difference(best: Tensor, own: Tensor) -> tuple[float, float]:
     """The mean of best - own over data, and its standard error.
 
+    >>> import torch
     >>> difference(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, 1.0, 2.0]))
     (1.0, 0.0)
     """
