@@ -309,6 +309,7 @@ def test_the_links_are_left_out_of_tools():
     assert not [name for name in seen if name.startswith(("models/", "inference/"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["wheel", "sdist"])
 def test_packages_hold_every_file_once_and_no_link(tmp_path, target):
     subprocess.run(
