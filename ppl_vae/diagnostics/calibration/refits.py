@@ -5,7 +5,8 @@ r"""The guide fitted anew to each of many simulated data sets, for calibration o
 An amortised guide of each datum is asked about simulated data as it stands. A guide of global sites has its
 parameters from one data set, so that calibration is that of the procedure that fits it (Talts, Betancourt, Simpson,
 Vehtari & Gelman 2018, https://arxiv.org/abs/1804.06788; Yao, Vehtari, Simpson & Gelman 2018, sec. 3,
-https://arxiv.org/abs/1802.02538). The fits are made one after another.
+https://arxiv.org/abs/1802.02538). The fits are made one after another, not by ``fit_many``: Pyro's autoguides of
+one kind name their parameters alike in its one store, where those of several data sets cannot stand at once.
 """
 
 from __future__ import annotations

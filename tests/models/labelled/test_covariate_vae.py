@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import ppl_vae as pv
-from ppl_vae import models
+from ppl_vae import diagnostics, models
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.labelled.covariate_code import CovariateCode
 
@@ -83,6 +83,46 @@ def test_it_learns_what_covariates_say():
     blind = pv.evaluate(result.model, (held_out[0], *(c.roll(1, 0) for c in held_out[1:]))).elbo.mean()
     assert fitted > noise_alone - 0.3
     assert blind < fitted - 0.5
+
+
+LOADING, SLOPE = torch.tensor([1.5, -1.0, 0.5]), torch.tensor([1.0, 2.0, -1.0])
+
+
+def line(n, seed):
+    """x = LOADING z + SLOPE c + noise: given c it is N(SLOPE c, I + LOADING LOADING^T)."""
+    generator = torch.Generator().manual_seed(seed)
+    c, z = 2 * torch.randn(n, generator=generator), torch.randn(n, 1, generator=generator)
+    return z * LOADING + c[:, None] * SLOPE + torch.randn(n, D, generator=generator), c
+
+
+class Blind(nn.Module):
+    """The guide at one value of the covariate, whatever the datum's is."""
+
+    def __init__(self, guide):
+        super().__init__()
+        self.guide = guide
+
+    def forward(self, x, c):
+        return self.guide(x, torch.zeros_like(c))
+
+
+@pytest.mark.slow
+def test_a_fitted_one_finds_the_law_given_its_covariate_and_calibration_one_that_ignores_it():
+    pair = models.CovariateVAE(
+        (D,), 1, {"c": "continuous"}, network="linear", hidden=(16,), likelihood="gaussian", seed=0
+    )
+    options = {"epochs": 40, "batch_size": 100, "lr": 0.05, "schedule": "cosine"}
+    pv.fit(pair, line(2000, 0), **options, device="cpu", compile=False, progress=False)
+    x, c = held_out = line(1000, 1)
+    law = torch.distributions.MultivariateNormal(torch.zeros(D), torch.eye(D) + torch.outer(LOADING, LOADING))
+    found = pv.log_evidence(pair, held_out, num_samples=200, progress=False).per_datum
+    assert abs((found - law.log_prob(x - c[:, None] * SLOPE)).mean()) < 0.02
+    honest = diagnostics.run_calibration(pair, held_out, num_simulations=1000)
+    assert diagnostics.check_calibration(honest).level == "good"
+    table = diagnostics.calibration_table(honest, c, "c").drop(columns="simulations").to_numpy()
+    assert table.min() * table.size > 0.01
+    blind = diagnostics.run_calibration((pair.model, Blind(pair.guide)), held_out, num_simulations=1000)
+    assert diagnostics.check_calibration(blind).level == "bad"
 
 
 def test_a_stored_one_has_the_same_numbers_and_scales(tmp_path):
