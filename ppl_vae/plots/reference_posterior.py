@@ -31,30 +31,32 @@ def plot_reference(
     dims: Sequence[int] | None = None,
     title: str | None = None,
     *,
+    reference: str = "HMC",
     figsize: Size | None = None,
 ) -> Figure:
-    """Draw HMC as points and histograms, the guide as outlines of its 50% and 90% regions and as curves.
+    """Draw the reference as points and histograms, the guide as outlines of its 50% and 90% regions and as curves.
 
     Args:
         numbers: of ``diagnostics.run_reference``.
         datum: which of its data; None takes the global sites, where there are any, else the first datum.
         dims: which latent dimensions, counted from 0 over all sites; the first four by default.
         title: above the panels.
+        reference: the name of the reference draws in the legend, where another sampler made them.
         figsize: width and height in inches; this is a whole figure of several axes, so that it takes no ``ax``.
 
     Raises:
         DataError: the table is another one.
         ModelError: there is no such datum or dimension.
     """
-    names, reference, guide = _draws(numbers, datum)
-    chosen = list(range(min(MOST_DIMS, reference.shape[1]))) if dims is None else list(dims)
-    if not chosen or not all(0 <= dim < reference.shape[1] for dim in chosen):
-        raise ModelError(f"dims: expected some of 0 to {reference.shape[1] - 1}, found {dims}")
+    names, draws, guide = _draws(numbers, datum)
+    chosen = list(range(min(MOST_DIMS, draws.shape[1]))) if dims is None else list(dims)
+    if not chosen or not all(0 <= dim < draws.shape[1] for dim in chosen):
+        raise ModelError(f"dims: expected some of 0 to {draws.shape[1] - 1}, found {dims}")
     count = len(chosen)
     side = max(3.2, 1.1 + 1.6 * count)
     figure = new_sheet(side, side + 0.25 * (title is not None), title, figsize)
     grid = figure.subplots(count, count, squeeze=False)
-    limits = [_limits(reference[:, dim], guide[:, dim]) for dim in chosen]
+    limits = [_limits(draws[:, dim], guide[:, dim]) for dim in chosen]
     for row, below in enumerate(chosen):
         for column, across in enumerate(chosen):
             axes = grid[row, column]
@@ -63,9 +65,9 @@ def plot_reference(
                 continue
             style_axes(axes)
             if column == row:
-                _draw_marginal(axes, reference[:, across], guide[:, across], limits[column])
+                _draw_marginal(axes, draws[:, across], guide[:, across], limits[column])
             else:
-                _draw_pair(axes, reference[:, [across, below]], guide[:, [across, below]])
+                _draw_pair(axes, draws[:, [across, below]], guide[:, [across, below]])
                 axes.set_ylim(limits[row])
             axes.set_xlim(limits[column])
             _label(axes, names[across], names[below], row == count - 1, column == 0 < row)
@@ -77,7 +79,7 @@ def plot_reference(
             marker="o",
             markersize=4,
             color=style.BLUE,
-            label=_shown(reference[:, chosen], limits),
+            label=_shown(reference, draws[:, chosen], limits),
         ),
         Line2D([], [], color=style.VERMILION, linewidth=1.4, label="guide (50% and 90%)" if count > 1 else "guide"),
     ]
@@ -92,13 +94,13 @@ def plot_reference(
     return figure
 
 
-def _shown(draws: NDArray[np.float64], limits: Sequence[tuple[float, float]]) -> str:
+def _shown(name: str, draws: NDArray[np.float64], limits: Sequence[tuple[float, float]]) -> str:
     """Say how many draws of the reference are drawn as points, and how many lie beyond a frame."""
     points = draws[:: max(1, len(draws) // MOST_POINTS)]
     beyond = int(((draws < [low for low, _ in limits]) | (draws > [high for _, high in limits])).any(1).sum())
     said = [f"{len(points)} of {len(draws)} as points"] if len(points) < len(draws) and len(limits) > 1 else []
     said += [f"{beyond} beyond the frame"] if beyond else []
-    return f"HMC ({', '.join(said)})" if said else "HMC"
+    return f"{name} ({', '.join(said)})" if said else name
 
 
 def _draws(table: xr.Dataset, datum: int | None) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:

@@ -51,8 +51,10 @@ def test_split_curves_say_in_how_many_epochs_they_are_known():
 
 
 def test_draws_of_the_reference_are_counted():
-    (legend,) = plots.plot_reference(two_sets()).legends
-    assert "beyond the frame" in legend.get_texts()[0].get_text()
+    (legend,) = plots.plot_reference(two_sets(), reference="NUTS").legends
+    told = legend.get_texts()[0].get_text()
+    assert told.startswith("NUTS (")
+    assert "beyond the frame" in told
 
 
 @pytest.mark.parametrize(
