@@ -333,12 +333,15 @@ def schools_optimum(centred):
 @pytest.mark.slow
 @pytest.mark.parametrize("centred", [True, False])
 def test_eight_schools_by_a_full_covariance_guide_reach_the_nearest_gaussian(centred):
-    """Of log tau's spread, 1.17 by quadrature, it has .73 where the model is not centred, and .26 where it is."""
+    """Of log tau's spread, 1.17 by quadrature, it has .73 where the model is not centred, and .26 where it is.
+
+    Where it is, mu and all theta move slowly, together: after 1200 steps mu is .19 of its spread off.
+    """
     model = schools if centred else schools_not_centred
     guide = autoguide.AutoMultivariateNormal(model, init_scale=0.3)
     guide(SCHOOLS)
-    for lr in (0.05, 0.01, 0.002):
-        pv.fit((model, guide), SCHOOLS, inf.MonteCarloKL(64), epochs=400, lr=lr, progress=False, device="cpu")
+    options = {"epochs": 5000, "lr": 0.05, "schedule": "cosine", "progress": False, "device": "cpu"}
+    pv.fit((model, guide), SCHOOLS, inf.MonteCarloKL(64), **options)
     with torch.no_grad():
         draws = inf.trace_terms(model, guide, SCHOOLS, num_particles=20_000).whole.sites
     for found, (mean, sd) in zip(
