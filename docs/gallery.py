@@ -1,6 +1,8 @@
-"""Make the reports of the gallery anew: python docs/gallery.py [NAME ...]
+"""Make the reports of the gallery anew.
 
-The commands are those that gallery.md shows, run in an empty folder; their report.html becomes docs/gallery/NAME.html.
+    python docs/gallery.py [NAME ...]
+
+The commands are those that gallery.md shows, run in an empty folder; their report.html is kept in docs/gallery.
 """
 
 import os
@@ -15,9 +17,8 @@ HERE = Path(__file__).resolve().parent
 
 def commands() -> dict[str, list[str]]:
     """Of every report by its name, the lines of its block on the page."""
-    sections = re.findall(
-        r"\(gallery/(\w+)\.html\).*?```bash\n(.*?)```", (HERE / "gallery.md").read_text(), re.DOTALL
-    )
+    page = (HERE / "gallery.md").read_text()
+    sections = re.findall(r"\(gallery/(\w+)\.html\).*?```bash\n(.*?)```", page, re.DOTALL)
     return {name: block.splitlines() for name, block in sections}
 
 
