@@ -719,7 +719,7 @@ def test_standard_deviations_stay_where_their_squares_are_numbers(dtype, most):
         assert positive(torch.tensor(-200.0, dtype=dtype)).log().item() == pytest.approx(-power * most, rel=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("name", ROWS)
 def test_values_and_gradients_are_exact_over_the_whole_range(name, dtype):
     for row in ROWS[name]:
