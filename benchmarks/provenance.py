@@ -70,6 +70,7 @@ MADE_BY: Mapping[str, Made] = {
             "ppl_vae/inference/objectives/relax.py",
         ),
     ),
+    "explorable_page.json": Made("python benchmarks/explorable_page.py", ("ppl_vae/explore",)),
     "first_page.json": Made("python benchmarks/first_page.py", ("docs/first_steps.py", *MNIST_PROGRAMS, EVIDENCE)),
     "foreign_sets.json": Made(
         "python benchmarks/foreign_sets.py",
