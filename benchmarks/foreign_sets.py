@@ -14,7 +14,7 @@ https://arxiv.org/abs/1810.09136): so a VAE is trained on MNIST, and one on the 
 a second one beside each, the background, on the same images with a fifth of the pixels mutated (Ren et al. 2019).
 Every score of ``run_foreign`` is told for every foreign set: areas under the ROC curve with standard errors, the
 mean log p(x), and whether it is higher than that of the held-out data by two errors, which is the failure. Numbers
-go to benchmarks/results/foreign_sets.json and, as a table, into the .md beside it, with the figure of MNIST.
+go to benchmarks/results/foreign_sets.json and, as a table, into the .md beside it.
 """
 
 from __future__ import annotations
@@ -147,9 +147,6 @@ def main() -> None:
         numbers = run_foreign(vae, held_out, foreign, background, SAMPLES, seed=options.seed)
         models[name] = told(numbers)
         print(name, json.dumps(models[name]["log_p"]), flush=True)
-        if name == "MNIST":
-            figure = pv.plots.plot_foreign(numbers, "trained on MNIST")
-            figure.savefig(options.results.with_suffix(".png"), dpi=130)
     command = f"python benchmarks/foreign_sets.py --steps {options.steps} --images {options.images}"
     on = {"machine": f"{platform.machine()}, one thread, torch {torch.__version__}", "seed": options.seed}
     write_json(options.results, {"command": command, **on, "trained_on": models})
