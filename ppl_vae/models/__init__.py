@@ -6,10 +6,15 @@ from ppl_vae.lazy import load_names_lazily
 
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
+    from ppl_vae.models.code_priors.autoregressive_prior import AutoregressivePrior
+    from ppl_vae.models.code_priors.diffusion_prior import DiffusionPrior
+    from ppl_vae.models.code_priors.new_prior import with_new_prior
+    from ppl_vae.models.code_priors.noise_contrastive_prior import NoiseContrastivePrior
     from ppl_vae.models.code_priors.two_stage import with_post_hoc_prior
     from ppl_vae.models.counts.count_vae import CountVAE
     from ppl_vae.models.counts.topic_vae import TopicVAE
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
+    from ppl_vae.models.deep_markov.gp_vae import GPVAE
     from ppl_vae.models.global_parameters.bayesian_decoder_vae import BayesianDecoderVAE
     from ppl_vae.models.global_parameters.groups_vae import GroupsVAE
     from ppl_vae.models.groups.ada_group_vae import AdaGroupVAE
@@ -83,10 +88,12 @@ if TYPE_CHECKING:
     from ppl_vae.models.vector_quantised.vq_vae import VQVAE
 
 __all__ = [
+    "GPVAE",
     "VAE",
     "VQVAE",
     "AdaGroupVAE",
     "AutoregressiveCodes",
+    "AutoregressivePrior",
     "BayesianDecoderVAE",
     "BernoulliLikelihood",
     "BetaLikelihood",
@@ -105,6 +112,7 @@ __all__ = [
     "DeepMarkovModel",
     "DiagonalNormalPrior",
     "DiagonalPosterior",
+    "DiffusionPrior",
     "DiscretisedLogisticLikelihood",
     "FlatPrior",
     "FlowPosterior",
@@ -130,6 +138,7 @@ __all__ = [
     "MixturePrior",
     "MultimodalVAE",
     "NegativeBinomialLikelihood",
+    "NoiseContrastivePrior",
     "NominalLikelihood",
     "OrdinalLikelihood",
     "PartlyObservedCategory",
@@ -164,6 +173,7 @@ __all__ = [
     "nominal",
     "ordinal",
     "perplexity",
+    "with_new_prior",
     "with_post_hoc_prior",
 ]
 
