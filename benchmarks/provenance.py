@@ -66,6 +66,16 @@ MADE_BY: Mapping[str, Made] = {
         "python benchmarks/digits_estimators.py", (ESTIMATORS, "ppl_vae/inference/laboratory")
     ),
     "digits_recipes.json": Made("python benchmarks/digits_recipes.py", ("ppl_vae/recipes", "ppl_vae/models")),
+    "chain_steps.json": Made(
+        "python benchmarks/chain_steps.py",
+        (
+            "ppl_vae/models/posteriors/chain_distribution.py",
+            "ppl_vae/models/posteriors/chain_posterior.py",
+            "ppl_vae/models/posteriors/dais_posterior.py",
+            "ppl_vae/models/posteriors/hamiltonian_posterior.py",
+            "ppl_vae/inference/laboratory",
+        ),
+    ),
     "discrete_estimators.json": Made(
         "python benchmarks/discrete_estimators.py",
         (
@@ -73,6 +83,7 @@ MADE_BY: Mapping[str, Made] = {
             "ppl_vae/inference/objectives/relax.py",
         ),
     ),
+    "explorable_page.json": Made("python benchmarks/explorable_page.py", ("ppl_vae/explore",)),
     "first_page.json": Made("python benchmarks/first_page.py", ("docs/first_steps.py", *MNIST_PROGRAMS, EVIDENCE)),
     "foreign_sets.json": Made(
         "python benchmarks/foreign_sets.py",

@@ -11,8 +11,10 @@ from ppl_vae import inference, models
 from ppl_vae.recipes import RECIPES
 from ppl_vae.recipes.autoencoders import AUTOENCODERS
 from ppl_vae.recipes.bounds import BOUNDS
+from ppl_vae.recipes.code_priors import CODE_PRIORS
 from ppl_vae.recipes.generative_models import GENERATIVE_MODELS
 from ppl_vae.recipes.programs import PROGRAMS
+from ppl_vae.recipes.sequences import SEQUENCES
 from ppl_vae.recipes.weightings import WEIGHTINGS
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ FAMILIES = {
     "Bounds of several draws": BOUNDS,
     "Programs of their own": PROGRAMS,
     "Autoencoders": AUTOENCODERS,
+    "Priors learned from codes": CODE_PRIORS,
+    "Sequences": SEQUENCES,
 }
 COMMAND = "python benchmarks/digits_recipes.py"
 HEADER = ("recipe", "what it is", "data", "ELBO", "rate", "log p(x) ≥")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.counts.count_vae import CountVAE
     from ppl_vae.models.counts.topic_vae import TopicVAE
     from ppl_vae.models.deep_markov.deep_markov_model import DeepMarkovModel
+    from ppl_vae.models.deep_markov.gp_vae import GPVAE
     from ppl_vae.models.global_parameters.bayesian_decoder_vae import BayesianDecoderVAE
     from ppl_vae.models.global_parameters.groups_vae import GroupsVAE
     from ppl_vae.models.groups.ada_group_vae import AdaGroupVAE
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.vector_quantised.vq_vae import VQVAE
 
 __all__ = [
+    "GPVAE",
     "VAE",
     "VQVAE",
     "AdaGroupVAE",

@@ -20,6 +20,7 @@ from ppl_vae.recipes.generative_models import GENERATIVE_MODELS
 from ppl_vae.recipes.multimodal import MULTIMODAL
 from ppl_vae.recipes.programs import PROGRAMS
 from ppl_vae.recipes.recipe import Recipe, Row
+from ppl_vae.recipes.sequences import SEQUENCES
 from ppl_vae.recipes.weightings import WEIGHTINGS
 from ppl_vae.renamed import current_names
 
@@ -31,6 +32,7 @@ RECIPES: Mapping[str, Row] = {
     **AUTOENCODERS,
     **MULTIMODAL,
     **CODE_PRIORS,
+    **SEQUENCES,
 }
 """All recipes by name."""
 

@@ -183,6 +183,7 @@ PROGRAMS = [
         ("z1", "z2", "z3"),
         {**REPARAMETERISED, "analytic-kl": inf.AnalyticKL(2), "iwae": inf.ImportanceWeighted(3)},
     ),
+    Program("gaussian-process", made(models.GPVAE, num_channels=2, hidden=5), ("z",), ("z",), ANALYTIC),
 ]
 
 

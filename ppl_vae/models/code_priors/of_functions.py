@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from pyro import distributions as dist
+from pyro.distributions import constraints
 from torch import Tensor
 
 
@@ -20,7 +21,7 @@ class OfFunctions(dist.TorchDistribution):
     """
 
     arg_constraints = {}  # noqa: RUF012  (torch's protocol)
-    support = torch.distributions.constraints.real_vector
+    support = constraints.real_vector
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 from ppl_vae.errors import CheckpointError, ModelError, PplVaeError, first_line
 from ppl_vae.files import as_path
 from ppl_vae.models import (
+    GPVAE,
     VAE,
     VQVAE,
     AdaGroupVAE,
@@ -60,6 +61,7 @@ KINDS: Mapping[str, Callable[..., ProgramPair]] = {
             VQVAE,
             SemiSupervisedVAE,
             DeepMarkovModel,
+            GPVAE,
             BayesianDecoderVAE,
             MultimodalVAE,
             VeryDeepVAE,

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pyro import distributions as dist
 from torch import nn
 
 import ppl_vae as pv
@@ -209,7 +210,7 @@ class AsItIs(nn.Module):
     """A guide that puts its code where the datum is, of a fixed width."""
 
     def forward(self, features):
-        return torch.distributions.Independent(torch.distributions.Normal(features, NOISE), 1)
+        return dist.Normal(features, NOISE).to_event(1)
 
 
 def aggregate():
