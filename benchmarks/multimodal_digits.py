@@ -35,7 +35,6 @@ from sklearn.linear_model import LogisticRegression
 
 import ppl_vae as pv
 from ppl_vae import inference as inf
-from ppl_vae.diagnostics.predictive.coherence import conditional_coherence, joint_coherence
 from ppl_vae.models import MultimodalVAE
 
 RESULTS = Path(__file__).parent / "results"
@@ -64,10 +63,10 @@ def one_run(name: str, ds: Any, classifiers: dict[str, Any], epochs: int, seed: 
         hidden = vae.blocks.hidden((asked,))
         evidence = inf.conditional_evidence(vae, x, hidden, DRAWS, progress=False, seed=seed)
         found[f"log p({asked} | {given})"] = evidence.mean
-        found[f"coherence of {asked} given {given}"] = conditional_coherence(
-            vae, classifiers, x, y, asked, seed=seed
-        )
-    found["joint coherence"] = joint_coherence(vae, classifiers, 2000, seed=seed)
+    coherence = pv.diagnostics.run_coherence(vae, classifiers, x, y, num_samples=2000, seed=seed)
+    for asked, given in (("lower", "upper"), ("upper", "lower")):
+        found[f"coherence of {asked} given {given}"] = coherence["conditional"].sel(modality=asked).item()
+    found["joint coherence"] = coherence["joint"].item()
     return {key: float(value) for key, value in found.items()}
 
 

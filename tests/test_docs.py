@@ -215,6 +215,7 @@ def test_stars_of_shapes_survive_markdown(hook):
     assert as_markdown(">>> f(*x)[*y]") == "\n```pycon\n>>> f(*x)[*y]\n```\n"
 
 
+@pytest.mark.slow
 @needs_docs
 def test_no_docstring_of_a_shape_loses_its_star(hook):
     """Every docstring of the package that Markdown would make slanted between two shapes."""
@@ -254,6 +255,7 @@ def test_a_record_has_errors_beside_values(hook):
 GUIDES = HOOKS.parent / "guides"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", ["own_data"])
 def test_the_code_of_the_guide_runs_as_it_stands(guide, tmp_path, monkeypatch):
     """On small tables and few epochs: names, arguments and the order of the calls are what is tested."""

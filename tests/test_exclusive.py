@@ -34,6 +34,7 @@ def flags():
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_threads_get_the_numbers_that_one_alone_gets():
     jobs = [(name, seed) for name in CALLS for seed in (0, 1)]
     alone = {job: CALLS[job[0]](job[1]) for job in jobs}

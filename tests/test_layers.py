@@ -201,20 +201,22 @@ def name_of(path):
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if room(f) in ROOMS], ids=name_of)
-def test_arrows_go_down(path):
+def test_arrows_go_down():
     # Any package may load its names by and by.
-    assert own_rooms(path) <= ROOMS[room(path)] | ({"lazy"} if path.name == "__init__.py" else set())
+    above = {
+        name_of(f): own_rooms(f) - ROOMS[room(f)] - ({"lazy"} if f.name == "__init__.py" else set())
+        for f in FILES
+        if room(f) in ROOMS
+    }
+    assert not {name: rooms for name, rooms in above.items() if rooms}
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if room(f) in ROOMS], ids=name_of)
-def test_no_room_imports_the_whole_package(path):
-    assert "ppl_vae" not in imported(path)
+def test_no_room_imports_the_whole_package():
+    assert not [name_of(f) for f in FILES if room(f) in ROOMS and "ppl_vae" in imported(f)]
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if room(f) not in ENTRY], ids=name_of)
-def test_nobody_imports_the_command_line(path):
-    assert "cli" not in own_rooms(path)
+def test_nobody_imports_the_command_line():
+    assert not [name_of(f) for f in FILES if room(f) not in ENTRY and "cli" in own_rooms(f)]
 
 
 def test_every_room_stands_on_the_list():
@@ -241,34 +243,49 @@ def test_a_library_stays_in_its_room(library):
     assert users <= LIBRARIES[library]
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if room(f) == "networks"], ids=name_of)
-def test_networks_know_nothing_of_probability(path):
-    assert not any(name.split(".")[0] == "pyro" or "distributions" in name for name in imported(path))
+def test_networks_know_nothing_of_probability():
+    assert not [
+        (name_of(f), name)
+        for f in FILES
+        if room(f) == "networks"
+        for name in imported(f)
+        if name.split(".")[0] == "pyro" or "distributions" in name
+    ]
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_nothing_is_pickled(path):
-    assert not {name.split(".")[0] for name in imported(path)} & set(FORBIDDEN_MODULES)
-    for call in calls_in(parsed(path)):
-        function = ast.unparse(call.func)
-        assert function not in ("torch.load", "torch.save"), f"line {call.lineno}"
-        assert "read_pickle" not in function, f"line {call.lineno}"
-        assert not any(k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in call.keywords)
+def pickles(call):
+    function = ast.unparse(call.func)
+    allowed = any(k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in call.keywords)
+    return function in ("torch.load", "torch.save") or "read_pickle" in function or allowed
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if room(f) != "cli"], ids=name_of)
-def test_nothing_global_is_touched_on_import(path):
+def test_nothing_is_pickled():
+    assert not [name_of(f) for f in FILES if {n.split(".")[0] for n in imported(f)} & set(FORBIDDEN_MODULES)]
+    assert not [(name_of(f), call.lineno) for f in FILES for call in calls_in(parsed(f)) if pickles(call)]
+
+
+def test_nothing_global_is_touched_on_import():
     """No seed, no validation switch, no store cleared, no logging configured outside a function."""
     switches = ("manual_seed", "enable_validation", "clear_param_store", "basicConfig", "set_default_dtype", "seed")
-    for statement in parsed(path).body:
-        if not isinstance(statement, ast.FunctionDef | ast.ClassDef):
-            functions = [ast.unparse(call.func) for call in calls_in(statement)]
-            assert not [function for function in functions if function.split(".")[-1] in switches]
+    assert not [
+        (name_of(f), call.lineno)
+        for f in FILES
+        if room(f) != "cli"
+        for statement in parsed(f).body
+        if not isinstance(statement, ast.FunctionDef | ast.ClassDef)
+        for call in calls_in(statement)
+        if ast.unparse(call.func).split(".")[-1] in switches
+    ]
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_library_code_does_not_print(path):
-    assert not [call.lineno for call in calls_in(parsed(path)) if ast.unparse(call.func) == "print"]
+def test_library_code_does_not_print():
+    printing = [
+        (name_of(f), call.lineno)
+        for f in FILES
+        for call in calls_in(parsed(f))
+        if isinstance(call.func, ast.Name) and call.func.id == "print"
+    ]
+    assert not printing
 
 
 @pytest.mark.parametrize("link", ["models", "inference"])
@@ -292,6 +309,7 @@ def test_the_links_are_left_out_of_tools():
     assert not [name for name in seen if name.startswith(("models/", "inference/"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["wheel", "sdist"])
 def test_packages_hold_every_file_once_and_no_link(tmp_path, target):
     subprocess.run(

@@ -54,6 +54,7 @@ pv.fit, pv.load, pv.evaluate
     assert len(ours) < 340
 
 
+@pytest.mark.slow
 def test_help_of_every_command_needs_no_torch():
     names = loaded_after("""
 from ppl_vae.cli import main
@@ -111,6 +112,7 @@ def test_an_unknown_name_is_an_attribute_error():
         exec("from ppl_vae import VEA")
 
 
+@pytest.mark.slow
 def test_in_a_new_process_rooms_functions_and_pickles_are_found(tmp_path):
     """A file of the same name does not hide a function, and a room is reached by its name alone."""
     (tmp_path / "things").write_bytes(pickle.dumps([pv.VAE, pv.fit, pv.inference.AnalyticKL(num_particles=3)]))

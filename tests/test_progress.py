@@ -93,6 +93,7 @@ def test_the_time_left_is_told():
     assert "00:05<00:15" in line
 
 
+@pytest.mark.slow
 def test_import_is_silent_in_a_notebook(tmp_path):
     """tqdm.auto warns in a kernel without ipywidgets; nothing of ours imports it."""
     import ast

@@ -43,6 +43,7 @@ def table():
     return compare()
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_a_recipe_and_a_column_a_seed(table):
     assert list(table["recipe"].values) == [label for label, *_ in RECIPES]
     assert list(table["seed"].values) == [0, 1]
@@ -55,6 +56,7 @@ def test_the_table_has_a_row_a_recipe_and_a_column_a_seed(table):
         assert np.isfinite(variable).all()
 
 
+@pytest.mark.slow
 def test_the_attributes_say_on_which_data_and_with_how_many_draws(table):
     expected = {"data": "bits", "binarization": "threshold", "num_data": 40, "evidence_draws": 20}
     expected |= {"num_particles": 16, "active_threshold": 0.01}
@@ -97,6 +99,7 @@ def test_a_run_depends_on_its_own_seed_alone_and_leaves_torch_as_it_was(table):
         assert alone[name].item() == table[name].sel(recipe="beta = 16", seed=1).item()
 
 
+@pytest.mark.slow
 def test_names_and_a_mapping_mean_the_same():
     by_mapping = compare({"plain": ("vae", SMALL)}, seeds=(0,))
     assert by_mapping["elbo"].item() == compare(RECIPES[:1], seeds=(0,))["elbo"].item()
@@ -186,6 +189,7 @@ def test_a_recipe_that_allows_missing_labels_is_judged_without_them():
     assert found[0]["elbo"].item() <= found[0]["log_evidence"].item()
 
 
+@pytest.mark.slow
 def test_a_made_recipe_is_made_again_for_every_seed():
     made = pv.make("beta-vae", (6,), seed=5, beta=16.0, **SMALL)
     expected = compare([RECIPES[1]])

@@ -116,6 +116,7 @@ def test_ten_kills_do_not_change_the_weights(ds, tmp_path):
     killed_and_resumed(ds, tmp_path, kills=10, seconds=25)
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_old_checkpoint(ds, tmp_path):
     fitted(ds, tmp_path / "run", 1)
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}

@@ -16,7 +16,7 @@ import typer
 from ppl_vae.errors import PplVaeError, RankError
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch.distributed.distributed_c10d import Store
 
 TELLER, MISTAKE = "ppl_vae/teller", 2
 # A rank may wait as long as rank 0 takes to read data or to evaluate.

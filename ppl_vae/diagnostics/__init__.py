@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.latent_space.feature_probe import run_feature_probe
     from ppl_vae.diagnostics.latent_space.interpolation import check_interpolation, run_interpolation
     from ppl_vae.diagnostics.latent_space.latent_holes import LatentHoles, check_latent_holes, run_latent_holes
+    from ppl_vae.diagnostics.predictive.coherence import run_coherence
     from ppl_vae.diagnostics.predictive.foreign import check_foreign, perturbed, run_foreign
     from ppl_vae.diagnostics.predictive.predictive import check_predictive, run_predictive
     from ppl_vae.diagnostics.predictive.typicality import check_typicality, run_typicality
@@ -88,6 +89,7 @@ __all__ = [
     "run_aggregate",
     "run_arithmetic",
     "run_calibration",
+    "run_coherence",
     "run_collapse",
     "run_coverage",
     "run_diagnosis",

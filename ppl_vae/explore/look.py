@@ -30,7 +30,9 @@ def variables(look: dict[str, str]) -> dict[str, str]:
     return {f"--pv-{name}": colour for name, colour in look.items()}
 
 
+# Bokeh sets the words of a Div in an inline block, as wide as its widest table, which would push the page aside.
 SHEET = """
+.bk-clearfix { display: block !important; }
 :host { color: var(--pv-ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
 .soft { color: var(--pv-soft); } p { margin: .25rem 0; } h3 { margin: 0 0 .25rem; font-size: 1rem; }

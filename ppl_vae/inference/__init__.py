@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ppl_vae.inference.objectives.reconstruction import ReconstructionLikelihood, SparseActivations
     from ppl_vae.inference.objectives.regularised_codes import CodeNorm, DecoderGradient, DecoderNorm, SpectralNorm
     from ppl_vae.inference.objectives.relax import RELAX
+    from ppl_vae.inference.objectives.second_stage import SecondStage
     from ppl_vae.inference.objectives.weightings import Annealed, Beta, Capacity, FreeBits, ReconstructionError
     from ppl_vae.inference.pair.evaluation import Evaluation, evaluate
     from ppl_vae.inference.pair.pair import Pair, as_pair
@@ -105,6 +106,7 @@ __all__ = [
     "ReconstructionLikelihood",
     "Renyi",
     "ScoreFunction",
+    "SecondStage",
     "Simulated",
     "Site",
     "SkippingAdam",

@@ -6,6 +6,10 @@ from ppl_vae.lazy import load_names_lazily
 
 # One line a name, here and in __all__; each is imported when it is first asked for.
 if TYPE_CHECKING:
+    from ppl_vae.models.code_priors.autoregressive_prior import AutoregressivePrior
+    from ppl_vae.models.code_priors.diffusion_prior import DiffusionPrior
+    from ppl_vae.models.code_priors.new_prior import with_new_prior
+    from ppl_vae.models.code_priors.noise_contrastive_prior import NoiseContrastivePrior
     from ppl_vae.models.code_priors.two_stage import with_post_hoc_prior
     from ppl_vae.models.counts.count_vae import CountVAE
     from ppl_vae.models.counts.topic_vae import TopicVAE
@@ -87,6 +91,7 @@ __all__ = [
     "VQVAE",
     "AdaGroupVAE",
     "AutoregressiveCodes",
+    "AutoregressivePrior",
     "BayesianDecoderVAE",
     "BernoulliLikelihood",
     "BetaLikelihood",
@@ -105,6 +110,7 @@ __all__ = [
     "DeepMarkovModel",
     "DiagonalNormalPrior",
     "DiagonalPosterior",
+    "DiffusionPrior",
     "DiscretisedLogisticLikelihood",
     "FlatPrior",
     "FlowPosterior",
@@ -130,6 +136,7 @@ __all__ = [
     "MixturePrior",
     "MultimodalVAE",
     "NegativeBinomialLikelihood",
+    "NoiseContrastivePrior",
     "NominalLikelihood",
     "OrdinalLikelihood",
     "PartlyObservedCategory",
@@ -164,6 +171,7 @@ __all__ = [
     "nominal",
     "ordinal",
     "perplexity",
+    "with_new_prior",
     "with_post_hoc_prior",
 ]
 

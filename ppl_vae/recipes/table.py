@@ -15,6 +15,7 @@ from ppl_vae.inference.training.settings import Settings
 from ppl_vae.models import VAE, ProgramPair
 from ppl_vae.recipes.autoencoders import AUTOENCODERS
 from ppl_vae.recipes.bounds import BOUNDS
+from ppl_vae.recipes.code_priors import CODE_PRIORS
 from ppl_vae.recipes.generative_models import GENERATIVE_MODELS
 from ppl_vae.recipes.multimodal import MULTIMODAL
 from ppl_vae.recipes.programs import PROGRAMS
@@ -22,7 +23,15 @@ from ppl_vae.recipes.recipe import Recipe, Row
 from ppl_vae.recipes.weightings import WEIGHTINGS
 from ppl_vae.renamed import current_names
 
-RECIPES: Mapping[str, Row] = {**GENERATIVE_MODELS, **WEIGHTINGS, **BOUNDS, **PROGRAMS, **AUTOENCODERS, **MULTIMODAL}
+RECIPES: Mapping[str, Row] = {
+    **GENERATIVE_MODELS,
+    **WEIGHTINGS,
+    **BOUNDS,
+    **PROGRAMS,
+    **AUTOENCODERS,
+    **MULTIMODAL,
+    **CODE_PRIORS,
+}
 """All recipes by name."""
 
 

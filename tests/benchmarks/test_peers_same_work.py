@@ -59,6 +59,7 @@ def test_the_importance_bound_is_exact_where_the_weights_are_equal():
 # Contenders -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workload", [TINY, IMPORTANCE, CONV], ids=["elbo", "importance-weighted", "conv"])
 @pytest.mark.parametrize("name", ALWAYS)
 def test_contenders_do_the_same_work(name, workload):
@@ -124,6 +125,7 @@ def test_missing_noise_is_found_out_by_the_draws():
 # The whole run --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_lists_who_cannot_take_part_and_writes_its_results(tmp_path):
     options = Namespace(
         workload=None, contender=None, rounds=2, growth_rounds=1, threads=1, results=tmp_path, root=None, probe=None

@@ -85,6 +85,7 @@ def test_metrics_are_what_evaluate_gives(plane):
     assert (stored["likelihood"], stored["likelihood_is_density"]) == ("bernoulli", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("likelihood", "asked", "expected"),
     [
@@ -113,6 +114,7 @@ def test_options_reach_the_recipe(tmp_path):
     assert "2.5" in manifest["settings"]["elbo"]
 
 
+@pytest.mark.slow
 def test_a_recipe_that_needs_the_number_of_data_is_told_it_unless_its_objective_is_replaced(tmp_path):
     for folder, options in ((tmp_path / "own", ()), (tmp_path / "other", ("--elbo", "analytic-kl"))):
         assert call("train", "beta-tc-vae", *TRAIN[2:], "--no-figures", *options, "--out", folder) == 0
@@ -120,6 +122,7 @@ def test_a_recipe_that_needs_the_number_of_data_is_told_it_unless_its_objective_
     assert "num_data=1617" in settings["elbo"]
 
 
+@pytest.mark.slow
 def test_the_way_of_taking_steps_can_be_chosen(tmp_path):
     for choice in ("no", "auto"):
         out = tmp_path / choice
@@ -182,6 +185,7 @@ def test_sample_draws_a_picture_into_the_run(plane):
         assert image.format == "PNG"
 
 
+@pytest.mark.slow
 def test_plot_draws_the_kinds_asked_for(plane, capsys):
     before = {path: path.stat().st_mtime_ns for path in (plane / "figures").iterdir()}
     assert call("plot", plane, "manifold", "learning-curves", "--extent", -2, 2) == 0
@@ -192,11 +196,13 @@ def test_plot_draws_the_kinds_asked_for(plane, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_plot_arithmetic_follows_an_attribute(smiles):
     assert call("plot", smiles, "arithmetic", "--attribute", "smiling") == 0
     assert [path.name for path in (smiles / "figures").iterdir()] == ["arithmetic.png"]
 
 
+@pytest.mark.slow
 def test_latent_figures_of_more_than_two_dimensions(smiles):
     assert call("plot", smiles, "latent", "traversals") == 0
 
@@ -244,6 +250,7 @@ def test_no_arguments_show_the_help(capsys):
     assert "Usage: ppl-vae" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_package_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "ppl_vae", "recipe"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
@@ -405,11 +412,13 @@ def grades(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_table_gets_figures_of_its_columns(grades):
     drawn = {path.stem for path in (grades / "figures").iterdir()}
     assert drawn == {"learning-curves", "latent"} | OF_A_TABLE
 
 
+@pytest.mark.slow
 def test_samples_of_a_table_are_a_table(grades, capsys):
     assert call("sample", grades, "-n", 7, "--with-noise", "--seed", 3) == 0
     table = pd.read_csv(grades / "samples.csv")
@@ -421,6 +430,7 @@ def test_samples_of_a_table_are_a_table(grades, capsys):
     assert "a table of 16 columns; --out FILE.csv holds it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_table_has_the_names_of_its_columns(grades, tmp_path):
     names = [f"grade {i}" for i in range(16)]
     shutil.copytree(grades, tmp_path / "named")

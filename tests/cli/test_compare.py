@@ -28,6 +28,7 @@ def read(folder):
         return table.load()
 
 
+@pytest.mark.slow
 def test_files_hold_what_the_library_gives(run, tmp_path, capsys):
     assert call("compare", run, *QUICK, "--seed", 3, "--out", tmp_path) == 0
     printed = capsys.readouterr().out
@@ -55,6 +56,7 @@ def test_files_hold_what_the_library_gives(run, tmp_path, capsys):
     assert str(tmp_path / "comparison.nc") in printed
 
 
+@pytest.mark.slow
 def test_figures_are_drawn(run, tmp_path):
     assert call("compare", run, *QUICK, "--out", tmp_path) == 0
     for name in ("estimator-cost", "estimator-values"):
@@ -62,6 +64,7 @@ def test_figures_are_drawn(run, tmp_path):
             assert min(image.size) > 300
 
 
+@pytest.mark.slow
 def test_a_run_is_its_own_place(run):
     assert call("compare", run, *QUICK, "--split", "train", "--num-particles", 3) == 0
     table = read(run)
@@ -69,6 +72,7 @@ def test_a_run_is_its_own_place(run):
     assert (table["num_draws"] == 3).all()
 
 
+@pytest.mark.slow
 def test_a_recipe_is_compared_at_its_first_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = ("beta-vae", "--repeats", 5, "--num-data", 4, "--estimators", "analytic-kl")

@@ -27,6 +27,7 @@ def read(folder):
         return table.load()
 
 
+@pytest.mark.slow
 def test_the_files_hold_what_the_library_gives(out):
     table = read(out)
     entries = [
@@ -47,11 +48,13 @@ def test_the_files_hold_what_the_library_gives(out):
     np.testing.assert_allclose(rows["elbo"], expected["elbo"].to_numpy().ravel(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_plane_is_drawn(out):
     with Image.open(out / "figures" / "rate-distortion.png") as image:
         assert min(image.size) > 300
 
 
+@pytest.mark.slow
 def test_the_table_is_printed_with_the_spread_over_seeds(tmp_path, capsys):
     assert call("compare-recipes", "vae", *QUICK, "--seeds", 2, "--out", tmp_path) == 0
     printed, table = capsys.readouterr().out, read(tmp_path)
@@ -61,6 +64,7 @@ def test_the_table_is_printed_with_the_spread_over_seeds(tmp_path, capsys):
     assert str(tmp_path / "recipes.nc") in printed
 
 
+@pytest.mark.slow
 def test_numbers_are_whole_on_a_narrow_terminal_and_json_keeps_its_commas(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     label = 'vae:network={"name":"mlp","hidden":[8,9]},latent_dim=2'
@@ -84,6 +88,7 @@ def test_numbers_are_whole_on_a_narrow_terminal_and_json_keeps_its_commas(tmp_pa
     np.testing.assert_allclose(table["elbo"], expected["elbo"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_several_likelihoods_get_no_plane_and_are_told_why(tmp_path, capsys):
     grey = ("continuous-bernoulli-vae", 'vae:likelihood="bernoulli-relaxed"')
     assert call("compare-recipes", *grey, *QUICK, "--seeds", 1, "--out", tmp_path) == 0

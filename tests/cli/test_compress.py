@@ -24,6 +24,7 @@ def exit_code(*arguments):
     return left.value.code
 
 
+@pytest.mark.slow
 def test_a_file_and_back(run, tmp_path, capsys):
     folder, x = run
     file = tmp_path / "digits.pvbb"
@@ -36,6 +37,7 @@ def test_a_file_and_back(run, tmp_path, capsys):
         torch.testing.assert_close(torch.from_numpy(content["x"]).float(), x, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_one_line(run, tmp_path, capsys):
     folder, _ = run
     (tmp_path / "bad.pvbb").write_bytes(b"PVBB nonsense")

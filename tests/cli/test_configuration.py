@@ -9,6 +9,7 @@ from tests.cli.test_cli import call
 SMALL = ("--epochs", "1", "--latent-dim", "2", "--no-figures", "--quiet", "--device", "cpu", "--set", "beta=2")
 
 
+@pytest.mark.slow
 def test_what_the_manifest_holds_can_be_run_again(tmp_path, capsys):
     first, again, other = tmp_path / "first", tmp_path / "again", tmp_path / "other"
     assert call("train", "beta-vae", *SMALL, "--lr", "0.01", "--out", first) == 0

@@ -52,6 +52,7 @@ def test_a_table_and_one_report(run, capsys, monkeypatch):
     assert "report.html" in printed
 
 
+@pytest.mark.slow
 def test_the_report_has_the_run_in_it(run, tmp_path):
     out = tmp_path / "page.html"
     assert call("diagnose", run, "--quick", "--split", "train", "--seed", 3, "--out", out) == 0
@@ -63,6 +64,7 @@ def test_the_report_has_the_run_in_it(run, tmp_path):
     assert "epochs run" in page
 
 
+@pytest.mark.slow
 def test_what_cannot_be_run_is_a_line(grey, tmp_path, capsys):
     assert call("diagnose", grey, "--quick", "--out", tmp_path / "report.html") == 0
     printed = " ".join(capsys.readouterr().out.split())

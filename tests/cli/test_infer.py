@@ -23,6 +23,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_file_holds_what_the_library_gives(run, tmp_path, capsys):
     out = tmp_path / "posterior.nc"
     assert call("infer", run, "--out", out, "--first", 3, "--draws", 40, "--seed", 2) == 0
@@ -35,6 +36,7 @@ def test_the_file_holds_what_the_library_gives(run, tmp_path, capsys):
     assert set(groups["sample_stats"]["rung"].values.tolist()) <= {1, 2, 3, 4, 5}
 
 
+@pytest.mark.slow
 def test_a_mistake_is_one_line(run, tmp_path, capsys):
     assert call("infer", run, "--out", tmp_path / "a.nc", "--deadline", "-1") == 2
     assert capsys.readouterr().err.strip().endswith("deadline must be a positive number of seconds, got -1.0")

@@ -24,6 +24,7 @@ def spec(tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_a_grid_from_a_file(spec, tmp_path, capsys):
     text = SPEC.replace("latent-dim", "latent_dim")
     assert call("sweep", spec(text), "--out", tmp_path / "out") == 0

@@ -49,6 +49,7 @@ def test_other_rows_are_read_in_the_same_way(trained, capsys):
     assert "found 'two' in the place of 'one', column 1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_raw_columns_are_told_and_taken_by_their_kinds(tmp_path, capsys):
     rng = np.random.default_rng(0)
     raw = {

@@ -56,6 +56,7 @@ def test_images_come_back_and_cost_what_the_elbo_promises(vae, digits):
     assert all(4 * len(message.words) < size for size in sizes.values()), sizes
 
 
+@pytest.mark.slow
 def test_bit_swap_of_a_hierarchy_and_its_own_promise(digits):
     hierarchy = HierarchicalVAE((1, 8, 8), (6, 3), hidden=(16,))
     pv.fit(hierarchy, digits[0], "monte-carlo-kl", epochs=6, batch_size=64, lr=2e-3, progress=False)

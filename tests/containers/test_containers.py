@@ -296,6 +296,7 @@ AGE, SITE = np.linspace(20, 80, N), np.arange(N) % 3
 WIDE = FRAME.assign(age=AGE, site=SITE)[["a", "site", "b", "c", "age", "d", "e"]]
 
 
+@pytest.mark.slow
 def test_columns_that_the_programs_name_are_covariates():
     expected = history(fit((X, AGE, SITE), conditional(), validation=0.2))
     cells = annotated(SPARSE)
@@ -417,6 +418,7 @@ BATCHES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", BATCHES.values(), ids=BATCHES)
 def test_a_stream_is_evaluated_with_every_datum_once(make, told):
     """The last batch has 12 of 60 data: a mean of batch means would weigh them by 1/4."""

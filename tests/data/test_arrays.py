@@ -189,6 +189,7 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
         load_npz(write(tmp_path / "a.npz", bytes(content)))
 
 
+@pytest.mark.slow
 def test_an_archive_that_grows_beyond_what_data_do_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.npz"
     np.savez_compressed(path, x=np.zeros((1200, 512, 512), dtype=np.uint8))

@@ -25,8 +25,6 @@ from ppl_vae.errors import DataError
 from .builders import celeba_table, grey, idx_bytes, image_bytes, npy_bytes, npz_bytes, write
 from .mutations import mutated
 
-FUZZ = settings(max_examples=200, deadline=None, derandomize=True, database=None)
-
 
 def _dataset_values(load: Callable[..., Any]) -> Callable[[Path], None]:
     def check(path: Path) -> None:
@@ -105,14 +103,15 @@ def test_the_valid_file_is_read(name: str, tmp_path: Path) -> None:
     check(write(tmp_path / file, content))
 
 
+@pytest.mark.parametrize("examples", [30, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", FORMATS)
 def test_only_a_data_error_that_names_the_file_comes_out(
-    name: str, tmp_path_factory: pytest.TempPathFactory
+    name: str, examples: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file, content, check = FORMATS[name]
     path = tmp_path_factory.mktemp("damaged") / file
 
-    @FUZZ
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
     @given(mutated(content) | st.binary(max_size=200))
     def law(damaged: bytes) -> None:
         path.write_bytes(damaged)
@@ -130,6 +129,7 @@ def _error(check: Callable[[Path], None], path: Path) -> str | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRICT)
 def test_every_truncation_is_refused(name: str, tmp_path: Path) -> None:
     file, content, check = FORMATS[name]

@@ -150,6 +150,7 @@ def test_pose_and_nuisances_are_uniform(faces):
     assert z.abs().max() < 4.4
 
 
+@pytest.mark.slow
 def test_a_linear_probe_reads_every_attribute_off_the_pixels(faces):
     train, test = (torch.nn.functional.avg_pool2d(s.x, 2).flatten(1).numpy() for s in (faces.train, faces.test))
     for column, attribute in enumerate(ATTRIBUTES):

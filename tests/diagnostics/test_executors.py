@@ -52,11 +52,13 @@ def same_draws(a, b):
         np.testing.assert_array_equal(a.sample_stats[name], b.sample_stats[name])
 
 
+@pytest.mark.slow
 def test_a_diagnosis_on_an_executor_has_the_numbers_of_one_here():
     with ThreadPoolExecutor(1) as executor:
         same_numbers(diagnosed(executor), diagnosed())
 
 
+@pytest.mark.slow
 def test_draws_on_an_executor_are_those_of_one_here(tmp_path):
     with ThreadPoolExecutor(1) as executor:
         there = drawn(executor, folder=tmp_path)

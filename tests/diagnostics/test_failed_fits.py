@@ -170,6 +170,7 @@ def test_evaluate_and_evidence_refuse_a_broken_model(broken):
         pv.log_evidence(broken, x, num_samples=10)
 
 
+@pytest.mark.slow
 def test_a_diagnosis_of_a_broken_model_calls_nothing_good(broken):
     x = torch.randn(20, 4)
     diagnosis = pv.diagnose(broken, x, torch.randn(20, 4), effort=SMALL, progress=False)

@@ -120,6 +120,7 @@ def vector_pair(p):
     return model, guide
 
 
+@pytest.mark.slow
 def test_the_aggregate_posterior_is_taken_apart_given_the_global_draws():
     p = parameters()
     numbers = run_aggregate(vector_pair(p), DATA, 200, num_global=20)
@@ -169,6 +170,7 @@ def test_both_ends_of_a_bracket_hold_the_density_given_a_global_draw():
     assert abs((bracket.upper - exact).mean()) < 0.05
 
 
+@pytest.mark.slow
 def test_the_curve_of_bounds_rises_to_the_mean_density_given_the_draws():
     p = narrowed(of_global=0.5, of_local=0.5)
     curve = inf.evidence_curve(plain_pair(p), DATA, (1, 10, 1000), num_global=40)
@@ -180,6 +182,7 @@ def test_the_curve_of_bounds_rises_to_the_mean_density_given_the_draws():
     assert found[0] < found[1] < found[2] + 1e-3
 
 
+@pytest.mark.slow
 def test_data_of_the_predictive_law_are_typical_and_others_are_not():
     p = narrowed(of_global=4.0)
     spread = (((2 * p["log_v"]).exp() + (2 * p["log_t"]).exp() + (2 * p["log_s"]).exp()) ** 0.5).item()

@@ -86,6 +86,7 @@ def test_calibration_is_uniform_and_finds_a_guide_that_forgets_one_of_the_two():
     assert check_calibration(run_calibration(forgets, data(), 500, 49)).level == "bad"
 
 
+@pytest.mark.slow
 def test_predictive_checks_tell_the_site_that_does_not_fit():
     numbers = run_predictive((model, guide), data(), num_samples=100)
     assert {"x: mean", "y: mean", "x: spread of sums", "y: spread of sums"} == set(numbers["statistic"].to_numpy())

@@ -42,6 +42,7 @@ def test_every_topic_stands_in_the_table_of_plots():
     assert {name for name, topic in TOPICS.items() if topic.figures is None} == WITHOUT_FIGURE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOPICS)
 def test_run_gives_a_dataset_whose_numbers_are_described(name, diagnosis):
     numbers = diagnosis.findings[name].numbers
@@ -49,6 +50,7 @@ def test_run_gives_a_dataset_whose_numbers_are_described(name, diagnosis):
     assert numbers.data_vars
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOPICS)
 def test_check_takes_what_run_gave_and_gives_verdicts(name, diagnosis):
     verdicts = TOPICS[name].verdicts(diagnosis.numbers[name])

@@ -69,6 +69,7 @@ def test_the_exact_guide_has_constant_weights_and_the_evidence_of_the_set():
     assert check_global_importance(numbers).level == "good"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.7, 0.5])
 def test_khat_of_the_global_guide_is_the_tail_index_of_its_weights(share):
     p = narrowed(of_global=share)
@@ -86,6 +87,7 @@ def test_the_noise_of_local_draws_is_told_and_goes_down_as_one_over_k():
     assert 3 < few / many < 5.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draws", [6, 40])
 def test_weights_do_not_depend_on_the_memory_limit(draws):
     p = narrowed(of_global=0.8, of_local=0.8)
@@ -97,6 +99,7 @@ def test_weights_do_not_depend_on_the_memory_limit(draws):
     torch.testing.assert_close(torch.from_numpy(more.to_numpy()[:60]), torch.from_numpy(whole.to_numpy()))
 
 
+@pytest.mark.slow
 def test_draws_that_are_no_gaussians_estimate_the_same_in_other_passes():
     row = TWO_LEVELS["a mixture of groups"]
     pair = row.make()
@@ -139,6 +142,7 @@ def test_local_khat_is_that_of_the_local_guide_given_the_global_draw():
     assert check_importance(exact).level == "good"
 
 
+@pytest.mark.slow
 def test_calibration_given_the_global_draw_needs_no_refit():
     right = run_calibration(plain_pair(narrowed(of_global=0.1)), X, 600, 49)
     assert check_calibration(right).level == "good"

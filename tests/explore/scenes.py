@@ -1,8 +1,10 @@
 """A scene of known numbers, with names that try to be more than text."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from ppl_vae.explore.scene import Column, Group, Pictures, Plane, Posterior, Scene
+from ppl_vae.explore.scene import Column, Group, Pictures, Plane, Posterior, Scene, TableRows
 
 COUNT, SIDE, DRAWS, GRID = 120, 8, 20, 5
 HOSTILE = "<img src=x onerror=\"document.title='attacked'\">"
@@ -38,6 +40,14 @@ def a_scene():
     return Scene(
         points, ("z₁", FORMULA), columns, "class", "k-hat", pictures, None, groups, posterior, plane, [SCRIPT]
     )
+
+
+def a_table_scene():
+    """The same data as rows of twelve columns, each beside six draws: wider than any page."""
+    values = np.arange(COUNT * 12.0).reshape(COUNT, 12)
+    shown = dict.fromkeys(("datum", "reconstruction", *(f"draw {i}" for i in range(6))), values)
+    rows = TableRows([f"measurement number {j}" for j in range(12)], shown)
+    return replace(a_scene(), pictures=None, rows=rows, plane=None)
 
 
 NAMES = [f"{SCRIPT}{k}" for k in range(COUNT)]

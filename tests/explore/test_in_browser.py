@@ -6,24 +6,29 @@ import io
 import numpy as np
 import pytest
 
-from tests.explore.scenes import COUNT, FORMULA, HOSTILE, NAMES, SCRIPT, TEMPLATE, a_scene
+from tests.explore.scenes import COUNT, FORMULA, HOSTILE, NAMES, SCRIPT, TEMPLATE, a_scene, a_table_scene
 
 pytest.importorskip("bokeh")
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
+def written(scene, folder):
+    """The scene as a page of its own."""
     from ppl_vae.explore.page import embed
     from ppl_vae.explore.view import explorable
 
-    made = embed(explorable(a_scene(), NAMES), f"map {HOSTILE}")
-    file = tmp_path_factory.mktemp("page") / "view.html"
+    made = embed(explorable(scene, NAMES), f"map {HOSTILE}")
+    file = folder / "view.html"
     head = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     )
     file.write_text(f"{head}<title>view</title><body>{made.place}{made.data}</body></html>")
     return file
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return written(a_scene(), tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture
@@ -287,6 +292,18 @@ def test_a_phone_needs_no_scrolling_sideways(chromium, path):
     )
     assert map_["width"] > 300
     assert card["top"] > map_["bottom"] - 5
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_wide_table_scrolls_in_its_own_place(chromium, tmp_path, width):
+    from tests.explore.pages import Page
+
+    page = Page(chromium, written(a_table_scene(), tmp_path), width=width)
+    assert page.js("return document.documentElement.scrollWidth") <= width
+    inside, all_of_it = page.js(
+        "const e = view('card').shadow_el.querySelector('.scroll'); return [e.clientWidth, e.scrollWidth]"
+    )
+    assert inside < all_of_it
 
 
 # What a notebook's front end offers to the module of a widget.

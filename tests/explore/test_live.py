@@ -40,6 +40,7 @@ def test_live_is_a_word_of_fit(capsys):
         pv.fit(vae, torch.zeros(8, 4), epochs=1, progress="lively")
 
 
+@pytest.mark.slow
 def test_a_notebook_has_one_figure_that_is_replaced(monkeypatch):
     pytest.importorskip("IPython")
     shown, replaced = [], []

@@ -32,6 +32,7 @@ def loaded(hub, cache, name=NAME, **options):
     return pv.from_hub(name, endpoint=hub.url, token=False, cache_dir=cache, **options)
 
 
+@pytest.mark.slow
 def test_a_model_comes_back_the_same_with_its_manifest_and_card(hub, tmp_path):
     result = train(small_vae(), small_data(), epochs=2, validation=0.2, out_dir=tmp_path / "run")
     diagnosis = pv.diagnose(result.model, small_data(), topics="collapse", effort=QUICK, progress=False)
@@ -54,6 +55,7 @@ def test_a_model_comes_back_the_same_with_its_manifest_and_card(hub, tmp_path):
     assert hub.repositories[NAME]["README.md"].decode() == card
 
 
+@pytest.mark.slow
 def test_nothing_but_two_files_is_fetched_and_nothing_is_unpickled(hub, tmp_path):
     pushed(hub, small_vae())
     hub.repositories[NAME] |= {"pytorch_model.bin": pickle.dumps(print), "modeling.py": b"raise SystemExit"}
@@ -64,6 +66,7 @@ def test_nothing_but_two_files_is_fetched_and_nothing_is_unpickled(hub, tmp_path
     assert not list(tmp_path.rglob("*.bin"))
 
 
+@pytest.mark.slow
 def test_what_is_damaged_missing_or_no_model_of_ours_is_said(hub, tmp_path):
     with pytest.raises(CheckpointError, match="nobody/nothing: the Hub could not be used"):
         loaded(hub, tmp_path, "nobody/nothing")
@@ -82,6 +85,7 @@ def test_what_is_damaged_missing_or_no_model_of_ours_is_said(hub, tmp_path):
         pushed(hub, (lambda x: None, lambda x: None))
 
 
+@pytest.mark.slow
 def test_a_network_of_the_authors_own_is_asked_for(hub, tmp_path):
     def network():
         return torch.nn.Linear(6, 4), torch.nn.Linear(2, 12)

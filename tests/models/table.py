@@ -87,6 +87,9 @@ PRIORS = {
     "vamp": {"name": "vamp", "num_components": 4},
     "flow": {"name": "flow", "hidden": 8},
     "coupling-flow": {"name": "flow", "kind": "coupling", "hidden": 8},
+    "autoregressive": {"name": "autoregressive", "num_components": 2, "hidden": 8},
+    "noise-contrastive": {"name": "noise-contrastive", "hidden": 8, "bound": 2.0},
+    "diffusion": {"name": "diffusion", "hidden": 8, "num_steps": 4},
 }
 PRIORS |= {prior: prior for prior in CURVED}
 FLAT_POSTERIORS = [name for name in POSTERIORS if not any(name in of for of in CURVED.values())]

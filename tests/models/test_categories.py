@@ -119,6 +119,7 @@ def gradient_draws(estimator, vae, x, repeats):
     return torch.stack(values), {name: torch.stack(found) for name, found in draws.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "estimator"),
     [

@@ -56,6 +56,7 @@ def use(prior, posterior, likelihood):
     return torch.stack([torch.tensor(loss), *slopes, torch.tensor(pv.log_evidence(vae, x, num_samples=10).mean)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ALL_PRIORS)
 def test_every_prior_and_posterior_run_or_are_refused_by_name(prior):
     for posterior in ALL_POSTERIORS:
@@ -67,6 +68,7 @@ def test_every_prior_and_posterior_run_or_are_refused_by_name(prior):
                 use(prior, posterior, "bernoulli")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_every_likelihood_runs_with_the_priors_and_posteriors_that_read_model_or_guide(likelihood):
     for prior, posterior in itertools.product(

@@ -33,7 +33,10 @@ def _parts():
 def _arguments(constructor):
     """What it takes by name; a part without a constructor shows Module's *args and **kwargs."""
     given = inspect.signature(constructor).parameters.values()
-    return {each.name for each in given if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)} - {"self", "seed"}
+    return {each.name for each in given if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)} - {
+        "self",
+        "seed",
+    }
 
 
 @pytest.mark.parametrize(("kind", "name"), _parts())

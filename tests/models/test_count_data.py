@@ -25,6 +25,7 @@ def table_of_counts(rows, columns):
     return torch.poisson(rate, generator=generator).clamp(max=28_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", COUNTS)
 def test_counts_of_genes_train(likelihood):
     x = table_of_counts(400, 100)

@@ -53,6 +53,7 @@ def test_it_trains_is_stored_and_has_an_evidence_above_its_bound(library, likeli
     vae.model.likelihood.check(drawn)
 
 
+@pytest.mark.slow
 def test_a_latent_library_size_is_recovered_within_the_error_of_the_counts():
     x, sizes = cells()
     vae = small("latent", "poisson")
@@ -98,6 +99,7 @@ def test_the_experiment_moves_the_means_as_the_decoder_says_and_not_their_sum(li
     assert vae.sample(6, library=sizes if library == "observed" else None, batch=batch).shape == (6, 12)
 
 
+@pytest.mark.slow
 def test_codes_need_not_tell_the_experiment():
     """Two experiments whose rates differ gene by gene: given it, the bound is better by more than its error."""
     generator = torch.Generator().manual_seed(0)

@@ -605,6 +605,8 @@ BY_DETERMINANT = {"flow"}
 # Weights of an extended space, judged by tests/models/posteriors/test_chain_posteriors.py.
 OF_A_CHAIN = {"dais", "hamiltonian"}
 OF_THE_GUIDE = {"vamp"}
+# Judged by quadrature and closed forms in tests/models/code_priors/test_learned_priors.py.
+OF_NETWORKS = {"autoregressive", "noise-contrastive", "diffusion"}
 
 # Where a distribution of ours has its row.
 DISTRIBUTIONS = {
@@ -694,7 +696,7 @@ ROWS |= {**{f"posterior-{k}": v for k, v in POSTERIOR_ROWS.items()}, **OTHER_ROW
 
 def test_every_part_has_a_row():
     assert set(likelihoods.LIKELIHOODS) == set(LIKELIHOOD_ROWS)
-    assert set(priors.PRIORS) == set(PRIOR_ROWS) | BY_DETERMINANT | OF_THE_GUIDE
+    assert set(priors.PRIORS) == set(PRIOR_ROWS) | BY_DETERMINANT | OF_THE_GUIDE | OF_NETWORKS
     assert set(posteriors.POSTERIORS) == set(POSTERIOR_ROWS) | BY_DETERMINANT | OF_A_CHAIN
     own = {
         name
@@ -717,7 +719,7 @@ def test_standard_deviations_stay_where_their_squares_are_numbers(dtype, most):
         assert positive(torch.tensor(-200.0, dtype=dtype)).log().item() == pytest.approx(-power * most, rel=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("name", ROWS)
 def test_values_and_gradients_are_exact_over_the_whole_range(name, dtype):
     for row in ROWS[name]:

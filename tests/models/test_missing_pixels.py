@@ -81,6 +81,7 @@ def test_optimal_sigma_is_of_the_observed_pixels():
     assert vae.model.likelihood.likelihood.variance.item() == pytest.approx(error.mean().item(), rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["standard", {"name": "vamp", "num_components": 3}])
 def test_fit_trains_on_holes_and_validates_on_them(prior):
     torch.manual_seed(0)

@@ -26,6 +26,7 @@ def test_points_are_the_cells_and_missing_ones_are_counted(x):
     assert axes.texts[0].get_text().endswith("4 missing")
 
 
+@pytest.mark.slow
 def test_of_many_columns_the_worst_are_drawn(x):
     made = x.copy()
     made[:, [2, 17]] = 0.0

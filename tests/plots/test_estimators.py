@@ -22,6 +22,7 @@ def scattered(axes):
     return {tuple(point) for cloud in axes.collections for point in np.asarray(cloud.get_offsets())}
 
 
+@pytest.mark.slow
 def test_cost_draws_every_estimator_in_every_group():
     table = made_table()
     figure = plot_estimator_cost(table)
@@ -35,6 +36,7 @@ def test_cost_draws_every_estimator_in_every_group():
         assert labels["iwae"] == (5.0, table["gradient_variance"].sel(estimator="iwae", group=group))
 
 
+@pytest.mark.slow
 def test_cost_marks_the_frontier():
     figure = plot_estimator_cost(made_table())
     encoder, decoder = (axes.get_lines()[0] for axes in figure.axes)
@@ -52,6 +54,7 @@ def test_cost_says_which_variance_is_zero():
     assert len(scattered(figure.axes[0])) == 2
 
 
+@pytest.mark.slow
 def test_labels_of_equal_points_do_not_cover_each_other():
     table = made_table(milliseconds=[2.0, 2.0, 2.05], gradient_variance=[[1.0, 1.0]] * 3)
     figure = plot_estimator_cost(table)

@@ -192,6 +192,7 @@ def test_takes_the_readers_axes_or_says_why_not(name):
         FIGURES[name](ax=np.array([left, right]))
 
 
+@pytest.mark.slow
 def test_has_the_size_that_is_asked_for(draw):
     figure = draw(figsize=(5.5, 6.5))
     figure.draw_without_rendering()
@@ -210,6 +211,7 @@ def test_all_ink_lies_inside_the_figure_and_fills_it(draw):
     assert max(ink.x0, ink.y0, width - ink.x1, height - ink.y1) < 0.25
 
 
+@pytest.mark.slow
 def test_a_notebook_gets_a_png_of_the_figure(draw):
     figure = draw()
     with Image.open(io.BytesIO(figure._repr_png_())) as picture:

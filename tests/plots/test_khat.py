@@ -65,6 +65,7 @@ def test_bad_input_is_described():
         plots.plot_worst_data(images(40), ds)
 
 
+@pytest.mark.slow
 def test_the_worst_beyond_the_threshold_are_named_where_data_have_names():
     named = made_khat().assign_coords(datum=[f"p{i}" for i in range(40)])
     points, _ = plots.plot_khat(named).axes

@@ -40,6 +40,7 @@ def test_says_what_is_drawn():
     assert [text.get_text() for text in legend.get_texts()] == ["train", "test"]
 
 
+@pytest.mark.slow
 def test_one_split_has_one_look_in_all_panels():
     figure = plot_learning_curves(history(("train", "validation", "test")))
     panels = [axes.get_lines() for axes in figure.axes[:3]]
@@ -65,6 +66,7 @@ def test_bridges_epochs_without_an_evaluation():
     assert line.get_marker() == "o"  # few points are marked, so that a single one is seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2, 7, 300])
 def test_epoch_ticks_are_whole_numbers(epochs):
     figure = plot_learning_curves(history(("train",), epochs))

@@ -61,6 +61,7 @@ def test_the_legend_speaks_of_dominated_points_only_where_there_are_some():
     ]
 
 
+@pytest.mark.slow
 def test_every_recipe_is_named():
     (axes,) = plot_rate_distortion(compared()).axes
     written = [text.get_text() for text in axes.texts]

@@ -13,6 +13,7 @@ def cells(axes):
     return np.array([text.get_text() for text in axes.texts])
 
 
+@pytest.mark.slow
 def test_the_worst_rows_come_first_with_name_khat_and_cells():
     named = made_khat(40).assign_coords(datum=[f"p{i}" for i in range(40)])
     (axes,) = plots.plot_worst_rows(pd.DataFrame(X, columns=list("abcde")), named, count=3).axes

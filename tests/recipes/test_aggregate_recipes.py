@@ -97,6 +97,7 @@ def distance_from_identity(covariance):
     return (covariance - torch.eye(2)).abs().max().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "of_means"), [("dip-vae-i", True), ("dip-vae-ii", False)])
 def test_dip_holds_the_covariance_near_the_identity_where_no_kl_does(name, of_means, without_any_divergence):
     """To 0.1 in every entry, under a likelihood alone, which by itself leaves it anywhere."""
@@ -107,6 +108,7 @@ def test_dip_holds_the_covariance_near_the_identity_where_no_kl_does(name, of_me
     assert distance_from_identity(aggregate_covariance(free, x, of_means)) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["info-vae", "wae-mmd"])
 def test_mmd_brings_the_codes_to_the_prior(name, without_any_divergence):
     """The squared MMD to prior draws falls below 0.01; without any divergence it stays above 0.1."""

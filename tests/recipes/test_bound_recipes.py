@@ -13,6 +13,8 @@ import ppl_vae as pv
 from ppl_vae import inference as inf
 from tests.recipes.test_recipe_points import train
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("iwae", "miwae", "piwae", "ciwae", "dreg-iwae", "renyi-vae")
 SMALL = {"latent_dim": 8, "network": {"name": "mlp", "hidden": (64,), "activation": "tanh"}}
 # How often the gradients of one batch are drawn.
@@ -40,7 +42,6 @@ def trained(digits):
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_three_epochs_beat_no_training_by_ten_nats(name, trained):
     """On held-out plain ELBO, whatever bound was trained; it starts at 45 nats below 0."""

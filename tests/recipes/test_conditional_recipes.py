@@ -6,6 +6,8 @@ from sklearn.linear_model import LogisticRegression
 
 import ppl_vae as pv
 
+pytestmark = pytest.mark.slow
+
 EPOCHS, RATE = 30, 3e-3
 SMALL = {"network": {"name": "mlp", "hidden": (128,), "activation": "relu"}}
 
@@ -40,7 +42,6 @@ def test_conditional_vae_beats_itself_untrained(conditional):
     assert after.mean() > before + 20
 
 
-@pytest.mark.slow
 def test_completion_vae_beats_itself_untrained(completion):
     """By more than 15 nats per held-out digit, over its hidden pixels."""
     _, before, after = completion
@@ -87,7 +88,6 @@ def test_completions_differ_where_the_seen_quadrant_leaves_a_choice(completion, 
     assert torch.equal(found[:, :, ~hidden], x[:, ~hidden].expand(40, -1, -1))
 
 
-@pytest.mark.slow
 def test_both_stand_in_one_comparison_with_the_plain_vae(digits):
     """The conditional bound is on log p(x|y), so knowing the class pays."""
     few = {"epochs": 8, "lr": RATE, "device": "cpu", "progress": False}

@@ -19,6 +19,7 @@ def held_out_elbo(vae, data):
     return inf.evaluate(vae, data.test.x, num_particles=4).summary()["elbo"]
 
 
+@pytest.mark.slow
 def test_the_continuous_bernoulli_beats_what_the_relaxed_one_learns_by_ten_nats(grey):
     """Both judged by the density on [0, 1] (Loaiza-Ganem & Cunningham 2019): the decoders differ in training alone.
 
@@ -35,6 +36,7 @@ def test_the_continuous_bernoulli_beats_what_the_relaxed_one_learns_by_ten_nats(
     assert found["continuous-bernoulli-vae"] > found["vae"] + 10, found
 
 
+@pytest.mark.slow
 def test_the_convolutional_system_has_the_published_size_and_learns(grey):
     """134,165 parameters at 28x28. On 8x8 digits two epochs gain 10 nats of relaxed ELBO over no training."""
     published = pv.make("conv-vae", (1, 28, 28)).vae

@@ -7,6 +7,8 @@ from torch import nn
 import ppl_vae as pv
 from ppl_vae.data import Split, factor_groups
 
+pytestmark = pytest.mark.slow
+
 LEVELS, NOISE = 8, 0.3
 
 
@@ -74,7 +76,6 @@ def squares(codes, factors):
     return 1 - rest.var(0) / factors.var(0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), [("ada-gvae", 2), ("group-vae", 3)])
 def test_digits_of_one_class_train_by_groups_of_images(name, size):
     """Ten nats per image better on held-out groups than untrained."""

@@ -24,7 +24,10 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(scope="module", params=OPTIONS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[] if name == "ppca" else pytest.mark.slow) for name in OPTIONS],
+)
 def fitted(request):
     """The recipe's name, its trained VAE, and the data."""
     x = data_of_known_covariance()

@@ -70,6 +70,7 @@ def mutual_information(vae, split):
     return normalized_mutual_info_score(split.y, category), adjusted_mutual_info_score(shuffled, category)
 
 
+@pytest.mark.slow
 def test_the_autoencoder_reconstructs_best_and_the_vae_pays_for_its_prior(trained, digits):
     """What a prior costs: 3 nats of reconstruction and more, of a VAE under the same network and seed."""
     _, autoencoder, _ = trained("autoencoder")
@@ -78,6 +79,7 @@ def test_the_autoencoder_reconstructs_best_and_the_vae_pays_for_its_prior(traine
     assert autoencoder.log_likelihood.mean() > pv.evaluate(vae.vae, digits.test.x).log_likelihood.mean() + 3
 
 
+@pytest.mark.slow
 def test_a_denoising_autoencoder_restores_what_the_plain_one_cannot(trained, digits):
     """From digits with 30% of the pixels masked, by more than one nat per digit and 4 paired standard errors."""
     x = digits.test.x
@@ -92,6 +94,7 @@ def test_a_denoising_autoencoder_restores_what_the_plain_one_cannot(trained, dig
     assert gain.mean() > 4 * gain.std() / len(gain) ** 0.5
 
 
+@pytest.mark.slow
 def test_sparse_codes_are_sparse(trained, digits):
     """The mean activation is near its target of 0.05, where a sigmoid starts at 0.5; most units are alive.
 

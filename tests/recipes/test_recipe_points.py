@@ -124,6 +124,7 @@ def test_free_bits_keep_every_dimension_at_the_floor_where_the_plain_vae_leaves_
     assert (kl_by_dimension(trained["plain"], digits.test.x) < 0.08).sum() >= 8
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_importance_weighted_bounds_rise_with_k(trained, digits):
     """On the same draws, each step by more than five standard errors of itself."""
@@ -244,6 +245,7 @@ def mean_gap(lg, x):
     return (lg.log_evidence(x) - lg.elbo(x)).mean().item()
 
 
+@pytest.mark.slow
 def test_a_diagonal_guide_keeps_the_gap_that_correlation_prescribes():
     """1/2 [sum log M_jj - log det M] (KNOWLEDGE 0.1), 0.294 nats here, to 0.01."""
     lg, x = with_trained_guide(DiagonalPosterior())

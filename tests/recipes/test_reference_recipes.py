@@ -1,5 +1,7 @@
 """Recipes that stand beside VAEs (regularised and adversarial autoencoders, the energy score), and deep ones."""
 
+import time
+
 import pytest
 import torch
 
@@ -17,6 +19,8 @@ RUNS = {
     "very-deep-vae": {},
     "hrq-vae": {},
 }
+# The scale of the energy score's likelihood starts at 1 and takes 5e-3 a step: 260 steps to what it has to be.
+EPOCHS = {"energy-autoencoder": 40}
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +36,13 @@ def trained(digits):
         if name not in found:
             recipe = pv.make(name, digits.event_shape, **RUNS[name])
             before = pv.evaluate(recipe.vae, digits.test.x)
-            result = pv.fit(recipe, digits, epochs=12, lr=5e-3, device="cpu", compile=False, progress=False)
-            found[name] = before, pv.evaluate(recipe.vae, digits.test.x), result
+            # Of the processor, not of the clock: what else the machine does is no part of a recipe.
+            start = time.process_time()
+            result = pv.fit(
+                recipe, digits, epochs=EPOCHS.get(name, 12), lr=5e-3, device="cpu", compile=False, progress=False
+            )
+            seconds = time.process_time() - start
+            found[name] = before, pv.evaluate(recipe.vae, digits.test.x), result, seconds
         return found[name]
 
     return get
@@ -42,9 +51,9 @@ def trained(digits):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_each_beats_itself_untrained_on_held_out_digits(name, trained):
-    """By more than 10 nats of log p(x|z), which all of them have; in less than a minute on a free core."""
-    before, after, result = trained(name)
-    assert result.history["seconds"].sum() < 60
+    """By more than 10 nats of log p(x|z), which all of them have; in less than a minute of one core."""
+    before, after, _, seconds = trained(name)
+    assert seconds < 60
     assert after.log_likelihood.mean() > before.log_likelihood.mean() + 10
 
 

@@ -162,6 +162,7 @@ def test_an_analogy_is_of_the_class_asked_for_in_the_style_of_the_datum(trained,
     assert (distance.argmin(1) == torch.arange(60)).float().mean() > 30 / 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["labelled", "unlabelled"])
 def test_data_with_labels_only_or_without_any_train_too(labels, digits):
     """The held-out bound rises by more than 15 nats in two epochs. Measured: 20."""

@@ -12,6 +12,7 @@ import ppl_vae as pv
 from ppl_vae.errors import DataError
 
 
+@pytest.mark.slow
 def test_accuracies_are_those_of_scikit_learn_and_the_truth_wins():
     X, y = load_digits(return_X_y=True)
     X = X / 16

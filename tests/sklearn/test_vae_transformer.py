@@ -98,6 +98,7 @@ def test_a_pipeline_is_searched_over_a_grid_by_held_out_evidence(data):
     assert list(frame.columns) == [f"vaetransformer{i}" for i in range(size)] == list(best.get_feature_names_out())
 
 
+@pytest.mark.slow
 def test_images_and_other_posteriors_are_taken(data):
     rows = (data[:40, :4] > 0).astype(float)
     options = {"likelihood": "bernoulli", "event_shape": (1, 2, 2), "posterior": "flow", "random_state": 0}
@@ -108,6 +109,7 @@ def test_images_and_other_posteriors_are_taken(data):
     assert transformer.inverse_transform(transformer.transform(rows)).shape == (40, 4)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_codes_and_a_recipe_its_options(data):
     beta = pv.sklearn.VAETransformer(recipe="beta-vae", options={"beta": 50.0}, random_state=1, epochs=20, lr=1e-2)
     plain = clone(beta).set_params(recipe="vae", options=None).fit(data)

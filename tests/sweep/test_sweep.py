@@ -42,6 +42,7 @@ def exact_scores(folder, number, seed):
     return pv.load(folder / "trials" / f"{number:04d}-seed-{seed}").elbo(held.x).detach().double().numpy()
 
 
+@pytest.mark.slow
 def test_trials_are_judged_by_the_elbo_of_data_that_none_was_trained_on(grid):
     folder, numbers = grid
     for number in (0, 1):
@@ -54,6 +55,7 @@ def test_trials_are_judged_by_the_elbo_of_data_that_none_was_trained_on(grid):
             assert error == pytest.approx(exact.std(ddof=1) / len(exact) ** 0.5, rel=0.3)
 
 
+@pytest.mark.slow
 def test_the_distance_to_the_best_has_the_error_of_the_difference(grid):
     folder, numbers = grid
     assert numbers.attrs["best"] == 0
@@ -88,12 +90,14 @@ def test_a_finished_sweep_is_read_and_another_is_refused(grid):
         swept(folder, num_draws=65, resume=True)
 
 
+@pytest.mark.slow
 def test_threads_give_the_numbers_of_one_after_the_other(grid, tmp_path):
     with ThreadPoolExecutor(1) as executor:
         numbers = swept(tmp_path / "threads", executor=executor, num_draws=64)
     xr.testing.assert_identical(numbers.drop_vars(SECONDS), grid[1].drop_vars(SECONDS))
 
 
+@pytest.mark.slow
 def test_optuna_is_told_the_scores_and_a_resumed_study_asks_the_same(tmp_path):
     optuna = pytest.importorskip("optuna")
     space = {"rate": optuna.distributions.FloatDistribution(1e-3, 0.3, log=True)}
@@ -111,6 +115,7 @@ def test_optuna_is_told_the_scores_and_a_resumed_study_asks_the_same(tmp_path):
     np.testing.assert_array_equal(same.rate, numbers.rate)
 
 
+@pytest.mark.slow
 def test_a_trial_is_pruned_only_beyond_the_error(tmp_path):
     space = {"rate": [0.1, 1e-9, 0.1000001]}
     numbers = swept(tmp_path / "pruned", space=space, rungs=[1, 2], prune_beyond=4.0)

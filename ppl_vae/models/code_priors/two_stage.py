@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ppl_vae.arrays import Array
 from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.models.code_priors.new_prior import require_exchangeable
 from ppl_vae.models.priors.priors import MixturePrior
 from ppl_vae.models.vae import VAE
 from ppl_vae.randomness import seeded
@@ -53,8 +54,7 @@ def with_post_hoc_prior(
         ModelError: the model is defined by its prior, as the linear-Gaussian one is, its codes lie in no Euclidean
             space, there are fewer data than components, or ``codes`` is unknown.
     """
-    if "prior" not in vae.config:
-        raise ModelError(f"a {vae.config['model']!r} model is defined by its prior; it cannot have another")
+    require_exchangeable(vae)
     if vae.space != EUCLIDEAN:
         raise ModelError(f"a mixture of Gaussians lives in Euclidean space, and the codes in the {vae.space.name}")
     if codes not in ("draws", "means"):

@@ -7,6 +7,9 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
+from ppl_vae.models.code_priors.autoregressive_prior import AutoregressivePrior
+from ppl_vae.models.code_priors.diffusion_prior import DiffusionPrior
+from ppl_vae.models.code_priors.noise_contrastive_prior import NoiseContrastivePrior
 from ppl_vae.models.configuration import Configured, Constructors, Spec, from_spec, remembers
 from ppl_vae.models.priors.curved_priors import SphericalPrior, TorusPrior, WrappedNormalPrior
 from ppl_vae.models.priors.flat_prior import FlatPrior
@@ -90,6 +93,9 @@ PRIORS: Constructors = {
         SphericalPrior,
         TorusPrior,
         WrappedNormalPrior,
+        AutoregressivePrior,
+        NoiseContrastivePrior,
+        DiffusionPrior,
     )
 }
 

@@ -45,6 +45,7 @@ def test_groups_come_out_as_they_went_in(groups, generation):
         xr.testing.assert_identical(found[name], group)
 
 
+@pytest.mark.slow
 @both_generations
 def test_a_file_holds_everything(groups, generation, tmp_path):
     path = tmp_path / "draws.nc"
@@ -123,6 +124,7 @@ def test_a_file_that_is_none(tmp_path, generation):
             inference_data.read_netcdf(tmp_path / name, generation=generation)
 
 
+@pytest.mark.slow
 def test_arviz_is_imported_only_when_it_is_needed_and_never_warns(tmp_path):
     script = (
         "import sys, ppl_vae; from ppl_vae.diagnostics.arviz import container as i;"
@@ -168,6 +170,7 @@ def require_law(path, groups, number, seed):
     assert refused > number / 2
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_refused_or_was_not_damaged(stored, groups):
     require_law(stored, groups, number=40, seed=0)
 
@@ -186,6 +189,7 @@ def test_many_damaged_files_are_refused_or_were_not_damaged(stored, groups):
     require_law(stored, groups, number=500, seed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_file_without_a_seal_is_read_and_damage_of_it_is_one_error(stored, groups):
     """As version 0.1.0 and other programs write it; what breaks it is named all the same."""

@@ -65,6 +65,7 @@ def test_two_sites_of_one_exported_name_are_refused():
         exported_names(["a/z", "a.z"])
 
 
+@pytest.mark.slow
 @both_generations
 @pytest.mark.parametrize("site", ["latent", "scope/z", "a z", "ζ"])
 def test_a_file_holds_every_site(site, generation, tmp_path, monkeypatch):
@@ -82,6 +83,7 @@ def test_a_file_holds_every_site(site, generation, tmp_path, monkeypatch):
     assert inference_data.read_netcdf(path, generation=generation).attrs["data"] == "ours"
 
 
+@pytest.mark.slow
 @both_generations
 def test_attributes_that_netcdf_cannot_hold_become_numbers_and_texts(generation, tmp_path):
     groups = {

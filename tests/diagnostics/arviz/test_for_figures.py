@@ -66,6 +66,7 @@ def said(function):
     return {(each.filename, each.category) for each in caught if "leave-one-out (loo)" in str(each.message)}
 
 
+@pytest.mark.slow
 def test_leave_one_out_warns_at_the_users_line_and_nothing_else_does(images, tmp_path):
     arviz = quiet_import(installed().statistics)
     here = {(__file__, UserWarning)}

@@ -221,6 +221,7 @@ def test_what_does_not_fit_is_refused(vae, digits, arguments, error, message):
         pv.inference_data(vae, digits.test.x[:100], **arguments)
 
 
+@pytest.mark.slow
 def test_a_file_holds_it(drawn, tmp_path):
     inference_data.write_netcdf(drawn, tmp_path / "draws.nc")
     back = inference_data.read_netcdf(tmp_path / "draws.nc")

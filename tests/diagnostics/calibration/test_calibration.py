@@ -24,6 +24,7 @@ def exact_p_value(seed):
     return min(1.0, min(p.min() for p in p_values) * sum(p.size for p in p_values))
 
 
+@pytest.mark.slow
 def test_the_exact_posterior_passes_over_seeds():
     """A hundredth of the seeds would fail: two or more of 20 happen once in 60 times; these seeds are fixed."""
     p_values = [exact_p_value(seed) for seed in range(20)]

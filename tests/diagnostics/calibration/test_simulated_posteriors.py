@@ -204,6 +204,7 @@ def test_data_with_holes_are_simulated_with_the_same_holes():
     assert not simulate_posteriors(vae, (4,), 10, 3).x.isnan().any()
 
 
+@pytest.mark.slow
 def test_coverage_is_that_of_the_guide_on_rows_with_holes():
     """A guide that is exact on whole rows and takes a hole for a 0: its coverage in closed form, and by simulation.
 

@@ -46,6 +46,7 @@ def test_bands_are_symmetric_and_no_narrower_than_those_of_one_point():
     assert (bands.upper >= stats.binom.ppf(0.975, 400, bands.fraction) / 400).all()
 
 
+@pytest.mark.slow
 def test_p_values_of_uniform_samples_are_uniform():
     generator = np.random.default_rng(1)
     p_values = np.array([uniformity_p_value(generator.random(150), 30) for _ in range(1000)])

@@ -40,6 +40,7 @@ def aggregate(lg, x):
     return q.mean.mean(0), q.mean.T.cov(correction=0) + noise, noise
 
 
+@pytest.mark.slow
 def test_active_units_are_the_variance_of_the_means(lg, data, table):
     variance = lg.encode(data).mean.detach().var(0)
     assert np.allclose(table["posterior_mean_variance"], variance)
@@ -144,6 +145,7 @@ def chain_guide(x):
         pyro.sample("low", dist.Laplace(0.5 * x + 0.5 * z, 0.5).to_event(1))
 
 
+@pytest.mark.slow
 def test_two_sites_of_which_one_leans_on_the_other():
     """E[low | x] = 0.7 x. The KL of the second is closed given the draws of the first."""
     x = torch.randn(400, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -174,6 +176,7 @@ def scalars_guide(x):
         pyro.sample("place", dist.Normal(0.4 * x, 0.6))
 
 
+@pytest.mark.slow
 def test_sites_whose_event_is_a_single_number():
     """KL of log-normals is that of the normals below them; Var E[scale] = e^{s^2} Var e^{0.3 x}."""
     x = torch.linspace(-1.5, 1.5, 301, dtype=torch.float64)

@@ -34,6 +34,7 @@ def test_levels(gaps, level, words):
     assert bool(verdict.advice) == (level != "good")
 
 
+@pytest.mark.slow
 def test_a_real_bracket():
     lg = linear_gaussian(seed=3, data_dim=4, latent_dim=2, guide="exact")
     x = draw_data(lg, 16)

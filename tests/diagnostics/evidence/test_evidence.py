@@ -91,6 +91,7 @@ def test_annealings_own_bias_widens_the_upper_end_alone():
     assert check_evidence(many.assign(annealed=many["annealed"] + 0.3)).level == "doubtful"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_gap_of_half_a_nat_is_hardly_ever_called_good(seed):
     """Chains with log-normal weights of unit spread, whose true log p(x) is 0.5 nats above the importance bound."""

@@ -75,6 +75,7 @@ def test_the_exact_posterior_has_no_gap(dtype):
     assert all(words in verdict.words for verdict in check_gaps(table))
 
 
+@pytest.mark.slow
 def test_a_rotated_posterior_costs_the_family_its_exact_kl_within_two_per_cent():
     """A correlated posterior under the best diagonal guide. 150 data of 4000 draws: a standard error of 0.2 %."""
     lg = pv.LinearGaussianVAE(ALONG, BIAS, SIGMA)
@@ -91,6 +92,7 @@ def test_a_rotated_posterior_costs_the_family_its_exact_kl_within_two_per_cent()
     assert encoder.level == "good"
 
 
+@pytest.mark.slow
 def test_the_importance_bound_of_the_best_member_stands_for_the_evidence():
     """With a correlation of 0.42 the weights have a finite variance, so the error is honest."""
     lg = pv.LinearGaussianVAE(WEIGHT, BIAS, SIGMA)
@@ -113,6 +115,7 @@ class ThreeFaults(nn.Module):
         return dist.Normal(q.mean + torch.where(which == 0, 0.6, 0.0), scale).to_event(1)
 
 
+@pytest.mark.slow
 def test_a_diagonal_guide_that_is_shifted_narrow_or_wide_costs_the_encoder():
     """With orthogonal columns the posterior is diagonal, so the family is not to blame."""
     lg = pv.LinearGaussianVAE(ORTHOGONAL, BIAS, SIGMA)
@@ -138,6 +141,7 @@ def test_in_a_family_that_holds_the_posterior_every_fault_is_the_encoders(fault)
     assert levels(table)[0] == "good"
 
 
+@pytest.mark.slow
 def test_an_encoder_that_was_never_trained_costs_its_closed_form():
     lg = linear_gaussian(guide=DiagonalPosterior())
     x = draw_data(lg, 20)
@@ -163,6 +167,7 @@ class Memory(nn.Module):
         return dist.Normal(q.mean + torch.where(known, 0.0, 1.0)[:, None] * q.stddev, q.stddev).to_event(1)
 
 
+@pytest.mark.slow
 def test_an_encoder_that_has_learnt_its_data_by_heart_has_a_generalisation_gap():
     """Off by a deviation in each of 2 dimensions costs 1 nat in the mean-field scales, 1/2 of each M_jj s_j^2."""
     lg = pv.LinearGaussianVAE(ORTHOGONAL, BIAS, SIGMA)
@@ -231,6 +236,7 @@ def on_one_side(x):
         pyro.sample("z", dist.Normal(x.sqrt(), torch.full_like(x, 0.06)).to_event(1))
 
 
+@pytest.mark.slow
 def test_a_posterior_with_two_modes_costs_a_gaussian_family_log_two():
     """By symmetry the best Gaussian on one mode misses half of the mass: a gap of log 2 and the mode's own skew."""
     x = torch.full((5, 1), 1.0, dtype=torch.float64)
@@ -306,6 +312,7 @@ def halves(weight):
     return model, guide
 
 
+@pytest.mark.slow
 def test_two_sites_that_do_not_lean_on_each_other_reach_the_closed_form():
     lg = pv.LinearGaussianVAE(WEIGHT, BIAS, SIGMA)
     x = draw_data(lg, 12)
@@ -347,6 +354,7 @@ def test_what_has_no_free_parameters_is_refused_by_name(pair, message):
         run_gaps(pair, torch.zeros(3, 5, dtype=torch.float64), **LIGHT)
 
 
+@pytest.mark.slow
 def test_an_mlp_bernoulli_pair_against_quadrature():
     """The evidence, and both gaps adding up to what quadrature leaves below it."""
     vae, x = binary_mlp(), all_binary()[:6]
@@ -374,6 +382,7 @@ def test_nothing_is_left_behind_and_a_seed_is_a_result():
     assert "had not settled" in check_gaps(first)[1].words
 
 
+@pytest.mark.slow
 def test_chunks_change_no_more_than_the_draws(monkeypatch):
     lg = pv.LinearGaussianVAE(WEIGHT, BIAS, SIGMA)
     x = draw_data(lg, 6)
@@ -383,6 +392,7 @@ def test_chunks_change_no_more_than_the_draws(monkeypatch):
     assert len(table["datum"]) == 6
 
 
+@pytest.mark.slow
 def test_evidence_may_come_with_its_own_error_or_as_a_function():
     lg = pv.LinearGaussianVAE(WEIGHT, BIAS, SIGMA)
     x, work = draw_data(lg, 4), {"num_samples": 100, "num_steps": 50}

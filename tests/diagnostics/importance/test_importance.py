@@ -45,6 +45,7 @@ def correlated(c, n=10):
     return lg, draw_data(lg, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_exact_posterior_is_reported_as_exact_on_every_datum(dtype):
     lg = linear_gaussian(guide="exact").to(dtype)
@@ -126,6 +127,7 @@ def test_every_column_is_its_formula_and_arvizs_number():
     assert ds.attrs == {"num_samples": 1000, "seed": 0, "dtype": "float64", "threshold": 1 - 1 / 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory_limit", [1 << 14, 1 << 18])
 def test_nothing_depends_on_the_passes(memory_limit):
     lg = linear_gaussian()

@@ -34,6 +34,7 @@ def conditional(row):
     ]
 
 
+@pytest.mark.slow
 def test_imputations_have_the_conditional_mean_and_covariance():
     generator = torch.Generator().manual_seed(3)
     z = torch.randn(6, 2, generator=generator, dtype=torch.float64)

@@ -87,6 +87,7 @@ def mean_field(lg):
     return lg.model, guide
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["shifted by four", "mean-field"])
 def test_far_or_uncorrelated_guides_climb_and_come_out_right(fault):
     if fault == "mean-field":
@@ -120,6 +121,7 @@ def two_modes(scale):
     return model, guide
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.1, 0.5])
 def test_two_modes_with_the_guide_on_one_are_never_passed_over(scale):
     """Modes that chains cannot cross between are flagged; those that they can are both drawn."""
@@ -211,6 +213,7 @@ def test_what_cannot_be_is_refused(tmp_path):
         infer(lg, x + 1, num_draws=30, folder=tmp_path, **QUIET)
 
 
+@pytest.mark.slow
 def test_a_deadline_leaves_data_that_a_folder_can_finish(tmp_path):
     lg = guided(shift=4.0)
     x = draw_data(lg, 3)
@@ -221,6 +224,7 @@ def test_a_deadline_leaves_data_that_a_folder_can_finish(tmp_path):
         infer(lg, x, num_draws=50, deadline=1e-9, **QUIET)
 
 
+@pytest.mark.slow
 def test_memory_is_divided_into_blocks_and_draws_stay_within_their_data(tmp_path):
     lg = planted("exact")
     x = draw_data(lg, 12)

@@ -37,6 +37,7 @@ def correlated(lg, n):
     return (lg.bias + 3 * codes @ lg.weight.mT + noise).detach()
 
 
+@pytest.mark.slow
 def test_the_parts_of_the_population_are_the_closed_forms_within_a_hundredth():
     """Correlated codes whose aggregate is not the prior, so that no part is small: every part to 1% of itself.
 
@@ -83,6 +84,7 @@ def test_the_parts_add_up_exactly_and_lie_near_the_closed_forms(small):
     np.testing.assert_allclose(numbers["kl"], marginal, atol=0.05)
 
 
+@pytest.mark.slow
 def test_the_verdict_leans_the_right_way(small):
     """The exact model's aggregate is the prior; of data three times as wide it is not."""
     lg, x = small

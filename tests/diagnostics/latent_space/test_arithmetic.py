@@ -109,6 +109,7 @@ def judge():
     return fit_attribute_classifier(ds.train.x, ds.train.factors[:, :4] > 0.5, ds.factor_names[:4]), ds
 
 
+@pytest.mark.slow
 def test_the_classifier_is_right_on_faces_it_has_not_seen(judge):
     classifier, ds = judge
     has = ds.test.factors[:, :4] > 0.5
@@ -117,6 +118,7 @@ def test_the_classifier_is_right_on_faces_it_has_not_seen(judge):
     assert max(classifier.accuracy(ds.test.x, shuffled).values()) < 0.75
 
 
+@pytest.mark.slow
 def test_a_classifier_of_one_attribute_is_the_same_kind(judge):
     _, ds = judge
     hat = ds.train.factors[:, 2:3] > 0.5

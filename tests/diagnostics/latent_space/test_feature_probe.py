@@ -34,6 +34,7 @@ def test_accuracy_nears_that_of_the_best_rule_and_chance_in_noise(labelled):
     assert abs(chance["accuracy"].item() - 0.5) < 4 * (chance["stderr"].item() ** 2 + 0.25 / 4000) ** 0.5
 
 
+@pytest.mark.slow
 def test_more_labels_help_and_errors_are_those_of_the_mean_over_subsets(labelled):
     table = run_feature_probe(*labelled, num_labels=(10, 300), num_subsets=10)
     few, many = table["single"].sel(features="apart").to_numpy()

@@ -29,6 +29,7 @@ def test_the_numbers_are_those_of_the_closed_form():
     assert (numbers["sag"] < 0).all()
 
 
+@pytest.mark.slow
 def test_a_latent_path_beats_blended_digits_and_a_path_of_noise_does_not():
     ds = pv.load_dataset("digits", binarize="threshold")
     vae = pv.VAE(ds.event_shape, 6)

@@ -37,6 +37,7 @@ def checked():
     return {scale: run_predictive(one_dimensional(), draws(200, scale), num_samples=1000) for scale in (1.0, 2.0)}
 
 
+@pytest.mark.slow
 def test_population_replicates_have_the_normal_mean_and_the_chi_squared_spread(checked):
     """The mean of N data is N(0, 1.25 / N); their variance is 1.25 chi2_{N-1} / (N - 1)."""
     population = checked[1.0]["replicated"].sel(kind="population")
@@ -45,6 +46,7 @@ def test_population_replicates_have_the_normal_mean_and_the_chi_squared_spread(c
     assert stats.kstest(square, stats.chi2(199).cdf).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_local_replicates_come_from_each_datums_own_posterior(checked):
     """x' | x ~ N(0.8 x, 0.2 + 0.25), so that its mean over the data is N(0.8 mean x, 0.45 / N)."""
     local = checked[1.0]["replicated"].sel(kind="local", statistic="mean")
@@ -72,6 +74,7 @@ def test_p_values_of_single_data(checked):
     assert np.isnan(checked[1.0]["datum_p_value"].sel(statistic="spread of sums")).all()
 
 
+@pytest.mark.slow
 def test_population_p_values_are_uniform_over_data_sets():
     """The local ones are not: they crowd at 1."""
     mean = {"mean": lambda x: x.mean()}
@@ -224,6 +227,7 @@ def test_few_replicates_still_tell_data_that_lie_far_beyond_them(number):
     assert math.isnan(verdict.stderr)
 
 
+@pytest.mark.slow
 def test_the_tail_beyond_all_replicates_is_that_of_students_t():
     """Normal replicates and a normal figure of the data: small p-values have the frequency they state."""
     generator = np.random.default_rng(0)

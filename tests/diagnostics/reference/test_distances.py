@@ -57,6 +57,7 @@ def test_sliced_wasserstein_takes_sets_of_two_sizes():
     assert abs(found - 1.0) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dims", "shift"), [(1, 1.0), (2, 1.0), (2, 2.0)])
 def test_the_classifier_reaches_the_best_accuracy_for_a_shift(dims, shift):
     """Phi(Delta / 2); a trained network may be a few per cent short of it."""
@@ -67,6 +68,7 @@ def test_the_classifier_reaches_the_best_accuracy_for_a_shift(dims, shift):
     assert best - 0.02 - 4 * error < accuracy < best + 4 * error
 
 
+@pytest.mark.slow
 def test_the_classifier_cannot_tell_draws_of_one_distribution():
     """Over 5 pairs of sets the mean is 0.5, as far as the spread over the pairs says."""
     found = [
@@ -79,6 +81,7 @@ def test_the_classifier_cannot_tell_draws_of_one_distribution():
     assert np.abs(np.array(found) - 0.5).max() < 0.09
 
 
+@pytest.mark.slow
 def test_the_classifier_sees_two_modes_that_moments_do_not():
     g = np.random.default_rng(0)
     modes = np.sign(g.standard_normal((800, 1))) * math.sqrt(0.96) + 0.2 * g.standard_normal((800, 1))
@@ -136,6 +139,7 @@ def test_too_few_draws_for_a_classifier_are_refused():
         distances.classifier_accuracy(np.zeros((5, 2)), np.ones((5, 2)))
 
 
+@pytest.mark.slow
 def test_a_reference_without_a_covariance_of_full_rank():
     """Fewer draws than coordinates, and draws that are all alike: no whitened coordinates, and no failure."""
     generator = np.random.default_rng(0)

@@ -36,6 +36,7 @@ def exact():
     return lg, x, run_reference(lg, x, **QUICK)
 
 
+@pytest.mark.slow
 def test_hmc_has_the_moments_of_the_exact_posterior(exact):
     lg, x, table = exact
     posterior = lg.posterior(x)
@@ -47,6 +48,7 @@ def test_hmc_has_the_moments_of_the_exact_posterior(exact):
     assert max(found) < 4.5
 
 
+@pytest.mark.slow
 def test_the_exact_guide_cannot_be_told_from_it(exact):
     *_, table = exact
     error = table["c2st_stderr"].item()
@@ -57,6 +59,7 @@ def test_the_exact_guide_cannot_be_told_from_it(exact):
     assert len(table["guide_draw"]) == 400
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind_and_a_seed_is_a_result():
     lg = pv.LinearGaussianVAE(torch.ones(2, 1, dtype=torch.float64), torch.zeros(2), 0.7)
     x, state = draw_data(lg, 1), torch.get_rng_state()
@@ -112,6 +115,7 @@ def named(site):
     return model, guide
 
 
+@pytest.mark.slow
 def test_a_site_may_be_called_as_a_dimension_and_not_as_a_number_of_the_table():
     short = {"num_samples": 20, "num_warmup": 20, "num_chains": 2}
     table = run_reference(named("latent"), torch.zeros(1), **short)

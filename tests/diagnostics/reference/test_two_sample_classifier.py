@@ -35,6 +35,7 @@ CORRELATED = best_accuracy([[1, 0.9], [0.9, 1]])
 NARROW = best_accuracy(np.eye(2) / 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "best"),
     [(lambda z: z, 0.5), (shifted, stats.norm.cdf(0.5)), (lambda z: 0.5 * z, NARROW), (correlated, CORRELATED)],

@@ -98,6 +98,7 @@ def test_an_unknown_layout_is_refused(diagnosis, layout):
         explorable_of(diagnosis, Wishes({}, layout))
 
 
+@pytest.mark.slow
 def test_a_pair_that_was_trained_further_has_no_map_but_a_report(tmp_path):
     vae = pv.VAE((4,), latent_dim=2, likelihood="gaussian", network={"name": "mlp", "hidden": [8]}, seed=0)
     x = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))

@@ -75,6 +75,7 @@ def page(text):
     return Page(text)
 
 
+@pytest.mark.slow
 def test_the_page_is_whole(page):
     assert page.open == []
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in page.tags
@@ -82,6 +83,7 @@ def test_the_page_is_whole(page):
     assert {attrs["href"].removeprefix("#") for tag, attrs in page.tags if tag == "a"} <= ids
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched(text):
     assert not re.search(r"(src|href)\s*=\s*[\"'](?!data:|#)", text)
     assert "<script" not in text
@@ -171,6 +173,7 @@ def test_the_pair_plot_shows_the_latent_dimensions_that_differ_most():
     assert set(np.argsort(-apart)[:3]) == {1, 3, 5}
 
 
+@pytest.mark.slow
 def test_the_worst_rows_of_a_table_are_drawn_with_their_names():
     vae = pv.VAE((3,), 1, likelihood="gaussian", network={"name": "mlp", "hidden": [16]}, seed=0)
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), list(range(100, 120)), ["a", "b", "c"])

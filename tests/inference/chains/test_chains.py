@@ -30,6 +30,7 @@ def test_means_variances_and_quantiles_are_exact(name):
     assert 0.5 < drawn.acceptance.min() <= 1
 
 
+@pytest.mark.slow
 def test_a_centred_funnel_is_flagged():
     x = torch.zeros(1, dtype=torch.float64)
     draws, drawn, _ = draws_of(funnel_model(centred=True), x, num_samples=100, warmup=60)
@@ -37,6 +38,7 @@ def test_a_centred_funnel_is_flagged():
     assert ess(draws[0]).min() < 400
 
 
+@pytest.mark.slow
 def test_every_datum_has_a_step_and_a_metric_of_its_own():
     def model(x):
         with pyro.plate("data", len(x)):
@@ -52,6 +54,7 @@ def test_every_datum_has_a_step_and_a_metric_of_its_own():
     assert 0.05 < (chains._kernel.step_size[0] / chains._kernel.step_size[1]).item() < 20
 
 
+@pytest.mark.slow
 def test_a_seed_is_a_result_and_some_data_go_on_alone():
     target = linear()
     first, second = (draws_of(target.model, target.x, 20, warmup=30)[0] for _ in range(2))

@@ -140,6 +140,7 @@ def test_threads_that_write_at_once_leave_one_whole_entry(place):
     assert len(code_cache.entries()) == 1
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_writes_leaves_a_whole_entry_or_none(place):
     writing = textwrap.dedent("""
         from ppl_vae.inference.compilation import code_cache

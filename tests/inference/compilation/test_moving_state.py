@@ -189,6 +189,7 @@ class Kept(Pair):
         return self.cache
 
 
+@pytest.mark.slow
 def test_what_is_only_kept_does_not_stop_a_capture(monkeypatch):
     monkeypatch.setattr(loop, "choose", traced_unless_refused)
     assert train(Kept(), small_data(), elbo="monte-carlo-kl").manifest["compile"] == "traced"
@@ -243,6 +244,7 @@ def READING():
 CLOCK = [1.0].append
 
 
+@pytest.mark.slow
 def test_a_drift_that_no_look_can_find_is_found_while_training(monkeypatch):
     monkeypatch.setattr(loop, "STEPS_BETWEEN", 4)
     monkeypatch.setattr(loop, "choose", traced_unless_refused)
@@ -264,6 +266,7 @@ def test_a_drift_that_no_look_can_find_is_found_while_training(monkeypatch):
     del CLOCK.__self__[1:]
 
 
+@pytest.mark.slow
 def test_comparing_during_a_run_changes_no_byte(monkeypatch):
     monkeypatch.setattr(loop, "choose", traced_unless_refused)
     without = train(small_vae(), small_data(), epochs=4).history.loss.tolist()

@@ -91,6 +91,7 @@ OBJECTIVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_is_traced_as_it_is(name):
     require_traced_as_eager(small_vae(), small_data(), OBJECTIVES[name]())
@@ -147,6 +148,7 @@ def test_every_estimator_and_objective_reaches_the_same_held_out_elbo_compiled(n
     require_same_held_out(run)
 
 
+@pytest.mark.slow
 def test_the_progress_says_how_steps_are_taken_and_why(monkeypatch, capfd):
     monkeypatch.setattr(step_choice, "SECONDS_TO_TRACE", 0.0)
     # As many steps as its schedule takes.
@@ -173,6 +175,7 @@ def test_a_compiled_run_is_the_eager_run_to_rounding():
     torch.testing.assert_close(compiled.model.state_dict(), eager.model.state_dict(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_compiled_run_repeats_and_resumes_bit_for_bit(tmp_path):
     whole = moving(True, epochs=4)
@@ -190,6 +193,7 @@ def test_another_seed_gives_other_draws_from_the_same_code():
     assert (first.history["loss"] != second.history["loss"]).all()
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_second_fit_of_the_same_shapes_compiles_nothing(monkeypatch):
     moving(True, epochs=1)
@@ -246,6 +250,7 @@ def test_gradients_are_clipped_as_torch_clips_them(max_norm):
         torch.testing.assert_close(leaf.grad, gradient)
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_steps_are_traced_and_a_warning_says_so(monkeypatch):
     monkeypatch.setattr(step_choice, "missing_compiler", lambda: "no C++ compiler was found")
     with pytest.warns(UserWarning, match="compile=True: the steps are traced, not compiled: no C\\+\\+ compiler"):
@@ -345,6 +350,7 @@ def test_a_compiled_gradient_goes_to_an_optimiser_of_the_users_own():
     torch.testing.assert_close(compiled.model.state_dict(), eager.model.state_dict(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_convolutions_resume_bit_for_bit_in_their_layout(tmp_path):
     x = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -42,6 +42,7 @@ def _new_process(monkeypatch):
         write_atomically(path, content)
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.usefixtures("_new_process")
 def test_a_kept_step_gives_the_same_run_without_inductor(compiled_run, monkeypatch):
@@ -51,6 +52,7 @@ def test_a_kept_step_gives_the_same_run_without_inductor(compiled_run, monkeypat
     require_same(again, compiled_run)
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.usefixtures("_new_process")
 def test_a_kept_step_that_computes_something_else_is_dropped_and_made_anew(compiled_run, monkeypatch):

@@ -101,6 +101,7 @@ class Mixture(nn.Module):
         return (log_q.exp() * (prior + expected_fit + expected_prior + q.entropy() - log_q)).sum(-1)
 
 
+@pytest.mark.slow
 def test_enumeration_with_a_continuous_site_after_it_is_unbiased():
     """Many copies of each datum, each with draws of its own for every category."""
     pair, x = Mixture(), torch.tensor([-0.5, 1.2], dtype=torch.float64)
@@ -196,6 +197,7 @@ def test_the_relaxation_refuses_other_sites_by_name():
         inf.GumbelSoftmax(temperature=0.0)
 
 
+@pytest.mark.slow
 def test_score_function_agrees_with_enumeration():
     pair, x = CategoricalPair(), data(3)
     exact = pair.exact_elbo(x)
@@ -204,6 +206,7 @@ def test_score_function_agrees_with_enumeration():
         assert_mean(draws[:, n], exact[n].item())
 
 
+@pytest.mark.slow
 def test_averaging_the_conditional_noise_keeps_the_mean_and_lowers_the_variance():
     """Gumbel-Rao: the mean gradient is straight-through's, its variance falls with the draws of the noise."""
     pair, x = CategoricalPair(kind="one-hot"), data(2)

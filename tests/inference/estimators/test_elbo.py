@@ -240,6 +240,7 @@ def test_at_the_exact_posterior_only_the_path_derivative_has_no_variance(data_di
     assert min(variance[name] for name in FORMS[:3]) > 1e-2
 
 
+@pytest.mark.slow
 def test_at_the_exact_posterior_of_many_data_amortised_weights_stand_still_under_the_path_derivative():
     p, _ = workbench(6, 6, 3)
     lg = pv.LinearGaussianVAE(p["weight"], p["bias"], p["log_sigma"].exp(), guide="exact")

@@ -129,6 +129,7 @@ def test_leave_one_out_is_the_unbiased_sample_covariance_of_f_and_the_score():
 # The running baseline ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_running_baseline_is_unbiased_and_lowers_the_variance_after_warm_up():
     p, x = workbench(4, 5, 3)
     estimator = inf.ScoreFunction(baseline="running").double()

@@ -40,6 +40,7 @@ def stock(kind, particles, **options):
     return kind(num_particles=particles, **vectorised, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_pair", [gaussian_pair, bernoulli_pair])
 @pytest.mark.parametrize("name", TWINS)
 def test_means_over_ten_thousand_draws_are_pyros(name, make_pair):
@@ -97,6 +98,7 @@ def test_stock_svi_takes_every_estimator(name):
     assert math.isfinite(svi.evaluate_loss(x))
 
 
+@pytest.mark.slow
 def test_stock_trace_elbo_trains_our_vae():
     vae = pv.VAE((5,), 2, seed=0)
     x = torch.tensor([[1.0, 0, 1, 0, 1], [0, 1, 0, 1, 0]]).repeat(20, 1)
@@ -105,6 +107,7 @@ def test_stock_trace_elbo_trains_our_vae():
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
 
 
+@pytest.mark.slow
 def test_our_estimator_trains_our_vae_under_stock_svi():
     vae = pv.VAE((5,), 2, seed=0)
     x = torch.tensor([[1.0, 0, 1, 0, 1], [0, 1, 0, 1, 0]]).repeat(20, 1)
@@ -127,6 +130,7 @@ def store_guide(x):
         pyro.sample("z", dist.Normal(gain * x, scale).to_event(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["analytic-kl", "sticking-the-landing", "dreg", "rloo"])
 def test_a_users_pair_is_trained_through_the_store(name):
     torch.manual_seed(0)

@@ -69,6 +69,7 @@ def test_at_power_0_the_guide_follows_sticking_the_landing_draw_by_draw():
         torch.testing.assert_close(ours[name], wanted[name], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_it_covers_two_modes_where_the_elbo_sits_in_one():
     """The target is a mixture at -2 and 2; the guide is one Gaussian that starts at the right one."""
 

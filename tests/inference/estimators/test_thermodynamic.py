@@ -82,6 +82,7 @@ def test_two_draws_have_the_documented_value_and_gradient(data_dim, latent_dim, 
     assert_gradient(gradient, exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [1.0, 0.0, 0.5, 2.0])
 def test_many_draws_tend_to_the_gradient_of_the_riemann_sum_under_a_weight_too(beta):
     p, x = workbench(1, 4, 1)
@@ -99,6 +100,7 @@ def test_many_draws_tend_to_the_gradient_of_the_riemann_sum_under_a_weight_too(b
     assert_jointly(found, error, torch.cat([exact[name].flatten() for name in small]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data_dim", "latent_dim"), [(4, 1), (8, 3)])
 def test_many_draws_tend_to_the_closed_form_of_the_tempered_path(data_dim, latent_dim):
     p, x = workbench(0, data_dim, latent_dim)

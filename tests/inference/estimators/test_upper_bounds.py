@@ -49,6 +49,7 @@ def test_phi_descends_the_bound_of_two_draws_while_theta_climbs_the_lower_one(da
     assert_gradient(gradient, gradient_of(lower, p, THETA) | descent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data_dim", "latent_dim"), [(4, 1), (8, 3)])
 def test_many_draws_tend_to_the_chi_divergence(data_dim, latent_dim):
     p, x = workbench(0, data_dim, latent_dim)

@@ -43,6 +43,7 @@ def test_theta_climbs_the_bound_of_k_draws_and_phi_has_its_documented_mean(data_
     assert_gradient(gradient, exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data_dim", "latent_dim"), [(4, 1), (8, 3)])
 def test_with_many_draws_phi_descends_the_divergence_from_the_posterior(data_dim, latent_dim):
     p, x = workbench(0, data_dim, latent_dim)

@@ -79,6 +79,7 @@ def test_exact_transitions_give_the_left_and_the_right_riemann_sum(annealing, st
         assert_jointly(relative.mean(0), relative.std(0) / math.sqrt(CHAINS), torch.ones(2, dtype=torch.float64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["prior", "guide"])
 def test_hmc_finds_the_log_evidence_within_three_standard_errors(start):
     lg = linear_gaussian(seed=3, data_dim=4, latent_dim=2)
@@ -93,6 +94,7 @@ def test_hmc_finds_the_log_evidence_within_three_standard_errors(start):
     assert (found.method, found.num_samples) == ("ais", 100)
 
 
+@pytest.mark.slow
 def test_from_the_exact_posterior_every_weight_is_the_evidence():
     lg = linear_gaussian(guide="exact")
     x = draw_data(lg, 4)
@@ -100,6 +102,7 @@ def test_from_the_exact_posterior_every_weight_is_the_evidence():
     torch.testing.assert_close(found.per_datum, lg.log_evidence(x).detach(), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_on_a_binary_decoder_it_agrees_with_quadrature():
     vae = binary_mlp()
     x = all_binary()[::8]
@@ -157,6 +160,7 @@ def test_several_sites_are_annealed_together(start):
     assert found.per_datum_stderr.max() < 0.1
 
 
+@pytest.mark.slow
 def test_passes_change_the_draws_and_nothing_else():
     lg = linear_gaussian(seed=3, data_dim=4, latent_dim=2)
     x = draw_data(lg, 2)
@@ -204,6 +208,7 @@ def test_what_cannot_be_annealed_is_named(pair, options, message):
         pv.log_evidence(pair, x, "ais", **options)
 
 
+@pytest.mark.slow
 def test_a_datum_whose_weights_are_no_numbers_is_named():
     """Chains of a model that is broken never move, and their weights are NaN."""
     lg = pv.LinearGaussianVAE(torch.full((3, 1), torch.nan), torch.zeros(3), 1.0)

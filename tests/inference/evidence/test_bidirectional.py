@@ -47,6 +47,7 @@ def test_the_bracket_holds_the_quadrature_of_a_binary_decoder():
     assert_holds(found, quadrature_evidence(vae, found.x))
 
 
+@pytest.mark.slow
 def test_too_short_a_walk_shows_as_a_wide_bracket():
     lg = linear_gaussian(seed=3, data_dim=8, latent_dim=4)
     found = inf.bidirectional_evidence(lg, draw_data(lg, 16), num_chains=2, num_temperatures=2)
@@ -56,6 +57,7 @@ def test_too_short_a_walk_shows_as_a_wide_bracket():
     assert found.lower.mean() < exact.mean() < found.upper.mean()
 
 
+@pytest.mark.slow
 def test_a_seed_gives_one_bracket_and_leaves_the_global_stream():
     lg = linear_gaussian(seed=3, data_dim=4, latent_dim=2)
     x, before = draw_data(lg, 2), torch.get_rng_state()
@@ -74,6 +76,7 @@ def test_discrete_latents_are_refused_by_name():
         inf.bidirectional_evidence(CategoricalPair(), torch.zeros(2, 2, dtype=torch.float64))
 
 
+@pytest.mark.slow
 def test_a_broken_model_is_no_bracket():
     lg = pv.LinearGaussianVAE(torch.full((3, 1), torch.nan), torch.zeros(3), 1.0)
     with pytest.raises(ModelError, match="datum 0: an importance weight is NaN"):

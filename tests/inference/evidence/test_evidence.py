@@ -57,6 +57,7 @@ def test_the_exact_method_is_the_models_own_closed_form():
     assert (found.stderr, found.method, found.num_samples) == (0.0, "exact", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory_limit", [1 << 13, 1 << 20])
 def test_no_number_depends_on_the_passes(memory_limit):
     lg = linear_gaussian()
@@ -69,6 +70,7 @@ def test_no_number_depends_on_the_passes(memory_limit):
     torch.testing.assert_close(alone.per_datum, whole.per_datum[:9], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_without_a_gaussian_guide_passes_change_the_draws_and_nothing_else():
     vae = pv.VAE((4,), 2, likelihood="gaussian", posterior="flow", seed=0).double()
     x = torch.randn(20, 4, dtype=torch.float64)
@@ -119,6 +121,7 @@ def test_bounds_come_in_order_on_a_binary_decoder():
     np.testing.assert_allclose(error[-1], single.stderr, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_errors_of_the_curve_are_the_spread_over_seeds():
     lg = linear_gaussian()
     with torch.no_grad():  # wider than the posterior: bounded weights, whose few draws show their variance

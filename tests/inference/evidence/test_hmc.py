@@ -26,6 +26,7 @@ def _without_validation():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.3, 1.0])
 @pytest.mark.parametrize("step", [0.25, 0.6])
 def test_a_trajectory_leaves_the_density_invariant(beta, step):
@@ -65,6 +66,7 @@ def scaled_guide(x):
         pyro.sample("z", dist.Normal(x[:, 0], 1.0))
 
 
+@pytest.mark.slow
 def test_the_pilot_gives_every_datum_a_step_of_its_own():
     x = torch.tensor([[0.0, 1.0], [0.0, 0.01]], dtype=torch.float64)
     path = LatentPath(scaled_model, scaled_guide, x)

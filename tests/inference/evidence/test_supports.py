@@ -151,6 +151,7 @@ def quadrature(p, x, end):
     return torch.trapezoid(joint, u).log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "start"),
     [

@@ -87,6 +87,7 @@ def test_linear_vae_reaches_the_optimum_of_probabilistic_pca():
     assert average_kl == pytest.approx(0.5 * (eigenvalues[:3] / noise).log().sum().item(), rel=0.05)
 
 
+@pytest.mark.slow
 def test_takes_a_linear_network_brought_by_the_user():
     x = correlated_data().float()
     optimum, _, _ = ppca_optimum(x.double(), latent_dim=3)
@@ -102,6 +103,7 @@ def test_takes_a_linear_network_brought_by_the_user():
     assert evaluation.elbo.mean().item() == pytest.approx(optimum, abs=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elbo", ["monte-carlo-kl", "sticking-the-landing", inf.Beta("analytic-kl", 0.5)])
 def test_other_objectives_train_too(elbo):
     before = pv.evaluate(small_vae(), small_data()).elbo.mean()

@@ -69,6 +69,7 @@ def test_an_objective_that_learns_is_each_members_own(recipe):
         require_equal(many[k], pv.fit(make(k), small_data(), epochs=2, seed=k, **options))
 
 
+@pytest.mark.slow
 def test_each_member_may_have_a_rate_of_its_own():
     rates = [1e-3, 1e-2]
     many = pv.fit_many([small_vae(k) for k in range(2)], small_data(), lr=rates, **OPTIONS)
@@ -85,6 +86,7 @@ def test_machine_code_takes_the_same_steps():
         require_equal(many[k], pv.fit(small_vae(k), small_data(), seed=k, **{**options, "compile": False}))
 
 
+@pytest.mark.slow
 def test_members_that_differ_in_more_than_weights_are_refused_by_their_number():
     other = small_vae(1, likelihood={"name": "gaussian", "sigma": 0.5})
     with pytest.raises(ModelError, match="member 1: its loss or gradient is another"):
@@ -125,12 +127,14 @@ def test_draws_that_depend_on_weights_are_refused_by_their_operation():
         pv.fit_many(vaes, small_data(), "monte-carlo-kl", **OPTIONS)
 
 
+@pytest.mark.slow
 def test_what_torch_cannot_map_is_refused_in_words():
     vaes = [pv.make("categorical-vae", (6,), likelihood="gaussian", seed=k) for k in range(2)]
     with pytest.raises(ModelError, match=r"torch cannot take their steps as one .*fit them one by one"):
         pv.fit_many(vaes, small_data(), **OPTIONS)
 
 
+@pytest.mark.slow
 def test_a_number_that_is_not_finite_names_the_member_and_leaves_whole_epochs():
     broken = small_data()
     vaes = [small_vae(k) for k in range(2)]

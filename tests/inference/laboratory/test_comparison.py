@@ -35,6 +35,7 @@ def workbench(lg, x):
         return a, a + torch.eye(len(a), dtype=a.dtype), q.variance[0], h, q.mean
 
 
+@pytest.mark.slow
 def test_means_are_those_of_the_exact_elbo(measured):
     lg, x, table = measured
     exact = lg.elbo(x).mean().item()
@@ -48,6 +49,7 @@ def test_means_are_those_of_the_exact_elbo(measured):
     assert table["of_elbo"].all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["analytic-kl", "monte-carlo-kl", "entropy"])
 def test_variances_of_the_values_are_the_closed_ones(measured, name):
     lg, x, table = measured
@@ -131,6 +133,7 @@ def test_many_draws_are_biased_as_they_should_be():
     assert iwae < 0 < cubo
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", ["mean-field", "exact"])
 def test_one_after_the_other_gives_the_same_numbers(guide, monkeypatch):
     lg, x = off_optimum(guide)
@@ -144,6 +147,7 @@ def test_one_after_the_other_gives_the_same_numbers(guide, monkeypatch):
         np.testing.assert_allclose(together[name], apart[name], rtol=1e-8, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_size_of_a_chunk_changes_nothing(monkeypatch):
     lg, x = off_optimum()
     whole = compare(lg, x, ["analytic-kl", "dreg"], num_repeats=37)
@@ -166,6 +170,7 @@ def test_a_seed_gives_the_same_numbers_and_another_others():
         assert (first[name] != other[name]).all()
 
 
+@pytest.mark.slow
 def test_globals_stay_as_they_were():
     lg, x = off_optimum()
     before, weights = torch.get_rng_state(), [p.clone() for p in lg.parameters()]
@@ -176,6 +181,7 @@ def test_globals_stay_as_they_were():
     assert all(torch.equal(p, w) for p, w in zip(lg.parameters(), weights, strict=True))
 
 
+@pytest.mark.slow
 def test_all_estimators_by_default():
     lg, x = off_optimum()
     table = compare(lg, x, num_repeats=2)
@@ -194,6 +200,7 @@ def test_a_pair_with_parameters_in_the_store_goes_one_by_one():
     assert set(pyro.get_param_store().keys()) == {"slope", "intercept", "scale"}
 
 
+@pytest.mark.slow
 def test_constrained_pyro_params_get_their_gradient():
     """Under functional_call they keep their own values, so that a vectorised gradient would be silently zero."""
     x, guide = conjugate_data(5), PyroGuide()
@@ -257,6 +264,7 @@ def test_a_pair_that_branches_on_values_goes_one_by_one():
     assert (table["gradient_variance"] > 0).all()
 
 
+@pytest.mark.slow
 def test_a_discrete_pair_leaves_out_what_it_does_not_allow():
     pair, x = CategoricalPair(), torch.randn(5, 2, dtype=torch.float64)
     table = compare(pair, x, num_repeats=40)
@@ -271,6 +279,7 @@ def test_a_discrete_pair_leaves_out_what_it_does_not_allow():
         compare(pair, x, ["iwae"])
 
 
+@pytest.mark.slow
 def test_enumeration_stands_beside_the_score_function():
     pair, x = CategoricalPair(), torch.randn(5, 2, dtype=torch.float64)
     table = compare(pair, x, [inf.Enumeration(4), "rloo"], num_repeats=50)
@@ -280,6 +289,7 @@ def test_enumeration_stands_beside_the_score_function():
     assert not table["vectorised"].any()
 
 
+@pytest.mark.slow
 def test_a_running_baseline_lowers_the_variance_and_leaves_the_users_alone():
     lg, x = off_optimum()
     running = inf.ScoreFunction(baseline="running")
@@ -326,6 +336,7 @@ def test_data_are_judged():
         compare(grey, torch.full((4, 3), 0.5))
 
 
+@pytest.mark.slow
 def test_over_particles():
     lg, x = off_optimum()
     names = ["monte-carlo-kl", "iwae", "rloo"]
@@ -346,6 +357,7 @@ def test_over_particles():
         inf.compare_over_particles(lg, x, ["iwa"], (1,))
 
 
+@pytest.mark.slow
 def test_the_default_list_leaves_out_what_one_draw_cannot_do():
     lg, x = off_optimum()
     table = inf.compare_estimators(lg, x, num_particles=1, num_repeats=2, progress=False)

@@ -59,6 +59,7 @@ def test_the_importance_bound_takes_its_draws_in_chunks(memory_limit):
     assert abs(found.evidence[0] - lg.log_evidence(x[:1]).item()) < 4 * found.evidence[1] + 1e-3
 
 
+@pytest.mark.slow
 def test_a_discrete_pair_falls_back_to_the_score_function():
     pair, x = CategoricalPair(), torch.randn(3, 2, dtype=torch.float64)
     found = refer(pair, x, repeats=200)

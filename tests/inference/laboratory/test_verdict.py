@@ -152,6 +152,7 @@ def test_every_estimator_by_name_says_what_it_estimates():
     assert inf.get_elbo("cubo").side == "upper"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rounding_is_neither_a_bias_nor_a_signal(dtype):
     """At the exact posterior every draw has the same weight: what is left of values and gradients is rounding."""

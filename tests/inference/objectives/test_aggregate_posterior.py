@@ -49,6 +49,7 @@ def parts(site, shares):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_parts_are_the_closed_forms_of_gaussian_codes():
     """The whole data as the batch: the mixture's finite size costs about 1/n of a nat."""
     site, s, scale = gaussian_codes()

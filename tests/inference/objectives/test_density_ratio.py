@@ -74,6 +74,7 @@ def test_the_best_quadratic_discriminator_is_the_log_ratio_of_the_gaussians():
     torch.testing.assert_close(symmetric, ratio, rtol=0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_fit_trains_the_discriminator_to_the_total_correlation_of_a_frozen_pair():
     """A network of two layers that fit trains alone comes within 10%."""
     lg, x, covariance = gaussian_codes(4096)

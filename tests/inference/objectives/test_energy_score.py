@@ -46,6 +46,7 @@ def test_the_mean_is_the_closed_form_of_a_gaussian(num_particles):
     assert_mean(found, -exact)
 
 
+@pytest.mark.slow
 def test_its_optimum_is_the_law_of_the_data():
     torch.manual_seed(0)
     x = 2.0 + 0.5 * torch.randn(2000, 1, dtype=torch.float64)

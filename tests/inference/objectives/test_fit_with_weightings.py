@@ -38,6 +38,7 @@ def test_beta_of_zero_leaves_the_likelihood():
     np.testing.assert_allclose(-history["loss"], history["train_log_likelihood"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_larger_beta_leaves_a_smaller_divergence():
     def kl(beta):
         result = train(small_vae(), small_data(), elbo=inf.Beta("analytic-kl", beta), epochs=60)

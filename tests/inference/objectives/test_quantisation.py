@@ -136,6 +136,7 @@ def float_pair(learning):
     return VQVAE(SHAPE, CELLS, 6, DIM, network=MLP((8,)), codebook=codebook)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learning", ["ema", "gradient"])
 def test_a_resumed_run_has_the_same_codes_bit_for_bit(learning, tmp_path):
     """Codes, counts and sums are in the checkpoint; revival draws from the run's own stream."""
@@ -179,6 +180,7 @@ def test_compiled_steps_move_the_codes_as_eager_ones_do():
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_second_stage_trains_the_prior_alone():
     """As the paper does: everything else, codes and counts too, stays bit for bit, and the bound rises."""
     vae, x = float_pair("ema"), binary(40).float()

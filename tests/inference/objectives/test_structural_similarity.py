@@ -32,6 +32,7 @@ def written_out(a, b, window, scales):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("side", "window", "scales"), [(8, 7, 1), (28, 11, 2), (64, 11, 3), (176, 11, 5), (5, 5, 1)]
 )

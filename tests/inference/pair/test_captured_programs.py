@@ -21,8 +21,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 PROGRAMS = {**ONE_LEVEL, **TWO_LEVELS}
 FITTED = [name for name, row in PROGRAMS.items() if "fit" not in row.refused]
-#: A program of each kind, compiled to machine code.
-COMPILED = [
+#: A program of each kind: these are compiled to machine code too, and traced in every run of the tests.
+OF_EACH_KIND = [
     "plain", "Categorical", "Gamma and integer counts", "flow without an inverse", "AutoNormal", "masked rows",
     "straight-through", "global first", "groups", "data plate at -2", "AutoDiagonalNormal beside an encoder",
 ]  # fmt: skip
@@ -60,12 +60,14 @@ def require_same_losses(name, mode, tolerance, monkeypatch):
     torch.testing.assert_close(captured, eager, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in OF_EACH_KIND else pytest.mark.slow) for name in FITTED]
+)
 def test_traced_steps_are_the_programs_own(name, monkeypatch):
     require_same_losses(name, "traced", 1e-6, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", OF_EACH_KIND)
 def test_compiled_steps_are_the_programs_own_to_rounding(name, monkeypatch):
     require_same_losses(name, "compiled", 1e-4, monkeypatch)

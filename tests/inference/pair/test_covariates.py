@@ -96,6 +96,7 @@ def test_the_exact_guide_given_covariates_has_the_closed_form():
     assert ((elbo - exact).abs() < 5 * 3 / 500**0.5).all()
 
 
+@pytest.mark.slow
 def test_annealing_has_the_closed_form_too():
     given = tuple(part[:3] for part in data())
     found = pv.log_evidence(pair(), given, "ais", 16, num_temperatures=60)
@@ -212,6 +213,7 @@ def test_a_run_remembers_its_covariates(tmp_path):
     assert fit(pair(), (x, c, site), epochs=4, out_dir=tmp_path / "run", resume=True).epochs_run == 4
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_where_passes_are_cut(monkeypatch):
     given = data()
     whole = pv.log_evidence(pair(), given, num_samples=64).per_datum
@@ -289,6 +291,7 @@ class Blind(nn.Module):
             pyro.sample("z", dist.Normal(mean, (1 + precision) ** -0.5).to_event(1))
 
 
+@pytest.mark.slow
 def test_calibration_given_covariates_is_uniform_and_a_guide_that_ignores_one_is_found_out():
     model, guide = pair()
     given = data(2000)
@@ -382,6 +385,7 @@ def test_nuts_draws_from_the_posterior_given_covariates():
     assert abs(float(numbers["z"].mean()) - mean) < 5 * error
 
 
+@pytest.mark.slow
 def test_a_bracket_given_covariates_holds():
     few = tuple(part[:3] for part in data())
     bracket = pv.inference.bidirectional_evidence(pair(), few, 8, num_temperatures=60)

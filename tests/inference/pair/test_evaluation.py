@@ -19,6 +19,7 @@ def exact_kl(lg, x):
     return 0.5 * (q.mean.square() + q.variance - 1 - q.variance.log()).sum(-1)
 
 
+@pytest.mark.slow
 def test_terms_agree_with_the_closed_forms_of_the_linear_gaussian_model():
     lg = linear_gaussian()
     x = draw_data(lg, 200)
@@ -75,6 +76,7 @@ def test_one_datum_has_no_standard_error():
     assert math.isfinite(summary["elbo"])
 
 
+@pytest.mark.slow
 def test_a_datum_does_not_depend_on_its_neighbours():
     lg = linear_gaussian(guide="exact")
     x = draw_data(lg, 20)
@@ -86,6 +88,7 @@ def test_a_datum_does_not_depend_on_its_neighbours():
     assert abs(alone.elbo.item() - among.elbo[3].item()) < 4 * spread * math.sqrt(2 / 4000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data_a_chunk", [1, 7, 100])
 def test_chunks_change_the_draws_and_nothing_else(data_a_chunk, monkeypatch):
     lg = linear_gaussian()

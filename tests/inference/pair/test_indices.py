@@ -63,6 +63,7 @@ def require_the_posterior():
     assert (pyro.param("scale").detach() / deviation - 1).abs().max() < 0.4
 
 
+@pytest.mark.slow
 def test_a_batch_of_all_data_keeps_their_order():
     fit((whole_model, whole_guide))
     require_the_posterior()
@@ -82,6 +83,7 @@ def test_programs_take_the_rows_of_their_batch():
     assert first != second
 
 
+@pytest.mark.slow
 def test_traced_steps_take_the_same_rows(monkeypatch):
     eager = fit((model, guide), epochs=5, batch_size=3, compile=False).history.loss.tolist()
     pyro.clear_param_store()
@@ -92,6 +94,7 @@ def test_traced_steps_take_the_same_rows(monkeypatch):
     assert traced.history.loss.tolist() == eager
 
 
+@pytest.mark.slow
 def test_rows_of_full_batches_reach_the_posterior():
     fit((model, guide), batch_size=N)
     require_the_posterior()

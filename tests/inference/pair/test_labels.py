@@ -89,6 +89,7 @@ def test_labels_stay_beside_their_data_in_every_kind_of_step(mode, monkeypatch):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_dataset_a_split_a_tuple_arrays_and_batches_train_alike():
     x, y = labelled_data()
     narrow = y.numpy().astype(np.uint8)
@@ -134,6 +135,7 @@ def test_numbers_do_not_depend_on_where_passes_over_labelled_data_are_cut(monkey
     assert pv.evaluate(pair, x, y=y).elbo.min() > -60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["importance", "jackknife", "ais"])
 def test_evidence_given_labels_agrees_with_the_closed_form(method):
     """log N(x; b_y, W'W + I), within 4 standard errors of the draws and 0.01 nats for the bound's bias."""

@@ -200,6 +200,7 @@ def test_a_closed_form_of_a_transformed_guide_is_refused_for_the_true_reason():
     assert not pv.evaluate((gamma_model, AutoNormal(gamma_model)), POSITIVE).closed_form
 
 
+@pytest.mark.slow
 def test_an_automatic_guide_is_trained_to_a_bound_below_the_evidence():
     pair = gamma_model, AutoNormal(gamma_model)
     svi = pyro.infer.SVI(*pair, pyro.optim.Adam({"lr": 0.05}), inf.MonteCarloKL())
@@ -251,6 +252,7 @@ def test_rounded_draws_have_no_density_elsewhere():
 # Scales and masks -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scaled alike", "scaled likelihood"])
 def test_annealing_and_importance_tell_the_evidence_of_the_unscaled_model(name):
     row = PROGRAMS[name]

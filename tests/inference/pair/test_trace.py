@@ -290,6 +290,7 @@ def flow_pair(make):
     return model, guide, [*head.parameters(), *flow.parameters()]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_double_by_default")
 @pytest.mark.parametrize("make", [transforms.spline, transforms.affine_autoregressive])
 def test_the_path_derivative_of_a_flow_with_weights_is_that_of_the_total_one(make):

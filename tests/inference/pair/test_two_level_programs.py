@@ -188,6 +188,7 @@ def test_a_decoder_with_priors_on_its_weights_is_fitted_beside_an_encoder():
 # Captured steps -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["global first", "groups"])
 def test_captured_steps_have_the_losses_of_the_programs(name, monkeypatch):
     monkeypatch.setattr(step_choice, "SECONDS_TO_TRACE", 0.0)

@@ -136,6 +136,7 @@ def store_values():
 # Every kind of program -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_functions_with_parameters_in_the_store_reach_the_exact_posterior():
     x = conjugate_data()
     train_to_the_end((conjugate_model, store_guide), x)
@@ -190,6 +191,7 @@ def test_parameters_in_both_programs_of_functions_move():
     assert pv.evaluate((model, guide), x).elbo.mean() > start + 1
 
 
+@pytest.mark.slow
 def test_networks_registered_by_pyro_module_in_closures():
     x = conjugate_data()
     network = ModuleGuide()
@@ -229,6 +231,7 @@ def test_modules_in_every_position(kind):
     assert not list(pyro.get_param_store().keys())
 
 
+@pytest.mark.slow
 def test_a_pyro_module_with_constrained_parameters():
     x = conjugate_data()
     guide = PyroGuide()
@@ -236,6 +239,7 @@ def test_a_pyro_module_with_constrained_parameters():
     require_exact_posterior((conjugate_model, guide), guide.found(), x)
 
 
+@pytest.mark.slow
 def test_a_partial_of_a_function():
     x = conjugate_data()
     pair = (functools.partial(conjugate_model, site="z"), store_guide)
@@ -243,6 +247,7 @@ def test_a_partial_of_a_function():
     require_exact_posterior(pair, store_values(), x)
 
 
+@pytest.mark.slow
 def test_two_latent_sites_of_other_names():
     """v ~ N(0, 1), w | v ~ N(v, 1), x | w ~ N(w, 1): x ~ N(0, 3), w | x ~ N(2x/3, 2/3), v | w ~ N(w/2, 1/2)."""
     x = (3**0.5 * torch.randn(40, dtype=torch.float64)).clone()
@@ -371,6 +376,7 @@ def test_a_pair_without_a_data_plate_is_refused_by_site():
 # Several models in one process --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_models_trained_in_turns_do_not_meet(tmp_path):
     for epochs in (1, 2, 3):
         results = [

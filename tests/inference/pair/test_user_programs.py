@@ -196,6 +196,7 @@ def test_every_program_in_compiled_training(name):
     require_right_or_refused("fit", name, compile=True, mode="compiled")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "AutoNormal", "scaled alike", "straight-through", "auxiliary"])
 def test_programs_in_traced_training(name, monkeypatch):
     monkeypatch.setattr(step_choice, "SECONDS_TO_TRACE", 0.0)

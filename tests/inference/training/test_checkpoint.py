@@ -203,6 +203,7 @@ def test_stopped_and_resumed_is_the_run_that_was_never_stopped(name, tmp_path):
     assert len(resumed.history) == 6
 
 
+@pytest.mark.slow
 def test_stopping_after_every_epoch_is_the_same_run_too(tmp_path):
     for epochs in range(1, 6):
         resumed = trained_in(tmp_path, epochs=epochs, resume=True, validation=0.2)

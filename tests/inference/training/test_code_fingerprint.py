@@ -140,6 +140,7 @@ def test_it_is_bounded_and_goes_in_circles():
     )
 
 
+@pytest.mark.slow
 def test_it_is_the_same_in_every_process():
     program = """
         import json, pyro.distributions as dist, torch

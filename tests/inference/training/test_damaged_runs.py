@@ -71,6 +71,7 @@ def require_law(good, number, seed):
     assert refused > number / 2
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused_or_was_not_damaged(run):
     require_law(run, number=60, seed=0)
 

@@ -82,6 +82,7 @@ def test_a_loader_that_is_interrupted_leaves_evaluation_mode():
     assert not any(module.training for module in vae.modules())
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_a_checkpoint_and_ends_the_process(tmp_path):
     code = """
         import os, signal, sys

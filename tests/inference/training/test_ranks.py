@@ -57,6 +57,7 @@ def history(folder, case, rank=0):
     return pd.read_json(folder / f"{case}-{rank}.json").drop(columns="seconds")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ALIKE)
 def test_two_ranks_take_the_steps_of_one_process(folder, case):
     one = getattr(rank_cases, case)(0, folder)
@@ -66,6 +67,7 @@ def test_two_ranks_take_the_steps_of_one_process(folder, case):
     pd.testing.assert_frame_equal(history(folder, case), one.history.drop(columns="seconds"), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*ALIKE, *OTHERS])
 def test_both_ranks_end_with_the_same_numbers(folder, case):
     first, second = (load_file(folder / f"{case}-{rank}.safetensors") for rank in (0, 1))
@@ -73,22 +75,26 @@ def test_both_ranks_end_with_the_same_numbers(folder, case):
     assert pd.read_json(folder / f"{case}-0.json").equals(pd.read_json(folder / f"{case}-1.json"))
 
 
+@pytest.mark.slow
 def test_every_datum_counts_once_in_the_numbers_of_an_epoch(folder):
     """At a rate that moves nothing the epoch's ELBO is the mean over all data of an exact sum."""
     exact = rank_cases.Mixture().exact_elbo(small_data()).double().mean()
     assert float(history(folder, "still").train_elbo[0]) == pytest.approx(float(exact), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_loader_that_shuffles_gives_both_ranks_the_same_order(folder):
     assert history(folder, "loader").step.tolist() == [-(-N // 8), 2 * -(-N // 8)]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_unbroken_one(folder):
     whole, continued = (load_file(folder / f"{case}-0.safetensors") for case in ("whole", "continued"))
     assert all(torch.equal(whole[name], continued[name]) for name in whole)
     pd.testing.assert_frame_equal(history(folder, "whole"), history(folder, "continued"), check_exact=True)
 
 
+@pytest.mark.slow
 def test_one_process_continues_what_two_began(folder):
     with pytest.warns(UserWarning, match="continued on 1 ranks, begun on 2"):
         result = train(
@@ -99,10 +105,12 @@ def test_one_process_continues_what_two_began(folder):
     pd.testing.assert_frame_equal(result.history.drop(columns="seconds")[:4], before, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_callback_of_the_first_rank_stops_all(folder):
     assert len(history(folder, "stopped")) == len(history(folder, "stopped", 1)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_trained_in_parts_is_refused_on_both(folder, case):
     first, second = ((folder / f"{case}-{rank}.txt").read_text() for rank in (0, 1))
@@ -110,6 +118,7 @@ def test_what_cannot_be_trained_in_parts_is_refused_on_both(folder, case):
     assert REFUSED[case] in second
 
 
+@pytest.mark.slow
 def test_a_failure_of_one_rank_is_told_on_the_other_with_its_words(folder):
     assert (
         folder / "fails_in_a_step-0.txt"
@@ -117,6 +126,7 @@ def test_a_failure_of_one_rank_is_told_on_the_other_with_its_words(folder):
     assert (folder / "fails_in_a_step-1.txt").read_text().startswith("ValueError: a program of rank 1 broke")
 
 
+@pytest.mark.slow
 def test_a_killed_rank_ends_the_other_with_one_error_and_a_checkpoint_that_goes_on(folder):
     said = (folder / "killed-0.txt").read_text()
     assert said.startswith("RankError: rank 1 of 2 has gone, and the run ends with it")

@@ -103,6 +103,7 @@ LOADERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOADERS)
 def test_generators_of_a_loader_go_on(name, tmp_path):
     straight = train(small_vae(), LOADERS[name](), epochs=5)

@@ -55,6 +55,7 @@ def test_patience_stops_on_a_seeded_tenth_of_the_training_data():
     assert (result.manifest["data"]["train_size"], result.manifest["data"]["validation_size"]) == (N - 5, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [2, None])
 def test_the_best_weights_are_put_back(patience):
     held_out = small_data(30, seed=4)
@@ -81,6 +82,7 @@ def test_patience_that_does_not_run_out_changes_nothing():
     assert weight_bytes(watched.model) == weight_bytes(unwatched.model)
 
 
+@pytest.mark.slow
 def test_the_test_split_never_chooses_unless_asked_by_name():
     dataset = small_dataset()
     silent = train(small_vae(), dataset, **ROUGH)
@@ -92,6 +94,7 @@ def test_the_test_split_never_chooses_unless_asked_by_name():
     assert patient.best_epoch == best_epoch(patient)
 
 
+@pytest.mark.slow
 def test_the_manifest_says_that_the_test_split_chose(tmp_path):
     result = train(small_vae(), small_dataset(), validation="test", out_dir=tmp_path, **ROUGH)
     assert result.manifest["data"]["validation"] == "test"
@@ -107,6 +110,7 @@ def test_validation_data_are_not_trained_on():
     assert held.manifest["data"]["train_size"] == 40
 
 
+@pytest.mark.slow
 def test_beta_does_not_choose():
     """The weights are chosen by the plain ELBO, also where the objective is another."""
     result = train(small_vae(), small_data(), elbo=pv.inference.Beta("analytic-kl", 20.0), validation=0.3, **ROUGH)

@@ -54,6 +54,7 @@ ESTIMATORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize("make", [sequences, holed], ids=["whole", "with holes"])
 def test_value_and_gradient_are_exact_on_a_linear_state_space(make, name):
@@ -83,6 +84,7 @@ def test_under_the_exact_smoothing_guide_every_draw_gives_the_evidence():
     assert_jointly(draws.mean(0), draws.std(0) / math.sqrt(4000), evidence)
 
 
+@pytest.mark.slow
 def test_under_the_exact_guide_the_models_gradient_is_that_of_the_evidence():
     """Fisher's identity: the mean over draws of d log p(x, z) is d log p(x)."""
     vae, x = state_space("exact"), sequences()
@@ -96,6 +98,7 @@ def test_under_the_exact_guide_the_models_gradient_is_that_of_the_evidence():
     assert_gradient({n: torch.stack(found) for n, found in draws.items()}, dict(zip(model, exact, strict=True)))
 
 
+@pytest.mark.slow
 def test_the_elbo_is_below_the_evidence_and_the_importance_bound_between():
     vae, x = state_space(likelihood=MISSING_GAUSSIAN), holed()
     with torch.no_grad():
@@ -291,6 +294,7 @@ def test_missing_frames_are_filled_in():
     assert ((filled > 0) & (filled < 1)).all()
 
 
+@pytest.mark.slow
 def test_fit_trains_on_sequences_of_differing_length():
     ds = pv.load_dataset("piano-rolls", n=120, num_frames=6, min_frames=2)
     recipe = pv.make("deep-markov-model", ds.event_shape, latent_dim=4, likelihood=MISSING_BITS, num_steps=10)

@@ -132,6 +132,7 @@ CASES = [(HierarchicalVAE, name) for name in ESTIMATORS if name != "analytic-kl"
 CASES += [(LadderVAE, name) for name in ESTIMATORS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_value_and_gradient_are_exact_on_a_linear_hierarchy(kind, name):
     """Value within 4 standard errors of the exact ELBO; all gradients jointly, at the suite's false-alarm rate."""

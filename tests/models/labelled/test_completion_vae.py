@@ -72,6 +72,7 @@ def test_evidence_of_the_linear_gaussian_is_that_of_the_hidden_pixels_given_the_
     assert ((found.per_datum - exact).abs() < 4 * error + error**2).all()
 
 
+@pytest.mark.slow
 def test_value_and_gradient_of_the_linear_gaussian_are_unbiased():
     """All parameters of both programs jointly, 400 one-draw estimates against the closed form."""
     pair, x = linear_gaussian()

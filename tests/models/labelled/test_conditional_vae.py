@@ -78,6 +78,7 @@ def test_evidence_of_the_linear_gaussian_is_exact_given_the_label(prior):
     assert ((wrong - exact).abs() > 0.1).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "prior"),
     [("analytic-kl", "standard"), ("analytic-kl", "conditional"), ("monte-carlo-kl", "conditional")],

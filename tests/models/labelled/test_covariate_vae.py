@@ -72,6 +72,7 @@ def test_a_named_covariate_is_that_at_its_place(prior):
     assert torch.equal(pv.evaluate(pair, named).elbo, pv.evaluate(pair, (x, age, site, stage, spectrum)).elbo)
 
 
+@pytest.mark.slow
 def test_it_learns_what_covariates_say():
     """Given c the data are noise of variance 0.25 under a unit Gaussian; without it they vary by 3 and more."""
     held_out = data(seed=7)

@@ -92,6 +92,7 @@ def exact_gradient(value, vae):
 # The bound ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_batch
 def test_value_and_gradient_are_exact_in_the_mean(labels):
     """Value within 4 standard errors of the sum written out; all gradients jointly, at the suite's rate."""
@@ -102,6 +103,7 @@ def test_value_and_gradient_are_exact_in_the_mean(labels):
     assert_gradient(gradients, exact_gradient(wanted, vae), magnitude=wanted.abs().item())
 
 
+@pytest.mark.slow
 def test_so_they_are_with_a_network_of_its_own_for_the_classifier():
     vae, x, y, copies = small(classifier=OWN), binary(), torch.tensor(LABELS["mixed"]), 20
     wanted = copies * exact(vae, x, y).sum()
@@ -110,6 +112,7 @@ def test_so_they_are_with_a_network_of_its_own_for_the_classifier():
     assert_gradient(gradients, exact_gradient(wanted, vae), magnitude=wanted.abs().item())
 
 
+@pytest.mark.slow
 def test_the_score_function_agrees_on_a_mixed_batch():
     vae, x, y = small(), binary(), torch.tensor(LABELS["mixed"])
     wanted = exact(vae, x, y).sum()
@@ -196,6 +199,7 @@ def test_a_history_has_the_bound_and_not_the_objective(labels):
     assert gap.tolist() == pytest.approx([3 * cross_entropy] * 2, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_batches_of_any_labels_are_one_captured_step(monkeypatch):
     """Graph and shapes depend on no label: the traced run is the eager run bit for bit, batch by batch."""
     monkeypatch.setattr(step_choice, "SECONDS_TO_TRACE", 0.0)

@@ -305,6 +305,7 @@ def test_predictive_checks_of_a_table_look_at_each_column():
     assert observed == pytest.approx(frame["age"].mean())
 
 
+@pytest.mark.slow
 def test_missing_cells_are_imputed_in_the_units_of_their_column():
     frame, vae = patients(30), table_vae()
     pv.fit(vae, frame, epochs=1, progress=False)

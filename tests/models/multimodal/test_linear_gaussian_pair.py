@@ -94,6 +94,7 @@ def mixture_density(fusion, row):
     return lambda z: np.mean([norm(mean, sd).pdf(z) for mean, sd in parts])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fusion", "with_prior"), [("mixture", True), ("mixture-of-products", False)])
 def test_a_mixture_of_both_has_the_papers_density_and_a_bound_that_lacks_its_divergence(fusion, with_prior):
     x = data(1)

@@ -93,6 +93,7 @@ def test_what_is_hidden_has_no_part_in_guide_or_likelihood(kind):
     torch.testing.assert_close(whole, rest + part)
 
 
+@pytest.mark.slow
 @EVERY
 def test_the_guide_integrates_to_one(kind):
     """By importance sampling from a wide Gaussian, in the few dimensions that there are."""

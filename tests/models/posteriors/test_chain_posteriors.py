@@ -71,6 +71,7 @@ def test_weights_are_unbiased_estimates_of_the_evidence(kind):
     assert error.max() < 0.1
 
 
+@pytest.mark.slow
 def test_the_bound_rises_with_the_steps_and_reaches_the_evidence():
     """The gap at 0, 1, 4 and 16 steps falls within error, and at 128 it is below 0.05 nat; 0.29 without a chain."""
     found = [gap(DiagonalPosterior(), learn=False), *(gap(DAISPosterior(num_steps=k)) for k in (1, 4, 16))]
@@ -81,6 +82,7 @@ def test_the_bound_rises_with_the_steps_and_reaches_the_evidence():
     assert 0 - 4 * error < last < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "left"), [(DAISPosterior, 0.5), (HamiltonianPosterior, 1.0)])
 def test_a_chain_carries_a_guide_that_lags_behind_towards_the_posterior(kind, left):
     """From means that are 0.7 of the best: four annealed steps close half of the gap, a trajectory some of it."""

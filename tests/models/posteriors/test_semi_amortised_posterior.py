@@ -40,6 +40,7 @@ def test_one_step_is_the_closed_form(steps):
     torch.testing.assert_close(refined.stddev.log(), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"num_steps": 200}, {"num_steps": 600, "steps": "plain", "step_size": 0.05}])
 def test_many_steps_reach_the_mean_field_optimum(options):
     """mu* = M^-1 h, s*^2 = 1 / M_jj and the gap 1/2 [sum log M_jj - log det M], to 1e-6."""
@@ -136,6 +137,7 @@ def test_on_held_out_digits_the_refined_elbo_is_above_the_amortised_one(trained)
     assert (mean > -4 * error - 0.01).all()
 
 
+@pytest.mark.slow
 def test_the_refinement_is_the_same_with_and_without_gradients_and_needs_no_draws(trained):
     vae, x = trained
     before = torch.get_rng_state()

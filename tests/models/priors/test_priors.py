@@ -141,6 +141,7 @@ def test_a_flow_remembers_nothing_from_one_step_to_the_next(name, tmp_path):
         assert torch.equal(other.model.prior().log_prob(z), vae.model.prior().log_prob(z))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLOWS)
 def test_flow_fits_two_moons_where_a_gaussian_cannot(name):
     """The negative cross-entropy of a normal prior is -2.84; a flow gains more than 0.3 on new codes."""

@@ -87,6 +87,7 @@ def require_law(model, good, number, seed):
     assert refused > number / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", MODELS, indirect=True)
 def test_a_damaged_folder_is_refused_or_was_not_damaged(saved):
     require_law(*saved, number=40, seed=0)

@@ -72,6 +72,7 @@ def test_the_elbo_is_the_joint_at_the_nearest_codes_and_bounds_the_sum_over_all(
     torch.testing.assert_close(monte_carlo.detach(), found.elbo)
 
 
+@pytest.mark.slow
 def test_draws_from_a_one_hot_guide_do_not_close_the_gap_and_those_of_a_softened_one_do():
     """The first has no evidence but the bound; the second is log p(x) of 9 grids within 4 standard errors."""
     vae, x = small(), binary()

@@ -59,6 +59,7 @@ def test_the_identity_has_the_published_values(identity):
     assert score("gaussian-tc", identity) < 2e-3
 
 
+@pytest.mark.slow
 def test_noise_is_worth_what_chance_gives(noise):
     """The bias of a plug-in mutual information is about (bins - 1)(levels - 1) / (2N) nats."""
     assert score("mig", noise) == pytest.approx(0.0004, abs=5e-4)
@@ -71,6 +72,7 @@ def test_noise_is_worth_what_chance_gives(noise):
     np.testing.assert_allclose(noise.information.mean(0), expected, rtol=0.4)
 
 
+@pytest.mark.slow
 def test_a_rotation_mixes_the_codes_and_keeps_what_a_linear_reader_finds(identity, rotated):
     for name in ("mig", "sap", "modularity", "irs"):
         assert score(name, rotated) < score(name, identity) - 0.1, name

@@ -1,0 +1,44 @@
+"""Make the reports of the gallery anew.
+
+    python docs/gallery.py [NAME ...]
+
+The commands are those that gallery.md shows, run in an empty folder; their report.html is kept in docs/gallery.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def commands() -> dict[str, list[str]]:
+    """Of every report by its name, the lines of its block on the page."""
+    page = (HERE / "gallery.md").read_text()
+    sections = re.findall(r"\(gallery/(\w+)\.html\).*?```bash\n(.*?)```", page, re.DOTALL)
+    return {name: block.splitlines() for name, block in sections}
+
+
+def make(name: str, lines: list[str]) -> None:
+    """Run the lines where nothing else is, with the commands of this environment, and keep the report."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with tempfile.TemporaryDirectory() as folder:
+        for line in lines:
+            subprocess.run(line, shell=True, check=True, cwd=folder, env={**os.environ, "PATH": path})
+        report = (Path(folder) / name / "report.html").read_text()
+    # Where the data lie on this machine is nobody's business.
+    if data := os.environ.get("PPL_VAE_DATA"):
+        report = report.replace(data, "$PPL_VAE_DATA")
+    (HERE / "gallery").mkdir(exist_ok=True)
+    (HERE / "gallery" / f"{name}.html").write_text(report)
+
+
+if __name__ == "__main__":
+    known = commands()
+    if unknown := set(sys.argv[1:]) - set(known):
+        sys.exit(f"no report called {', '.join(sorted(unknown))}; choose from: {', '.join(known)}")
+    for name in sys.argv[1:] or known:
+        make(name, known[name])
