@@ -1,10 +1,12 @@
 """Containers in which researchers hold data, opened at one door."""
 
 from ppl_vae.containers.door import Data, Frame, Opened, Table, is_container, opened
-from ppl_vae.containers.labels import Labels
+from ppl_vae.containers.labels import Axes, CoordinateNames, Labels
 from ppl_vae.containers.rows import Rows, SparseRows, StoredRows, dense, some_of
 
 __all__ = [
+    "Axes",
+    "CoordinateNames",
     "Data",
     "Frame",
     "Labels",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ppl_vae.errors import DataError
+
+Axes = tuple[np.ndarray | None, ...]
+# The names along the event dimensions of x, under the empty name, and of each covariate that has any.
+CoordinateNames = dict[str, list[list[str] | None]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,20 +24,32 @@ class Labels:
             the last have none.
         columns: whether the one event dimension is that of a table's columns.
         counted: whether rows without names are numbered from 0 by their container, as by an index of pandas'.
+        beside: the names along the event dimensions of the covariates, by their names.
     """
 
     rows: np.ndarray | None = None
-    axes: tuple[np.ndarray | None, ...] = ()
+    axes: Axes = ()
     columns: bool = False
     counted: bool = False
+    beside: Mapping[str, Axes] = field(default_factory=dict)
 
     def taken(self, rows: slice | np.ndarray) -> Labels:
         """The labels of some of the data."""
-        return Labels(None if self.rows is None else self.rows[rows], self.axes, self.columns)
+        return replace(self, rows=None if self.rows is None else self.rows[rows], counted=False)
 
     def with_columns(self, names: Sequence[str]) -> Labels:
         """The labels of a table whose columns have these names, in this order."""
-        return Labels(self.rows, (np.array(list(names)),), columns=True)
+        return Labels(self.rows, (np.array(list(names)),), columns=True, beside=self.beside)
+
+    def coordinates(self) -> CoordinateNames:
+        """The names along event dimensions as texts, of what has any; "" stands for x."""
+        named = {
+            name: axes for name, axes in {"": self.axes, **self.beside}.items() if any(a is not None for a in axes)
+        }
+        return {
+            name: [None if axis is None else [str(each) for each in axis.tolist()] for axis in axes]
+            for name, axes in named.items()
+        }
 
     def at(self, index: Sequence[int]) -> str:
         """Words for a place [n, i, ...]: its names where it has any, with "row" and "column" before them.

@@ -138,7 +138,7 @@ class ProgramPair(Configured):
             ModelError: a weight is not finite; nothing was written.
             CheckpointError: a file could not be written.
         """
-        write_model(as_path("path", path), self.config, self)
+        write_model(as_path("path", path), self.config, self, self.model.coordinate_names)
 
     def facts(self) -> dict[str, object]:
         """The facts about the pair by label: its parts, its size, the device of its parameters."""

@@ -19,7 +19,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import MISSING_VALUES
-from ppl_vae.containers import Table
+from ppl_vae.containers import CoordinateNames, Table
 from ppl_vae.declared import declared
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.likelihoods.base import Likelihood
@@ -45,6 +45,8 @@ class ObservedProgram(nn.Module, ABC):
         self.decoder = decoder
         self.likelihood = likelihood
         self.event_shape = event_shape
+        # Of the data that it was trained on; a column in another place is another number.
+        self.coordinate_names: CoordinateNames = {}
         self._name = InstanceName("model")
 
     @abstractmethod

@@ -132,6 +132,8 @@ def nearest_distance(images: Tensor, real: Tensor) -> Tensor:
 def check_latent_holes(numbers: LatentHoles) -> Verdict:
     """Judge the share of draws that fall into holes against that of real images, at 4 standard errors.
 
+    "bad" is said where more than half of the draws are known to, by two standard errors, "doubtful" where fewer.
+
     "good" is said where the excess is known to be below a tenth of the draws by two standard errors; between the
     two the verdict is "unknown", as it is of a single draw or a single real image, which have no standard error.
 
@@ -148,7 +150,8 @@ def check_latent_holes(numbers: LatentHoles) -> Verdict:
     excess = (shares.mean() - real.mean()).item()
     error = math.hypot(*(share_stderr(each.mean().item(), len(each)) for each in (shares, real)))
     many = excess > ERRORS * error
-    level: Level = "good" if not many else "bad" if shares.mean() > 0.5 else "doubtful"
+    share, spread = shares.mean().item(), _stderr(shares)
+    level: Level = "good" if not many else "bad" if share - 2 * spread > 0.5 else "doubtful"
     if min(len(shares), len(real)) < 2 or (not many and excess + 2 * error > FEW):
         level = "unknown"
     words = (
@@ -158,7 +161,6 @@ def check_latent_holes(numbers: LatentHoles) -> Verdict:
     advice = "Decode more draws and more real images." if level == "unknown" else ""
     advice = "Fit a prior to the codes (models.with_post_hoc_prior) or learn it (prior='vamp')." if many else advice
     threshold = f"the share among real images, {ERRORS:g} standard errors"
-    share, spread = shares.mean().item(), _stderr(shares)
     return Verdict("holes in the latent space", level, share, spread, "", threshold, words, advice)
 
 

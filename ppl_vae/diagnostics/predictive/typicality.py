@@ -32,7 +32,7 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted, has_global_sites
-from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
+from ppl_vae.diagnostics.verdict import Level, Verdict, level_of, require_finite, require_table, share_stderr
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.importance import delta_stderr, weight_blocks
@@ -240,7 +240,9 @@ def check_typicality(numbers: xr.Dataset) -> Verdict:
 
     Returns:
         "good" where at most 1% of the data are called foreign, "bad" above 10%, "doubtful" between (this package's
-        own limits); "unknown" where the simulations are too few to call a single datum foreign.
+        own limits), each by two standard errors of the share of so many data; "unknown" where these reach across
+        1%, as of fewer than 200 data they always do, or where the simulations are too few to call a single datum
+        foreign.
 
     Raises:
         DataError: the table is another, or a p-value is NaN or infinite.
@@ -249,17 +251,17 @@ def check_typicality(numbers: xr.Dataset) -> Verdict:
     require_finite("table", "p_value", numbers["p_value"])
     count, foreign = numbers.sizes["datum"], int(numbers["foreign"].sum())
     share, rate = foreign / count, float(numbers.attrs["false_discoveries"])
-    error = math.sqrt(share * (1 - share) / count)
+    error = share_stderr(share, count)
     least = 1 / (1 + numbers.sizes["simulation"])
     blind = foreign == 0 and least > rate * max(1, math.floor(GOOD_SHARE * count) + 1) / count
-    level: Level = (
-        "unknown" if blind else "good" if share <= GOOD_SHARE else "bad" if share > BAD_SHARE else "doubtful"
-    )
+    level: Level = "unknown" if blind else level_of(share, error, GOOD_SHARE, BAD_SHARE)
     words = (
         f"{foreign} of {count} data are unlike what the model simulates, at a false-discovery rate of {rate:.0%}."
     )
     if blind:
         words += f" The smallest p-value that the simulations can give is {least:.2g}: too large to find a few."
+    elif level == "unknown":
+        words += f" Of {count} data this does not decide whether more than {GOOD_SHARE:.0%} are."
     advice = {
         "good": "",
         "unknown": "Take more simulations, or more data.",

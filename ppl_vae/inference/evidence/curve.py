@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -14,7 +13,7 @@ from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.evidence import STREAM, jackknife
-from ppl_vae.inference.evidence.importance import delta_stderr, weight_blocks
+from ppl_vae.inference.evidence.importance import WeightBlock, weight_blocks
 from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.at_global import at_global_draws
@@ -89,22 +88,38 @@ def evidence_curve(
 def _curve(given: Conditioned, counts: list[int], seed: int, memory_limit: int) -> tuple[Tensor, Tensor]:
     """The bound and the jackknife at every K, and their errors, of a pair of one level: [K, 2] each."""
     draws = max(counts[-1], 2)
-    blocks = weight_blocks(
-        *given.programs, given.x, draws, seed, memory_limit, labels=given.covariates, both_levels=True
+    blocks = list(
+        weight_blocks(
+            *given.programs, given.x, draws, seed, memory_limit, labels=given.covariates, both_levels=True
+        )
     )
-    rows = [[_grouped(block.log_weight, k) for k in counts] for block in blocks]
-    table = torch.stack([torch.cat(columns, -1) for columns in zip(*rows, strict=True)]).cpu()
-    return table[:, :2].mean(-1), table[:, 2:].square().sum(-1).sqrt() / len(given)
+    columns = [_of_groups(blocks, k) for k in counts]
+    mean, error = (torch.stack(each).cpu() / len(given) for each in zip(*columns, strict=True))
+    return mean, error
+
+
+def _of_groups(blocks: list[WeightBlock], size: int) -> tuple[Tensor, Tensor]:
+    """The bound and the jackknife by groups of ``size`` draws, summed over the data, and their errors: [2] each."""
+    values = [_grouped(block.log_weight, size) for block in blocks]
+    total = torch.stack([each.mean(1).sum(-1) for each in values]).sum(0)
+    if values[0].shape[1] == 1:
+        values = [_influence(block.log_weight).expand(2, -1, -1) for block in blocks]
+    if blocks[0].shares_draws:
+        # What the data share moves their sum.
+        values = [torch.stack([each.sum(-1) for each in values]).sum(0).unsqueeze(-1)]
+    variance = torch.stack([each.var(1).sum(-1) / each.shape[1] for each in values]).sum(0)
+    return total, variance.sqrt()
 
 
 def _grouped(log_weight: Tensor, size: int) -> Tensor:
-    """The bound, the jackknife and their standard errors over groups of ``size`` draws: [4, n]."""
+    """The bound and the jackknife of every group of ``size`` draws: [2, groups, n]."""
     groups = len(log_weight) // size
     grouped = log_weight[: groups * size].unflatten(0, (groups, size)).transpose(0, 1)
     bound = log_mean_exp(grouped)
     corrected = jackknife(grouped) if size > 1 else torch.full_like(bound, torch.nan)
-    if groups > 1:
-        errors = [values.std(0) / math.sqrt(groups) for values in (bound, corrected)]
-    else:
-        errors = [delta_stderr(log_weight)] * 2
-    return torch.stack([bound.mean(0), corrected.mean(0), *errors])
+    return torch.stack([bound, corrected])
+
+
+def _influence(log_weight: Tensor) -> Tensor:
+    """The influence of each draw on log_mean_exp, to first order (the delta method), from log w [S, n]: [S, n]."""
+    return (log_weight - log_mean_exp(log_weight)).exp() - 1

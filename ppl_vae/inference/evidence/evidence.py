@@ -15,9 +15,9 @@ jackknife variational inference"
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor
@@ -70,9 +70,8 @@ class Evidence:
             other methods.
         per_datum_lower: end of a 95% interval for log p(x) [N]; None but for importance weights.
         per_datum_upper: the other end [N], wider by k-hat; +inf where none is known.
-        mean_stderr: the Monte-Carlo error of the mean where the data share draws of global sites, so that their
-            errors
-            are not independent; else None.
+        mean_stderr: the Monte-Carlo error of the mean where the data share draws of global sites, or random numbers
+            that the model draws outside its sample sites, so that their errors are not independent; else None.
         quantity: what is estimated, in words: log p(x), or of a pair with global sites g the posterior predictive
             log E_q(g) p(x_n | g), which for data that q(g) was fitted to is no evidence.
     """
@@ -121,7 +120,8 @@ class Evidence:
     def data_stderr(self) -> float:
         """The standard error of the mean over data and draws; NaN for one datum."""
         count = len(self.per_datum)
-        return self.per_datum.std().item() / math.sqrt(count) if count > 1 else math.nan
+        stderr = self.per_datum.std().item() / math.sqrt(count) if count > 1 else math.nan
+        return stderr if self.mean_stderr is None else math.hypot(stderr, self.mean_stderr)
 
     def _repr_html_(self) -> str:
         facts = {
@@ -231,19 +231,22 @@ def log_evidence(
         if not held:
             return Evidence(*found[0], method, chains)
         log_density = torch.stack([estimate for estimate, _ in found])
-        shared = shared_deviation(log_density).std().item() / math.sqrt(count) / len(data)
+        shared = _shared_error(shared_deviation(log_density), len(data))
         bound, stderr = log_mean_exp(log_density), delta_stderr(log_density)
         return Evidence(bound, stderr, method, chains, mean_stderr=shared, quantity=PREDICTIVE)
     draws = IMPORTANCE_DRAWS if num_samples is None else integer("num_samples", num_samples, least=2)
     weights = _importance(model, guide, data, draws, seed, memory_limit, tuple(labels), method == "jackknife")
     with watched(len(data) * draws, "draw", progress, unit_scale=True):
         blocks = list(weights)
-    *columns, deviations = zip(*blocks, strict=True)
-    bound, stderr, tail, lower, upper = (torch.cat(column) for column in columns)
-    if deviations[0] is None:
-        return Evidence(bound, stderr, method, draws, tail, lower, upper)
-    shared = torch.stack(deviations).sum(0).std().item() / math.sqrt(draws) / len(bound)
-    return Evidence(bound, stderr, method, draws, tail, lower, upper, shared, PREDICTIVE)
+    return _of_blocks(blocks, method, draws)
+
+
+def _of_blocks(blocks: Sequence[_Block], method: Method, draws: int) -> Evidence:
+    """Put together what ``_importance`` gave block by block."""
+    bound, stderr, tail, lower, upper = (torch.cat(column) for column in zip(*(b[:5] for b in blocks), strict=True))
+    influence = [block.influence for block in blocks if block.influence is not None]
+    shared = _shared_error(torch.stack(influence).sum(0), len(bound)) if influence else None
+    return Evidence(bound, stderr, method, draws, tail, lower, upper, shared, blocks[0].quantity)
 
 
 def _of_stream(
@@ -271,6 +274,8 @@ def _of_stream(
     if not parts:
         raise DataError("data are empty: there is not one batch")
 
+    count = sum(part.num_data for part in parts)
+    shared = [part.mean_stderr * part.num_data / count for part in parts if part.mean_stderr is not None]
     return Evidence(
         torch.cat([part.per_datum for part in parts]),
         torch.cat([part.per_datum_stderr for part in parts]),
@@ -279,6 +284,7 @@ def _of_stream(
         _joined([part.khat for part in parts]),
         _joined([part.per_datum_lower for part in parts]),
         _joined([part.per_datum_upper for part in parts]),
+        math.hypot(*shared) if shared else None,
     )
 
 
@@ -286,6 +292,18 @@ def _joined(columns: Sequence[Tensor | None]) -> Tensor | None:
     """One column of all batches; None where the first has none."""
     present = [column for column in columns if column is not None]
     return torch.cat(present) if len(present) == len(columns) else None
+
+
+class _Block(NamedTuple):
+    """The estimates of n neighbouring data [n], and each draw's influence on their sum [S] where they share it."""
+
+    bound: Tensor
+    stderr: Tensor
+    khat: Tensor
+    lower: Tensor
+    upper: Tensor
+    influence: Tensor | None
+    quantity: str
 
 
 def _importance(
@@ -297,31 +315,26 @@ def _importance(
     memory_limit: int,
     labels: Batch,
     corrected: bool,
-) -> Iterator[tuple[object, ...]]:
-    """Estimate the bound or its jackknife, its error, k-hat, and the ends of the interval, block by block.
-
-    Last comes what each draw adds to the sum over data where they share draws of global sites, else None.
-    """
+) -> Iterator[_Block]:
+    """Estimate the bound or its jackknife, its error, k-hat, and the ends of the interval, block by block."""
     stream = derived_seed(seed, STREAM)
     for block in weight_blocks(model, guide, x, draws, stream, memory_limit, labels=labels, both_levels=True):
         interval = evidence_interval(block.log_weight)
         bound = jackknife(block.log_weight) if corrected else interval.bound
-        shared = shared_deviation(block.log_weight) if block.given_global else None
-        yield bound, interval.stderr, interval.khat, interval.lower, interval.upper, shared
+        shared = shared_deviation(block.log_weight) if block.shares_draws else None
+        quantity = PREDICTIVE if block.given_global else EVIDENCE
+        yield _Block(bound, interval.stderr, interval.khat, interval.lower, interval.upper, shared, quantity)
+
+
+def _shared_error(deviation: Tensor, num_data: int) -> float:
+    """The error of the mean over data, from the influence of each draw on their sum [S]."""
+    return deviation.std().item() / math.sqrt(len(deviation)) / num_data
 
 
 def importance_bound(
-    model: Program,
-    guide: Program,
-    x: Tensor,
-    num_samples: int,
-    seed: int = 0,
-    memory_limit: int = MEMORY_LIMIT,
-    estimate: Callable[[Tensor], Tensor] = log_mean_exp,
-    labels: Batch = (),
-    any_plates: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """The importance bound of data that are where the pair is, and its standard error: [N] each, nats.
+    model: Program, guide: Program, x: Tensor, num_samples: int, seed: int = 0, memory_limit: int = MEMORY_LIMIT
+) -> tuple[float, float]:
+    """The mean importance bound of data that are where the pair is, and its Monte-Carlo error, in nats.
 
     Args:
         model: the generative program.
@@ -330,19 +343,9 @@ def importance_bound(
         num_samples: S.
         seed: of the draws.
         memory_limit: bytes of a pass.
-        estimate: [S, n] -> [n]; ``jackknife`` takes the first order of the bias off.
-        labels: the covariates of a pair that takes any, each [N, ...].
-        any_plates: whether sites may stand in further plates, or the data plate elsewhere than at dim -1.
     """
-    stream = derived_seed(seed, STREAM)
-    estimates = [
-        (estimate(block.log_weight), delta_stderr(block.log_weight))
-        for block in weight_blocks(
-            model, guide, x, num_samples, stream, memory_limit, labels=labels, both_levels=any_plates
-        )
-    ]
-    bounds, errors = zip(*estimates, strict=True)
-    return torch.cat(bounds), torch.cat(errors)
+    blocks = list(_importance(model, guide, x, num_samples, seed, memory_limit, (), False))
+    return (found := _of_blocks(blocks, "importance", num_samples)).mean, found.stderr
 
 
 def jackknife(log_weight: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ class WeightBlock:
         eps: the precision that the pair computed in.
         values: the draws [S, n, *event] by latent site; empty unless asked for.
         given_global: whether every draw has a draw of global sites of its own, which all data share.
+        shares_draws: whether the data share that, or hidden noise of the model, so that their errors move together.
     """
 
     first: int
@@ -58,6 +59,7 @@ class WeightBlock:
     eps: float
     values: Mapping[str, Tensor]
     given_global: bool = False
+    shares_draws: bool = False
 
 
 def weight_blocks(
@@ -96,7 +98,7 @@ def weight_blocks(
     columns = 1 if keep_values else memory_limit // (BYTES_PER_WEIGHT * num_samples * data)
     size = data * max(1, columns)
     model, guide, arguments = with_indices(model, guide, (x, *labels))
-    require_means_over_draws(model, guide, arguments)
+    shares_noise = require_means_over_draws(model, guide, arguments)
     if data < len(x):
         few = tuple(part[: min(data, MOST_DATA)] for part in arguments)
         with evaluating(model, guide, seed=derived_seed(seed, 0), device=x.device):
@@ -104,7 +106,7 @@ def weight_blocks(
                 before = run_terms(model, guide, few, {}, 1, both_levels=both_levels)
             require_exchangeable(model, guide, few, before)
     for first in range(0, len(x), size):
-        block = _Block(num_samples, min(size, len(x) - first), x.device, keep_values)
+        block = _Block(num_samples, min(size, len(x) - first), x.device, keep_values, shares_noise)
         # Entered anew for every block: a generator would else leave its state in the caller's hands.
         with torch.no_grad(), evaluating(model, guide, seed=derived_seed(seed, first), device=x.device):
             for datum, draw in itertools.product(range(0, block.num_data, data), range(0, num_samples, draws)):
@@ -134,8 +136,10 @@ def weight_blocks(
 class _Block:
     """The weights of some neighbouring data, while they are being computed."""
 
-    def __init__(self, num_samples: int, num_data: int, device: torch.device, keep_values: bool) -> None:
-        self.num_data, self.keep_values = num_data, keep_values
+    def __init__(
+        self, num_samples: int, num_data: int, device: torch.device, keep_values: bool, shares_noise: bool
+    ) -> None:
+        self.num_data, self.keep_values, self.shares_draws = num_data, keep_values, shares_noise
         self.log_weight = torch.empty(num_samples, num_data, dtype=torch.float64, device=device)
         self.magnitude = torch.zeros(num_data, dtype=torch.float64, device=device)
         self.eps = 0.0
@@ -149,6 +153,7 @@ class _Block:
         magnitude = terms.log_likelihood.abs().add_(terms.log_prior.abs()).add_(terms.log_guide.abs())
         self.magnitude[datum : datum + size] += magnitude.sum(0, dtype=torch.float64)
         self.given_global = terms.whole is not None
+        self.shares_draws = self.shares_draws or self.given_global
         self.eps = torch.finfo(terms.log_likelihood.dtype).eps
         if self.keep_values:
             self.values.append({name: site.value for name, site in terms.sites.items()})
@@ -162,8 +167,9 @@ class _Block:
         require_weights(self.log_weight, first)
         names = self.values[0] if self.values else {}
         values = {name: torch.cat([each[name] for each in self.values]) for name in names}
+        magnitude = self.magnitude / len(self.log_weight)
         return WeightBlock(
-            first, self.log_weight, self.magnitude / len(self.log_weight), self.eps, values, self.given_global
+            first, self.log_weight, magnitude, self.eps, values, self.given_global, self.shares_draws
         )
 
 
@@ -183,7 +189,8 @@ def require_weights(log_weight: Tensor, first: int) -> None:
 def shared_deviation(log_weight: Tensor) -> Tensor:
     """The influence of each draw on the sum over data of log_mean_exp, to first order, from log w [S, n]: [S].
 
-    Where the data share draws of global sites their errors move together, and these are added up over the data.
+    Where the data share draws of global sites, or hidden noise, their errors move together, and these are added up
+    over the data.
     """
     return (log_weight - log_mean_exp(log_weight)).exp().sub_(1).sum(1)
 

@@ -69,8 +69,7 @@ def reference(
     draws = repeated.values.mean(1)
     evidence, source = (math.nan, math.nan), _reason_against(model, guide, x, estimator, seed)
     if not source:
-        bound, stderr = importance_bound(model, guide, x, EVIDENCE_DRAWS, seed, memory_limit, any_plates=True)
-        evidence = (bound.mean().item(), stderr.square().sum().sqrt().item() / len(x))
+        evidence = importance_bound(model, guide, x, EVIDENCE_DRAWS, seed, memory_limit)
         source = f"importance bound of {EVIDENCE_DRAWS} draws per datum, a stochastic lower bound"
     return Reference(
         (draws.mean().item(), draws.std().item() / math.sqrt(repeats)),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
-from ppl_vae.containers import Frame, Labels, Opened, Rows, Table, dense, is_container, opened
+from ppl_vae.containers import Axes, Frame, Labels, Opened, Rows, Table, dense, is_container, opened
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.labels import Batch, arguments
 from ppl_vae.inference.pair.pair import Pair
@@ -182,9 +182,11 @@ class Arguments:
             # A model of named columns has them in its own order.
             return labels if self.table is None else labels.with_columns(self.table.column_names)
         if isinstance(data, Mapping):
-            return self.labels(data[self.model.data]) if self.model.data in data else Labels()
+            first = self.labels(data[self.model.data]) if self.model.data in data else Labels()
+            return replace(first, beside=_axes_of({name: c for name, c in data.items() if name != self.model.data}))
         if isinstance(data, tuple) and data and self.takes_more:
-            return self.labels(data[0])
+            names = self.names(len(data) - 1)
+            return replace(self.labels(data[0]), beside=_axes_of(dict(zip(names, data[1:], strict=True))))
         return Labels()
 
     def _of_one_order(self, parts: tuple[object, ...]) -> tuple[object, ...]:
@@ -250,6 +252,11 @@ class Arguments:
                     f"the {side} takes {takes} beside {program.data}, found {count} covariates by position; give a "
                     "dict by the names of the parameters, of which each program is passed its own"
                 )
+
+
+def _axes_of(covariates: Mapping[str, object]) -> dict[str, Axes]:
+    """The names along the event dimensions of covariates that are containers."""
+    return {name: opened(c).labels.axes for name, c in covariates.items() if is_container(c)}
 
 
 def covariate(

@@ -54,7 +54,7 @@ class HiddenNoise:
     guide: Hidden
 
 
-def require_means_over_draws(model: Program, guide: Program, batch: Batch) -> None:
+def require_means_over_draws(model: Program, guide: Program, batch: Batch) -> bool:
     """Refuse a model whose hidden noise all draws of a datum share.
 
     Args:
@@ -62,10 +62,16 @@ def require_means_over_draws(model: Program, guide: Program, batch: Batch) -> No
         guide: its guide.
         batch: x [N, *event_shape], and what else the programs are run on.
 
+    Returns:
+        Whether every draw has hidden noise of the model's own, which the data may share: then their errors are not
+        independent. The guide's leaves them so, since every e gives a mean weight of p(x).
+
     Raises:
         ModelError: it has such noise.
     """
-    _refuse_shared(hidden_noise(model, guide, batch))
+    noise = hidden_noise(model, guide, batch)
+    _refuse_shared(noise)
+    return noise.model == "own"
 
 
 def _refuse_shared(noise: HiddenNoise) -> None:

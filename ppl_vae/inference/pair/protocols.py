@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from ppl_vae.containers import Table
+from ppl_vae.containers import CoordinateNames, Table
 from ppl_vae.declared import declared
 
 Program = Callable[..., Any]
@@ -139,6 +139,17 @@ class StartsFromCovariates(Protocol):
 
     def start_covariates(self, *covariates: Tensor) -> None:
         """Take what it needs to know of their scales, from covariates [N, ...]."""
+
+
+@runtime_checkable
+class KeepsCoordinateNames(Protocol):
+    """A generative program that keeps the names of the coordinates that it was trained on, as on disk.
+
+    Attributes:
+        coordinate_names: by argument, "" for x, the names along each event dimension; empty where there are none.
+    """
+
+    coordinate_names: CoordinateNames
 
 
 @runtime_checkable

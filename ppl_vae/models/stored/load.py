@@ -100,6 +100,7 @@ def load(path: str | Path, **parts: object) -> Any:
     stored.require_one_save()
     model = _build(folder, config | parts)
     restore(model, stored.state, folder / WEIGHTS)
+    model.model.coordinate_names = stored.coordinate_names
     # As fit leaves it: an encoder with noise of its own must not add it to what it is asked.
     return model.eval()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.containers import CoordinateNames
 from ppl_vae.errors import CheckpointError, ModelError
 from ppl_vae.files import (
     CHECKSUM,
@@ -32,8 +33,8 @@ from ppl_vae.models.configuration import Config, Plain
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 # In config.json: the checksum of the weights that it was saved with.
 OF_WEIGHTS = "weights_sha256"
-# In the header of the weights: the configuration, as JSON.
-OF_CONFIG = "config"
+# In the header of the weights: the configuration, and the names of the training data's coordinates, as JSON.
+OF_CONFIG, OF_COORDINATES = "config", "coordinate_names"
 PRECISIONS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -48,6 +49,7 @@ class Stored:
         named: the checksum that config.json names; None in a folder of version 0.1.0.
         found: that of the weights.
         saved_config: the header's copy of the configuration.
+        coordinate_names: of the data that the model was trained on; empty in folders of version 0.1.0.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class Stored:
     named: Plain
     found: str | None
     saved_config: object
+    coordinate_names: CoordinateNames
 
     def require_one_save(self) -> None:
         """Refuse a configuration and weights that were not written together.
@@ -80,7 +83,9 @@ class Stored:
                 )
 
 
-def write_model(folder: Path, config: Mapping[str, Plain], module: nn.Module) -> None:
+def write_model(
+    folder: Path, config: Mapping[str, Plain], module: nn.Module, coordinate_names: CoordinateNames
+) -> None:
     """Write both files; a part that has no configuration of ours is stored as null and asked for on load.
 
     Raises:
@@ -93,7 +98,8 @@ def write_model(folder: Path, config: Mapping[str, Plain], module: nn.Module) ->
     broken = not_finite(state, parameter_names(module))
     if broken:
         raise ModelError(f"{folder}: the model was not saved: {broken}; what was there is untouched")
-    content = tensor_bytes(state, {OF_CONFIG: json.dumps(config)})
+    named = {OF_COORDINATES: json.dumps(coordinate_names)} if coordinate_names else {}
+    content = tensor_bytes(state, {OF_CONFIG: json.dumps(config), **named})
     described = {**config, OF_WEIGHTS: checksum(content)}
     write_together({folder / WEIGHTS: content, folder / CONFIG: json_bytes(described)})
 
@@ -120,12 +126,26 @@ def read_model(folder: Path) -> Stored:
     checksum = metadata.get(CHECKSUM)
     try:
         saved = json.loads(metadata.get(OF_CONFIG, "null"))
+        coordinate_names = _names_by_argument(json.loads(metadata.get(OF_COORDINATES, "{}")))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / WEIGHTS}: its header holds no configuration ({error})") from error
     if checksum is not None and config.get(OF_WEIGHTS) != checksum and _killed_while_saving(folder, checksum):
         config = {**saved, OF_WEIGHTS: checksum}
     named = config.pop(OF_WEIGHTS, None)
-    return Stored(folder, config, state, named, checksum, saved)
+    return Stored(folder, config, state, named, checksum, saved, coordinate_names)
+
+
+def _names_by_argument(found: object) -> CoordinateNames:
+    """Coordinate names as they are stored.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    by_argument = found.items() if isinstance(found, dict) else [("", None)]
+    for _, axes in by_argument:
+        if not isinstance(axes, list) or not all(axis is None or isinstance(axis, list) for axis in axes):
+            raise ValueError("its coordinate names are no lists")
+    return {str(name): [axis and [str(each) for each in axis] for axis in axes] for name, axes in by_argument}
 
 
 def read_config(folder: Path) -> Config:

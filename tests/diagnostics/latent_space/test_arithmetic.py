@@ -55,21 +55,33 @@ def test_what_a_reconstruction_has_lost_is_no_move():
 
 
 @pytest.mark.parametrize(
-    ("num_left", "num_right", "level"), [(19, 1, "good"), (19, 4, "doubtful"), (15, 0, "doubtful"), (9, 0, "bad")]
+    ("count", "num_left", "num_right", "level"),
+    [
+        (20, 19, 1, "good"),
+        (20, 19, 4, "unknown"),
+        (100, 95, 25, "doubtful"),
+        (20, 15, 0, "unknown"),
+        (100, 75, 0, "doubtful"),
+        (20, 9, 0, "doubtful"),
+        (20, 3, 0, "bad"),
+    ],
 )
-def test_the_verdict_leans_the_right_way(num_left, num_right, level):
+def test_the_verdict_leans_the_right_way(count, num_left, num_right, level):
+    """A share of 0.45 of 20 data is within two standard errors, 0.22, of a half, and one of 0.2 of a tenth."""
     verdict = check_arithmetic(
-        run_arithmetic(moved_images(20, num_left, num_right), ALPHAS, brightness, NAMES, "left")
+        run_arithmetic(moved_images(count, num_left, num_right), ALPHAS, brightness, NAMES, "left")
     )
     assert verdict.level == level
-    assert verdict.value == pytest.approx(num_left / 20)
+    assert verdict.value == pytest.approx(num_left / count)
     assert "'left' changed" in verdict.words
     assert (verdict.advice == "") == (level == "good")
 
 
 def test_an_attribute_that_drags_another_along_is_bad():
-    table = run_arithmetic(moved_images(20, 12, 14), ALPHAS, brightness, NAMES, "left")
+    table = run_arithmetic(moved_images(200, 110, 150), ALPHAS, brightness, NAMES, "left")
     assert check_arithmetic(table).level == "bad"
+    few = run_arithmetic(moved_images(20, 11, 12), ALPHAS, brightness, NAMES, "left")
+    assert check_arithmetic(few).level == "doubtful"
     with pytest.raises(DataError, match=r"alpha: expected one of \[-1.0, 0.0, 1.0\], found 2"):
         check_arithmetic(table, alpha=2.0)
     with pytest.raises(DataError, match="expected what run_arithmetic returns"):

@@ -97,7 +97,7 @@ def test_false_discoveries_are_those_of_benjamini_and_hochberg():
 
 
 def test_verdicts_say_when_simulations_are_too_few():
-    def made(foreign, count=100, simulations=5000):
+    def made(foreign, count=400, simulations=50000):
         return xr.Dataset(
             {
                 "p_value": ("datum", np.full(count, 0.5)),
@@ -107,7 +107,12 @@ def test_verdicts_say_when_simulations_are_too_few():
             attrs={"false_discoveries": 0.1},
         )
 
-    assert [check_typicality(made(n)).level for n in (0, 1, 5, 40)] == ["good", "good", "doubtful", "bad"]
+    assert [check_typicality(made(n)).level for n in (0, 1, 20, 80)] == ["good", "good", "doubtful", "bad"]
+    # Two standard errors of 0 and of 6 foreign ones: 0 + 2 * 0.99% of 100 data, 1.5% - 2 * 0.6% of 400.
+    for undecided in (made(0, count=100), made(6)):
+        verdict = check_typicality(undecided)
+        assert verdict.level == "unknown"
+        assert "this does not decide whether more than 1% are" in verdict.words
     assert check_typicality(made(0, simulations=20)).level == "unknown"
     with pytest.raises(DataError, match="expected what run_typicality returns"):
         check_typicality(xr.Dataset())

@@ -1,5 +1,7 @@
 """Data as users bring them: what programs observe of them, whose gradient they carry, in which order they stand."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pyro
@@ -155,6 +157,43 @@ def test_columns_in_another_order_than_the_training_datas_are_refused():
         for ask in (pv.evaluate, pv.log_evidence, run_importance, lambda *pair: pv.fit(*pair, progress=False)):
             with pytest.raises(DataError, match="another order: c, a, b where the model was trained on a, b, c"):
                 ask(vae, other)
+
+
+def test_a_copy_and_a_stored_model_know_the_order_of_the_columns(tmp_path):
+    vae, data = pv.VAE((3,), 2, network="linear", likelihood="gaussian"), frame()
+    pv.fit(vae, data, epochs=1, compile=False, progress=False, out_dir=tmp_path)
+    told = pv.evaluate(vae, data).elbo
+    pv.load(tmp_path).save(tmp_path / "again")
+    for other in (copy.deepcopy(vae), pv.load(tmp_path), pv.load(tmp_path / "again")):
+        assert torch.equal(pv.evaluate(other, data).elbo, told)
+        with pytest.raises(DataError, match="another order: b, c, a where the model was trained on a, b, c"):
+            pv.evaluate(other, data[["b", "c", "a"]])
+
+
+def test_a_model_that_was_stored_without_names_takes_columns_as_they_come(tmp_path):
+    pv.VAE((3,), 2, network="linear", likelihood="gaussian").save(tmp_path)
+    vae = pv.load(tmp_path)
+    assert torch.equal(pv.evaluate(vae, frame("cab")).elbo, pv.evaluate(vae, frame("abc")).elbo)
+
+
+def test_columns_of_a_covariate_in_another_order_are_refused():
+    def theirs(x, c):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + 2.0 * c[:, 0] + c[:, 1], 1.0), obs=x)
+
+    def ours(x, c):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(pyro.param("w", torch.tensor(0.5)) * (x - c[:, 0]), 0.8))
+
+    data = frame()
+    x, c = data["a"], data[["b", "c"]]
+    pv.fit((theirs, ours), (x, c), epochs=1, compile=False, progress=False)
+    told = pv.evaluate((theirs, ours), (x, c)).elbo
+    assert torch.equal(pv.evaluate((theirs, ours), (x, c.to_numpy())).elbo, told)
+    for given in ((x, c[["c", "b"]]), {"x": x, "c": c[["c", "b"]]}):
+        with pytest.raises(DataError, match=r"c: the names along a dimension .* c, b where .* trained on b, c"):
+            pv.evaluate((theirs, ours), given)
 
 
 def test_rows_that_an_index_counts_belong_to_those_of_the_same_number():

@@ -15,6 +15,7 @@ from ppl_vae import inference as inf
 from ppl_vae.diagnostics import run_calibration, run_importance
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.chains.whole_latents import WholeLatents
+from ppl_vae.inference.evidence.curve import evidence_curve
 from ppl_vae.inference.pair.hidden_noise import HiddenNoise, hidden_noise
 from tests.inference.pair.user_programs import X, guide, model, normal_evidence
 
@@ -128,6 +129,53 @@ def test_the_error_of_an_elbo_holds_noise_that_all_data_share(side, form):
     assert abs(np.mean(values) - exact) < 4 * np.sqrt(np.mean(variances) / 24)
     # The variance of 24 values has a relative error of sqrt(2 / 23), 0.3, and the logarithm of it as well.
     assert abs(np.log(np.var(values, ddof=1) / np.mean(variances))) < 4 * 0.3
+
+
+def noisy_rows(x):
+    """z, e ~ N(0, 1), x ~ N(z + e, 1); every draw has an e of its own, which all data share."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+        pyro.sample("x", dist.Normal(z + torch.randn((*z.shape[:-1], 1)), 1.0), obs=x)
+
+
+def spread_and_stated(ask, seeds):
+    """The standard deviation of a mean over seeds, the error that was stated, and the mean of all."""
+    values, errors = zip(*(ask(seed) for seed in range(seeds)), strict=True)
+    return np.std(values, ddof=1), np.sqrt(np.mean(np.square(errors))), np.mean(values)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "importance",
+        pytest.param("jackknife", marks=pytest.mark.slow),
+        pytest.param("batches", marks=pytest.mark.slow),
+        pytest.param("curve", marks=pytest.mark.slow),
+    ],
+)
+def test_the_error_of_log_evidence_holds_noise_that_all_data_share(form):
+    """p(x) = N(0, 3) is exact; errors that were taken for independent would be too small, the more so the more data."""
+    x, seeds = torch.full((30,), 2.5), 24 if form == "importance" else 60
+
+    def ask(seed):
+        if form == "curve":
+            curve = evidence_curve((noisy_rows, half_of_x), x, (40, 200), seed=seed)
+            return curve["importance"][1].item(), curve["importance_stderr"][1].item()
+        data = list(x.split(15)) if form == "batches" else x
+        method = "jackknife" if form == "jackknife" else "importance"
+        found = pv.log_evidence((noisy_rows, half_of_x), data, method, num_samples=200, seed=seed, progress=False)
+        return found.mean, found.stderr
+
+    spread, stated, mean = spread_and_stated(ask, seeds)
+    exact = dist.Normal(0.0, 3**0.5).log_prob(x).mean().item()
+    # The bias of the bound is -spread^2 / 2 of a datum, to first order.
+    assert abs(mean - exact) < 4 * stated / seeds**0.5 + stated**2
+    assert abs(np.log(spread / stated)) < 4 / np.sqrt(2 * (seeds - 1))
+
+
+def half_of_x(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(0.5 * x, 0.75))
 
 
 def test_programs_without_noise_of_their_own_are_run_once():
