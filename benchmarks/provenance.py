@@ -55,6 +55,9 @@ class Made:
 
 MADE_BY: Mapping[str, Made] = {
     "chains.json": Made("python benchmarks/chains.py", ("ppl_vae/inference/chains", "ppl_vae/diagnostics/infer")),
+    "compression_speed.json": Made(
+        "python benchmarks/compression_speed.py", ("ppl_vae/compression", *MNIST_PROGRAMS)
+    ),
     "digits_collapse.json": Made(
         "python benchmarks/digits_collapse.py", ("ppl_vae/diagnostics/collapse", ESTIMATORS)
     ),
@@ -80,10 +83,11 @@ MADE_BY: Mapping[str, Made] = {
             "ppl_vae/inference/objectives/relax.py",
         ),
     ),
+    "explorable_page.json": Made("python benchmarks/explorable_page.py", ("ppl_vae/explore",)),
     "first_page.json": Made("python benchmarks/first_page.py", ("docs/first_steps.py", *MNIST_PROGRAMS, EVIDENCE)),
     "foreign_sets.json": Made(
         "python benchmarks/foreign_sets.py",
-        ("ppl_vae/diagnostics/predictive/foreign.py", *MNIST_PROGRAMS, EVIDENCE),
+        ("benchmarks/drawn_images.py", "ppl_vae/diagnostics/predictive/foreign.py", *MNIST_PROGRAMS, EVIDENCE),
     ),
     "khat.json": Made("python benchmarks/khat.py", (f"{EVIDENCE}/pareto.py", "ppl_vae/diagnostics/importance")),
     "latent_holes.json": Made("python benchmarks/latent_holes.py", ("ppl_vae/diagnostics/latent_space",)),

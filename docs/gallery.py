@@ -15,19 +15,18 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 
-def commands() -> dict[str, list[str]]:
-    """Of every report by its name, the lines of its block on the page."""
+def commands() -> dict[str, str]:
+    """The block of commands of every report, by its name on the page."""
     page = (HERE / "gallery.md").read_text()
     sections = re.findall(r"\(gallery/(\w+)\.html\).*?```bash\n(.*?)```", page, re.DOTALL)
-    return {name: block.splitlines() for name, block in sections}
+    return dict(sections)
 
 
-def make(name: str, lines: list[str]) -> None:
-    """Run the lines where nothing else is, with the commands of this environment, and keep the report."""
+def make(name: str, block: str) -> None:
+    """Run the commands where nothing else is, with the commands of this environment, and keep the report."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     with tempfile.TemporaryDirectory() as folder:
-        for line in lines:
-            subprocess.run(line, shell=True, check=True, cwd=folder, env={**os.environ, "PATH": path})
+        subprocess.run(["bash", "-euc", block], check=True, cwd=folder, env={**os.environ, "PATH": path})
         report = (Path(folder) / name / "report.html").read_text()
     # Where the data lie on this machine is nobody's business.
     if data := os.environ.get("PPL_VAE_DATA"):

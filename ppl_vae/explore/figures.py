@@ -27,8 +27,6 @@ from ppl_vae.explore.scene import Scene
 from ppl_vae.explore.words import words
 
 MAP_HEIGHT, DECODED = 480, 150
-# With more points the map is drawn by the graphics processor, where the browser has one.
-MANY = 1000
 TOOLTIP = """<div style="font-size: 13px">@name<br>@told</div>"""
 KEYS = "Map of the data. Arrow keys step through the rows of the table, Enter selects a datum, Escape clears"
 
@@ -41,7 +39,6 @@ def latent_map(scene: Scene, points: ColumnDataSource) -> dict[str, Model | None
         min_width=300,
         tools="pan,wheel_zoom,box_zoom,lasso_select,box_select,tap,reset",
         active_drag="lasso_select",
-        output_backend="webgl" if len(scene.points) > MANY else "canvas",
         match_aspect=True,
         html_attributes={"tabindex": "0", "aria-label": KEYS},
         stylesheets=[InlineStyleSheet(css=look.PLOT)],
@@ -73,13 +70,13 @@ def _posterior_glyphs(plot: figure) -> dict[str, Model | None]:
     )
     for name, colour in (("guide_draws", look.GUIDE), ("reference_draws", look.REFERENCE)):
         sources[name].name = name
-        plot.scatter("x", "y", source=sources[name], size=3.5, color=colour, alpha=0.75, line_color=None)
+        plot.scatter("x", "y", source=sources[name], size=3.5, color=colour, alpha=0.75, line_color=None, level="overlay")
     shape = Ellipse(
         x="x", y="y", width="width", height="height", angle="angle", fill_alpha=0, line_color="colour", line_width=2
     )
-    plot.add_glyph(ellipses, shape)
+    plot.add_glyph(ellipses, shape, level="overlay")
     ring = Scatter(x="x", y="y", size=16, fill_alpha=0, line_width=2.5, line_color="#000000")
-    plot.add_glyph(sources["ring"], ring)
+    plot.add_glyph(sources["ring"], ring, level="overlay")
     return {**sources, "ellipses": ellipses, "ring_glyph": ring}
 
 

@@ -43,7 +43,7 @@ class Embedded:
 
 def scripts() -> str:
     """Bokeh's own code, as one text of JavaScript."""
-    resources = INLINE.clone(components=["bokeh", "bokeh-gl", "bokeh-widgets", "bokeh-tables"])
+    resources = INLINE.clone(components=["bokeh", "bokeh-widgets", "bokeh-tables"])
     return "\n".join(resources.js_raw)
 
 

@@ -6,6 +6,23 @@ const columns = facts.columns
 // Another version of Bokeh may be on the page before this one.
 const bokeh = Bokeh.version === facts.version ? Bokeh : Bokeh[facts.version]
 const find = (model) => bokeh.index.find_one(model)
+// Words that follow the pointer go past Bokeh's layout, which measures the whole page for each of them.
+const say = (model, html) => {
+  const place = find(model)?.shadow_el.querySelector(".bk-clearfix")
+  if (!place) return void (model.text = html)
+  model.setv({text: html}, {silent: true})
+  place.innerHTML = html
+}
+// What follows the pointer is done once a frame, for where it is by then.
+const due = new Map()
+const at_next_frame = (name, action) => {
+  if (due.size === 0) requestAnimationFrame(() => {
+    const actions = [...due.values()]
+    due.clear()
+    for (const each of actions) each()
+  })
+  due.set(name, action)
+}
 const by_title = (title) => columns.find((column) => column.title === title)
 const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`)
 
@@ -90,7 +107,9 @@ const sheets = facts.sheets.map((sheet) => ({...sheet, url: null}))
 
 function as_url(source) {
   const [head, body] = source.split(",")
-  const bytes = Uint8Array.from(atob(body), (c) => c.charCodeAt(0))
+  const text = atob(body)
+  const bytes = new Uint8Array(text.length)
+  for (let k = 0; k < text.length; k++) bytes[k] = text.charCodeAt(k)
   return URL.createObjectURL(new Blob([bytes], {type: head.slice(5, head.indexOf(";"))}))
 }
 
@@ -139,7 +158,7 @@ function focus(i) {
     const about = `title="${escaped(column.description)}"`
     return `<dt ${about}>${escaped(column.heading)}</dt><dd>${escaped(told(column, i))}</dd>`
   })
-  card.text = `<div class="datum" data-index="${i}"><h3>datum ${escaped(points.data.name[i])}</h3>${shown}<p class="soft">${told_of}</p><dl>${facts_of.join("")}</dl></div>`
+  say(card, `<div class="datum" data-index="${i}"><h3>datum ${escaped(points.data.name[i])}</h3>${shown}<p class="soft">${told_of}</p><dl>${facts_of.join("")}</dl></div>`)
 }
 
 function posterior_of(i) {
@@ -234,7 +253,7 @@ function decoded_at(x, y) {
 function show_decoded(values) {
   if (facts.plane.names !== null) {
     const cells = facts.plane.names.map((name, d) => `<tr><th scope="row">${escaped(name)}</th><td>${written(values[d], 3)}</td></tr>`)
-    decoded_row.text = `<div class="scroll"><table><tbody>${cells.join("")}</tbody></table></div>`
+    say(decoded_row, `<div class="scroll"><table><tbody>${cells.join("")}</tbody></table></div>`)
     return
   }
   const [height, width, channels] = facts.plane.shape
@@ -348,14 +367,14 @@ points.inspect.connect(() => {
   const [i] = points.inspected.indices
   if (i === pointed) return
   pointed = i
-  if (i !== undefined) focus(i)
+  if (i !== undefined) at_next_frame("focus", () => focus(i))
 })
 listen(answered, "data", () => show_decoded(answered.data.values))
 listen(colour_by, "value", paint)
 listen(sort_by, "value", fill)
 listen(falling, "active", fill)
 listen(filter, "value_input", fill)
-map.on_event("mousemove", (event) => decode_at(event.x, event.y))
+map.on_event("mousemove", ({x, y}) => at_next_frame("decode", () => decode_at(x, y)))
 groups.forEach((button, k) => button.on_event("button_click", () => show_group(facts.groups[k])))
 clear.on_event("button_click", () => { points.selected.indices = []; filter.value = ""; filter.value_input = ""; group_words.text = "" })
 csv.on_event("button_click", () => save(new Blob([as_csv()], {type: "text/csv"}), "selected-data.csv"))
