@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,8 +61,11 @@ def reference(
 ) -> Reference:
     """Exact numbers where the pair has ``elbo(x)`` and ``log_evidence(x)``, long averages where it has not."""
     if isinstance(pair.source, HasBounds):
-        advance(repeats)
-        return _closed_form(pair.source, weights, x)
+        # The oracle with a chain in its guide has an evidence in closed form, and no ELBO.
+        with contextlib.suppress(NotImplementedError):
+            found = _closed_form(pair.source, weights, x)
+            advance(repeats)
+            return found
     model, guide = pair.model, pair.guide
     estimator = _reference_estimator(model, guide, x, seed)
     with seeded(derived_seed(seed, REFERENCE_STREAM), x.device):
