@@ -70,7 +70,9 @@ def _posterior_glyphs(plot: figure) -> dict[str, Model | None]:
     )
     for name, colour in (("guide_draws", look.GUIDE), ("reference_draws", look.REFERENCE)):
         sources[name].name = name
-        plot.scatter("x", "y", source=sources[name], size=3.5, color=colour, alpha=0.75, line_color=None, level="overlay")
+        plot.scatter(
+            "x", "y", source=sources[name], size=3.5, color=colour, alpha=0.75, line_color=None, level="overlay"
+        )
     shape = Ellipse(
         x="x", y="y", width="width", height="height", angle="angle", fill_alpha=0, line_color="colour", line_width=2
     )

@@ -154,7 +154,7 @@ def spread_and_stated(ask, seeds):
     ],
 )
 def test_the_error_of_log_evidence_holds_noise_that_all_data_share(form):
-    """p(x) = N(0, 3) is exact; errors that were taken for independent would be too small, the more so the more data."""
+    """p(x) = N(0, 3) is exact; errors taken for independent would be too small, the more so the more data."""
     x, seeds = torch.full((30,), 2.5), 24 if form == "importance" else 60
 
     def ask(seed):
