@@ -141,11 +141,15 @@ def _names_by_argument(found: object) -> CoordinateNames:
     Raises:
         ValueError: they are something else.
     """
-    by_argument = found.items() if isinstance(found, dict) else [("", None)]
-    for _, axes in by_argument:
-        if not isinstance(axes, list) or not all(axis is None or isinstance(axis, list) for axis in axes):
-            raise ValueError("its coordinate names are no lists")
-    return {str(name): [axis and [str(each) for each in axis] for axis in axes] for name, axes in by_argument}
+    if not isinstance(found, dict):
+        raise ValueError("its coordinate names are no object")
+    return {str(name): _names_by_axis(axes) for name, axes in found.items()}
+
+
+def _names_by_axis(axes: object) -> list[list[str] | None]:
+    if not isinstance(axes, list) or not all(axis is None or isinstance(axis, list) for axis in axes):
+        raise ValueError("its coordinate names are no lists")
+    return [None if axis is None else [str(each) for each in axis] for axis in axes]
 
 
 def read_config(folder: Path) -> Config:
