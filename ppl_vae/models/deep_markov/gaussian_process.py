@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ppl_vae.checks import positive
 from ppl_vae.errors import ModelError, unknown_name
-from ppl_vae.precision import require_single, scale
+from ppl_vae.precision import scale, widened
 
 # A part of the model: the noise of a channel by itself, which keeps K invertible in single precision.
 NUGGET = 1e-3
@@ -61,7 +61,6 @@ class GaussianProcessPrior(nn.Module):
 
     def forward(self) -> dist.TorchDistribution:
         """The prior p(z): batch shape (), event shape [L * T]."""
-        require_single("gaussian-process", self.log_length)
         tril = torch.linalg.cholesky(self.covariance(self.num_frames))
         return dist.MultivariateNormal(
             tril.new_zeros(tril.shape[0] * tril.shape[1]), scale_tril=diagonal_blocks(tril)
@@ -69,8 +68,9 @@ class GaussianProcessPrior(nn.Module):
 
     def covariance(self, num_frames: int) -> Tensor:
         """The covariance of each channel over so many frames: [L, T, T]."""
-        time = torch.arange(num_frames, dtype=self.log_length.dtype, device=self.log_length.device)
-        apart = (time[:, None] - time) / scale(self.log_length)[:, None, None]
+        log_length = widened(self.log_length)
+        time = torch.arange(num_frames, dtype=log_length.dtype, device=log_length.device)
+        apart = (time[:, None] - time) / scale(log_length)[:, None, None]
         return KERNELS[self.kernel](apart) + NUGGET * torch.eye(num_frames, dtype=time.dtype, device=time.device)
 
     def continued(self, z: Tensor, num_frames: int) -> Tensor:
@@ -103,8 +103,7 @@ class BandedHead(nn.Module):
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
         """The posterior q(z|x) of features [*batch, T * F]: batch shape [*batch], event shape [L * T]."""
-        require_single(self.name, self.head.weight)
-        parts = self.head(features.unflatten(-1, (self.num_frames, -1))).mT
+        parts = widened(self.head(features.unflatten(-1, (self.num_frames, -1)))).mT
         loc, log_diagonal, below = parts.unflatten(-2, (3, -1)).unbind(-3)
         band = torch.diag_embed(scale(log_diagonal)) + torch.diag_embed(below[..., 1:], -1)
         one = torch.eye(self.num_frames, dtype=band.dtype, device=band.device)
