@@ -44,6 +44,7 @@ def notebook(monkeypatch):
     return outputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORK)
 def test_long_work_is_one_line_in_a_notebook_and_ends_at_all_of_it(name, notebook, capfd):
     WORK[name]()

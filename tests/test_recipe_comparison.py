@@ -63,6 +63,7 @@ def test_the_attributes_say_on_which_data_and_with_how_many_draws(table):
     assert {name: table.attrs[name] for name in expected} == expected
 
 
+@pytest.mark.slow
 def test_the_elbo_is_minus_rate_and_distortion_whatever_was_trained(table):
     np.testing.assert_allclose(table["elbo"], -table["rate"] - table["distortion"], rtol=1e-5)
     assert (table["seconds"] > 0).all()
@@ -118,6 +119,7 @@ def test_a_replaced_objective_is_not_given_the_number_of_data(table):
     assert replaced["elbo"].item() != table["elbo"].sel(recipe="tc", seed=0).item()
 
 
+@pytest.mark.slow
 def test_runs_are_written_by_label_and_seed(tmp_path):
     compare(RECIPES[:1], out_dir=tmp_path)
     assert all(any((tmp_path / "plain" / f"seed-{seed}").iterdir()) for seed in (0, 1))
@@ -175,6 +177,7 @@ def test_a_run_that_breaks_names_its_recipe_and_seed():
         compare(RECIPES[:1], lr=1e30, epochs=5)
 
 
+@pytest.mark.slow
 def test_a_recipe_that_allows_missing_labels_is_judged_without_them():
     """Its numbers are of log p(x), as the other recipes' are: no label of the test split has a say in them."""
     plain = small_data()

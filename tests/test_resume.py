@@ -158,6 +158,7 @@ def test_a_kill_between_writing_and_renaming_keeps_the_old_checkpoint(tmp_path):
     assert read_checkpoint(tmp_path / CHECKPOINT) == {"epoch": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["empty", "truncated", "header", "foreign"])
 def test_a_corrupt_checkpoint_is_named_and_left(ds, tmp_path, damage):
     fitted(ds, tmp_path, 1)

@@ -204,6 +204,7 @@ def test_a_manifest_of_another_shape_does_not_stop_a_diagnosis_late(run, capsys,
     assert "not the manifest of a run" in complaint(capsys)
 
 
+@pytest.mark.slow
 def test_names_in_brackets_are_names(images, tmp_path, capsys):
     folder = tmp_path / "[/red]x [bold]:smile:"
     assert call(*[arg for arg in TRAIN if arg != "--quiet"], "--data", images, "--out", folder) == 0

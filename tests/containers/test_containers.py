@@ -168,6 +168,7 @@ KINDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_values_give_the_same_numbers_and_their_names_come_out_again(kind, kinds, told):
     data, rows, columns = kinds[kind]
@@ -433,6 +434,7 @@ def test_a_stream_is_evaluated_with_every_datum_once(make, told):
     assert diagnostics.run_importance(model, make(), 30).sizes["datum"] == N
 
 
+@pytest.mark.slow
 def test_batches_give_the_same_history_whatever_they_come_from():
     first, *others = (history(fit(make())) for name, make in BATCHES.items() if name not in ("a list", "frames"))
     for other in others:

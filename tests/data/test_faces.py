@@ -110,6 +110,7 @@ def test_images_are_float_and_in_the_unit_interval(size):
     assert 0.9 < images.max() <= 1
 
 
+@pytest.mark.slow
 def test_a_small_face_is_the_large_one_seen_from_afar():
     factors = random_factors(64)
     small = render_faces(factors, 32)
@@ -125,6 +126,7 @@ def test_chunks_change_no_bit():
     assert torch.equal(whole[11:23], render_faces(factors[11:23], 33))
 
 
+@pytest.mark.slow
 def test_attributes_are_exactly_balanced(faces):
     factors = torch.cat([faces.train.factors, faces.test.factors])[:, : len(ATTRIBUTES)]
     combinations, times = factors.unique(dim=0, return_counts=True)

@@ -18,6 +18,7 @@ def rolls(n: int = 1500, **options: Any) -> torch.Tensor:
     return torch.cat([dataset.train.x, dataset.test.x])[:, 0]
 
 
+@pytest.mark.slow
 def test_the_rolls_are_draws_of_the_process() -> None:
     """What comes is as likely as the forward recursion predicts it: by frame and pitch, and by predicted share."""
     x = rolls().double()

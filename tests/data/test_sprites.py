@@ -97,6 +97,7 @@ def test_plain_images_are_exactly_binary_and_antialiased_ones_are_their_grey_cov
     assert 0.005 < (~decided).float().mean() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("antialias", [False, True])
 def test_chunks_change_no_bit(antialias):
     factors = random_factors(60)

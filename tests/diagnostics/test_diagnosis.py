@@ -61,6 +61,7 @@ def test_every_datum_of_the_reference_is_there(exact):
     assert numbers["c2st"].dims == ("datum",)
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_result_and_leaves_the_generators():
     lg = linear_gaussian(latent_dim=2)
     x, before = draw_data(lg, 40), torch.get_rng_state()

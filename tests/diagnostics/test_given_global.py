@@ -81,6 +81,7 @@ def test_gaps_are_those_of_the_local_guide_averaged_over_the_global_draws():
         run_gaps(plain_pair(p), DATA, num_steps=1, num_samples=2, log_evidence=torch.zeros(N))
 
 
+@pytest.mark.slow
 def test_active_units_and_the_kl_are_those_given_the_global_draws():
     p = parameters() | {"log_v": torch.tensor(-1.5, dtype=torch.float64)}
     numbers = run_collapse(plain_pair(p), DATA, num_samples=50, num_global=30)

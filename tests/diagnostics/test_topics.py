@@ -66,11 +66,13 @@ def test_check_refuses_the_numbers_of_another_topic(name):
         TOPICS[name].verdicts(xr.Dataset({"other": ("datum", [1.0])}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLOTS)
 def test_plot_takes_what_run_gave(name, diagnosis):
     assert isinstance(PLOTS[name](diagnosis.numbers[name]), matplotlib.figure.Figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, topic in TOPICS.items() if topic.figures is not None])
 def test_every_figure_has_a_caption_of_whole_sentences(name, diagnosis):
     drawn = list(TOPICS[name].figures(diagnosis.numbers[name], diagnosis))

@@ -133,6 +133,7 @@ def test_what_has_no_weights_of_global_sites_says_why():
 # The local guide given global draws --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_local_khat_is_that_of_the_local_guide_given_the_global_draw():
     numbers = run_importance(plain_pair(narrowed(of_global=0.1, of_local=0.5)), X, 4000)
     assert numbers["khat_given"].dims == ("global_draw", "datum")

@@ -102,6 +102,7 @@ def test_the_bessel_functions_keep_their_digits_from_1e_8_to_1e6(dim):
         assert torch.autograd.grad(moments(zero, dim)[1], zero)[0].item() == pytest.approx(1 / dim)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "name"), [(COSINE, "cosine"), (LOG_COSINE, "log cosine")])
 @pytest.mark.parametrize("dim", DIMS)
 def test_a_draw_moves_with_the_concentration_as_its_distribution_function_says(family, name, dim):

@@ -98,6 +98,7 @@ def test_a_network_of_the_authors_own_is_asked_for(hub, tmp_path):
     assert weight_bytes(loaded(hub, tmp_path, network=network())) == weight_bytes(vae)
 
 
+@pytest.mark.slow
 def test_the_card_tells_nothing_of_folders_and_no_name_is_markup(hub, tmp_path):
     result = train(small_vae(), small_data(), epochs=1)
     result.manifest["data"] |= {"source": "/home/me/secret.csv", "name": "a|b\n<script>"}

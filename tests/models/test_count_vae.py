@@ -36,6 +36,7 @@ def test_means_sum_to_the_library_size_and_densities_are_scipys(library):
     assert p.log_prob(x).tolist() == pytest.approx(expected.tolist(), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["latent", "observed"])
 @pytest.mark.parametrize("likelihood", ["poisson", "zero-inflated-negative-binomial"])
 def test_it_trains_is_stored_and_has_an_evidence_above_its_bound(library, likelihood, tmp_path):

@@ -106,6 +106,7 @@ def test_a_batch_in_which_every_pixel_is_missing_moves_nothing():
     assert part.variance.item() == pytest.approx(0.36)
 
 
+@pytest.mark.slow
 def test_two_runs_stopped_and_resumed_end_alike(tmp_path):
     def train(vae, epochs, **options):
         return pv.fit(vae, data(40), epochs=epochs, batch_size=16, device="cpu", progress=False, **options).model

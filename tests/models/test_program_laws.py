@@ -142,6 +142,7 @@ def test_a_ladder_of_equal_levels_decodes_the_level_next_to_the_data():
     assert torch.equal(ladder.encode_top(x).mean, ladder.level_codes(x)[2])
 
 
+@pytest.mark.slow
 @every_program
 def test_save_and_load_give_the_same_numbers_bit_for_bit(program, tmp_path):
     pair, x = program.pair(seed=1), data()
@@ -179,6 +180,7 @@ def test_nothing_is_left_in_the_store_and_stock_pyro_sees_every_parameter_once(p
     assert len(registered_names(program, pair, x)) == len(list(pair.parameters()))
 
 
+@pytest.mark.slow
 @every_program
 @pytest.mark.parametrize("twin", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
 def test_copies_have_numbers_and_a_registration_of_their_own(program, twin):

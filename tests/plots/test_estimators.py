@@ -47,6 +47,7 @@ def test_cost_marks_the_frontier():
     assert words == ["estimates the ELBO", "estimates another bound", "efficient frontier"]
 
 
+@pytest.mark.slow
 def test_cost_says_which_variance_is_zero():
     figure = plot_estimator_cost(made_table(gradient_variance=[[8.0, 1.0], [0.0, 1.0], [4.0, 0.2]]))
     words = [text.get_text() for text in figure.axes[0].texts]

@@ -16,6 +16,7 @@ def history(splits, epochs=20):
     return pd.DataFrame(columns)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splits", [("train",), ("train", "validation"), ("train", "validation", "test")])
 def test_draws_every_column_of_the_history(splits):
     table = history(splits)

@@ -28,6 +28,7 @@ def test_says_how_many_rows_and_columns_are_not_drawn(x):
     assert "5 of 6 columns" in texts(figure)
 
 
+@pytest.mark.slow
 def test_data_may_stand_alone(x):
     figure = plots.plot_pairs(x[:, :2])
     assert len(figure.axes[1].collections) == 1

@@ -53,6 +53,7 @@ def test_one_seed_has_no_bars():
     assert "seeds" not in figure.legends[0].get_texts()[0].get_text()
 
 
+@pytest.mark.slow
 def test_the_legend_speaks_of_dominated_points_only_where_there_are_some():
     shown = plot_rate_distortion(compared()), plot_rate_distortion(compared().sel(recipe=NAMES[:3]))
     assert ["dominated" in [text.get_text() for text in figure.legends[0].get_texts()] for figure in shown] == [

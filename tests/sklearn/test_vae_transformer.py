@@ -46,6 +46,7 @@ def exact(transformer, data):
     return multivariate_normal(mean[0], weight @ weight.T + np.diag(decoded.variance[0].numpy())).logpdf(data)
 
 
+@pytest.mark.slow
 def test_scores_are_the_evidence_in_closed_form(linear, data):
     """Each row lies near log p(x), by four of the standard errors that its weights state."""
     evidence = pv.log_evidence(linear.vae_, torch.from_numpy(data), num_samples=200)
@@ -87,6 +88,7 @@ def test_draws_have_the_moments_of_the_model(linear):
     np.testing.assert_array_equal(draws, linear.sample(4000, random_state=0))
 
 
+@pytest.mark.slow
 def test_a_pipeline_is_searched_over_a_grid_by_held_out_evidence(data):
     pipeline = make_pipeline(StandardScaler(), pv.sklearn.VAETransformer(random_state=0, epochs=3, num_samples=8))
     pipeline.set_output(transform="pandas")

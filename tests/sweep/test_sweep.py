@@ -77,6 +77,7 @@ def test_trials_do_not_train_on_what_judges_them_nor_look_at_the_test_split():
     assert len(training.train) + len(held) == len(data.train)
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_is_read_and_another_is_refused(grid):
     folder, numbers = grid
     again = swept(folder, num_draws=64, resume=True)

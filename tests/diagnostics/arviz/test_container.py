@@ -60,6 +60,7 @@ def test_a_file_holds_everything(groups, generation, tmp_path):
     inference_data.write_netcdf(back, path, generation=generation)
 
 
+@pytest.mark.slow
 @needs_classic
 @pytest.mark.parametrize(("written", "read"), [(CLASSIC, TREE), (TREE, CLASSIC)], ids=["0.x to 1.x", "1.x to 0.x"])
 def test_one_generation_reads_the_files_of_the_other(groups, written, read, tmp_path):

@@ -38,6 +38,7 @@ def test_cells_are_the_numbers_of_the_images_datum_by_datum(images, generation):
     np.testing.assert_array_equal(replicate, before["posterior_predictive"]["x"].sel(row))
 
 
+@pytest.mark.slow
 @needs_tree
 @pytest.mark.parametrize("function", ["plot_ppc_pit", "plot_ppc_dist"])
 def test_the_predictive_figures_of_arviz_1_are_drawn_from_images(images, function):

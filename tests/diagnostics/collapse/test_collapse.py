@@ -50,6 +50,7 @@ def test_active_units_are_the_variance_of_the_means(lg, data, table):
     assert np.allclose(table["posterior_mean_variance_stderr"], math.sqrt(2 / 700) * variance, rtol=0.3)
 
 
+@pytest.mark.slow
 def test_the_kl_of_single_dimensions_is_the_closed_form(lg, data, table):
     q = lg.encode(data)
     kl = 0.5 * (q.mean**2 + q.variance - 1 - q.variance.log()).detach()
@@ -190,6 +191,7 @@ def test_sites_whose_event_is_a_single_number():
     assert np.allclose(table["site_kl"], kl)
 
 
+@pytest.mark.slow
 def test_chunks_change_no_more_than_the_draws(lg, data, monkeypatch):
     x = data[:50]
     before = run_collapse(lg, x)
@@ -211,6 +213,7 @@ def test_nothing_is_left_behind_and_a_seed_is_a_result(lg, data):
     assert not pyro.get_param_store().keys()
 
 
+@pytest.mark.slow
 def test_the_history_of_a_run_ends_where_an_uninterrupted_run_ends(tmp_path):
     def fresh():
         return linear_gaussian(guide=DiagonalPosterior(), latent_dim=2)

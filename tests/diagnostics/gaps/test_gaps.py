@@ -368,6 +368,7 @@ def test_an_mlp_bernoulli_pair_against_quadrature():
 # Manners ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind_and_a_seed_is_a_result():
     lg = linear_gaussian(guide=DiagonalPosterior())
     x, state = draw_data(lg, 4), torch.get_rng_state()

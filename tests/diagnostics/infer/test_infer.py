@@ -49,6 +49,7 @@ def guided(**fault):
     return pv.LinearGaussianVAE(WEIGHT, BIAS, SIGMA, guide=Faulty(**fault))
 
 
+@pytest.mark.slow
 def test_under_an_exact_guide_all_data_stop_at_the_first_rung():
     lg = planted("exact")
     x = draw_data(lg, 20)
@@ -59,6 +60,7 @@ def test_under_an_exact_guide_all_data_stop_at_the_first_rung():
     assert_right(result, lg.posterior(x))
 
 
+@pytest.mark.slow
 def test_a_guide_with_four_fifths_of_the_spread_is_resampled():
     lg = guided(widen=0.8)
     x = draw_data(lg, 20)
@@ -193,6 +195,7 @@ def test_a_seed_is_a_result_and_nothing_is_left_behind():
     assert all(p.grad is None and p.requires_grad for p in lg.parameters())
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused(tmp_path):
     lg = planted("exact")
     x = draw_data(lg, 3)

@@ -23,6 +23,7 @@ def labelled():
     return features, y, y_test
 
 
+@pytest.mark.slow
 def test_accuracy_nears_that_of_the_best_rule_and_chance_in_noise(labelled):
     """The best rule on two unit Gaussians a distance of 2 apart is right with probability Phi(1) = 0.8413."""
     table = run_feature_probe(*labelled, num_labels=(10, 300), num_subsets=10)

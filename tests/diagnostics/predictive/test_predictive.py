@@ -54,6 +54,7 @@ def test_local_replicates_come_from_each_datums_own_posterior(checked):
     assert stats.kstest(local, exact.cdf).pvalue > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["population", "local"])
 def test_p_values_are_those_of_the_closed_form(checked, kind):
     observed = draws(200).mean().item()
@@ -173,6 +174,7 @@ def test_grey_data_under_the_relaxed_bernoulli_are_refused_and_binary_data_are_n
     assert run_predictive(vae, grey.round(), num_samples=5)["p_value"].notnull().all()
 
 
+@pytest.mark.slow
 def test_passes_of_any_size_hold_whole_data_sets(monkeypatch):
     """Several replicates in a pass, one in a pass, and one in several passes."""
     x, statistics = draws(12), {"number": lambda data: float(len(data)), "mean": lambda data: data.squeeze(-1)}

@@ -90,6 +90,7 @@ def test_the_classifier_sees_two_modes_that_moments_do_not():
     assert distances.classifier_accuracy(modes, normal)[0] > 0.72
 
 
+@pytest.mark.slow
 def test_mmd_against_its_closed_form():
     """E k over N(a, A) and N(b, B) is (1 + (A + B) / l^2)^(-1/2) exp(-(a - b)^2 / 2 (A + B + l^2))."""
     shift, variance = 1.0, 0.5

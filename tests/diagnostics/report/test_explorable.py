@@ -34,6 +34,7 @@ def posterior(diagnosis):
     return (diagnosis.x.double() @ weight / 0.25 @ covariance).numpy(), covariance.numpy(), weight.numpy()
 
 
+@pytest.mark.slow
 def test_places_and_ellipses_are_those_of_the_exact_posterior(diagnosis, found):
     mean, covariance, _ = posterior(diagnosis)
     draws = diagnosis.effort.num_samples

@@ -91,6 +91,7 @@ def test_nothing_is_fetched(text):
     assert "url(" not in text
 
 
+@pytest.mark.slow
 def test_every_verdict_is_on_it(page, diagnosis):
     for verdict in diagnosis.verdicts:
         for part in (verdict.diagnostic, verdict.words, verdict.advice, verdict.threshold, figure_text(verdict)):

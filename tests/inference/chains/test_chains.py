@@ -70,6 +70,7 @@ def test_a_seed_is_a_result_and_some_data_go_on_alone():
     assert more[[1, 3]].tolist() == (12 * chains.lengths[[1, 3]]).tolist()
 
 
+@pytest.mark.slow
 def test_a_transition_leaves_its_target_invariant():
     """Exact draws stay exact under steps so long that a third of the proposals fail."""
     target = linear()

@@ -52,6 +52,7 @@ def exact_of(p, x, case, kl_weight=1.0):
     return value, {**theta, **phi}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("data_dim", "latent_dim"), MODELS)
 def test_value_and_gradient_are_the_exact_ones(case, data_dim, latent_dim):
@@ -141,6 +142,7 @@ def test_renyi_tends_to_the_elbo():
 # Signal and noise -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draws", [2, 8, 32])
 def test_dreg_has_iwaes_mean_paired_and_less_noise(draws):
     p, x = workbench(4, 4, 2)

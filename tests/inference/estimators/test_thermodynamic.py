@@ -71,6 +71,7 @@ def closed_form(p, x):
     return riemann(lambda b: tempered_log_weight(p, x, b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data_dim", "latent_dim"), [(2, 1), (20, 1), (5, 2)])
 @pytest.mark.parametrize("beta", [1.0, 0.0, 0.5, 3.0])
 def test_two_draws_have_the_documented_value_and_gradient(data_dim, latent_dim, beta):
@@ -114,6 +115,7 @@ def test_many_draws_tend_to_the_closed_form_of_the_tempered_path(data_dim, laten
     assert elbo(p, x) < closed_form(p, x) < log_evidence(p, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data_dim", "latent_dim"), [(2, 1), (8, 3), (20, 5)])
 def test_one_interval_is_the_elbo_without_bias(data_dim, latent_dim):
     p, x = workbench(0, data_dim, latent_dim)

@@ -180,6 +180,7 @@ def thermodynamic_sum(p, points):
     return weights @ total
 
 
+@pytest.mark.slow
 def test_the_thermodynamic_bound_given_the_global_draw_is_that_of_quadrature():
     p, estimator = parameters(), inf.Thermodynamic(4000, 3)
     pair, values = plain_pair(p), []

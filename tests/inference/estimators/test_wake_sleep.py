@@ -55,6 +55,7 @@ def test_with_many_draws_phi_descends_the_divergence_from_the_posterior(data_dim
     assert_jointly(found, error, torch.cat([exact[name] for name in PHI]))
 
 
+@pytest.mark.slow
 def test_at_the_optimum_of_the_forward_divergence_the_guide_stands_still():
     p, x = workbench(1, 6, 3)
     mean, covariance = posterior(p, x)

@@ -59,6 +59,7 @@ def test_the_integral_of_the_expected_log_ratio_is_the_log_evidence(annealing):
     torch.testing.assert_close(simpson, lg.log_evidence(x).detach(), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 4, 16])
 def test_exact_transitions_give_the_left_and_the_right_riemann_sum(annealing, steps):
     lg, x, path, exact, transition, generator = annealing

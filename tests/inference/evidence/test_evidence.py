@@ -34,6 +34,7 @@ def test_exact_at_the_exact_posterior_with_any_number_of_draws(dtype):
     assert found.per_datum.dtype == torch.float64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["importance", "jackknife"])
 def test_within_its_own_error_of_the_closed_form(method):
     lg = linear_gaussian(seed=1)
@@ -105,6 +106,7 @@ def test_the_bias_falls_like_one_over_k_and_the_jackknifes_faster():
     assert abs(float(curve["jackknife"][1]) - exact) < 4 * float(curve["jackknife_stderr"][1]) + 1e-4
 
 
+@pytest.mark.slow
 def test_bounds_come_in_order_on_a_binary_decoder():
     vae = binary_mlp()
     x = all_binary()

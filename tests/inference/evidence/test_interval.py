@@ -64,6 +64,7 @@ def test_evidence_carries_it(method):
     assert f"of 30 data (k-hat above {0.62:.2f}" in card
 
 
+@pytest.mark.slow
 def test_other_methods_know_no_upper_end_or_both():
     lg = linear_gaussian(guide="exact")
     x = draw_data(lg, 2)

@@ -196,6 +196,7 @@ def test_a_recipe_brings_its_objective_and_settings():
 # One seed, one result, and nothing global ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binarization", ["none", "dynamic"])
 def test_one_seed_gives_one_result(binarization):
     likelihood = "gaussian" if binarization == "none" else "bernoulli"
@@ -510,6 +511,7 @@ def test_a_loss_that_is_not_finite_names_the_scale_of_counts():
 # Where torch takes no gradients ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
 def test_training_and_comparing_take_gradients_wherever_they_are_called(without):
     expected, trained = train(small_vae(), small_data()).model, small_vae()

@@ -121,6 +121,7 @@ class GammaPrior(nn.Module):
         return dist.Gamma(self.one, self.one).to_event(1)
 
 
+@pytest.mark.slow
 def test_draws_that_depend_on_weights_are_refused_by_their_operation():
     vaes = [small_vae(k, posterior=GammaPosterior(), prior=GammaPrior()) for k in range(2)]
     with pytest.raises(ModelError, match=r"they draw by aten\._standard_gamma"):

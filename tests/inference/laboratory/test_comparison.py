@@ -62,6 +62,7 @@ def test_variances_of_the_values_are_the_closed_ones(measured, name):
     assert found == pytest.approx(exact, rel=15 * math.sqrt(2 / REPEATS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["analytic-kl", "monte-carlo-kl", "sticking-the-landing"])
 def test_variances_of_the_gradients_are_the_closed_ones(measured, name):
     lg, x, table = measured
@@ -162,6 +163,7 @@ def test_the_size_of_a_chunk_changes_nothing(monkeypatch):
         assert 1 <= max(sizes) <= largest
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_numbers_and_another_others():
     lg, x = off_optimum()
     first, again, other = (compare(lg, x, ["monte-carlo-kl", "rloo"], seed=seed) for seed in (3, 3, 4))
@@ -191,6 +193,7 @@ def test_all_estimators_by_default():
     assert list(table["of_guide"].to_numpy()) == [True, False]
 
 
+@pytest.mark.slow
 def test_a_pair_with_parameters_in_the_store_goes_one_by_one():
     x = conjugate_data(5)
     table = compare((conjugate_model, store_guide), x, ["analytic-kl", "monte-carlo-kl"], num_repeats=30)

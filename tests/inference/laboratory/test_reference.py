@@ -44,6 +44,7 @@ def test_long_averages_where_it_has_none():
     assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.99
 
 
+@pytest.mark.slow
 def test_against_quadrature_on_a_binary_decoder():
     vae = binary_mlp()
     x = torch.tensor([[1.0, 0, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1]], dtype=torch.float64)
@@ -52,6 +53,7 @@ def test_against_quadrature_on_a_binary_decoder():
     assert abs(found.evidence[0] - quadrature_evidence(vae, x).mean().item()) < 4 * found.evidence[1] + 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory_limit", [1, 1 << 12])
 def test_the_importance_bound_takes_its_draws_in_chunks(memory_limit):
     lg, x = off_optimum()

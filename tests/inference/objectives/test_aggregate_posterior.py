@@ -156,6 +156,7 @@ def expected_kernel(a, s, b, t, length):
     return factor * torch.exp(-0.5 * (a - b) @ torch.linalg.inv(s + t + length**2 * eye) @ (a - b))
 
 
+@pytest.mark.slow
 def test_squared_mmd_is_unbiased_for_the_closed_form():
     a, b = torch.tensor([0.5, -0.2], dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     root = torch.tensor([[1.2, 0.0], [0.4, 0.7]], dtype=torch.float64)

@@ -190,6 +190,7 @@ def test_a_rate_of_its_own_moves_the_discriminator_alone_and_no_faster():
         assert (p.detach() - start).abs().max().item() == pytest.approx(rate, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_second_run_starts_with_a_discriminator_of_its_own_and_a_resumed_one_goes_on(tmp_path):
     objective = inf.DensityRatio("analytic-kl", gamma=5.0, **SMALL)
     whole = train(small_vae(), small_data(), elbo=objective, batch_size=N)

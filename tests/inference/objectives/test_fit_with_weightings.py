@@ -81,6 +81,7 @@ class Penalty(inf.Objective):
         return self.inner
 
 
+@pytest.mark.slow
 def test_an_objective_with_parameters_is_trained_and_told_the_step():
     objective = Penalty()
     result = train(small_vae(), small_data(), elbo=objective, epochs=40, lr=0.1)
@@ -91,6 +92,7 @@ def test_an_objective_with_parameters_is_trained_and_told_the_step():
     assert not objective.training
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*no checkpoint holds")  # what the penalty writes down for this test
 def test_an_objective_with_parameters_is_continued(tmp_path):
     straight, resumed = Penalty(), Penalty()

@@ -351,6 +351,7 @@ EXACT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", EXACT.values(), ids=EXACT)
 @pytest.mark.parametrize("form", [tuple, named], ids=["by position", "by name"])
 def test_diagnostics_weigh_by_the_density_given_covariates(measure, form):
@@ -401,6 +402,7 @@ def test_estimators_are_compared_given_covariates():
     np.testing.assert_allclose(table["value"], exact, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_diagnose_takes_covariates_and_tables_them():
     given = data()
     topics = ["importance", "calibration", "collapse", "gaps"]

@@ -77,6 +77,7 @@ def test_fit_trains_them_with_its_batches_alone_and_leaves_evaluation_mode(kind)
     assert not any(module.training for module in encoder.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [False, True])
 def test_a_trial_of_captured_steps_leaves_the_buffers(wanted, monkeypatch):
     monkeypatch.setattr("ppl_vae.inference.compilation.step_choice.missing_compiler", lambda: "no compiler")
@@ -91,6 +92,7 @@ def test_a_trial_of_captured_steps_leaves_the_buffers(wanted, monkeypatch):
     assert int(encoder[1].num_batches_tracked) == 8
 
 
+@pytest.mark.slow
 def test_the_buffers_of_a_closures_network_are_in_the_checkpoint(tmp_path):
     options = {"elbo": "monte-carlo-kl", "compile": False}
     whole = network()

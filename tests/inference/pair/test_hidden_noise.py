@@ -75,6 +75,7 @@ def test_noise_that_draws_share_has_no_weights(kind):
             told(pair, X, num_samples=100)
 
 
+@pytest.mark.slow
 def test_noise_of_each_draw_is_integrated_out():
     pair = noisy_model("own"), guide
     found = pv.log_evidence(pair, X, num_samples=5000)

@@ -147,6 +147,7 @@ def test_evidence_given_labels_agrees_with_the_closed_form(method):
     assert ((found.per_datum - marginal.log_prob(x)).abs() < 4 * found.per_datum_stderr + 0.01).all()
 
 
+@pytest.mark.slow
 def test_a_stop_and_a_resume_with_labels_are_one_run(tmp_path):
     data = labelled_data()
     whole = train(labelled_pair(), data, epochs=4, validation=0.2)

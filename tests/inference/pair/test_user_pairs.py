@@ -168,6 +168,7 @@ def test_training_goes_on_from_what_the_store_holds():
     assert after_five["slope"] > 0.15
 
 
+@pytest.mark.slow
 def test_parameters_in_both_programs_of_functions_move():
     x = small_data()
 
@@ -275,6 +276,7 @@ def test_two_latent_sites_of_other_names():
     assert not pv.evaluate((model, guide), x).closed_form
 
 
+@pytest.mark.slow
 def test_a_discrete_latent_site_trains_by_the_score_function():
     """z ~ Bernoulli(1/2), x | z ~ N(4z - 2, 1): p(z = 1 | x) = sigmoid(4x)."""
     x = torch.tensor([-2.0, -1.0, 1.0, 2.0]).repeat(10)
@@ -423,6 +425,7 @@ def test_users_pair_and_our_model_in_one_process():
     assert store_values() == alone
 
 
+@pytest.mark.slow
 def test_fit_then_stock_svi_on_the_same_model():
     vae, x = small_vae(), small_data()
     after_fit = weight_bytes(train(vae, x).model)
@@ -434,6 +437,7 @@ def test_fit_then_stock_svi_on_the_same_model():
     assert pv.evaluate(vae, x, num_particles=20).elbo.mean() > start + 0.3
 
 
+@pytest.mark.slow
 def test_stock_svi_then_fit_on_the_same_model():
     vae, x = small_vae(), small_data()
     svi = pyro.infer.SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-2}), pyro.infer.Trace_ELBO())
@@ -462,6 +466,7 @@ def make_store_pair():
     return model, guide
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["functions", "modules", "methods", "pyro module", "object"])
 def test_a_users_pair_can_be_continued_by_another_process(kind, tmp_path):
     make = {

@@ -218,6 +218,7 @@ def test_resume_without_a_folder_starts_afresh():
     require_same(train(small_vae(), small_data(), resume=True), train(small_vae(), small_data()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"validation": 0.2, "patience": 1, "lr": 0.2, "epochs": 40}])
 def test_a_finished_run_returns_at_once_with_the_same_result(options, tmp_path):
     first = trained_in(tmp_path, **options)
@@ -236,6 +237,7 @@ def test_a_finished_run_returns_at_once_with_the_same_result(options, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_asking_for_fewer_epochs_than_were_run_returns_what_there_is(tmp_path):
     first = trained_in(tmp_path, epochs=4)
     with pytest.warns(UserWarning, match="has 4 epochs already, more than epochs=2; nothing is trained"):
@@ -369,6 +371,7 @@ def test_a_checkpoint_is_written_as_the_run_goes_on(tmp_path, monkeypatch):
     assert read_checkpoint(tmp_path / CHECKPOINT)["state"]["epoch"] == 3
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_hand_continues_from_its_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
 
@@ -387,6 +390,7 @@ def test_a_run_stopped_by_hand_continues_from_its_checkpoint(tmp_path, monkeypat
     require_same(resumed, train(small_vae(), small_data(), epochs=4))
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path, monkeypatch):
     trained_in(tmp_path, epochs=1)
     before = files(tmp_path)

@@ -32,6 +32,7 @@ def test_batches_of_unknown_number_have_a_bar_without_an_end(capfd):
     assert "50.0img" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_bar_of_a_continued_run_counts_what_is_left(tmp_path, capfd):
     train(small_vae(), small_data(), epochs=3, out_dir=tmp_path)
     train(small_vae(), small_data(), epochs=4, out_dir=tmp_path, resume=True, progress=True)

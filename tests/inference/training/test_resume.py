@@ -64,6 +64,7 @@ CHANGES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_changes_the_numbers_is_another_run(name, tmp_path):
     first, then, message = CHANGES[name]

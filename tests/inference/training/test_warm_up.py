@@ -87,6 +87,7 @@ def test_patience_does_not_stop_a_warm_up():
     assert (result.best_epoch, result.epochs_run) == (3, 5)
 
 
+@pytest.mark.slow
 def test_no_epoch_of_the_warm_up_is_the_best(monkeypatch):
     scores = itertools.count(-1, -1)
 
@@ -104,6 +105,7 @@ def test_no_epoch_of_the_warm_up_is_the_best(monkeypatch):
     assert result.best_epoch == 6
 
 
+@pytest.mark.slow
 def test_the_choice_after_a_warm_up_is_kept_over_a_stop(tmp_path):
     options = {"elbo": annealed(schedules.linear(9)), "validation": 0.2, "lr": 0.3}
     whole = train(small_vae(), small_data(), epochs=6, **options)

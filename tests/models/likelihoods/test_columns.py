@@ -127,6 +127,7 @@ def test_the_first_constant_decoder_is_the_marginal_model_of_the_training_data()
     assert found == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_censored_column_begins_at_its_maximum_likelihood():
     """Against scipy's tails and another optimiser; censored moments would say 0.4 and 0.6 of N(0, 1) above 0."""
     drawn, limits = np.random.default_rng(0).normal(size=500), (0.0, 1.2)
@@ -182,6 +183,7 @@ def test_a_column_of_few_values_has_no_quartiles(values):
     assert (likelihood.scales.loc.item(), likelihood.scales.scale.item()) == pytest.approx(moments)
 
 
+@pytest.mark.slow
 def test_a_frame_is_read_by_its_names_and_comes_back_with_them(tmp_path):
     frame = patients(100)
     vae = table_vae()

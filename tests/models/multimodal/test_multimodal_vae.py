@@ -149,6 +149,7 @@ def test_captured_steps_are_the_eager_ones(kind):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
+@pytest.mark.slow
 @EVERY
 def test_history_and_evaluation_are_of_the_data_as_they_came(kind):
     """Not of the copies with modalities missing, beside which they are trained."""

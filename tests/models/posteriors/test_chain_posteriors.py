@@ -91,6 +91,7 @@ def test_a_chain_carries_a_guide_that_lags_behind_towards_the_posterior(kind, le
     assert after < left * before - 4 * (error**2 + error_after**2) ** 0.5
 
 
+@pytest.mark.slow
 def test_the_laboratory_takes_the_oracle_with_a_chain_whose_elbo_has_no_closed_form():
     """It ended in torch's NotImplementedError; the bound is below the evidence by less than the wide start's."""
     lg, vae, x = oracle(DAISPosterior(num_steps=2), width=1.5)

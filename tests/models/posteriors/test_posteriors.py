@@ -163,6 +163,7 @@ def test_flow_density_of_a_draw_is_the_change_of_variables_by_autograd(kind):
     assert q.log_prob(bend(noise)).item() == pytest.approx(expected.item(), abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["iaf", "mixture"])
 def test_density_integrates_to_one(name):
     part = built(POSTERIORS["mixture"], latent_dim=2) if name == "mixture" else flow(name)

@@ -34,6 +34,7 @@ def model_with(prior, seed=0):
     return vae
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRIORS)
 def test_density_integrates_to_one(name):
     reach = 20 if name in FLOWS else 12

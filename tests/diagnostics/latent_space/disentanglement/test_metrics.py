@@ -101,6 +101,7 @@ def test_equal_counts_make_equal_bins(noise):
         binned(noise.codes, 20, "widht")
 
 
+@pytest.mark.slow
 def test_sap_and_explicitness_are_those_of_scikit_learn(rotated):
     (train, test), levels = rotated.halves, rotated.factors.levels
     accuracy, areas = np.zeros((3, 3)), []
