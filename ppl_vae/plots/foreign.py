@@ -14,6 +14,8 @@ from ppl_vae.plots.figure import Size, new_sheet, style_axes
 BINS = 40
 # Of the held-out data, then of each foreign set.
 COLOURS = (style.REFERENCE, style.BLUE, style.VERMILION, style.GREEN)
+# Of sets beyond the number of colours.
+LINES, MARKERS = ("-", "--", ":"), "os^"
 REQUIRED = ("scores", "auroc", "auroc_stderr", "mean_log_evidence")
 
 
@@ -45,7 +47,8 @@ def _histograms(axes: Axes, log_p: xr.DataArray) -> None:
         values = log_p.sel(set=name).dropna("datum").to_numpy()
         axes.hist(
             values, edges, density=True, histtype="stepfilled" if index == 0 else "step",
-            color=COLOURS[index % len(COLOURS)], alpha=0.5 if index == 0 else 1.0, linewidth=1.4, label=str(name),
+            color=COLOURS[index % len(COLOURS)], linestyle=LINES[index // len(COLOURS) % len(LINES)],
+            alpha=0.5 if index == 0 else 1.0, linewidth=1.4, label=str(name),
         )  # fmt: skip
     axes.set_xlabel("log p(x), nats", fontsize=style.LABEL_SIZE, color=style.INK)
     axes.set_yticks([])
@@ -58,14 +61,15 @@ def _areas(axes: Axes, numbers: xr.Dataset) -> None:
     places, sets = np.arange(len(scores)), numbers["foreign"].values
     for index, name in enumerate(sets):
         at = numbers.sel(foreign=name)
-        shift = 0.12 * (index - (len(sets) - 1) / 2)
+        shift = min(0.12, 0.7 / len(sets)) * (index - (len(sets) - 1) / 2)
         axes.errorbar(
-            at["auroc"].to_numpy(), places + shift, xerr=2 * at["auroc_stderr"].to_numpy(), fmt="o", markersize=4,
-            color=COLOURS[(index + 1) % len(COLOURS)], capsize=2, linewidth=1.2,
+            at["auroc"].to_numpy(), places + shift, xerr=2 * at["auroc_stderr"].to_numpy(), markersize=4,
+            fmt=MARKERS[(index + 1) // len(COLOURS) % len(MARKERS)], color=COLOURS[(index + 1) % len(COLOURS)],
+            capsize=2, linewidth=1.2,
         )  # fmt: skip
     axes.axvline(0.5, color=style.REFERENCE, linewidth=0.8)
     axes.set_yticks(places, scores)
-    axes.invert_yaxis()
+    axes.set_ylim(len(scores) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("area under the ROC curve", fontsize=style.LABEL_SIZE, color=style.INK)
     style_axes(axes)
