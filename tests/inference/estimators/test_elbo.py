@@ -68,7 +68,6 @@ def library_model(p, x):
 # Value and gradient --------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize(("data_dim", "latent_dim"), MODELS)
 def test_value_and_gradient_are_the_exact_ones(name, data_dim, latent_dim):

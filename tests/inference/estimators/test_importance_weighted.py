@@ -52,7 +52,6 @@ def exact_of(p, x, case, kl_weight=1.0):
     return value, {**theta, **phi}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("data_dim", "latent_dim"), MODELS)
 def test_value_and_gradient_are_the_exact_ones(case, data_dim, latent_dim):

@@ -35,7 +35,6 @@ KINDS = ["bits", "category"]
 # Gaussian latents ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("make", [inf.ScoreFunction, inf.RLOO], ids=["score-function", "rloo"])
 @pytest.mark.parametrize(("data_dim", "latent_dim"), [(2, 1), (8, 3), (20, 5)])
 def test_value_and_gradient_are_those_of_the_elbo(make, data_dim, latent_dim):
