@@ -29,7 +29,7 @@ from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance.given_global import mean_over_draws
 from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes
+from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes, laid_out
 from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
@@ -187,8 +187,8 @@ def _unit_kl(site: Site) -> Tensor:
     try:
         kl = kl_divergence(q, p)
     except NotImplementedError:
-        kl = q.log_prob(site.draw) - p.log_prob(site.value)
-    return coordinates(kl.expand(shape)).mean(0)
+        kl = q.log_prob(site.draw) - p.log_prob(site.read)
+    return coordinates(laid_out(kl, site.value)).mean(0)
 
 
 def _coordinates(d: Distribution | None) -> Distribution | None:

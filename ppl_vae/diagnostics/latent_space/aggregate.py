@@ -32,6 +32,7 @@ from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance.given_global import mean_over_draws
 from ppl_vae.diagnostics.verdict import Verdict, level_of, require_finite, require_table
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.active_units import laid_out
 from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
@@ -173,7 +174,7 @@ def _vector(site: Site, values: Tensor) -> Tensor:
 
 def _of_draws(site: Site, family: dist.TorchDistribution) -> Tensor:
     """Location and scale of a diagonal Gaussian at each draw: [2, K, N, U]."""
-    parts = [part.expand(site.value.shape) for part in diagonal_loc_scale(family)]
+    parts = [laid_out(part, site.value) for part in diagonal_loc_scale(family)]
     return torch.stack([_vector(site, part) for part in parts]).double()
 
 

@@ -52,11 +52,18 @@ def expected_codes(terms: Terms) -> tuple[Tensor, Tensor]:
     means, noise = [], []
     for site in _latent(terms):
         known = _closed_form_mean(site)
-        values = coordinates(site.value if known is None else known.expand(site.value.shape))
+        values = coordinates(site.value if known is None else laid_out(known, site.value))
         alone = len(values) == 1 or (known is not None and len(terms.sites) == 1)
         means.append(values.mean(0))
         noise.append(torch.zeros_like(values[0]) if alone else values.var(0) / len(values))
     return torch.cat(means, -1), torch.cat(noise, -1)
+
+
+def laid_out(known: Tensor, value: Tensor) -> Tensor:
+    """Lay numbers out as values [K, N, *event]; beside nested plates they have sizes of one after the first."""
+    if known.dim() > value.dim():
+        known = known.reshape(known.shape[0], *known.shape[1 - value.dim() :])
+    return known.expand(value.shape)
 
 
 def coordinates(value: Tensor) -> Tensor:

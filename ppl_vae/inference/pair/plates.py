@@ -63,6 +63,12 @@ def one_line_refusals() -> Iterator[None]:
         complaint = str(error).partition("\n")[0]
         if "Shape mismatch inside plate" in complaint:
             raise ModelError(f"{complaint}; is an .to_event() missing? {EACH_DATUM}") from error
+        if "collide at dim" in complaint and PARTICLES in complaint:
+            theirs = next(name for name in complaint.split('"')[1::2] if name != PARTICLES)
+            raise ModelError(
+                f"plates '{theirs}': they nest to the left of the data, where the draws stand of a function that "
+                "sets the latent values itself; fit, evaluate and the functions of the guide's own draws run them"
+            ) from error
         if "collide at dim" in complaint:
             raise ModelError(f"{complaint}; nested plates need dimensions of their own") from error
         if complaint.startswith("Expected more than 1 value per channel"):

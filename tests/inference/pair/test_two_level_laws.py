@@ -36,7 +36,10 @@ FUNCTIONS = {
     ),
 }
 # A site, a plate or the guide by its name; or that programs mean their own data in their places.
-NAMES_IT = re.compile(r"site '|sites stand in|plates '|Auto\w+ was first called|depends on its place|is a factor")
+NAMES_IT = re.compile(
+    r"site '|latent site, found \['|sites stand in|plates '|"
+    r"Auto\w+ was first called|depends on its place|is a factor"
+)
 
 
 @pytest.mark.slow
