@@ -129,6 +129,7 @@ def test_a_record_becomes_tables(hook):
     assert "| a | 2 (1.5 to 2.5) | x, y |" in text
 
 
+@pytest.mark.slow
 def test_every_record_of_the_repository_can_be_shown(hook):
     pages = hook("measured_pages")
     for name in pages.records():
@@ -136,6 +137,7 @@ def test_every_record_of_the_repository_can_be_shown(hook):
         assert pages.words(name), f"benchmarks/{name}.py says nothing of itself"
 
 
+@pytest.mark.slow
 def test_no_table_of_a_record_shows_a_key_as_a_program_writes_it(hook):
     """Heads of tables, names of rows and headings have no underscore, and no cell is a dict."""
     pages = hook("measured_pages")

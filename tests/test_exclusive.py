@@ -100,6 +100,7 @@ def test_a_process_forked_while_another_thread_is_inside_has_a_lock_of_its_own()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
+@pytest.mark.slow
 def test_a_thread_that_waits_long_says_so(monkeypatch):
     monkeypatch.setattr("ppl_vae.exclusive.SECONDS_UNTIL_SAID", 0.01)
     inside, done, caught = threading.Event(), threading.Event(), []

@@ -107,6 +107,7 @@ def test_names_and_a_mapping_mean_the_same():
     assert compare(["vae"], seeds=(3,), epochs=1)["recipe"].item() == "vae"
 
 
+@pytest.mark.slow
 def test_an_objective_given_as_an_object_is_not_shared_by_runs():
     own = pv.inference.RLOO(2)
     before = {name: value.clone() for name, value in own.state_dict().items()}
@@ -202,6 +203,7 @@ def test_a_made_recipe_is_made_again_for_every_seed():
     assert list(compare([made])["recipe"].values) == ["beta-vae"]
 
 
+@pytest.mark.slow
 def test_a_recipe_put_together_by_hand_starts_from_its_own_weights():
     vae = pv.VAE((6,), seed=3, **SMALL)
     before = {name: value.clone() for name, value in vae.state_dict().items()}

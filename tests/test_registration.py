@@ -148,6 +148,7 @@ def stored_names(vae):
     return [name for trace in traces for name, node in trace.nodes.items() if node["type"] == "param"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["evaluate", "svi", "fit"])
 def test_a_loaded_store_reaches_the_networks_and_trains_on(x, first, tmp_path):
     trained, fresh = pv.VAE((4,), 2, seed=1), pv.VAE((4,), 2, seed=2)

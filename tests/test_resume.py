@@ -178,6 +178,7 @@ def test_a_corrupt_checkpoint_is_named_and_left(ds, tmp_path, damage):
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_another_architecture_is_refused_by_its_difference(ds, tmp_path):
     fitted(ds, tmp_path, 1)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}

@@ -24,6 +24,7 @@ def test_two_quadratures_agree(seed):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_elbo_is_below_the_evidence_by_a_visible_gap(seed):
     vae, x = scenarios.binary_mlp(seed), scenarios.all_binary()

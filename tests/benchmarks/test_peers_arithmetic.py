@@ -95,6 +95,7 @@ def test_what_slows_a_round_cancels_in_the_ratio():
     assert (found.median, found.lower, found.upper) == pytest.approx((3.0, 3.0, 3.0), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_ratio_covers_the_truth_about_as_often_as_it_says():
     draw = np.random.default_rng(0)
     repeats, covered = 200, 0

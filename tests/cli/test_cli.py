@@ -104,6 +104,7 @@ def test_binarisation_follows_the_likelihood_unless_it_is_given(tmp_path, likeli
     assert numbers["likelihood_is_density"] == (likelihood != "bernoulli-relaxed")
 
 
+@pytest.mark.slow
 def test_options_reach_the_recipe(tmp_path):
     options = ("--set", "beta=2.5", "--elbo", "monte-carlo-kl", "--num-particles", 3, "--lr", 0.01)
     arguments = ("train", "beta-vae", "--epochs", 1, "--no-figures", "--out", tmp_path, "--seed", 5, "--quiet")
@@ -132,6 +133,7 @@ def test_the_way_of_taking_steps_can_be_chosen(tmp_path):
         assert ("too few" in manifest["compile_reason"]) == (choice == "auto")
 
 
+@pytest.mark.slow
 def test_train_tells_what_it_did(tmp_path, capsys):
     args = [arg for arg in TRAIN if arg != "--quiet"]
     assert call(*args, "--no-figures", "--out", tmp_path) == 0
@@ -327,6 +329,7 @@ def test_damaged_files_of_a_run_are_named(plane, tmp_path, capsys, name, content
     assert message in line
 
 
+@pytest.mark.slow
 def test_another_run_is_not_overwritten(plane, capsys):
     before = contents(plane)
     assert call(*TRAIN, "--latent-dim", 2, "--out", plane) == 2
@@ -341,6 +344,7 @@ def test_an_unknown_kind_of_sample_file(plane, tmp_path, capsys):
     assert "expected a file ending in .png, .npy, .npz" in _only_line(capsys)
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_how_to_go_on(plane, tmp_path, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt

@@ -25,6 +25,7 @@ def test_what_the_manifest_holds_can_be_run_again(tmp_path, capsys):
     assert json.loads((other / "manifest.json").read_text())["seed"] == 3
 
 
+@pytest.mark.slow
 def test_yaml_is_read_by_the_names_of_options(tmp_path):
     pytest.importorskip("yaml")
     path = tmp_path / "run.yaml"

@@ -30,6 +30,7 @@ def run(folder, *arguments):
     return left.value.code
 
 
+@pytest.mark.slow
 def test_the_run_remembers_columns_and_options(trained):
     stored = json.loads((trained / "run" / "data.json").read_text())
     assert stored["column_names"] == ["one", "two", "three"]

@@ -443,6 +443,7 @@ def test_batches_give_the_same_history_whatever_they_come_from():
     pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
+@pytest.mark.slow
 def test_batches_hold_out_batches_and_stop_early():
     held_out = DataLoader(TensorDataset(torch.tensor(X[:20]), torch.arange(20)), 8)
     result = fit(DataLoader(Streamed(), 16), validation=held_out, patience=1, epochs=40, lr=0.3)

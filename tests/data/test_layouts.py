@@ -213,6 +213,7 @@ def test_a_variable_that_names_no_folder_is_said_so(tmp_path: Path, monkeypatch:
             load_dataset(name)
 
 
+@pytest.mark.slow
 def test_a_folder_of_small_files_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     """Forty black images of a thousand by a thousand, one in colour: 120 MB of pixels in 15 KB, none decoded."""
     black = image_bytes(np.zeros((1000, 1000), bool))
@@ -224,6 +225,7 @@ def test_a_folder_of_small_files_that_would_fill_the_memory_is_refused(tmp_path:
     assert load_dataset(tmp_path, size=8).event_shape == (3, 8, 8)
 
 
+@pytest.mark.slow
 def test_arrays_are_judged_together(tmp_path: Path) -> None:
     """Two members of 40 MB of zeros, each below the limit by itself."""
     stream = io.BytesIO()

@@ -26,6 +26,7 @@ def centroids(images):
     return torch.stack([columns, rows], dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [32, 64])
 def test_the_centroid_stands_where_x_and_y_say(size):
     factors = random_factors(300)
@@ -84,6 +85,7 @@ def test_no_sprite_is_cut_by_the_border(shape):
     torch.testing.assert_close(areas, expected, rtol=0.01, atol=0)
 
 
+@pytest.mark.slow
 def test_plain_images_are_exactly_binary_and_antialiased_ones_are_their_grey_cover():
     factors = random_factors(200)
     plain, grey = render_sprites(factors), render_sprites(factors, antialias=True)

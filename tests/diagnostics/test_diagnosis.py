@@ -71,6 +71,7 @@ def test_one_seed_gives_one_result_and_leaves_the_generators():
         assert first.findings[name].numbers.equals(again.findings[name].numbers)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_run_is_a_line_that_says_why():
     grey = pv.load_dataset("digits").test.x[:20]
     vae = pv.VAE((1, 8, 8), 2, network={"name": "mlp", "hidden": [8]}, likelihood="bernoulli-relaxed", seed=0)
@@ -109,6 +110,7 @@ def test_bad_arguments_are_refused_before_any_work(arguments, error, message):
     assert told == []
 
 
+@pytest.mark.slow
 def test_one_topic_needs_no_list():
     lg = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0)
     assert list(pv.diagnose(lg, torch.randn(20, 3), topics="importance").numbers) == ["importance"]

@@ -87,6 +87,7 @@ def test_kinds_are_recipes():
     assert set(KINDS) <= set(pv.list_recipes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_diagnosed_or_says_why_not(name):
     assert_numbers_or_a_reason(name, WITHOUT_CHAINS)

@@ -81,6 +81,7 @@ def test_khat_of_the_global_guide_is_the_tail_index_of_its_weights(share):
         assert abs(float(table["log_evidence"]) - log_evidence) < 5 * float(table["log_evidence_stderr"])
 
 
+@pytest.mark.slow
 def test_the_noise_of_local_draws_is_told_and_goes_down_as_one_over_k():
     p = narrowed(of_local=0.6)
     few, many = (float(run_global_importance(plain_pair(p), X, 400, k)["local_noise"]) for k in (20, 320))

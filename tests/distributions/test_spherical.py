@@ -199,6 +199,7 @@ def test_an_angle_has_the_density_of_scipy_and_draws_with_its_gradient(number):
     assert_mean(by_k, float(1 - mean**2 - (mean / number if number else 0.5)))
 
 
+@pytest.mark.slow
 def test_divergences_of_angles_and_directions_are_those_of_quadrature():
     one, other = VonMises(torch.tensor(0.3), torch.tensor(4.0)), VonMises(torch.tensor(-2.0), torch.tensor(0.7))
     grid = torch.linspace(-math.pi, math.pi, 20_001, dtype=torch.float64)[:-1]
@@ -214,6 +215,7 @@ def test_divergences_of_angles_and_directions_are_those_of_quadrature():
     assert_mean(a.log_prob(x) - b.log_prob(x), kl_divergence(a, b).item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [0.0, 0.6, 0.9])
 def test_the_wrapped_normal_integrates_to_one_and_its_draws_follow_it(norm):
     """In two dimensions, over polar coordinates of the ball at steps of equal distance."""

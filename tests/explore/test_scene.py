@@ -57,6 +57,7 @@ def test_few_whole_numbers_are_classes_and_many_are_a_scale():
     assert [facts.classes for facts in column_facts(columns)] == [["0", "1", "2", "3"], None, None]
 
 
+@pytest.mark.slow
 def test_the_page_holds_no_end_of_a_script_from_outside():
     from ppl_vae.explore.page import embed
     from ppl_vae.explore.view import explorable

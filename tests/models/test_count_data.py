@@ -88,6 +88,7 @@ def test_a_pseudo_input_below_zero_keeps_its_gradient():
     torch.testing.assert_close(u.grad, torch.tensor([1.0, 1.0, 1 / 3]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", [*COUNTS, {"name": "missing-pixels", "of": "poisson"}], ids=str)
 def test_folders_from_before_give_the_same_numbers(likelihood, tmp_path):
     """Their configuration says nothing of what the encoder sees: it saw the counts."""

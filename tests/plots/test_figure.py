@@ -158,6 +158,7 @@ def test_leaves_nothing_global_behind(draw):
     assert torch.equal(torch.get_rng_state(), generator)
 
 
+@pytest.mark.slow
 def test_title_is_optional(draw):
     assert draw().get_suptitle() == ""
     assert draw(title="Digits").get_suptitle() == "Digits"
@@ -170,6 +171,7 @@ def of(name):
     return getattr(plots, f"plot_{name}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_takes_the_readers_axes_or_says_why_not(name):
     """Whatever has one panel draws on the axes of a paper's own figure, and on nothing else there."""

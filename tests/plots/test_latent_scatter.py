@@ -68,6 +68,7 @@ def test_a_real_factor_has_a_smooth_colour_bar():
     assert np.allclose(point_colours(figure), expected, atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.01, 1.0, 40.0])
 def test_circles_of_the_prior_and_all_points_are_in_view(scale):
     codes = scale * CODES

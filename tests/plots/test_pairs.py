@@ -19,6 +19,7 @@ def test_points_are_the_rows_of_the_two_columns(x):
     assert np.array_equal(replicates, x[:, [4, 0]] + 1)
 
 
+@pytest.mark.slow
 def test_says_how_many_rows_and_columns_are_not_drawn(x):
     many = np.tile(x, (50, 1))
     x[2, 0] = np.nan

@@ -30,6 +30,7 @@ def points(axes):
     return np.asarray(filled.get_offsets()), np.asarray(hollow.get_offsets())
 
 
+@pytest.mark.slow
 def test_points_are_means_over_seeds_and_the_frontier_has_the_undominated_ones():
     (axes,) = plot_rate_distortion(compared()).axes
     filled, hollow = points(axes)
@@ -40,6 +41,7 @@ def test_points_are_means_over_seeds_and_the_frontier_has_the_undominated_ones()
     assert np.allclose(line.get_ydata(), [22.0, 16.0, 15.0])
 
 
+@pytest.mark.slow
 def test_bars_are_one_standard_deviation_over_the_seeds():
     (axes,) = plot_rate_distortion(compared()).axes
     horizontal, vertical = axes.containers[0].lines[2]
@@ -47,6 +49,7 @@ def test_bars_are_one_standard_deviation_over_the_seeds():
     assert np.allclose([np.ptp(s[:, 1]) for s in vertical.get_segments()], 2.0)
 
 
+@pytest.mark.slow
 def test_one_seed_has_no_bars():
     figure = plot_rate_distortion(compared(seeds=1))
     assert not figure.axes[0].containers
@@ -69,6 +72,7 @@ def test_every_recipe_is_named():
     assert all(written.count(name) == 1 for name in NAMES)
 
 
+@pytest.mark.slow
 def test_diagonals_have_the_elbo_that_stands_at_their_end():
     (axes,) = plot_rate_distortion(compared()).axes
     ends = [(text.xy, text.get_text()) for text in axes.texts if text.get_text() not in NAMES]
@@ -79,6 +83,7 @@ def test_diagonals_have_the_elbo_that_stands_at_their_end():
         assert min(abs(rate - edges[0]), *(abs(distortion - edge) for edge in edges[1:])) < 1e-9
 
 
+@pytest.mark.slow
 def test_the_best_elbo_has_a_line_of_its_own():
     (axes,) = plot_rate_distortion(compared()).axes
     (line,) = [line for line in axes.get_lines() if line.get_color() == VERMILION]

@@ -36,6 +36,7 @@ def test_the_outlines_hold_their_shares_of_the_guide():
     assert np.allclose(sorted(radii), [0.59, 1.07], rtol=0.06)
 
 
+@pytest.mark.slow
 def test_four_dimensions_are_the_most_by_default():
     assert len(plot_reference(two_sets(6)).axes) == 10
     assert len(plot_reference(two_sets(1)).axes) == 1

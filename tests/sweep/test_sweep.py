@@ -135,6 +135,7 @@ def test_pruning_compares_the_same_data(behind, pruned):
     assert is_behind(10 * hard, 10 * hard - behind + noise, beyond=4.0) is pruned
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_is_told_and_the_others_go_on(tmp_path):
     numbers = pv.sweep(
         "vae", {"lr": [1e-3, 1e30]}, small_data(60), out_dir=tmp_path / "failed", progress=False,

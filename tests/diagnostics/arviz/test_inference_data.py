@@ -194,6 +194,7 @@ def test_one_seed_gives_one_result_and_leaves_the_generators(vae, digits):
     assert not first["posterior"].equals(other["posterior"])
 
 
+@pytest.mark.slow
 def test_the_memory_limit_settles_what_is_left_open(vae, digits):
     x = digits.test.x[:100]
     small = pv.inference_data(vae, x, memory_limit=1 << 20)

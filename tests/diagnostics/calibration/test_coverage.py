@@ -75,6 +75,7 @@ def exact_area(scale):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, math.sqrt(0.5), 0.5])
 def test_the_area_of_tarp_has_the_value_and_the_sign_of_the_quadrature(scale):
     found = simulate_posteriors(one_dimensional(scale), (1,), 3000, 399)

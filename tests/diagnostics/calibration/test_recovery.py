@@ -36,6 +36,7 @@ def test_an_exact_guide_has_the_numbers_of_the_closed_form():
     assert check_recovery(table).level == "good"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "rms", "level"),
     [

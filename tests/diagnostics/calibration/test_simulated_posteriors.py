@@ -81,6 +81,7 @@ def hierarchical_guide(x):
         pyro.sample("z", dist.Normal(w.sum(-1) / 3, math.sqrt(1 / 3)))
 
 
+@pytest.mark.slow
 def test_a_users_pair_of_several_sites_in_any_order():
     found = simulate_posteriors((hierarchical_model, hierarchical_guide), torch.zeros(1, 2).double(), 500, 49)
     assert found.dimension_names == ["z", "w[0]", "w[1]"]

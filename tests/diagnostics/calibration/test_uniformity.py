@@ -17,6 +17,7 @@ def uniform_counts(size, parts, repeats, seed=0):
     return generator.multinomial(size, np.full(parts, 1 / parts), repeats).cumsum(1)[:, :-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "parts", "level"), [(100, 20, 0.9), (1000, 100, 0.95), (50, 100, 0.99)])
 def test_uniform_samples_stay_inside_the_bands_as_often_as_said(size, parts, level):
     bands = ecdf_bands(size, parts, level)

@@ -411,6 +411,7 @@ def test_evidence_may_come_with_its_own_error_or_as_a_function():
         check_gaps(table.drop_vars("mean_amortisation_gap"))
 
 
+@pytest.mark.slow
 def test_a_verdict_is_withheld_where_the_error_is_too_wide():
     lg = pv.LinearGaussianVAE(WEIGHT, BIAS, SIGMA)
     x = draw_data(lg, 1)

@@ -85,6 +85,7 @@ def test_khat_is_the_tail_index_of_a_planted_fault(make, k):
     assert float(ds["khat"].mean()) == pytest.approx(k, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_guide_that_is_too_wide_has_a_negative_khat():
     """Bounded weights: k = -2 / d."""
     lg, x = faulty(variance=4.0, latent_dim=2, n=50)

@@ -295,6 +295,7 @@ def test_killed_at_five_moments_and_continued_the_draws_are_the_same(tmp_path):
         np.testing.assert_array_equal(whole.sample_stats[name], continued.sample_stats[name])
 
 
+@pytest.mark.slow
 def test_draws_have_the_names_of_the_rows():
     oracle = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0, guide="exact")
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(4, 3)), list("wxyz"))

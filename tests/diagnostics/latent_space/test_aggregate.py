@@ -70,6 +70,7 @@ def small():
     return lg, draw_data(lg, 1500)
 
 
+@pytest.mark.slow
 def test_the_parts_add_up_exactly_and_lie_near_the_closed_forms(small):
     lg, x = small
     numbers = run_aggregate(lg, x, num_samples=2)

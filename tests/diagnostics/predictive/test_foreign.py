@@ -61,6 +61,7 @@ def test_simpler_data_have_more_likelihood_and_typicality_knows_them(oracle):
     assert "complexity" not in numbers["score"].values
 
 
+@pytest.mark.slow
 def test_scores_are_their_formulas(oracle):
     """With the pair as its own background the ratio is 0; of pictures the complexity is added."""
     lg, x, foreign = oracle

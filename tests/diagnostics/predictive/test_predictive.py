@@ -104,6 +104,7 @@ def test_the_two_kinds_are_told_apart_in_words(checked):
     assert "passing proves little" in local.words
 
 
+@pytest.mark.slow
 def test_a_local_check_passes_where_the_likelihood_is_right_and_fails_where_it_is_not():
     vae = one_dimensional()
     with torch.no_grad():

@@ -57,6 +57,7 @@ def test_draws_beyond_the_size_are_not_looked_at():
     assert told[1][0] > told[1][2]
 
 
+@pytest.mark.slow
 def test_two_modes_against_one():
     def two(z):
         return torch.where(

@@ -113,6 +113,7 @@ def test_a_pair_that_was_trained_further_has_no_map_but_a_report(tmp_path):
     assert "ppl-vae-view-item" not in text
 
 
+@pytest.mark.slow
 def test_without_bokeh_the_page_says_what_to_install(diagnosis, tmp_path, monkeypatch):
     monkeypatch.setattr("ppl_vae.diagnostics.report.html.is_installed", lambda: False)
     text = diagnosis.report(tmp_path / "report.html").read_text()

@@ -21,6 +21,7 @@ from tests.scenarios import linear_gaussian
 QUICK = [pytest.param(name, marks=pytest.mark.slow) if name == "banana" else name for name in TARGETS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_means_variances_and_quantiles_are_exact(name):
     target = TARGETS[name]()

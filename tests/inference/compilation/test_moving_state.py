@@ -169,6 +169,7 @@ def losses(make, mode):
     return result.history.loss.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MOVING)
 @pytest.mark.parametrize("mode", [True, "auto"])
 def test_every_mode_gives_the_eager_losses(make, mode, monkeypatch):
@@ -207,6 +208,7 @@ HELD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HELD)
 def test_programs_may_hold_arrays_of_any_kind(kind, tmp_path):
     """What no tensor can be made of ended training in torch's words, or a run that was continued."""

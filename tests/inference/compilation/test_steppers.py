@@ -288,6 +288,7 @@ class Counting(Deciding):
             pyro.sample("x", dist.Normal(z[:, :1].expand_as(x), 1.0 + self.calls).to_event(1), obs=x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "why"), [(Deciding, ""), (Counting, "Counting.calls")])
 def test_what_cannot_be_captured_is_trained_eagerly_with_a_warning(kind, why):
     with pytest.warns(UserWarning, match=f"compile=True: the steps are eager, not compiled: .*{why}") as caught:

@@ -45,6 +45,7 @@ def test_value_and_gradient_are_those_of_the_elbo(make, data_dim, latent_dim):
     assert_gradient(gradient, elbo_gradient(p, x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data_dim", "latent_dim"), [(2, 1), (5, 2)])
 def test_vimco_has_the_value_and_gradient_of_the_bound_of_k_draws(data_dim, latent_dim):
     p, x = workbench(0, data_dim, latent_dim)
@@ -83,6 +84,7 @@ def score_variance(p, x, baseline):
     return inverse * (c**2 + al @ al + al**2 - c * (trace + 2 * diagonal) + fourth / 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_baseline", [False, True])
 def test_the_variance_of_the_mean_gradient_is_the_exact_one(with_baseline):
     p, x = workbench(4, 5, 3)
@@ -101,6 +103,7 @@ def at_baseline(value):
     return estimator
 
 
+@pytest.mark.slow
 def test_the_variance_of_leave_one_out_is_the_exact_one():
     p, x = workbench(4, 5, 3)
     draws = 4

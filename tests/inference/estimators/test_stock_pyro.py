@@ -148,6 +148,7 @@ def test_a_users_pair_is_trained_through_the_store(name):
 # The module that elbo(model, guide) is ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_loss_is_minus_the_sum_over_the_batch_with_gradients():
     vae, x = gaussian_pair()
     batch = torch.stack([x, x + 1, x - 1])

@@ -37,6 +37,7 @@ def exact_cubo(p, x):
     return log_evidence(p, x) + 0.5 * (log_square + shift @ precision @ torch.linalg.solve(left, guide @ shift))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data_dim", "latent_dim"), [(2, 1), (20, 1), (5, 2)])
 @pytest.mark.parametrize(("n", "beta"), [(2.0, 1.0), (1.0, 1.0), (2.0, 0.5)])
 def test_phi_descends_the_bound_of_two_draws_while_theta_climbs_the_lower_one(data_dim, latent_dim, n, beta):

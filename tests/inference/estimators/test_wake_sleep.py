@@ -33,6 +33,7 @@ def reweighted(log_joint, log_guide):
     return (weight * log_guide).sum(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data_dim", "latent_dim"), [(2, 1), (20, 1), (5, 2)])
 def test_theta_climbs_the_bound_of_k_draws_and_phi_has_its_documented_mean(data_dim, latent_dim):
     p, x = workbench(0, data_dim, latent_dim)
@@ -78,6 +79,7 @@ def test_discrete_latents_have_the_enumerated_mean(kind):
     assert_gradient(gradient, exact)
 
 
+@pytest.mark.slow
 def test_with_many_draws_a_discrete_guide_descends_the_divergence_from_the_posterior():
     p, x = discrete_workbench("bits", seed=2)
 

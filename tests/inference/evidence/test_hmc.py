@@ -93,6 +93,7 @@ def test_overflow_is_a_refused_proposal():
     assert torch.equal(reached.position, state.position)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["prior", "guide"])
 def test_the_recorded_gradient_is_the_programs_own(start):
     vae = binary_mlp()

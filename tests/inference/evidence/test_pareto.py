@@ -34,6 +34,7 @@ def test_equals_arviz_row_by_row(num_samples):
     torch.testing.assert_close(found.log_weight.exp().sum(0), torch.ones(60, dtype=torch.float64))
 
 
+@pytest.mark.slow
 def test_the_rule_of_arviz_1_is_another_tail_and_the_same_fit():
     """Its M is rounded down: 94 of 1000, where ours is 95; of 400 both are 60, and so is k-hat."""
     for num_samples, shorter in ((400, 0), (2500, 0), (1000, 1), (700, 1)):
@@ -61,6 +62,7 @@ def test_equals_arviz_where_products_of_factors_leave_the_range():
     assert_as_arviz(normal(1000) * 60)
 
 
+@pytest.mark.slow
 def test_equals_arviz_with_ties_few_distinct_values_and_zeros():
     ties = (normal(1000) * 2).round() / 2
     assert_as_arviz(ties, sort=True)

@@ -207,16 +207,19 @@ def test_one_seed_gives_one_result(binarization):
     require_same(*runs)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_result():
     weights = [weight_bytes(train(small_vae(), small_data(), seed=seed).model) for seed in (0, 1)]
     assert all(weights[0][name] != weights[1][name] for name in weights[0])
 
 
+@pytest.mark.slow
 def test_another_seed_of_the_model_gives_another_result():
     weights = [weight_bytes(train(small_vae(seed), small_data()).model) for seed in (0, 1)]
     assert all(weights[0][name] != weights[1][name] for name in weights[0] if name.endswith("weight"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binarization", ["none", "dynamic"])
 @pytest.mark.parametrize("num_threads", [None, 1])
 def test_global_state_is_as_it_was(binarization, num_threads):
@@ -309,6 +312,7 @@ def test_a_weight_that_is_not_finite_after_the_last_step_is_found():
         train(small_vae(), small_data(), optimizer=Breaking, batch_size=N)
 
 
+@pytest.mark.slow
 def test_the_checkpoint_of_the_last_good_epoch_stays_and_can_be_continued(tmp_path):
     with pytest.raises(ConvergenceError, match="epoch 3"):
         train(small_vae(), small_data(), elbo=BreaksAt(9), epochs=4, out_dir=tmp_path)

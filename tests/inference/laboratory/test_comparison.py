@@ -113,6 +113,7 @@ def test_costs_are_variances_times_milliseconds(measured):
     assert (table["milliseconds_stderr"] >= 0).all()
 
 
+@pytest.mark.slow
 def test_sticking_the_landing_has_no_variance_at_the_exact_posterior():
     lg, x = off_optimum("exact")
     table = compare(lg, x, ["sticking-the-landing", "monte-carlo-kl", "dreg"])
@@ -124,6 +125,7 @@ def test_sticking_the_landing_has_no_variance_at_the_exact_posterior():
     np.testing.assert_allclose(table["bias_evidence"], 0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_many_draws_are_biased_as_they_should_be():
     lg, x = off_optimum()
     table = compare(lg, x, ["iwae", "cubo"], num_particles=64, num_repeats=500)
@@ -261,6 +263,7 @@ class Branching(nn.Module):
             pyro.sample("z", dist.Normal(self.loc.expand(len(x)), 1.0))
 
 
+@pytest.mark.slow
 def test_a_pair_that_branches_on_values_goes_one_by_one():
     table = compare(Branching(), conjugate_data(4), ["monte-carlo-kl"], num_repeats=20)
     assert not table["vectorised"].any()
@@ -302,6 +305,7 @@ def test_a_running_baseline_lowers_the_variance_and_leaves_the_users_alone():
     assert running.weight == 0
 
 
+@pytest.mark.slow
 def test_values_are_paired_between_estimators_with_as_many_draws():
     lg, x = off_optimum()
     table = compare(lg, x, ["iwae", "dreg", "vimco"], num_particles=3)

@@ -133,6 +133,7 @@ class OwnELBO(inf.Estimator):
         return terms.log_weight.mean(0)
 
 
+@pytest.mark.slow
 def test_a_users_own_estimator_of_the_elbo_is_ranked_where_it_says_so():
     class Said(OwnELBO):
         target, side = "elbo", "lower"

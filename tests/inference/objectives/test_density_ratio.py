@@ -48,6 +48,7 @@ class Quadratic(nn.Module):
         return self.constant + (z @ self.matrix * z).sum(-1, keepdim=True)
 
 
+@pytest.mark.slow
 def test_the_best_quadratic_discriminator_is_the_log_ratio_of_the_gaussians():
     """The total correlation, 0.82 nats, and all coefficients to 0.05, two to five standard errors."""
     lg, x, covariance = gaussian_codes(40_000)

@@ -120,6 +120,7 @@ def test_what_cannot_be_meant_is_refused(make, message):
         make()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMED)
 def test_a_name_is_a_schedule_as_long_as_the_run(name):
     steps = 3 * -(-N // 16)

@@ -181,6 +181,7 @@ class Records(Dataset):
         return named(*(part[index] for part in self.given))
 
 
+@pytest.mark.slow
 def test_one_history_whatever_way_covariates_come():
     given, held_out = data(), data(30, seed=1)
     options = {"batch_size": 32, "validation": held_out}
@@ -203,6 +204,7 @@ def test_captured_steps_take_covariates_beside_their_data(mode, monkeypatch):
     assert eager.history["validation_elbo"].min() > -8
 
 
+@pytest.mark.slow
 def test_a_run_remembers_its_covariates(tmp_path):
     x, c, site = data()
     found = fit(pair(), (x, c, site), out_dir=tmp_path / "run").manifest["data"]

@@ -77,6 +77,7 @@ def test_a_reading_that_leaves_its_own_draws_alone_may_stand_for_x():
     assert torch.equal(drawn.x, drawn.observed["x"])
 
 
+@pytest.mark.slow
 def test_data_that_carry_a_gradient_are_no_parameter():
     x = X.clone().requires_grad_()
     options = {"estimators": ["monte-carlo-kl"], "num_repeats": 20, "progress": False}
@@ -159,6 +160,7 @@ def test_columns_in_another_order_than_the_training_datas_are_refused():
                 ask(vae, other)
 
 
+@pytest.mark.slow
 def test_a_copy_and_a_stored_model_know_the_order_of_the_columns(tmp_path):
     vae, data = pv.VAE((3,), 2, network="linear", likelihood="gaussian"), frame()
     pv.fit(vae, data, epochs=1, compile=False, progress=False, out_dir=tmp_path)

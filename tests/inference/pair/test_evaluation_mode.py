@@ -56,6 +56,7 @@ def require_same_bytes(module, before):
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["closure", "dict", "forward"])
 def test_evaluation_changes_nothing_and_no_datum_depends_on_its_neighbours(kind):
     encoder, x = network(), data()

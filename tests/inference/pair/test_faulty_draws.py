@@ -42,6 +42,7 @@ def normal_guide(x):
         pyro.sample("z", dist.Normal(0.0 * x[:, 0], 1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "told", [pv.evaluate, pv.log_evidence, lambda pair, x: pv.fit(pair, x, elbo="rloo", epochs=1)]
 )

@@ -124,6 +124,7 @@ def test_dynamic_binarisation_draws_the_data_and_not_their_labels():
     assert torch.equal(order.sort().values, y.sort().values)
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_where_passes_over_labelled_data_are_cut(monkeypatch):
     pair, (x, y) = fitting_pair(), labelled_data()
     evidence = pv.log_evidence(pair, x, y=y, num_samples=64).per_datum
@@ -161,6 +162,7 @@ def test_a_stop_and_a_resume_with_labels_are_one_run(tmp_path):
         train(labelled_pair(), relabelled, epochs=5, validation=0.2, out_dir=tmp_path, resume=True)
 
 
+@pytest.mark.slow
 def test_a_pair_that_takes_no_labels_never_sees_them():
     x = small_data()
     plain = Dataset("d", Split(x), Split(x))

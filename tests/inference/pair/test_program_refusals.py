@@ -96,6 +96,7 @@ def standardising_model(x):
         pyro.sample("x", dist.Normal(z, x.std()), obs=x - x.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [standardising_model, sliced_model])
 def test_a_model_that_looks_at_its_batch_is_not_cut_into_parts(program, monkeypatch):
     """Its log p(x) was another for every memory limit."""
@@ -279,6 +280,7 @@ def test_annealing_refuses_a_masked_prior():
 # Values that are no data ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_computed_site_is_neither_latent_nor_observed():
     def theirs(x):
         with pyro.plate("data", len(x)):

@@ -143,6 +143,7 @@ def mixture_guide(x):
     pyro.sample("which", dist.Bernoulli(logits=pyro.param("logit", torch.tensor(0.3))))
 
 
+@pytest.mark.slow
 def test_the_score_of_a_discrete_global_site_is_tracegraphs():
     x = X[:4]
     draws = 4000
@@ -244,6 +245,7 @@ def test_captured_steps_have_the_losses_of_the_programs(name, monkeypatch):
 # What is refused, and for which reason ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_guide_that_couples_the_data_has_a_bound_of_the_set_and_none_of_a_datum():
     model = population
     guide = autoguide.AutoDiagonalNormal(model, init_scale=0.3)
@@ -386,6 +388,7 @@ def test_eight_schools_by_a_full_covariance_guide_reach_the_nearest_gaussian(cen
         assert abs(found.std() / sd - 1) < 0.1
 
 
+@pytest.mark.slow
 def test_a_comparison_has_a_group_for_the_global_guide():
     pair = TWO_LEVELS["groups"].make()
     names = ["monte-carlo-kl", "score-function"]

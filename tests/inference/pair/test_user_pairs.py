@@ -316,6 +316,7 @@ def test_a_second_module_under_the_same_name_in_the_store_is_refused():
     assert (weight_bytes(first), weight_bytes(second)) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_threads", [None, 1])
 def test_a_second_pyro_module_that_would_take_the_first_ones_values_is_refused(num_threads):
     x = conjugate_data()
@@ -414,6 +415,7 @@ def test_our_models_leave_the_store_as_they_found_it():
     assert torch.equal(pyro.param("mine"), mine)
 
 
+@pytest.mark.slow
 def test_users_pair_and_our_model_in_one_process():
     x = conjugate_data()
     train((conjugate_model, store_guide), x)

@@ -100,6 +100,7 @@ def test_validation_on_test_only_by_name():
     assert len(by_name.x) == N
 
 
+@pytest.mark.slow
 def test_a_tensor_an_array_and_a_dataset_train_alike():
     x = small_data()
     results = [train(small_vae(), data) for data in (x, x.numpy(), x.double().numpy(), x.double())]
@@ -133,6 +134,7 @@ def loaders():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", loaders())
 def test_batches_of_every_form_train_alike(kind):
     watching = Watching()

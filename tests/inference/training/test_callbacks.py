@@ -23,6 +23,7 @@ def test_a_callback_gets_each_row_of_the_history_and_the_throughput():
     assert (speed * told["seconds"]).to_numpy() == pytest.approx(number)
 
 
+@pytest.mark.slow
 def test_a_callback_stops_the_run_after_the_epoch_as_if_there_were_no_more(tmp_path):
     def enough(row):
         return "stop" if row["epoch"] == 2 else None
@@ -37,6 +38,7 @@ def test_a_callback_stops_the_run_after_the_epoch_as_if_there_were_no_more(tmp_p
     assert "stopped_by" not in resumed.manifest
 
 
+@pytest.mark.slow
 def test_what_is_no_callback_is_refused_and_an_error_in_one_leaves_a_whole_epoch(tmp_path):
     with pytest.raises(ModelError, match="callbacks: expected functions"):
         train(small_vae(), small_data(), epochs=1, callbacks=["csv"])
@@ -54,6 +56,7 @@ def test_what_is_no_callback_is_refused_and_an_error_in_one_leaves_a_whole_epoch
     assert train(small_vae(), small_data(), epochs=2, out_dir=tmp_path, resume=True).epochs_run == 2
 
 
+@pytest.mark.slow
 def test_the_csv_has_a_line_per_epoch_and_goes_on_after_a_resume(tmp_path):
     path = tmp_path / "log" / "history.csv"
     for epochs in (2, 4):

@@ -102,6 +102,7 @@ def trained_in(folder, **options):
     return train(small_vae(), small_data(), out_dir=folder, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", ["truncated", "empty", "header", "noise", "metadata", "other tree", "missing keys"]
 )
@@ -210,10 +211,12 @@ def test_stopping_after_every_epoch_is_the_same_run_too(tmp_path):
     require_same(resumed, train(small_vae(), small_data(), epochs=5, validation=0.2))
 
 
+@pytest.mark.slow
 def test_resume_without_a_checkpoint_starts_afresh(tmp_path):
     require_same(trained_in(tmp_path / "new" / "folder", resume=True), train(small_vae(), small_data()))
 
 
+@pytest.mark.slow
 def test_resume_without_a_folder_starts_afresh():
     require_same(train(small_vae(), small_data(), resume=True), train(small_vae(), small_data()))
 
@@ -268,6 +271,7 @@ def test_a_folder_with_files_of_somebody_elses_is_refused(tmp_path):
     assert files(tmp_path) == {(tmp_path / "data.json").relative_to(tmp_path): b"mine"}
 
 
+@pytest.mark.slow
 def test_other_files_in_the_folder_of_a_run_stay(tmp_path):
     (tmp_path / ".gitignore").write_text("mine")
     trained_in(tmp_path, epochs=1)
@@ -285,6 +289,7 @@ def test_a_finished_run_leaves_a_loadable_folder(tmp_path):
     assert result.out_dir == tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "field"),
     [
@@ -313,6 +318,7 @@ def test_other_options_of_an_optimiser_are_another_run(tmp_path):
         trained_in(tmp_path, resume=True, optimizer=functools.partial(torch.optim.SGD, momentum=0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [small_data(seed=3), small_data(49)])
 def test_other_data_are_another_run(data, tmp_path):
     trained_in(tmp_path)
@@ -346,16 +352,19 @@ def test_another_architecture_of_the_users_own_modules_is_named_by_its_weights(t
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_epochs_and_patience_may_change(tmp_path):
     trained_in(tmp_path, epochs=2, validation=0.2)
     assert trained_in(tmp_path, epochs=4, validation=0.2, patience=9, resume=True).epochs_run == 4
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_is_restored(tmp_path):
     trained_in(tmp_path, epochs=1, num_threads=2)
     assert trained_in(tmp_path, epochs=2, num_threads=None, resume=True).manifest["num_threads"] == 2
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_written_as_the_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     seen = []

@@ -102,6 +102,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_state_that_nobody_could_go_on_from_is_refused_before_anything_is_changed(name, run):
     """Checksums are right here: the state is another, not damaged."""

@@ -35,6 +35,7 @@ def holder(tmp_path):
     process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_in_use_is_refused_with_its_holder(holder, tmp_path, resume):
     before = files(tmp_path)
@@ -46,6 +47,7 @@ def test_a_folder_in_use_is_refused_with_its_holder(holder, tmp_path, resume):
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_lock_behind(holder, tmp_path):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
@@ -94,6 +96,7 @@ def test_a_name_that_no_folder_can_have(tmp_path, name):
     assert not files(tmp_path)
 
 
+@pytest.mark.slow
 def test_half_written_files_of_killed_processes_are_swept(tmp_path):
     train(small_vae(), small_data(), out_dir=tmp_path, epochs=1)
     for name in (".checkpoint.safetensors.partial", ".config.json.123.partial"):
@@ -102,6 +105,7 @@ def test_half_written_files_of_killed_processes_are_swept(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_what_a_killed_save_has_left_for_its_model_is_kept(tmp_path):
     """Killed between the renames of weights and configuration, the run's folder loads, whatever is tried next."""
     result = train(small_vae(), small_data(), out_dir=tmp_path, epochs=1)

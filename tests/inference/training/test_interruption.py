@@ -60,6 +60,7 @@ def test_ctrl_c_leaves_the_last_whole_epoch_in_evaluation_mode(signalled):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_continues_to_the_same_bytes(signalled, tmp_path):
     whole = train(small_vae(), small_data(), epochs=4)
     signalled(2 + 2 * STEPS + 1)

@@ -112,6 +112,7 @@ def test_generators_of_a_loader_go_on(name, tmp_path):
     require_same(train(small_vae(), LOADERS[name](), epochs=5, out_dir=tmp_path, resume=True), straight)
 
 
+@pytest.mark.slow
 def test_a_loader_whose_generator_has_moved_is_the_same_run(tmp_path):
     loader = LOADERS["torch"]()
     train(small_vae(), loader, epochs=2, out_dir=tmp_path)
@@ -136,6 +137,7 @@ def changed_checkpoint(folder, change):
     write_checkpoint(folder / CHECKPOINT, tree)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_fingerprints_goes_on(tmp_path):
     """As builds wrote it that knew no code, no first batch, no generators and no schedules."""
     straight = train(small_vae(), BATCHES, epochs=4)
@@ -150,6 +152,7 @@ def test_a_checkpoint_without_fingerprints_goes_on(tmp_path):
     require_same(train(small_vae(), BATCHES, epochs=4, out_dir=tmp_path, resume=True), straight)
 
 
+@pytest.mark.slow
 def test_a_generator_without_a_stored_state_is_told(tmp_path):
     train(small_vae(), LOADERS["torch"](), epochs=1, out_dir=tmp_path)
     changed_checkpoint(tmp_path, lambda tree: tree["state"].pop("loader"))
@@ -157,6 +160,7 @@ def test_a_generator_without_a_stored_state_is_told(tmp_path):
         train(small_vae(), LOADERS["torch"](), epochs=2, out_dir=tmp_path, resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -173,6 +177,7 @@ def test_what_cannot_be_kept_is_told(change, message, tmp_path):
         train(small_vae(), small_data(), epochs=2, out_dir=tmp_path, resume=True, compile=False)
 
 
+@pytest.mark.slow
 def test_another_version_makes_a_change_of_code_a_warning(tmp_path):
     """Bytecode of another Python says nothing of the source."""
     train(small_vae(), small_data(), epochs=1, out_dir=tmp_path, schedule=lambda s: 1.0)

@@ -47,6 +47,7 @@ def best_epoch(result):
     return int(result.history["epoch"][result.history["validation_elbo"].idxmax()])
 
 
+@pytest.mark.slow
 def test_patience_stops_on_a_seeded_tenth_of_the_training_data():
     result = train(small_vae(), small_data(), patience=2, **ROUGH)
     assert result.epochs_run < 60
@@ -76,6 +77,7 @@ def test_patience_of_zero_switches_a_recipe_s_own_off():
     assert "validation_elbo" not in result.history
 
 
+@pytest.mark.slow
 def test_patience_that_does_not_run_out_changes_nothing():
     watched = train(small_vae(), small_data(), validation=0.2, patience=50, epochs=5)
     unwatched = train(small_vae(), small_data(), validation=0.2, epochs=5)

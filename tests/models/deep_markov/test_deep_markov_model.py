@@ -110,6 +110,7 @@ def test_the_elbo_is_below_the_evidence_and_the_importance_bound_between():
     assert (draws.mean(0) < evidence + 4 * draws.std(0) / 10).all()
 
 
+@pytest.mark.slow
 def test_a_forecast_is_the_filters_prediction():
     """From the exact guide: the filtered state, moved on; each of 4000 copies is one path."""
     vae, x, copies = state_space("exact"), sequences(1), 4000

@@ -50,6 +50,7 @@ def test_every_parameter_receives_a_gradient_and_one_datum_is_for_itself():
     torch.testing.assert_close(alone.log_weight[0, 0], terms.log_weight[1, 2])
 
 
+@pytest.mark.slow
 def test_the_closed_form_kl_of_the_levels_is_the_divergence_of_the_joint():
     vae, x = made(), data(2)
     with torch.no_grad():
@@ -63,6 +64,7 @@ def test_the_closed_form_kl_of_the_levels_is_the_divergence_of_the_joint():
     assert levels.item() == pytest.approx(terms.kl().mean().item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_stock_pyro_agrees_and_draws_are_data(tmp_path):
     vae, x, losses = made(), data(), []
     for elbo in (inf.MonteCarloKL(), pyro.infer.Trace_ELBO()):

@@ -59,6 +59,7 @@ def exact_elbo(pair, x):
     return fit - 0.5 * (ratio + ((q.loc - mean) / scale).square() - 1 - ratio.log()).sum(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("visible", [1, 2, 3])
 def test_evidence_of_the_linear_gaussian_is_that_of_the_hidden_pixels_given_the_seen(visible):
     """Within 4 standard errors of 20,000 draws, and the first-order bias of the bound."""
@@ -141,6 +142,7 @@ def test_moments_of_a_completion_are_those_of_its_draws():
     assert (draws.mean(0) - p.mean).abs().max() < 5 * SIGMA / math.sqrt(4000)
 
 
+@pytest.mark.slow
 def test_the_baseline_is_a_model_whose_elbo_is_its_log_likelihood():
     """Against a sum over hidden pixels of log N; trained by fit, and no draw changes anything."""
     likelihood = {"name": "gaussian", "sigma": SIGMA}

@@ -298,6 +298,7 @@ def test_a_step_that_is_not_finite_names_the_columns_and_the_remedy():
         pv.fit(vae, frame, epochs=20, lr=1.0, progress=False)
 
 
+@pytest.mark.slow
 def test_predictive_checks_of_a_table_look_at_each_column():
     frame, vae = patients(), table_vae()
     pv.fit(vae, frame, epochs=1, progress=False)

@@ -125,6 +125,7 @@ def test_the_bound_lies_below_the_evidence_and_stock_pyro_agrees(kind):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.slow
 @EVERY
 def test_save_and_load_give_the_same_numbers(kind, tmp_path):
     vae, x = made(kind, seed=1), data()

@@ -98,6 +98,7 @@ def with_refinement(vae, **options):
     return twin
 
 
+@pytest.mark.slow
 def test_the_exact_elbo_rises_for_every_datum_under_a_decoder_that_is_not_linear():
     """By 64^2-point quadrature, though the guide climbs by 4 points: 0.3 nats on average, and none falls."""
     vae, x = binary_mlp(), all_binary()
@@ -208,6 +209,7 @@ def test_steps_into_overflowing_rates_leave_the_gradients_finite_differences(ste
     assert slope == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["poisson", "negative-binomial", "zero-inflated-poisson"])
 def test_counts_have_gradients_at_untrained_weights(likelihood):
     generator = torch.Generator().manual_seed(0)

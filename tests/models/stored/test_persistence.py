@@ -194,6 +194,7 @@ def save_and_be_killed(vae, folder, rename):
     os.waitpid(child, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rename", "seed"), [(0, 5), (1, 9)])
 @pytest.mark.parametrize("units", [3, 7])
 def test_a_save_killed_at_a_rename_leaves_one_whole_model(stored, rename, seed, units):
@@ -218,6 +219,7 @@ def test_a_configuration_of_somebody_elses_is_not_written_over(tmp_path, content
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.json", content)]
 
 
+@pytest.mark.slow
 def test_a_save_killed_after_one_that_was_killed_leaves_the_model_that_loaded(stored):
     _, folder = stored
     new = pv.VAE((4,), 2, network=MLP((7,), "relu"), seed=9)

@@ -67,6 +67,7 @@ class _Given(nn.Module):
         return self.rows
 
 
+@pytest.mark.slow
 def test_draws_have_the_masses_that_the_density_states():
     """20,000 draws: every grid that 20 of them are expected of is within 4.5 standard errors of its mass."""
     prior, n = learned(), 20_000

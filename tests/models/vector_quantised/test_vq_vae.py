@@ -119,6 +119,7 @@ def test_densities_are_masses_on_code_words_alone():
     assert q.entropy().tolist() == [0.0] * 6
 
 
+@pytest.mark.slow
 def test_prior_draws_are_decoded_code_words_with_the_priors_masses():
     """x of 4000 draws: the mean of each pixel is that of p(x), by enumeration, within 4 standard errors."""
     vae = small()

@@ -47,6 +47,7 @@ def test_chance_is_the_score_of_shuffled_factors():
     assert noise["chance"].sel(metric="modularity").item() > 0.5
 
 
+@pytest.mark.slow
 def test_a_collapsed_code_changes_no_score_and_a_repeated_one_is_named(table):
     levels, codes = drawn()
     collapsed = scored(np.concatenate([codes, 1e-6 * codes[:, :1]], 1), levels)
@@ -78,6 +79,7 @@ def test_the_effect_of_binning_is_reported(table):
     assert counts["score"].sel(metric="mig").item() != table["score"].sel(metric="mig").item()
 
 
+@pytest.mark.slow
 def test_several_runs_have_an_error_over_runs_and_agree():
     levels, codes = drawn()
     runs = np.stack([codes, -codes[:, ::-1], codes + np.random.default_rng(1).normal(size=codes.shape)])
@@ -108,6 +110,7 @@ def test_the_verdict_leans_the_right_way(table):
         check_disentanglement(xr.Dataset({"other": ("datum", [1.0])}))
 
 
+@pytest.mark.slow
 def test_mean_and_sampled_codes_of_pairs_are_judged():
     """The exact guide of data that are the factors and noise: draws are noisier than means."""
     levels, codes = drawn(600)

@@ -49,6 +49,7 @@ def score(name, coded):
     return next(iter(scores.values()))
 
 
+@pytest.mark.slow
 def test_the_identity_has_the_published_values(identity):
     """MIG .9986 and SAP .585 are not 1: a histogram has a bias, and one line does not set an inner level apart."""
     assert score("mig", identity) == pytest.approx(0.9986, abs=5e-4)
