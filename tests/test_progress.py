@@ -55,6 +55,7 @@ def test_long_work_is_one_line_in_a_notebook_and_ends_at_all_of_it(name, noteboo
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORK)
 def test_long_work_is_quiet_where_nobody_watches_and_speaks_where_asked(name, capfd):
     WORK[name]()

@@ -186,6 +186,7 @@ def test_a_discrete_site_is_resampled_or_flagged_by_name():
     assert "site 'switch' is discrete" in str(far.sample_stats["reason"].values[0])
 
 
+@pytest.mark.slow
 def test_a_seed_is_a_result_and_nothing_is_left_behind():
     lg, state = planted("narrow"), torch.get_rng_state()
     x = draw_data(lg, 3)

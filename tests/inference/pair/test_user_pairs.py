@@ -208,6 +208,7 @@ def test_networks_registered_by_pyro_module_in_closures():
     assert pyro.param("amortised$$$slope").item() == network.slope.item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["function and module", "module and module", "bound methods", "object", "module object"]
 )
