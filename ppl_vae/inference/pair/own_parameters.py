@@ -1,10 +1,10 @@
 """Programs that run with the parameters of their own modules, whoever else has the same names in Pyro's store.
 
-Modules name their parameters by themselves: each AutoNormal has an "AutoNormal.locs.z", each PyroModule of a class
-has the same names. Where Pyro's one store holds the tensor of another module under such a name, Pyro puts it into the
-module at hand, which from then on is that other one: two guides in one notebook would be trained as one. Here the
-tensors of other modules are out of sight while a pair runs. What was loaded into the store is no module's, and is
-taken up as Pyro does.
+Modules name their parameters by themselves: each AutoNormal has an "AutoNormal.locs.z", each PyroModule of a
+class has the same names. Where Pyro's one store holds the tensor of another module under such a name, Pyro puts
+it into the module at hand, which from then on is that other one: two guides in one notebook would be trained as
+one. Here the tensors of other modules are out of sight while a pair runs. What was loaded into the store is no
+module's, and is taken up as Pyro does.
 """
 
 from __future__ import annotations

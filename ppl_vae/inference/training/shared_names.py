@@ -1,8 +1,8 @@
 """A warning of ``pyro.param`` sites that another pair trained: one name is one parameter in Pyro's store.
 
-A second pair with a site of that name starts from the first one's value and moves it, so that the first one's numbers
-change. Pyro means it so, and a guide may be wanted for two models; but it also happens to whoever fits two variants of
-a program in one notebook.
+A second pair with a site of that name starts from the first one's value and moves it, so that the first one's
+numbers change. Pyro means it so, and a guide may be wanted for two models; but it also happens to whoever fits two
+variants of a program in one notebook.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ _trained: dict[str, _Trained] = {}
 
 def warn_of_shared_names(store: Mapping[str, Tensor], *programs: Program) -> None:
     """Warn where a site begins with the value that a fit of other programs left."""
-    shared = [name for name, leaf in store.items() if name in _trained and _trained[name].shared_with(leaf, programs)]
+    known = {name: _trained[name] for name in store if name in _trained}
+    shared = [name for name, trained in known.items() if trained.shared_with(store[name], programs)]
     if shared:
         warnings.warn(
-            f"param {shared[0]!r} has been trained with other programs, whose it stays by its name: this run starts "
-            "from its value, and their numbers will change with it; give it another name, or call "
-            "pyro.clear_param_store() before if they are not needed any more",
+            f"param {shared[0]!r} has been trained with other programs, whose it stays by its name: this run "
+            "begins at its value, and their numbers will change with it; give it another name, or call "
+            "pyro.clear_param_store() before, if they are not needed any more",
             stacklevel=5,
         )
 

@@ -46,7 +46,8 @@ class Guide(PyroModule):
 
     def __init__(self, loc, scale):
         super().__init__()
-        self.loc, self.scale = PyroParam(torch.tensor(loc)), PyroParam(torch.tensor(scale), dist.constraints.positive)
+        self.loc = PyroParam(torch.tensor(loc))
+        self.scale = PyroParam(torch.tensor(scale), dist.constraints.positive)
 
     def forward(self, x):
         pyro.sample("mu", dist.Normal(self.loc, self.scale))
@@ -85,7 +86,10 @@ def test_each_of_two_guides_has_its_own_number_and_stays_what_it_was(make):
         assert torch.equal(was, now)
 
 
-@pytest.mark.parametrize("make", [lambda: autoguide.AutoNormal(model), lambda: auto(0.0, 0.3), lambda: Guide(0.0, 0.3)])
+MAKE = {"before its first call": lambda: autoguide.AutoNormal(model), "autoguide": lambda: auto(0.0, 0.3)}
+
+
+@pytest.mark.parametrize("make", [*MAKE.values(), lambda: Guide(0.0, 0.3)], ids=[*MAKE, "of a user's own"])
 def test_a_second_fit_neither_starts_from_the_first_nor_moves_it(make):
     guides, found = [make(), make()], []
     for guide, mean in zip(guides, (2.0, -2.0), strict=True):
