@@ -37,7 +37,8 @@ FRAME = 1000 / 60
 # Runs before anything of the page: notes when the still map has been painted, and when the one that answers.
 WATCH = """
 new PerformanceObserver((list) => {
-  for (const paint of list.getEntries()) if (paint.element?.matches("#ppl-vae-view > img")) window.first_view = paint.startTime
+  const still = list.getEntries().find(({element}) => element?.matches("#ppl-vae-view > img"))
+  if (still) window.first_view = still.startTime
 }).observe({type: "largest-contentful-paint", buffered: true})
 window.addEventListener("load", () => { window.loaded = performance.now() })
 const drawn = () => {
