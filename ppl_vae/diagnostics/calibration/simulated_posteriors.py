@@ -35,8 +35,9 @@ from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.scales import value_mask
 from ppl_vae.inference.pair.simulation import Simulated, simulate
-from ppl_vae.inference.pair.terms import Terms
+from ppl_vae.inference.pair.terms import Site, Terms
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.randomness import derived_seed
@@ -59,7 +60,7 @@ class SimulatedPosteriors:
         covariates: those that x was drawn given, each [S, ...].
         datum: which of the data given lent them, and its missing coordinates [S].
         num_data: the number N of data given.
-        values: of every latent site of the model, [1 + L, S, *event].
+        values: of every latent site of the model, [1 + L, S, *event]; 0 where it is masked.
         log_likelihood: log p(x|z) [1 + L, S], nats.
         log_prior: log p(z) [1 + L, S], nats.
         log_guide: log q(z|x) [1 + L, S], nats; None where the guide has no density at the simulated values.
@@ -238,7 +239,7 @@ def posteriors_of(
     log_guide, why = _log_guide(terms)
     return SimulatedPosteriors(
         x=truth.x.cpu(),
-        values={name: terms.sites[name].value.cpu() for name in terms.model_order},
+        values={name: _counted(terms.sites[name]).cpu() for name in terms.model_order},
         log_likelihood=terms.log_likelihood.cpu(),
         log_prior=terms.log_prior.cpu(),
         log_guide=log_guide,
@@ -247,6 +248,17 @@ def posteriors_of(
         seed=seed,
         covariates=tuple(c.cpu() for c in drawn.covariates),
     )
+
+
+def _counted(site: Site) -> Tensor:
+    """The values of a site [1 + L, S, *event]: 0 where it is masked, so that all are equal and tell nothing."""
+    mask = value_mask(site.q, site.mask)
+    if mask is None:
+        return site.value
+    if site.standing is None:
+        return torch.where(mask, site.value, 0.0)
+    event = len(site.q.event_shape)
+    return torch.where(site.standing.in_order(mask.expand(site.read.shape), event), site.value, 0.0)
 
 
 def joined(parts: list[SimulatedPosteriors]) -> SimulatedPosteriors:
