@@ -27,6 +27,7 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.compression.grid import Grid
 from ppl_vae.compression.latent_chain import Gaussian, LatentChain, latent_chain
+from ppl_vae.compression.pixels import pop_pixels, push_pixels
 from ppl_vae.compression.stack import WORD, Stack, pseudo_random
 from ppl_vae.errors import DataError, ModelError
 
@@ -155,8 +156,7 @@ class _Coder:
             least = min(least, stack.num_bits)
             z = self._value(above)
             if code is None:
-                p = self.grid.probability(self.chain.logits(z), place)
-                stack.push_binary(x.numpy().astype(np.int32), p)
+                push_pixels(stack, x.numpy().ravel().astype(np.uint8), self.grid.pixels(self.chain.logits(z), place))
             else:
                 stack.push_gaussian(code, *self._p(level - 1, z, place), self.most)
             below, code = z, above
@@ -173,8 +173,8 @@ class _Coder:
             below = stack.pop_gaussian(*self._p(level - 1, self._value(code), place), self.most)
             stack.push_near(code, *self._q(level, self._value(below), place), self.most)
             code = below
-        pixels = stack.pop_binary(self.grid.probability(self.chain.logits(self._value(code)), place))
-        x = torch.from_numpy(pixels.astype(np.float64))
+        pixels = pop_pixels(stack, self.grid.pixels(self.chain.logits(self._value(code)), place))
+        x = torch.from_numpy(pixels).double().reshape(count, *self.chain.vae.event_shape)
         stack.push_near(code, *self._q(0, x, place), self.most)
         return x
 
@@ -212,7 +212,7 @@ def _known(chain: LatentChain, x: Tensor) -> tuple[Gaussian, int, int]:
         for level in range(len(chain.dims)):
             below, scale = chain.posterior(level, below)
             largest = max(largest, (below.abs() + MARGIN * scale).max().item())
-            smallest = min(smallest, scale.flatten().quantile(0.01).item())
+            smallest = min(smallest, scale.flatten().kthvalue(math.ceil(0.01 * scale.numel())).values.item())
             if level == 0:
                 first.append((below, scale))
     means, scales = zip(*first, strict=True)

@@ -25,7 +25,7 @@ from ppl_vae.compression.latent_chain import latent_chain
 from ppl_vae.errors import DataError
 from ppl_vae.files import as_path, checksum, tensor_bytes, write_atomically
 
-MAGIC, VERSION = b"PVBB", 1
+MAGIC, VERSION = b"PVBB", 2
 _START, _SEAL = len(MAGIC) + 5, 32
 # A header of more is none of ours.
 _MOST_HEADER = 1 << 26
