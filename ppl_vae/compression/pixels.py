@@ -1,9 +1,9 @@
 r"""Binary pixels, eight a symbol: those of one probability lie together.
 
 A coder's work is by the symbol, and a pixel that is all but certain costs as much of it as any other. So the pixels
-of a group are put into the order of their cells on the grid (``grid``), which the reader knows as well, and of those
-of one cell each eight make one symbol, with the products of p and 1 - p as its 256 probabilities. What is left of a
-cell, at most seven, follows pixel by pixel.
+of a group are put into the order of their cells on the grid (``grid``), which the reader knows as well, and of
+those of one cell each eight make one symbol, with the products of p and 1 - p as its 256 probabilities. What is
+left of a cell, at most seven, follows pixel by pixel.
 """
 
 from __future__ import annotations
@@ -17,19 +17,25 @@ from ppl_vae.compression.grid import PROBABILITY_TABLE, byte_probabilities
 from ppl_vae.compression.stack import Stack, constriction
 
 BYTE = 8
+#: So few pixels are coded one by one: that costs less than to put them in order.
+FEW = 1 << 15
 
 
 def push_pixels(stack: Stack, bits: NDArray[np.uint8], cells: NDArray[np.int32]) -> None:
     """Push zeros and ones [n] whose probabilities have the cells [n]."""
+    if len(cells) <= FEW:
+        return stack.push_binary(bits.astype(np.int32), PROBABILITY_TABLE[cells])
     bits, _, starts = _in_order(bits, cells)
     for cell, first, last in _whole_bytes(starts):
         stack.push(np.packbits(bits[first:last]).astype(np.int32), _of_bytes(cell))
     left, cell_of = _left_over(starts)
-    stack.push_binary(bits[left].astype(np.int32), PROBABILITY_TABLE[cell_of])
+    return stack.push_binary(bits[left].astype(np.int32), PROBABILITY_TABLE[cell_of])
 
 
 def pop_pixels(stack: Stack, cells: NDArray[np.int32]) -> NDArray[np.uint8]:
     """Pop the zeros and ones [n] of cells [n]."""
+    if len(cells) <= FEW:
+        return stack.pop_binary(PROBABILITY_TABLE[cells]).astype(np.uint8)
     _, order, starts = _in_order(np.zeros(len(cells), dtype=np.uint8), cells)
     bits = np.empty(len(cells), dtype=np.uint8)
     left, cell_of = _left_over(starts)

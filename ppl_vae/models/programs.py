@@ -127,9 +127,6 @@ class ObservedProgram(nn.Module, ABC):
         Raises:
             DataError: there are some; for NaN the message names the likelihood that takes it.
         """
-        # One pass where all is well: a sum of finite numbers may overflow, but one with NaN or infinity is never finite.
-        if math.isfinite(x.sum().item()):
-            return
         if infinite := int(x.isinf().sum()):
             raise DataError(f"site 'x': {infinite} of {x.numel()} values are infinite")
         if not self.allows_missing and (missing := int(x.isnan().sum())):
