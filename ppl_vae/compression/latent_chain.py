@@ -87,7 +87,7 @@ def latent_chain(vae: object) -> LatentChain:
         )
     if type(vae.model.prior) is not StandardNormalPrior:
         raise ModelError(f"bits-back coding takes the prior 'standard', got a {type(vae.model.prior).__name__}")
-    own = copy.deepcopy(vae).cpu().double().eval().requires_grad_(False)
+    own = copy.deepcopy(vae, _doubled(vae)).eval()
     if not all(np.isfinite(parameter.numpy()).all() for parameter in own.parameters()):
         raise ModelError("bits-back coding takes a model of finite weights, and some are NaN or infinite")
     dims = (own.latent_dim,) if isinstance(own, VAE) else own.latent_dims
@@ -97,6 +97,17 @@ def latent_chain(vae: object) -> LatentChain:
     for level in range(len(dims)):
         below = chain.posterior(level, below)[0]
     return chain
+
+
+def _doubled(module: nn.Module) -> dict[int, object]:
+    """What a copy of a module has in place of its tensors, by their identity: double precision, no gradient."""
+    memo: dict[int, object] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        # A clone, since what is in double precision already would be the user's own.
+        own = tensor.detach().cpu().clone()
+        own = own.double() if own.is_floating_point() else own
+        memo[id(tensor)] = nn.Parameter(own, False) if isinstance(tensor, nn.Parameter) else own
+    return memo
 
 
 def _with_binary_layer(encoder: nn.Module) -> bool:
