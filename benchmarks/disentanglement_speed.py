@@ -159,7 +159,8 @@ def main() -> None:
                 scores[name] = side()
             seconds[name].append(round(time.process_time() - started, 2))
             print(name, seconds[name][-1], dict(scores[name]), flush=True)
-    record |= {"scores": scores, "cpu_seconds": seconds}
+    errors = scores.pop("ours with errors")
+    record |= {"scores": scores, "standard_errors_of_ours": errors, "cpu_seconds": seconds}
     record["disent_over_ours"] = ratio(seconds["disent"], seconds["ours"])
     record["disent_over_ours_with_errors"] = ratio(seconds["disent"], seconds["ours with errors"])
     write_json(options.results, record)
