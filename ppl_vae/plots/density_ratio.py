@@ -51,13 +51,14 @@ def plot_density_ratio(
         raise ModelError(f"dims: expected two of 0 to {width - 1}, found {dims}")
     figure, axes = open_panel(4.6, 3.75, title, ax, figsize)
     style_axes(axes)
-    colours = ScalarMappable(Normalize(-MOST, MOST), "viridis")
+    norm = Normalize(-MOST, MOST)
+    colours = ScalarMappable(norm, "viridis")
     for source, (marker, size) in MARKERS.items():
         part = numbers.sel(source=source)
         z, ratio = part["z"].to_numpy(), part["log_ratio"].to_numpy()
         across, up = (z[:, dims[0]], z[:, dims[1]]) if width > 1 else (z[:, 0], ratio)
         axes.scatter(
-            across, up, c=np.clip(ratio, -MOST, MOST), norm=colours.norm, cmap=colours.cmap, marker=marker, s=size,
+            across, up, c=np.clip(ratio, -MOST, MOST), norm=norm, cmap=colours.cmap, marker=marker, s=size,
             linewidths=0.7 if marker == "x" else 0, alpha=0.8, label=source,
         )  # fmt: skip
     bar = figure.colorbar(colours, ax=axes, shrink=0.8, aspect=30, extend="both")

@@ -142,7 +142,8 @@ def _figures(
     without = [_silhouette(distances[np.ix_(rows, rows)], classes[rows]) for rows in rest]
     jackknife = (len(blocks) - 1) / math.sqrt(len(blocks)) * np.std(without, ddof=1)
     values = [_silhouette(distances, classes), accuracy]
-    return np.stack([values, [jackknife, share_stderr(accuracy, len(classes))], by_chance.mean(0), spread], 1)
+    errors = [float(jackknife), share_stderr(accuracy, len(classes))]
+    return np.stack([np.array(values), np.array(errors), by_chance.mean(0), spread], 1)
 
 
 def _nearest(distances: NDArray[np.float64], count: int) -> NDArray[np.int64]:
