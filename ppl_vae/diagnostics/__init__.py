@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.latent_space.aggregate import check_aggregate, run_aggregate
     from ppl_vae.diagnostics.latent_space.arithmetic import check_arithmetic, run_arithmetic
     from ppl_vae.diagnostics.latent_space.attribute_classifier import AttributeClassifier, fit_attribute_classifier
+    from ppl_vae.diagnostics.latent_space.class_structure import check_class_structure, run_class_structure
+    from ppl_vae.diagnostics.latent_space.density_ratio import check_density_ratio, run_density_ratio
     from ppl_vae.diagnostics.latent_space.disentanglement.disentanglement import (
         check_disentanglement,
         run_disentanglement,
@@ -65,8 +67,10 @@ __all__ = [
     "check_arithmetic",
     "check_bracket",
     "check_calibration",
+    "check_class_structure",
     "check_collapse",
     "check_coverage",
+    "check_density_ratio",
     "check_disentanglement",
     "check_evidence",
     "check_foreign",
@@ -96,9 +100,11 @@ __all__ = [
     "run_aggregate",
     "run_arithmetic",
     "run_calibration",
+    "run_class_structure",
     "run_coherence",
     "run_collapse",
     "run_coverage",
+    "run_density_ratio",
     "run_diagnosis",
     "run_disentanglement",
     "run_evidence",

@@ -24,7 +24,9 @@ from tests.inference.comparisons import made_table
 from tests.plots.pictures import images
 from tests.plots.test_attribute_changes import made_changes
 from tests.plots.test_calibration import made_calibration
+from tests.plots.test_class_structure import made_classes
 from tests.plots.test_coverage import made_coverage
+from tests.plots.test_density_ratio import made_ratio
 from tests.plots.test_disentanglement import made_scores
 from tests.plots.test_estimators import along
 from tests.plots.test_evidence import made_curve
@@ -118,6 +120,8 @@ FIGURES = {
     "local_c2st": lambda **kw: plots.plot_local_c2st(made_local_c2st(), **kw),
     "typicality": lambda **kw: plots.plot_typicality(made_typicality(), **kw),
     "calibration": lambda **kw: plots.plot_calibration(made_calibration(), **kw),
+    "class_structure": lambda **kw: plots.plot_class_structure(made_classes(), **kw),
+    "density_ratio": lambda **kw: plots.plot_density_ratio(made_ratio(), **kw),
     "coverage": lambda **kw: plots.plot_coverage(made_coverage(), **kw),
     "disentanglement": lambda **kw: plots.plot_disentanglement(made_scores(), **kw),
     "predictive": lambda **kw: plots.plot_predictive(made_predictive(), **kw),
