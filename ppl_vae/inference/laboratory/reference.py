@@ -60,7 +60,7 @@ def reference(
 ) -> Reference:
     """Exact numbers where the pair has ``elbo(x)`` and ``log_evidence(x)``, long averages where it has not.
 
-    A pair whose ``elbo`` refuses the present guide, as the oracle does one with a chain inside, keeps its exact evidence.
+    Where ``elbo`` refuses the guide, as the oracle's does one with a chain inside, the evidence stays exact.
     """
     if isinstance(pair.source, HasBounds):
         try:

@@ -106,7 +106,9 @@ def test_the_laboratory_takes_the_oracle_with_a_chain_whose_elbo_has_no_closed_f
 @KINDS
 def test_the_oracle_refuses_an_elbo_that_has_no_closed_form_with_the_reason(kind):
     _, vae, x = oracle(kind(num_steps=2))
-    with pytest.raises(ModelError, match=f"posterior '{kind.name}': the ELBO has a closed form under a Gaussian alone"):
+    with pytest.raises(
+        ModelError, match=f"posterior '{kind.name}': the ELBO has a closed form under a Gaussian alone"
+    ):
         vae.elbo(x)
 
 
