@@ -99,7 +99,7 @@ def straight_through(commitment: float = 0.25) -> VectorQuantisation:
     return VectorQuantisation(commitment=commitment)
 
 
-def free_bits_and_spectral_norms(vae: VeryDeepVAE, floor: float = 0.01, weight: float = 1e-3) -> SpectralNorm:
+def free_bits_and_spectral_norms(vae: VeryDeepVAE, floor: float = 0.5, weight: float = 1e-3) -> SpectralNorm:
     """Train by the bound with ``floor`` nats for free in every level, and a weight on the spectral norms."""
     return SpectralNorm(FreeBits("analytic-kl", floor, group_size=None), vae.model, vae.guide, weight=weight)
 
@@ -128,7 +128,7 @@ PROGRAMS: Mapping[str, Row] = {
         "Child 2021; Vahdat & Kautz 2020",
         {"channels": 2, "width": 16, "levels_each": 2},
         elbo=free_bits_and_spectral_norms,
-        settings={"lr": 2e-3, "optimizer": functools.partial(SkippingAdam, skip_above=400.0)},
+        settings={"lr": 2e-3, "optimizer": functools.partial(SkippingAdam, times=5.0)},
         program=VeryDeepVAE,
     ),
     "categorical-vae": Row(
