@@ -25,8 +25,8 @@ class SkippingAdam(torch.optim.Adam):
     """Adam, but for steps with a gradient whose global norm is far above the usual one, or not a number.
 
     The usual norm is a moving average; a step that is left out adds to it the most that would have been followed,
-    so that gradients which have grown for good are followed again. It is kept with the optimiser's state. For ``fit``
-    as ``optimizer=functools.partial(inf.SkippingAdam, times=5.0)``; such steps run uncompiled.
+    so that gradients which have grown for good are followed again. It is kept with the optimiser's state.
+    ``fit(optimizer=functools.partial(inf.SkippingAdam, times=5.0))`` takes such steps uncompiled.
 
     Args:
         params: as of torch's Adam.
