@@ -22,7 +22,7 @@ SEQUENCES: Mapping[str, Row] = {
             "likelihood": {"name": "missing-pixels", "of": "bernoulli"},
         },
         # A guide that starts with frames apart is far from a smooth process: hundreds of nats, that swamp the data.
-        elbo=functools.partial(warmed_up, num_steps=100),
+        elbo=functools.partial(warmed_up, num_steps=100, first_weight=0.01),
         program=GPVAE,
     ),
 }
