@@ -47,12 +47,16 @@ def latent_map(scene: Scene, points: ColumnDataSource) -> dict[str, Model | None
     plot.toolbar.logo = None
     # Plain text, since a string with dollar signs would be taken for a formula.
     plot.xaxis.axis_label, plot.yaxis.axis_label = (PlainText(text=name) for name in scene.axes)
-    size = float(np.clip(300 / np.sqrt(len(scene.points)), 4, 12))
-    mark = {"x": "x", "y": "y", "size": size, "fill_color": "colour", "line_color": None}
+    mark = {"x": "x", "y": "y", "size": mark_size(len(scene.points)), "fill_color": "colour", "line_color": None}
     glyph, faint = Scatter(fill_alpha=0.8, **mark), Scatter(fill_alpha=0.12, **mark)
     drawn = plot.add_glyph(points, glyph, selection_glyph=glyph, nonselection_glyph=faint)
     plot.add_tools(HoverTool(renderers=[drawn], tooltips=TOOLTIP, point_policy="snap_to_data"))
     return {"map": plot, "mark": glyph, "bar": _bar(plot), **_posterior_glyphs(plot)}
+
+
+def mark_size(count: int) -> float:
+    """The diameter of each of so many points, in pixels."""
+    return float(np.clip(300 / np.sqrt(count), 4, 12))
 
 
 def _bar(plot: figure) -> ColorBar:

@@ -18,12 +18,25 @@ TARGET = "ppl-vae-view"
 BEGIN = """async (views) => {
   for (const {model} of views.roots) for (const script of model.tags) await script.execute(model)
 }"""
+# Bokeh's code runs once the page has been painted, with the still picture of the map; an unseen page has no frames.
 START = """
 (() => {
-  const item = () => JSON.parse(document.getElementById("%(target)s-item").textContent)
-  const draw = () => Bokeh.embed.embed_item(item()).then(%(begin)s)
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", draw)
-  else draw()
+  const text = (id) => document.getElementById("%(target)s-" + id).textContent
+  const begin = %(begin)s
+  let begun = false
+  const draw = async () => {
+    if (begun) return
+    begun = true
+    const code = document.createElement("script")
+    code.textContent = text("bokeh")
+    document.head.append(code)
+    const still = document.querySelector("#%(target)s > img")
+    const views = await Bokeh.embed.embed_item(JSON.parse(text("item")))
+    still?.remove()
+    await begin(views)
+  }
+  requestAnimationFrame(() => requestAnimationFrame(draw))
+  setTimeout(draw, 1000)
 })()
 """
 
@@ -54,17 +67,18 @@ def item_of(view: Model, target: str | None = TARGET) -> dict[str, object]:
     return dict(json_item(view, target))
 
 
-def embed(view: Model, label: str) -> Embedded:
+def embed(view: Model, label: str, still: str = "") -> Embedded:
     """Make the parts of a page that shows a view.
 
     Args:
         view: a Bokeh layout.
         label: what it is, for who cannot see it.
+        still: an img element in its place until it is drawn.
     """
     text = json.dumps(item_of(view), separators=(",", ":"), allow_nan=True)
     for unsafe, safe in UNSAFE.items():
         text = text.replace(unsafe, safe)
     start = START % {"target": TARGET, "begin": BEGIN}
     data = f'<script type="application/json" id="{TARGET}-item">{text}</script>\n<script>{start}</script>'
-    place = f'<div id="{TARGET}" role="group" aria-label="{escape(label)}"></div>'
-    return Embedded(place, f"<script>{scripts()}</script>\n{data}")
+    place = f'<div id="{TARGET}" role="group" aria-label="{escape(label)}">{still}</div>'
+    return Embedded(place, f'<script type="text/plain" id="{TARGET}-bokeh">{scripts()}</script>\n{data}')

@@ -189,6 +189,54 @@ def test_refits_to_simulated_data_calibrate_the_global_guide():
     assert not dict(pyro.get_param_store())
 
 
+def param_guide():
+    def guide(x):
+        loc = pyro.param("loc", torch.tensor(0.0))
+        pyro.sample(
+            "mu", dist.Normal(loc, pyro.param("scale", torch.tensor(0.3), constraint=dist.constraints.positive))
+        )
+
+    return normal_mean, guide
+
+
+@pytest.mark.parametrize("make", [fresh, param_guide])
+def test_refits_taken_together_are_those_made_one_by_one(make):
+    options = {"elbo": "monte-carlo-kl", "lr": 0.05, "device": "cpu", "compile": False, "epochs": 3}
+    found = simulate_refits(make, torch.zeros(8), 3, 9, options=options)
+    # With callbacks, of which several fits have no place, they are made one by one.
+    rows = []
+    single = simulate_refits(make, torch.zeros(8), 3, 9, options={**options, "callbacks": [rows.append]})
+    assert len(rows) == 9
+    torch.testing.assert_close(found.values["mu"], single.values["mu"], rtol=1e-5, atol=1e-6)
+    assert not dict(pyro.get_param_store())
+
+
+def test_programs_whose_steps_cannot_be_taken_as_one_are_refitted_one_by_one():
+    guides = []
+
+    def apart():
+        noise = 1.0 + 0.5 * len(guides)
+
+        def model(x):
+            mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+            with pyro.plate("data", len(x)):
+                pyro.sample("x", dist.Normal(mu, noise), obs=x)
+
+        guides.append(autoguide.AutoNormal(model, init_scale=0.3))
+        return model, guides[-1]
+
+    options = {"elbo": "monte-carlo-kl", "lr": 0.05, "device": "cpu", "compile": False, "epochs": 3}
+    found = simulate_refits(apart, torch.zeros(8), 2, 9, options=options)
+    assert found.values["mu"].shape == (10, 2)
+    assert all(guide.scales.mu.item() != pytest.approx(0.3) for guide in guides)
+
+
+def test_a_guide_that_comes_twice_is_no_new_one():
+    pair = fresh()
+    with pytest.raises(ModelError, match="make_pair gave one guide twice"):
+        simulate_refits(lambda: pair, torch.zeros(8), 2, 9)
+
+
 def test_what_a_refit_would_move_in_the_model_is_named():
     def model(x):
         scale = pyro.param("noise", torch.tensor(1.0))

@@ -14,9 +14,10 @@ KEYS = {
     "escape": Keys.ESCAPE,
     "enter": Keys.ENTER,
 }
-# By name in the document of the view; what is drawn is under shadow roots, which Bokeh's own views know.
+# By name in the document of the view, once it is there; what is drawn is under shadow roots, which its views know.
 FIND = """
-const named = (name) => Bokeh.documents.map((d) => d.get_model_by_name(name)).find((m) => m !== null)
+const documents = window.Bokeh?.documents ?? []
+const named = (name) => documents.map((d) => d.get_model_by_name(name)).find((m) => m !== null)
 const view = (name) => Bokeh.index.find_one(named(name))
 """
 

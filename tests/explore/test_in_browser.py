@@ -15,9 +15,10 @@ pytestmark = pytest.mark.browser
 def written(scene, folder):
     """The scene as a page of its own."""
     from ppl_vae.explore.page import embed
+    from ppl_vae.explore.preview import preview
     from ppl_vae.explore.view import explorable
 
-    made = embed(explorable(scene, NAMES), f"map {HOSTILE}")
+    made = embed(explorable(scene, NAMES), f"map {HOSTILE}", preview(scene))
     file = folder / "view.html"
     head = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -47,6 +48,20 @@ def test_the_page_opens_without_a_complaint_and_fetches_nothing(page):
     assert page.complaints() == []
     assert page.requests() == []
     assert len(page.rows()) == COUNT
+
+
+def test_a_still_map_stands_where_no_code_runs_and_gives_way_to_the_view(page, path):
+    still = "document.querySelectorAll('#ppl-vae-view > img').length"
+    assert page.js(f"return {still}") == 0
+    assert path.read_text().count('<img src="data:image/png;base64,') == 1
+    page.browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        page.browser.get(path.as_uri())
+        place = page.browser.find_element("css selector", "#ppl-vae-view > img")
+        assert place.is_displayed()
+        assert place.size["width"] > 300
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
 def test_the_table_begins_with_the_largest_and_ends_with_the_unknown(page, scene):

@@ -126,13 +126,15 @@ def _explorable(diagnosis: Diagnosis, wishes: Wishes | None) -> tuple[Embedded |
         return None, f"This page becomes explorable where Bokeh is installed when it is made: {INSTALL}"
     # Bokeh is slow to import, and few pages need it.
     from ppl_vae.explore.page import embed
+    from ppl_vae.explore.preview import preview
     from ppl_vae.explore.view import explorable
 
     try:
         found = explorable_of(diagnosis, wishes)
     except NoMap as reason:
         return None, f"There is no map of the data: {reason}."
-    return embed(explorable(found.scene, found.names), "Map and table of the data"), ""
+    view = explorable(found.scene, found.names)
+    return embed(view, "Map and table of the data", preview(found.scene)), ""
 
 
 def _tables(topic: str, diagnosis: Diagnosis) -> list[Table]:

@@ -21,8 +21,14 @@ from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.training.batches import IndexedBatches
 from ppl_vae.inference.training.steps import Stepper
 
+# Puts what Pyro keeps of a member's own in the place of its store.
+Home = Callable[[], contextlib.AbstractContextManager[object]]
 # By how much the first loss and gradient of a member may differ from those of its own programs, relatively.
 TOLERANCE = 1e-3
+
+
+class ApartError(ModelError):
+    """Members whose steps cannot be taken as one, though each can be trained alone."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +39,13 @@ class Member:
         eager: its step.
         buffers: what a step may change besides its parameters.
         generator: of its draws in training.
+        home: where its programs are run.
     """
 
     eager: Stepper
     buffers: list[Tensor]
     generator: torch.Generator
+    home: Home = contextlib.nullcontext
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -99,13 +107,13 @@ class Together:
         assert row is not None
         for k, (member, state) in enumerate(zip(self.members, states, strict=True)):
             member.generator.set_state(state)
-            with undone(member.tensors):
+            with undone(member.tensors), member.home():
                 _draw_from(state, of_members[k][0].device)
                 own_row, *own = member.eager.gradients(of_members[k], torch.full((), 0, device=row.device))
             found = [row[k], *(g[k] for g in gradients if g is not None)]
             expected = [own_row, *(g for g in own if g is not None)]
             if len(found) != len(expected) or not all(map(_close, found, expected)):
-                raise ModelError(
+                raise ApartError(
                     f"member {k}: its loss or gradient is another in the step of all than by its own programs: it "
                     "has another architecture, objective or constants than member 0; fit it alone"
                 )
@@ -121,7 +129,7 @@ class Together:
         self, of_members: Sequence[Batch], compiles: bool
     ) -> Callable[[Sequence[Batch], Tensor], Sequence[Tensor | None]]:
         first, count = self.members[0], len(self.members)
-        with _refused_in_words():
+        with _refused_in_words(), first.home():
             graph = TracedStepper(first.eager, first.buffers).traced(of_members[0])
         program, draws = lift_draws(graph)
         constants = graph.inputs[graph.num_given + len(first.tensors) :]
@@ -168,12 +176,18 @@ def stack(members: Sequence[Member]) -> list[Tensor]:
     """Stack the tensors of all members, which become views of what is returned: [M, ...] each.
 
     Raises:
-        ModelError: the shapes of a member differ from those of the first; it is numbered.
+        ModelError: the shapes of a member differ from those of the first, or it shares a tensor with another; it is
+            numbered.
     """
     shapes = [tensor.shape for tensor in members[0].tensors]
+    holders: dict[int, int] = {}
     for k, member in enumerate(members):
         if [tensor.shape for tensor in member.tensors] != shapes:
-            raise ModelError(f"member {k}: its parameters have other shapes than those of member 0; fit it alone")
+            raise ApartError(f"member {k}: its parameters have other shapes than those of member 0; fit it alone")
+        shared = next((holders[id(tensor)] for tensor in member.tensors if id(tensor) in holders), None)
+        if shared is not None:
+            raise ModelError(f"member {k}: it has parameters that are those of member {shared} too; copy them")
+        holders |= {id(tensor): k for tensor in member.tensors}
     stacked = [torch.stack([t.detach() for t in each]) for each in zip(*(m.tensors for m in members), strict=True)]
     for k, member in enumerate(members):
         for tensor, whole in zip(member.tensors, stacked, strict=True):
@@ -194,7 +208,7 @@ def _refused_in_words() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ModelError(
+        raise ApartError(
             "several members cannot be trained together: torch cannot take their steps as one "
             f"({first_line(error)}); fit them one by one"
         ) from error

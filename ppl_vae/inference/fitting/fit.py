@@ -21,6 +21,7 @@ from ppl_vae.files import JsonObject
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.coordinate_names import remember_coordinates
+from ppl_vae.inference.pair.own_parameters import own_parameters
 from ppl_vae.inference.pair.pair import PairLike, as_pair
 from ppl_vae.inference.pair.protocols import Startable, StartsFromCovariates
 from ppl_vae.inference.training import compute
@@ -45,6 +46,7 @@ from ppl_vae.inference.training.resume import keep_mode, mode_to_use, require_co
 from ppl_vae.inference.training.run_folder import RunFolder, as_folder
 from ppl_vae.inference.training.selection import Selection
 from ppl_vae.inference.training.settings import resolve
+from ppl_vae.inference.training.shared_names import note_trained, warn_of_shared_names
 from ppl_vae.inference.training.state import TrainingState
 from ppl_vae.inference.training.steps import Stepper
 from ppl_vae.inference.training.warm_up import describe_schedules, end_of_warm_up, warn_of_unfinished
@@ -196,7 +198,7 @@ def fit(
         "schedule": schedule, "max_grad_norm": max_grad_norm, "validation": validation, "patience": patience,
     }  # fmt: skip
     told = told_of(callbacks, progress)
-    seed, num_threads = whole("seed", seed, least=None), compute.require_threads(num_threads)
+    pair, seed, num_threads = as_pair(vae), whole("seed", seed, least=None), compute.require_threads(num_threads)
     on, place = compute.resolve_device(device), as_folder(out_dir)
     ranks = find_ranks(distributed, on)
     if ranks is not None:
@@ -204,17 +206,18 @@ def fit(
         told, place, progress = (told, place, progress) if ranks.is_first else (Callbacks(None), None, False)
 
     def prepared() -> Run:
-        run = prepare(as_pair(vae), data, resolve(vae, given), on, seed, precision)
+        run = prepare(pair, data, resolve(vae, given), on, seed, precision)
         require_used(given, run)
         return replace(run, ranks=ranks)
 
-    run, folder = together(ranks, prepared), RunFolder(place)
-    with told, contextlib.ExitStack() as held, run.objective.of_a_set(run.data.num_total):
-        together(ranks, lambda: held.enter_context(folder.held()))
-        if ranks is not None:
-            require_alike(ranks, run)
-            run.manifest["ranks"] = ranks.number
-        return _fit(run, folder, resume, compile, num_threads, progress, told)
+    with own_parameters(pair.model, pair.guide, keep=True):
+        run, folder = together(ranks, prepared), RunFolder(place)
+        with told, contextlib.ExitStack() as held, run.objective.of_a_set(run.data.num_total):
+            together(ranks, lambda: held.enter_context(folder.held()))
+            if ranks is not None:
+                require_alike(ranks, run)
+                run.manifest["ranks"] = ranks.number
+            return _fit(run, folder, resume, compile, num_threads, progress, told)
 
 
 def _fit(
@@ -243,6 +246,8 @@ def _fit(
             state.restore(stored["state"])
             if state.epoch < run.settings.epochs and not state.selection.exhausted(state.epoch):
                 warn_of_python_state(run, state, stepper, folder.path)
+        else:
+            warn_of_shared_names(state.weights.store, run.model, run.guide)
         if run.ranks is not None:
             start_alike(run.ranks, run, state)
         steps = captured_steps(run, state, stepper, mode_to_use(stored, compile), flops)
@@ -315,6 +320,7 @@ def finish_run(run: Run, state: TrainingState, folder: RunFolder) -> FitResult:
         best_epoch = state.selection.epoch
         state.weights.restore(state.selection.weights)
     rest(run, state)
+    note_trained(state.weights.store, run.model, run.guide)
     history = as_history(state.rows)
     manifest = run.manifest | {"epochs_run": state.epoch, "best_epoch": best_epoch}
     manifest["schedules"] = describe_schedules(run.settings, run.steps() or state.step)

@@ -32,6 +32,7 @@ from ppl_vae.inference.laboratory.rounding import rounding
 from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
+from ppl_vae.inference.pair.own_parameters import own_parameters
 from ppl_vae.inference.pair.pair import Pair, PairLike
 from ppl_vae.inference.pair.protocols import HasParameterGroups, Program
 from ppl_vae.inference.pair.runs import run_terms
@@ -129,7 +130,12 @@ def compare_estimators(
     # All data stand in every repeat, so that what they are given is constant.
     pair, data = replace(pair, model=given.model, guide=given.guide), given.x
     model, guide = pair.model, pair.guide
-    with unregistered(), pyro.validation_enabled(False), evaluation_mode(model, guide):
+    with (
+        unregistered(),
+        pyro.validation_enabled(False),
+        own_parameters(model, guide),
+        evaluation_mode(model, guide),
+    ):
         by_label, skipped = _choose(model, guide, data, estimators, num_particles, seed)
         first = next(iter(by_label.values()))
         with seeded(seed, data.device):

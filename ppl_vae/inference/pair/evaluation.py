@@ -24,6 +24,7 @@ from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.hidden_noise import hidden_noise
 from ppl_vae.inference.pair.indices import rows_named, with_indices
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.own_parameters import own_parameters
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
@@ -352,6 +353,7 @@ def evaluating(*programs: Program, seed: int, device: torch.device) -> Iterator[
         seeded(seed, device),
         unregistered(),
         pyro.validation_enabled(False),
+        own_parameters(*programs),
         evaluation_mode(*programs),
     ):
         yield

@@ -29,6 +29,7 @@ from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.held import held_by
 from ppl_vae.inference.pair.joint import Given
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.own_parameters import own_parameters
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Terms
@@ -178,7 +179,7 @@ def _apart(one: Tensor, other: Tensor) -> Tensor:
 def _densities(model: Program, guide: Program, batch: Batch, run: int) -> tuple[Tensor, Tensor]:
     """The log densities of model and guide at equal draws, from the streams that ``run`` names: [ROWS, N] each."""
     device = batch[0].device
-    with seeded(0, device), unregistered(), evaluation_mode(model, guide):
+    with seeded(0, device), unregistered(), own_parameters(model, guide), evaluation_mode(model, guide):
         terms = run_terms(model, guide, batch, {}, ROWS, both_levels=True)
         for site in (site for level in terms.levels for site in level.sites.values()):
             if site.standing is not None and site.standing.factor != 1.0:

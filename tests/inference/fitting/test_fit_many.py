@@ -1,9 +1,11 @@
 """Several pairs trained together: each ends where its single fit does, or is refused by its number."""
 
 import pandas as pd
+import pyro
 import pytest
 import torch
 from pyro import distributions as dist
+from pyro.infer import autoguide
 from torch import nn
 
 import ppl_vae as pv
@@ -145,3 +147,41 @@ def test_a_number_that_is_not_finite_names_the_member_and_leaves_whole_epochs():
     for vae, before in zip(vaes, kept, strict=True):
         assert not vae.training
         assert all(torch.equal(t, before[name]) for name, t in vae.state_dict().items())
+
+
+def normal_mean(x):
+    mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(mean, 1.0), obs=x)
+
+
+def test_autoguides_of_one_name_are_fitted_to_data_of_their_own():
+    """Each has the parameters that Pyro names like the other's, and ends at its own posterior's side."""
+    data = [
+        torch.randn(20, generator=torch.Generator().manual_seed(k)) + mean for k, mean in enumerate((3.0, -3.0))
+    ]
+    options = {**OPTIONS, "elbo": "monte-carlo-kl", "lr": 0.1, "batch_size": 10}
+    pairs = [(normal_mean, autoguide.AutoNormal(normal_mean)) for _ in data]
+    many = pv.fit_many(pairs, data_of_each=data, **options)
+    for k, x in enumerate(data):
+        single = (normal_mean, autoguide.AutoNormal(normal_mean))
+        alone = pv.fit(single, x, seed=k, **options)
+        assert many[k].history.train_elbo.tolist() == pytest.approx(alone.history.train_elbo.tolist(), rel=1e-4)
+        for found, expected in zip(pairs[k][1].parameters(), single[1].parameters(), strict=True):
+            torch.testing.assert_close(found, expected)
+
+
+def test_data_of_each_are_as_many_as_the_pairs_and_of_one_shape():
+    vaes, x = [small_vae(k) for k in range(2)], small_data()
+    with pytest.raises(ModelError, match="data_of_each: expected one for all or one for each of 2 pairs, got 3"):
+        pv.fit_many(vaes, data_of_each=[x, x, x], **OPTIONS)
+    with pytest.raises(ModelError, match=r"member 1: its data are \[\d+, 6\], those of member 0"):
+        pv.fit_many(vaes, data_of_each=[x, x[1:]], **OPTIONS)
+    with pytest.raises(ModelError, match="data for all pairs, or data_of_each, one of the two"):
+        pv.fit_many(vaes, x, data_of_each=[x, x], **OPTIONS)
+
+
+def test_members_that_share_a_network_are_refused():
+    vae = small_vae(0)
+    with pytest.raises(ModelError, match="member 1: it has parameters that are those of member 0 too"):
+        pv.fit_many([(vae.model, vae.guide), (vae.model, vae.guide)], small_data(), **OPTIONS)

@@ -1,0 +1,30 @@
+"""A parameter store of one pair's own, in the place of Pyro's."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pyro
+from pyro.params.param_store import StateDict
+
+
+class OwnStore:
+    """What one of several pairs keeps in Pyro's store, whose names are those of the others too."""
+
+    def __init__(self) -> None:
+        self._state: StateDict = {"params": {}, "constraints": {}}
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """Put this store in the place of Pyro's; afterwards that is as it was."""
+        store = pyro.get_param_store()
+        before = store.get_state()
+        store.clear()
+        store.set_state(self._state)
+        try:
+            yield
+        finally:
+            self._state = store.get_state()
+            store.clear()
+            store.set_state(before)
