@@ -40,11 +40,13 @@ CHAINS = {"dais": DAISPosterior, "hamiltonian": HamiltonianPosterior}
 STEPS, STARTS = (1, 4, 16), {"best": 1.0, "lagging": 0.7}
 DATA_DIM, LATENT_DIM, NUM_DATA, TUNING = 5, 2, 10, 60
 MOST_DRAWS = 64
+# A weight matrix under which the best diagonal guide leaves 0.23 nats to close.
+MODEL_SEED = 7
 
 
 def oracle(posterior: Any, share: float) -> tuple[pv.LinearGaussianVAE, Tensor]:
     """The model with this guide, whose start is the best diagonal one with a share of its means; and the data."""
-    g = torch.Generator().manual_seed(0)
+    g = torch.Generator().manual_seed(MODEL_SEED)
     weight = torch.randn(DATA_DIM, LATENT_DIM, generator=g)
     plain = pv.LinearGaussianVAE(weight, torch.zeros(DATA_DIM), 0.5)
     vae = pv.LinearGaussianVAE(weight, torch.zeros(DATA_DIM), 0.5, guide=posterior)
