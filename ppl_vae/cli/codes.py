@@ -86,12 +86,13 @@ def drawn(vae: VAE, dataset: Dataset, number: int, seed: int, **options: bool) -
     from ppl_vae.inference.pair.protocols import traits
     from ppl_vae.randomness import seeded
 
+    sample: Callable[..., Tensor] = vae.sample
     names = traits(vae.model).covariates
     rows = [
         c.repeat(-(-number // len(c)), *[1] * (c.dim() - 1))[:number]
         for c in (beside_test_data(vae, dataset) if names else [])
     ]
     with seeded(seed, next(vae.parameters()).device):
-        if set(names) <= set(inspect.signature(vae.sample).parameters):
-            return vae.sample(number, **dict(zip(names, rows, strict=False)), **options)
-        return vae.sample(number, *rows, **options)
+        if set(names) <= set(inspect.signature(sample).parameters):
+            return sample(number, **dict(zip(names, rows, strict=False)), **options)
+        return sample(number, *rows, **options)

@@ -146,10 +146,11 @@ class EncoderDecoderVAE(ProgramPair):
         """
         if not source:
             return self.model.latents()
-        if len(source) > 1 or len(source[0]) != integer("num_samples", num_samples):
-            found = " and ".join(str(len(each)) for each in source)
+        given = [self.to_own(each) for each in source]
+        if len(given) > 1 or len(given[0]) != integer("num_samples", num_samples):
+            found = " and ".join(str(len(each)) for each in given)
             raise ModelError(f"covariate {self.model.source.name!r}: expected {num_samples} of it, found {found}")
-        return self.predict(source[0], with_noise=with_noise)[0]
+        return self.predict(given[0], with_noise=with_noise)[0]
 
     def _own(self, source: Array) -> Tensor:
         """Sources on the model's device, judged by their values."""
