@@ -56,7 +56,7 @@ def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
         raise ValueError(f"KL needs equal event shapes, got {list(q.event_shape)} and {list(p.event_shape)}")
     if _is_diagonal(q) and _is_diagonal(p):
         return _diagonal_kl(q, p)
-    if (_is_full(q) and _is_gaussian(p)) or (_is_full(p) and _is_gaussian(q)):
+    if (_is_full(q) and is_gaussian(p)) or (_is_full(p) and is_gaussian(q)):
         return _full_kl(q, p)
     return _torch_kl(q, p)
 
@@ -164,7 +164,8 @@ def _is_full(d: Distribution) -> bool:
     return isinstance(d, MultivariateNormal | LowRankMultivariateNormal) and keeps_law(d)
 
 
-def _is_gaussian(d: Distribution) -> bool:
+def is_gaussian(d: Distribution) -> bool:
+    """Tell whether a distribution of vectors is a Gaussian that the closed forms know."""
     return _is_full(d) or (_is_diagonal(d) and len(d.event_shape) == 1)
 
 

@@ -37,7 +37,7 @@ from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.scales import value_mask
-from ppl_vae.inference.pair.simulation import simulate
+from ppl_vae.inference.pair.simulation import Simulated, simulate
 from ppl_vae.inference.pair.terms import Site, Terms
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.inference.pair.trace_site import TraceSite
@@ -178,7 +178,7 @@ def simulate_posteriors(
             size = -(-size // per_pass) * per_pass
         rows = given.cycled(size)
         parts = [_one_pass(part, num_samples, seed, draw() if draw else {}) for part in rows.split(per_pass)]
-    return replace(_joined(parts), datum=torch.arange(size) % len(given), num_data=len(given))
+    return replace(joined(parts), datum=torch.arange(size) % len(given), num_data=len(given))
 
 
 def as_simulated(
@@ -216,7 +216,22 @@ def _like(pair: Pair, x: Data) -> Conditioned:
 
 def _one_pass(rows: Conditioned, num_draws: int, seed: int, of_all: Mapping[str, Tensor]) -> SimulatedPosteriors:
     truth = simulate(rows.programs[0], *rows.batch, values={name: value[0] for name, value in of_all.items()})
-    drawn = rows.with_batch(truth.batch)
+    return posteriors_of(rows, truth, num_draws, seed, of_all)
+
+
+def posteriors_of(
+    rows: Conditioned, truth: Simulated, num_draws: int, seed: int, of_all: Mapping[str, Tensor] | None = None
+) -> SimulatedPosteriors:
+    """Draw from the guide for each of simulated data, in one pass inside ``evaluating``.
+
+    Args:
+        rows: what the data were simulated for.
+        truth: the simulated data and their latent values.
+        num_draws: L.
+        seed: what the result tells as its own.
+        of_all: the values of global sites under which they were simulated, [1, ...] each.
+    """
+    drawn, of_all = rows.with_batch(truth.batch), of_all or {}
     require_density_of_draws(*drawn.programs, drawn.batch)
     require_exchangeable(*drawn.programs, drawn.batch)
     fixed = {name: value.expand(1 + num_draws, *value.shape[1:]) for name, value in of_all.items()}
@@ -248,7 +263,8 @@ def _counted(site: Site) -> Tensor:
     return torch.where(site.standing.in_order(mask.expand(site.read.shape), event), site.value, 0.0)
 
 
-def _joined(parts: list[SimulatedPosteriors]) -> SimulatedPosteriors:
+def joined(parts: list[SimulatedPosteriors]) -> SimulatedPosteriors:
+    """Put passes together as one run."""
     first = parts[0]
     log_guides = [part.log_guide for part in parts if part.log_guide is not None]
     return replace(
