@@ -11,6 +11,7 @@ import torch
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.auxiliary import require_change_of_variables
 from ppl_vae.inference.pair.faulty_draws import require_faithful_draws
+from ppl_vae.inference.pair.held_data import require_data_of_the_call
 from ppl_vae.inference.pair.masked_latents import require_apart
 from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.stopped import StoppedDensity
@@ -35,10 +36,12 @@ def require_valid(
         terms: of that run.
 
     Raises:
-        ModelError: supports or shapes do not fit, a mask leaves no bound, or a guide's transform has no
-            density; the site is named.
+        ModelError: supports or shapes do not fit, a mask leaves no bound, a guide's transform has no density, or
+            the model observes data of its own; the site is named.
         DataError: data outside the support of the likelihood; the site is named.
     """
+    observed = {name: observation.value for name, observation in terms.observations.items()}
+    require_data_of_the_call(model, (*args, *kwargs.values()), observed)
     require_densities(model, guide, args, kwargs, terms)
     require_apart(model, guide, args, kwargs, terms)
 
