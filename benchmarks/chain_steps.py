@@ -1,11 +1,11 @@
 """Do K steps of a chain inside the guide pay? On the linear-Gaussian oracle, whose log p(x) is known.
 
-    OMP_NUM_THREADS=1 python benchmarks/chain_steps.py [--repeats 100] [--particles 1000] [--results FOLDER]
+    OMP_NUM_THREADS=1 python benchmarks/chain_steps.py [--repeats 50] [--particles 400] [--results FOLDER]
 
 The model has 5 data dimensions and 2 latent ones; 10 data are drawn from it. A chain, "dais" or "hamiltonian", of
 K = 0, 1, 4 and 16 steps starts from one of two diagonal guides: "best", the best of its family (what is left of the
 gap is the posterior's correlation), and "lagging", with means that are 0.7 of the best. What belongs to the chain
-alone is learned by 80 steps of Adam on draws of their own; model and start are held. By start, chain and K:
+alone is learned by 60 steps of Adam on draws of their own; model and start are held. By start, chain and K:
 
     gap             mean over data of log p(x) - bound, nats, with its standard error
     gap closed      1 - gap / (gap at K = 0)
@@ -38,13 +38,15 @@ from ppl_vae.models import DAISPosterior, DiagonalPosterior, HamiltonianPosterio
 RESULTS = Path(__file__).parent / "results"
 CHAINS = {"dais": DAISPosterior, "hamiltonian": HamiltonianPosterior}
 STEPS, STARTS = (1, 4, 16), {"best": 1.0, "lagging": 0.7}
-DATA_DIM, LATENT_DIM, NUM_DATA, TUNING = 5, 2, 10, 80
+DATA_DIM, LATENT_DIM, NUM_DATA, TUNING = 5, 2, 10, 60
 MOST_DRAWS = 64
+# A weight matrix under which the best diagonal guide leaves 0.23 nats to close.
+MODEL_SEED = 7
 
 
 def oracle(posterior: Any, share: float) -> tuple[pv.LinearGaussianVAE, Tensor]:
     """The model with this guide, whose start is the best diagonal one with a share of its means; and the data."""
-    g = torch.Generator().manual_seed(0)
+    g = torch.Generator().manual_seed(MODEL_SEED)
     weight = torch.randn(DATA_DIM, LATENT_DIM, generator=g)
     plain = pv.LinearGaussianVAE(weight, torch.zeros(DATA_DIM), 0.5)
     vae = pv.LinearGaussianVAE(weight, torch.zeros(DATA_DIM), 0.5, guide=posterior)
@@ -65,7 +67,7 @@ def tune(vae: pv.LinearGaussianVAE, x: Tensor) -> None:
     torch.manual_seed(7)
     for _ in range(TUNING):
         optimizer.zero_grad()
-        inf.MonteCarloKL(num_particles=20)(vae.model, vae.guide)(x).backward()
+        inf.MonteCarloKL(num_particles=10)(vae.model, vae.guide)(x).backward()
         optimizer.step()
 
 
@@ -84,10 +86,8 @@ def laboratory(vae: pv.LinearGaussianVAE, x: Tensor, repeats: int) -> dict[str, 
     posterior = vae.guide.posterior
     start = posterior if isinstance(posterior, DiagonalPosterior) else posterior.of
     groups = {"model": [vae.model.decoder.weight, vae.model.decoder.bias], "start": list(start.parameters())}
-    # As two programs: an oracle with a chain has no ELBO in closed form.
-    table = inf.compare_estimators(
-        (vae.model, vae.guide), x, [inf.MonteCarloKL()], repeats, parameters=groups, progress=False
-    ).isel(estimator=0)  # fmt: skip
+    table = inf.compare_estimators(vae, x, [inf.MonteCarloKL()], repeats, parameters=groups, progress=False)
+    table = table.isel(estimator=0)
     found = {"milliseconds": table["milliseconds"].item()}
     for group in groups:
         at = table.sel(group=group)
@@ -136,8 +136,8 @@ def rounded(*values: float) -> list[float]:
 def main() -> None:
     """Measure from both starts, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=100)
-    parser.add_argument("--particles", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=50)
+    parser.add_argument("--particles", type=int, default=400)
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -76,6 +76,15 @@ MADE_BY: Mapping[str, Made] = {
             "ppl_vae/inference/laboratory",
         ),
     ),
+    "deep_hierarchy.json": Made(
+        "python benchmarks/deep_hierarchy.py",
+        (
+            "ppl_vae/models/hierarchies",
+            "ppl_vae/inference/training/skipping.py",
+            "ppl_vae/recipes/programs.py",
+            *MNIST_PROGRAMS,
+        ),
+    ),
     "discrete_estimators.json": Made(
         "python benchmarks/discrete_estimators.py",
         (
@@ -113,7 +122,11 @@ MADE_BY: Mapping[str, Made] = {
     ),
     "multimodal_digits.json": Made(
         "python benchmarks/multimodal_digits.py",
-        ("ppl_vae/models/multimodal", "ppl_vae/inference/objectives/hidden_coordinates.py"),
+        (
+            "ppl_vae/models/multimodal",
+            "ppl_vae/inference/objectives/hidden_coordinates.py",
+            "ppl_vae/recipes/multimodal.py",
+        ),
     ),
     "published.json": Made("python benchmarks/published.py --table NAME", ("benchmarks/tables", ESTIMATORS)),
     "speed.json": Made("python benchmarks/speed.py --threads 2", ("benchmarks/peers", COMPILATION, TRAINING)),

@@ -13,6 +13,7 @@ from ppl_vae.recipes.autoencoders import AUTOENCODERS
 from ppl_vae.recipes.bounds import BOUNDS
 from ppl_vae.recipes.code_priors import CODE_PRIORS
 from ppl_vae.recipes.generative_models import GENERATIVE_MODELS
+from ppl_vae.recipes.multimodal import MULTIMODAL
 from ppl_vae.recipes.programs import PROGRAMS
 from ppl_vae.recipes.sequences import SEQUENCES
 from ppl_vae.recipes.weightings import WEIGHTINGS
@@ -26,6 +27,7 @@ FAMILIES = {
     "Weights and penalties": WEIGHTINGS,
     "Bounds of several draws": BOUNDS,
     "Programs of their own": PROGRAMS,
+    "Several modalities": MULTIMODAL,
     "Autoencoders": AUTOENCODERS,
     "Priors learned from codes": CODE_PRIORS,
     "Sequences": SEQUENCES,

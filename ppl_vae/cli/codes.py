@@ -66,3 +66,33 @@ def spread(x: Tensor, number: int) -> Tensor:
     import torch
 
     return x[torch.linspace(0, len(x) - 1, min(number, len(x))).long()]
+
+
+def beside_test_data(vae: VAE, dataset: Dataset) -> list[Tensor]:
+    """Give what the programs need beside the test data: their covariates, or their labels."""
+    from ppl_vae.inference.pair.labels import needs_labels
+    from ppl_vae.inference.pair.protocols import traits
+
+    test, names = dataset.test, traits(vae.model).covariates
+    if names:
+        return [test.covariates[name] for name in names if name in test.covariates]
+    return [test.y] if needs_labels(vae.model) and test.y is not None else []
+
+
+def drawn(vae: VAE, dataset: Dataset, number: int, seed: int, **options: bool) -> Tensor:
+    """Draw from the model, given the covariates of the test data, one after another, where it has any."""
+    import inspect
+
+    from ppl_vae.inference.pair.protocols import traits
+    from ppl_vae.randomness import seeded
+
+    sample: Callable[..., Tensor] = vae.sample
+    names = traits(vae.model).covariates
+    rows = [
+        c.repeat(-(-number // len(c)), *[1] * (c.dim() - 1))[:number]
+        for c in (beside_test_data(vae, dataset) if names else [])
+    ]
+    with seeded(seed, next(vae.parameters()).device):
+        if set(names) <= set(inspect.signature(sample).parameters):
+            return sample(number, **dict(zip(names, rows, strict=False)), **options)
+        return sample(number, *rows, **options)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppl_vae import models, plots
-from ppl_vae.cli.codes import binary_factor, guide_means, most_active, spread
+from ppl_vae.cli.codes import beside_test_data, binary_factor, drawn, guide_means, most_active, spread
 from ppl_vae.cli.run import Run
 from ppl_vae.cli.source import split_data
 from ppl_vae.errors import DataError, ModelError
@@ -51,16 +51,13 @@ def learning_curves(run: Run, wishes: Wishes) -> Figure:
 
 def reconstructions(run: Run, wishes: Wishes) -> Figure:
     """Draw test data above their reconstructions."""
-    from ppl_vae.inference.pair.labels import needs_labels
-
-    test = run.dataset.test
-    x = spread(test.x, 24)
-    labels = [spread(test.y, 24)] if needs_labels(run.vae.model) and test.y is not None else []
     if is_table(run):
-        x, names = test.x[:MOST_POINTS], run.dataset.column_names or None
-        labels = [test.y[:MOST_POINTS]] if labels and test.y is not None else []
-        return plots.plot_column_reconstructions(x, run.vae.reconstruct(x, *labels).detach(), names)
-    return plots.plot_reconstructions(x, run.vae.reconstruct(x, *labels))
+        x, names = run.dataset.test.x[:MOST_POINTS], run.dataset.column_names or None
+        beside = [c[:MOST_POINTS] for c in beside_test_data(run.vae, run.dataset)]
+        return plots.plot_column_reconstructions(x, run.vae.reconstruct(x, *beside).detach(), names)
+    x = spread(run.dataset.test.x, 24)
+    beside = [spread(c, 24) for c in beside_test_data(run.vae, run.dataset)]
+    return plots.plot_reconstructions(x, run.vae.reconstruct(x, *beside))
 
 
 def marginals(run: Run, wishes: Wishes) -> Figure:
@@ -85,18 +82,12 @@ def _table(run: Run) -> Tensor:
 
 
 def _drawn(run: Run, wishes: Wishes) -> Tensor:
-    from ppl_vae.randomness import seeded
-
-    with seeded(wishes.seed, next(run.vae.parameters()).device):
-        return run.vae.sample(ROWS_DRAWN, with_noise=True)
+    return drawn(run.vae, run.dataset, ROWS_DRAWN, wishes.seed, with_noise=True)
 
 
 def samples(run: Run, wishes: Wishes) -> Figure:
     """Draw the means of p(x|z) at draws of the prior."""
-    from ppl_vae.randomness import seeded
-
-    with seeded(wishes.seed, next(run.vae.parameters()).device):
-        return plots.plot_samples(run.vae.sample(64))
+    return plots.plot_samples(drawn(run.vae, run.dataset, 64, wishes.seed))
 
 
 def latent(run: Run, wishes: Wishes) -> Figure:

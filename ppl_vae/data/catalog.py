@@ -19,6 +19,7 @@ from ppl_vae.data.digits import load_digits
 from ppl_vae.data.dsprites import load_dsprites
 from ppl_vae.data.faces import load_faces
 from ppl_vae.data.image_folder import load_image_folder
+from ppl_vae.data.image_spectra import load_image_spectra
 from ppl_vae.data.mnist import load_fashion_mnist, load_mnist
 from ppl_vae.data.piano_rolls import load_piano_rolls
 from ppl_vae.data.small_images import load_small_images
@@ -33,6 +34,7 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "faces": load_faces,
     "fashion-mnist": load_fashion_mnist,
     "four-small-images": load_small_images,
+    "image-spectra": load_image_spectra,
     "mnist": load_mnist,
     "piano-rolls": load_piano_rolls,
     "sprites": load_sprites,
@@ -46,6 +48,7 @@ DATASETS: Mapping[str, tuple[str, str]] = {
     "faces": ("cartoon faces, colour 64x64, attributes and pose", "rendered"),
     "fashion-mnist": ("articles of clothing, grey 28x28", "your folder, cache or download"),
     "four-small-images": ("four binary pictures, 3x3", "embedded"),
+    "image-spectra": ("spectra of 24 channels, each with the image 12x12 where it was measured", "rendered"),
     "mnist": ("handwritten digits, grey 28x28", "your folder, cache or download"),
     "piano-rolls": ("polyphonic sequences, binary 16x36, from a theory of harmony", "rendered"),
     "sprites": ("shapes with known factors, binary 64x64", "rendered"),

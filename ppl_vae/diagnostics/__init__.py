@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
     from ppl_vae.diagnostics.calibration.coverage import check_coverage, run_coverage
     from ppl_vae.diagnostics.calibration.groups import calibration_table
+    from ppl_vae.diagnostics.calibration.local_c2st import check_local_c2st, run_local_c2st
+    from ppl_vae.diagnostics.calibration.posterior_calibration import (
+        check_posterior_calibration,
+        run_posterior_calibration,
+    )
     from ppl_vae.diagnostics.calibration.recovery import check_recovery, run_recovery
     from ppl_vae.diagnostics.calibration.refits import simulate_refits
     from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
@@ -74,6 +79,8 @@ __all__ = [
     "check_importance",
     "check_interpolation",
     "check_latent_holes",
+    "check_local_c2st",
+    "check_posterior_calibration",
     "check_predictive",
     "check_recovery",
     "check_reference",
@@ -108,6 +115,8 @@ __all__ = [
     "run_importance",
     "run_interpolation",
     "run_latent_holes",
+    "run_local_c2st",
+    "run_posterior_calibration",
     "run_predictive",
     "run_recovery",
     "run_reference",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ppl_vae.models.labelled.completion_vae import CompletionVAE
     from ppl_vae.models.labelled.conditional_vae import ConditionalVAE
     from ppl_vae.models.labelled.covariate_vae import CovariateVAE
+    from ppl_vae.models.labelled.encoder_decoder_vae import EncoderDecoderVAE
     from ppl_vae.models.labelled.gaussian_mixture_vae import GaussianMixtureVAE
     from ppl_vae.models.labelled.joint_vae import JointVAE
     from ppl_vae.models.labelled.observed_category import PartlyObservedCategory
@@ -114,6 +115,7 @@ __all__ = [
     "DiagonalPosterior",
     "DiffusionPrior",
     "DiscretisedLogisticLikelihood",
+    "EncoderDecoderVAE",
     "FlatPrior",
     "FlowPosterior",
     "FlowPrior",

@@ -25,13 +25,15 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import Array
+from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
-from ppl_vae.kl import kl_divergence
+from ppl_vae.kl import is_gaussian, kl_divergence
 from ppl_vae.models.configuration import Config, Plain, own_config
 from ppl_vae.models.likelihoods.real import GaussianLikelihood
 from ppl_vae.models.posteriors.posteriors import POSTERIORS
 from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
 from ppl_vae.models.program_pair import checked_size
+from ppl_vae.models.protocols import Posterior
 from ppl_vae.models.vae import VAE
 from ppl_vae.precision import scale
 from ppl_vae.renamed import by_keyword
@@ -221,8 +223,17 @@ class LinearGaussianVAE(VAE):
         return dist.MultivariateNormal(torch.linalg.solve(precision, h.mT).mT, precision_matrix=precision)
 
     def elbo(self, x: Array) -> Tensor:
-        """The exact ELBO of the present guide, per datum: [N], nats."""
+        """The exact ELBO of the present guide, per datum: [N], nats.
+
+        Raises:
+            ModelError: the guide is no Gaussian, under which alone it has a closed form.
+        """
         q = self.guide.encode(self.own_data(x))
+        if not is_gaussian(q):
+            name = declared(Posterior, self.guide.posterior).name or type(q).__name__
+            raise ModelError(
+                f"posterior {name!r}: the ELBO has a closed form under a Gaussian alone; pv.evaluate estimates it"
+            )
         residual = self.to_own(x) - self.bias - q.mean @ self.weight.mT
         spread = (_covariance(q) * (self.weight.mT @ self.weight)).sum((-2, -1))
         variance = self.sigma.square()

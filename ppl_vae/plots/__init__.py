@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ppl_vae.plots.latent_map import plot_latent_map
     from ppl_vae.plots.latent_scatter import plot_latent_scatter
     from ppl_vae.plots.learning_curves import plot_learning_curves
+    from ppl_vae.plots.local_c2st import plot_local_c2st
     from ppl_vae.plots.manifold import plot_manifold
     from ppl_vae.plots.marginals import plot_marginals
     from ppl_vae.plots.pairs import plot_pairs
@@ -71,6 +72,7 @@ __all__ = [
     "plot_latent_map",
     "plot_latent_scatter",
     "plot_learning_curves",
+    "plot_local_c2st",
     "plot_manifold",
     "plot_marginals",
     "plot_pairs",

@@ -10,14 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ppl_vae.inference import SecondStage, get_elbo
+from ppl_vae.inference import Beta, SecondStage, get_elbo
 from ppl_vae.models import VAE
 from ppl_vae.recipes.recipe import Row
 
 
-def two_stages(vae: VAE, estimator: str = "analytic-kl", num_particles: int = 1) -> SecondStage:
-    """Train by the bound under N(0, I), and the prior by its own loss at the codes."""
-    return SecondStage(get_elbo(estimator, num_particles=num_particles), vae.model.prior)
+def two_stages(
+    vae: VAE, estimator: str = "analytic-kl", num_particles: int = 1, first_beta: float = 1.0
+) -> SecondStage:
+    """Train by the bound under N(0, I), and the prior by its own loss at the codes.
+
+    The less the first stage's KL weighs, the more it leaves to the prior, and the more of each datum a code holds.
+    """
+    first = get_elbo(estimator, num_particles=num_particles)
+    return SecondStage(first if first_beta == 1 else Beta(first, first_beta), vae.model.prior)
 
 
 CODE_PRIORS: Mapping[str, Row] = {

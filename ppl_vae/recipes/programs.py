@@ -6,6 +6,7 @@ Kingma et al. 2014, https://arxiv.org/abs/1406.5298; Jiang et al. 2017, https://
 Child 2021, https://arxiv.org/abs/2011.10650; Vahdat & Kautz 2020, https://arxiv.org/abs/2007.03898;
 Adiban et al. 2022, https://arxiv.org/abs/2208.04554;
 Locatello et al. 2020, https://arxiv.org/abs/2002.02886;
+Bepler et al. 2019, https://arxiv.org/abs/1909.11663;
 Krishnan et al. 2017, https://arxiv.org/abs/1609.09869; Bouchacourt et al. 2018, https://arxiv.org/abs/1705.08841;
 Srivastava & Sutton 2017, https://arxiv.org/abs/1703.01488; van den Oord et al. 2017, https://arxiv.org/abs/1711.00937.
 """
@@ -42,6 +43,7 @@ from ppl_vae.models import (
     GaussianMixtureVAE,
     GroupsVAE,
     HierarchicalVAE,
+    InvariantVAE,
     JointVAE,
     LadderVAE,
     ResidualVQVAE,
@@ -99,7 +101,7 @@ def straight_through(commitment: float = 0.25) -> VectorQuantisation:
     return VectorQuantisation(commitment=commitment)
 
 
-def free_bits_and_spectral_norms(vae: VeryDeepVAE, floor: float = 0.01, weight: float = 1e-3) -> SpectralNorm:
+def free_bits_and_spectral_norms(vae: VeryDeepVAE, floor: float = 0.5, weight: float = 1e-3) -> SpectralNorm:
     """Train by the bound with ``floor`` nats for free in every level, and a weight on the spectral norms."""
     return SpectralNorm(FreeBits("analytic-kl", floor, group_size=None), vae.model, vae.guide, weight=weight)
 
@@ -128,7 +130,7 @@ PROGRAMS: Mapping[str, Row] = {
         "Child 2021; Vahdat & Kautz 2020",
         {"channels": 2, "width": 16, "levels_each": 2},
         elbo=free_bits_and_spectral_norms,
-        settings={"lr": 2e-3, "optimizer": functools.partial(SkippingAdam, skip_above=400.0)},
+        settings={"lr": 2e-3, "optimizer": functools.partial(SkippingAdam, times=5.0)},
         program=VeryDeepVAE,
     ),
     "categorical-vae": Row(
@@ -220,6 +222,12 @@ PROGRAMS: Mapping[str, Row] = {
         # The paper's rate of 8e-4 is for thousands of epochs.
         settings={"lr": 5e-3, "max_grad_norm": 10.0},
         program=DeepMarkovModel,
+    ),
+    "invariant-vae": Row(
+        "images whose rotation, translation and scale are latents of their own, which the code does not know",
+        "Bepler, Zhong, Kelley, Brignole & Berger 2019",
+        {"latent_dim": 4, "network": SMALL},
+        program=InvariantVAE,
     ),
     "group-vae": Row(
         "groups of data that share a content: every member adds evidence about it, and has a style of its own",

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import ppl_vae as pv
+from ppl_vae.cli.codes import drawn
 from ppl_vae.cli.metrics import measure
 from ppl_vae.cli.source import split_given
 from ppl_vae.errors import DataError, ModelError
+from tests.cli.test_cli import call
 
 N = 60
 KINDS = {"age": "continuous", "site": 3}
@@ -51,3 +53,29 @@ def test_archives_whose_covariates_do_not_fit(tmp_path):
     vae = pv.models.CovariateVAE((4,), 1, KINDS, network="linear", likelihood="gaussian")
     with pytest.raises((DataError, ModelError), match="'site'"):
         pv.fit(vae, data, epochs=1, progress=False)
+
+
+@pytest.mark.slow
+def test_figures_of_a_run_are_drawn_given_the_covariates_of_its_test_data(tmp_path):
+    """From images to spectra; training ended in a TypeError where it drew them."""
+    options = ("--epochs", "1", "--data", "image-spectra", "--quiet", "--device", "cpu", "--out", tmp_path / "run")
+    assert call("train", "im2spec", *options, "--set", 'source={"image": [1, 12, 12]}') == 0
+    found = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
+    assert found == {"learning-curves", "reconstructions", "marginals", "pairs"}
+
+
+def test_draws_are_given_covariates_by_their_place_or_by_name(tmp_path):
+    given = arrays()
+    np.savez(tmp_path / "d.npz", **given)
+    data = pv.load_dataset(tmp_path / "d.npz", value_range=None)
+    vae = pv.models.CovariateVAE((4,), 1, KINDS, network="linear", likelihood="gaussian")
+    test = data.test
+    assert len(test) < 10
+    with torch.no_grad():
+        torch.manual_seed(3)
+        wanted = vae.sample(10, *(c.repeat(2)[:10] for c in (test.covariates["age"], test.covariates["site"])))
+    assert torch.equal(drawn(vae, data, 10, 3), wanted)
+    counts = pv.data.Split(torch.ones(5, 3), covariates={"library": torch.full((5,), 9.0)})
+    sized = pv.models.CountVAE((3,), 1, library="observed", network="linear")
+    assert drawn(sized, pv.data.Dataset("counts", counts, counts), 7, 0).shape == (7, 3)
+    assert drawn(pv.VAE((3,), 1), pv.data.Dataset("counts", counts, counts), 7, 0).shape == (7, 3)

@@ -25,6 +25,8 @@ from .builders import (
 )
 
 SMALL: dict[str, dict[str, Any]] = {"faces": {"n": 40, "size": 16}, "sprites": {"n": 40, "size": 16}}
+# Not images, and with an image each.
+SPECTRA = "image-spectra"
 WRITERS = {
     "celeba": lambda root: write_celeba(root / "celeba"),
     "dsprites": lambda root: write_dsprites(root / "d.npz"),
@@ -48,7 +50,9 @@ def test_every_data_set_keeps_the_contract(name: str, tmp_path: Path) -> None:
     for part in (dataset.train, dataset.test):
         assert part.x.dtype == torch.float32
         assert part.x.shape == (len(part), *dataset.event_shape)
-        assert 0 <= part.x.min() <= part.x.max() <= 1
+        assert part.x.isfinite().all()
+        assert name == SPECTRA or 0 <= part.x.min() <= part.x.max() <= 1
+        assert all(len(c) == len(part) and c.dtype == torch.float32 for c in part.covariates.values())
         assert part.x.is_contiguous()
         if part.y is not None:
             assert (part.y.dtype, part.y.shape) == (torch.int64, (len(part),))

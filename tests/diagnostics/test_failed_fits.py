@@ -91,6 +91,8 @@ def numbers():
             oracle, torch.lerp(x[:4], x[4:8], torch.linspace(0, 1, 3)[:, None, None]), x[:4], x[4:8], 20
         ),
         "check_latent_holes": LatentHoles(*(torch.rand(50, generator=torch.manual_seed(i)) for i in range(4))),
+        "check_local_c2st": diagnostics.run_local_c2st(oracle, x[:4], 60, 19),
+        "check_posterior_calibration": diagnostics.run_posterior_calibration(oracle, x[:4], 50, 200),
         "check_recovery": diagnostics.run_recovery(oracle, (2,), 50, 19),
         "check_typicality": diagnostics.run_typicality(oracle, x, 40, 25),
     }

@@ -237,3 +237,16 @@ def test_load_asks_for_a_guide_of_the_users_own(tmp_path):
 def test_what_does_not_fit_is_refused(weight, bias, sigma, guide, message):
     with pytest.raises(ModelError, match=message):
         pv.LinearGaussianVAE(weight, bias, sigma, guide=guide)
+
+
+@pytest.mark.parametrize("name", ["mixture", "flow"])
+def test_under_a_guide_that_is_no_gaussian_the_elbo_is_refused_by_name(name):
+    plain = linear_gaussian(0)
+    lg = pv.LinearGaussianVAE(
+        plain.weight,
+        plain.bias,
+        1.0,
+        guide=pv.models.MixturePosterior() if name == "mixture" else pv.models.FlowPosterior("planar"),
+    )
+    with pytest.raises(ModelError, match=f"posterior '{name}': the ELBO has a closed form under a Gaussian alone"):
+        lg.elbo(draw_data(plain, 2))

@@ -54,7 +54,7 @@ def test_every_row_stands_in_a_combination():
 def test_every_program_of_ours_stands_in_the_table_of_programs():
     """But for those of tests/models/table.py, their ground, and the completion VAE's baseline without latents.
 
-    Data of the VAE of covariates are tuples and dicts: its laws are in tests/models/labelled/test_covariate_vae.py.
+    Data of the VAE of covariates and of the encoder-decoder are tuples and dicts: see tests/models/labelled/.
     Those of global weights and of groups are in tests/models/global_parameters/, of topics in test_topic_vae.py.
     Those of several observed sites are in tests/models/multimodal/, of the very deep VAE in hierarchies/.
     """
@@ -70,6 +70,7 @@ def test_every_program_of_ours_stands_in_the_table_of_programs():
         "LinearGaussianVAE",
         "CompletionBaseline",
         "CovariateVAE",
+        "EncoderDecoderVAE",
         "CountVAE",
         "BayesianDecoderVAE",
         "MultimodalVAE",

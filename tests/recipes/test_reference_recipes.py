@@ -113,12 +113,12 @@ def test_the_energy_score_learns_the_width_of_the_residuals(trained, digits):
 
 @pytest.mark.slow
 def test_no_level_of_the_very_deep_vae_is_silently_collapsed(trained, digits):
-    """Each level's KL is told, and none is below half of its free bits."""
+    """Each level's KL is told, and none is below 0.1 nat; half a nat of each is free."""
     vae = trained("very-deep-vae")[2].model
     terms = inf.trace_terms(vae, digits.test.x, num_particles=4)
     kls = {name: terms.kl(name).mean().item() for name in terms.sites}
     assert len(kls) == 8
-    assert min(kls.values()) > 0.005, kls
+    assert min(kls.values()) > 0.1, kls
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ class HiddenCoordinates(Weighting):
         require_one_level(f"{name} takes data and their copies apart", terms)
         if terms.copies != 1 + len(self.hidden):
             raise ModelError(
-                f"{name} needs terms of its own run(), with the copies in them: put no objective on top"
+                f"{name} needs terms of its own run(), with the copies in them: put nothing on top but a KL weight"
             )
         return numbers.unflatten(-1, (terms.copies, -1))
 
@@ -93,7 +93,7 @@ class HiddenCoordinates(Weighting):
 
 
 class PartlyHidden(HiddenCoordinates):
-    """The mean of the bounds of x and of its copies with coordinates missing.
+    """The mean of the bounds of x and of its copies with coordinates missing; a weight on the KL is one on all.
 
     Args:
         elbo: the estimator, or its name.
@@ -103,6 +103,7 @@ class PartlyHidden(HiddenCoordinates):
 
     def __init__(self, elbo: str | Objective, hidden: Tensor, weight: float = 1.0) -> None:
         super().__init__(elbo, hidden)
+        self.passes_kl_weight = self.weighted.passes_kl_weight
         self.weight = real("weight", weight, least=0)
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:

@@ -95,6 +95,11 @@ class KLWeighting(Weighting, ABC):
     def weight(self, terms: Terms, step: Tensor | None) -> Tensor | float:
         """The factor of the KL at a step."""
 
+    def run(self, model: Program, guide: Program, *args: object, **kwargs: object) -> Terms:
+        """The terms that the weighted objective needs, such as those of copies of the data with parts missing."""
+        with self.weighted.of_a_set(self.num_total):
+            return self.weighted.run(model, guide, *args, **kwargs)
+
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the weighted bound, nats per datum."""
         return self.weighted.forward(self._weighted(terms, step), step)

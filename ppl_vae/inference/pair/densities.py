@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
+from ppl_vae.own_law import keeps_law
+
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 # Above it log(1 + exp l) is l to rounding.
 LINEAR = {torch.float32: 20.0, torch.float64: 40.0}
@@ -35,7 +37,7 @@ def log_density(p: Distribution, value: Tensor) -> Tensor:
     base, event_dim = _base(p)
     short = (
         None
-        if torch.is_grad_enabled() or not isinstance(base, Distribution) or base._validate_args
+        if torch.is_grad_enabled() or not isinstance(base, Distribution) or base._validate_args or not keeps_law(p)
         else _short(base)
     )
     if short is None or not isinstance(value, Tensor):
@@ -84,7 +86,8 @@ def _event_sum(values: Tensor, event_dim: int) -> Tensor:
     if not event_dim:
         return values
     flat = values.flatten(-event_dim)
-    return flat.reshape(-1, flat.shape[-1]).mv(flat.new_ones(flat.shape[-1])).view(flat.shape[:-1])
+    rows = flat.shape[:-1].numel()
+    return flat.reshape(rows, flat.shape[-1]).mv(flat.new_ones(flat.shape[-1])).view(flat.shape[:-1])
 
 
 def _once(parameter: Tensor, event_dim: int) -> Tensor:

@@ -114,7 +114,11 @@ class HasBounds(HasEvidence, Protocol):
     """A pair whose ELBO under the present guide is known exactly too."""
 
     def elbo(self, x: Tensor) -> Tensor:
-        """The ELBO of every datum: [N], nats, with gradients."""
+        """The ELBO of every datum: [N], nats, with gradients.
+
+        Raises:
+            ModelError: the present guide has none in closed form.
+        """
 
 
 @runtime_checkable

@@ -78,8 +78,12 @@ class ChildIndices(dist.TorchDistribution):
         return constraints.independent(constraints.nonnegative_integer, 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """The log mass of indices [*batch, M], nats; minus infinity where one is another parent's child."""
+        """The log mass of indices [*batch, M], nats; minus infinity where one is another parent's child.
+
+        Either batch may be the narrower, as where one value stands for several particles.
+        """
         number = self.logits.shape[-1]
+        value = value.expand(torch.broadcast_shapes(value.shape, self.parent.shape))
         logits = self.logits.log_softmax(-1).expand(*value.shape, number)
         mass = logits.gather(-1, (value % number).unsqueeze(-1)).squeeze(-1)
         return torch.where(value // number == self.parent, mass, -torch.inf).sum(-1)

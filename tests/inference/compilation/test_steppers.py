@@ -22,6 +22,7 @@ from ppl_vae.inference.training.training_data import training_data
 from ppl_vae.inference.training.weights import collect_weights
 from ppl_vae.registration import unregistered
 from tests.inference.small_runs import BATCH, require_same, small_data, small_dataset, small_vae, train
+from tests.recipes.given import given
 
 needs_compiler = pytest.mark.skipif(
     inductor.missing_compiler() is not None, reason="Inductor has no C++ compiler here"
@@ -104,8 +105,7 @@ def test_every_recipe_is_traced_as_it_is(name):
     options = {"num_data": 64} if name == "beta-tc-vae" else {}
     x = torch.rand(64, *shape, generator=torch.Generator().manual_seed(0))
     recipe = pv.make(name, event_shape=shape, data=x.round(), **options)
-    labelled = getattr(recipe.vae.model, "takes_labels", False)
-    require_traced_as_eager(recipe.vae, (x.round(), torch.arange(64) % 10) if labelled else x.round(), recipe.elbo)
+    require_traced_as_eager(recipe.vae, given(recipe.vae, x.round()), recipe.elbo)
 
 
 def require_same_held_out(run):
@@ -126,7 +126,10 @@ def test_every_recipe_reaches_the_same_held_out_elbo_compiled(name):
     x = torch.rand(
         192, *((1, 3, 3) if name == "tiny-conv-vae" else (1, 8, 8)), generator=torch.manual_seed(0)
     ).round()
-    train, test = (Split(part, torch.arange(len(part)) % 10) for part in x.split([128, 64]))
+    train, test = (
+        Split(part, torch.arange(len(part)) % 10, covariates={"source": part.flip(0)})
+        for part in x.split([128, 64])
+    )
     options = {"num_data": 128} if name == "beta-tc-vae" else {}
     data = Dataset("noise", train, test)
 

@@ -31,6 +31,28 @@ def test_the_value_is_the_weighted_mean_of_the_bounds(pair):
     assert loss.item() == pytest.approx(-wanted.item(), abs=0.05)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.3])
+def test_a_kl_weight_on_top_is_one_on_the_data_and_on_every_copy(pair, beta):
+    """In value and gradient, on the same draws, against the three bounds written out."""
+    x = torch.randn(3, 4, dtype=torch.float64)
+    objective = inf.Beta(inf.PartlyHidden("analytic-kl", pair.blocks.single, weight=0.5), beta)
+    torch.manual_seed(0)
+    terms = objective.run(pair.model, pair.guide, x)
+    assert terms.copies == 3
+    loss = objective.forward(terms)
+    whole, *parts = (terms.log_likelihood.mean(0) - beta * terms.kl("z").mean(0)).unflatten(0, (3, 3)).mean(1)
+    wanted = -(whole + 0.5 * sum(parts)) / 2
+    assert loss.item() == pytest.approx(wanted.item())
+    parameters = list(pair.parameters())
+    found, expected = (
+        torch.autograd.grad(v, parameters, retain_graph=True, allow_unused=True) for v in (loss, wanted)
+    )
+    for ours, written_out in zip(found, expected, strict=True):
+        assert (ours is None) == (written_out is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, written_out)
+
+
 def test_what_is_distilled_is_the_density_of_the_parts_guide_at_draws_of_the_whole(pair):
     x = torch.randn(3, 4, dtype=torch.float64)
     objective = inf.DistilledConditionals("monte-carlo-kl", pair.blocks.proper_subsets)

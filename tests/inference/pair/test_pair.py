@@ -41,7 +41,7 @@ MANY = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
 FACTORS = (torch.arange(100) % 3).unsqueeze(1)
 COSTLY = (
     "infer", "run_typicality", "run_disentanglement", "run_density_ratio", "annealed", "bidirectional_evidence",
-    "run_evidence", "run_reference", "collapse_history",
+    "run_evidence", "run_reference", "collapse_history", "run_local_c2st",
 )  # fmt: skip
 FEW = {"num_simulations": 20, "num_samples": 9}
 FUNCTIONS = {
@@ -81,6 +81,8 @@ FUNCTIONS = {
         "mean"
     ],
     "run_recovery": lambda pair: pv.diagnostics.run_recovery(pair, X, **FEW),
+    "run_local_c2st": lambda pair: pv.diagnostics.run_local_c2st(pair, X, 40, 19),
+    "run_posterior_calibration": lambda pair: pv.diagnostics.run_posterior_calibration(pair, X, 20, 50),
     "run_typicality": lambda pair: pv.diagnostics.run_typicality(pair, X, 40, 25),
     "run_interpolation": lambda pair: pv.diagnostics.run_interpolation(pair, torch.stack([X, X, X]), X, X, 25),
     "run_foreign": lambda pair: pv.diagnostics.run_foreign(pair, X, {"others": X}, num_samples=25),

@@ -104,14 +104,37 @@ def test_the_spectral_penalty_is_the_sum_of_largest_singular_values():
 
 def test_a_step_with_a_large_gradient_is_left_out_and_moments_do_not_see_it():
     weight = torch.nn.Parameter(torch.zeros(2))
-    optimizer = inf.SkippingAdam([weight], lr=0.1, skip_above=5.0)
-    for gradient, skipped in (([3.0, 4.0], 0), ([3.0, 4.1], 1), ([float("nan"), 0.0], 2)):
+    optimizer = inf.SkippingAdam([weight], lr=0.1, times=2.0)
+    # The first norm, 5, is the usual one; a skipped one of 11 counts as 10.
+    for gradient, skipped, usual in (
+        ([3.0, 4.0], 0, 5.0),
+        ([6.0, 8.0], 0, 5.25),
+        ([0.0, 11.0], 1, 5.5125),
+        ([float("nan"), 0.0], 2, 5.5125),
+    ):
         before = weight.detach().clone()
         weight.grad = torch.tensor(gradient)
+        taken = optimizer.num_skipped == skipped
         optimizer.step()
         assert optimizer.num_skipped == skipped
-        assert torch.equal(before, weight.detach()) == bool(skipped)
-    assert optimizer.state[weight]["step"].item() == 1
+        assert torch.equal(before, weight.detach()) != taken
+        assert optimizer.param_groups[0]["usual_norm"] == pytest.approx(usual)
+    assert optimizer.state[weight]["step"].item() == 2
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e5])
+def test_steps_are_followed_whatever_the_size_of_the_gradients_and_again_where_they_have_grown_for_good(size):
+    weight = torch.nn.Parameter(torch.zeros(2))
+    optimizer = inf.SkippingAdam([weight])
+    for step in range(60):
+        weight.grad = torch.full((2,), size * (100.0 if step >= 20 else 1.0))
+        optimizer.step()
+        if step == 19:
+            assert optimizer.num_skipped == 0
+    assert 0 < optimizer.num_skipped < 30
+    again = inf.SkippingAdam([torch.nn.Parameter(torch.zeros(2))])
+    again.load_state_dict(optimizer.state_dict())
+    assert again.param_groups[0]["usual_norm"] == optimizer.param_groups[0]["usual_norm"] > size
 
 
 def test_what_is_no_square_image_is_refused():

@@ -72,6 +72,14 @@ def test_masses_of_children_sum_to_one_and_other_parents_children_have_none():
     assert nearest_child(torch.zeros(1, 2, 2), torch.arange(18.0).view(9, 2), parent, 3).tolist() == [[0, 6]]
 
 
+def test_one_value_stands_for_several_particles():
+    """The guide is a point: the bound of four draws is that of one, which raised an error of torch."""
+    vae, x = made(), data()
+    one, four = (pv.evaluate(vae, x, num_particles=number) for number in (1, 4))
+    torch.testing.assert_close(one.elbo, four.elbo)
+    torch.testing.assert_close(one.kl, four.kl)
+
+
 def test_every_parameter_receives_a_gradient_and_codes_follow_in_training_alone():
     vae, x = made(), data()
     objective = inf.VectorQuantisation()
