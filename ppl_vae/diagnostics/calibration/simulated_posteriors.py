@@ -26,6 +26,7 @@ from ppl_vae.diagnostics.arviz.exported import data_sites
 from ppl_vae.diagnostics.predictive.drawable import require_drawable
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.conditioned import Conditioned
+from ppl_vae.inference.pair.coordinate_names import require_same_coordinates
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.exchangeable import require_exchangeable
@@ -199,6 +200,7 @@ def _like(pair: Pair, x: Data) -> Conditioned:
     """The data given, whose shapes, holes and covariates the simulated ones have."""
     shape = x if isinstance(x, tuple) and all(isinstance(n, int) and n > 0 for n in x) else None
     arguments = Arguments.of(pair, x)
+    require_same_coordinates(arguments.pair.model, arguments.labels(x))
     first, *given = arguments.parts(torch.zeros(1, *shape) if shape is not None else x)
     model, guide = arguments.pair.model, arguments.pair.guide
     data = arguments.pair.place(first)

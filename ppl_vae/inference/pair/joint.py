@@ -14,6 +14,7 @@ from pyro import distributions as dist
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.densities import log_density
 from ppl_vae.inference.pair.given_values import Given
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
@@ -59,7 +60,7 @@ def log_joint(model: Program, x: object, values: Mapping[str, Tensor]) -> Joint:
 
     def total(nodes: Mapping[str, TraceSite]) -> Tensor:
         densities = [
-            per_datum(name, node["fn"].log_prob(node["value"]), shape, mask=node["mask"])
+            per_datum(name, log_density(node["fn"], node["value"]), shape, mask=node["mask"])
             for name, node in nodes.items()
         ]
         return sum(densities[1:], start=densities[0])

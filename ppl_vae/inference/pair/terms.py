@@ -331,7 +331,9 @@ def _log_guide(site: Site) -> Tensor:
     try:
         if site.q_stopped is None:
             return log_density(site.q, site.draw)
-        return site.q_stopped.log_prob(site.read)
+        if isinstance(site.q_stopped, StoppedDensity):
+            return site.q_stopped.log_prob(site.read)
+        return log_density(site.q_stopped, site.read)
     except (KeyError, NotImplementedError):
         raise ModelError(
             f"site {site.name!r}: {_kind(site.q)} has no inverse, so its density is known at its own draws alone; "
