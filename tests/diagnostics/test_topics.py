@@ -19,6 +19,7 @@ PLOTS = {
     "importance": plots.plot_khat,
     "calibration": plots.plot_calibration,
     "coverage": plots.plot_coverage,
+    "density_ratio": plots.plot_density_ratio,
     "predictive": plots.plot_predictive,
     "gaps": plots.plot_gaps,
     "reference": plots.plot_reference,

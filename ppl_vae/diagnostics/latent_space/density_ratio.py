@@ -29,6 +29,7 @@ from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.verdict import Verdict, level_of, require_finite, require_table, share_stderr
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.active_units import coordinates
+from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.pair import PairLike
@@ -43,7 +44,8 @@ DENSITY_RATIO_STREAM = 67
 GOOD, POOR = 0.1, 0.5
 #: Where the aggregate posterior has less than this share of the prior's density, there is a hole.
 HOLE = 0.1
-LEAST_DATA, BUMPS, MOST_CROSSED = 50, 100, 20
+LEAST_DATA, BUMPS, MOST_CROSSED = 20, 100, 20
+INSTEAD = "there is no code of a datum"
 SOURCES = ("aggregate posterior", "prior")
 
 
@@ -54,8 +56,8 @@ def run_density_ratio(pair: PairLike, x: Data, folds: int = 5, *, seed: int = 0)
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs; of several latent sites the
-            draws are laid side by side.
-        x: [N, *event_shape], at least 50; the aggregate posterior is that of the data's population.
+            draws are laid side by side, and global ones are held at a draw of the guide's.
+        x: [N, *event_shape], at least 20; the aggregate posterior is that of the data's population.
         folds: of the cross-fitting: every ratio is by a classifier that did not see its draw.
         seed: of draws and folds.
 
@@ -67,11 +69,12 @@ def run_density_ratio(pair: PairLike, x: Data, folds: int = 5, *, seed: int = 0)
 
     Raises:
         ModelError: the pair or a setting is refused, or the model has no latent site.
-        DataError: fewer than 50 data, or draws are NaN or infinite.
+        DataError: fewer than 20 data, or draws are NaN or infinite.
     """
     folds = integer("folds", folds, least=2)
     given = admitted(pair, x, least=LEAST_DATA)
-    z = np.stack(_draws(given, seed))
+    held = at_global_draws(given, 1, derived_seed(seed, DENSITY_RATIO_STREAM, 2), INSTEAD)
+    z = np.stack(_draws(held[0] if held else given, seed))
     if not np.isfinite(z).all():
         raise DataError("draws of the aggregate posterior or the prior are NaN or infinite")
     ratio = _cross_fitted(z, min(folds, len(given)), derived_seed(seed, DENSITY_RATIO_STREAM, 1))

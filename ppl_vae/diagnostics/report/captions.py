@@ -35,6 +35,7 @@ REFERENCES = (
     "Neal (2001). Annealed importance sampling. Statistics and Computing 11. arXiv:physics/9803008.",
     "Säilynoja, Bürkner, Vehtari (2022). Graphical test for discrete uniformity and its applications in "
     "goodness-of-fit evaluation and multiple sample comparison. Statistics and Computing 32. arXiv:2103.10522.",
+    "Sugiyama, Suzuki, Kanamori (2012). Density ratio estimation in machine learning. Cambridge University Press.",
     "Talagrand (1996). Transportation cost for Gaussian and other product measures. GAFA 6.",
     "Talts, Betancourt, Simpson, Vehtari, Gelman (2018). Validating Bayesian inference algorithms with "
     "simulation-based calibration. arXiv:1804.06788.",

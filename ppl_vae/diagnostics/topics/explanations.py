@@ -64,6 +64,14 @@ COLLAPSE = Explanation(
     "the prior means that draws from the prior land where no data are.",
     cannot="An active dimension need not mean anything to a person, and idle ones do no harm to the fit.",
 )
+DENSITY_RATIO = Explanation(
+    question="Are draws of the prior codes that data have?",
+    method="One draw of q(z|x) for every datum stands against as many draws of the prior. A classifier is fitted "
+    "to tell them apart (Sugiyama, Suzuki and Kanamori 2012), and judged on draws that it was not fitted to; its "
+    "logit is the log density ratio of the two.",
+    shows="Where it tells them apart, what is drawn from the prior is not what the decoder was trained on.",
+    cannot="A classifier that sees no difference proves none: with few data it sees only what is large.",
+)
 PREDICTIVE = Explanation(
     question="Does the model make data like the real ones?",
     method="Statistics of the data are compared with those of replicated data sets of the same size: "

@@ -14,6 +14,7 @@ from ppl_vae.errors import DataError
 from ppl_vae.plots import (
     plot_calibration,
     plot_coverage,
+    plot_density_ratio,
     plot_gaps,
     plot_khat,
     plot_latent_kl,
@@ -81,6 +82,15 @@ def collapse(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
         plot_latent_kl({"q(z|x)": table["kl"].to_numpy()}),
         f"KL of q to the prior by latent dimension, in falling order, a mean over {len(diagnosis.x)} data. "
         "Counted here are those whose KL is above the dashed line, in the verdict those whose mean moves with x.",
+    )
+
+
+def density_ratio(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
+    """Draw codes of data and draws of the prior in two dimensions."""
+    yield (
+        plot_density_ratio(table),
+        f"{table.sizes['draw']} draws of q(z|x) and as many of the prior, in the first latent dimensions, coloured "
+        "by the log density ratio that a classifier gives each without having seen it. Dark crosses lie in holes.",
     )
 
 

@@ -15,6 +15,7 @@ from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
 from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
 from ppl_vae.diagnostics.importance.global_importance import check_global_importance, run_global_importance
 from ppl_vae.diagnostics.importance.importance import check_importance
+from ppl_vae.diagnostics.latent_space.density_ratio import check_density_ratio, run_density_ratio
 from ppl_vae.diagnostics.predictive.predictive import LOCAL, POPULATION, check_predictive, run_predictive
 from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
 from ppl_vae.diagnostics.topics import explanations, figures, tables
@@ -58,6 +59,10 @@ def _coverage(case: Case) -> xr.Dataset:
 
 def _collapse(case: Case) -> xr.Dataset:
     return run_collapse(case.pair, case.rows(), seed=case.seed)
+
+
+def _density_ratio(case: Case) -> xr.Dataset:
+    return run_density_ratio(case.pair, case.rows(), seed=case.seed)
 
 
 def _predictive(case: Case) -> xr.Dataset:
@@ -151,6 +156,14 @@ TOPICS: Mapping[str, Topic] = {
         "Expected coverage", _coverage, check_coverage, explanations.COVERAGE, figures.coverage, None
     ),
     "collapse": Topic("Active units", _collapse, check_collapse, explanations.COLLAPSE, figures.collapse, None),
+    "density_ratio": Topic(
+        "Codes against the prior",
+        _density_ratio,
+        check_density_ratio,
+        explanations.DENSITY_RATIO,
+        figures.density_ratio,
+        None,
+    ),
     "predictive": Topic(
         "Predictive checks", _predictive, _check_both_kinds, explanations.PREDICTIVE, figures.predictive, None
     ),

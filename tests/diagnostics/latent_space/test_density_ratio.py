@@ -83,8 +83,8 @@ def test_clusters_with_the_priors_mean_and_variance_are_seen():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(DataError, match="50"):
-        ratio_of(drawn((20, 2)))
+    with pytest.raises(DataError, match="at least 20"):
+        ratio_of(drawn((10, 2)))
     with pytest.raises(DataError, match="expected what run_density_ratio returns"):
         check_density_ratio(xr.Dataset({"other": ("datum", [1.0])}))
 
