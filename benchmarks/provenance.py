@@ -92,6 +92,9 @@ MADE_BY: Mapping[str, Made] = {
             "ppl_vae/inference/objectives/relax.py",
         ),
     ),
+    "disentanglement_speed.json": Made(
+        "python benchmarks/disentanglement_speed.py", ("ppl_vae/diagnostics/latent_space/disentanglement",)
+    ),
     "explorable_page.json": Made("python benchmarks/explorable_page.py", ("ppl_vae/explore",)),
     "first_page.json": Made("python benchmarks/first_page.py", ("docs/first_steps.py", *MNIST_PROGRAMS, EVIDENCE)),
     "foreign_sets.json": Made(

@@ -8,7 +8,8 @@ For q = N(m0, S0) and p = N(m1, S1) on R^d (Kullback 1959, ch. 9; the VAE's diag
 With Cholesky factors S = L L' the trace is the squared Frobenius norm of L1^-1 L0 and the determinants are
 sums over diagonals, so nothing is inverted. Where q and p are both diagonal the divergence is a sum over
 coordinates. torch covers only some of these pairs (a MultivariateNormal against an Independent Normal, the
-pair of a full-covariance guide, is missing); any other pair of distributions is left to torch's table.
+pair of a full-covariance guide, is missing); any other pair of distributions is left to torch's table. A class of a
+user's own with its own density or draws has a closed form only where one is registered for it (``own_law``).
 
 Kingma & Welling (2014), appendix B: https://arxiv.org/abs/1312.6114
 """
@@ -19,14 +20,19 @@ import torch
 from torch import Tensor
 from torch.distributions import (
     Categorical,
+    ContinuousBernoulli,
     Distribution,
     Independent,
     LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
     TransformedDistribution,
+    Uniform,
 )
 from torch.distributions import kl_divergence as torch_kl_divergence
+from torch.distributions.kl import _KL_REGISTRY
+
+from ppl_vae.own_law import keeps_law, lawgiver, layers
 
 
 def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
@@ -79,7 +85,36 @@ def _torch_kl(q: Distribution, p: Distribution) -> Tensor:
     if isinstance(q, Categorical) and isinstance(p, Categorical) and q.param_shape != p.param_shape:
         # Torch's formula pairs the categories, and breaks.
         raise NotImplementedError("the two have not as many categories")
+    if {Uniform, ContinuousBernoulli} <= {kind for d in (q, p) for kind in type(_unwrap(d)).__mro__}:
+        # Torch compares their supports, both [0, 1], wrongly and says that it is infinite.
+        raise NotImplementedError("torch has no right divergence of a Uniform and a ContinuousBernoulli")
+    _require_registered(q, p)
     return torch_kl_divergence(q, p)
+
+
+def _require_registered(q: Distribution, p: Distribution) -> None:
+    """Refuse a divergence that is known of a base class, for a class with a law of its own.
+
+    Raises:
+        NotImplementedError: there is none for that class; it is named.
+    """
+    if keeps_law(q) and keeps_law(p):
+        return
+    for side, (one, other) in enumerate(((q, p), (p, q))):
+        for law in filter(None, map(lawgiver, layers(one))):
+            known = [
+                kinds
+                for kinds in _KL_REGISTRY
+                if issubclass(kinds[side], law) and _has(one, kinds[side]) and _has(other, kinds[1 - side])
+            ]
+            if not known:
+                raise NotImplementedError(
+                    f"{law.__name__} has a law of its own; register a closed form for it by torch's register_kl"
+                )
+
+
+def _has(distribution: Distribution, kind: type) -> bool:
+    return any(isinstance(layer, kind) for layer in layers(distribution))
 
 
 def _folds(distribution: Distribution) -> bool:
@@ -122,11 +157,11 @@ def _unwrap(d: Distribution) -> Distribution:
 
 
 def _is_diagonal(d: Distribution) -> bool:
-    return isinstance(_unwrap(d), Normal)
+    return isinstance(_unwrap(d), Normal) and keeps_law(d)
 
 
 def _is_full(d: Distribution) -> bool:
-    return isinstance(d, MultivariateNormal | LowRankMultivariateNormal)
+    return isinstance(d, MultivariateNormal | LowRankMultivariateNormal) and keeps_law(d)
 
 
 def is_gaussian(d: Distribution) -> bool:
@@ -141,8 +176,9 @@ def diagonal_loc_scale(d: Distribution) -> tuple[Tensor, Tensor]:
         NotImplementedError: the distribution is not a diagonal Gaussian.
     """
     base = _unwrap(d)
-    if not isinstance(base, Normal):
+    if not _is_diagonal(d):
         raise NotImplementedError(f"{type(d).__name__} is not a diagonal Gaussian")
+    assert isinstance(base, Normal)
     return base.loc, base.scale
 
 

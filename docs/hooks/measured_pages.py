@@ -81,7 +81,10 @@ def page(name: str, figures: list[str]) -> str:
     """One record."""
     head = [f"# {heading(name)}\n", words(name) + "\n", provenance(name)]
     pictures = [f"![{Path(figure).stem.replace('_', ' ')}]({figure})\n" for figure in figures]
-    return "\n".join([*head, *pictures, rendered(result(name), 2)])
+    table = RESULTS / f"{name}.md"
+    # Where a script writes its own table, that is what to read; the numbers follow in full.
+    tables = [table.read_text(encoding="utf-8"), "## All numbers\n"] if table.exists() else []
+    return "\n".join([*head, *pictures, *tables, rendered(result(name), 2)])
 
 
 def provenance(name: str) -> str:

@@ -25,15 +25,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.checks import integer
+from ppl_vae.compression.exact_layers import FeatureGrid, Head, fitting_grid
 from ppl_vae.compression.grid import Grid
 from ppl_vae.compression.latent_chain import Gaussian, LatentChain, latent_chain
+from ppl_vae.compression.pixels import pop_pixels, push_pixels
 from ppl_vae.compression.stack import WORD, Stack, pseudo_random
 from ppl_vae.errors import DataError, ModelError
 
 # A code's bins are chosen so that all but one in a hundred of the guide's scales have at least so many.
 LEAST_BINS = 4.0
 MOST_BIN_BITS = 14
-GROUP = 256
+GROUP = 512
+# Of images that go through the encoder at once where no group asks for more: their features fit a core's cache.
+BATCH = 128
 # A group is at most this share of the images before it.
 GROWTH = 0.5
 # Bits that popping one coordinate of a code may take; no symbol is dearer than 24.
@@ -56,6 +60,8 @@ class Message:
         group: the largest number of images that went through the networks at once.
         bin_bits: bins per unit of a code, as a power of two.
         half_range: codes lie between minus this and this.
+        features: the grid of what the decoder's last layer is given (``exact_layers``); None where it is computed
+            in double precision.
         uncertain: what the guard band held (``grid``).
     """
 
@@ -67,6 +73,7 @@ class Message:
     group: int
     bin_bits: int
     half_range: int
+    features: FeatureGrid | None
     uncertain: dict[str, list[list[int]]]
 
 
@@ -85,19 +92,19 @@ def encode_images(vae: object, x: Tensor, group: int = GROUP, bin_bits: int | No
         DataError: x is not binary or has another shape.
     """
     chain, group = latent_chain(vae), integer("group", group)
-    chain.vae.model.check_data(x)
-    data = x.detach().cpu().double()
+    data = _binary(chain, x)
     known, half_range, fitting = _known(chain, data)
     bin_bits = fitting if bin_bits is None else integer("bin_bits", bin_bits, least=0)
     if bin_bits > MOST_BIN_BITS:
         raise ModelError(f"bin_bits must be at most {MOST_BIN_BITS}, got {bin_bits}")
-    coder = _Coder(chain, bin_bits, half_range, Grid())
-    count = _words_of(chain, group)
-    start = pseudo_random(count, 0)
+    head = chain.head
+    features = None if head is None else fitting_grid(head, chain.features(known[0][:BATCH]))
+    coder = _Coder(chain, bin_bits, half_range, features, Grid())
+    start = pseudo_random(_words_of(chain, group), 0)
     stack = Stack(start, True, len(start))
     at_first = least = stack.num_bits
     for index, rows in enumerate(_groups(len(data), group)):
-        stack.whiten(count, index + 1)
+        stack.whiten(_words_of(chain, rows.stop - rows.start), index + 1)
         first = known[0][rows], known[1][rows]
         least = min(least, coder.push(stack, data[rows], first, str(index)))
     words = stack.words()
@@ -105,7 +112,7 @@ def encode_images(vae: object, x: Tensor, group: int = GROUP, bin_bits: int | No
     untouched = int(np.argmin(same)) if not same.all() else len(same)
     return Message(
         words[untouched:], untouched, at_first - least, stack.num_bits - at_first, len(data), group, coder.bin_bits,
-        coder.half_range, coder.grid.uncertain,
+        coder.half_range, features, coder.grid.uncertain,
     )  # fmt: skip
 
 
@@ -119,16 +126,18 @@ def decode_images(vae: object, message: Message) -> Tensor:
             this machine's arithmetic is too unlike the writer's.
     """
     chain = latent_chain(vae)
-    coder = _Coder(chain, message.bin_bits, message.half_range, Grid(message.uncertain))
-    count = _words_of(chain, message.group)
-    start = pseudo_random(count, 0)
+    if message.features is not None and chain.head is None:
+        raise DataError("the message is of a decoder that ends in a linear layer, and this one does not")
+    coder = _Coder(chain, message.bin_bits, message.half_range, message.features, Grid(message.uncertain))
+    start = pseudo_random(_words_of(chain, message.group), 0)
     stack = Stack(np.concatenate([start[: message.untouched], message.words]), False, len(start))
     images = torch.empty(message.num_images, *chain.vae.event_shape)
-    dearest = count + math.ceil(message.group * images[:1].numel() * DEAREST / WORD)
+    dearest = len(start) + math.ceil(message.group * images[:1].numel() * DEAREST / WORD)
     for index, rows in reversed(list(enumerate(_groups(message.num_images, message.group)))):
         stack.hold(dearest)
-        images[rows] = coder.pop(stack, rows.stop - rows.start, str(index)).float()
-        stack.whiten(count, index + 1)
+        count = rows.stop - rows.start
+        images[rows] = coder.pop(stack, count, str(index))
+        stack.whiten(_words_of(chain, count), index + 1)
     try:
         intact = np.array_equal(stack.unsealed(), start)
     except (AssertionError, ValueError):
@@ -141,8 +150,12 @@ def decode_images(vae: object, message: Message) -> Tensor:
 class _Coder:
     """Pushes and pops groups of images, with the bins and the grid of one message."""
 
-    def __init__(self, chain: LatentChain, bin_bits: int, half_range: int, grid: Grid) -> None:
+    def __init__(
+        self, chain: LatentChain, bin_bits: int, half_range: int, features: FeatureGrid | None, grid: Grid
+    ) -> None:
         self.chain, self.bin_bits, self.half_range, self.grid = chain, bin_bits, half_range, grid
+        linear = chain.head
+        self.head = None if features is None or linear is None else Head(linear, features)
         self.width = 2.0**-bin_bits
         self.most = half_range << bin_bits
 
@@ -155,8 +168,7 @@ class _Coder:
             least = min(least, stack.num_bits)
             z = self._value(above)
             if code is None:
-                p = self.grid.probability(self.chain.logits(z), place)
-                stack.push_binary(x.numpy().astype(np.int32), p)
+                push_pixels(stack, x.numpy().ravel().astype(np.uint8), self._pixels(z, place))
             else:
                 stack.push_gaussian(code, *self._p(level - 1, z, place), self.most)
             below, code = z, above
@@ -173,13 +185,20 @@ class _Coder:
             below = stack.pop_gaussian(*self._p(level - 1, self._value(code), place), self.most)
             stack.push_near(code, *self._q(level, self._value(below), place), self.most)
             code = below
-        pixels = stack.pop_binary(self.grid.probability(self.chain.logits(self._value(code)), place))
-        x = torch.from_numpy(pixels.astype(np.float64))
+        pixels = pop_pixels(stack, self._pixels(self._value(code), place))
+        x = torch.from_numpy(pixels).float().reshape(count, *self.chain.vae.event_shape)
         stack.push_near(code, *self._q(0, x, place), self.most)
         return x
 
     def _value(self, code: NDArray[np.int32]) -> Tensor:
         return torch.from_numpy(code * self.width)
+
+    def _pixels(self, z: Tensor, place: str) -> NDArray[np.int32]:
+        """The cells of all pixels' probabilities."""
+        if self.head is None:
+            return self.grid.pixels(self.chain.logits(z), place)
+        steps = self.head.steps(self.chain.features(z))
+        return self.head.cells(self.grid.cells(steps, f"{place} h")).ravel()
 
     def _q(self, level: int, below: Tensor, place: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self.grid.gaussian(*self.chain.posterior(level, below), self.width, f"{place} q{level}")
@@ -200,19 +219,28 @@ def _groups(num_images: int, group: int) -> list[slice]:
     return slices
 
 
-def _words_of(chain: LatentChain, group: int) -> int:
-    """More words than popping the codes of a group can take."""
-    return math.ceil(group * sum(chain.dims) * DEAREST / WORD) + 2
+def _words_of(chain: LatentChain, count: int) -> int:
+    """More words than popping the codes of so many images can take."""
+    return math.ceil(count * sum(chain.dims) * DEAREST / WORD) + 2
+
+
+def _binary(chain: LatentChain, x: Tensor) -> Tensor:
+    """The data in single precision, and the model's own words where they are not binary or of another shape."""
+    data = x.detach().cpu().float()
+    values = data.numpy()
+    if data.shape[1:] != chain.vae.event_shape or np.count_nonzero(values) != np.count_nonzero(values == 1):
+        chain.vae.model.check_data(x)
+    return data
 
 
 def _known(chain: LatentChain, x: Tensor) -> tuple[Gaussian, int, int]:
     """The q(z_1|x) of all data [N, L_1], a number that codes do not pass, and bins that fit the guide's scales."""
     largest, smallest, first = LEAST_RANGE, 1.0, []
-    for below in x.split(GROUP):
+    for below in x.split(BATCH):
         for level in range(len(chain.dims)):
             below, scale = chain.posterior(level, below)
             largest = max(largest, (below.abs() + MARGIN * scale).max().item())
-            smallest = min(smallest, scale.flatten().quantile(0.01).item())
+            smallest = min(smallest, scale.flatten().kthvalue(math.ceil(0.01 * scale.numel())).values.item())
             if level == 0:
                 first.append((below, scale))
     means, scales = zip(*first, strict=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,13 @@ from torch import Tensor
 
 from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.compression.bits_back import GROUP, Message, decode_images, encode_images
+from ppl_vae.compression.exact_layers import FeatureGrid
 from ppl_vae.compression.grid import tables
 from ppl_vae.compression.latent_chain import latent_chain
 from ppl_vae.errors import DataError
 from ppl_vae.files import as_path, checksum, tensor_bytes, write_atomically
 
-MAGIC, VERSION = b"PVBB", 1
+MAGIC, VERSION = b"PVBB", 2
 _START, _SEAL = len(MAGIC) + 5, 32
 # A header of more is none of ours.
 _MOST_HEADER = 1 << 26
@@ -59,6 +61,7 @@ def compress(vae: object, x: Array, path: str | Path, group: int = GROUP, bin_bi
         "group": message.group,
         "bin_bits": message.bin_bits,
         "half_range": message.half_range,
+        "features": None if message.features is None else astuple(message.features),
         "untouched": message.untouched,
         "initial_bits": message.initial_bits,
         "net_bits": message.net_bits,
@@ -128,7 +131,8 @@ def read_message(path: Path) -> tuple[dict[str, object], Message]:
         words = np.frombuffer(body[_START + length :], dtype="<u4").astype(np.uint32)
         names = ("untouched", "initial_bits", "net_bits", "num_images", "group", "bin_bits", "half_range")
         numbers = {name: int(header[name]) for name in names}
-        message = Message(words=words, uncertain=dict(header["uncertain"]), **numbers)
+        features = None if header["features"] is None else FeatureGrid(*map(int, header["features"]))
+        message = Message(words=words, features=features, uncertain=dict(header["uncertain"]), **numbers)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: its header is none of version {VERSION} ({error})") from error
     return header, message

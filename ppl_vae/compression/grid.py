@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 GUARD = 1e-9
-#: Cells per unit of a logit, of a mean in bins, and of a log standard deviation.
-LOGIT, MEAN, LOG_STD = 64, 8, 64
+#: Cells per unit of a logit, of a mean in bins, and of a log standard deviation. A logit that is off by 1/16 at
+#: most costs p (1 - p) / 1536 nats on average, which is 0.02% of a message on MNIST.
+LOGIT, MEAN, LOG_STD = 8, 8, 64
 # Of a logit: beyond it a probability is below 2^-20.
 MOST_LOGIT = 14
 PROBABILITY = 1 << 20
@@ -33,17 +34,19 @@ class Grid:
         self.reading = uncertain is not None
         self.uncertain: dict[str, list[list[int]]] = {} if uncertain is None else uncertain
 
-    def cells(self, values: NDArray[np.float64], place: str) -> NDArray[np.int64]:
-        """The cell of every value; reader and writer name the place of a call alike."""
+    def cells(self, values: NDArray[np.float64], place: str) -> NDArray[np.float64]:
+        """The cell of every value, a whole number; reader and writer name the place of a call alike."""
         shifted = values + 0.5
-        lower = np.floor(shifted)
-        cells = lower.astype(np.int64)
+        cells = np.floor(shifted)
         if self.reading:
             for index, cell in self.uncertain.get(place, []):
                 cells.flat[index] = cell
             return cells
-        guard = GUARD * max(1.0, np.abs(values).max(initial=0.0))
-        near = np.flatnonzero(np.abs(shifted - lower - 0.5) > 0.5 - guard)
+        largest = max(1.0, values.max(initial=0.0), -values.min(initial=0.0))
+        # How far each lies from the middle of its cell, in place of the shifted values.
+        shifted -= cells
+        shifted -= 0.5
+        near = np.flatnonzero(np.abs(shifted, out=shifted) > 0.5 - GUARD * largest)
         if len(near):
             self.uncertain[place] = [[int(index), int(cells.flat[index])] for index in near]
         return cells
@@ -54,12 +57,13 @@ class Grid:
         """The mean and the standard deviation in bins, on the grid."""
         mean = self.cells(_numbers(loc) / bin_width * MEAN, f"{place} mean") / MEAN
         log_std = np.clip(np.log(_numbers(scale) / bin_width), LEAST_LOG_STD, MOST_LOG_STD)
-        return mean, _STD_TABLE[self.cells(log_std * LOG_STD, f"{place} std") - int(LEAST_LOG_STD * LOG_STD)]
+        cells = self.cells(log_std * LOG_STD, f"{place} std") - LEAST_LOG_STD * LOG_STD
+        return mean, _STD_TABLE[cells.astype(np.int32)]
 
-    def probability(self, logits: Tensor, place: str) -> NDArray[np.float64]:
-        """The probability of a one, a multiple of 2^-20 that is neither 0 nor 1."""
-        clipped = np.clip(_numbers(logits), -MOST_LOGIT, MOST_LOGIT)
-        return _PROBABILITY_TABLE[self.cells(clipped * LOGIT, f"{place} x") + MOST_LOGIT * LOGIT]
+    def pixels(self, logits: Tensor, place: str) -> NDArray[np.int32]:
+        """The cell in ``PROBABILITY_TABLE`` of the probability of a one, of every pixel [n]."""
+        clipped = np.clip(_numbers(logits).ravel(), -MOST_LOGIT, MOST_LOGIT)
+        return (self.cells(clipped * LOGIT, f"{place} x") + MOST_LOGIT * LOGIT).astype(np.int32)
 
 
 def _numbers(values: Tensor) -> NDArray[np.float64]:
@@ -68,7 +72,19 @@ def _numbers(values: Tensor) -> NDArray[np.float64]:
 
 def tables() -> bytes:
     """The two tables as bytes, whose checksum says whether another machine has the same."""
-    return _STD_TABLE.tobytes() + _PROBABILITY_TABLE.tobytes()
+    return _STD_TABLE.tobytes() + PROBABILITY_TABLE.tobytes()
+
+
+def byte_probabilities(cell: int) -> NDArray[np.float64]:
+    """The probabilities of eight pixels of one cell together [256], the first pixel in the highest bit.
+
+    They are products alone, which IEEE 754 rounds alike everywhere.
+    """
+    p = PROBABILITY_TABLE[cell]
+    products = one = np.array([1 - p, p])
+    for _ in range(7):
+        products = np.multiply.outer(products, one).ravel()
+    return products
 
 
 def _std_table() -> NDArray[np.float64]:
@@ -78,10 +94,11 @@ def _std_table() -> NDArray[np.float64]:
 
 
 def _probability_table() -> NDArray[np.float64]:
+    """Multiples of 2^-20 that are neither 0 nor 1."""
     cells = np.arange(-MOST_LOGIT * LOGIT, MOST_LOGIT * LOGIT + 1)
     p = np.round(PROBABILITY / (1 + np.exp(-cells / LOGIT)))
     return np.clip(p, 1, PROBABILITY - 1) / PROBABILITY
 
 
 _STD_TABLE = _std_table()
-_PROBABILITY_TABLE = _probability_table()
+PROBABILITY_TABLE = _probability_table()

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import TypeGuard
 
+import numpy as np
 import torch
 from pyro import distributions as dist
-from torch import Tensor
+from torch import Tensor, nn
 
+from ppl_vae.compression.exact_layers import BinaryLinear
 from ppl_vae.errors import ModelError
 from ppl_vae.kl import diagonal_loc_scale
 from ppl_vae.models import VAE, HierarchicalVAE
@@ -30,15 +33,17 @@ class LatentChain:
     Attributes:
         vae: the copy.
         dims: the dimensions of z_1, ..., z_L.
+        reads_bits: whether the encoder begins with a layer that is exact for zeros and ones of any precision.
     """
 
     vae: VAE | HierarchicalVAE
     dims: tuple[int, ...]
+    reads_bits: bool
 
     def posterior(self, level: int, below: Tensor) -> Gaussian:
         """The mean and scale of q(z_level | what lies below it), level from 0: [N, L_level] each."""
         if level == 0:
-            return _loc_scale(self.vae.guide.encode(below))
+            return _loc_scale(self.vae.guide.encode(below if self.reads_bits else below.double()))
         assert isinstance(self.vae, HierarchicalVAE)
         return _loc_scale(self.vae.guide.upward[level - 1](below))
 
@@ -46,6 +51,20 @@ class LatentChain:
         """The mean and scale of p(z_level | z_level+1), level from 0."""
         assert isinstance(self.vae, HierarchicalVAE)
         return _loc_scale(self.vae.model.downward[level](above))
+
+    @property
+    def head(self) -> nn.Linear | None:
+        """The linear layer that gives the logits, where the decoder ends in one."""
+        decoder = self.vae.model.decoder
+        return decoder[-1] if type(decoder) is nn.Sequential and _is_plain(decoder[-1]) else None
+
+    def features(self, z: Tensor) -> Tensor:
+        """What the head is given: [N, H]."""
+        decoder = self.vae.model.decoder
+        assert isinstance(decoder, nn.Sequential)
+        for layer in list(decoder)[:-1]:
+            z = layer(z)
+        return z
 
     def logits(self, z: Tensor) -> Tensor:
         """The logits of p(x | z_1): [N, *event_shape]."""
@@ -68,14 +87,43 @@ def latent_chain(vae: object) -> LatentChain:
         )
     if type(vae.model.prior) is not StandardNormalPrior:
         raise ModelError(f"bits-back coding takes the prior 'standard', got a {type(vae.model.prior).__name__}")
-    own = copy.deepcopy(vae).cpu().double().eval().requires_grad_(False)
+    own = copy.deepcopy(vae, _doubled(vae)).eval()
+    if not all(np.isfinite(parameter.numpy()).all() for parameter in own.parameters()):
+        raise ModelError("bits-back coding takes a model of finite weights, and some are NaN or infinite")
     dims = (own.latent_dim,) if isinstance(own, VAE) else own.latent_dims
-    chain = LatentChain(own, dims)
+    chain = LatentChain(own, dims, _with_binary_layer(own.guide.encoder))
     like = next(own.parameters())
     below = torch.zeros(2, *own.event_shape, dtype=like.dtype)
     for level in range(len(dims)):
         below = chain.posterior(level, below)[0]
     return chain
+
+
+def _doubled(module: nn.Module) -> dict[int, object]:
+    """What a copy of a module has in place of its tensors, by their identity: double precision, no gradient."""
+    memo: dict[int, object] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        # A clone, since what is in double precision already would be the user's own.
+        own = tensor.detach().cpu().clone()
+        own = own.double() if own.is_floating_point() else own
+        memo[id(tensor)] = nn.Parameter(own, False) if isinstance(tensor, nn.Parameter) else own
+    return memo
+
+
+def _with_binary_layer(encoder: nn.Module) -> bool:
+    """Have an encoder's first layer exact for zeros and ones, if it is a linear one of the data as they are."""
+    if type(encoder) is not nn.Sequential:
+        return False
+    place = next((place for place, layer in enumerate(encoder) if type(layer) is not nn.Flatten), -1)
+    if place < 0 or not _is_plain(layer := encoder[place]):
+        return False
+    encoder[place] = BinaryLinear(layer)
+    return True
+
+
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """Tell whether a layer is a linear one and no more: hooks may change its weights or what it gives."""
+    return type(layer) is nn.Linear and not layer._forward_pre_hooks and not layer._forward_hooks
 
 
 def _loc_scale(q: dist.TorchDistribution) -> Gaussian:

@@ -106,6 +106,14 @@ class Stack:
             top = top[len(top) - count :]
         self._coder = self._stream.stack.AnsCoder(top, False)
 
+    def push(self, symbols: NDArray[np.int32], model: object) -> None:
+        """Push symbols that have one distribution, a model of constriction's."""
+        self._coder.encode_reverse(symbols, model)
+
+    def pop(self, count: int, model: object) -> NDArray[np.int32]:
+        """Pop so many symbols of one distribution."""
+        return np.asarray(self._coder.decode(model, count))
+
     def push_binary(self, symbols: NDArray[np.int32], p: NDArray[np.float64]) -> None:
         """Push zeros and ones with probabilities p of a one."""
         self._coder.encode_reverse(symbols.ravel(), self._models.Bernoulli(perfect=False), p.ravel())

@@ -1,7 +1,7 @@
 """Containers in which researchers hold data, opened at one door."""
 
 from ppl_vae.containers.door import Data, Frame, Opened, Table, is_container, opened
-from ppl_vae.containers.labels import Axes, CoordinateNames, Labels
+from ppl_vae.containers.labels import Axes, CoordinateNames, Labels, require_same_order
 from ppl_vae.containers.rows import Rows, SparseRows, StoredRows, dense, some_of
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "dense",
     "is_container",
     "opened",
+    "require_same_order",
     "some_of",
 ]

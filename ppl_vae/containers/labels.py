@@ -10,6 +10,8 @@ import numpy as np
 from ppl_vae.errors import DataError
 
 Axes = tuple[np.ndarray | None, ...]
+# As many names as an error shows.
+SHOWN = 6
 # The names along the event dimensions of x, under the empty name, and of each covariate that has any.
 CoordinateNames = dict[str, list[list[str] | None]]
 
@@ -97,3 +99,24 @@ def _compared(labels: Labels, other: Labels) -> np.ndarray | None:
 
 def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
+
+
+def require_same_order(trained_on: CoordinateNames, labels: Labels) -> None:
+    """Refuse data whose coordinates are those that a model was trained on in another order.
+
+    Raises:
+        DataError: they are; both orders are shown.
+    """
+    found = labels.coordinates() if trained_on else {}
+    for name in trained_on.keys() & found.keys():
+        for own, theirs in zip(trained_on[name], found[name], strict=False):
+            if own is None or theirs is None or own == theirs or sorted(own) != sorted(theirs):
+                continue
+            raise DataError(
+                f"{name or 'data'}: the names along a dimension are those of the training data in another order: "
+                f"{_shown(theirs)} where the model was trained on {_shown(own)}; bring them into that order"
+            )
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
     from ppl_vae.diagnostics.calibration.coverage import check_coverage, run_coverage
     from ppl_vae.diagnostics.calibration.groups import calibration_table
+    from ppl_vae.diagnostics.calibration.local_c2st import check_local_c2st, run_local_c2st
+    from ppl_vae.diagnostics.calibration.posterior_calibration import (
+        check_posterior_calibration,
+        run_posterior_calibration,
+    )
     from ppl_vae.diagnostics.calibration.recovery import check_recovery, run_recovery
     from ppl_vae.diagnostics.calibration.refits import simulate_refits
     from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.latent_space.aggregate import check_aggregate, run_aggregate
     from ppl_vae.diagnostics.latent_space.arithmetic import check_arithmetic, run_arithmetic
     from ppl_vae.diagnostics.latent_space.attribute_classifier import AttributeClassifier, fit_attribute_classifier
+    from ppl_vae.diagnostics.latent_space.class_structure import check_class_structure, run_class_structure
+    from ppl_vae.diagnostics.latent_space.density_ratio import check_density_ratio, run_density_ratio
     from ppl_vae.diagnostics.latent_space.disentanglement.disentanglement import (
         check_disentanglement,
         run_disentanglement,
@@ -60,8 +67,10 @@ __all__ = [
     "check_arithmetic",
     "check_bracket",
     "check_calibration",
+    "check_class_structure",
     "check_collapse",
     "check_coverage",
+    "check_density_ratio",
     "check_disentanglement",
     "check_evidence",
     "check_foreign",
@@ -70,6 +79,8 @@ __all__ = [
     "check_importance",
     "check_interpolation",
     "check_latent_holes",
+    "check_local_c2st",
+    "check_posterior_calibration",
     "check_predictive",
     "check_recovery",
     "check_reference",
@@ -89,9 +100,11 @@ __all__ = [
     "run_aggregate",
     "run_arithmetic",
     "run_calibration",
+    "run_class_structure",
     "run_coherence",
     "run_collapse",
     "run_coverage",
+    "run_density_ratio",
     "run_diagnosis",
     "run_disentanglement",
     "run_evidence",
@@ -102,6 +115,8 @@ __all__ = [
     "run_importance",
     "run_interpolation",
     "run_latent_holes",
+    "run_local_c2st",
+    "run_posterior_calibration",
     "run_predictive",
     "run_recovery",
     "run_reference",

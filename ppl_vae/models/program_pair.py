@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import pyro
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.checks import integer
+from ppl_vae.containers import Frame, dense, is_container, opened, require_same_order
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
@@ -102,12 +103,23 @@ class ProgramPair(Configured):
 
         Raises:
             ModelError: x has another event shape.
-            DataError: x is empty or no array of numbers, or has NaN that the likelihood does not take.
+            DataError: x is empty or no array of numbers, or has NaN that the likelihood does not take, or the
+                training data's columns in another order.
         """
-        data = self.to_own(x)
+        data = self.to_own(self._in_own_order(x))
         require_event_shape(data, self.event_shape)
         self.model.require_observed(data)
         return data
+
+    def _in_own_order(self, x: Array) -> Array:
+        """Data out of their container, whose names are compared with the training data's; a table by column."""
+        if not is_container(x):
+            return x
+        found = opened(x)
+        if self.model.table is not None and isinstance(found.x, Frame):
+            return self.model.table.coded(found.x)
+        require_same_order(self.model.coordinate_names, found.labels)
+        return cast(Tensor, dense(found.x))
 
     def start_untrained(self, x: Tensor) -> None:
         """Let a decoder of ours that nobody has trained start at the rates of counts x [N, *event_shape].

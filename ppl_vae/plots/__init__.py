@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from ppl_vae.plots.arithmetic import plot_latent_arithmetic
     from ppl_vae.plots.attribute_changes import plot_attribute_changes
     from ppl_vae.plots.calibration import plot_calibration
+    from ppl_vae.plots.class_structure import plot_class_structure
     from ppl_vae.plots.column_reconstructions import plot_column_reconstructions
     from ppl_vae.plots.coverage import plot_coverage
+    from ppl_vae.plots.density_ratio import plot_density_ratio
     from ppl_vae.plots.disentanglement import plot_disentanglement
     from ppl_vae.plots.estimators import (
         plot_estimator_cost,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ppl_vae.plots.latent_map import plot_latent_map
     from ppl_vae.plots.latent_scatter import plot_latent_scatter
     from ppl_vae.plots.learning_curves import plot_learning_curves
+    from ppl_vae.plots.local_c2st import plot_local_c2st
     from ppl_vae.plots.manifold import plot_manifold
     from ppl_vae.plots.marginals import plot_marginals
     from ppl_vae.plots.pairs import plot_pairs
@@ -48,8 +51,10 @@ if TYPE_CHECKING:
 __all__ = [
     "plot_attribute_changes",
     "plot_calibration",
+    "plot_class_structure",
     "plot_column_reconstructions",
     "plot_coverage",
+    "plot_density_ratio",
     "plot_disentanglement",
     "plot_estimator_cost",
     "plot_estimator_values",
@@ -67,6 +72,7 @@ __all__ = [
     "plot_latent_map",
     "plot_latent_scatter",
     "plot_learning_curves",
+    "plot_local_c2st",
     "plot_manifold",
     "plot_marginals",
     "plot_pairs",

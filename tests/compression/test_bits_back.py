@@ -1,5 +1,7 @@
 """A message comes back as it was, is as long as the ELBO promises, and shorter than general coders make it."""
 
+import copy
+import hashlib
 import math
 import os
 import subprocess
@@ -119,16 +121,31 @@ def test_another_model_and_another_rounding_are_refused(vae, digits, tmp_path, m
     from ppl_vae.compression import grid
     from ppl_vae.compression.latent_chain import LatentChain
 
-    exact = LatentChain.logits
-    # Within the guard band nothing changes; a machine of six digits is refused.
-    monkeypatch.setattr(LatentChain, "logits", lambda self, z: exact(self, z) * (1 + 1e-12))
-    torch.testing.assert_close(decompress(vae, path), x, rtol=0, atol=0)
-    monkeypatch.setattr(LatentChain, "logits", lambda self, z: exact(self, z) * (1 + 1e-3))
-    with pytest.raises(DataError, match=r"this machine rounds unlike the writer's"):
-        decompress(vae, path)
-    monkeypatch.undo()
+    # What the decoder's last layer is given, and the logits themselves of a decoder without such a layer.
+    no_head = copy.deepcopy(vae)
+    no_head.model.decoder.append(torch.nn.Identity())
+    compress(no_head, x, tmp_path / "no-head.pvbb")
+    for name, model, written in (("features", vae, path), ("logits", no_head, tmp_path / "no-head.pvbb")):
+        exact = getattr(LatentChain, name)
+        # Within the guard band nothing changes; a machine of six digits is refused.
+        monkeypatch.setattr(LatentChain, name, lambda self, z, exact=exact: exact(self, z) * (1 + 1e-12))
+        torch.testing.assert_close(decompress(model, written), x, rtol=0, atol=0)
+        monkeypatch.setattr(LatentChain, name, lambda self, z, exact=exact: exact(self, z) * (1 + 1e-2))
+        with pytest.raises(DataError, match=r"this machine rounds unlike the writer's"):
+            decompress(model, written)
+        monkeypatch.undo()
     monkeypatch.setattr(grid, "_STD_TABLE", grid._STD_TABLE * 2)
     with pytest.raises(DataError, match="other tables of quantisation"):
+        decompress(vae, path)
+
+
+def test_a_file_of_an_older_version_is_refused_by_its_number(vae, digits, tmp_path):
+    path = tmp_path / "old.pvbb"
+    compress(vae, digits[1][:10], path)
+    body = bytearray(path.read_bytes()[:-32])
+    body[4] = 1
+    path.write_bytes(bytes(body) + hashlib.sha256(body).digest())
+    with pytest.raises(DataError, match=r"old.pvbb: version 1 of the format, and this package reads 2"):
         decompress(vae, path)
 
 

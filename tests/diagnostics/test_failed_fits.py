@@ -75,6 +75,12 @@ def numbers():
         "check_aggregate": diagnostics.run_aggregate(pv.VAE((2,), 2, likelihood="gaussian", seed=0), x),
         "check_arithmetic": made_changes(),
         "check_bracket": inf.bidirectional_evidence(oracle, x[:4], 2, num_temperatures=5, num_leapfrog=2),
+        "check_class_structure": diagnostics.run_class_structure(
+            {"codes": np.random.default_rng(2).normal(size=(60, 2))}, np.arange(60) % 3, num_shuffles=2
+        ),
+        "check_density_ratio": diagnostics.run_density_ratio(
+            oracle, torch.randn(60, 2, generator=torch.Generator().manual_seed(0)), 2
+        ),
         "check_disentanglement": diagnostics.score_codes(
             levels + 0.01 * np.random.default_rng(1).normal(size=(200, 2)), levels, metrics=("mig", "modularity")
         ),
@@ -85,6 +91,8 @@ def numbers():
             oracle, torch.lerp(x[:4], x[4:8], torch.linspace(0, 1, 3)[:, None, None]), x[:4], x[4:8], 20
         ),
         "check_latent_holes": LatentHoles(*(torch.rand(50, generator=torch.manual_seed(i)) for i in range(4))),
+        "check_local_c2st": diagnostics.run_local_c2st(oracle, x[:4], 60, 19),
+        "check_posterior_calibration": diagnostics.run_posterior_calibration(oracle, x[:4], 50, 200),
         "check_recovery": diagnostics.run_recovery(oracle, (2,), 50, 19),
         "check_typicality": diagnostics.run_typicality(oracle, x, 40, 25),
     }

@@ -24,7 +24,9 @@ from tests.inference.comparisons import made_table
 from tests.plots.pictures import images
 from tests.plots.test_attribute_changes import made_changes
 from tests.plots.test_calibration import made_calibration
+from tests.plots.test_class_structure import made_classes
 from tests.plots.test_coverage import made_coverage
+from tests.plots.test_density_ratio import made_ratio
 from tests.plots.test_disentanglement import made_scores
 from tests.plots.test_estimators import along
 from tests.plots.test_evidence import made_curve
@@ -92,6 +94,19 @@ def made_foreign():
     )
 
 
+def made_local_c2st():
+    """Three data of which one was found."""
+    null = np.random.default_rng(0).gamma(2.0, 0.01, size=(40, 3))
+    statistic, found = np.array([0.02, 0.4, 0.01]), np.array([False, True, False])
+    return xr.Dataset(
+        {
+            "statistic": ("datum", statistic),
+            "found": ("datum", found),
+            "null_statistic": (("null", "datum"), null),
+        }
+    )
+
+
 def made_map():
     codes = torch.tensor([[0.1, 0.2], [-0.5, 0.0], [0.0, 0.9]])
     return latent_map(POINCARE_BALL, codes, codes[None, :2] * torch.linspace(0, 1, 5)[:, None, None])
@@ -102,8 +117,11 @@ FIGURES = {
     "path_evidence": lambda **kw: plots.plot_path_evidence(made_path(), **kw),
     "foreign": lambda **kw: plots.plot_foreign(made_foreign(), **kw),
     "recovery": lambda **kw: plots.plot_recovery(made_recovery(), **kw),
+    "local_c2st": lambda **kw: plots.plot_local_c2st(made_local_c2st(), **kw),
     "typicality": lambda **kw: plots.plot_typicality(made_typicality(), **kw),
     "calibration": lambda **kw: plots.plot_calibration(made_calibration(), **kw),
+    "class_structure": lambda **kw: plots.plot_class_structure(made_classes(), **kw),
+    "density_ratio": lambda **kw: plots.plot_density_ratio(made_ratio(), **kw),
     "coverage": lambda **kw: plots.plot_coverage(made_coverage(), **kw),
     "disentanglement": lambda **kw: plots.plot_disentanglement(made_scores(), **kw),
     "predictive": lambda **kw: plots.plot_predictive(made_predictive(), **kw),

@@ -13,7 +13,7 @@ from ppl_vae.checks import whole
 from ppl_vae.diagnostics.arviz.exported import data_sites
 from ppl_vae.diagnostics.predictive.drawable import require_drawable
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.inference.pair.scales import full_mask
+from ppl_vae.inference.pair.scales import value_mask
 from ppl_vae.inference.pair.terms import Observation, Terms
 
 USUAL_SAMPLES, USUAL_REPLICATES = 1000, 100
@@ -113,11 +113,9 @@ def data_of(observation: Observation) -> Tensor:
     What is masked is NaN.
     """
     value, event = observation.value, len(observation.p.event_shape)
-    mask = full_mask(observation.p, observation.mask)
-    if mask is not None and not torch.as_tensor(mask).all():
-        mask = torch.as_tensor(mask, device=value.device)
-        mask = mask.reshape(*mask.shape, *(1,) * event) if mask.dim() else mask
-        value = torch.where(mask, value.double(), torch.nan)
+    mask = value_mask(observation.p, observation.mask)
+    if mask is not None and not mask.all():
+        value = torch.where(mask.to(value.device), value.double(), torch.nan)
     return value.unsqueeze(0) if value.dim() == event else value[(0,) * (value.dim() - event - 1)]
 
 

@@ -17,7 +17,7 @@ constant weights give the plain ranks back. ``ranks`` has the formulas, and how 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -97,9 +97,38 @@ def run_calibration(
     posteriors = as_simulated(pair, x, num_simulations, num_samples, seed)
     share = _normalised_weights(posteriors) if importance_weighted else None
     generator = torch.Generator().manual_seed(derived_seed(seed, TIES_STREAM))
+    attributes = {
+        "num_draws": posteriors.num_draws,
+        "importance_weighted": int(importance_weighted),
+        "seed": seed,
+    }
+    values = _values(posteriors, quantities or {})
+    table = ranked(values, len(posteriors.dimension_names), share, generator, attributes)
+    if not posteriors.covariates or posteriors.datum is None:
+        return table
+    table["datum"] = ("simulation", posteriors.datum.numpy(), {"description": "which datum lent its covariates"})
+    return table.assign_attrs(num_data=posteriors.num_data)
+
+
+def ranked(
+    quantities: Iterable[tuple[str, Tensor]],
+    num_dimensions: int,
+    share: Tensor | None,
+    generator: torch.Generator,
+    attributes: dict[str, Any],
+) -> xr.Dataset:
+    """Rank row 0 of test quantities among the others, as ``run_calibration`` tells it.
+
+    Args:
+        quantities: names and values [1 + L, S]; latent dimensions first.
+        num_dimensions: how many of them are.
+        share: normalised weights of the draws [L, S]; None where all count alike.
+        generator: of ties.
+        attributes: of the table.
+    """
     names: list[str] = []
     rows: list[tuple[Tensor, Tensor, float]] = []
-    for name, values in _values(posteriors, quantities or {}):
+    for name, values in quantities:
         if name in names:
             raise ModelError(f"quantity {name!r} is there twice: give each a name of its own")
         if values.isnan().any():
@@ -107,16 +136,7 @@ def run_calibration(
         names.append(name)
         rows.append((*rank_of_first(values, generator, share), _correlation(values)))
     ranks, pit, correlation = zip(*rows, strict=True)
-    attributes = {
-        "num_draws": posteriors.num_draws,
-        "importance_weighted": int(importance_weighted),
-        "seed": seed,
-    }
-    table = _table(names, len(posteriors.dimension_names), ranks, pit, correlation, attributes)
-    if not posteriors.covariates or posteriors.datum is None:
-        return table
-    table["datum"] = ("simulation", posteriors.datum.numpy(), {"description": "which datum lent its covariates"})
-    return table.assign_attrs(num_data=posteriors.num_data)
+    return _table(names, num_dimensions, ranks, pit, correlation, attributes)
 
 
 def _values(posteriors: SimulatedPosteriors, quantities: Mapping[str, Quantity]) -> Iterator[tuple[str, Tensor]]:

@@ -76,10 +76,11 @@ def run_recovery(
     values = simulated.dimensions.double()
     truth, draws = values[0], values[1:]
     mean, variance = draws.mean(0), draws.var(0)
-    prior = truth.var(0)
     # A mean over L draws is off by sd / sqrt(L), which widens z by the root of 1 + 1 / L.
     z = (mean - truth) / (variance * (1 + 1 / len(draws))).sqrt()
-    contraction = 1 - variance / prior
+    # Where all are equal, as masked values are, there is nothing to recover.
+    truth, mean, z = (torch.where((values == values[0]).all(0), torch.nan, each) for each in (truth, mean, z))
+    contraction = 1 - variance / _variance(truth) + 0 * z
     columns = {"truth": truth, "mean": mean, "z_score": z, "contraction": contraction}
     table: dict[str, object] = {
         name: (("simulation", "quantity"), value.cpu().numpy()) for name, value in columns.items()
@@ -92,21 +93,30 @@ def run_recovery(
 
 
 def _of_each(truth: Tensor, mean: Tensor, z: Tensor, contraction: Tensor) -> dict[str, NDArray[np.float64]]:
-    count = len(truth)
-    centred = truth - truth.mean(0), mean - mean.mean(0)
-    product = (centred[0] * centred[1]).mean(0)
-    correlation = product / (centred[0].square().mean(0) * centred[1].square().mean(0)).sqrt()
+    centred = truth - truth.nanmean(0), mean - mean.nanmean(0)
+    product = (centred[0] * centred[1]).nanmean(0)
+    correlation = product / (centred[0].square().nanmean(0) * centred[1].square().nanmean(0)).sqrt()
     squares = z.square()
-    rms = squares.mean(0).sqrt()
+    rms = squares.nanmean(0).sqrt()
     rows = {
         "recovery": correlation,
-        "mean_z": z.mean(0),
-        "mean_z_stderr": z.std(0) / math.sqrt(count),
+        "mean_z": z.nanmean(0),
+        "mean_z_stderr": _stderr(z),
         "rms_z": rms,
-        "rms_z_stderr": squares.std(0) / math.sqrt(count) / (2 * rms),
-        "mean_contraction": contraction.mean(0),
+        "rms_z_stderr": _stderr(squares) / (2 * rms),
+        "mean_contraction": contraction.nanmean(0),
     }
     return {name: row.cpu().numpy() for name, row in rows.items()}
+
+
+def _variance(values: Tensor) -> Tensor:
+    """The unbiased variance over the first dimension, of what is not NaN."""
+    return (values - values.nanmean(0)).square().nansum(0) / ((~values.isnan()).sum(0) - 1)
+
+
+def _stderr(values: Tensor) -> Tensor:
+    """The standard error of the mean over the first dimension, of what is not NaN."""
+    return (_variance(values) / (~values.isnan()).sum(0)).sqrt()
 
 
 def _of_ranks(values: Tensor, seed: int) -> dict[str, NDArray[np.float64]]:

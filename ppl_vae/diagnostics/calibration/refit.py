@@ -19,7 +19,7 @@ from ppl_vae.inference.fitting.fit import fit
 from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
-from ppl_vae.inference.pair.joint import Given
+from ppl_vae.inference.pair.given_values import Given
 from ppl_vae.inference.pair.learned import PLAIN, recall
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.runs import run_terms

@@ -26,6 +26,7 @@ from ppl_vae.diagnostics.arviz.exported import data_sites
 from ppl_vae.diagnostics.predictive.drawable import require_drawable
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.conditioned import Conditioned
+from ppl_vae.inference.pair.coordinate_names import require_same_coordinates
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.exchangeable import require_exchangeable
@@ -35,8 +36,9 @@ from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.inference.pair.runs import run_terms
-from ppl_vae.inference.pair.simulation import simulate
-from ppl_vae.inference.pair.terms import Terms
+from ppl_vae.inference.pair.scales import value_mask
+from ppl_vae.inference.pair.simulation import Simulated, simulate
+from ppl_vae.inference.pair.terms import Site, Terms
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.randomness import derived_seed
@@ -59,7 +61,7 @@ class SimulatedPosteriors:
         covariates: those that x was drawn given, each [S, ...].
         datum: which of the data given lent them, and its missing coordinates [S].
         num_data: the number N of data given.
-        values: of every latent site of the model, [1 + L, S, *event].
+        values: of every latent site of the model, [1 + L, S, *event]; 0 where it is masked.
         log_likelihood: log p(x|z) [1 + L, S], nats.
         log_prior: log p(z) [1 + L, S], nats.
         log_guide: log q(z|x) [1 + L, S], nats; None where the guide has no density at the simulated values.
@@ -176,7 +178,7 @@ def simulate_posteriors(
             size = -(-size // per_pass) * per_pass
         rows = given.cycled(size)
         parts = [_one_pass(part, num_samples, seed, draw() if draw else {}) for part in rows.split(per_pass)]
-    return replace(_joined(parts), datum=torch.arange(size) % len(given), num_data=len(given))
+    return replace(joined(parts), datum=torch.arange(size) % len(given), num_data=len(given))
 
 
 def as_simulated(
@@ -198,6 +200,7 @@ def _like(pair: Pair, x: Data) -> Conditioned:
     """The data given, whose shapes, holes and covariates the simulated ones have."""
     shape = x if isinstance(x, tuple) and all(isinstance(n, int) and n > 0 for n in x) else None
     arguments = Arguments.of(pair, x)
+    require_same_coordinates(arguments.pair.model, arguments.labels(x))
     first, *given = arguments.parts(torch.zeros(1, *shape) if shape is not None else x)
     model, guide = arguments.pair.model, arguments.pair.guide
     data = arguments.pair.place(first)
@@ -213,7 +216,22 @@ def _like(pair: Pair, x: Data) -> Conditioned:
 
 def _one_pass(rows: Conditioned, num_draws: int, seed: int, of_all: Mapping[str, Tensor]) -> SimulatedPosteriors:
     truth = simulate(rows.programs[0], *rows.batch, values={name: value[0] for name, value in of_all.items()})
-    drawn = rows.with_batch(truth.batch)
+    return posteriors_of(rows, truth, num_draws, seed, of_all)
+
+
+def posteriors_of(
+    rows: Conditioned, truth: Simulated, num_draws: int, seed: int, of_all: Mapping[str, Tensor] | None = None
+) -> SimulatedPosteriors:
+    """Draw from the guide for each of simulated data, in one pass inside ``evaluating``.
+
+    Args:
+        rows: what the data were simulated for.
+        truth: the simulated data and their latent values.
+        num_draws: L.
+        seed: what the result tells as its own.
+        of_all: the values of global sites under which they were simulated, [1, ...] each.
+    """
+    drawn, of_all = rows.with_batch(truth.batch), of_all or {}
     require_density_of_draws(*drawn.programs, drawn.batch)
     require_exchangeable(*drawn.programs, drawn.batch)
     fixed = {name: value.expand(1 + num_draws, *value.shape[1:]) for name, value in of_all.items()}
@@ -223,7 +241,7 @@ def _one_pass(rows: Conditioned, num_draws: int, seed: int, of_all: Mapping[str,
     log_guide, why = _log_guide(terms)
     return SimulatedPosteriors(
         x=truth.x.cpu(),
-        values={name: terms.sites[name].value.cpu() for name in terms.model_order},
+        values={name: _counted(terms.sites[name]).cpu() for name in terms.model_order},
         log_likelihood=terms.log_likelihood.cpu(),
         log_prior=terms.log_prior.cpu(),
         log_guide=log_guide,
@@ -234,7 +252,19 @@ def _one_pass(rows: Conditioned, num_draws: int, seed: int, of_all: Mapping[str,
     )
 
 
-def _joined(parts: list[SimulatedPosteriors]) -> SimulatedPosteriors:
+def _counted(site: Site) -> Tensor:
+    """The values of a site [1 + L, S, *event]: 0 where it is masked, so that all are equal and tell nothing."""
+    mask = value_mask(site.q, site.mask)
+    if mask is None:
+        return site.value
+    if site.standing is None:
+        return torch.where(mask, site.value, 0.0)
+    event = len(site.q.event_shape)
+    return torch.where(site.standing.in_order(mask.expand(site.read.shape), event), site.value, 0.0)
+
+
+def joined(parts: list[SimulatedPosteriors]) -> SimulatedPosteriors:
+    """Put passes together as one run."""
     first = parts[0]
     log_guides = [part.log_guide for part in parts if part.log_guide is not None]
     return replace(

@@ -34,6 +34,7 @@ from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.joint import log_joint
+from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Site, Terms, per_datum
@@ -150,6 +151,7 @@ class _Pass:
         if not terms.sites:
             raise ModelError("the model has no latent site: there is nothing that could collapse")
         require_numbers(terms)
+        require_unmasked(terms)
         for site in terms.sites.values():
             if site.p is None:
                 raise ModelError(

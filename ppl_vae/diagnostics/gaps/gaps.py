@@ -109,9 +109,10 @@ def run_gaps(
     source, count = derived_seed(seed, GAPS_STREAM, 0, 1), integer("num_global", num_global)
     # The guide's global sites are those of the data that it was fitted to.
     held = at_global_draws(given[-1], count, source, INSTEAD)
-    if held and log_evidence is not None:
+    of_model = held_sites(held[0]) if held else ()
+    if of_model and log_evidence is not None:
         raise ModelError(
-            f"site {next(iter(held_sites(held[0])))!r} is global: log_evidence would have to be log p(x | g) at "
+            f"site {of_model[0]!r} is global: log_evidence would have to be log p(x | g) at "
             "the draws of it that run_gaps takes; leave it out"
         )
     steps = max(1, len(held)) * sum(plan.num_steps(part.x) for part in given)
@@ -121,7 +122,7 @@ def run_gaps(
         tables = []
         for each in held:
             at_draw = [part.under(each) for part in given]
-            tables.append(_table(pair, splits, at_draw, plan, None))
+            tables.append(_table(pair, splits, at_draw, plan, log_evidence))
     table = mean_over_draws(tables)
     return table.assign_attrs(converged=min(each.attrs["converged"] for each in tables))
 

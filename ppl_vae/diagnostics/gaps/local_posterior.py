@@ -24,6 +24,9 @@ from ppl_vae.inference.pair.terms import Site
 # Of several parameterisations of one distribution, the one that is taken.
 PREFERRED = {"scale_tril": ("covariance_matrix", "precision_matrix"), "logits": ("probs",)}
 
+# By how much, in nats and as a share, the density of a family made again may be off by rounding.
+SAME = 1e-2
+
 Build = Callable[[bool], Any]
 
 
@@ -53,6 +56,7 @@ class LocalPosterior:
             )
         self._build = self._freed(site.q)
         self.stoppable = not self.fixed
+        self._require_same(site)
 
     def __call__(self, stopped: bool = False) -> Any:
         """Make the distribution, batch shape [N]; with ``stopped`` its parameters take no gradient."""
@@ -68,6 +72,19 @@ class LocalPosterior:
         for leaf, old in zip(self.leaves, snapshot, strict=True):
             chosen = old if which is None else torch.where(which.view(-1, *[1] * (old.dim() - 1)), old, leaf)
             leaf.copy_(chosen)
+
+    @torch.no_grad()
+    def _require_same(self, site: Site) -> None:
+        """Refuse a class that holds more than its parameters, which it would be made again without."""
+        try:
+            here, there = self(True).log_prob(site.draw), site.q.log_prob(site.draw)
+        except (KeyError, NotImplementedError):
+            return
+        if not torch.allclose(here, there, rtol=SAME, atol=SAME, equal_nan=True):
+            raise ModelError(
+                f"site {site.name!r}: {type(site.q).__name__} made again from its parameters has another density: "
+                "it holds more than those, and cannot be optimised for each datum by itself"
+            )
 
     def _freed(self, q: object) -> Build:
         if isinstance(q, Independent):

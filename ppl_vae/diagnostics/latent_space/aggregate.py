@@ -36,6 +36,7 @@ from ppl_vae.inference.pair.active_units import laid_out
 from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Site
@@ -97,6 +98,7 @@ def _parts(given: Conditioned, num_samples: int, seed: int) -> xr.Dataset:
     with evaluating(*given.programs, seed=derived_seed(seed, AGGREGATE_STREAM), device=given.x.device):
         for part in given.split(data_per_chunk(given.x, num_samples)):
             terms = run_terms(*part.programs, part.batch, {}, num_samples)
+            require_unmasked(terms)
             require_numbers(terms)
             site = _only_site(list(terms.sites.values()))
             moments.append(_of_draws(site, site.q)[:, 0])

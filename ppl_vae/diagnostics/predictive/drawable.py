@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ppl_vae.errors import DataError
-from ppl_vae.inference.pair.scales import full_mask
+from ppl_vae.inference.pair.scales import value_mask
 from ppl_vae.inference.pair.terms import Terms
 
 
@@ -33,12 +33,12 @@ def require_drawable(terms: Terms, x: Tensor | None = None) -> None:
         if support is None or not support.is_discrete or not observation.is_data:
             continue
         values = observation.value if x is None or x.shape != observation.value.shape else x
-        if values.isnan().any():
+        mask = value_mask(observation.p, observation.mask)
+        missing = values.isnan() if mask is None else values.isnan() | ~mask.to(values.device)
+        if missing.any():
             drawn = observation.p.sample().reshape(-1, *observation.p.event_shape)[0]
-            values = values.where(~values.isnan(), drawn)
-        mask = full_mask(observation.p, observation.mask)
-        kept = torch.as_tensor(True if mask is None else mask, device=values.device)
-        if not bool((support.check(values) | ~kept).all()):
+            values = torch.where(missing, drawn.to(values.dtype), values)
+        if not bool(support.check(values).all()):
             base = observation.p.base_dist if isinstance(observation.p, _Derived) else observation.p
             raise DataError(
                 f"site {name!r}: expected data that the model can draw, found values outside the support of its "

@@ -45,6 +45,7 @@ from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.scales import value_mask
 from ppl_vae.inference.pair.simulation import simulate
 from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword, renamed
@@ -117,7 +118,9 @@ def _is_whole(given: Conditioned) -> bool:
     sites = data_sites(terms)
     standings = [site.standing for site in terms.sites.values()] + [site.standing for site in sites.values()]
     plain = terms.whole is None and all(standing is None for standing in standings)
-    apart = any(site.mask is not None or not _is_x(site.value, few.x) for site in sites.values())
+    apart = any(
+        value_mask(site.p, site.mask) is not None or not _is_x(site.value, few.x) for site in sites.values()
+    )
     return not plain or len(sites) > 1 or apart
 
 

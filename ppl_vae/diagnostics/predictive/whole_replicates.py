@@ -22,7 +22,7 @@ from ppl_vae.inference.pair.evaluation import data_per_chunk
 from ppl_vae.inference.pair.global_draws import FEWEST, draws_for_the_model
 from ppl_vae.inference.pair.levels import Standing
 from ppl_vae.inference.pair.runs import run_terms
-from ppl_vae.inference.pair.scales import full_mask
+from ppl_vae.inference.pair.scales import value_mask
 from ppl_vae.inference.pair.simulation import simulate
 from ppl_vae.inference.pair.terms import Observation, Terms
 
@@ -87,12 +87,12 @@ def _with_holes(site: Observation, values: Tensor) -> Tensor:
     count = batch[0] if len(batch) == len(standing.batch) else 1
     placed = replace(standing, batch=(count, *standing.batch[1:]))
     values = values.expand(*placed.batch, *event)
-    mask = full_mask(site.p, site.mask)
+    mask = value_mask(site.p, site.mask)
     missing = site.value.isnan() if site.value.is_floating_point() else torch.zeros((), dtype=torch.bool)
     missing = missing.to(values.device).expand(*placed.batch[1:], *event)
     if mask is not None:
-        mask = torch.as_tensor(mask, device=values.device)
-        missing = missing | ~mask.expand(standing.batch)[0].reshape(*standing.batch[1:], *(1,) * len(event))
+        # All draws have one mask.
+        missing = missing | ~mask[(0,) * max(0, mask.dim() - missing.dim())].to(values.device)
     if missing.any():
         values = torch.where(missing, torch.nan, values.double())
     return placed.in_order(values, len(event))

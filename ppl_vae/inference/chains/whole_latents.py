@@ -20,8 +20,8 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.evidence.supports import free_shape, require_fixed, to_support
 from ppl_vae.inference.evidence.unconstrained import on_circle
 from ppl_vae.inference.pair.draws import require_plain
+from ppl_vae.inference.pair.given_values import Given
 from ppl_vae.inference.pair.hidden_noise import require_same_density
-from ppl_vae.inference.pair.joint import Given
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.whole_model import WholeRun, run_whole
 

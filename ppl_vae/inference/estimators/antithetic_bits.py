@@ -29,6 +29,7 @@ from ppl_vae.inference.pair.draws import kept_on
 from ppl_vae.inference.pair.terms import Gradient, Site, Terms
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.inference.pair.trace_site import TraceSite
+from ppl_vae.own_law import keeps_law
 
 # Under which name a draw keeps the uniform numbers that it was made of.
 NOISE = "uniform"
@@ -160,7 +161,7 @@ def bits_of(q: torch.distributions.Distribution) -> torch.distributions.Bernoull
         ModelError: q is of another family.
     """
     single = variable(q)
-    if not isinstance(single, torch.distributions.Bernoulli):
+    if not (isinstance(single, torch.distributions.Bernoulli) and keeps_law(single)):
         raise ModelError(f"expected Bernoulli variables, got {type(single).__name__}")
     return single
 

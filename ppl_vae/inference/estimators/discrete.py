@@ -25,6 +25,7 @@ from ppl_vae.inference.estimators.base import Estimator
 from ppl_vae.inference.pair.terms import Terms, per_datum
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.inference.pair.trace_site import TraceSite
+from ppl_vae.own_law import keeps_law
 
 
 class Enumeration(Estimator):
@@ -195,7 +196,7 @@ class _Relax(Messenger):
         if msg["is_observed"] or not is_discrete(msg["fn"]):
             return
         q = variable(msg["fn"])
-        if not isinstance(q, dist.OneHotCategorical):
+        if not (isinstance(q, dist.OneHotCategorical) and keeps_law(q)):
             raise ModelError(
                 f"site {msg['name']!r}: only a OneHotCategorical can be relaxed, not {type(q).__name__}"
             )

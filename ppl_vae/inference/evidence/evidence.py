@@ -34,7 +34,7 @@ from ppl_vae.inference.evidence.interval import NORMAL, evidence_interval
 from ppl_vae.inference.evidence.pareto import threshold
 from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.admission import admitted
-from ppl_vae.inference.pair.at_global import at_global_draws
+from ppl_vae.inference.pair.at_global import at_global_draws, held_sites
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation import WHOLE_SET, require_parts
@@ -233,7 +233,8 @@ def log_evidence(
         log_density = torch.stack([estimate for estimate, _ in found])
         shared = _shared_error(shared_deviation(log_density), len(data))
         bound, stderr = log_mean_exp(log_density), delta_stderr(log_density)
-        return Evidence(bound, stderr, method, chains, mean_stderr=shared, quantity=PREDICTIVE)
+        quantity = PREDICTIVE if held_sites(held[0]) else EVIDENCE
+        return Evidence(bound, stderr, method, chains, mean_stderr=shared, quantity=quantity)
     draws = IMPORTANCE_DRAWS if num_samples is None else integer("num_samples", num_samples, least=2)
     weights = _importance(model, guide, data, draws, seed, memory_limit, tuple(labels), method == "jackknife")
     with watched(len(data) * draws, "draw", progress, unit_scale=True):

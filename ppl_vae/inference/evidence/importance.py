@@ -49,8 +49,9 @@ class WeightBlock:
         magnitude: mean over draws of |log p(x|z)| + |log p(z)| + |log q(z|x)|: [n], the scale of rounding.
         eps: the precision that the pair computed in.
         values: the draws [S, n, *event] by latent site; empty unless asked for.
-        given_global: whether every draw has a draw of global sites of its own, which all data share.
-        shares_draws: whether the data share that, or hidden noise of the model, so that their errors move together.
+        given_global: whether every draw has a draw of the model's global sites of its own, which all data share.
+        shares_draws: whether the data share draws of any global site, or hidden noise of the model, so that their
+            errors move together.
     """
 
     first: int
@@ -152,8 +153,10 @@ class _Block:
         self.log_weight[draw : draw + count, datum : datum + size] = terms.log_weight
         magnitude = terms.log_likelihood.abs().add_(terms.log_prior.abs()).add_(terms.log_guide.abs())
         self.magnitude[datum : datum + size] += magnitude.sum(0, dtype=torch.float64)
-        self.given_global = terms.whole is not None
-        self.shares_draws = self.shares_draws or self.given_global
+        of_set = {} if terms.whole is None else terms.whole.sites
+        # Over draws of a guide's auxiliary site alone the mean of the weights is p(x) itself.
+        self.given_global = any(site.p is not None for site in of_set.values())
+        self.shares_draws = self.shares_draws or bool(of_set)
         self.eps = torch.finfo(terms.log_likelihood.dtype).eps
         if self.keep_values:
             self.values.append({name: site.value for name, site in terms.sites.items()})

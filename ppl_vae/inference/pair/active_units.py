@@ -19,6 +19,7 @@ from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Site, Terms
+from ppl_vae.own_law import states
 
 ACTIVE_THRESHOLD = 0.01
 
@@ -83,7 +84,7 @@ def _latent(terms: Terms) -> list[Site]:
 
 def _closed_form_mean(site: Site) -> Tensor | None:
     # The mean that a flow states is the image of its base's mean, not an expectation.
-    if isinstance(site.q, TransformedDistribution) or site.transforms:
+    if isinstance(site.q, TransformedDistribution) or site.transforms or not states(site.q, "mean"):
         return None
     try:
         return site.q.mean

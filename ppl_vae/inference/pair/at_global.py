@@ -77,13 +77,15 @@ def at_global_draws(given: Conditioned, num_global: int, seed: int, instead: str
 
 
 def held_sites(given: Conditioned) -> tuple[str, ...]:
-    """The names of the sites that a pair's programs hold."""
+    """The names of the sites that a pair's model holds; a guide holds auxiliary ones besides."""
     model = given.programs[0]
     return tuple(model.values) if isinstance(model, AtGlobal) else ()
 
 
 def _at(given: Conditioned, whole: Terms) -> Conditioned:
     values = {name: site.draw for name, site in whole.sites.items()}
+    of_model = {name: values[name] for name, site in whole.sites.items() if site.p is not None}
     hidden = frozenset(whole.observations)
-    model, guide = (AtGlobal(program, values, hidden) for program in given.programs)
-    return Conditioned((model, guide), given.batch, given.labels)
+    model, guide = given.programs
+    held = AtGlobal(model, of_model, hidden), AtGlobal(guide, values, hidden)
+    return Conditioned(held, given.batch, given.labels)

@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Sequence
 
-from ppl_vae.containers import CoordinateNames, Labels
-from ppl_vae.errors import DataError
+from ppl_vae.containers import CoordinateNames, Labels, require_same_order
 from ppl_vae.inference.pair.learned import lasting
 from ppl_vae.inference.pair.protocols import KeepsCoordinateNames, Program
 
 # Of programs that do not keep them.
 _TRAINED_ON: weakref.WeakKeyDictionary[object, CoordinateNames] = weakref.WeakKeyDictionary()
-# As many names as an error shows.
-SHOWN = 6
 
 
 def remember_coordinates(model: Program, labels: Labels | None) -> None:
@@ -42,16 +38,7 @@ def require_same_coordinates(model: Program, labels: Labels) -> None:
     Raises:
         DataError: they are; both orders are shown.
     """
-    trained_on = _trained_on(model)
-    found = labels.coordinates() if trained_on else {}
-    for name in trained_on.keys() & found.keys():
-        for own, theirs in zip(trained_on[name], found[name], strict=False):
-            if own is None or theirs is None or own == theirs or sorted(own) != sorted(theirs):
-                continue
-            raise DataError(
-                f"{name or 'data'}: the names along a dimension are those of the training data in another order: "
-                f"{_shown(theirs)} where the model was trained on {_shown(own)}; bring them into that order"
-            )
+    require_same_order(_trained_on(model), labels)
 
 
 def _trained_on(model: Program) -> CoordinateNames:
@@ -62,7 +49,3 @@ def _trained_on(model: Program) -> CoordinateNames:
         return _TRAINED_ON.get(owner, {})
     except TypeError:
         return {}
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

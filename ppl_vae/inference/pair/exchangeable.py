@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError, PplVaeError
+from ppl_vae.inference.pair.given_values import Given
 from ppl_vae.inference.pair.hidden_noise import hidden_noise
-from ppl_vae.inference.pair.joint import Given
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms

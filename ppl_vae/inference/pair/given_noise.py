@@ -19,6 +19,7 @@ from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.kl import diagonal_loc_scale
+from ppl_vae.own_law import keeps_law
 
 
 class GivenNoise(Messenger):
@@ -57,7 +58,7 @@ def noise_shapes(model: Program, guide: Program, x: object, num_particles: int) 
 def is_gaussian(q: dist.TorchDistribution) -> bool:
     """Tell whether draws of q are an affine function of standard-normal noise of the event's shape."""
     if isinstance(q, dist.MultivariateNormal):
-        return True
+        return keeps_law(q)
     try:
         diagonal_loc_scale(q)
     except NotImplementedError:

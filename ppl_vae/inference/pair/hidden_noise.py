@@ -26,8 +26,8 @@ from torch import Tensor
 from ppl_vae.errors import ModelError, PplVaeError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
+from ppl_vae.inference.pair.given_values import Given
 from ppl_vae.inference.pair.held import held_by
-from ppl_vae.inference.pair.joint import Given
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.own_parameters import own_parameters
 from ppl_vae.inference.pair.protocols import Program

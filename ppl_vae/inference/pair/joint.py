@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import torch
 from pyro import distributions as dist
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.densities import log_density
+from ppl_vae.inference.pair.given_values import Given
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Observation, Terms, per_datum
-from ppl_vae.inference.pair.trace import HANDLED, run_model, run_program
+from ppl_vae.inference.pair.trace import run_model, run_program
 from ppl_vae.inference.pair.trace_site import TraceSite
 
 
@@ -37,21 +38,6 @@ class Joint:
     log_likelihood: Tensor
     priors: Mapping[str, dist.TorchDistribution]
     observations: Mapping[str, Observation]
-
-
-class Given(Messenger):
-    """Set every latent site to a given value [K, N, *event] ([N, *event] where K is 1)."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = {name: value[0] if len(value) == 1 else value for name, value in values.items()}
-
-    def _pyro_sample(self, msg: TraceSite) -> None:
-        if msg["is_observed"] or msg["name"] not in self.values:
-            return
-        msg["value"] = self.values[msg["name"]]
-        msg["infer"] = {**(msg["infer"] or {}), HANDLED: True}
-        msg["done"] = True
 
 
 def log_joint(model: Program, x: object, values: Mapping[str, Tensor]) -> Joint:
@@ -74,7 +60,7 @@ def log_joint(model: Program, x: object, values: Mapping[str, Tensor]) -> Joint:
 
     def total(nodes: Mapping[str, TraceSite]) -> Tensor:
         densities = [
-            per_datum(name, node["fn"].log_prob(node["value"]), shape, mask=node["mask"])
+            per_datum(name, log_density(node["fn"], node["value"]), shape, mask=node["mask"])
             for name, node in nodes.items()
         ]
         return sum(densities[1:], start=densities[0])

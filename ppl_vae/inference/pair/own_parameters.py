@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from ppl_vae.inference.pair.held import modules_of
 from ppl_vae.inference.pair.protocols import Program
 
-# Tensors in the store that are known to be some module's.
+# Tensors in the store that are known to be some module's, and those that were found to be nobody's.
 _of_modules: weakref.WeakValueDictionary[int, nn.Parameter] = weakref.WeakValueDictionary()
+_of_nobody: weakref.WeakValueDictionary[int, nn.Parameter] = weakref.WeakValueDictionary()
 
 
 @contextlib.contextmanager
@@ -41,11 +42,8 @@ def own_parameters(*programs: Program, keep: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        registered = {
-            name: leaf
-            for name, leaf in store._params.items()
-            if name not in before and isinstance(leaf, nn.Parameter)
-        }
+        new = {name: leaf for name, leaf in store._params.items() if name not in before}
+        registered = {name: leaf for name, leaf in new.items() if isinstance(leaf, nn.Parameter)}
         if keep:
             _of_modules.update((id(leaf), leaf) for leaf in registered.values())
         else:
@@ -63,26 +61,23 @@ def _of_others(params: Mapping[str, Tensor], programs: tuple[Program, ...]) -> d
     if not leaves:
         return {}
     own = {id(leaf) for module in modules_of(*programs) for leaf in module._parameters.values() if leaf is not None}
+    _of_modules.update((id(leaf), leaf) for leaf in leaves.values() if id(leaf) in own)
     others = {name: leaf for name, leaf in leaves.items() if id(leaf) not in own}
-    _note_modules([leaf for leaf in others.values() if _of_modules.get(id(leaf)) is not leaf])
+    known = (_of_modules, _of_nobody)
+    _note_modules([leaf for leaf in others.values() if all(each.get(id(leaf)) is not leaf for each in known)])
     return {name: leaf for name, leaf in others.items() if _of_modules.get(id(leaf)) is leaf}
 
 
 def _note_modules(leaves: list[nn.Parameter]) -> None:
-    """Find out which of the tensors are held by a module that lives."""
+    """Find out which of the tensors are held by a module that lives; the search goes through all of memory."""
     if not leaves:
         return
     wanted = {id(leaf): leaf for leaf in leaves}
-    store = pyro.get_param_store()
     for holder in gc.get_referrers(*leaves):
-        if (
-            isinstance(holder, dict)
-            and holder is not store._params
-            and holder is not wanted
-            and _is_of_a_module(holder)
-        ):
+        if isinstance(holder, dict) and _is_of_a_module(holder):
             held = {id(value) for value in holder.values()}
             _of_modules.update((key, leaf) for key, leaf in wanted.items() if key in held)
+    _of_nobody.update((key, leaf) for key, leaf in wanted.items() if key not in _of_modules)
 
 
 def _is_of_a_module(holder: dict[object, object]) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from pyro import distributions as dist
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from ppl_vae.errors import ModelError
@@ -88,14 +88,15 @@ def require_bound(sites: Mapping[str, Site], observations: Mapping[str, Observat
     for name, site in sites.items():
         # Pyro's obs_mask makes a latent site of the missing values, which is masked where they are not missing.
         counterpart = name.removesuffix("_unobserved") + "_observed"
-        mask = full_mask(site.q, site.mask)
+        mask = value_mask(site.q, site.mask)
         if mask is None or counterpart in observations:
             continue
-        kept = _filled(mask, site.standing or shape, torch.all)
+        kept = _filled(site.q, mask, site.standing or shape, torch.all)
         for other, observation in observations.items():
             if not observation.is_data:
                 continue
-            there = _filled(full_mask(observation.p, observation.mask), observation.standing or shape, torch.any)
+            seen = value_mask(observation.p, observation.mask)
+            there = _filled(observation.p, seen, observation.standing or shape, torch.any)
             if bool((there & ~kept.to(there.device)).any()):
                 raise ModelError(
                     f"site {name!r} is masked for data whose {other!r} is not: without its divergence from the "
@@ -103,12 +104,25 @@ def require_bound(sites: Mapping[str, Site], observations: Mapping[str, Observat
                 )
 
 
-def full_mask(p: Distribution, mask: Tensor | bool | None) -> Tensor | bool | None:
-    """The whole mask of a site: that of its handlers, and that of ``p.mask(...)`` itself."""
-    inner = p._mask if isinstance(p, dist.MaskedDistribution) else None
-    if inner is None or mask is None:
-        return mask if inner is None else inner
-    return torch.as_tensor(inner) & torch.as_tensor(mask)
+def value_mask(p: Distribution, mask: Tensor | bool | None) -> Tensor | None:
+    """The whole mask of a site, that of its handlers and every ``.mask(...)`` of p, also of single coordinates.
+
+    Returns:
+        What broadcasts to the site's values [*batch, *event], True where they count; None where nothing is masked.
+    """
+    found = None if mask is None else _over_event(mask, len(p.event_shape))
+    while isinstance(p, dist.MaskedDistribution | Independent | dist.ExpandedDistribution):
+        if isinstance(p, dist.MaskedDistribution):
+            own = _over_event(p._mask, len(p.event_shape))
+            found = own if found is None else found.to(own.device) & own
+        p = p.base_dist
+    return found
+
+
+def _over_event(mask: Tensor | bool, event_dim: int) -> Tensor:
+    """A mask [*batch] as one that broadcasts to [*batch, *event]."""
+    mask = torch.as_tensor(mask)
+    return mask.reshape(*mask.shape, *(1,) * event_dim) if mask.dim() else mask
 
 
 def unmasked(p: Distribution) -> Distribution:
@@ -116,13 +130,17 @@ def unmasked(p: Distribution) -> Distribution:
     return unmasked(p.base_dist) if isinstance(p, dist.MaskedDistribution) else p
 
 
-def _mask_of(node: TraceSite) -> Tensor | bool | None:
-    return full_mask(node["fn"], node["mask"])
+def _mask_of(node: TraceSite) -> Tensor | None:
+    return value_mask(node["fn"], node["mask"])
 
 
-def _filled(mask: Tensor | bool | None, shape: torch.Size | Standing, combine: Callable[..., Tensor]) -> Tensor:
-    """A mask as [K, N]; in further plates ``combine`` says what their elements come to."""
+def _filled(
+    p: Distribution, mask: Tensor | None, shape: torch.Size | Standing, combine: Callable[..., Tensor]
+) -> Tensor:
+    """A mask of values as [K, N]; ``combine`` says what their events and further plates come to."""
     mask = torch.as_tensor(True if mask is None else mask)
+    for _ in range(min(len(p.event_shape), mask.dim())):
+        mask = combine(mask, -1)
     if not isinstance(shape, Standing):
         return mask.expand(shape)
     mask = mask.expand(shape.batch)
@@ -136,7 +154,7 @@ def _is_recorded() -> bool:
     return get_proxy_mode() is not None
 
 
-def _same_mask(a: Tensor | bool | None, b: Tensor | bool | None) -> bool:
+def _same_mask(a: Tensor | None, b: Tensor | None) -> bool:
     if a is b or _is_recorded():
         return True
     one, other = (torch.as_tensor(True if mask is None else mask) for mask in (a, b))

@@ -22,14 +22,14 @@ from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair.draws import require_plain
 from ppl_vae.inference.pair.faulty_draws import require_faithful_draws
+from ppl_vae.inference.pair.given_values import Given
 from ppl_vae.inference.pair.indices import require_indices
-from ppl_vae.inference.pair.joint import Given
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.levels import find_levels
 from ppl_vae.inference.pair.pair import PairLike, as_model
 from ppl_vae.inference.pair.plates import WholePlates, one_line_refusals
 from ppl_vae.inference.pair.protocols import Program, traits
-from ppl_vae.inference.pair.scales import full_mask, unmasked
+from ppl_vae.inference.pair.scales import unmasked, value_mask
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.pair.trace import sample_nodes
 from ppl_vae.inference.pair.trace_site import TraceSite
@@ -183,9 +183,8 @@ def _require_read_as_drawn(model: Program, arguments: list[Any], name: str) -> N
 
 def _kept(node: TraceSite) -> Tensor:
     """The mask of an observed site, True where it has data: it broadcasts to the site's values."""
-    mask = full_mask(node["fn"], node["mask"])
-    mask = torch.as_tensor(True if mask is None else mask, device=node["value"].device)
-    return mask.reshape(*mask.shape, *(1,) * len(node["fn"].event_shape)) if mask.dim() else mask
+    mask = value_mask(node["fn"], node["mask"])
+    return torch.as_tensor(True if mask is None else mask, device=node["value"].device)
 
 
 def _place(name: str, value: object, kept: Tensor, arguments: tuple[object, ...]) -> int | None:

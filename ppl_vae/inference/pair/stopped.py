@@ -18,6 +18,7 @@ from pyro.distributions.util import detach
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ppl_vae.inference.pair.densities import log_density
 from ppl_vae.inference.pair.draws import carried
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.trace_site import TraceSite, sites_of
@@ -78,7 +79,7 @@ class StoppedDensity:
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density, in which those leaves are constants."""
         with _stopped(self.leaves):
-            return self.q.log_prob(value)
+            return log_density(self.q, value)
 
 
 @runtime_checkable

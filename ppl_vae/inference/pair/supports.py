@@ -31,7 +31,8 @@ from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.draws import kept_on
 from ppl_vae.inference.pair.point_mass import is_flat, is_point
 from ppl_vae.inference.pair.protocols import TellsLabels
-from ppl_vae.inference.pair.scales import full_mask
+from ppl_vae.inference.pair.scales import value_mask
+from ppl_vae.own_law import keeps_law
 
 if TYPE_CHECKING:
     from ppl_vae.inference.pair.terms import Observation, Site
@@ -161,7 +162,7 @@ def require_supports(sites: Mapping[str, Site]) -> None:
         prior, own = support_of(site.p), support_of(site.q)
         if prior is None or (not is_point(site.q) and _alike(own, prior)):
             continue
-        if _holds_outside(prior, site.read, site.p, site.mask):
+        if _holds_outside(prior, site.read, value_mask(site.p, site.mask)):
             raise ModelError(
                 f"site {name!r}: the guide draws values outside the support of the prior ({name_of(prior)}); "
                 f"its own is {name_of(own) if own is not None else 'not known'}"
@@ -195,7 +196,7 @@ def require_cover(sites: Mapping[str, Site]) -> None:
             values = values[torch.arange(num_particles, device=values.device) % len(values)]
         except NotImplementedError:
             continue
-        if _holds_outside(own, values, site.q, site.mask):
+        if _holds_outside(own, values, value_mask(site.q, site.mask)):
             raise ModelError(
                 f"site {name!r}: the guide's support is {name_of(own)} and the prior's is {name_of(prior)}: "
                 "importance weights never reach the rest, so they do not estimate log p(x)"
@@ -220,6 +221,8 @@ def _never_drawn(q: Distribution, p: Distribution) -> bool:
 
 def _probabilities(p: Distribution) -> Tensor | None:
     """The probabilities of categories [*batch, C], or of one that is there or not [*batch, 1]; else None."""
+    if not keeps_law(p):
+        return None
     if isinstance(p, Categorical | OneHotCategorical):
         return p.probs
     if isinstance(p, Bernoulli):
@@ -264,7 +267,7 @@ def require_data_in_support(observations: Mapping[str, Observation]) -> None:
         support = support_of(observation.p)
         if support is None or not observation.is_data:
             continue
-        if _holds_outside(support, observation.value, observation.p, full_mask(observation.p, observation.mask)):
+        if _holds_outside(support, observation.value, value_mask(observation.p, observation.mask)):
             kind = type(bare(observation.p)).__name__
             grey = " (grey pixels: binarise them)" if _single(support) is constraints.boolean else ""
             raise DataError(
@@ -273,23 +276,22 @@ def require_data_in_support(observations: Mapping[str, Observation]) -> None:
             )
 
 
-def _holds_outside(
-    support: constraints.Constraint, values: Tensor, p: Distribution, mask: Tensor | bool | None
-) -> bool:
+def _holds_outside(support: constraints.Constraint, values: Tensor, mask: Tensor | None) -> bool:
+    """Tell whether some value is outside: coordinate by coordinate where they have supports of their own."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
     try:
         inside = support.check(values)
     except (NotImplementedError, ValueError, RuntimeError):
         return False
     unknown = values.isnan() if values.is_floating_point() else torch.zeros_like(values, dtype=torch.bool)
     extra = unknown.dim() - inside.dim()
+    if mask is not None:
+        # What a mask leaves out may hold anything.
+        unknown = unknown | ~mask.to(values.device)
     if extra > 0:
         unknown = unknown.flatten(-extra).any(-1)
-    outside = ~(inside | unknown)
-    if isinstance(mask, Tensor):
-        # What a mask leaves out may hold anything.
-        event = outside.dim() - (values.dim() - len(p.event_shape))
-        outside = outside & mask.reshape(*mask.shape, *(1,) * max(0, event))
-    return bool(outside.any())
+    return bool((~(inside | unknown)).any())
 
 
 def _alike(a: constraints.Constraint | None, b: constraints.Constraint | None) -> bool:

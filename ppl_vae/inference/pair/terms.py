@@ -40,6 +40,7 @@ from ppl_vae.inference.pair.point_mass import is_flat, is_point, log_prior, requ
 from ppl_vae.inference.pair.scales import unmasked
 from ppl_vae.inference.pair.stopped import StoppedDensity
 from ppl_vae.kl import coordinate_kl, kl_divergence
+from ppl_vae.own_law import lawgiver, states
 
 Gradient = Literal["total", "path", "score"]
 
@@ -279,8 +280,9 @@ class Terms:
         try:
             return self._per_datum(site, kl_divergence(site.q, prior))
         except NotImplementedError:
+            own = f" ({law.__name__} has a law of its own)" if (law := lawgiver(site.q) or lawgiver(prior)) else ""
             raise ModelError(
-                f"site {site.name!r}: no closed-form KL between {_kind(site.q)} and {_kind(prior)}; "
+                f"site {site.name!r}: no closed-form KL between {_kind(site.q)} and {_kind(prior)}{own}; "
                 "use MonteCarloKL"
             ) from None
 
@@ -329,7 +331,9 @@ def _log_guide(site: Site) -> Tensor:
     try:
         if site.q_stopped is None:
             return log_density(site.q, site.draw)
-        return site.q_stopped.log_prob(site.read)
+        if isinstance(site.q_stopped, StoppedDensity):
+            return site.q_stopped.log_prob(site.read)
+        return log_density(site.q_stopped, site.read)
     except (KeyError, NotImplementedError):
         raise ModelError(
             f"site {site.name!r}: {_kind(site.q)} has no inverse, so its density is known at its own draws alone; "
@@ -339,6 +343,8 @@ def _log_guide(site: Site) -> Tensor:
 
 def _entropy(site: Site) -> Tensor:
     try:
+        if not states(site.q, "entropy"):
+            raise NotImplementedError
         return site.q.entropy()
     except NotImplementedError:
         raise ModelError(

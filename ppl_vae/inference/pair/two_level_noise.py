@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.inference.pair.given_noise import is_gaussian, transform
-from ppl_vae.inference.pair.joint import Given
+from ppl_vae.inference.pair.given_values import Given
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.randomness import derived_seed

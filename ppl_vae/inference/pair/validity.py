@@ -11,8 +11,8 @@ import torch
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.auxiliary import require_change_of_variables
 from ppl_vae.inference.pair.faulty_draws import require_faithful_draws
+from ppl_vae.inference.pair.masked_latents import require_apart
 from ppl_vae.inference.pair.protocols import Program, traits
-from ppl_vae.inference.pair.scales import require_bound
 from ppl_vae.inference.pair.stopped import StoppedDensity
 from ppl_vae.inference.pair.supports import require_data_in_support, require_supports
 from ppl_vae.inference.pair.terms import Site
@@ -40,9 +40,7 @@ def require_valid(
         DataError: data outside the support of the likelihood; the site is named.
     """
     require_densities(model, guide, args, kwargs, terms)
-    require_bound(terms.sites, terms.observations, terms.log_likelihood.shape)
-    if terms.whole is not None:
-        require_bound(terms.whole.sites, terms.observations, terms.log_likelihood.shape)
+    require_apart(model, guide, args, kwargs, terms)
 
 
 def require_densities(

@@ -4,6 +4,8 @@ import itertools
 import math
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -197,3 +199,36 @@ def test_a_datum_without_any_weight_is_named():
     x[33] = 1e200
     with pytest.raises(ModelError, match="datum 33: an importance weight is NaN or infinite, or all are zero"):
         pv.log_evidence(lg, x, num_samples=30, memory_limit=1 << 16)
+
+
+def shaken(x):
+    """A guide of the usual conjugate pair that one draw, which the model has not, shifts for all data alike."""
+    shift = pyro.sample("shift", dist.Normal(0.0, 0.3))
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(0.4 * x + shift, 0.8))
+
+
+def conjugate(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("importance", {"num_samples": 4000}), ("jackknife", {"num_samples": 4000}),
+     pytest.param("ais", {"num_samples": 16, "num_temperatures": 30, "num_global": 2}, marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_over_draws_that_the_guide_alone_has_the_evidence_is_of_the_model(method, options):
+    """Whatever is drawn beside z, E p(x, z) / q(z | x, shift) = p(x): the model has no global site to be given."""
+    x = torch.tensor([0.3, -1.0, 2.0, 0.5])
+    found = pv.log_evidence((conjugate, shaken), x, method, **options, progress=False)
+    assert found.quantity == "log p(x)"
+    assert abs(found.mean - dist.Normal(0.0, 2**0.5).log_prob(x).mean().item()) < 4 * found.stderr
+
+
+def test_over_such_draws_batches_have_their_evidence_too():
+    x = torch.tensor([0.3, -1.0, 2.0, 0.5])
+    found = pv.log_evidence((conjugate, shaken), [x[:3], x[3:]], num_samples=4000)
+    assert found.quantity == "log p(x)"
+    assert abs(found.mean - dist.Normal(0.0, 2**0.5).log_prob(x).mean().item()) < 4 * found.stderr

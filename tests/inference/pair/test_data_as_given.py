@@ -12,7 +12,13 @@ import xarray as xr
 
 import ppl_vae as pv
 from ppl_vae import inference as inf
-from ppl_vae.diagnostics import check_predictive, run_calibration, run_importance, run_predictive
+from ppl_vae.diagnostics import (
+    check_predictive,
+    run_calibration,
+    run_importance,
+    run_predictive,
+    simulate_posteriors,
+)
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.simulation import simulate
 from tests.inference.pair.user_programs import X, guide, model
@@ -155,9 +161,22 @@ def test_columns_in_another_order_than_the_training_datas_are_refused():
         data[["c", "a", "b"]].to_numpy(), dims=("row", "column"), coords={"column": list("cab")}
     )
     for other in (data[["c", "a", "b"]], labelled):
-        for ask in (pv.evaluate, pv.log_evidence, run_importance, lambda *pair: pv.fit(*pair, progress=False)):
+        asked = (
+            pv.evaluate, pv.log_evidence, run_importance, lambda *pair: pv.fit(*pair, progress=False),
+            type(vae).encode, type(vae).reconstruct, type(vae).initialise, simulate_posteriors,
+        )  # fmt: skip
+        for ask in asked:
             with pytest.raises(DataError, match="another order: c, a, b where the model was trained on a, b, c"):
                 ask(vae, other)
+
+
+def test_codes_of_a_table_of_named_columns_are_of_its_columns_in_any_order():
+    data = frame()
+    vae = pv.VAE((3,), 2, network="linear", likelihood=pv.models.Columns(dict.fromkeys("abc", "gaussian")))
+    vae.initialise(data)
+    for ask in (lambda x: vae.encode(x).mean, vae.reconstruct):
+        assert torch.equal(ask(data[["c", "a", "b"]]), ask(data))
+        torch.testing.assert_close(ask(data), ask(torch.tensor(data.to_numpy(), dtype=torch.float32)))
 
 
 @pytest.mark.slow

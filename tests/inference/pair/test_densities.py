@@ -1,10 +1,13 @@
 """The short densities against the distributions' own, in float64, and where they step aside."""
 
+import numpy as np
 import pyro
 import pytest
 import torch
 from pyro import distributions as dist
+from scipy import stats
 
+import ppl_vae as pv
 from ppl_vae.inference.pair.densities import log_density
 
 K, N, D = 4, 6, 3
@@ -74,3 +77,64 @@ def test_a_subclass_keeps_its_own_density():
     with torch.no_grad(), pyro.validation_enabled(False):
         p, x = Half(drawn(N), 1.0), drawn(N)
         assert torch.equal(log_density(p, x), p.log_prob(x))
+
+
+# Parameters and values that single precision holds exactly, and the family in scipy.
+LARGE = 10_000_000.0
+CANCELLING = {
+    "poisson": (lambda: dist.Poisson(single(LARGE)), LARGE + 1000, stats.poisson(LARGE)),
+    "negative binomial": (
+        lambda: dist.NegativeBinomial(single(2.0**20), logits=single(2.0)), 7_000_000.0,
+        stats.nbinom(2.0**20, 1 / (1 + np.exp(2.0))),
+    ),
+    "gamma-poisson": (
+        lambda: dist.GammaPoisson(single(4096.0), single(2.0**-11)), LARGE, stats.nbinom(4096, 1 / (1 + 2.0**11)),
+    ),
+    "binomial": (
+        lambda: dist.Binomial(single(LARGE), logits=single(0.0)), LARGE / 2 + 500, stats.binom(LARGE, 0.5)
+    ),
+    "beta-binomial": (
+        lambda: dist.BetaBinomial(single(4096.0), single(4096.0), single(LARGE)), LARGE / 2,
+        stats.betabinom(LARGE, 4096, 4096),
+    ),
+    "gamma": (lambda: dist.Gamma(single(LARGE), single(1.0)), LARGE + 512, stats.gamma(LARGE)),
+    "beta": (lambda: dist.Beta(single(LARGE), single(LARGE)), 0.5, stats.beta(LARGE, LARGE)),
+    "student": (lambda: dist.StudentT(single(LARGE), single(0.0), single(1.0)), 1.5, stats.t(LARGE)),
+}  # fmt: skip
+
+
+def single(number):
+    return torch.tensor(number, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("name", CANCELLING)
+def test_large_terms_that_cancel_leave_their_digits(name):
+    make, value, reference = CANCELLING[name]
+    exact = reference.logpmf(value) if hasattr(reference.dist, "logpmf") else reference.logpdf(value)
+    kept = torch.tensor([True, False])
+    for gradients in (torch.no_grad, torch.enable_grad):
+        with gradients():
+            found = log_density(make().expand([3, 2]).mask(kept).to_event(1), single(value).expand(3, 2))
+            assert found.dtype == torch.float32
+            assert found.shape == (3,)
+            assert found.sub(exact).abs().max() < 2e-4 * max(1, abs(exact))
+
+
+def test_counts_of_millions_have_their_evidence_in_single_precision():
+    """rate ~ Gamma(2, b), x ~ Poisson(rate): p(x) is negative binomial, the posterior Gamma(2 + x, 1 + b)."""
+    x = torch.tensor([9_000_000.0, 1_234_567.0, 40_000.0, 3.0])
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            rate = pyro.sample("rate", dist.Gamma(2.0, 2.0**-20))
+            pyro.sample("x", dist.Poisson(rate), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("rate", dist.Gamma(2.0 + x, 1.0 + 2.0**-20))
+
+    b = 2.0**-20
+    exact = stats.nbinom(2, b / (1 + b)).logpmf(x.double().numpy())
+    found = pv.log_evidence((model, guide), x, num_samples=100)
+    assert np.abs(found.per_datum.numpy() - exact).max() < 1e-4
+    assert found.per_datum_stderr.max() < 1e-5

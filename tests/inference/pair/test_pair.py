@@ -40,8 +40,8 @@ FEW_KINDS = {kind: KINDS[kind] for kind in ("Recipe", "tuple")}
 MANY = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
 FACTORS = (torch.arange(100) % 3).unsqueeze(1)
 COSTLY = (
-    "infer", "run_typicality", "run_disentanglement", "annealed", "bidirectional_evidence", "run_evidence",
-    "run_reference", "collapse_history",
+    "infer", "run_typicality", "run_disentanglement", "run_density_ratio", "annealed", "bidirectional_evidence",
+    "run_evidence", "run_reference", "collapse_history", "run_local_c2st",
 )  # fmt: skip
 FEW = {"num_simulations": 20, "num_samples": 9}
 FUNCTIONS = {
@@ -76,10 +76,13 @@ FUNCTIONS = {
         pair, X[:1], num_warmup=20, num_samples=20, num_chains=2
     ),
     "run_aggregate": lambda pair: pv.diagnostics.run_aggregate(pair, X),
+    "run_density_ratio": lambda pair: pv.diagnostics.run_density_ratio(pair, MANY, 2),
     "run_disentanglement": lambda pair: pv.diagnostics.run_disentanglement(pair, MANY, FACTORS, metrics=["mig"])[
         "mean"
     ],
     "run_recovery": lambda pair: pv.diagnostics.run_recovery(pair, X, **FEW),
+    "run_local_c2st": lambda pair: pv.diagnostics.run_local_c2st(pair, X, 40, 19),
+    "run_posterior_calibration": lambda pair: pv.diagnostics.run_posterior_calibration(pair, X, 20, 50),
     "run_typicality": lambda pair: pv.diagnostics.run_typicality(pair, X, 40, 25),
     "run_interpolation": lambda pair: pv.diagnostics.run_interpolation(pair, torch.stack([X, X, X]), X, X, 25),
     "run_foreign": lambda pair: pv.diagnostics.run_foreign(pair, X, {"others": X}, num_samples=25),
@@ -119,7 +122,7 @@ def test_every_public_function_of_a_pair_stands_in_the_table():
     # These take images or codes, not a pair, or one with global sites or modalities; run_diagnosis is diagnose by
     # its old name.
     runs -= {"run_diagnosis", "run_arithmetic", "run_feature_probe", "run_latent_holes", "run_global_importance"}
-    runs -= {"run_coherence"}
+    runs -= {"run_coherence", "run_class_structure"}
     assert runs <= set(FUNCTIONS)
 
 

@@ -25,6 +25,8 @@ FUNCTIONS = {
     "resample_posterior": lambda pair, x: dg.resample_posterior(pair, x, 2, 30),
     "run_importance": lambda pair, x: dg.run_importance(pair, x, 30, num_global=2),
     "run_predictive": lambda pair, x: dg.run_predictive(pair, x, num_samples=4),
+    "run_local_c2st": lambda pair, x: dg.run_local_c2st(pair, x, 20, 19),
+    "run_posterior_calibration": lambda pair, x: dg.run_posterior_calibration(pair, x, 12, 25),
     "run_typicality": lambda pair, x: dg.run_typicality(pair, x, 40, 25),
     "run_evidence": lambda pair, x: dg.run_evidence(pair, x, num_annealed=1, num_chains=2, num_temperatures=2),
     "infer": lambda pair, x: pv.infer(pair, x, num_draws=20, progress=False),
