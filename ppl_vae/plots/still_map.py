@@ -21,10 +21,12 @@ def still_map(
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.subplots()
     # matplotlib takes the square of the diameter in points.
-    axes.scatter(*points.T, s=(diameter * 72 / DOTS_PER_INCH) ** 2, c=colours, alpha=0.8, linewidths=0)
+    size = (diameter * 72 / DOTS_PER_INCH) ** 2
+    axes.scatter(points[:, 0], points[:, 1], s=size, c=colours, alpha=0.8, linewidths=0)
     axes.set_aspect("equal", adjustable="datalim")
-    for name, write in zip(names, (axes.set_xlabel, axes.set_ylabel), strict=True):
-        write(name, color=style.REFERENCE, fontsize=style.LABEL_SIZE, parse_math=False)
+    look = {"color": style.REFERENCE, "fontsize": style.LABEL_SIZE, "parse_math": False}
+    axes.set_xlabel(names[0], look)
+    axes.set_ylabel(names[1], look)
     axes.tick_params(colors=style.REFERENCE, labelsize=style.TICK_SIZE)
     axes.spines[:].set_color(style.REFERENCE)
     buffer = io.BytesIO()

@@ -171,8 +171,8 @@ def _features(simulated: SimulatedPosteriors, x: Tensor, asked: Tensor) -> tuple
     learned, of_learned = _of_draws(values[:2], values[2:])
     queried, of_queried = _of_draws(asked[third:], asked[:third])
     known = [(simulated.x.flatten(1).float(), x), *zip(of_learned, of_queried, strict=True)]
-    scores = [_components(*each) for each in known]
-    context, at = _components(*(torch.cat(each, 1) for each in zip(*scores, strict=True)), COMPONENTS)
+    ours, theirs = zip(*(_components(*each) for each in known), strict=True)
+    context, at = _components(torch.cat(ours, 1), torch.cat(theirs, 1))
     return _Features(learned, context), _Features(queried, at)
 
 
@@ -183,18 +183,17 @@ def _of_draws(values: Tensor, others: Tensor) -> tuple[Tensor, tuple[Tensor, Ten
     return (values - mean) / scale, (mean, scale.log())
 
 
-def _components(learned: Tensor, asked: Tensor, number: int | None = None) -> tuple[Tensor, Tensor]:
+def _components(learned: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
     """The first principal components of [S, D], of mean 0 and variance 1, and the same of others [N, D].
 
     Missing values are means. Components that there are not are 0.
     """
-    number = number or COMPONENTS
     mean = learned.nanmean(0)
     centred, others = ((values - mean).nan_to_num(0.0) for values in (learned, asked))
     *_, size, directions = torch.linalg.svd(centred, full_matrices=False)
-    size, directions = size[:number] / len(learned) ** 0.5, directions[:number].mT
+    size, directions = size[:COMPONENTS] / len(learned) ** 0.5, directions[:COMPONENTS].mT
     size = torch.where(size > 1e-6 * size.amax(), size, torch.inf)
-    missing = number - len(size)
+    missing = COMPONENTS - len(size)
     scores = (torch.nn.functional.pad(values @ directions / size, (0, missing)) for values in (centred, others))
     first, second = scores
     return first, second

@@ -65,7 +65,7 @@ def run_posterior_calibration(
 
     >>> import ppl_vae as pv
     >>> lg = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0, guide="exact")
-    >>> numbers = run_posterior_calibration(lg, torch.ones(1, 3), num_simulations=100, num_samples=200)
+    >>> numbers = run_posterior_calibration(lg, torch.ones(1, 3), num_simulations=300, num_samples=200)
     >>> check_posterior_calibration(numbers).level
     'good'
     """

@@ -23,6 +23,8 @@ from ppl_vae.inference.compilation.rewrites import rewrite
 
 aten = torch.ops.aten
 
+SHAPED_BY_VALUES = {aten.nonzero.default, aten.masked_select.default, aten._unique2.default}
+
 
 @dataclass(frozen=True)
 class StepGraph:
@@ -56,15 +58,48 @@ def trace(function: Callable[..., object], given: Sequence[Tensor], kept: Sequen
     changes in place is really changed.
 
     Raises:
-        RuntimeError: the function looks at a tensor's value (``.item()``, ``if tensor``), or torch cannot follow.
+        RuntimeError: the function looks at a tensor's value (``.item()``, ``if tensor``), takes as many values as a
+            mask of them says, or torch cannot follow.
     """
     inputs = [*given, *kept]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = make_fx(function, tracing_mode="real")(*inputs)
     program.graph.set_codegen(fx.graph.CodeGen())
+    _require_fixed_shapes(program.graph, len(given))
     constants = _lift_constants(program)
     return StepGraph(program, [*inputs, *constants], len(given))
+
+
+def _require_fixed_shapes(graph: fx.Graph, num_given: int) -> None:
+    """Refuse operations whose result has another shape at every step: what is written down has those of one."""
+    given = [node for node in graph.nodes if node.op == "placeholder"][:num_given]
+    for node in graph.nodes:
+        masks = [node] if node.target in SHAPED_BY_VALUES else _masks(node)
+        if any(mask in given or _varies(mask) for mask in masks):
+            raise RuntimeError(f"{node.target} takes as many values as they say themselves, as x[mask] does")
+
+
+def _masks(node: fx.Node) -> list[fx.Node]:
+    """The booleans by which values are taken."""
+    if node.target is not aten.index.Tensor:
+        return []
+    facts = [(each, each.meta.get("tensor_meta")) for each in node.all_input_nodes]
+    return [
+        each for each, fact in facts if fact is not None and fact.dtype is torch.bool and each is not node.args[0]
+    ]
+
+
+def _varies(node: fx.Node) -> bool:
+    """Tell whether a value is made of draws, or of what is given or trained."""
+    seen, waiting = set(), list(node.all_input_nodes) or ([] if node.op != "call_function" else [node])
+    while waiting:
+        each = waiting.pop()
+        if each.op == "placeholder" or torch.Tag.nondeterministic_seeded in getattr(each.target, "tags", ()):
+            return True
+        waiting += [before for before in each.all_input_nodes if before not in seen]
+        seen.update(each.all_input_nodes)
+    return False
 
 
 def _lift_constants(program: fx.GraphModule) -> list[Tensor]:

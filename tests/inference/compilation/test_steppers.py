@@ -10,7 +10,7 @@ from pyro import distributions as dist
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.data import Dataset, Split
-from ppl_vae.inference.compilation import inductor, step_choice
+from ppl_vae.inference.compilation import inductor, step_choice, step_graph
 from ppl_vae.inference.compilation.adam import captured_adam
 from ppl_vae.inference.compilation.step_choice import Choice, choose
 from ppl_vae.inference.compilation.steppers import TracedStepper, clipped, undone
@@ -379,3 +379,13 @@ def test_adam_moves_a_kernel_as_if_it_were_in_any_layout():
         results.append(train(vae, x, epochs=2, optimizer=functools.partial(torch.optim.Adam, fused=fused)).model)
     fused, plain = (model.state_dict() for model in results)
     torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_values_that_a_mask_of_themselves_takes_are_no_graph():
+    """Their number is another at every step: a graph of one step's would fail at the next, or answer for it."""
+    x, weight = torch.tensor([1.0, -1.0, 2.0]), torch.ones(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"as x\[mask\] does"):
+        step_graph.trace(lambda x, weight: (x * weight)[x > 0].sum(), [x], [weight])
+    below = torch.ones(3, 3).tril().bool()
+    kept = step_graph.trace(lambda x, weight: (x * weight).expand(3, 3)[below].sum(), [x], [weight])
+    assert kept(x + 1).item() == pytest.approx(((x + 1).expand(3, 3)[below]).sum().item())

@@ -137,8 +137,10 @@ def test_save_and_load_give_the_same_numbers(kind, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:compile=True")
 @pytest.mark.parametrize("kind", ["product", "private", "joint-flow"])
 def test_captured_steps_are_the_eager_ones(kind):
+    """A spline takes as many values as lie inside of it, so that the steps of one stay eager, with a word."""
     losses = []
     for compile in (False, True):
         vae = made(kind)
