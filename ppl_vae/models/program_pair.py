@@ -116,6 +116,8 @@ class ProgramPair(Configured):
         if not is_container(x):
             return x
         found = opened(x)
+        if found.x is None:
+            return x
         if self.model.table is not None and isinstance(found.x, Frame):
             return self.model.table.coded(found.x)
         require_same_order(self.model.coordinate_names, found.labels)
