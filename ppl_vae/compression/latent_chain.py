@@ -59,7 +59,7 @@ class LatentChain:
         return decoder[-1] if type(decoder) is nn.Sequential and _is_plain(decoder[-1]) else None
 
     def features(self, z: Tensor) -> Tensor:
-        """What the head is given: [N, H]."""
+        """Compute the head's input [N, H]."""
         decoder = self.vae.model.decoder
         assert isinstance(decoder, nn.Sequential)
         for layer in list(decoder)[:-1]:
@@ -100,7 +100,7 @@ def latent_chain(vae: object) -> LatentChain:
 
 
 def _doubled(module: nn.Module) -> dict[int, object]:
-    """What a copy of a module has in place of its tensors, by their identity: double precision, no gradient."""
+    """Give what a copy of a module has for its tensors, by their identity: double precision, no gradient."""
     memo: dict[int, object] = {}
     for tensor in (*module.parameters(), *module.buffers()):
         # A clone, since what is in double precision already would be the user's own.

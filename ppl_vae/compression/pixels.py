@@ -61,7 +61,7 @@ def _in_order(
 
 
 def _whole_bytes(starts: NDArray[np.int32]) -> list[tuple[int, int, int]]:
-    """Of every cell with at least eight pixels its number, and where its bytes begin and end."""
+    """List every cell with at least eight pixels: its number, and where its bytes begin and end."""
     counts = np.diff(starts) // BYTE
     cells = np.flatnonzero(counts)
     first = starts[cells]

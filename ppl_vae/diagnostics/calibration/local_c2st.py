@@ -53,7 +53,7 @@ SOURCE = "L-C2ST (Linhart et al. 2023) under false-discovery control (Benjamini 
 
 @dataclass(frozen=True)
 class _Features:
-    """What is known of draws and of their data.
+    """The facts on draws and on their data.
 
     Attributes:
         residual: of each draw, in standard deviations of other draws of the same datum [K, N, d].
@@ -166,7 +166,7 @@ def _drawn(given: Conditioned, seed: int) -> Tensor:
 
 
 def _features(simulated: SimulatedPosteriors, x: Tensor, asked: Tensor) -> tuple[_Features, _Features]:
-    """What is learned from, two draws of each simulated datum, and what is asked about."""
+    """Make the features of two draws of each simulated datum, and of the data asked about."""
     values, third = simulated.dimensions.float(), len(asked) // 3
     learned, of_learned = _of_draws(values[:2], values[2:])
     queried, of_queried = _of_draws(asked[third:], asked[:third])
@@ -207,7 +207,7 @@ def _statistics(learned: _Features, queried: _Features, num_nulls: int) -> Tenso
 
 
 def _seen(residual: Tensor, context: Tensor) -> Tensor:
-    """What the classifier sees of draws [..., d] given what is known of x [..., c]: [..., F]."""
+    """Make the classifier's view of draws [..., d] with what is known of x [..., c]: [..., F]."""
     rows, columns = torch.triu_indices(residual.shape[-1], residual.shape[-1])
     products = residual[..., rows] * residual[..., columns] - (rows == columns).to(residual)
     alone = _bounded(torch.cat([residual, products], -1))

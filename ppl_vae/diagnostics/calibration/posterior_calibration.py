@@ -109,7 +109,7 @@ def check_posterior_calibration(numbers: xr.Dataset) -> Verdict:
 
 
 def _one_pass(rows: Conditioned, num_draws: int, seed: int) -> tuple[SimulatedPosteriors, Tensor]:
-    """What was simulated from the data, and log q(z|x) at all its latent values [1 + L, S]."""
+    """Simulate from the data; with it log q(z|x) at all latent values [1 + L, S]."""
     model, guide = rows.programs
     terms = run_terms(model, guide, rows.batch, {}, 1)
     _require_latents_alone({name: site.p for name, site in terms.sites.items()})

@@ -142,7 +142,7 @@ def _agreement(
 def _joint(
     model: OfModalities, classifiers: Mapping[str, Classifier], num_samples: int, seed: int
 ) -> NDArray[np.float64]:
-    """Whether all modalities of a draw from the prior are taken for the same class: [num_samples], 0 or 1."""
+    """Tell whether all modalities of a draw from the prior are taken for one class: [num_samples], 0 or 1."""
     with seeded(derived_seed(seed, STREAM, 1)):
         draws = model.sample(num_samples)
     found = np.stack([_classes(model, classifiers, draws, name) for name in model.blocks.names])

@@ -97,7 +97,7 @@ def _densities(
     count: int,
     values: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """What is counted of every site of the model, as its plates have it; its own random numbers are the same."""
+    """List what is counted of every site of the model, as its plates have it, at the same random numbers."""
     device = next(iter(values.values())).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)

@@ -10,7 +10,7 @@ from pyro.params.param_store import StateDict
 
 
 class OwnStore:
-    """What one of several pairs keeps in Pyro's store, whose names are those of the others too."""
+    """The part of Pyro's store that one of several pairs keeps, under names that the others have too."""
 
     def __init__(self) -> None:
         self._state: StateDict = {"params": {}, "constraints": {}}

@@ -55,6 +55,6 @@ def note_trained(store: Mapping[str, Tensor], *programs: Program) -> None:
 
 
 def _held(program: Program) -> object:
-    """What a program is kept alive by: the function or module, or the object that a method belongs to."""
+    """Find what keeps a program alive: the function or module, or the object that a method belongs to."""
     inner = innermost(program)
     return inner.__self__ if inspect.ismethod(inner) else inner

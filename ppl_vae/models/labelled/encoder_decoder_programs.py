@@ -118,7 +118,7 @@ class EncoderDecoderProgram(ObservedProgram):
         return pyro.sample("z", self.code(source))
 
     def code(self, source: Tensor) -> dist.TorchDistribution:
-        """What sources [N, *shape] say of the code, p(z|s): batch shape [N], event shape [L]."""
+        """The code given sources [N, *shape], p(z|s): batch shape [N], event shape [L]."""
         return self.prior(self.encoder(self.source(source)))
 
 

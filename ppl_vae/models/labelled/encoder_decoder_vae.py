@@ -114,7 +114,7 @@ class EncoderDecoderVAE(ProgramPair):
 
     @on_request
     def encode_source(self, source: Array) -> dist.TorchDistribution:
-        """What sources [N, *shape] alone say of the code, p(z|s): batch shape [N], event shape [L]."""
+        """The code given sources [N, *shape] alone, p(z|s): batch shape [N], event shape [L]."""
         return self.model.code(self._own(source))
 
     @on_request
