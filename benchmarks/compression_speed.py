@@ -149,7 +149,7 @@ def main() -> None:
     torch.set_num_threads(1)
     record: dict[str, object] = {
         "command": f"python benchmarks/compression_speed.py --rounds {options.rounds}",
-        "machine": f"{platform.machine()}, one thread, torch {torch.__version__}; a machine under load",
+        "machine": f"{platform.machine()}, one thread, torch {torch.__version__}",
     }
     for name in HELD_OUT:
         record[name] = measured(name, options.rounds)
