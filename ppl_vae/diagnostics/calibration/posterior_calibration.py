@@ -11,7 +11,6 @@ serves as a prior alone, right or wrong. The answer is as good as the weights ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -25,7 +24,6 @@ from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPoster
 from ppl_vae.diagnostics.calibration.verdict import check_calibration
 from ppl_vae.diagnostics.given import admitted, require_own_posterior
 from ppl_vae.diagnostics.verdict import Verdict, require_table
-from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.joint import log_guide
@@ -112,20 +110,8 @@ def _one_pass(rows: Conditioned, num_draws: int, seed: int) -> tuple[SimulatedPo
     """Simulate from the data; with it log q(z|x) at all latent values [1 + L, S]."""
     model, guide = rows.programs
     terms = run_terms(model, guide, rows.batch, {}, 1)
-    _require_latents_alone({name: site.p for name, site in terms.sites.items()})
     truth = simulate(model, *rows.batch, values={name: site.value[0] for name, site in terms.sites.items()})
     posteriors = posteriors_of(rows, truth, num_draws, seed)
+    posteriors.require_density()
     values = {name: value.to(rows.x.device) for name, value in posteriors.values.items()}
-    try:
-        return posteriors, log_guide(rows.guide, rows.x, values).cpu()
-    except NotImplementedError as error:
-        raise ModelError(f"{error}; posterior calibration asks for it at others") from error
-
-
-def _require_latents_alone(priors: Mapping[str, object]) -> None:
-    """Refuse a guide whose density at given points is an integral over sites of its own."""
-    for name, prior in priors.items():
-        if prior is None:
-            raise ModelError(
-                f"site {name!r} is auxiliary: q of the others is an integral over it, and not known at given points"
-            )
+    return posteriors, log_guide(rows.guide, rows.x, values).cpu()

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import pyro
 import torch
 from pyro import poutine
+from pyro.params.param_store import StateDict
 from torch import Tensor
 
 from ppl_vae.containers import Data
@@ -16,6 +18,7 @@ from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPoster
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.fitting.fit import fit
+from ppl_vae.inference.fitting.fit_many import empty_store
 from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
@@ -27,7 +30,6 @@ from ppl_vae.inference.pair.simulation import simulate
 from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.pair.whole_model import run_whole
-from ppl_vae.inference.training.own_store import OwnStore
 from ppl_vae.randomness import derived_seed
 
 
@@ -38,13 +40,13 @@ class Refit:
     Attributes:
         given: the pair, with the simulated data.
         truth: the values that they were simulated with.
-        store: what Pyro keeps of the pair.
+        store: the state of Pyro's parameter store that is the pair's own.
         seed: of the fit and the draws.
     """
 
     given: Conditioned
     truth: Mapping[str, Tensor]
-    store: OwnStore
+    store: StateDict
     seed: int
 
     @property
@@ -54,13 +56,14 @@ class Refit:
 
     def fit_alone(self, options: Mapping[str, object]) -> None:
         """Fit the guide by itself."""
-        with self.store.inside(), held(as_pair(self.given.programs)) as pair:
+        with pyro.get_param_store().scope(self.store), held(as_pair(self.given.programs)) as pair:
             fit(pair, together(self.given.batch), seed=self.fit_seed, progress=False, **options)  # type: ignore[arg-type]
 
     def drawn(self, num_samples: int) -> SimulatedPosteriors:
         """Draw from the fitted guide: values [1 + L, *event], densities [1 + L]."""
         given, stream = self.given, derived_seed(self.seed, 2)
-        with self.store.inside(), torch.no_grad(), evaluating(*given.programs, seed=stream, device=given.x.device):
+        own = pyro.get_param_store().scope(self.store)
+        with own, torch.no_grad(), evaluating(*given.programs, seed=stream, device=given.x.device):
             terms = run_terms(*given.programs, given.batch, {}, max(2, num_samples), both_levels=True)
             if terms.whole is None or not terms.whole.sites:
                 raise ModelError(
@@ -71,8 +74,8 @@ class Refit:
 
 def simulated(make_pair: Callable[[], PairLike], x: Data, seed: int) -> Refit:
     """Simulate a data set, for a guide that is not fitted yet."""
-    store = OwnStore()
-    with store.inside():
+    store = empty_store()
+    with pyro.get_param_store().scope(store):
         given = admitted(make_pair(), x)
         with torch.no_grad(), evaluating(*given.programs, seed=derived_seed(seed, 0), device=given.x.device):
             _require_no_params(given)

@@ -12,7 +12,7 @@ Of a pair with global sites g all of it is given g ~ q(g): it is the local guide
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,9 +100,7 @@ class SimulatedPosteriors:
     @property
     def dimensions(self) -> Tensor:
         """Join all latent sites side by side: [1 + L, S, d]."""
-        return torch.cat(
-            [value.flatten(2) if value.dim() > 2 else value[..., None] for value in self.values.values()], -1
-        )
+        return side_by_side(self.values.values())
 
     def require_density(self) -> Tensor:
         """Return log q(z|x) [1 + L, S].
@@ -113,6 +111,11 @@ class SimulatedPosteriors:
         if self.log_guide is None:
             raise ModelError(self.why_no_density)
         return self.log_guide
+
+
+def side_by_side(values: Iterable[Tensor]) -> Tensor:
+    """Join the values of sites [K, N, *event] along one last dimension: [K, N, d]."""
+    return torch.cat([value.flatten(2) if value.dim() > 2 else value[..., None] for value in values], -1)
 
 
 class _TruthFirst(Messenger):

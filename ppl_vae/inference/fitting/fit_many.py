@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+import pyro
 import torch
+from pyro.params.param_store import StateDict
 from torch import Tensor
 
 from ppl_vae.checks import whole
@@ -26,7 +29,6 @@ from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.training import compute
 from ppl_vae.inference.training.member_epochs import MemberEpochs
 from ppl_vae.inference.training.neighbours import Neighbours
-from ppl_vae.inference.training.own_store import OwnStore
 from ppl_vae.inference.training.preparation import Run, isolated, prepare, require_used
 from ppl_vae.inference.training.progress import Progress
 from ppl_vae.inference.training.run_folder import RunFolder
@@ -114,11 +116,16 @@ def fit_many(
     settings = [{**given, "elbo": copy.deepcopy(elbo), "lr": rate} for rate in rates]
     for vae in vaes:
         _require_of_nobody(as_pair(vae))
-    stores = [OwnStore() for _ in vaes]
+    stores = [empty_store() for _ in vaes]
     if (data is None) == (data_of_each is None):
         raise ModelError("fit_many needs data for all pairs, or data_of_each, one of the two")
     sets = [data] * len(vaes) if data is not None else _for_each("data_of_each", data_of_each or (), len(vaes))
     return fit_in_stores(vaes, sets, settings, seeds, stores, device, compile, num_threads, progress)
+
+
+def empty_store() -> StateDict:
+    """The state of a parameter store that holds nothing."""
+    return {"params": {}, "constraints": {}}
 
 
 def fit_in_stores(
@@ -126,7 +133,7 @@ def fit_in_stores(
     data: Sequence[Data | Dataset | Split],
     settings: Sequence[Mapping[str, object]],
     seeds: Sequence[int],
-    stores: Sequence[OwnStore],
+    stores: Sequence[StateDict],
     device: str | torch.device = "auto",
     compile: bool | str = "auto",
     num_threads: compute.Threads = None,
@@ -141,14 +148,15 @@ def fit_in_stores(
         data: of each.
         settings: of each, as ``fit`` takes them.
         seeds: of each.
-        stores: of each; what Pyro keeps of it is there afterwards.
+        stores: the state of Pyro's parameter store of each; it is that of the fitted pair afterwards.
         device: as of ``fit_many``.
         compile: as there.
         num_threads: as there.
         progress: as there.
         keep_sites: allow ``pyro.param`` sites, whose values are in the stores alone.
     """
-    on, homes = compute.resolve_device(device), [store.inside for store in stores]
+    on, scope = compute.resolve_device(device), pyro.get_param_store().scope
+    homes = [functools.partial(scope, store) for store in stores]
     runs = []
     for vae, own, given, seed, home in zip(vaes, data, settings, seeds, homes, strict=True):
         with home():

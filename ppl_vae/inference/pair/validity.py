@@ -40,8 +40,7 @@ def require_valid(
             the model observes data of its own; the site is named.
         DataError: data outside the support of the likelihood; the site is named.
     """
-    observed = {name: observation.value for name, observation in terms.observations.items()}
-    require_data_of_the_call(model, (*args, *kwargs.values()), observed)
+    require_data_of_the_call(model, guide, args, kwargs, terms)
     require_densities(model, guide, args, kwargs, terms)
     require_apart(model, guide, args, kwargs, terms)
 

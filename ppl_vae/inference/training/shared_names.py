@@ -7,7 +7,6 @@ variants of a program in one notebook.
 
 from __future__ import annotations
 
-import inspect
 import warnings
 import weakref
 from collections.abc import Mapping
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ppl_vae.inference.pair.learned import lasting
 from ppl_vae.inference.pair.protocols import Program
-from ppl_vae.inference.pair.wrapping import innermost
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class _Trained:
 
     def shared_with(self, leaf: Tensor, programs: tuple[Program, ...]) -> bool:
         """Tell whether the tensor is this one, and none of the programs is one of these."""
-        own = {id(_held(program)) for program in programs}
+        own = {id(lasting(program)[0]) for program in programs}
         return self.leaf() is leaf and all(id(program()) not in own for program in self.programs)
 
 
@@ -50,11 +49,5 @@ def warn_of_shared_names(store: Mapping[str, Tensor], *programs: Program) -> Non
 
 def note_trained(store: Mapping[str, Tensor], *programs: Program) -> None:
     """Remember which programs a fit trained these sites with."""
-    held = tuple(weakref.ref(_held(program)) for program in programs)
+    held = tuple(weakref.ref(lasting(program)[0]) for program in programs)
     _trained.update((name, _Trained(weakref.ref(leaf), held)) for name, leaf in store.items())
-
-
-def _held(program: Program) -> object:
-    """Find what keeps a program alive: the function or module, or the object that a method belongs to."""
-    inner = innermost(program)
-    return inner.__self__ if inspect.ismethod(inner) else inner

@@ -49,7 +49,7 @@ class SkippingAdam(torch.optim.Adam):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Take the step, or leave it out."""
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
-        norm, usual = float(torch.nn.utils.get_total_norm(gradients)), self.param_groups[0]["usual_norm"]
+        norm, usual = float(torch.nn.utils.get_total_norm(gradients)), self.param_groups[0].get("usual_norm", 0.0)
         most = self.times * usual if usual else norm
         if math.isfinite(norm):
             seen = min(norm, most)

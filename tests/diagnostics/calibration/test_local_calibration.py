@@ -124,7 +124,7 @@ def test_what_cannot_be_asked_is_refused():
     def with_auxiliary(x):
         with pyro.plate("data", len(x)):
             a = pyro.sample("a", dist.Normal(torch.zeros(len(x)), 1.0), infer={"is_auxiliary": True})
-            mean = x @ WEIGHT @ COVARIANCE + 0.1 * a[:, None]
+            mean = x @ WEIGHT @ COVARIANCE + 0.1 * a.unsqueeze(-1)
             pyro.sample("z", dist.MultivariateNormal(mean, scale_tril=ROOT))
 
     with pytest.raises(ModelError, match="site 'a' is auxiliary"):

@@ -83,6 +83,24 @@ def test_data_of_the_call_are_taken_however_they_are_observed():
         torch.testing.assert_close(found.float(), exact, rtol=1e-4, atol=1e-4)
 
 
+class Keeps(nn.Module):
+    """Makes what it observes of its argument, and keeps the last of it."""
+
+    def forward(self, x):
+        self.seen = x * 1.0
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=self.seen)
+
+
+def test_what_a_program_makes_anew_and_keeps_is_of_the_call():
+    model = Keeps()
+    for shift in (1.0, 2.0):
+        exact = dist.Normal(0.0, 2**0.5).log_prob(X + shift)
+        found = pv.log_evidence((model, guide), X + shift, num_samples=5).per_datum
+        torch.testing.assert_close(found.float(), exact, rtol=1e-4, atol=1e-4)
+
+
 def test_a_latent_that_is_conditioned_is_no_data():
     def model(x):
         spread = pyro.sample("spread", dist.LogNormal(torch.zeros(2), 1.0).to_event(1))
