@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.checks import integer
-from ppl_vae.compression.exact_layers import FeatureGrid, Head, fitting_grid
+from ppl_vae.compression.exact_layers import Head, HeadFormat, fitting_format
 from ppl_vae.compression.grid import Grid
 from ppl_vae.compression.latent_chain import Gaussian, LatentChain, latent_chain
 from ppl_vae.compression.pixels import pop_pixels, push_pixels
-from ppl_vae.compression.stack import WORD, Stack, pseudo_random
+from ppl_vae.compression.stack import WORD, Stack, constriction, pseudo_random
 from ppl_vae.errors import DataError, ModelError
 
 # A code's bins are chosen so that all but one in a hundred of the guide's scales have at least so many.
@@ -37,7 +37,7 @@ LEAST_BINS = 4.0
 MOST_BIN_BITS = 14
 GROUP = 512
 # Of images that go through the encoder at once where no group asks for more: their features fit a core's cache.
-BATCH = 128
+BATCH = 256
 # A group is at most this share of the images before it.
 GROWTH = 0.5
 # Bits that popping one coordinate of a code may take; no symbol is dearer than 24.
@@ -60,8 +60,8 @@ class Message:
         group: the largest number of images that went through the networks at once.
         bin_bits: bins per unit of a code, as a power of two.
         half_range: codes lie between minus this and this.
-        features: the grid of what the decoder's last layer is given (``exact_layers``); None where it is computed
-            in double precision.
+        head: the formats of what the decoder's last layers are given (``exact_layers``); None where they are
+            computed in double precision.
         uncertain: what the guard band held (``grid``).
     """
 
@@ -73,7 +73,7 @@ class Message:
     group: int
     bin_bits: int
     half_range: int
-    features: FeatureGrid | None
+    head: HeadFormat | None
     uncertain: dict[str, list[list[int]]]
 
 
@@ -97,9 +97,9 @@ def encode_images(vae: object, x: Tensor, group: int = GROUP, bin_bits: int | No
     bin_bits = fitting if bin_bits is None else integer("bin_bits", bin_bits, least=0)
     if bin_bits > MOST_BIN_BITS:
         raise ModelError(f"bin_bits must be at most {MOST_BIN_BITS}, got {bin_bits}")
-    head = chain.head
-    features = None if head is None else fitting_grid(head, chain.features(known[0][:BATCH]))
-    coder = _Coder(chain, bin_bits, half_range, features, Grid())
+    linear = chain.head
+    head = None if linear is None else fitting_format(linear, chain.arguments(known[0][:BATCH]), chain.activation)
+    coder = _Coder(chain, bin_bits, half_range, head, Grid())
     start = pseudo_random(_words_of(chain, group), 0)
     stack = Stack(start, True, len(start))
     at_first = least = stack.num_bits
@@ -112,7 +112,7 @@ def encode_images(vae: object, x: Tensor, group: int = GROUP, bin_bits: int | No
     untouched = int(np.argmin(same)) if not same.all() else len(same)
     return Message(
         words[untouched:], untouched, at_first - least, stack.num_bits - at_first, len(data), group, coder.bin_bits,
-        coder.half_range, features, coder.grid.uncertain,
+        coder.half_range, head, coder.grid.uncertain,
     )  # fmt: skip
 
 
@@ -126,9 +126,9 @@ def decode_images(vae: object, message: Message) -> Tensor:
             this machine's arithmetic is too unlike the writer's.
     """
     chain = latent_chain(vae)
-    if message.features is not None and chain.head is None:
-        raise DataError("the message is of a decoder that ends in a linear layer, and this one does not")
-    coder = _Coder(chain, message.bin_bits, message.half_range, message.features, Grid(message.uncertain))
+    if message.head is not None and (chain.head is None or (message.head.arguments and chain.activation is None)):
+        raise DataError("the message is of a decoder that ends in other layers than this one")
+    coder = _Coder(chain, message.bin_bits, message.half_range, message.head, Grid(message.uncertain))
     start = pseudo_random(_words_of(chain, message.group), 0)
     stack = Stack(np.concatenate([start[: message.untouched], message.words]), False, len(start))
     images = torch.empty(message.num_images, *chain.vae.event_shape)
@@ -151,13 +151,15 @@ class _Coder:
     """Pushes and pops groups of images, with the bins and the grid of one message."""
 
     def __init__(
-        self, chain: LatentChain, bin_bits: int, half_range: int, features: FeatureGrid | None, grid: Grid
+        self, chain: LatentChain, bin_bits: int, half_range: int, head: HeadFormat | None, grid: Grid
     ) -> None:
         self.chain, self.bin_bits, self.half_range, self.grid = chain, bin_bits, half_range, grid
         linear = chain.head
-        self.head = None if features is None or linear is None else Head(linear, features)
+        self.head = None if head is None or linear is None else Head(linear, head, chain.activation, grid)
         self.width = 2.0**-bin_bits
         self.most = half_range << bin_bits
+        # Of N(0, I) in bins.
+        self._top = constriction().stream.model.QuantizedGaussian(-self.most, self.most, 0.0, 1 / self.width)
 
     def push(self, stack: Stack, x: Tensor, first: Gaussian, place: str) -> int:
         """Push a group of images whose q(z_1|x) is ``first``; return the fewest bits that lay there meanwhile."""
@@ -173,14 +175,14 @@ class _Coder:
                 stack.push_gaussian(code, *self._p(level - 1, z, place), self.most)
             below, code = z, above
         assert code is not None
-        stack.push_gaussian(code, *self._top(code), self.most)
+        stack.push(code.ravel(), self._top)
         return least
 
     def pop(self, stack: Stack, count: int, place: str) -> Tensor:
         """Pop a group of images, the steps of ``push`` backwards."""
         top = len(self.chain.dims) - 1
-        like = np.empty((count, self.chain.dims[top]), dtype=np.int32)
-        code = stack.pop_gaussian(*self._top(like), self.most)
+        size = count, self.chain.dims[top]
+        code = stack.pop(math.prod(size), self._top).reshape(size)
         for level in range(top, 0, -1):
             below = stack.pop_gaussian(*self._p(level - 1, self._value(code), place), self.most)
             stack.push_near(code, *self._q(level, self._value(below), place), self.most)
@@ -197,17 +199,13 @@ class _Coder:
         """The cells of all pixels' probabilities."""
         if self.head is None:
             return self.grid.pixels(self.chain.logits(z), place)
-        steps = self.head.steps(self.chain.features(z))
-        return self.head.cells(self.grid.cells(steps, f"{place} h")).ravel()
+        return self.head.cells(self.chain.arguments(z), place).ravel()
 
     def _q(self, level: int, below: Tensor, place: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self.grid.gaussian(*self.chain.posterior(level, below), self.width, f"{place} q{level}")
 
     def _p(self, level: int, above: Tensor, place: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self.grid.gaussian(*self.chain.prior(level, above), self.width, f"{place} p{level}")
-
-    def _top(self, code: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return np.zeros(code.shape), np.full(code.shape, 1 / self.width)
 
 
 def _groups(num_images: int, group: int) -> list[slice]:

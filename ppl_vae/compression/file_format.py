@@ -21,13 +21,14 @@ from torch import Tensor
 
 from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.compression.bits_back import GROUP, Message, decode_images, encode_images
-from ppl_vae.compression.exact_layers import FeatureGrid
+from ppl_vae.compression.exact_layers import HeadFormat
+from ppl_vae.compression.fixed_point import FixedPoint
 from ppl_vae.compression.grid import tables
 from ppl_vae.compression.latent_chain import latent_chain
 from ppl_vae.errors import DataError
 from ppl_vae.files import as_path, checksum, tensor_bytes, write_atomically
 
-MAGIC, VERSION = b"PVBB", 2
+MAGIC, VERSION = b"PVBB", 3
 _START, _SEAL = len(MAGIC) + 5, 32
 # A header of more is none of ours.
 _MOST_HEADER = 1 << 26
@@ -61,7 +62,7 @@ def compress(vae: object, x: Array, path: str | Path, group: int = GROUP, bin_bi
         "group": message.group,
         "bin_bits": message.bin_bits,
         "half_range": message.half_range,
-        "features": None if message.features is None else astuple(message.features),
+        "head": None if message.head is None else astuple(message.head),
         "untouched": message.untouched,
         "initial_bits": message.initial_bits,
         "net_bits": message.net_bits,
@@ -131,11 +132,19 @@ def read_message(path: Path) -> tuple[dict[str, object], Message]:
         words = np.frombuffer(body[_START + length :], dtype="<u4").astype(np.uint32)
         names = ("untouched", "initial_bits", "net_bits", "num_images", "group", "bin_bits", "half_range")
         numbers = {name: int(header[name]) for name in names}
-        features = None if header["features"] is None else FeatureGrid(*map(int, header["features"]))
-        message = Message(words=words, features=features, uncertain=dict(header["uncertain"]), **numbers)
+        message = Message(words=words, head=_head(header["head"]), uncertain=dict(header["uncertain"]), **numbers)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: its header is none of version {VERSION} ({error})") from error
     return header, message
+
+
+def _head(stored: list[list[int] | None] | None) -> HeadFormat | None:
+    if stored is None:
+        return None
+    features, arguments = (None if bits is None else FixedPoint(*map(int, bits)) for bits in stored)
+    if features is None:
+        raise ValueError("a head without a format of its features")
+    return HeadFormat(features, arguments)
 
 
 def _weights(vae: object) -> str:

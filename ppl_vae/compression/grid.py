@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 GUARD = 1e-9
+# Of one function at one number, which no sum goes before.
+TABLE_GUARD = 1e-12
 #: Cells per unit of a logit, of a mean in bins, and of a log standard deviation. A logit that is off by 1/16 at
 #: most costs p (1 - p) / 1536 nats on average, which is 0.02% of a message on MNIST.
 LOGIT, MEAN, LOG_STD = 8, 8, 64
@@ -34,8 +36,14 @@ class Grid:
         self.reading = uncertain is not None
         self.uncertain: dict[str, list[list[int]]] = {} if uncertain is None else uncertain
 
-    def cells(self, values: NDArray[np.float64], place: str) -> NDArray[np.float64]:
-        """The cell of every value, a whole number; reader and writer name the place of a call alike."""
+    def cells(self, values: NDArray[np.float64], place: str, guard: float = GUARD) -> NDArray[np.float64]:
+        """The cell of every value, a whole number; reader and writer name the place of a call alike.
+
+        Args:
+            values: double precision, any shape.
+            place: of the call.
+            guard: half the width of the guard band, of the largest value.
+        """
         shifted = values + 0.5
         cells = np.floor(shifted)
         if self.reading:
@@ -46,7 +54,7 @@ class Grid:
         # How far each lies from the middle of its cell, in place of the shifted values.
         shifted -= cells
         shifted -= 0.5
-        near = np.flatnonzero(np.abs(shifted, out=shifted) > 0.5 - GUARD * largest)
+        near = np.flatnonzero(np.abs(shifted, out=shifted) > 0.5 - guard * largest)
         if len(near):
             self.uncertain[place] = [[int(index), int(cells.flat[index])] for index in near]
         return cells

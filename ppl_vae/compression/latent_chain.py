@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.compression.exact_layers import BinaryLinear
+from ppl_vae.compression.fixed_point import is_elementwise, is_plain
 from ppl_vae.errors import ModelError
 from ppl_vae.kl import diagonal_loc_scale
 from ppl_vae.models import VAE, HierarchicalVAE
@@ -56,13 +56,20 @@ class LatentChain:
     def head(self) -> nn.Linear | None:
         """The linear layer that gives the logits, where the decoder ends in one."""
         decoder = self.vae.model.decoder
-        return decoder[-1] if type(decoder) is nn.Sequential and _is_plain(decoder[-1]) else None
+        return decoder[-1] if type(decoder) is nn.Sequential and is_plain(decoder[-1]) else None
 
-    def features(self, z: Tensor) -> Tensor:
-        """Compute the head's input [N, H]."""
+    @property
+    def activation(self) -> nn.Module | None:
+        """The elementwise layer before the head, if there is one."""
         decoder = self.vae.model.decoder
         assert isinstance(decoder, nn.Sequential)
-        for layer in list(decoder)[:-1]:
+        return decoder[-2] if len(decoder) > 1 and is_elementwise(decoder[-2]) else None
+
+    def arguments(self, z: Tensor) -> Tensor:
+        """Compute the input [N, H] of that layer, or of the head where there is none."""
+        decoder = self.vae.model.decoder
+        assert isinstance(decoder, nn.Sequential)
+        for layer in list(decoder)[: -1 if self.activation is None else -2]:
             z = layer(z)
         return z
 
@@ -115,15 +122,14 @@ def _with_binary_layer(encoder: nn.Module) -> bool:
     if type(encoder) is not nn.Sequential:
         return False
     place = next((place for place, layer in enumerate(encoder) if type(layer) is not nn.Flatten), -1)
-    if place < 0 or not _is_plain(layer := encoder[place]):
+    if place < 0 or not is_plain(layer := encoder[place]):
         return False
-    encoder[place] = BinaryLinear(layer)
+    behind = encoder[place + 1] if place + 1 < len(encoder) else None
+    if behind is None or not is_elementwise(behind):
+        encoder[place] = BinaryLinear(layer)
+    else:
+        encoder[place], encoder[place + 1] = BinaryLinear(layer, behind), nn.Identity()
     return True
-
-
-def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
-    """Tell whether a layer is a linear one and no more: hooks may change its weights or what it gives."""
-    return type(layer) is nn.Linear and not layer._forward_pre_hooks and not layer._forward_hooks
 
 
 def _loc_scale(q: dist.TorchDistribution) -> Gaussian:

@@ -125,7 +125,7 @@ def test_another_model_and_another_rounding_are_refused(vae, digits, tmp_path, m
     no_head = copy.deepcopy(vae)
     no_head.model.decoder.append(torch.nn.Identity())
     compress(no_head, x, tmp_path / "no-head.pvbb")
-    for name, model, written in (("features", vae, path), ("logits", no_head, tmp_path / "no-head.pvbb")):
+    for name, model, written in (("arguments", vae, path), ("logits", no_head, tmp_path / "no-head.pvbb")):
         exact = getattr(LatentChain, name)
         # Within the guard band nothing changes; a machine of six digits is refused.
         monkeypatch.setattr(LatentChain, name, lambda self, z, exact=exact: exact(self, z) * (1 + 1e-12))
@@ -145,7 +145,7 @@ def test_a_file_of_an_older_version_is_refused_by_its_number(vae, digits, tmp_pa
     body = bytearray(path.read_bytes()[:-32])
     body[4] = 1
     path.write_bytes(bytes(body) + hashlib.sha256(body).digest())
-    with pytest.raises(DataError, match=r"old.pvbb: version 1 of the format, and this package reads 2"):
+    with pytest.raises(DataError, match=r"old.pvbb: version 1 of the format, and this package reads 3"):
         decompress(vae, path)
 
 
