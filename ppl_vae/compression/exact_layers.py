@@ -98,10 +98,9 @@ class BinaryLinear(nn.Module):
         bias = np.zeros(len(weight)) if of.bias is None else of.bias.detach().numpy()
         self._bias = bias.astype(np.float32)
         # No sum is larger: half as much again is more than all that is rounded.
-        self._format = (
-            None if activation is None else table_format(1.5 * (np.abs(weight).sum(1) + np.abs(bias)).max())
-        )
-        self._table = None if self._format is None else table(self._activation, self._format)
+        self._format = table_format(1.5 * float((np.abs(weight).sum(1) + np.abs(bias)).max()))
+        tabled = activation is not None and self._format.step_bits >= LEAST_STEP_BITS
+        self._table = table(self._activation, self._format) if tabled else None
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer of x [N, I], double precision."""
