@@ -13,9 +13,16 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping
-from importlib.abc import InspectLoader
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class HasSource(Protocol):
+    """A loader that knows the source of a module; importlib.abc, which names it, costs more than all of this."""
+
+    def get_source(self, fullname: str) -> str | None:
+        """The source."""
 
 
 class LazyPackage(ModuleType):
@@ -59,7 +66,7 @@ def load_names_lazily(package: str) -> None:
     """
     module = sys.modules[package]
     loader = module.__loader__
-    source = loader.get_source(package) if isinstance(loader, InspectLoader) else None
+    source = loader.get_source(package) if isinstance(loader, HasSource) else None
     if source is None:
         raise ImportError(f"{package}: there is no source to read the table of its names from", name=package)
     module.__dict__["_lazy_names"] = lazy_names(source, package)

@@ -9,19 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ppl_vae.cli.cache import cache
-from ppl_vae.cli.compare import compare
-from ppl_vae.cli.compare_recipes import compare_recipes
-from ppl_vae.cli.compress import compress, decompress
+from ppl_vae.cli.commands import COMMANDS, HELP_NAMES, LazyCommands
 from ppl_vae.cli.console import one_line, print_anywhere
-from ppl_vae.cli.diagnose import diagnose
-from ppl_vae.cli.evaluate import evaluate
-from ppl_vae.cli.infer import infer
-from ppl_vae.cli.listings import datasets, recipes
-from ppl_vae.cli.plot import plot
-from ppl_vae.cli.sample import sample
-from ppl_vae.cli.sweep import sweep
-from ppl_vae.cli.train import train
 from ppl_vae.errors import PplVaeError
 
 MISTAKE, INTERRUPTED, UNHEARD = 2, 130, 141
@@ -46,12 +35,14 @@ def _print_version(wanted: bool) -> None:
 
 
 app = typer.Typer(
+    cls=LazyCommands,
     help="Variational autoencoders as probabilistic programs in Pyro.",
     epilog="First steps: ppl-vae train vae --data digits --out runs/first, and then ppl-vae plot runs/first",
-    rich_markup_mode="markdown",
+    # Plain, since to load rich costs more than all else of the list.
+    rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_NAMES,
 )
 
 
@@ -64,58 +55,12 @@ def _program(
     """Variational autoencoders as probabilistic programs in Pyro."""
 
 
-for _command, _examples in (
-    (
-        train,
-        (
-            "ppl-vae train vae --data digits --latent-dim 2 --out runs/digits",
-            "ppl-vae train beta-vae --data mnist --set beta=4 --out runs/beta",
-            "ppl-vae train conv-vae --data images.npz --validation 0.1 --patience 5 --out runs/mine",
-        ),
-    ),
-    (evaluate, ("ppl-vae evaluate runs/digits", "ppl-vae evaluate runs/digits --split train --num-particles 100")),
-    (
-        compare,
-        (
-            "ppl-vae compare runs/digits",
-            "ppl-vae compare vae --data digits --estimators analytic-kl,sticking-the-landing,iwae,dreg",
-        ),
-    ),
-    (
-        compare_recipes,
-        (
-            "ppl-vae compare-recipes vae iwae iaf-vae --data digits --epochs 50",
-            "ppl-vae compare-recipes vae beta-vae:beta=0.25 beta-vae:beta=16 --data mnist --seeds 5",
-        ),
-    ),
-    (sweep, ("ppl-vae sweep beta.yaml --out runs/beta", "ppl-vae sweep beta.yaml --workers 4 --resume")),
-    (diagnose, ("ppl-vae diagnose runs/digits", "ppl-vae diagnose runs/mnist --data mnist --out report.html")),
-    (
-        infer,
-        (
-            "ppl-vae infer runs/digits --out posterior.nc",
-            "ppl-vae infer runs/digits --data digits --out posterior.nc --keep blocks",
-        ),
-    ),
-    (sample, ("ppl-vae sample runs/digits --n 100", "ppl-vae sample runs/digits --with-noise --out draws.npz")),
-    (
-        plot,
-        (
-            "ppl-vae plot runs/digits",
-            "ppl-vae plot runs/digits manifold --extent -2 2",
-            "ppl-vae plot runs/faces arithmetic --attribute smiling",
-        ),
-    ),
-    (
-        compress,
-        ("ppl-vae compress runs/digits --out digits.pvbb", "ppl-vae compress runs/mnist --data scans.npz"),
-    ),
-    (decompress, ("ppl-vae decompress runs/digits digits.pvbb --out digits.npz",)),
-    (datasets, ()),
-    (recipes, ()),
-    (cache, ()),
-):
-    app.command(epilog="Examples:\n\n" + "\n\n".join(_examples) if _examples else None)(_command)
+def _listed() -> None:
+    """Stand for a command in the list; the group calls the command itself."""
+
+
+for _name, _row in COMMANDS.items():
+    app.command(_name, short_help=_row.summary)(_listed)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import codecs
 import io
 import sys
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # What stands for the few signs of ours that an ASCII terminal lacks.
 PLAIN = {"±": "+-", "≥": ">=", "≤": "<=", "…": "...", "—": "-", "π": "pi"}
@@ -15,6 +17,8 @@ HANDLER = "ppl_vae.plain"
 
 def plain_console(quiet: bool = False) -> Console:
     """Make a console on stdout that takes square brackets and colons in names as text."""
+    from rich.console import Console
+
     return Console(quiet=quiet, markup=False, highlight=False, emoji=False)
 
 

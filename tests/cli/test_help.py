@@ -1,19 +1,20 @@
 """What --help says an option takes, the option takes: every word of it is typed in and read back."""
 
 import functools
+import importlib
 import re
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 import ppl_vae as pv
 from ppl_vae.cli.app import app
+from ppl_vae.cli.commands import COMMANDS, loaded
 
-PROGRAM = typer.main.get_command(app)
+PROGRAM = {name: loaded(name) for name in COMMANDS}
 OPTIONS = [
     (name, parameter)
-    for name, command in PROGRAM.commands.items()
+    for name, command in PROGRAM.items()
     for parameter in command.params
     if parameter.opts[0].startswith("-") and parameter.name != "help"
 ]
@@ -52,7 +53,7 @@ def told(name, flag):
 
 
 def read(name, *typed):
-    command = PROGRAM.commands[name]
+    command = PROGRAM[name]
     required = ["x" for p in command.params if not p.opts[0].startswith("-") and p.required]
     return command.make_context(name, [*typed, *required]).params
 
@@ -100,3 +101,12 @@ def test_the_version_is_told():
     found = CliRunner().invoke(app, ["--version"])
     assert found.exit_code == 0
     assert found.output == f"ppl-vae {pv.__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_of_a_command_what_the_command_says(name):
+    module = importlib.import_module(f"ppl_vae.cli.{COMMANDS[name].module}")
+    function = getattr(module, name.replace("-", "_"))
+    assert COMMANDS[name].summary == function.__doc__.splitlines()[0]
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    assert " ".join(COMMANDS[name].summary.split()[:3]) in shown
