@@ -155,3 +155,15 @@ def test_type_checkers_see_the_names_and_miss_what_is_not_there(tmp_path):
     assert 'Revealed type is "ppl_vae.inference.estimators.elbo.AnalyticKL"' in told
     assert 'Module has no attribute "fti"' in told
     assert 'Unexpected keyword argument "latent_dime"' in told
+
+
+def test_training_without_a_compiler_does_not_load_it():
+    """Torch loads its own, for two seconds, at the first call of what it is to be kept away from."""
+    code = """
+import torch
+import ppl_vae as pv
+pv.fit(pv.VAE((4,), latent_dim=2), torch.rand(20, 4).round(), epochs=2, compile=False, progress=False)
+from ppl_vae.inference.compilation.unloaded import KEPT_AWAY, TOLD
+assert all(TOLD not in vars(each.__wrapped__) for each in KEPT_AWAY)
+"""
+    assert "torch._dynamo" not in loaded_after(code)

@@ -18,6 +18,7 @@ from ppl_vae.display import card
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.files import JsonObject
+from ppl_vae.inference.compilation.unloaded import compiler_unloaded
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.coordinate_names import remember_coordinates
@@ -210,7 +211,7 @@ def fit(
         require_used(given, run)
         return replace(run, ranks=ranks)
 
-    with own_parameters(pair.model, pair.guide, keep=True):
+    with own_parameters(pair.model, pair.guide, keep=True), compiler_unloaded():
         run, folder = together(ranks, prepared), RunFolder(place)
         with told, contextlib.ExitStack() as held, run.objective.of_a_set(run.data.num_total):
             together(ranks, lambda: held.enter_context(folder.held()))

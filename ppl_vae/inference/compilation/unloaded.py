@@ -1,0 +1,44 @@
+"""Torch's compiler stays unloaded where nothing is compiled.
+
+Torch keeps its compiler away from some of its own functions, such as those of its optimisers, and loads it at their
+first call to tell it so: two seconds of every new process. Where it is not loaded it need not be told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch.fx.experimental import proxy_tensor
+from torch.optim import Optimizer
+from torch.utils import flop_counter
+
+COMPILER = "torch._dynamo"
+# Where torch notes that its compiler was told of a function.
+TOLD = "__dynamo_disable"
+# What a training run calls of such functions.
+KEPT_AWAY: tuple[Callable[..., Any], ...] = (
+    Optimizer.add_param_group,
+    Optimizer.zero_grad,
+    Optimizer.state_dict,
+    Optimizer.load_state_dict,
+    flop_counter._FlopCounterMode.__torch_dispatch__,
+    proxy_tensor.ProxyTorchDispatchMode.__torch_dispatch__,
+    proxy_tensor.dispatch_trace,
+)
+
+
+@contextlib.contextmanager
+def compiler_unloaded() -> Iterator[None]:
+    """Let torch's functions be called without its compiler; what needs it loads it as ever."""
+    plain = [] if COMPILER in sys.modules else [vars(each).get("__wrapped__") for each in KEPT_AWAY]
+    untold = [function for function in plain if function is not None and TOLD not in vars(function)]
+    for function in untold:
+        setattr(function, TOLD, function)
+    try:
+        yield
+    finally:
+        for function in untold:
+            delattr(function, TOLD)
