@@ -6,7 +6,7 @@ PYTHON is an interpreter of an environment of its own with scvi-tools. Both have
 dimensions, a negative binomial with a dispersion per gene, a latent library size, the experiment as a covariate of
 the decoder, no dropout and no normalisation, Adam at 1e-3, batches of 128, one thread. Given the observed total, as
 SCVI has it by default, log p(x) is another quantity. Both numbers are importance bounds of as many draws; cells are
-paired. Lopez et al. (2018): https://doi.org/10.1038/s41592-018-0229-2
+paired. Written to benchmarks/results/count_peers.json. Lopez et al. (2018): https://doi.org/10.1038/s41592-018-0229-2
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from peers.machine import machine
 
 import ppl_vae as pv
+from ppl_vae.files import write_json
 
+RESULTS = Path(__file__).parent / "results" / "count_peers.json"
 GENES, KINDS, EXPERIMENTS, HELD_OUT = 100, 3, 2, 500
 
 
@@ -76,6 +79,17 @@ def main() -> None:
     print(f"log p(x) per cell: CountVAE {own.mean():.3f}, SCVI {np.mean(peer['per_cell']):.3f} nats")
     print(f"CountVAE - SCVI, paired: {difference.mean():.3f} +- {error:.3f} nats")
     print(f"training: CountVAE {seconds:.1f} s, SCVI {peer['seconds']:.1f} s of wall clock, one after the other")
+    record = {
+        "command": f"python benchmarks/count_peers.py --peer PYTHON --cells {given.cells} --epochs {given.epochs} "
+        f"--draws {given.draws}",
+        "machine": machine(1),
+        "scvi-tools": peer["version"],
+        "held_out_cells": len(own),
+        "log_p_per_cell": {"CountVAE": round(own.mean(), 3), "SCVI": round(float(np.mean(peer["per_cell"])), 3)},
+        "difference": {"mean": round(difference.mean(), 3), "stderr": round(error, 3)},
+        "seconds": {"CountVAE": round(seconds, 1), "SCVI": round(peer["seconds"], 1)},
+    }
+    write_json(RESULTS, record)
 
 
 if __name__ == "__main__":

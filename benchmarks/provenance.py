@@ -128,6 +128,17 @@ MADE_BY: Mapping[str, Made] = {
             "ppl_vae/recipes/multimodal.py",
         ),
     ),
+    "count_peers.json": Made(
+        "python benchmarks/count_peers.py --peer PYTHON",
+        ("ppl_vae/models/counts", "ppl_vae/models/likelihoods", EVIDENCE),
+    ),
+    "first_second.json": Made("python benchmarks/first_second.py", (COMPILATION, TRAINING, "ppl_vae/cli")),
+    "fit_many.json": Made(
+        "python benchmarks/fit_many.py", ("ppl_vae/inference/fitting/fit_many.py", COMPILATION, *MNIST_PROGRAMS)
+    ),
+    "ranks.json": Made("python benchmarks/ranks.py", (TRAINING, *MNIST_PROGRAMS)),
+    "sparse_counts.json": Made("python benchmarks/sparse_counts.py", ("ppl_vae/containers", TRAINING)),
+    "streaming.json": Made("python benchmarks/streaming.py", ("ppl_vae/containers", TRAINING)),
     "published.json": Made("python benchmarks/published.py --table NAME", ("benchmarks/tables", ESTIMATORS)),
     "speed.json": Made("python benchmarks/speed.py --threads 2", ("benchmarks/peers", COMPILATION, TRAINING)),
     "sprites_disentanglement.json": Made(

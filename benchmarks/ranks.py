@@ -5,7 +5,8 @@
 MNIST's MLP (784-400-20) on binary images drawn once, batches of 128 of all ranks together. The three take turns, in
 an order that changes from round to round; of each turn the median epoch after the first counts. Ratios are of
 medians over rounds. Where other processes compute at the same time, two ranks get twice the share of one process,
-so that the ratios mean nothing: the share of the cores that others took is printed beside them.
+so that the ratios mean nothing: the share of the cores that others took is told beside them. Written to
+benchmarks/results/ranks.json.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ import tempfile
 from pathlib import Path
 
 import torch
+from peers.machine import machine
 
 import ppl_vae as pv
+from ppl_vae.files import write_json
 from ppl_vae.inference.training.neighbours import Neighbours
 
+RESULTS = Path(__file__).parent / "results" / "ranks.json"
 WAYS = {"1 process, 1 thread": (1, 1), "2 ranks, 1 thread each": (2, 1), "1 process, 2 threads": (1, 2)}
 ROWS, PIXELS, BATCH = 20_000, 784, 128
 
@@ -83,8 +87,19 @@ def main() -> None:
     for way, each in seconds.items():
         print(f"{way:24} {statistics.median(each):.3f} s an epoch [{min(each):.3f}, {max(each):.3f}]")
     two = statistics.median(seconds["2 ranks, 1 thread each"])
-    for way in ("1 process, 1 thread", "1 process, 2 threads"):
-        print(f"2 ranks against {way}: {statistics.median(seconds[way]) / two:.2f} times the throughput")
+    ratios = {
+        f"2 ranks against {way}": round(statistics.median(seconds[way]) / two, 2)
+        for way in ("1 process, 1 thread", "1 process, 2 threads")
+    }
+    print(ratios)
+    record = {
+        "command": f"python benchmarks/ranks.py --rounds {given.rounds} --epochs {given.epochs}",
+        "machine": machine(),
+        "cores_taken_by_others": round(taken, 2),
+        "seconds_an_epoch": seconds,
+        "times_the_throughput": ratios,
+    }
+    write_json(RESULTS, record)
 
 
 if __name__ == "__main__":

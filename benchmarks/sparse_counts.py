@@ -3,7 +3,7 @@
     python benchmarks/sparse_counts.py [CELLS] [GENES]
 
 Counts are Poisson with 1 in 20 cells of the table above zero. The peak is of the whole process, with torch itself;
-the base is what it takes before the file is opened.
+the base is what it takes before the file is opened. Written to benchmarks/results/sparse_counts.json.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from peers.machine import machine
 
 import ppl_vae as pv
+from ppl_vae.files import write_json
 from ppl_vae.networks import MLP
 
+RESULTS = Path(__file__).parent / "results" / "sparse_counts.json"
 CELLS, GENES, PER_CELL = 100_000, 2_000, 100
 
 
@@ -64,12 +67,19 @@ def main() -> None:
         trained = megabytes()
         seconds = time.perf_counter() - started
         elbo = pv.evaluate(result.model, path)
-        print(
-            f"{cells} x {genes}: dense {4 * cells * genes / 2**20:.0f} MB, base {base:.0f} MB, peak of fit "
-            f"{trained:.0f} MB, of evaluate {megabytes():.0f} MB; one epoch {seconds:.0f} s; ELBO "
-            f"{elbo.summary()['elbo']:.1f} of "
-            f"{elbo.num_data} data"
-        )
+        record = {
+            "command": f"python benchmarks/sparse_counts.py {cells} {genes}",
+            "machine": machine(),
+            "dense_MB": round(4 * cells * genes / 2**20),
+            "base_MB": round(base),
+            "peak_of_fit_MB": round(trained),
+            "peak_with_evaluate_MB": round(megabytes()),
+            "seconds_an_epoch": round(seconds, 1),
+            "elbo": round(elbo.summary()["elbo"], 1),
+            "num_data": elbo.num_data,
+        }
+    print(record)
+    write_json(RESULTS, record)
 
 
 if __name__ == "__main__":

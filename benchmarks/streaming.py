@@ -6,7 +6,7 @@ Rows of 512 float32 numbers, written in parts, go through the same linear VAE in
 file read whole; memmap: ``np.load(mmap_mode="r")`` given to ``fit``; parquet: batches of a file that is iterated
 anew each epoch. Every turn is a process of its own, one thread, so that its peak is its own; the turns take the
 three in a changing order. Peak is the resident set without pages of the file that the system may drop (RssAnon),
-sampled, and beside it all that was resident (ru_maxrss).
+sampled, and beside it all that was resident (ru_maxrss). Written to benchmarks/results/streaming.json.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from peers.machine import machine
 
 import ppl_vae as pv
+from ppl_vae.files import write_json
 
+RESULTS = Path(__file__).parent / "results" / "streaming.json"
 COLUMNS, BATCH, PART = 512, 512, 1 << 15
 KINDS = ("memory", "memmap", "parquet")
 
@@ -115,6 +118,7 @@ def main() -> None:
                 )  # fmt: skip
                 found[kind].append(json.loads(done.stdout))
     print(f"{rows} rows of {COLUMNS} numbers, {given.megabytes} MiB; {given.rounds} rounds")
+    kinds = {}
     for kind, each in found.items():
         rates, own, resident = zip(*each, strict=True)
         ratios = [mine[0] / theirs[0] for mine, theirs in zip(each, found["memory"], strict=True)]
@@ -122,6 +126,19 @@ def main() -> None:
             f"{kind:8} {statistics.median(rates):8.0f} rows/s, {statistics.median(ratios):.2f} of memory "
             f"[{min(ratios):.2f}, {max(ratios):.2f}]; peak {max(own):.0f} MiB, resident {max(resident):.0f} MiB"
         )
+        kinds[kind] = {
+            "rows_a_second": [round(rate) for rate in rates],
+            "of_memory": [round(ratio, 3) for ratio in ratios],
+            "peak_MiB": round(max(own)),
+            "resident_MiB": round(max(resident)),
+        }
+    record = {
+        "command": f"python benchmarks/streaming.py --megabytes {given.megabytes} --rounds {given.rounds}",
+        "machine": machine(1),
+        "rows": rows,
+        "kinds": kinds,
+    }
+    write_json(RESULTS, record)
 
 
 if __name__ == "__main__":
