@@ -68,7 +68,8 @@ def run_recovery(
 
     Returns:
         Over "quantity", the latent dimensions by name but for those that never move: recovery, mean_z, rms_z,
-        mean_contraction, calibration_error, log_gamma. Over ("simulation", "quantity"): truth, mean, z_score, contraction.
+        mean_contraction, calibration_error, log_gamma. Over ("simulation", "quantity"): truth, mean, z_score,
+        contraction.
 
     Raises:
         ModelError: the pair is refused, or its model cannot be drawn from; the site is named.

@@ -626,6 +626,19 @@ def partly_observed():
     return theirs, ours
 
 
+def masked_otherwise():
+    """The model masks by a handler, as obs_mask does, and the guide by ``q.mask(...)``."""
+    theirs, _ = partly_observed()
+
+    def ours(x):
+        slope = pyro.param("slope", torch.tensor(0.4))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(slope * x * HALF, 0.8))
+            pyro.sample("x_unobserved", dist.Normal(0.0 * x, 1.3).mask(~HALF))
+
+    return theirs, ours
+
+
 def subsampled():
     def theirs(x):
         with pyro.plate("data", len(x), subsample_size=5) as chosen:
@@ -847,6 +860,7 @@ PROGRAMS = {
     "masked latent": Row(masked(HALF, ALL), X, refused=refused("site 'z' is masked for data whose 'x' is not")),
     "masked on one side": Row(masked(ALL, HALF, HALF), X, refused=refused("site 'z' is masked differently")),
     "obs_mask": Row(partly_observed, X, half_evidence),
+    "obs_mask beside q.mask": Row(masked_otherwise, X, half_evidence),
     "subsampled": Row(subsampled, X, refused=refused(SUBSAMPLED)),
     "batch of more": Row(batch_of_more, X, normal_evidence, plain),
     "parameters of each datum": Row(per_datum, X, normal_evidence),
