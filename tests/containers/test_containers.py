@@ -334,7 +334,7 @@ def test_codes_and_labels_beside_data_have_their_order():
     for pair in (plain, labelled):
         with pytest.raises(DataError, match="y: its rows are named otherwise"):
             pv.inference_data(pair, FRAME, 5, y=site.iloc[::-1])
-    table = pv.diagnostics.run_importance(plain, FRAME, num_samples=20)
+    table = pv.diagnostics.run_importance(plain, FRAME, num_samples=25)
     with pytest.raises(DataError, match="y: its rows are named otherwise"):
         pv.diagnostics.khat_table(table, site.iloc[::-1])
 
