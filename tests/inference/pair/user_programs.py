@@ -17,7 +17,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions import constraints, transforms
-from pyro.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoNormal
+from pyro.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoLaplaceApproximation, AutoNormal
 from pyro.infer.reparam import LocScaleReparam
 from pyro.nn import PyroModule, PyroParam
 from scipy import stats
@@ -497,6 +497,24 @@ def by_hand(log_density):
     return lambda: (gamma_model, ours)
 
 
+def by_hand_in_events():
+    """The same with an event of one number, which ``to_event`` declares."""
+
+    def theirs(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Gamma(2.0, x.new_ones(1)).to_event(1))
+            pyro.sample("x", dist.Normal(z.squeeze(-1), 1.0), obs=x)
+
+    def ours(x):
+        slope = pyro.param("slope", torch.tensor(0.2))
+        with pyro.plate("data", len(x)):
+            normal = dist.Normal(slope * x.unsqueeze(-1), 0.5).to_event(1)
+            a = pyro.sample("a", normal, infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(a.exp(), log_density=-a).to_event(1))
+
+    return theirs, ours
+
+
 def simplex():
     """A point on a simplex of three, from two real numbers by stick breaking."""
     loc = torch.tensor([-1.0, 0.0, 1.0])
@@ -835,10 +853,12 @@ PROGRAMS = {
     "AutoNormal, real": Row(auto(AutoNormal, model, X, init_scale=0.7), X, normal_evidence),
     "AutoNormal, simplex": Row(auto(AutoNormal, simplex(), X, init_scale=0.7), X),
     "Delta with its volume": Row(by_hand(lambda a: -a), POSITIVE, GAMMA),
+    "Delta with its volume, to_event": Row(by_hand_in_events, POSITIVE, GAMMA),
     "Delta without its volume": Row(
         by_hand(lambda a: 0.0 * a), POSITIVE, refused=refused("site 'z': the log_density of its Delta is")
     ),
     "AutoDelta": Row(auto(AutoDelta, model, X), X, refused=refused(NO_POINT)),
+    "AutoLaplaceApproximation": Row(auto(AutoLaplaceApproximation, model, X), X, refused=refused(NO_POINT)),
     "AutoDiagonalNormal": Row(
         auto(AutoDiagonalNormal, model, X),
         X,
