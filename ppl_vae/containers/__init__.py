@@ -1,6 +1,6 @@
 """Containers in which researchers hold data, opened at one door."""
 
-from ppl_vae.containers.door import Data, Frame, Opened, Table, is_container, opened
+from ppl_vae.containers.door import Data, Frame, Opened, Table, is_container, opened, require_one_order
 from ppl_vae.containers.labels import Axes, CoordinateNames, Labels, require_same_order
 from ppl_vae.containers.rows import Rows, SparseRows, StoredRows, dense, some_of
 
@@ -18,6 +18,7 @@ __all__ = [
     "dense",
     "is_container",
     "opened",
+    "require_one_order",
     "require_same_order",
     "some_of",
 ]

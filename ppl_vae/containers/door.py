@@ -201,6 +201,19 @@ def opened(data: object) -> Opened:
     return Opened(data)
 
 
+def require_one_order(arguments: Sequence[object]) -> None:
+    """Refuse arguments that stand beside each other, row by row, and whose rows have names in another order.
+
+    Raises:
+        DataError: the first that does not fit is named, by its place where it has no name of its own.
+    """
+    named = [(index, opened(each)) for index, each in enumerate(arguments) if is_container(each)]
+    for index, other in named[1:]:
+        own = getattr(arguments[index], "name", None)
+        name = own if isinstance(own, str) else f"argument {index + 1}"
+        named[0][1].labels.require_same_rows(other.labels, name)
+
+
 def _table(frame: Frame) -> Opened:
     names = list(frame.columns)
     if len(set(names)) < len(names):

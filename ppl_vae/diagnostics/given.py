@@ -36,14 +36,18 @@ def admitted(
     Raises:
         ModelError: it is no pair, or one that needs more than it is given; or the data have another event shape; or
             the programs draw random numbers outside their sites that part the guide's density from its draws.
-        DataError: there are fewer than ``least`` data, or the likelihood has no density for some value.
+        DataError: there are fewer than ``least`` data, or the likelihood has no density for some value; or the rows
+            of y are named in another order than those of x.
     """
     pair = as_pair(pair)
     x = opened(x) if is_container(x) else x
     beside = y if y is not None and needs_y(pair) else None
     found, batch = admission.admitted(pair, x, beside, least, keep_rows)
     require_density_of_draws(*with_indices(found.model, found.guide, batch))
-    return Conditioned((found.model, found.guide), batch, Arguments.of(pair).labels(x))
+    labels = Arguments.of(pair).labels(x)
+    if is_container(y):
+        labels.require_same_rows(opened(y).labels, "y")
+    return Conditioned((found.model, found.guide), batch, labels)
 
 
 def named(table: xr.Dataset, labels: Labels) -> xr.Dataset:

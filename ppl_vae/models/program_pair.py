@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.checks import integer
-from ppl_vae.containers import Frame, dense, is_container, opened, require_same_order
+from ppl_vae.containers import Frame, dense, is_container, opened, require_one_order, require_same_order
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
@@ -226,12 +226,13 @@ def on_request(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
     with a history cannot become an array. So in evaluation mode, in which ``fit`` and ``load`` leave a model,
     ``vae.encode`` and ``vae.decode`` record none, unless what they are given requires a gradient, as for a
     sensitivity to x or z. In training mode, as a loop of one's own has it, they record the parameters' like every
-    torch module.
+    torch module. Arguments whose rows are named in another order than those of the first are refused.
     """
 
     @functools.wraps(method)
     def wrapped(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         given = (*args, *kwargs.values())
+        require_one_order(given)
         wanted = self.training or any(isinstance(value, Tensor) and value.requires_grad for value in given)
         with torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
             return method(self, *args, **kwargs)

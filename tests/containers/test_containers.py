@@ -321,6 +321,24 @@ def test_rows_named_in_another_order_are_not_put_beside_each_other():
         pv.evaluate(conditional(), {"x": FRAME, "age": backwards, "site": SITE})
 
 
+def test_codes_and_labels_beside_data_have_their_order():
+    """``encode`` and labels that are given as y= took rows as they came."""
+    vae, backwards = conditional(), WIDE["age"].iloc[::-1]
+    site = pd.Series(SITE, index=WIDE.index)
+    for decoded in (lambda: vae.encode(FRAME, backwards, SITE), lambda: vae.reconstruct(FRAME, backwards, SITE)):
+        with pytest.raises(DataError, match="age: its rows are named otherwise"):
+            decoded()
+    assert torch.equal(vae.encode(FRAME, WIDE["age"], site).mean, vae.encode(X, AGE, SITE).mean)
+    plain = pv.VAE((X.shape[1],), latent_dim=1, likelihood="gaussian", network="linear")
+    labelled = pv.models.ConditionalVAE((X.shape[1],), 1, 3, likelihood="gaussian", network="linear")
+    for pair in (plain, labelled):
+        with pytest.raises(DataError, match="y: its rows are named otherwise"):
+            pv.inference_data(pair, FRAME, 5, y=site.iloc[::-1])
+    table = pv.diagnostics.run_importance(plain, FRAME, num_samples=25)
+    with pytest.raises(DataError, match="y: its rows are named otherwise"):
+        pv.diagnostics.khat_table(table, site.iloc[::-1])
+
+
 # What is refused, or is right all the same -----------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from ppl_vae.diagnostics.calibration.ranks import rank_of_first
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, as_simulated
 from ppl_vae.diagnostics.calibration.uniformity import least_tail, tail_quantile
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
+from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword, renamed
@@ -66,14 +67,21 @@ def run_recovery(
         seed: of simulations and draws.
 
     Returns:
-        Over "quantity", the latent dimensions by name: recovery, mean_z, rms_z, mean_contraction,
-        calibration_error, log_gamma. Over ("simulation", "quantity"): truth, mean, z_score, contraction.
+        Over "quantity", the latent dimensions by name but for those that never move: recovery, mean_z, rms_z,
+        mean_contraction, calibration_error, log_gamma. Over ("simulation", "quantity"): truth, mean, z_score,
+        contraction.
 
     Raises:
         ModelError: the pair is refused, or its model cannot be drawn from; the site is named.
     """
     simulated = as_simulated(pair, x, num_simulations, num_samples, seed)
     values = simulated.dimensions.double()
+    # What is one number in every simulation, as the zeros of a triangular matrix are, is no latent dimension.
+    moves = (values != values[0, 0]).flatten(0, 1).any(0)
+    if not moves.any():
+        raise ModelError("no latent dimension moves: all draws of the model and of the guide are the same numbers")
+    values = values[..., moves]
+    names = [name for name, kept in zip(simulated.dimension_names, moves.tolist(), strict=True) if kept]
     truth, draws = values[0], values[1:]
     mean, variance = draws.mean(0), draws.var(0)
     # A mean over L draws is off by sd / sqrt(L), which widens z by the root of 1 + 1 / L.
@@ -89,7 +97,7 @@ def run_recovery(
     for name, numbers in rows.items():
         table[name] = ("quantity", numbers, {"description": DESCRIPTIONS.get(name, f"error of {name}")})
     attributes = {"num_simulations": simulated.num_simulations, "num_draws": simulated.num_draws, "seed": seed}
-    return xr.Dataset(table, {"quantity": simulated.dimension_names}, attributes)
+    return xr.Dataset(table, {"quantity": names}, attributes)
 
 
 def _of_each(truth: Tensor, mean: Tensor, z: Tensor, contraction: Tensor) -> dict[str, NDArray[np.float64]]:

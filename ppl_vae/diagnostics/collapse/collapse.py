@@ -72,8 +72,9 @@ def run_collapse(
         seed: of the draws; torch's global generators are left as they were.
 
     Returns:
-        Over "latent", the dimensions of all sites one after the other: ``posterior_mean_variance`` and its
-        standard error over data, ``active``, ``kl`` and its error (NaN where q or p does not factorise),
+        Over "latent", the dimensions of all sites one after the other, by number, without those that are one number
+        under guide and prior alike: ``posterior_mean_variance`` and its standard error over data, ``active``,
+        ``kl`` and its error (NaN where q or p does not factorise),
         ``collapsed_share``. Over "site": ``site_kl``. Scalars: ``active_units``, ``average_kl``,
         ``mutual_information``, ``marginal_kl`` with errors over data and draws; the first is exactly the sum of
         the others (all three by Monte Carlo on the same draws). The latter two are NaN where the guide's density
@@ -124,6 +125,8 @@ def _collapse(given: Conditioned, settings: _Settings) -> xr.Dataset:
         {"latent": range(found.means.shape[1]), "site": list(found.values), "latent_site": ("latent", found.owner)},
         attributes,
     )
+    if not found.still.all():
+        table = table.isel(latent=(~found.still).nonzero().squeeze(1).cpu().numpy())
     table["active_units"] = table["active"].sum()
     if is_conditional:
         for name in ("marginal_kl", "marginal_kl_stderr"):
@@ -162,6 +165,7 @@ class _Pass:
         self.values = {name: site.value for name, site in terms.sites.items()}
         self.owner = [name for name, site in terms.sites.items() for _ in range(site.value[0, 0].numel())]
         self.means, self.noise = expected_codes(terms)
+        self.still = torch.cat([_still(site) for site in terms.sites.values()])
         self.kl = torch.cat([_unit_kl(site) for site in terms.sites.values()], -1)
         by_site = {name: _site_kl(terms, site) for name, site in terms.sites.items()}
         self.closed_form = [name for name, (_, closed) in by_site.items() if closed]
@@ -177,7 +181,22 @@ class _Pass:
             setattr(whole_run, name, torch.cat([vars(p)[name] for p in passes]))
         for name in ("log_guide", "log_prior"):
             setattr(whole_run, name, torch.cat([vars(p)[name] for p in passes], 1))
+        whole_run.still = torch.stack([p.still for p in passes]).all(0)
         return whole_run
+
+
+def _still(site: Site) -> Tensor:
+    """Mark the coordinates [U] that are one number in guide and prior, as the zeros of a triangular matrix are."""
+    drawn = coordinates(site.value)
+    still = (drawn == drawn[:1, :1]).flatten(0, 1).all(0)
+    if not still.any() or site.p is None:
+        return torch.zeros_like(still)
+    with torch.random.fork_rng([drawn.device] if drawn.is_cuda else []):
+        try:
+            of_prior = site.p.sample().reshape(-1, drawn.shape[-1])
+        except NotImplementedError:
+            return torch.zeros_like(still)
+    return still & (of_prior == drawn[0, :1]).all(0)
 
 
 def _unit_kl(site: Site) -> Tensor:
@@ -282,7 +301,8 @@ def check_collapse(numbers: xr.Dataset) -> Verdict:
     # One that is active and one that is not are enough for "doubtful", whatever the others are.
     if not clear.all() and not ((clear & active).any() and (clear & ~active).any()):
         level = "unknown"
-    words = f"{active.sum()} of {len(active)} latent dimensions are active{_which(idle, active)}."
+    which = _which(numbers.get("latent", xr.DataArray(range(len(active)))).to_numpy()[idle], active)
+    words = f"{active.sum()} of {len(active)} latent dimensions are active{which}."
     information = float(numbers["mutual_information"])
     if not math.isnan(information):
         error, most = float(numbers["mutual_information_stderr"]), float(numbers["log_num_data"])

@@ -11,6 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from ppl_vae.arrays import Array
+from ppl_vae.containers import Labels, is_container, opened
 from ppl_vae.diagnostics.importance.importance import khat_of
 from ppl_vae.errors import DataError
 from ppl_vae.renamed import renamed
@@ -27,7 +28,8 @@ def khat_table(
 
     Args:
         numbers: of ``run_importance``.
-        y: the class of every datum [N]; without them there are deciles alone.
+        y: the class of every datum [N]; without them there are deciles alone. Data without one (NaN, None) are the
+            class "missing".
         covariates: by name, a value for every datum [N]: numbers, text or categories. One of at most ten values is
             tabled by value, one of more by decile; vectors [N, ...] are left out.
 
@@ -38,7 +40,8 @@ def khat_table(
         ess_median, elbo (mean, nats).
 
     Raises:
-        DataError: ds is none of ``run_importance``, or labels or a covariate have another length.
+        DataError: ds is none of ``run_importance``, or labels or a covariate have another length, or rows that are
+            named in another order than the data.
     """
     khat, _, _ = khat_of(numbers)
     count = len(khat)
@@ -47,13 +50,24 @@ def khat_table(
         classes = np.asarray(y)
         if classes.shape != (count,):
             raise DataError(f"labels: expected [{count}], one for each datum, found shape {list(classes.shape)}")
-        groups |= {("class", label): np.flatnonzero(classes == label) for label in np.unique(classes).tolist()}
+        _require_same_rows(numbers, y, "y")
+        codes, known = pd.factorize(classes, sort=True)
+        groups |= {("class", _plain(label)): np.flatnonzero(codes == code) for code, label in enumerate(known)}
+        missing = np.flatnonzero(codes < 0)
+        groups |= {("class", "missing"): missing} if len(missing) else {}
     for name, values in (covariates or {}).items():
+        _require_same_rows(numbers, values, name)
         groups |= {(name, group): members for group, members in groups_of(values, count, name).items()}
     tenths = np.array_split(numbers["elbo"].to_numpy().argsort(kind="stable"), 10)
     groups |= {("elbo decile", number): tenth for number, tenth in enumerate(tenths, 1) if len(tenth)}
     rows = [_row(numbers.isel(datum=members)) for members in groups.values()]
     return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(list(groups), names=("by", "group")))
+
+
+def _require_same_rows(numbers: xr.Dataset, values: object, name: str) -> None:
+    """Refuse values whose rows are named in another order than the data of the numbers."""
+    if is_container(values) and "datum" in numbers.coords:
+        Labels(numbers["datum"].to_numpy()).require_same_rows(opened(values).labels, name)
 
 
 def groups_of(values: Array, count: int, name: str = "covariate") -> dict[object, np.ndarray]:

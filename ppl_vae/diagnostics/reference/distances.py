@@ -22,28 +22,51 @@ from ppl_vae.inference.objectives.aggregate_posterior import squared_mmd
 Draws = NDArray[np.float64]
 # The kernel's matrix is n times m times d numbers, so it is taken from at most so many draws.
 MMD_DRAWS = 500
+# The variance of what stands still but for rounding, in squares of its size: (10 eps)^2 of single precision.
+STILL = (10 * 2.0**-23) ** 2
 
 
 def mean_difference(a: Draws, b: Draws) -> float:
-    """The largest |E a - E b| over coordinates, in standard deviations of b; inf or NaN where b stands still."""
+    """The largest |E a - E b| over coordinates, in standard deviations of b.
+
+    What is the same number in all draws of both, as the zeros of a triangular matrix are, is left out. Inf where b
+    alone stands still, NaN where nothing moves.
+    """
     _check(a, b)
+    moves = moving(np.concatenate([a, b]))
+    if not moves.any():
+        return math.nan
     with np.errstate(divide="ignore", invalid="ignore"):
-        return float((np.abs(a.mean(0) - b.mean(0)) / b.std(0, ddof=1)).max())
+        return float((np.abs(a.mean(0) - b.mean(0)) / b.std(0, ddof=1))[moves].max())
 
 
 def covariance_difference(a: Draws, b: Draws) -> float:
     """The Frobenius norm of Cov a - Cov b, both in the coordinates in which Cov b is the identity.
 
-    0 where the covariances agree; an excess of b's variance by half in one direction is 0.5. NaN where b has too
-    few draws for a covariance of full rank, or stands still.
+    0 where the covariances agree; an excess of b's variance by half in one direction is 0.5. Directions in which
+    neither set moves, as the sum of a point on a simplex, are left out. NaN where b has too few draws for a
+    covariance of full rank, or alone stands still.
     """
     _check(a, b)
-    try:
-        root = np.linalg.cholesky(_covariance(b))
-    except np.linalg.LinAlgError:
+    moves = moving(np.concatenate([a, b]))
+    a, b = a[:, moves], b[:, moves]
+    scale = b.std(0, ddof=1)
+    if len(b) <= b.shape[1] or not moves.any() or not (scale > 0).all():
         return math.nan
-    scaled = np.linalg.solve(root, a.T - a.T.mean(1, keepdims=True))
-    return float(np.linalg.norm(_covariance(scaled.T) - np.eye(a.shape[1])))
+    values, vectors = np.linalg.eigh(_covariance(b / scale))
+    # Draws are known to a part in 10^7, whose square is what single precision leaves of a variance of 0.
+    known = np.abs(np.concatenate([a, b])).max(0) / scale
+    still = values <= STILL * ((vectors.T * known) ** 2).sum(1)
+    across = (a / scale) @ vectors[:, still]
+    if still.all() or (across.var(0) > STILL * ((vectors.T[still] * known) ** 2).sum(1)).any():
+        return math.nan
+    whitened = (a / scale) @ vectors[:, ~still] / np.sqrt(values[~still])
+    return float(np.linalg.norm(_covariance(whitened) - np.eye(int((~still).sum()))))
+
+
+def moving(draws: Draws) -> NDArray[np.bool_]:
+    """Mark the coordinates [d] of draws [n, d] that are not the same number in all of them."""
+    return np.asarray((draws != draws[0]).any(0))
 
 
 def gaussian_w2(mean_a: Draws, cov_a: Draws, mean_b: Draws, cov_b: Draws) -> float:

@@ -88,7 +88,12 @@ def _flat(draws: Mapping[str, np.ndarray], batch_dims: int) -> NDArray[np.float6
 
 
 def _convergence(draws: NDArray[np.float64]) -> tuple[float, float]:
-    """The largest R-hat and the smallest effective sample size over coordinates of draws [chain, draw, U]."""
+    """The largest R-hat and the smallest effective sample size over coordinates of draws [chain, draw, U].
+
+    What is one number in all chains, as the zeros of a triangular matrix are, says nothing of them, unless all is.
+    """
+    moves = distances.moving(draws.reshape(-1, draws.shape[-1]))
+    draws = draws[..., moves] if moves.any() else draws
     # Chains that have not moved have no variance to divide by: infinite or NaN, which is not settled.
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(rhat(draws).max()), float(ess(draws).min())

@@ -45,7 +45,10 @@ def admitted(
     x = gathered(pair, x) if is_stream(x) else x
     x = opened(x) if is_container(x) else x
     arguments = Arguments.of(pair, x)
-    require_same_coordinates(pair.model, arguments.labels(x))
+    labels = arguments.labels(x)
+    require_same_coordinates(pair.model, labels)
+    if is_container(y):
+        labels.require_same_rows(opened(y).labels, "y")
     first, *given = arguments.parts(x, y)
     pair = arguments.pair
     data = pair.place(first if keep_rows else dense(first))

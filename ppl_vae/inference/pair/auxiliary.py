@@ -32,7 +32,7 @@ from torch.distributions import Distribution, biject_to
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.levels import Levels
-from ppl_vae.inference.pair.point_mass import is_continuous
+from ppl_vae.inference.pair.point_mass import is_continuous, is_point, stated_density, without_events
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.trace_site import TraceSite, sites_of
 
@@ -46,7 +46,7 @@ TOLERANCE = 1e-2
 
 def is_transform(q: Distribution) -> bool:
     """Tell whether a site is a value computed from other draws that brings its own log density."""
-    return isinstance(q, dist.Delta)
+    return isinstance(without_events(q), dist.Delta)
 
 
 def transforms_of(
@@ -70,7 +70,7 @@ def transforms_of(
         for name, node in guide.items()
         if name in latent and is_transform(node["fn"]) and is_continuous(latent[name]["fn"])
     ]
-    if any(is_transform(node["fn"]) for node in auxiliary.values()):
+    if any(is_point(node["fn"]) for node in auxiliary.values()):
         return frozenset(), None
     surplus = {True: 0, False: 0}
     for name, node in auxiliary.items():
@@ -159,7 +159,8 @@ def require_change_of_variables(
         if sum(leaf.size for leaf in leaves.values()) > MOST_COORDINATES:
             return
         stated = sum(
-            _OfOneDraw(sites[name], nodes[name]["value"]).density(nodes[name]["fn"].log_density) for name in deltas
+            _OfOneDraw(sites[name], nodes[name]["value"]).density(stated_density(nodes[name]["fn"]))
+            for name in deltas
         )
         volume = _log_volume(list(leaves.values()), [_OfOneDraw(sites[n], nodes[n]["value"]) for n in deltas])
     stated = torch.as_tensor(stated, dtype=volume.dtype, device=volume.device).expand(volume.shape)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import torch
 from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import Distribution, Independent
@@ -22,10 +23,23 @@ if TYPE_CHECKING:
     from ppl_vae.inference.pair.terms import Site
 
 
+def without_events(q: Distribution | None) -> Distribution | None:
+    """The distribution under ``to_event``."""
+    return without_events(q.base_dist) if isinstance(q, Independent) else q
+
+
+def stated_density(q: Distribution) -> Tensor:
+    """The log density that a Delta site brings, summed over what ``to_event`` has declared an event."""
+    if not isinstance(q, Independent):
+        return torch.as_tensor(q.log_density)  # type: ignore[attr-defined]
+    inner = stated_density(q.base_dist).expand(q.base_dist.batch_shape)
+    count = q.reinterpreted_batch_ndims
+    return inner.flatten(-count).sum(-1) if count else inner
+
+
 def is_point(q: Distribution | None) -> bool:
     """Tell whether a distribution is a point mass: a Delta, or one that says so by an attribute ``is_point``."""
-    while isinstance(q, Independent):
-        q = q.base_dist
+    q = without_events(q)
     return isinstance(q, dist.Delta) or bool(declared(Density, q).is_point)
 
 
@@ -66,7 +80,8 @@ def require_density(site: str, q: Distribution, p: Distribution | None) -> None:
     if is_point(q) and p is not None and is_continuous(p):
         raise ModelError(
             f"site {site!r}: the guide is a point mass, which has no density, so there is no ELBO and no evidence; "
-            "use ReconstructionLikelihood (what AutoDelta finds is a MAP estimate, and no posterior)"
+            "use ReconstructionLikelihood (what AutoDelta finds is a MAP estimate, and no posterior; that of "
+            "AutoLaplaceApproximation is its laplace_approximation(x))"
         )
 
 

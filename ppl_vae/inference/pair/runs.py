@@ -231,11 +231,18 @@ def _site(run: PairRun, name: str, place: Standing | None, num_particles: int) -
         p=p_node["fn"] if p_node else None,
         q_stopped=run.stopped.get(name),
         scale=run.scales[name],
-        mask=q_node["mask"],
+        mask=_either_mask(q_node["mask"], p_node["mask"] if p_node else None),
         transforms=name in run.transforms,
         standing=place,
         alias=None if place is None else alias,
     )
+
+
+def _either_mask(of_guide: Tensor | bool | None, of_model: Tensor | bool | None) -> Tensor | bool | None:
+    """The handlers' mask of both sides: what one side says by a handler the other may say by ``q.mask(...)``."""
+    if of_guide is None or of_model is None or of_guide is of_model:
+        return of_model if of_guide is None else of_guide
+    return torch.as_tensor(of_guide) & torch.as_tensor(of_model)
 
 
 def _observed_density(name: str, observation: Observation) -> Tensor:

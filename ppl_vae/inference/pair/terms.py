@@ -36,7 +36,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.auxiliary import require_accounted
 from ppl_vae.inference.pair.densities import log_density
 from ppl_vae.inference.pair.levels import Standing
-from ppl_vae.inference.pair.point_mass import is_flat, is_point, log_prior, require_density
+from ppl_vae.inference.pair.point_mass import is_flat, is_point, log_prior, require_density, stated_density
 from ppl_vae.inference.pair.scales import unmasked
 from ppl_vae.inference.pair.stopped import StoppedDensity
 from ppl_vae.kl import coordinate_kl, kl_divergence
@@ -324,7 +324,7 @@ def _log_prior(site: Site) -> Tensor:
 def _log_guide(site: Site) -> Tensor:
     if site.transforms:
         stopped = site.q_stopped.q if isinstance(site.q_stopped, StoppedDensity) else site.q_stopped
-        return torch.as_tensor((stopped or site.q).log_density)
+        return stated_density(stopped or site.q)
     require_density(site.name, site.q, site.p)
     # Under "path" the derivative through the draws is reweighted together with the model's, so the density
     # is taken at the value that the model reads; else at the guide's own draw.

@@ -3,9 +3,11 @@
 import math
 
 import numpy as np
+import pyro
 import pytest
 import torch
 import xarray as xr
+from pyro import distributions as dist
 from scipy import stats
 
 from ppl_vae import plots
@@ -34,6 +36,25 @@ def test_an_exact_guide_has_the_numbers_of_the_closed_form():
     assert (table["calibration_error"] < 0.04).all()
     assert (table["log_gamma"] > -1).all()
     assert check_recovery(table).level == "good"
+
+
+def factor(x):
+    with pyro.plate("data", len(x)):
+        lower = pyro.sample("L", dist.LKJCholesky(2, x.new_ones(())))
+        pyro.sample("x", dist.Normal(lower[..., 1, 0], 1.0), obs=x)
+
+
+def prior_of_factor(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("L", dist.LKJCholesky(2, x.new_ones(())))
+
+
+def test_the_zeros_of_a_triangular_latent_are_nothing_to_recover():
+    """The prior as the guide: z-scores are those of two draws of it, contraction is 0."""
+    table = run_recovery((factor, prior_of_factor), torch.zeros(1), num_simulations=300)
+    assert table["quantity"].values.tolist() == ["L[1,0]", "L[1,1]"]
+    assert np.abs((table["rms_z"] - 1) / table["rms_z_stderr"]).max() < 4
+    assert "of 2 latents" in check_recovery(table).words
 
 
 @pytest.mark.slow

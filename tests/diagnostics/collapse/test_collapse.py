@@ -7,6 +7,7 @@ import pyro
 import pytest
 import torch
 from pyro import distributions as dist
+from torch.distributions.transforms import CorrCholeskyTransform
 
 import ppl_vae as pv
 from ppl_vae.diagnostics import check_collapse, run_collapse
@@ -189,6 +190,25 @@ def test_sites_whose_event_is_a_single_number():
     kl = [0.5 * (w * square + s * s - 1 - 2 * math.log(s)) for w, s in ((0.09, 0.5), (0.16, 0.6))]
     assert np.allclose(table["kl"], kl)
     assert np.allclose(table["site_kl"], kl)
+
+
+def factor(x):
+    with pyro.plate("data", len(x)):
+        lower = pyro.sample("L", dist.LKJCholesky(2, x.new_ones(())))
+        pyro.sample("x", dist.Normal(lower[..., 1, 0], 1.0), obs=x)
+
+
+def factor_guide(x):
+    with pyro.plate("data", len(x)):
+        free = dist.Normal(x.unsqueeze(-1), 0.3).to_event(1)
+        pyro.sample("L", dist.TransformedDistribution(free, [CorrCholeskyTransform()]))
+
+
+def test_the_zeros_of_a_triangular_latent_are_no_idle_dimensions():
+    table = run_collapse((factor, factor_guide), torch.linspace(-1.5, 1.5, 20))
+    assert table["latent"].values.tolist() == [2, 3]
+    assert table["active_units"] == 2
+    assert "2 of 2" in check_collapse(table).words
 
 
 @pytest.mark.slow

@@ -159,3 +159,36 @@ def test_quantiles_of_sets_of_one_size_are_their_values_in_order():
     values, levels = generator.standard_normal((40, 3)), (np.arange(40) + 0.5) / 40
     expected = np.quantile(values, levels, axis=0, method="hazen")
     assert distances._hazen(values, levels) == pytest.approx(expected, abs=1e-12)
+
+
+def dirichlets(n, seed):
+    drawn = np.random.default_rng(seed).dirichlet([2.0, 3.0, 4.0], n)
+    # As single precision leaves them: their sum is 1 but for rounding.
+    return drawn.astype(np.float32).astype(np.float64)
+
+
+def test_points_on_a_simplex_are_compared_where_they_can_move():
+    """Two coordinates say all there is: |whitened excess| of a covariance 1.5 times as large is 0.5 sqrt(2)."""
+    a, b = dirichlets(20000, 1), dirichlets(20000, 2)
+    # The standard error of a covariance of 2 dimensions is sqrt(6 / n), of two sets sqrt(2) times that.
+    assert distances.covariance_difference(a, b) < 4 * math.sqrt(2 * 6 / 20000)
+    wider = a.mean(0) + math.sqrt(1.5) * (a - a.mean(0))
+    assert abs(distances.covariance_difference(wider, b) - 0.5 * math.sqrt(2)) < 0.06
+
+
+def test_coordinates_that_never_move_are_left_out():
+    """A correlation's Cholesky factor: one number r, beside it sqrt(1 - r^2), a 0 and a 1."""
+
+    def factors(n, seed):
+        r = 0.5 + 0.1 * np.random.default_rng(seed).standard_normal(n)
+        return np.stack([np.ones(n), np.zeros(n), r, np.sqrt(1 - r * r)], -1)
+
+    a, b = factors(4000, 1), factors(4000, 2)
+    shifted = a.copy()
+    shifted[:, 2] += 0.05
+    assert abs(distances.mean_difference(shifted, b) - 0.5) < 4 * math.sqrt(2 / 4000)
+    assert distances.covariance_difference(a, b) < 0.3
+    moving = a.copy()
+    moving[:, 1] = a[:, 2]
+    assert math.isinf(distances.mean_difference(moving, b))
+    assert math.isnan(distances.covariance_difference(moving, b))

@@ -91,6 +91,32 @@ def test_a_latent_that_must_be_positive_is_drawn_on_its_own_scale():
     assert max(off_in_standard_errors(table["rate"].values[0], np.array([2.0]), np.array([3 / 2.25]))) < 4.5
 
 
+def factor(x):
+    with pyro.plate("data", len(x)):
+        lower = pyro.sample("L", dist.LKJCholesky(2, x.new_full((), 2.0)))
+        pyro.sample("x", dist.Normal(lower[..., 1, 0], 0.5), obs=x)
+
+
+def prior_of_factor(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("L", dist.LKJCholesky(2, x.new_full((), 2.0)))
+
+
+@pytest.mark.slow
+def test_a_cholesky_factor_of_a_correlation_has_a_reference():
+    """Its 0 and 1 have no R-hat. p(r) is (1 - r^2) up to a factor, so the posterior is a quadrature's."""
+    x = torch.full((1,), 0.4, dtype=torch.float64)
+    table = run_reference((factor, prior_of_factor), x, **QUICK)
+    r = np.linspace(-1, 1, 4001)
+    density = (1 - r**2) * np.exp(-0.5 * ((0.4 - r) / 0.5) ** 2)
+    mean = (density * r).sum() / density.sum()
+    spread = math.sqrt((density * r**2).sum() / density.sum() - mean**2)
+    ess = float(table["ess"][0])
+    assert abs(table["L"].values[0, ..., 1, 0].mean() - mean) < 4.5 * spread / math.sqrt(ess)
+    assert 1 <= table["rhat"][0] < 1.05
+    assert np.isfinite(table["mean_difference"]).all()
+
+
 def switch(x):
     with pyro.plate("data", len(x)):
         b = pyro.sample("switch", dist.Bernoulli(torch.full((len(x), 1), 0.5)).to_event(1))

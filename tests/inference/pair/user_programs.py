@@ -17,7 +17,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions import constraints, transforms
-from pyro.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoNormal
+from pyro.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoLaplaceApproximation, AutoNormal
 from pyro.infer.reparam import LocScaleReparam
 from pyro.nn import PyroModule, PyroParam
 from scipy import stats
@@ -497,6 +497,24 @@ def by_hand(log_density):
     return lambda: (gamma_model, ours)
 
 
+def by_hand_in_events():
+    """The same with an event of one number, which ``to_event`` declares."""
+
+    def theirs(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Gamma(2.0, x.new_ones(1)).to_event(1))
+            pyro.sample("x", dist.Normal(z.squeeze(-1), 1.0), obs=x)
+
+    def ours(x):
+        slope = pyro.param("slope", torch.tensor(0.2))
+        with pyro.plate("data", len(x)):
+            normal = dist.Normal(slope * x.unsqueeze(-1), 0.5).to_event(1)
+            a = pyro.sample("a", normal, infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(a.exp(), log_density=-a).to_event(1))
+
+    return theirs, ours
+
+
 def simplex():
     """A point on a simplex of three, from two real numbers by stick breaking."""
     loc = torch.tensor([-1.0, 0.0, 1.0])
@@ -622,6 +640,19 @@ def partly_observed():
             pyro.sample("z", dist.Normal(slope * x * HALF, 0.8))
             with poutine.mask(mask=~HALF):
                 pyro.sample("x_unobserved", dist.Normal(0.0 * x, 1.3))
+
+    return theirs, ours
+
+
+def masked_otherwise():
+    """The model masks by a handler, as obs_mask does, and the guide by ``q.mask(...)``."""
+    theirs, _ = partly_observed()
+
+    def ours(x):
+        slope = pyro.param("slope", torch.tensor(0.4))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(slope * x * HALF, 0.8))
+            pyro.sample("x_unobserved", dist.Normal(0.0 * x, 1.3).mask(~HALF))
 
     return theirs, ours
 
@@ -822,10 +853,12 @@ PROGRAMS = {
     "AutoNormal, real": Row(auto(AutoNormal, model, X, init_scale=0.7), X, normal_evidence),
     "AutoNormal, simplex": Row(auto(AutoNormal, simplex(), X, init_scale=0.7), X),
     "Delta with its volume": Row(by_hand(lambda a: -a), POSITIVE, GAMMA),
+    "Delta with its volume, to_event": Row(by_hand_in_events, POSITIVE, GAMMA),
     "Delta without its volume": Row(
         by_hand(lambda a: 0.0 * a), POSITIVE, refused=refused("site 'z': the log_density of its Delta is")
     ),
     "AutoDelta": Row(auto(AutoDelta, model, X), X, refused=refused(NO_POINT)),
+    "AutoLaplaceApproximation": Row(auto(AutoLaplaceApproximation, model, X), X, refused=refused(NO_POINT)),
     "AutoDiagonalNormal": Row(
         auto(AutoDiagonalNormal, model, X),
         X,
@@ -847,6 +880,7 @@ PROGRAMS = {
     "masked latent": Row(masked(HALF, ALL), X, refused=refused("site 'z' is masked for data whose 'x' is not")),
     "masked on one side": Row(masked(ALL, HALF, HALF), X, refused=refused("site 'z' is masked differently")),
     "obs_mask": Row(partly_observed, X, half_evidence),
+    "obs_mask beside q.mask": Row(masked_otherwise, X, half_evidence),
     "subsampled": Row(subsampled, X, refused=refused(SUBSAMPLED)),
     "batch of more": Row(batch_of_more, X, normal_evidence, plain),
     "parameters of each datum": Row(per_datum, X, normal_evidence),
