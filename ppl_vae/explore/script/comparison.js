@@ -5,8 +5,9 @@ const dark = matchMedia("(prefers-color-scheme: dark)")
 function dress() {
   const look = dark.matches ? themes.dark : themes.light
   for (const [name, colour] of Object.entries(look.variables)) find(root).el.style.setProperty(name, colour)
+  find(root).el.style.colorScheme = dark.matches ? "dark" : "light"
   for (const plot of plots) {
-    plot.setv({background_fill_color: look.paper, border_fill_color: look.paper, outline_line_color: look.line})
+    plot.setv({background_fill_color: look.paper, border_fill_color: look.paper, outline_line_color: null})
     for (const axis of [...plot.below, ...plot.left]) {
       axis.setv({axis_label_text_color: look.ink, major_label_text_color: look.ink, axis_line_color: look.line, major_tick_line_color: look.line, minor_tick_line_color: null})
     }
