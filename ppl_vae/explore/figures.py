@@ -43,6 +43,7 @@ def latent_map(scene: Scene, points: ColumnDataSource) -> dict[str, Model | None
         html_attributes={"tabindex": "0", "aria-label": KEYS},
         stylesheets=[InlineStyleSheet(css=look.PLOT)],
         name="map",
+        **look.BARE,
     )
     plot.toolbar.logo = None
     # Plain text, since a string with dollar signs would be taken for a formula.
@@ -94,7 +95,8 @@ def closeup(scene: Scene) -> dict[str, Model | None]:
         return {**found, "closeup": None}
     plot = figure(
         height=CLOSE, sizing_mode="stretch_width", min_width=260, tools="", toolbar_location=None, name="closeup",
-        title=" ", html_attributes={"role": "img", "aria-label": "Posterior of the datum in focus, close up"},
+        html_attributes={"role": "img", "aria-label": "Posterior of the datum in focus, close up"}, title=" ",
+        **look.BARE,
     )  # fmt: skip
     plot.xaxis.axis_label, plot.yaxis.axis_label = (PlainText(text=name) for name in scene.axes)
     # The reference lies below: it has more draws.
@@ -128,6 +130,7 @@ def decoded_figure(facts: Facts) -> dict[str, Model | None]:
     plot = figure(
         width=DECODED, height=DECODED, toolbar_location=None, match_aspect=True, x_range=(0, width),
         y_range=(0, height), tools="", name="decoded_plot", frame_align=False,
+        **look.BARE,
     )  # fmt: skip
     plot.axis.visible = False
     plot.grid.visible = False

@@ -22,6 +22,8 @@ DARK = {
 }
 # A point without a value on the scale of its colours.
 NO_VALUE = "#9e9e9e"
+# A figure lies on the page's own paper.
+BARE = {"border_fill_color": None, "outline_line_color": None}
 GUIDE, REFERENCE = style.BLUE, style.VERMILION
 
 

@@ -44,7 +44,7 @@ def guide(x):
 
 @pytest.fixture(scope="module")
 def diagnosis():
-    # The valley at 0 is a third to a half of the summits: chains cross it, the guide's draws do not.
+    # The valley at 0 is a third to two thirds of the summits: chains cross it, the guide's draws do not.
     x = torch.tensor([[0.24, 0.3], [0.27, 0.33], [0.36, 0.24], [0.3, 0.36]]).repeat(2, 1)
     effort = replace(SMALL, num_data=8, num_samples=1000, worst_data=2)
     return pv.diagnose(

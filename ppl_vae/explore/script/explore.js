@@ -398,7 +398,7 @@ function dress() {
   for (const [name, colour] of Object.entries(look.variables)) find(root).el.style.setProperty(name, colour)
   find(root).el.style.colorScheme = is_dark() ? "dark" : "light"
   for (const plot of [map, closeup, decoded_plot].filter((each) => each !== null)) {
-    plot.setv({background_fill_color: look.paper, border_fill_color: look.paper, outline_line_color: null})
+    plot.setv({background_fill_color: look.paper, outline_line_color: null})
     if (plot.title !== null) plot.title.text_color = look.ink
     for (const axis of [...plot.below, ...plot.left].filter((each) => "axis_label_text_color" in each)) {
       axis.setv({axis_label_text_color: look.ink, major_label_text_color: look.ink, axis_line_color: look.line, major_tick_line_color: look.line, minor_tick_line_color: null})
