@@ -56,22 +56,24 @@ def write_recipes(table: xr.Dataset, folder: Path) -> Path:
     if len(likelihoods) == 1:
         rate = mean["rate"].to_numpy().astype(np.float64)
         on = frontier(rate, mean["distortion"].to_numpy().astype(np.float64))
-        columns.append(Column("on the frontier", np.where(on, "yes", "no")))
+        columns.insert(0, Column("on the frontier", np.where(on, "yes", "no")))
         order = np.flatnonzero(on)[np.argsort(rate[on])]
         charts = [Chart("rate", "distortion", line=tuple(int(i) for i in order))]
         intro.append(
-            "The line joins the recipes on the frontier: no other has both a smaller rate, KL(q(z|x) || p(z)), and "
-            "a smaller distortion, the mean of minus log p(x|z)."
+            "The line joins the recipes on the frontier, in blue: by their means no other has both a smaller rate, "
+            "KL(q(z|x) || p(z)), and a smaller distortion, the mean of minus log p(x|z)."
         )
     else:
         intro.append(f"Distortions under {', '.join(likelihoods)} do not compare, so that there is no plane.")
     names = [str(name) for name in table["recipe"].to_numpy()]
-    page = comparison_page(f"Recipes on {about['data']}", intro, names, columns, charts)
+    page = comparison_page(f"Recipes on {about['data']}", intro, "recipe", names, columns, charts)
     return _written(page, folder / RECIPES)
 
 
 def write_estimators(table: xr.Dataset, folder: Path) -> Path:
     """Write the variance of every estimator's gradient against its cost, and the numbers as a table."""
+    import numpy as np
+
     from ppl_vae.explore.comparison import Chart, comparison_page
     from ppl_vae.explore.scene import Column
 
@@ -83,6 +85,8 @@ def write_estimators(table: xr.Dataset, folder: Path) -> Path:
         return Column(title, table[name].to_numpy(), errors, unit)
 
     columns = [
+        Column("of", np.where(table["of_elbo"].to_numpy(), "ELBO", "log p(x)")),
+        Column("draws", table["num_draws"].to_numpy()),
         column("value", "value", "nats"),
         column("minus ELBO", "bias_elbo", "nats"),
         column("minus log p(x)", "bias_evidence", "nats"),
@@ -102,7 +106,8 @@ def write_estimators(table: xr.Dataset, folder: Path) -> Path:
     ]
     names = [str(name) for name in table["estimator"].to_numpy()]
     return _written(
-        comparison_page(f"Estimators on {about['data']}", intro, names, columns, charts), folder / ESTIMATORS
+        comparison_page(f"Estimators on {about['data']}", intro, "estimator", names, columns, charts),
+        folder / ESTIMATORS,
     )
 
 

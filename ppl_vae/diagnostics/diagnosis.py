@@ -28,6 +28,7 @@ from ppl_vae.containers import Data, Labels
 from ppl_vae.declared import Qualified
 from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.arviz.inference_data import inference_data
+from ppl_vae.diagnostics.closer_look import CloserLook, look_closer
 from ppl_vae.diagnostics.given import admitted, has_global_sites, needs_all_sites
 from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
 from ppl_vae.diagnostics.verdict import Verdict, Verdicts, verdict_table
@@ -83,6 +84,7 @@ class Diagnosis:
         labels: the names of the rows and columns of the data.
         case: the pair and these data, so that one can look into them; None where they are not held.
         fingerprint: numbers by which a pair is known that was trained further since; None likewise.
+        closer: posteriors of the data with the largest k-hat, for the report; None where HMC was not asked for.
         effort: how much was drawn.
         seed: of the choice and of the draws.
         model: the kind of the pair, such as "VAE".
@@ -104,6 +106,7 @@ class Diagnosis:
     labels: Labels = field(default_factory=Labels, repr=False)
     case: Case | None = field(default=None, repr=False)
     fingerprint: NDArray[np.float64] | None = field(default=None, repr=False)
+    closer: CloserLook | None = field(default=None, repr=False)
 
     @property
     def column_names(self) -> list[str] | None:
@@ -125,7 +128,8 @@ class Diagnosis:
     @property
     def seconds(self) -> float:
         """The time that all topics took together."""
-        return sum(finding.seconds for finding in self.findings.values())
+        closer = 0.0 if self.closer is None else self.closer.seconds
+        return closer + sum(finding.seconds for finding in self.findings.values())
 
     def table(self) -> pd.DataFrame:
         """The verdicts as rows: diagnostic, level, value, stderr, unit, threshold, words, advice."""
@@ -270,7 +274,7 @@ def diagnose(
     draws, why_not = _draws(case, labels)
     covariates = {name: c.cpu().numpy() for name, c in zip(beside, some.covariates, strict=True)}
     kind, named = _kind(pair), case.labels
-    held = case, _fingerprint(case)
+    held = case, _fingerprint(case), _closer(case, findings, labels)
     return Diagnosis(findings, chosen, case.x, labels, effort, seed, kind, draws, why_not, covariates, named, *held)
 
 
@@ -297,6 +301,17 @@ def _draws(case: Case, y: np.ndarray | None) -> tuple[ArvizData | None, str]:
         return inference_data(case.pair, case.rows(0, None), case.effort.num_samples, y, seed=case.seed), ""
     except REFUSALS as error:
         return None, " ".join(str(error).split()) or type(error).__name__
+
+
+def _closer(case: Case, findings: Mapping[str, Finding], y: np.ndarray | None) -> CloserLook | None:
+    """Look closer at the worst data where k-hat and HMC were both asked for, and could be had."""
+    importance, reference = findings.get("importance"), findings.get("reference")
+    if importance is None or importance.numbers is None or reference is None or reference.numbers is None:
+        return None
+    try:
+        return look_closer(case, importance.numbers["khat"].to_numpy(), y)
+    except REFUSALS:
+        return None
 
 
 def _fingerprint(case: Case) -> NDArray[np.float64] | None:

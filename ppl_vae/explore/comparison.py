@@ -21,6 +21,7 @@ from bokeh.models import (
 )
 from bokeh.models import Whisker as Whiskers
 from bokeh.plotting import figure
+from numpy.typing import NDArray
 
 from ppl_vae.explore import look
 from ppl_vae.explore.facts import ColumnFacts, column_facts
@@ -29,6 +30,8 @@ from ppl_vae.explore.scene import Column as Numbers
 from ppl_vae.explore.table import data_table
 
 HEIGHT, ROW = 430, 30
+# More names than these would lie on each other in a chart.
+MOST_NAMED = 8
 TOOLTIP = """<div style="font-size: 13px"><strong>@name</strong><br>@told_x<br>@told_y</div>"""
 PAGE = """<!doctype html>
 <html lang="en">
@@ -42,11 +45,15 @@ body {{ margin: 0; background: #ffffff; color: #1f2328; font: 16px/1.55 system-u
 main {{ max-width: 70rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }} p {{ max-width: 46rem; }}
 @media (prefers-color-scheme: dark) {{ body {{ background: #14181d; color: #e6edf3; }} }}
 @media (max-width: 46rem) {{ main {{ padding: 1.25rem .75rem; }} }}
+@media screen {{ .paper {{ display: none; }} }}
+table {{ border-collapse: collapse; font-size: .8125rem; }}
+th, td {{ text-align: left; padding: .1rem .6rem .1rem 0; vertical-align: top; }}
 </style>
 </head>
 <body><main><h1>{title}</h1>{intro}
 {place}
-<noscript><p>These charts need JavaScript.</p></noscript></main>
+<noscript><style>.paper {{ display: table !important; }}</style><p>The charts need JavaScript.</p></noscript>
+{paper}</main>
 {data}
 </body>
 </html>
@@ -71,14 +78,20 @@ class Chart:
 
 
 def comparison_page(
-    title: str, intro: Sequence[str], names: Sequence[str], columns: Sequence[Numbers], charts: Sequence[Chart]
+    title: str,
+    intro: Sequence[str],
+    of: str,
+    names: Sequence[str],
+    columns: Sequence[Numbers],
+    charts: Sequence[Chart],
 ) -> str:
     """Write the page.
 
     Args:
         title: of the page.
         intro: sentences above the charts.
-        names: of what is compared [N].
+        of: what is compared, such as "recipe".
+        names: of each of them [N].
         columns: its numbers; errors are drawn as whiskers.
         charts: which columns are drawn.
 
@@ -88,17 +101,29 @@ def comparison_page(
     facts = column_facts(columns)
     source = ColumnDataSource({"name": [str(name) for name in names], **_data(facts, columns)}, name="compared")
     plots = [_chart(chart, facts, columns, source) for chart in charts]
-    table = data_table(source, facts, min(560, 60 + ROW * len(names)))
+    for number, plot in enumerate(plots, 1):
+        plot.name = f"chart {number}"
+    table = data_table(source, facts, min(560, 60 + ROW * len(names)), of)
     sheet = [InlineStyleSheet(css=look.CONTROLS)]
-    csv = Button(label="Numbers (CSV)", width=130, stylesheets=sheet, name="csv")
-    svg = Button(label="Charts (SVG)", width=130, stylesheets=sheet, name="svg")
+    csv = Button(label="Download numbers (CSV)", width=185, stylesheets=sheet, name="csv")
+    svg = Button(label="Download charts (SVG)", width=175, stylesheets=sheet, name="svg")
     wrapped = {"flex-wrap": "wrap", "gap": "12px"}
     tall = [Row(children=plots, styles=wrapped, sizing_mode="stretch_width")] if plots else []
     root = Column(children=[*tall, Row(children=[csv, svg], styles=wrapped), table], sizing_mode="stretch_width")
-    root.tags = [_script(root, plots, source, facts, csv, svg)]
+    root.tags = [_script(root, plots, source, facts, csv, svg, of)]
     made = embed(root, title)
     about = "".join(f"<p>{escape(sentence)}</p>" for sentence in intro)
-    return PAGE.format(title=escape(title), intro=about, place=made.place, data=made.data)
+    paper = _paper(of, names, columns)
+    return PAGE.format(title=escape(title), intro=about, place=made.place, data=made.data, paper=paper)
+
+
+def _paper(of: str, names: Sequence[str], columns: Sequence[Numbers]) -> str:
+    """Write the numbers as a plain table, for paper and where no code runs."""
+    cells = [_told(column) if column.is_number else [str(value) for value in column.values] for column in columns]
+    heads = "".join(f"<th>{escape(each)}</th>" for each in (of, *(column.heading for column in columns)))
+    rows = zip(map(str, names), *cells, strict=True)
+    lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table class='paper'><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
 
 
 def _data(facts: Sequence[ColumnFacts], columns: Sequence[Numbers]) -> dict[str, object]:
@@ -106,7 +131,7 @@ def _data(facts: Sequence[ColumnFacts], columns: Sequence[Numbers]) -> dict[str,
     for fact, column in zip(facts, columns, strict=True):
         found[fact.key] = np.asarray(column.values, float) if column.is_number else [str(v) for v in column.values]
         if column.is_number:
-            found[f"told_{fact.key}"] = _told(column)
+            found[f"told_{fact.key}"] = [f"{column.heading}: {told}" for told in _told(column)]
         if column.errors is not None:
             values, errors = np.asarray(column.values, float), np.asarray(column.errors, float)
             found[fact.error] = errors
@@ -122,27 +147,50 @@ def _chart(
     scale = "log" if chart.logarithmic else "linear"
     plot = figure(
         height=HEIGHT, min_width=310, sizing_mode="stretch_width", x_axis_type=scale, y_axis_type=scale,
-        tools="pan,wheel_zoom,box_zoom,tap,reset", styles={"flex": "1 1 340px"},
+        tools="pan,wheel_zoom,box_zoom,tap,reset", styles={"flex": "1 1 460px"},
+        **look.BARE,
         html_attributes={"aria-label": f"{y.heading} against {x.heading}; the numbers are in the table"},
     )  # fmt: skip
     plot.toolbar.logo = None
     plot.xaxis.axis_label, plot.yaxis.axis_label = PlainText(text=x.heading), PlainText(text=y.heading)
+    for axis in (plot.x_range, plot.y_range):
+        axis.range_padding = 0.15
     if chart.line:
         joined = [np.asarray(column.values)[list(chart.line)] for column in (of_x, of_y)]
         plot.line(*joined, color=look.GUIDE, line_width=1.5, line_alpha=0.6)
     _draw_whiskers(plot, source, (x.key, y.key))
     # One source for all: what is selected in the table is seen in every chart, and the other way round.
-    colours = {"color": look.GUIDE, "selection_color": look.REFERENCE}
-    drawn = plot.scatter(x.key, y.key, source=source, size=11, alpha=0.85, **colours)
+    on_line = np.isin(np.arange(len(of_x.values)), chart.line)
+    shades = np.where(on_line, look.GUIDE, look.NO_VALUE) if chart.line else [look.GUIDE] * len(of_x.values)
+    source.data[f"shade_{y.key}"] = [str(shade) for shade in shades]
+    drawn = plot.scatter(
+        x.key, y.key, source=source, size=11, alpha=0.85, color=f"shade_{y.key}", selection_color=look.REFERENCE
+    )
+    if len(of_x.values) <= MOST_NAMED:
+        _draw_names(plot, (x.key, y.key), source, np.asarray(of_x.values, float), chart.logarithmic)
     tooltip = TOOLTIP.replace("@told_x", f"@told_{x.key}").replace("@told_y", f"@told_{y.key}")
     plot.add_tools(HoverTool(renderers=[drawn], tooltips=tooltip))
     return plot
 
 
+def _draw_names(
+    plot: figure, keys: tuple[str, str], source: ColumnDataSource, x: NDArray[np.float64], logarithmic: bool
+) -> None:
+    """Write the names beside the points, towards the middle of the chart."""
+    place = np.log(x) if logarithmic else x
+    right = place > (np.nanmin(place) + np.nanmax(place)) / 2
+    source.data[f"align_{keys[1]}"] = ["right" if each else "left" for each in right]
+    source.data[f"beside_{keys[1]}"] = np.where(right, -9.0, 9.0)
+    plot.text(
+        *keys, text="name", source=source, x_offset=f"beside_{keys[1]}", y_offset=-5, text_font_size="12px",
+        text_align=f"align_{keys[1]}", name="names", nonselection_text_alpha=1.0,
+    )  # fmt: skip
+
+
 def _told(column: Numbers) -> list[str]:
     errors = np.full(len(column.values), np.nan) if column.errors is None else column.errors
     return [
-        f"{column.heading}: {value:.4g}" + (f" ± {error:.2g}" if np.isfinite(error) else "")
+        f"{value:.4g}" + (f" ± {error:.2g}" if np.isfinite(error) else "")
         for value, error in zip(column.values, errors, strict=True)
     ]
 
@@ -165,6 +213,7 @@ def _script(
     facts: Sequence[ColumnFacts],
     csv: Button,
     svg: Button,
+    of: str,
 ) -> CustomJS:
     code = resources.files("ppl_vae.explore").joinpath("script", "comparison.js").read_text(encoding="utf-8")
     columns = [
@@ -173,4 +222,4 @@ def _script(
     both = {"light": look.LIGHT, "dark": look.DARK}
     themes = {name: {**each, "variables": look.variables(each)} for name, each in both.items()}
     arguments = {"root": root, "plots": plots, "source": source, "columns": columns, "themes": themes}
-    return CustomJS(args={**arguments, "csv": csv, "svg": svg}, code=code)
+    return CustomJS(args={**arguments, "csv": csv, "svg": svg, "what": of}, code=code)

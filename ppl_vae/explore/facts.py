@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -58,6 +59,7 @@ def facts_of(scene: Scene) -> Facts:
             if len(g.indices)
         ],
         "sort_by": scene.sort_by,
+        "limit": None if math.isnan(scene.limit) else scene.limit,
         "version": bokeh.__version__,
         "palette": list(Cividis256),
         "classes": list(style.CLASS_COLOURS),
@@ -104,7 +106,9 @@ def _classes(column: Column) -> list[str] | None:
     """Name the classes of texts or of few whole numbers; None for a scale, or where there are too many."""
     if column.values.dtype.kind == "f":
         return None
-    names, counts = np.unique(column.values, return_counts=True)
+    # An empty text is no value.
+    known = column.values if column.is_number else column.values[column.values != ""]
+    names, counts = np.unique(known, return_counts=True)
     few = len(style.CLASS_COLOURS)
     if len(names) <= few:
         return [str(name) for name in names]
@@ -130,7 +134,10 @@ def _rows(rows: TableRows) -> Facts:
 
 def _posterior(posterior: Posterior) -> Facts:
     shapes = ellipses(posterior.mean, posterior.covariance)
-    reference = {str(i): _reference(draws) for i, draws in posterior.reference.items()}
+    reference = {
+        str(i): {**_reference(draws), "way": posterior.ways.get(i, "by HMC")}
+        for i, draws in posterior.reference.items()
+    }
     return {
         "guide": posterior.guide.astype(np.float32).ravel(),
         "num_draws": posterior.guide.shape[1],

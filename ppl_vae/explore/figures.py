@@ -26,7 +26,7 @@ from ppl_vae.explore.facts import Facts
 from ppl_vae.explore.scene import Scene
 from ppl_vae.explore.words import words
 
-MAP_HEIGHT, DECODED = 480, 150
+MAP_HEIGHT, DECODED, CLOSE = 480, 150, 260
 TOOLTIP = """<div style="font-size: 13px">@name<br>@told</div>"""
 KEYS = "Map of the data. Arrow keys step through the rows of the table, Enter selects a datum, Escape clears"
 
@@ -43,6 +43,7 @@ def latent_map(scene: Scene, points: ColumnDataSource) -> dict[str, Model | None
         html_attributes={"tabindex": "0", "aria-label": KEYS},
         stylesheets=[InlineStyleSheet(css=look.PLOT)],
         name="map",
+        **look.BARE,
     )
     plot.toolbar.logo = None
     # Plain text, since a string with dollar signs would be taken for a formula.
@@ -77,13 +78,37 @@ def _posterior_glyphs(plot: figure) -> dict[str, Model | None]:
         plot.scatter(
             "x", "y", source=sources[name], size=3.5, color=colour, alpha=0.75, line_color=None, level="overlay"
         )
-    shape = Ellipse(
-        x="x", y="y", width="width", height="height", angle="angle", fill_alpha=0, line_color="colour", line_width=2
-    )
-    plot.add_glyph(ellipses, shape, level="overlay")
+    plot.add_glyph(ellipses, _ellipse(), level="overlay")
     ring = Scatter(x="x", y="y", size=16, fill_alpha=0, line_width=2.5, line_color="#000000")
     plot.add_glyph(sources["ring"], ring, level="overlay")
     return {**sources, "ellipses": ellipses, "ring_glyph": ring}
+
+
+def closeup(scene: Scene) -> dict[str, Model | None]:
+    """Make the figure of the posterior of the datum in focus alone, which fits its axes to the draws."""
+    empty: dict[str, list[float]] = {"x": [], "y": []}
+    named = {"close_guide": look.GUIDE, "close_reference": look.REFERENCE}
+    found: dict[str, Model | None] = {name: ColumnDataSource(dict(empty), name=name) for name in named}
+    keys = ("x", "y", "width", "height", "angle", "colour")
+    found["close_ellipse"] = ColumnDataSource({key: [] for key in keys}, name="close_ellipse")
+    if scene.posterior is None:
+        return {**found, "closeup": None}
+    plot = figure(
+        height=CLOSE, sizing_mode="stretch_width", min_width=260, tools="", toolbar_location=None, name="closeup",
+        html_attributes={"role": "img", "aria-label": "Posterior of the datum in focus, close up"}, title=" ",
+        **look.BARE,
+    )  # fmt: skip
+    plot.xaxis.axis_label, plot.yaxis.axis_label = (PlainText(text=name) for name in scene.axes)
+    # The reference lies below: it has more draws.
+    for name in reversed(named):
+        plot.scatter("x", "y", source=found[name], size=4, color=named[name], alpha=0.6, line_color=None)
+    plot.add_glyph(found["close_ellipse"], _ellipse())
+    return {**found, "closeup": plot}
+
+
+def _ellipse() -> Ellipse:
+    of = {key: key for key in ("x", "y", "width", "height", "angle")}
+    return Ellipse(**of, fill_alpha=0, line_color="colour", line_width=2)
 
 
 def decoded_figure(facts: Facts) -> dict[str, Model | None]:
@@ -104,7 +129,8 @@ def decoded_figure(facts: Facts) -> dict[str, Model | None]:
     )
     plot = figure(
         width=DECODED, height=DECODED, toolbar_location=None, match_aspect=True, x_range=(0, width),
-        y_range=(0, height), tools="", name="decoded_plot",
+        y_range=(0, height), tools="", name="decoded_plot", frame_align=False,
+        **look.BARE,
     )  # fmt: skip
     plot.axis.visible = False
     plot.grid.visible = False

@@ -22,6 +22,8 @@ DARK = {
 }
 # A point without a value on the scale of its colours.
 NO_VALUE = "#9e9e9e"
+# A figure lies on the page's own paper.
+BARE = {"border_fill_color": None, "outline_line_color": None}
 GUIDE, REFERENCE = style.BLUE, style.VERMILION
 
 
@@ -47,10 +49,14 @@ table { border-collapse: collapse; font-size: .8125rem; font-variant-numeric: ta
 th, td { text-align: right; padding: .05rem .5rem; border-bottom: 1px solid var(--pv-line);
   font-weight: normal; }
 th[scope=row] { text-align: left; color: var(--pv-soft); } .scroll { overflow: auto; max-height: 22rem; }
-.legend { display: flex; flex-wrap: wrap; gap: .25rem; }
-.legend button { font: inherit; font-size: .8125rem; color: var(--pv-ink); background: var(--pv-ground);
-  cursor: pointer;
-  border: 1px solid var(--pv-line); border-radius: 4px; padding: .1rem .5rem; text-align: left; }
+.classes tbody tr { cursor: pointer; } .classes tbody tr:hover { background: var(--pv-ground); }
+.classes th[scope=col] { color: var(--pv-soft); } .classes th:first-child { text-align: left; }
+.classes button, .strip button { font: inherit; color: var(--pv-ink); background: none; border: 0; padding: 0;
+  cursor: pointer; text-align: left; overflow-wrap: anywhere; }
+.classes button { text-decoration: underline dotted; text-underline-offset: 3px; }
+.strip { display: flex; flex-wrap: wrap; gap: .4rem; padding: 2px; }
+.strip button { font-size: .75rem; text-align: center; font-variant-numeric: tabular-nums; }
+.strip .tile { margin: 0 auto; }
 .swatch { display: inline-block; width: .75em; height: .75em; border-radius: 50%; margin-right: .4em; }
 code { background: var(--pv-ground); padding: 0 .25em; }
 button:focus-visible { outline: 3px solid #0072b2; outline-offset: 1px; }
@@ -62,6 +68,7 @@ label, .bk-input-group > label { color: var(--pv-soft); font-size: .8125rem; }
   border-color: var(--pv-line); }
 .bk-btn, .bk-btn.bk-btn-default { background-color: var(--pv-ground); color: var(--pv-ink);
   border-color: var(--pv-line); white-space: normal; text-align: left; }
+select.bk-input { appearance: auto !important; background-image: none !important; }
 .bk-btn.bk-active { background-color: var(--pv-line); }
 .bk-btn:focus-visible, .bk-input:focus-visible { outline: 3px solid #0072b2; outline-offset: 1px; }
 """

@@ -30,15 +30,21 @@ START = """
     const code = document.createElement("script")
     code.textContent = text("bokeh")
     document.head.append(code)
-    const still = document.querySelector("#%(target)s > img")
     const views = await Bokeh.embed.embed_item(JSON.parse(text("item")))
-    still?.remove()
+    document.getElementById("%(target)s").classList.add("drawn")
     await begin(views)
   }
   requestAnimationFrame(() => requestAnimationFrame(draw))
   setTimeout(draw, 1000)
 })()
 """
+
+
+# On paper nothing answers: there the still picture stands for the view.
+STILL = """<style>
+@media screen { #%(target)s.drawn > img { display: none; } }
+@media print { #%(target)s.drawn > :not(img) { display: none !important; } }
+</style>"""
 
 
 @dataclass(frozen=True)
@@ -73,12 +79,13 @@ def embed(view: Model, label: str, still: str = "") -> Embedded:
     Args:
         view: a Bokeh layout.
         label: what it is, for who cannot see it.
-        still: an img element in its place until it is drawn.
+        still: an img element in its place until it is drawn, and on paper.
     """
     text = json.dumps(item_of(view), separators=(",", ":"), allow_nan=True)
     for unsafe, safe in UNSAFE.items():
         text = text.replace(unsafe, safe)
     start = START % {"target": TARGET, "begin": BEGIN}
     data = f'<script type="application/json" id="{TARGET}-item">{text}</script>\n<script>{start}</script>'
-    place = f'<div id="{TARGET}" role="group" aria-label="{escape(label)}">{still}</div>'
+    style = STILL % {"target": TARGET} if still else ""
+    place = f'{style}<div id="{TARGET}" role="group" aria-label="{escape(label)}">{still}</div>'
     return Embedded(place, f'<script type="text/plain" id="{TARGET}-bokeh">{scripts()}</script>\n{data}')

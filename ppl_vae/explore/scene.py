@@ -6,6 +6,7 @@ shown as the text that it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -96,12 +97,14 @@ class Posterior:
         mean: of more draws than are shown [N, 2].
         covariance: likewise [N, 2, 2].
         reference: draws of a reference posterior [R, 2] by datum; few data have any.
+        ways: how these draws were made, in words, by datum.
     """
 
     guide: NDArray[np.float32]
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
     reference: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
+    ways: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ class Scene:
         posterior: draws in the plane of the map; None where the map has none, such as UMAP's.
         plane: what is decoded between the data; None where nothing is.
         notes: sentences below the map.
+        limit: above which values of ``sort_by`` are bad; NaN where nothing is known of that.
 
     Raises:
         DataError: a column, or the pictures, are of another number of data; or two columns have one title.
@@ -153,6 +157,7 @@ class Scene:
     posterior: Posterior | None = None
     plane: Plane | None = None
     notes: Sequence[str] = ()
+    limit: float = math.nan
 
     def __post_init__(self) -> None:
         count = len(self.points)

@@ -11,6 +11,8 @@ from ppl_vae.explore import look
 from ppl_vae.explore.facts import ColumnFacts
 
 ROW, NARROW, WIDE = 26, 90, 150
+# Pixels of a letter and of the space about a text, and the widest column.
+LETTER, ABOUT, WIDEST = 7.5, 20, 300
 # In the template <%- escapes what it writes.
 TEXT = "<%- value %>"
 NUMBER = (
@@ -21,9 +23,21 @@ NUMBER = (
 ERROR = '<% if (Number.isFinite(KEY)) { %> ± <%- KEY.toPrecision(2).replace("-", "\N{MINUS SIGN}") %><% } %>'
 
 
-def data_table(source: ColumnDataSource, columns: Sequence[ColumnFacts], height: int) -> DataTable:
-    """Make the table of a source whose columns have the keys of ``columns``, after the names of its rows."""
-    named = TableColumn(field="name", title="datum", width=NARROW, formatter=HTMLTemplateFormatter(template=TEXT))
+def data_table(
+    source: ColumnDataSource, columns: Sequence[ColumnFacts], height: int, of: str = "datum"
+) -> DataTable:
+    """Make the table of a source whose columns have the keys of ``columns``, after the names of its rows.
+
+    Args:
+        source: of the rows, each with its "name".
+        columns: what is shown.
+        height: in pixels.
+        of: what a row is, such as "datum".
+    """
+    longest = max((len(str(name)) for name in source.data["name"]), default=0)
+    named = TableColumn(
+        field="name", title=of, width=_width(NARROW, longest), formatter=HTMLTemplateFormatter(template=TEXT)
+    )
     return DataTable(
         source=source,
         name="table",
@@ -49,7 +63,12 @@ def _column(column: ColumnFacts) -> TableColumn:
         field=column.key,
         # The header is markup.
         title=escape(column.heading),
-        width=WIDE if column.error else NARROW,
+        width=_width(WIDE if column.error else NARROW, len(column.heading)),
         default_sort="descending",
         formatter=HTMLTemplateFormatter(template=template),
     )
+
+
+def _width(least: int, letters: int) -> int:
+    """The width of a column that holds a text of so many letters."""
+    return min(WIDEST, max(least, round(ABOUT + LETTER * letters)))

@@ -22,13 +22,14 @@ from bokeh.models import (
 
 from ppl_vae.explore import look
 from ppl_vae.explore.facts import Facts, column_facts, facts_of, source_data
-from ppl_vae.explore.figures import decoded_figure, latent_map
+from ppl_vae.explore.figures import closeup, decoded_figure, latent_map
 from ppl_vae.explore.scene import Group, Scene
 from ppl_vae.explore.table import data_table
 from ppl_vae.explore.words import words
 
 TABLE_HEIGHT = 330
 Models = dict[str, Model | list[Button] | None]
+GROUPS = "<p class='soft'>The data behind each verdict:</p>"
 WRAPPED = {"flex-wrap": "wrap", "gap": "8px"}
 
 
@@ -49,7 +50,7 @@ def explorable(scene: Scene, names: Sequence[str]) -> Column:
     shown = ColumnDataSource({key: [] for key in ("index", *_keys(facts))}, name="rows")
     models: Models = {"points": points, "rows": shown}
     models["answered"] = ColumnDataSource({"values": []}, name="answered")
-    models |= latent_map(scene, points) | decoded_figure(facts) | _controls(scene) | _words()
+    models |= latent_map(scene, points) | closeup(scene) | decoded_figure(facts) | _controls(scene) | _words()
     models["table"] = data_table(shown, columns, TABLE_HEIGHT)
     behind = [each for each in scene.groups if len(each.indices)]
     models["groups"] = [_group(k, each) for k, each in enumerate(behind)]
@@ -70,13 +71,13 @@ def _controls(scene: Scene) -> Models:
     titles = [column.title for column in scene.columns]
     sheet = [InlineStyleSheet(css=look.CONTROLS)]
     found: Models = {
-        "colour_by": Select(title="Colour by", options=titles, value=scene.colour_by, width=170, stylesheets=sheet),
-        "sort_by": Select(title="Sort by", options=titles, value=scene.sort_by, width=170, stylesheets=sheet),
-        "falling": Toggle(label="largest first", active=True, width=110, align="end", stylesheets=sheet),
-        "filter": TextInput(title="Filter", placeholder="k-hat > 0.7 and class = 3", width=230, stylesheets=sheet),
+        "colour_by": Select(title="Colour by", options=titles, value=scene.colour_by, width=150, stylesheets=sheet),
+        "sort_by": Select(title="Sort by", options=titles, value=scene.sort_by, width=150, stylesheets=sheet),
+        "falling": Toggle(label="largest first", active=True, width=95, align="end", stylesheets=sheet),
+        "filter": TextInput(title="Filter", placeholder="k-hat > 0.7 and class = 3", width=200, stylesheets=sheet),
         "clear": Button(label="Show all", width=80, align="end", stylesheets=sheet),
-        "csv": Button(label="Numbers (CSV)", width=120, align="end", stylesheets=sheet),
-        "svg": Button(label="Map (SVG)", width=95, align="end", stylesheets=sheet),
+        "csv": Button(label="Download numbers (CSV)", width=185, align="end", stylesheets=sheet),
+        "svg": Button(label="Download map (SVG)", width=155, align="end", stylesheets=sheet),
     }
     for name, model in found.items():
         if isinstance(model, Model):
@@ -85,7 +86,7 @@ def _controls(scene: Scene) -> Models:
 
 
 def _words() -> Models:
-    return {name: words(name) for name in ("card", "legend", "caption", "group_words")}
+    return {name: words(name) for name in ("card", "numbers", "legend", "caption", "strip", "group_words")}
 
 
 def _group(number: int, group: Group) -> Button:
@@ -105,12 +106,12 @@ def _laid_out(models: Models, scene: Scene) -> Column:
     assert isinstance(groups, list)
     notes = words("notes", "".join(f"<p class='soft'>{escape(note)}</p>" for note in scene.notes))
     beside = Column(
-        children=some("decoded_words", "decoded_plot", "decoded_row", "card"),
+        children=some("decoded_words", "decoded_plot", "decoded_row", "card", "closeup", "numbers"),
         styles={"flex": "1 1 300px", "min-width": "0"},
     )
-    of_map = Column(children=some("map", "legend"), styles={"flex": "3 1 340px", "min-width": "0"})
+    of_map = Column(children=some("map", "legend", "strip"), styles={"flex": "3 1 340px", "min-width": "0"})
     parts = [
-        *([Row(children=list(groups), styles=WRAPPED)] if groups else []),
+        *([words("groups", GROUPS), Row(children=list(groups), styles=WRAPPED)] if groups else []),
         *some("group_words"),
         Row(children=some("colour_by", "sort_by", "falling", "filter", "clear", "csv", "svg"), styles=WRAPPED),
         Row(

@@ -18,6 +18,7 @@ SMALL = Effort(
     reference_samples=30,
     reference_warmup=30,
     reference_chains=2,
+    worst_data=0,
 )
 # The topics without fits or chains of their own.
 CHEAP = ["importance", "calibration", "collapse", "predictive"]

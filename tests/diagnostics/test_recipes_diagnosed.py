@@ -26,6 +26,7 @@ EFFORT = Effort(
     reference_samples=20,
     reference_warmup=20,
     reference_chains=2,
+    worst_data=0,
 )
 WITHOUT_CHAINS = ["importance", "calibration", "coverage", "collapse", "predictive", "gaps"]
 EVENT_SHAPES = {"tiny-conv-vae": (1, 3, 3), "ada-gvae": (2, 4, 8)}

@@ -29,17 +29,18 @@ def a_scene():
     ramp = np.broadcast_to((2 * k)[:, None, None], (COUNT, SIDE, SIDE)).astype(np.uint8)
     draws = points[:, None] + 0.1 * np.random.default_rng(0).normal(size=(COUNT, DRAWS, 2))
     reference = {0: (points[0] + np.array([[-1.0, 0], [1, 0], [0, 0.5], [0, -0.5]])).astype(np.float32)}
-    posterior = Posterior(
-        draws.astype(np.float32), points, np.tile(np.diag([0.04, 0.01]), (COUNT, 1, 1)), reference
-    )
+    covariance = np.tile(np.diag([0.04, 0.01]), (COUNT, 1, 1))
+    ways = {0: f"by HMC {HOSTILE}"}
+    posterior = Posterior(draws.astype(np.float32), points, covariance, reference, ways)
     # The grey level rises to the right alone, so that interpolation is known everywhere.
     levels = np.broadcast_to(np.linspace(0, 200, GRID)[None, :, None, None], (GRID, GRID, SIDE, SIDE))
     plane = Plane((-5.0, -5.0), (5.0, 5.0), levels.astype(np.uint8), "interpolated")
     groups = [Group(f"Verdict {HOSTILE}", "✗", f"five data {SCRIPT}", np.arange(90, 95), "k-hat")]
     pictures = Pictures({"datum": ramp, HOSTILE: 255 - ramp})
     return Scene(
-        points, ("z₁", FORMULA), columns, "class", "k-hat", pictures, None, groups, posterior, plane, [SCRIPT]
-    )
+        points, ("z₁", FORMULA), columns, "class", "k-hat", pictures, None, groups, posterior, plane, [SCRIPT],
+        limit=0.7,
+    )  # fmt: skip
 
 
 def a_table_scene():

@@ -1,5 +1,7 @@
 """The pages that compare: numbers, frontier and hostile names."""
 
+import csv
+import io
 import json
 
 import numpy as np
@@ -59,8 +61,10 @@ def test_recipes_under_two_likelihoods_have_no_plane(table, tmp_path):
     assert "on the frontier" not in text
 
 
-@pytest.mark.browser
-def test_the_comparison_shows_hostile_names_as_text_in_a_browser(chromium, path):
+@pytest.fixture
+def page(chromium, path):
+    from selenium.webdriver.support.ui import WebDriverWait
+
     from tests.explore.pages import Page
 
     page = Page.__new__(Page)
@@ -69,12 +73,83 @@ def test_the_comparison_shows_hostile_names_as_text_in_a_browser(chromium, path)
     chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     chromium.get_log("browser"), chromium.get_log("performance")
     chromium.get(path.as_uri())
-    from selenium.webdriver.support.ui import WebDriverWait
-
     ready = "return window.Bokeh?.documents?.length > 0 && view('table') !== null"
     WebDriverWait(chromium, 120).until(lambda _: page.js(ready))
     page.settle()
+    return page
+
+
+def shown(page):
+    """The names in the table, in its order."""
+    return page.js("return Array.from(view('table').data.index, (k) => named('compared').data.name[k])")
+
+
+@pytest.mark.browser
+def test_the_comparison_shows_hostile_names_as_text_in_a_browser(page):
     cells = page.text("table")
     assert HOSTILE in cells
     assert SCRIPT in cells
     assert "5.100 ± 0.14" in cells
+    assert page.complaints() == []
+    assert page.requests() == []
+    assert "attacked" not in page.browser.title.replace(HOSTILE, "")
+
+
+@pytest.mark.browser
+def test_the_pointer_tells_name_and_both_numbers(page):
+    place = page.js(
+        """const plot = view('chart 1'), {x_scale, y_scale} = plot.frame
+        const box = plot.canvas_view.el.getBoundingClientRect()
+        return [box.left + x_scale.compute(4.2), box.top + y_scale.compute(30.1)]"""
+    )
+    seen = """const own = (e) => (["SCRIPT", "HEAD", "STYLE"].includes(e.tagName) ? "" : e.innerText ?? "")
+        const inside = (e) => own(e) + [...(e.shadowRoot?.querySelectorAll("*") ?? [])].map(inside).join(" ")
+        return [...document.querySelectorAll("body, body *")].map(inside).join(" ")"""
+    assert "rate (nats): " not in page.js(seen)
+    page.mouse(("mouseMoved", place))
+    words = page.js(seen)
+    for told in (HOSTILE, "rate (nats): 4.2 ± 0.28", "distortion (nats): 30.1 ± 0.14"):
+        assert told in words
+    assert page.complaints() == []
+
+
+@pytest.mark.browser
+def test_a_heading_sorts_and_a_row_is_marked_in_the_chart(page):
+    heading = ";[...view('table').shadow_el.querySelectorAll('.slick-header-column')][3].click()"
+    # distortion: 41, 30.1, 35.2, 20.4
+    rising = ["beta-vae:beta=4", HOSTILE, SCRIPT, "vae"]
+    page.js(heading)
+    first = shown(page)
+    page.js(heading)
+    assert sorted([first, shown(page)]) == sorted([rising, rising[::-1]])
+    page.js("view('table').shadow_el.querySelector('.slick-row .slick-cell').click()")
+    page.settle()
+    assert page.js("const s = named('compared'); return s.selected.indices.map((k) => s.data.name[k])") == [
+        shown(page)[0]
+    ]
+
+
+@pytest.mark.browser
+def test_the_frontier_is_seen_in_the_chart_and_the_numbers_are_downloaded(page):
+    shades = page.js("return named('compared').data.shade_c2")
+    assert [shade == shades[0] for shade in shades] == [True, True, False, True]
+    page.click("csv")
+    rows = list(csv.reader(io.StringIO(page.downloaded("compared.csv"))))
+    assert rows[0][:4] == ["recipe", "on the frontier", "rate (nats)", "rate error"]
+    assert [row[0] for row in rows[1:]] == ["vae", HOSTILE, SCRIPT, "beta-vae:beta=4"]
+    assert [row[1] for row in rows[1:]] == ["yes", "yes", "no", "yes"]
+    np.testing.assert_allclose([float(row[2]) for row in rows[1:]], [1.1, 4.2, 5.1, 9.1])
+    page.click("svg")
+    assert page.downloaded("chart-1.svg").lstrip().startswith("<svg")
+
+
+@pytest.mark.browser
+def test_on_paper_the_numbers_stand_in_a_plain_table(page):
+    shown_as = "return getComputedStyle(document.querySelector('table.paper')).display"
+    assert page.js(shown_as) == "none"
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert page.js(shown_as) == "table"
+    cells = page.js("return [...document.querySelectorAll('table.paper td')].map((cell) => cell.textContent)")
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert cells[:3] == ["vae", "yes", "1.1 ± 0.14"]
+    assert HOSTILE in cells

@@ -52,7 +52,14 @@ def test_the_page_opens_without_a_complaint_and_fetches_nothing(page):
 
 def test_a_still_map_stands_where_no_code_runs_and_gives_way_to_the_view(page, path):
     still = "document.querySelectorAll('#ppl-vae-view > img').length"
-    assert page.js(f"return {still}") == 0
+    assert page.js(f"return {still}") == 1
+    hidden = "return getComputedStyle(document.querySelector('#ppl-vae-view > img')).display"
+    assert page.js(hidden) == "none"
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert page.js(hidden) == "inline"
+    drawn = "return getComputedStyle(document.querySelector('#ppl-vae-view > :not(img)')).display"
+    assert page.js(drawn) == "none"
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert path.read_text().count('<img src="data:image/png;base64,') == 1
     page.browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
@@ -77,7 +84,7 @@ def test_the_pointer_shows_the_datum_with_its_pictures_and_ellipse(page, scene):
     for k in (40, 100):
         page.mouse(("mouseMoved", page.place(*scene.points[k])))
         assert page.focused() == k
-        card = page.text("card")
+        card = page.text("numbers")
         assert f"\N{MINUS SIGN}{50 + k} ± 0.25" in card
         assert f"{k / 100:g}" in card
         # The sheet's tile of the datum has the grey level 2 k, as a reader's screen shows it.
@@ -109,7 +116,7 @@ def test_a_datum_with_reference_draws_shows_them_and_says_so(page, scene):
     page.js("named('points').selected.indices = [0]")
     page.settle()
     assert page.js("return named('reference_draws').data.x.length") == 4
-    assert "reference draws by HMC" in page.text("card")
+    assert f"reference draws by HMC {HOSTILE}" in page.text("card")
     # Covariance of the four draws: diag(2/3, 1/6).
     width, height = page.js("const d = named('ellipses').data; return [d.width[1], d.height[1]]")
     np.testing.assert_allclose([width, height], [4 * np.sqrt(2 / 3), 4 * np.sqrt(1 / 6)], rtol=1e-5)
@@ -134,6 +141,69 @@ def test_a_lasso_selects_and_the_table_follows(page, scene):
     page.click("clear")
     assert page.selected() == []
     assert len(page.rows()) == COUNT
+
+
+def test_classes_stand_by_their_median_and_a_click_selects_one(page, scene):
+    k = np.arange(COUNT)
+    khat = np.asarray(scene.columns[1].values, float)
+    lines = page.js(
+        """const lines = [...view('legend').shadow_el.querySelectorAll('tbody tr')]
+        return lines.map((line) => [...line.cells].map((cell) => cell.innerText))"""
+    )
+    medians = {str(c): float(np.nanmedian(khat[k % 3 == c])) for c in range(3)}
+    assert [line[0] for line in lines] == sorted(medians, key=lambda c: -medians[c])
+    for name, size, median, bad, _ in lines:
+        members = khat[k % 3 == int(name)]
+        assert [int(size), int(bad)] == [len(members), int((members > 0.7).sum())]
+        np.testing.assert_allclose(float(median), medians[name], atol=5e-3)
+    # Datum 7, of class 1, has an infinite one.
+    assert [line[4] for line in lines if line[0] == "1"] == ["∞"]
+    page.js(";view('legend').shadow_el.querySelector('tbody tr td').click()")
+    page.settle()
+    worst = int(lines[0][0])
+    assert sorted(page.selected()) == list(k[k % 3 == worst])
+    assert page.focused() == page.rows()[0]
+
+
+def test_the_strip_shows_the_first_of_the_table_and_a_click_shows_one(page):
+    strip = "return [...view('strip').shadow_el.querySelectorAll('button')].map((b) => Number(b.dataset.index))"
+    assert page.js(strip) == page.rows()[:16]
+    page.js(";[...view('table').shadow_el.querySelectorAll('.slick-header-column')][3].click()")
+    page.settle()
+    assert page.js(strip) == page.rows()[:16]
+    page.js("view('strip').shadow_el.querySelectorAll('button')[2].click()")
+    page.settle()
+    assert page.focused() == page.rows()[2]
+
+
+def test_what_is_asked_for_last_sorts_the_table(page):
+    """A heading that was clicked sorts no more once another order is chosen."""
+    page.js(";[...view('table').shadow_el.querySelectorAll('.slick-header-column')][3].click()")
+    page.settle()
+    page.js("named('sort_by').value = 'class'")
+    page.settle()
+    order = page.rows()
+    assert [k % 3 for k in order] == sorted((k % 3 for k in range(COUNT)), reverse=True)
+    # What is drawn is what is said to be there.
+    first = "return view('table').shadow_el.querySelector('.slick-row .slick-cell').textContent"
+    assert page.js(first) == NAMES[order[0]]
+
+
+def test_the_close_up_shows_the_draws_of_the_datum_in_focus(page, scene):
+    page.js("named('points').selected.indices = [0]")
+    page.settle()
+    page.js("return new Promise((done) => setTimeout(done, 200))")
+    drawn, reference = (
+        page.js("const d = named(arguments[0]).data; return [Array.from(d.x), Array.from(d.y)]", name)
+        for name in ("close_guide", "close_reference")
+    )
+    np.testing.assert_allclose(np.transpose(drawn), scene.posterior.guide[0], rtol=1e-6)
+    np.testing.assert_allclose(np.transpose(reference), scene.posterior.reference[0], rtol=1e-6)
+    # Its axes fit the draws and not the map.
+    low, high = page.js("const r = named('closeup').x_range; return [r.start, r.end]")
+    assert -1.5 < low < -0.9
+    assert 0.9 < high < 1.5
+    assert SCRIPT in page.js("return named('closeup').title.text")
 
 
 def test_a_click_on_a_heading_sorts(page, scene):
@@ -279,7 +349,7 @@ def test_hostile_names_are_text(page):
     assert SCRIPT in page.text("notes")
     page.mouse(("mouseMoved", page.place(0, 0)))
     assert page.browser.title == "view"
-    images = """return [...document.querySelectorAll('*')]
+    images = """return [...document.querySelectorAll('*')].filter((e) => e.id !== 'ppl-vae-view')
         .flatMap((e) => [...(e.shadowRoot?.querySelectorAll('img') ?? [])]).length"""
     assert page.js(images) == 0
     assert page.complaints() == []

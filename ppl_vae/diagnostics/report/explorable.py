@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from ppl_vae.arrays import Array
+from ppl_vae.diagnostics.arviz.exported import exported_names
 from ppl_vae.diagnostics.diagnosis import REFUSALS, Diagnosis
+from ppl_vae.diagnostics.reference.reference_posterior import RHAT
 from ppl_vae.diagnostics.report.chart import Chart, Latents, make_chart
 from ppl_vae.diagnostics.report.decoded import NUM_AVERAGED, NoMap, case_of, decode_codes, decode_draws, latents_of
 from ppl_vae.diagnostics.report.groups import groups_of
@@ -106,8 +109,10 @@ def explorable_of(diagnosis: Diagnosis, wishes: Wishes) -> Explorable:
         None if chart.directions is None else _posterior(diagnosis, latents, chart),
         plane,
         notes,
+        _limit(diagnosis),
     )
-    names = diagnosis.chosen if diagnosis.labels.rows is None else diagnosis.labels.rows
+    # Verdicts and figures name a datum so too.
+    names = np.arange(len(chart.points)) if diagnosis.labels.rows is None else diagnosis.labels.rows
     return Explorable(scene, [str(name) for name in names], decoder if plane is not None else None)
 
 
@@ -151,23 +156,55 @@ def _decoded(
 def _posterior(diagnosis: Diagnosis, latents: Latents, chart: Chart) -> Posterior:
     """Place the guide's draws and those of HMC on the chart."""
     places = chart.project(latents.values)
+    reference, ways = _reference(diagnosis, latents, chart)
     count = max(2, min(MOST_DRAWS, len(places), MOST_NUMBERS // (2 * places.shape[1])))
     centred = places - places.mean(0)
     covariance = np.einsum("snu,snv->nuv", centred, centred) / max(1, len(places) - 1)
     guide = np.moveaxis(places[:count], 0, 1).astype(np.float32)
-    return Posterior(guide, places.mean(0), covariance, _reference(diagnosis, latents, chart))
+    return Posterior(guide, places.mean(0), covariance, reference, ways)
 
 
-def _reference(diagnosis: Diagnosis, latents: Latents, chart: Chart) -> dict[int, NDArray[np.float32]]:
+def _limit(diagnosis: Diagnosis) -> float:
+    numbers = diagnosis.numbers.get("importance")
+    return math.nan if numbers is None else float(numbers.attrs["threshold"])
+
+
+def _reference(
+    diagnosis: Diagnosis, latents: Latents, chart: Chart
+) -> tuple[dict[int, NDArray[np.float32]], dict[int, str]]:
+    """The draws of HMC, and those of the closer look in their place where it was taken, with words for each."""
+    draws, ways = _by_hmc(diagnosis, latents, chart)
+    closer, names = diagnosis.closer, exported_names(latents.shapes)
+    if closer is not None and all(name in closer.draws for name in names.values()):
+        parts = [closer.draws[names[site]] for site in latents.shapes]
+        flat = np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], -1).astype(np.float64)
+        places = np.moveaxis(chart.project(flat), 0, 1).astype(np.float32)
+        known = [k for k in range(len(places)) if np.isfinite(places[k]).all()]
+        draws |= {int(closer.indices[k]): places[k] for k in known}
+        ways |= {int(closer.indices[k]): closer.ways[k] for k in known}
+    return draws, ways
+
+
+def _by_hmc(
+    diagnosis: Diagnosis, latents: Latents, chart: Chart
+) -> tuple[dict[int, NDArray[np.float32]], dict[int, str]]:
     numbers = diagnosis.numbers.get("reference")
     if numbers is None or not all(site in numbers and numbers[site].dims[0] == "datum" for site in latents.shapes):
-        return {}
+        return {}, {}
     parts = [numbers[site].to_numpy() for site in latents.shapes]
     flat = np.concatenate([part.reshape(*part.shape[:3], -1) for part in parts], -1)
     draws = chart.project(flat.reshape(len(flat), -1, flat.shape[-1]))
     # Chains stand one behind the other: equal steps take some of each.
-    thinned = draws[:, :: max(1, -(-draws.shape[1] // MOST_REFERENCE))]
-    return {i: each.astype(np.float32) for i, each in enumerate(thinned[: len(diagnosis.x)])}
+    thinned = draws[:, :: max(1, -(-draws.shape[1] // MOST_REFERENCE))][: len(diagnosis.x)]
+    ways = dict(enumerate(map(_of_chains, numbers["rhat"].to_numpy())))
+    return {i: each.astype(np.float32) for i, each in enumerate(thinned)}, ways
+
+
+def _of_chains(rhat: float) -> str:
+    settled = f"R-hat {rhat:.2f}"
+    if rhat < RHAT:
+        return f"by HMC ({settled})"
+    return f"by HMC, whose chains have not settled ({settled}): how much each place holds is not known"
 
 
 def _plane(decoder: Decoder, notes: list[str]) -> Plane | None:

@@ -28,7 +28,19 @@ def groups_of(diagnosis: Diagnosis) -> list[Group]:
             indices, words, sort_by = FINDERS[topic](numbers, len(diagnosis.x))
             if len(indices):
                 found.append(Group(verdict.diagnostic, MARKS[verdict.level], words, indices, sort_by))
-    return found
+    return [*found, *_missed_modes(diagnosis)]
+
+
+def _missed_modes(diagnosis: Diagnosis) -> list[Group]:
+    """The data of the closer look whose posterior has a mode that the guide does not know."""
+    closer = diagnosis.closer
+    if closer is None or not closer.missed.any():
+        return []
+    words = (
+        f"The posteriors of {len(closer.indices)} data, those of largest k-hat of every class, were searched for "
+        f"modes that no draw of the guide has come to; {closer.missed.sum()} have one."
+    )
+    return [Group("Mode missed by the guide", MARKS["bad"], words, closer.indices[closer.missed], KHAT)]
 
 
 def _of_importance(numbers: xr.Dataset, size: int) -> Found:

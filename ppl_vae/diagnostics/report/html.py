@@ -44,6 +44,7 @@ EFFORT_NAMES = {
     "reference_chains": "chains of HMC per datum",
     "global_draws": "importance draws of global sites",
     "local_draws": "draws of every datum's local sites at each",
+    "worst_data": "data of largest k-hat of each class whose posterior is drawn for the map",
 }
 
 

@@ -59,7 +59,8 @@ def columns_of(diagnosis: Diagnosis, case: Case, own: Mapping[str, Array]) -> li
     """
     found = [] if diagnosis.y is None else [Column(CLASS, np.asarray(diagnosis.y), description="The label given.")]
     found += [column for told in NUMBERS if (column := _told(told, diagnosis)) is not None]
-    found += [*_from_draws(diagnosis, case), *_p_values(case), *_predictive(diagnosis)]
+    found += [*_missed(diagnosis), *_from_draws(diagnosis, case), *_p_values(case), *_predictive(diagnosis)]
+    found += [Column("row", np.asarray(diagnosis.chosen), description="Its place in the data given, from 0.")]
     found += [Column(name, _flat(values)) for name, values in diagnosis.covariates.items() if values[0].size == 1]
     given = [Column(str(name), _own(str(name), values, len(diagnosis.x))) for name, values in own.items()]
     return _with_titles_of_their_own([*found, *given])
@@ -94,6 +95,17 @@ def _padded(values: xr.DataArray, size: int) -> Floats | None:
     if values.dims != ("datum",) or values.sizes["datum"] > size:
         return None
     return np.concatenate([values.to_numpy().astype(float), np.full(size - values.sizes["datum"], math.nan)])
+
+
+def _missed(diagnosis: Diagnosis) -> list[Column]:
+    """Whether a mode that the guide does not know was found, of the data that were searched for one."""
+    closer = diagnosis.closer
+    if closer is None:
+        return []
+    values = np.full(len(diagnosis.x), "", "<U3")
+    values[closer.indices] = np.where(closer.missed, "yes", "no")
+    words = "Whether its posterior has a mode that no draw of the guide came to; sought where k-hat is largest."
+    return [Column("missed mode", values, description=words)]
 
 
 def _from_draws(diagnosis: Diagnosis, case: Case) -> list[Column]:

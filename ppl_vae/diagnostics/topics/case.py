@@ -52,6 +52,7 @@ class Effort:
         reference_chains: chains per datum.
         global_draws: importance draws of global sites.
         local_draws: draws of every datum's local sites at each.
+        worst_data: data of largest k-hat of each class whose posterior is drawn by ``infer``, beside HMC.
     """
 
     num_data: int = 200
@@ -72,6 +73,7 @@ class Effort:
     reference_chains: int = 4
     global_draws: int = 1000
     local_draws: int = 20
+    worst_data: int = 3
 
     def within(self, coordinates: int) -> Effort:
         """Lower the number of data where each has so many coordinates that all draws would take too long."""
@@ -104,6 +106,7 @@ QUICK = Effort(
     reference_chains=2,
     global_draws=500,
     local_draws=10,
+    worst_data=1,
 )
 """A first look in seconds."""
 

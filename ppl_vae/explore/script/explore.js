@@ -1,6 +1,8 @@
 // The behaviour of an explorable view. It draws nothing itself: it moves numbers between Bokeh's models.
 // The arguments are those of view.py: models by name, and `facts`, which are plain values.
 const count = points.data.x.length
+// Pictures of the first data of the table.
+const IN_STRIP = 16
 const everything = Array.from({length: count}, (_, i) => i)
 const columns = facts.columns
 // Another version of Bokeh may be on the page before this one.
@@ -13,6 +15,12 @@ const say = (model, html) => {
   model.setv({text: html}, {silent: true})
   place.innerHTML = html
 }
+// What needs time is done once the pointer rests.
+const waiting = new Map()
+const at_rest = (name, action) => {
+  clearTimeout(waiting.get(name))
+  waiting.set(name, setTimeout(action, 60))
+}
 // What follows the pointer is done once a frame, for where it is by then.
 const due = new Map()
 const at_next_frame = (name, action) => {
@@ -23,6 +31,8 @@ const at_next_frame = (name, action) => {
   })
   due.set(name, action)
 }
+// Where Bokeh writes on a canvas, a text between delimiters would be a formula.
+const plain = (text) => String(text).replaceAll("$$", "$ $").replaceAll("\\(", "\\ (").replaceAll("\\[", "\\ [")
 const by_title = (title) => columns.find((column) => column.title === title)
 const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`)
 
@@ -89,17 +99,38 @@ function fill() {
   const data = {index: order}
   for (const key of facts.keys) data[key] = order.map((i) => points.data[key][i])
   rows.selected.indices = []
+  const same_size = rows.data.index.length === order.length
   rows.data = data
+  // The table looks at its numbers again only where there are more or fewer.
+  if (same_size) find(table)?.updateGrid()
   const what = points.selected.indices.length > 0 ? "selected data" : "data"
   caption.text = wrong
     ? "No column has that name. A condition is such as <code>k-hat &gt; 0.7 and class = 3</code>."
     : `<strong>${order.length}</strong> of ${base.length} ${what} in the table, ${count} on the map`
+  show_strip()
 }
 
 function in_table() {
   const view = find(table)
   const order = view?.data?.index ?? rows.data.index.map((_, k) => k)
   return Array.from(order, (k) => rows.data.index[k])
+}
+
+// A click on a heading of the table sorts it until something else is asked for.
+const forget_heading = () => find(table)?.grid.setSortColumns([])
+
+function show_strip() {
+  if (sheets.length === 0) return
+  load_sheets()
+  const shown = in_table().slice(0, IN_STRIP)
+  const by = by_title(sort_by.value)
+  const each = shown.map((i) => {
+    const about = `datum ${points.data.name[i]}${by === undefined ? "" : `, ${by.title} ${told(by, i)}`}`
+    const words = by?.number ? written(value_of(by, i), 3) : points.data.name[i]
+    return `<button type="button" data-index="${i}" title="${escaped(about)}" aria-label="${escaped(about)}">${picture(sheets[0], i, 48)}<span>${escaped(words)}</span></button>`
+  })
+  const told_by = by?.number ? `, with their ${escaped(by.title)}` : ""
+  say(strip, `<p class="soft">The first data of the table${told_by}; a click shows one.</p><div class="strip">${each.join("")}</div>`)
 }
 
 // ----------------------------------------------------------------------------------------- pictures of one datum
@@ -124,13 +155,18 @@ function load_sheets() {
   }
 }
 
-function tile(sheet, i) {
-  const scale = Math.max(1, Math.floor(84 / Math.max(sheet.width, sheet.height)))
+function picture(sheet, i, size, label = "") {
+  const scale = Math.max(size / 84, Math.floor(size / Math.max(sheet.width, sheet.height)))
   const [w, h] = [sheet.width * scale, sheet.height * scale]
   const [left, top] = [(i % sheet.across) * w, Math.floor(i / sheet.across) * h]
   const style = `width:${w}px;height:${h}px;background:url(${sheet.url}) -${left}px -${top}px / ${sheet.across * w}px auto`
+  const read = label === "" ? `aria-hidden="true"` : `role="img" aria-label="${label}"`
+  return `<div class="tile" ${read} style="${style}"></div>`
+}
+
+function tile(sheet, i) {
   const title = escaped(sheet.title)
-  return `<figure><div class="tile" role="img" aria-label="${title}" style="${style}"></div><figcaption>${title}</figcaption></figure>`
+  return `<figure>${picture(sheet, i, 84, title)}<figcaption>${title}</figcaption></figure>`
 }
 
 function row_table(i) {
@@ -158,7 +194,8 @@ function focus(i) {
     const about = `title="${escaped(column.description)}"`
     return `<dt ${about}>${escaped(column.heading)}</dt><dd>${escaped(told(column, i))}</dd>`
   })
-  say(card, `<div class="datum" data-index="${i}"><h3>datum ${escaped(points.data.name[i])}</h3>${shown}<p class="soft">${told_of}</p><dl>${facts_of.join("")}</dl></div>`)
+  say(card, `<div class="datum" data-index="${i}"><h3>datum ${escaped(points.data.name[i])}</h3>${shown}<p class="soft">${told_of}</p></div>`)
+  say(numbers, `<dl>${facts_of.join("")}</dl>`)
 }
 
 function posterior_of(i) {
@@ -173,9 +210,19 @@ function posterior_of(i) {
   const shapes = [[...own, facts.guide_colour]].concat(found ? [[...found.ellipse, facts.reference_colour]] : [])
   const column = (k) => shapes.map((shape) => shape[k])
   ellipses.data = {x: column(0), y: column(1), width: column(2), height: column(3), angle: column(4), colour: column(5)}
+  at_rest("closeup", () => show_closeup(i))
   const about = `<span style="color:${facts.guide_colour}">●</span> draws of the guide, ellipse at two standard deviations`
-  const beside = found ? `<span style="color:${facts.reference_colour}">●</span> reference draws by HMC` : "no reference draws of this datum"
+  const beside = found ? `<span style="color:${facts.reference_colour}">●</span> reference draws ${escaped(found.way)}` : "no reference draws of this datum"
   return `${about}; ${beside}.`
+}
+
+function show_closeup(i) {
+  if (closeup === null) return
+  closeup.title.text = plain(`posterior of datum ${points.data.name[i]}, close up`)
+  const own = Object.fromEntries(Object.entries(ellipses.data).map(([key, values]) => [key, values.slice(0, 1)]))
+  close_guide.data = guide_draws.data
+  close_reference.data = reference_draws.data
+  close_ellipse.data = own
 }
 
 // ---------------------------------------------------------------------------------------------------- the colours
@@ -206,7 +253,7 @@ function by_scale(column) {
   const [low, high] = range_of(values)
   bar.color_mapper.low = low
   bar.color_mapper.high = high
-  bar.title = column.heading.replaceAll("$$", "$ $")
+  bar.title = plain(column.heading)
   legend.text = `<p class="soft">${escaped(column.description)} The scale ends at the 1 % and 99 % quantiles; grey has no value.</p>`
   const hue = (v) => (Number.isNaN(v) ? facts.no_value : mix((Math.min(Math.max(v, low), high) - low) / (high - low)))
   return Array.from(values, hue)
@@ -221,15 +268,31 @@ function median(numbers) {
 
 function by_class(column) {
   const values = points.data[column.key]
-  const judge = by_title(facts.sort_by)
-  const buttons = column.classes.map((name, k) => {
-    const members = everything.filter((i) => String(values[i]) === name)
-    const beside = judge?.number ? `; ${judge.title} median ${written(median(members.map((i) => value_of(judge, i))), 2)}, largest ${written(Math.max(...members.map((i) => value_of(judge, i)).filter((v) => !Number.isNaN(v))), 3)}` : ""
-    return `<button type="button" data-class="${k}"><span class="swatch" style="background:${facts.classes[k]}"></span>${escaped(name)}<span class="soft"> ${members.length} data${escaped(beside)}</span></button>`
-  })
-  legend.text = `<div class="legend">${buttons.join("")}</div>`
   const hue = new Map(column.classes.map((name, k) => [name, facts.classes[k]]))
+  legend.text = class_table(column)
   return Array.from(values, (v) => hue.get(String(v)) ?? facts.no_value)
+}
+
+// Every class with the numbers by which the data are sorted at first; where a limit says what is bad, the worst first.
+function class_table(column) {
+  const judge = by_title(facts.sort_by)
+  const number = judge?.number && judge !== column
+  const lines = column.classes.map((name, k) => {
+    const members = everything.filter((i) => String(points.data[column.key][i]) === name)
+    const known = number ? members.map((i) => value_of(judge, i)).filter((v) => !Number.isNaN(v)) : []
+    const largest = known.length > 0 ? Math.max(...known) : NaN
+    return {name, k, size: members.length, median: median(known), bad: known.filter((v) => v > facts.limit).length, largest}
+  })
+  const judged = number && facts.limit !== null
+  if (judged) lines.sort((a, b) => (Number.isNaN(a.median) ? 1 : Number.isNaN(b.median) ? -1 : b.median - a.median))
+  const heads = [column.heading, "data", ...(number ? [`median ${judge.title}`] : []), ...(judged ? [`above ${written(facts.limit, 2)}`] : []), ...(number ? [`largest ${judge.title}`] : [])]
+  const line = (c) => {
+    const cells = [c.size, ...(number ? [written(c.median, 3)] : []), ...(judged ? [c.bad] : []), ...(number ? [written(c.largest, 3)] : [])]
+    const button = `<button type="button"><span class="swatch" style="background:${facts.classes[c.k]}"></span>${escaped(c.name)}</button>`
+    return `<tr data-class="${c.k}"><th scope="row">${button}</th>${cells.map((cell) => `<td>${cell}</td>`).join("")}</tr>`
+  }
+  const words = judged ? `The worst class, by its median ${escaped(judge.title)}, stands first. ` : ""
+  return `<p class="soft">${words}A click on a class selects its data.</p><div class="scroll"><table class="classes"><thead><tr>${heads.map((head) => `<th scope="col">${escaped(head)}</th>`).join("")}</tr></thead><tbody>${lines.map(line).join("")}</tbody></table></div>`
 }
 
 function select_class(k) {
@@ -280,10 +343,9 @@ function show_group(group) {
   colour_by.value = by_title(group.sort_by) === undefined ? colour_by.value : group.sort_by
   sort_by.value = by_title(group.sort_by) === undefined ? sort_by.value : group.sort_by
   falling.active = true
+  forget_heading()
   points.selected.indices = Array.from(group.indices)
   group_words.text = `<p><strong>${escaped(group.title)}</strong>: ${escaped(group.words)}</p>`
-  const first = in_table()[0]
-  if (first !== undefined) focus(first)
 }
 
 function save(blob, name) {
@@ -334,8 +396,10 @@ function is_dark() {
 function dress() {
   const look = is_dark() ? facts.dark : facts.light
   for (const [name, colour] of Object.entries(look.variables)) find(root).el.style.setProperty(name, colour)
-  for (const plot of [map, ...(decoded_plot === null ? [] : [decoded_plot])]) {
-    plot.setv({background_fill_color: look.paper, border_fill_color: look.paper, outline_line_color: look.line})
+  find(root).el.style.colorScheme = is_dark() ? "dark" : "light"
+  for (const plot of [map, closeup, decoded_plot].filter((each) => each !== null)) {
+    plot.setv({background_fill_color: look.paper, outline_line_color: null})
+    if (plot.title !== null) plot.title.text_color = look.ink
     for (const axis of [...plot.below, ...plot.left].filter((each) => "axis_label_text_color" in each)) {
       axis.setv({axis_label_text_color: look.ink, major_label_text_color: look.ink, axis_line_color: look.line, major_tick_line_color: look.line, minor_tick_line_color: null})
     }
@@ -353,7 +417,9 @@ const listen = (model, property, action) => model.properties[property].change.co
 function after_selection() {
   fill()
   const indices = points.selected.indices
+  const [first] = in_table()
   if (indices.length === 1) focus(indices[0])
+  else if (indices.length > 1 && first !== undefined) focus(first)
 }
 
 listen(points.selected, "indices", after_selection)
@@ -371,8 +437,9 @@ points.inspect.connect(() => {
 })
 listen(answered, "data", () => show_decoded(answered.data.values))
 listen(colour_by, "value", paint)
-listen(sort_by, "value", fill)
-listen(falling, "active", fill)
+listen(sort_by, "value", () => { forget_heading(); fill() })
+listen(falling, "active", () => { forget_heading(); fill() })
+find(table).grid.onSort.subscribe(() => at_next_frame("strip", show_strip))
 listen(filter, "value_input", fill)
 map.on_event("mousemove", ({x, y}) => at_next_frame("decode", () => decode_at(x, y)))
 groups.forEach((button, k) => button.on_event("button_click", () => show_group(facts.groups[k])))
@@ -382,8 +449,12 @@ svg.on_event("button_click", async () => save(await find(map).export("svg").to_b
 find(map).el.addEventListener("keydown", on_key)
 find(table).el.addEventListener("keydown", (event) => { if (event.key !== "Enter") on_key(event) })
 find(legend).shadow_el.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-class]")
-  if (button !== null) select_class(Number(button.dataset.class))
+  const line = event.target.closest("[data-class]")
+  if (line !== null) select_class(Number(line.dataset.class))
+})
+find(strip).shadow_el.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-index]")
+  if (button !== null) focus(Number(button.dataset.index))
 })
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", dress)
 dress()
