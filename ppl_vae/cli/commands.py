@@ -108,10 +108,10 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def loaded(name: str) -> Any:
+def loaded(name: str) -> object:
     """The command itself, as typer makes it from its function."""
     row = COMMANDS[name]
-    function = getattr(importlib.import_module(f"ppl_vae.cli.{row.module}"), name.replace("-", "_"))
+    function = vars(importlib.import_module(f"ppl_vae.cli.{row.module}"))[name.replace("-", "_")]
     alone = typer.Typer(
         rich_markup_mode="markdown",
         add_completion=False,

@@ -86,7 +86,7 @@ def table(activation: nn.Module, of: FixedPoint) -> Tensor:
 
 
 def look_up(values: Tensor, whole: NDArray[np.floating], of: FixedPoint) -> Tensor:
-    """What a table holds for numbers in whole steps, which are changed: in their shape."""
+    """Look numbers in whole steps, which are changed, up in a table: in their shape."""
     whole += of.most
     places = torch.from_numpy(whole.astype(np.int32))
     return values.index_select(0, places.view(-1)).view(places.shape)

@@ -38,7 +38,7 @@ class Held:
     name: str
     item: object
     values: dict[Any, Any]
-    numbers: dict[Any, tuple[Any, Any]]
+    numbers: dict[object, tuple[int | None, object]]
 
     def changes(self, later: Held) -> Iterator[tuple[str, bool]]:
         """Describe what has changed in it since, and say whether that is a plain value."""
@@ -73,7 +73,7 @@ class Held:
 Memory = dict[int, Held]
 
 
-def remember(programs: Iterable[Any], trained: Iterable[Tensor]) -> Memory:
+def remember(programs: Iterable[object], trained: Iterable[Tensor]) -> Memory:
     """Record what programs hold now, by the id of each object.
 
     Args:

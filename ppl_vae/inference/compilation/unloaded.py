@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from torch.fx.experimental import proxy_tensor
 from torch.optim import Optimizer
@@ -19,7 +18,7 @@ COMPILER = "torch._dynamo"
 # Where torch notes that its compiler was told of a function.
 TOLD = "__dynamo_disable"
 # What a training run calls of such functions.
-KEPT_AWAY: tuple[Callable[..., Any], ...] = (
+KEPT_AWAY: tuple[Callable[..., object], ...] = (
     Optimizer.add_param_group,
     Optimizer.zero_grad,
     Optimizer.state_dict,

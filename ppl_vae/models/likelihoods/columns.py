@@ -11,7 +11,7 @@ so that nats do not depend on units of the model's own.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -81,7 +81,9 @@ class Columns(Likelihood):
         self.scales = ColumnScales([part.encoder_sees for part in owners], widths)
 
     @classmethod
-    def from_frame(cls, frame: Any, standardize: bool = True, report: Any = print) -> Columns:
+    def from_frame(
+        cls, frame: Any, standardize: bool = True, report: Callable[[str], object] | None = print
+    ) -> Columns:
         """The kinds of a frame's columns by their dtypes and values, told in a line each.
 
         Booleans and 0/1 are "bernoulli", categories "ordinal" or "nominal" by their order, text "nominal", whole
@@ -97,8 +99,9 @@ class Columns(Likelihood):
             DataError: a column is of no such kind; it is named.
         """
         chosen = frames.kinds_of(frame)
-        for line in frames.told(chosen) if report is not None else ():
-            report(line)
+        if report is not None:
+            for line in frames.told(chosen):
+                report(line)
         return cls({choice.column: choice.kind for choice in chosen}, standardize)
 
     @property
