@@ -313,6 +313,7 @@ def precision_guide(x):
     pyro.sample("P", dist.Wishart(x.new_tensor(5.0), x.new_ones(2).diag()))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Singular sample")
 def test_a_global_site_without_a_transform_is_refused_by_name():
     with pytest.raises(ModelError, match="site 'P': Wishart has no known transform"):
