@@ -240,7 +240,7 @@ def coin_guide(x):
 
 
 def test_the_rate_has_the_share_of_global_sites():
-    """Under the exact guide of a coin's bias the length is -log2 p(x_1, ..., x_N) / N, with p = B(1 + k, 1 + N - k)."""
+    """Under the exact guide of a coin the length is -log2 p(x_1, ..., x_N) / N, with p = B(1 + k, 1 + N - k)."""
     x = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0])
     table = code_length((coin, coin_guide), x, num_particles=2000)
     exact = -math.log2(math.gamma(4) * math.gamma(3) / math.gamma(7)) / 5
