@@ -28,9 +28,10 @@ from torch.distributions import (
     Normal,
     TransformedDistribution,
     Uniform,
+    Wishart,
 )
 from torch.distributions import kl_divergence as torch_kl_divergence
-from torch.distributions.kl import _KL_REGISTRY
+from torch.distributions.kl import _KL_REGISTRY, _dispatch_kl, _kl_expfamily_expfamily
 
 from ppl_vae.own_law import keeps_law, lawgiver, layers
 
@@ -89,7 +90,34 @@ def _torch_kl(q: Distribution, p: Distribution) -> Tensor:
         # Torch compares their supports, both [0, 1], wrongly and says that it is infinite.
         raise NotImplementedError("torch has no right divergence of a Uniform and a ContinuousBernoulli")
     _require_registered(q, p)
+    if isinstance(_unwrap(q), Wishart) and isinstance(_unwrap(p), Wishart):
+        return _of_events(_wishart_kl(_unwrap(q), _unwrap(p)), q)
+    if _dispatch_kl(type(_unwrap(q)), type(_unwrap(p))) is _kl_expfamily_expfamily:
+        # Torch's rule for any exponential family: no gradient flows to q, and parameters are summed over batches.
+        raise NotImplementedError(f"torch has no right divergence of {type(_unwrap(q)).__name__}")
     return torch_kl_divergence(q, p)
+
+
+def _of_events(kl: Tensor, q: Distribution) -> Tensor:
+    """The sum over what ``to_event`` has declared an event."""
+    count = len(q.event_shape) - len(_unwrap(q).event_shape)
+    return kl.flatten(-count).sum(-1) if count else kl
+
+
+def _wishart_kl(q: Distribution, p: Distribution) -> Tensor:
+    """The divergence of Wisharts W(n, V), W(m, U) of d x d matrices: [*batch], nats.
+
+    m/2 log(|U| / |V|) + n/2 (tr(U^-1 V) - d) + log(Gamma_d(m/2) / Gamma_d(n/2)) + (n - m)/2 psi_d(n/2)
+    """
+    assert isinstance(q, Wishart)
+    assert isinstance(p, Wishart)
+    d, n, m = q.event_shape[-1], q.df, p.df
+    tril_q, tril_p = (torch.linalg.cholesky(each.covariance_matrix) for each in (q, p))
+    trace = torch.linalg.solve_triangular(tril_p, tril_q, upper=False).square().sum((-2, -1))
+    log_ratio = 2 * (_log_diagonal(tril_p) - _log_diagonal(tril_q))
+    digamma = torch.digamma(n.unsqueeze(-1) / 2 - torch.arange(d, dtype=n.dtype, device=n.device) / 2).sum(-1)
+    log_gammas = torch.mvlgamma(m / 2, d) - torch.mvlgamma(n / 2, d)
+    return m / 2 * log_ratio + n / 2 * (trace - d) + log_gammas + (n - m) / 2 * digamma
 
 
 def _require_registered(q: Distribution, p: Distribution) -> None:

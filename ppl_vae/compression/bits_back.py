@@ -225,6 +225,8 @@ def _words_of(chain: LatentChain, count: int) -> int:
 def _binary(chain: LatentChain, x: Tensor) -> Tensor:
     """The data in single precision, and the model's own words where they are not binary or of another shape."""
     data = x.detach().cpu().float()
+    if not len(data):
+        raise DataError(f"data are empty: shape {list(data.shape)}")
     values = data.numpy()
     if data.shape[1:] != chain.vae.event_shape or np.count_nonzero(values) != np.count_nonzero(values == 1):
         chain.vae.model.check_data(x)

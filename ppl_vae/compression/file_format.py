@@ -19,14 +19,16 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ppl_vae.arrays import Array, to_tensor
+from ppl_vae.arrays import to_tensor
 from ppl_vae.compression.bits_back import GROUP, Message, decode_images, encode_images
 from ppl_vae.compression.exact_layers import HeadFormat
 from ppl_vae.compression.fixed_point import FixedPoint
 from ppl_vae.compression.grid import tables
 from ppl_vae.compression.latent_chain import latent_chain
+from ppl_vae.containers import Data, dense, is_container, opened, require_same_order
 from ppl_vae.errors import DataError
 from ppl_vae.files import as_path, checksum, tensor_bytes, write_atomically
+from ppl_vae.models import VAE, HierarchicalVAE
 
 MAGIC, VERSION = b"PVBB", 3
 _START, _SEAL = len(MAGIC) + 5, 32
@@ -34,7 +36,7 @@ _START, _SEAL = len(MAGIC) + 5, 32
 _MOST_HEADER = 1 << 26
 
 
-def compress(vae: object, x: Array, path: str | Path, group: int = GROUP, bin_bits: int | None = None) -> Message:
+def compress(vae: object, x: Data, path: str | Path, group: int = GROUP, bin_bits: int | None = None) -> Message:
     """Write binary images into a file, losslessly, by bits-back coding.
 
     Args:
@@ -49,9 +51,10 @@ def compress(vae: object, x: Array, path: str | Path, group: int = GROUP, bin_bi
 
     Raises:
         ModelError: another model, a number out of range, or constriction is not installed.
-        DataError: x is not binary or has another shape.
+        DataError: x is empty or not binary, has another shape, or its columns stand in another order than those
+            that the model was trained on.
     """
-    images = to_tensor(x)
+    images = _in_own_order(vae, x)
     message = encode_images(vae, images, group, bin_bits)
     header = {
         "weights": _weights(vae),
@@ -74,6 +77,16 @@ def compress(vae: object, x: Array, path: str | Path, group: int = GROUP, bin_bi
     )
     write_atomically(as_path("path", path), body + hashlib.sha256(body).digest())
     return message
+
+
+def _in_own_order(vae: object, x: Data) -> Tensor:
+    """The images as a tensor, out of a container whose names are those of the training data in their order."""
+    if not is_container(x):
+        return to_tensor(x)
+    found = opened(x)
+    if isinstance(vae, VAE | HierarchicalVAE):
+        require_same_order(vae.model.coordinate_names, found.labels)
+    return to_tensor(dense(found.x))
 
 
 def decompress(vae: object, path: str | Path) -> Tensor:

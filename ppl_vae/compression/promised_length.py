@@ -1,6 +1,6 @@
 r"""The length that a VAE promises: rate, distortion and bits per dimension.
 
-    rate        KL(q(z|x) || p(z)) / log 2           bits per datum
+    rate        KL(q(z|x) || p(z)) / log 2           bits per datum, with its share of the KL of global sites
     distortion  -E_q log2 p(x|z)                     bits per datum
     length      rate + distortion = -ELBO / log 2
 
@@ -14,10 +14,10 @@ import math
 
 import pandas as pd
 
-from ppl_vae.arrays import to_tensor
 from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.inference import evaluate
+from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.renamed import by_keyword
 
@@ -42,8 +42,12 @@ def code_length(pair: PairLike, x: Data, num_particles: int = 10, *, seed: int =
     evaluation = evaluate(pair, x, num_particles=num_particles, seed=seed)
     if not evaluation.is_bound:
         raise ModelError("this pair has no ELBO, and so no code length: its prior is improper")
-    parts = {"rate": evaluation.kl, "distortion": -evaluation.log_likelihood, "length": -evaluation.elbo}
-    size = to_tensor(x)[0].numel()
+    parts = {
+        "rate": evaluation.log_likelihood - evaluation.elbo,
+        "distortion": -evaluation.log_likelihood,
+        "length": -evaluation.elbo,
+    }
+    size = admitted(pair, x)[1][0][0].numel()
     rows = {}
     for name, nats in parts.items():
         bits = nats.double() / math.log(2)

@@ -8,8 +8,11 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
+import pyro
 import pytest
 import torch
+from pyro import distributions as dist
 
 import ppl_vae as pv
 from ppl_vae.compression import code_length, compress, decode_images, decompress, encode_images, general_sizes
@@ -210,6 +213,42 @@ def test_models_that_have_no_such_code_are_refused_by_their_part(vae, digits):
         encode_images(vae, 0.5 * digits[1])
     with pytest.raises(ModelError, match="expected data of shape"):
         encode_images(vae, digits[1][:, 0])
+
+
+@pytest.mark.slow
+def test_columns_in_another_order_and_no_images_are_refused(tmp_path):
+    """What evaluate refuses cannot be coded either: the code would be that of other pixels."""
+    frame = pd.DataFrame((np.random.default_rng(0).random((40, 6)) < 0.3).astype(int), columns=list("abcdef"))
+    vae = pv.VAE((6,), latent_dim=2, network="linear")
+    pv.fit(vae, frame, epochs=1, progress=False)
+    compress(vae, frame, tmp_path / "x.pvbb")
+    np.testing.assert_array_equal(decompress(vae, tmp_path / "x.pvbb").numpy(), frame)
+    with pytest.raises(DataError, match="training data in another order"):
+        compress(vae, frame[list("fedcba")], tmp_path / "x.pvbb")
+    with pytest.raises(DataError, match="data are empty"):
+        compress(vae, frame[:0], tmp_path / "x.pvbb")
+
+
+def coin(x):
+    p = pyro.sample("p", dist.Beta(1.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Bernoulli(p), obs=x)
+
+
+def coin_guide(x):
+    pyro.sample("p", dist.Beta(4.0, 3.0))
+
+
+def test_the_rate_has_the_share_of_global_sites():
+    """Under the exact guide of a coin the length is -log2 p(x_1, ..., x_N) / N, with p = B(1 + k, 1 + N - k)."""
+    x = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0])
+    table = code_length((coin, coin_guide), x, num_particles=2000)
+    exact = -math.log2(math.gamma(4) * math.gamma(3) / math.gamma(7)) / 5
+    logs = torch.distributions.Beta(torch.tensor(4.0), torch.tensor(3.0)).sample((10000,))
+    spread = (3 * logs.log() + 2 * (1 - logs).log()).std().item() / math.log(2) / 5
+    assert abs(table.loc["length", "bits_per_datum"] - exact) < 4 * spread / math.sqrt(2000)
+    both = table.loc["rate", "bits_per_datum"] + table.loc["distortion", "bits_per_datum"]
+    assert both == pytest.approx(table.loc["length", "bits_per_datum"])
 
 
 def test_the_promise_is_minus_the_elbo_in_bits(vae, digits):

@@ -137,4 +137,6 @@ class WholeLatents:
 
 def _place(name: str, node: Any) -> Place:
     p = node["fn"]
-    return Place(to_support(p), torch.Size(p.batch_shape), free_shape(name, p))
+    # First the shape, which refuses a support without a transform by the site's name.
+    free = free_shape(name, p)
+    return Place(to_support(p), torch.Size(p.batch_shape), free)

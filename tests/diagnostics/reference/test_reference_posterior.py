@@ -301,3 +301,20 @@ def test_two_modes_that_no_chain_crosses_are_pointed_at_by_rhat():
     verdict = check_reference(table)
     assert verdict.level == "unknown"
     assert "several modes" in verdict.advice
+
+
+def precision(x):
+    p = pyro.sample("P", dist.Wishart(x.new_tensor(4.0), x.new_ones(2).diag()))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.MultivariateNormal(x.new_zeros(2), precision_matrix=p), obs=x)
+
+
+def precision_guide(x):
+    pyro.sample("P", dist.Wishart(x.new_tensor(5.0), x.new_ones(2).diag()))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Singular sample")
+def test_a_global_site_without_a_transform_is_refused_by_name():
+    with pytest.raises(ModelError, match="site 'P': Wishart has no known transform"):
+        run_reference((precision, precision_guide), torch.randn(3, 2), **QUICK)
