@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ppl_vae.networks import ACTIVATIONS
-
 # A table of double precision of so many entries fits a core's own cache.
 TABLE_BITS = 14
-#: The steepest of the functions that are tabled, GELU.
+# Layers that work number by number, without parameters.
+ELEMENTWISE = (nn.Softplus, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.SiLU, nn.GELU)
+#: The steepest of them, GELU.
 STEEPEST = 1.13
 
 
@@ -55,8 +55,8 @@ class FixedPoint:
 
 
 def is_elementwise(layer: nn.Module) -> bool:
-    """Tell whether a layer is one of the activations by name, and no more: hooks may change what it gives."""
-    return type(layer) in ACTIVATIONS.values() and is_unhooked(layer)
+    """Tell whether a layer works number by number, and no more: hooks may change what it gives."""
+    return type(layer) in ELEMENTWISE and is_unhooked(layer)
 
 
 def is_unhooked(layer: nn.Module) -> bool:

@@ -81,7 +81,8 @@ def infer(
     """Draw from p(z|x) of every datum, each by the cheapest way whose check it passes.
 
     The rungs are the guide's draws; Pareto-smoothed importance resampling; the same after the guide was fitted to
-    the datum; many-chain HMC; and a flag. A search for modes that the guide has missed comes before.
+    the datum; many-chain HMC; and a flag. A search for modes that the guide has missed comes before. Discrete sites
+    alone, of at most 4096 values together, are enumerated instead: rung 2, with exact weights.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs; nothing in it is trained.

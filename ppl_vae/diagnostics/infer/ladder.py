@@ -6,7 +6,8 @@
     4  many-chain HMC from the best draws so far                           R-hat and effective sample sizes
     5  flagged: nothing passed; the draws are those of the highest rung that was tried
 
-A datum with a mode that the guide has missed (``missed_modes``) climbs to rung 4, with chains in both places.
+A datum with a mode that the guide has missed (``missed_modes``) climbs to rung 4, with chains in both places. Where
+all sites are discrete and their values few, those are weighed exactly (``enumerated``): rung 2, whatever the guide.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 from ppl_vae.diagnostics.gaps.local_fit import LocalGuide, optimise
 from ppl_vae.diagnostics.infer import missed_modes
 from ppl_vae.diagnostics.infer.convergence import nested_rhat, split_statistics
+from ppl_vae.diagnostics.infer.enumerated import enumerated
 from ppl_vae.diagnostics.infer.part import Part
 from ppl_vae.diagnostics.infer.weighted import Weighted, from_guide, from_local, systematic
 from ppl_vae.errors import ModelError, first_line
@@ -133,6 +135,9 @@ def climb(part: Part, checks: Checks, seed: int) -> Climbed:
     everything = torch.arange(len(part))
     start = time.perf_counter()
     with torch.no_grad():
+        exact = enumerated(part, checks.memory_limit)
+        if exact is not None:
+            return _of_all_values(exact, checks, start)
         weighted = from_guide(part, checks.num_samples, seed, checks.memory_limit)
         climbed = _first_rungs(weighted, checks)
         climbed.seconds += (time.perf_counter() - start) / len(part)
@@ -163,6 +168,18 @@ def climb(part: Part, checks: Checks, seed: int) -> Climbed:
     with torch.no_grad(), climbed.timed(left):
         _walk(part.of(left), best, summits, checks, climbed, left)
     return climbed
+
+
+def _of_all_values(exact: Weighted, checks: Checks, start: float) -> Climbed:
+    """Rung 2 with exact weights: draws of p(z|x) itself."""
+    count, num_data = exact.weight.shape
+    numbers = torch.zeros(num_data, dtype=torch.float64)
+    return Climbed(
+        exact.resampled(checks.draws), torch.full((num_data,), RESAMPLED), exact.khat.cpu(),
+        torch.full_like(numbers, torch.nan), torch.full_like(numbers, float(checks.draws)),
+        numbers + (time.perf_counter() - start) / num_data, torch.zeros(num_data, dtype=torch.int64),
+        [f"drawn from all {count} values, weighed exactly"] * num_data,
+    )  # fmt: skip
 
 
 def _first_rungs(weighted: Weighted, checks: Checks) -> Climbed:

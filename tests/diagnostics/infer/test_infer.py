@@ -161,31 +161,6 @@ def test_constrained_latents_of_several_sites_are_drawn_on_their_own_scale():
     assert np.abs(other.mean(0) * np.sqrt(ess)).max() < 4
 
 
-def switch(x):
-    with pyro.plate("data", len(x)):
-        b = pyro.sample("switch", dist.Bernoulli(torch.full((len(x), 1), 0.5)).to_event(1))
-        pyro.sample("x", dist.Normal(3 * b, 1.0).to_event(1), obs=x)
-
-
-def biased(p):
-    def guide(x):
-        with pyro.plate("data", len(x)):
-            pyro.sample("switch", dist.Bernoulli(torch.full((len(x), 1), p)).to_event(1))
-
-    return guide
-
-
-def test_a_discrete_site_is_resampled_or_flagged_by_name():
-    x = torch.tensor([[1.5], [1.0]])
-    result = infer((switch, biased(0.4)), x, num_draws=1000, **QUIET)
-    truth = torch.sigmoid(3 * x[:, 0] - 4.5).numpy()
-    share = result.posterior["switch"].values[0, ..., 0].mean(0)
-    assert np.abs(share - truth).max() < 4 * 0.5 / math.sqrt(400)
-    far = infer((switch, biased(1e-3)), torch.tensor([[6.0]]), num_draws=1000, **QUIET)
-    assert far.sample_stats["rung"].values.tolist() == [5]
-    assert "site 'switch' is discrete" in str(far.sample_stats["reason"].values[0])
-
-
 @pytest.mark.slow
 def test_a_seed_is_a_result_and_nothing_is_left_behind():
     lg, state = planted("narrow"), torch.get_rng_state()
