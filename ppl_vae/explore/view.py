@@ -45,7 +45,7 @@ def explorable(scene: Scene, names: Sequence[str]) -> Column:
     """
     facts, columns = facts_of(scene), column_facts(scene.columns)
     count = len(scene.points)
-    empty = {"colour": [look.NO_VALUE] * count, "told": [""] * count, "name": [str(name) for name in names]}
+    empty = {"colour": [look.NO_VALUE] * count, "name": [str(name) for name in names]}
     points = ColumnDataSource({**source_data(scene), **empty}, name="points")
     shown = ColumnDataSource({key: [] for key in ("index", *_keys(facts))}, name="rows")
     models: Models = {"points": points, "rows": shown}
