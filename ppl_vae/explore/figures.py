@@ -107,6 +107,8 @@ def closeup(scene: Scene) -> dict[str, Model | None]:
         **look.BARE,
     )  # fmt: skip
     plot.xaxis.axis_label, plot.yaxis.axis_label = (PlainText(text=name) for name in scene.axes)
+    # The ellipse reaches beyond the draws.
+    plot.x_range.range_padding = plot.y_range.range_padding = 0.25
     # The reference lies below: it has more draws.
     for name in reversed(named):
         plot.scatter("x", "y", source=found[name], size=4, color=named[name], alpha=0.6, line_color=None)

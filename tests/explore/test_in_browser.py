@@ -220,6 +220,16 @@ def test_the_map_stays_where_it_is_for_draws_that_lie_outside(chromium, tmp_path
         assert page.focused() == k
     assert page.js("return named('guide_draws').data.x[0]") > 20
     assert page.js(ends) == before
+    # Nothing is painted over the tools at the map's right, where a draw lies.
+    page.js(
+        """const {x_scale, bbox} = view('map').frame
+        named('guide_draws').data = {x: [x_scale.invert(bbox.right + 12)], y: [0]}"""
+    )
+    page.settle()
+    painted = """const plot = view('map'), {ctx} = plot.canvas_view.overlays, left = plot.frame.bbox.right + 1
+        const {data} = ctx.getImageData(left, 0, ctx.canvas.width - left, ctx.canvas.height)
+        return data.some((value) => value !== 0)"""
+    assert not page.js(painted)
 
 
 def test_a_click_on_a_heading_sorts(page, scene):

@@ -477,6 +477,8 @@ find(strip).shadow_el.addEventListener("click", (event) => {
   const button = event.target.closest("[data-index]")
   if (button !== null) focus(Number(button.dataset.index))
 })
+// What lies over the map ends where it ends.
+for (const over of map.renderers.filter((each) => each.level === "overlay")) Object.defineProperty(find(over), "needs_clip", {value: true})
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", dress)
 dress()
 paint()
