@@ -220,10 +220,11 @@ def test_the_map_stays_where_it_is_for_draws_that_lie_outside(chromium, tmp_path
         assert page.focused() == k
     assert page.js("return named('guide_draws').data.x[0]") > 20
     assert page.js(ends) == before
-    # Nothing is painted over the tools at the map's right, where a draw lies.
+    # Nothing is painted over the tools at the map's right, where an ellipse reaches.
     page.js(
-        """const {x_scale, bbox} = view('map').frame
-        named('guide_draws').data = {x: [x_scale.invert(bbox.right + 12)], y: [0]}"""
+        """const {x_scale, bbox} = view('map').frame, at = x_scale.invert(bbox.right - 30)
+        const wide = 2 * (x_scale.invert(bbox.right + 12) - at)
+        named('ellipses').data = {x: [at], y: [0], width: [wide], height: [2], angle: [0], colour: ["red"]}"""
     )
     page.settle()
     painted = """const plot = view('map'), {ctx} = plot.canvas_view.overlays, left = plot.frame.bbox.right + 1
