@@ -32,7 +32,7 @@ MOST_CLASSES = 12
 DESCRIBED = {
     "guide": "of the guide itself, which passed", "resampled": "by importance resampling",
     "refined": "by importance resampling of a guide fitted to this datum", "chains": "by HMC",
-    "flagged": "that did not pass their checks",
+    "flagged": "that did not pass their checks: how much each place holds is not known",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from bokeh.models import (
     Model,
     PlainText,
     Scatter,
+    Text,
 )
 from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
@@ -27,7 +28,7 @@ from ppl_vae.explore.scene import Scene
 from ppl_vae.explore.words import words
 
 MAP_HEIGHT, DECODED, CLOSE = 480, 150, 260
-TOOLTIP = """<div style="font-size: 13px">@name<br>@told</div>"""
+TAG = {"padding": 4, "border_radius": 4, "background_fill_alpha": 0.85}
 KEYS = "Map of the data. Arrow keys step through the rows of the table, Enter selects a datum, Escape clears"
 
 
@@ -51,7 +52,9 @@ def latent_map(scene: Scene, points: ColumnDataSource) -> dict[str, Model | None
     mark = {"x": "x", "y": "y", "size": mark_size(len(scene.points)), "fill_color": "colour", "line_color": None}
     glyph, faint = Scatter(fill_alpha=0.8, **mark), Scatter(fill_alpha=0.12, **mark)
     drawn = plot.add_glyph(points, glyph, selection_glyph=glyph, nonselection_glyph=faint)
-    plot.add_tools(HoverTool(renderers=[drawn], tooltips=TOOLTIP, point_policy="snap_to_data"))
+    # The draws of one datum may lie far out: the map would be drawn over again, at another scale, for each.
+    plot.x_range.renderers = plot.y_range.renderers = [drawn]
+    plot.add_tools(HoverTool(renderers=[drawn], tooltips=None))
     return {"map": plot, "mark": glyph, "bar": _bar(plot), **_posterior_glyphs(plot)}
 
 
@@ -81,7 +84,12 @@ def _posterior_glyphs(plot: figure) -> dict[str, Model | None]:
     plot.add_glyph(ellipses, _ellipse(), level="overlay")
     ring = Scatter(x="x", y="y", size=16, fill_alpha=0, line_width=2.5, line_color="#000000")
     plot.add_glyph(sources["ring"], ring, level="overlay")
-    return {**sources, "ellipses": ellipses, "ring_glyph": ring}
+    # A text of the canvas: a tooltip of HTML makes the browser lay out the page for every move of the pointer.
+    sources["ring"].data["words"] = []
+    sources["ring"].name = "ring"
+    tag = Text(x="x", y="y", text="words", x_offset=12, y_offset=-10, text_font_size="13px", **TAG)
+    plot.add_glyph(sources["ring"], tag, level="overlay")
+    return {**sources, "ellipses": ellipses, "ring_glyph": ring, "tag": tag}
 
 
 def closeup(scene: Scene) -> dict[str, Model | None]:
@@ -99,6 +107,8 @@ def closeup(scene: Scene) -> dict[str, Model | None]:
         **look.BARE,
     )  # fmt: skip
     plot.xaxis.axis_label, plot.yaxis.axis_label = (PlainText(text=name) for name in scene.axes)
+    # The ellipse reaches beyond the draws.
+    plot.x_range.range_padding = plot.y_range.range_padding = 0.25
     # The reference lies below: it has more draws.
     for name in reversed(named):
         plot.scatter("x", "y", source=found[name], size=4, color=named[name], alpha=0.6, line_color=None)
@@ -129,10 +139,9 @@ def decoded_figure(facts: Facts) -> dict[str, Model | None]:
     )
     plot = figure(
         width=DECODED, height=DECODED, toolbar_location=None, match_aspect=True, x_range=(0, width),
-        y_range=(0, height), tools="", name="decoded_plot", frame_align=False,
-        **look.BARE,
+        y_range=(0, height), tools="", x_axis_location=None, y_axis_location=None, title=None,
+        name="decoded_plot", frame_align=False, **look.BARE,
     )  # fmt: skip
-    plot.axis.visible = False
     plot.grid.visible = False
     plot.image_rgba("image", source=source, x="x", y="y", dw="dw", dh="dh")
     return {"asked": asked, "decoded": source, "decoded_plot": plot, **beside}

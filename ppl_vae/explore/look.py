@@ -38,6 +38,7 @@ SHEET = """
 :host { color: var(--pv-ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
 .soft { color: var(--pv-soft); } p { margin: .25rem 0; } h3 { margin: 0 0 .25rem; font-size: 1rem; }
+.way { min-height: 4.5em; } .datum, dl { contain: layout paint style; }
 .tiles { display: flex; flex-wrap: wrap; gap: .5rem; } figure { margin: 0; }
 .tile { image-rendering: pixelated; background-repeat: no-repeat; outline: 1px solid var(--pv-line); }
 figcaption { font-size: .75rem; color: var(--pv-soft); max-width: 6rem; overflow-wrap: anywhere; }

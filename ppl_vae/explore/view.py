@@ -29,6 +29,8 @@ from ppl_vae.explore.words import words
 
 TABLE_HEIGHT = 330
 Models = dict[str, Model | list[Button] | None]
+BESIDE = ("decoded_words", "decoded_plot", "decoded_row", "card", "closeup_words", "closeup", "numbers")
+CLOSE_UP = "<p class='soft'>Reference draws in separate places below are separate modes of the posterior.</p>"
 GROUPS = "<p class='soft'>The data behind each verdict:</p>"
 WRAPPED = {"flex-wrap": "wrap", "gap": "8px"}
 
@@ -45,12 +47,13 @@ def explorable(scene: Scene, names: Sequence[str]) -> Column:
     """
     facts, columns = facts_of(scene), column_facts(scene.columns)
     count = len(scene.points)
-    empty = {"colour": [look.NO_VALUE] * count, "told": [""] * count, "name": [str(name) for name in names]}
+    empty = {"colour": [look.NO_VALUE] * count, "name": [str(name) for name in names]}
     points = ColumnDataSource({**source_data(scene), **empty}, name="points")
     shown = ColumnDataSource({key: [] for key in ("index", *_keys(facts))}, name="rows")
     models: Models = {"points": points, "rows": shown}
     models["answered"] = ColumnDataSource({"values": []}, name="answered")
     models |= latent_map(scene, points) | closeup(scene) | decoded_figure(facts) | _controls(scene) | _words()
+    models["closeup_words"] = None if scene.posterior is None else words("closeup_words", CLOSE_UP)
     models["table"] = data_table(shown, columns, TABLE_HEIGHT)
     behind = [each for each in scene.groups if len(each.indices)]
     models["groups"] = [_group(k, each) for k, each in enumerate(behind)]
@@ -106,7 +109,9 @@ def _laid_out(models: Models, scene: Scene) -> Column:
     assert isinstance(groups, list)
     notes = words("notes", "".join(f"<p class='soft'>{escape(note)}</p>" for note in scene.notes))
     beside = Column(
-        children=some("decoded_words", "decoded_plot", "decoded_row", "card", "closeup", "numbers"),
+        children=some(
+            "decoded_words", "decoded_plot", "decoded_row", "card", "closeup_words", "closeup", "numbers"
+        ),
         styles={"flex": "1 1 300px", "min-width": "0"},
     )
     of_map = Column(children=some("map", "legend", "strip"), styles={"flex": "3 1 340px", "min-width": "0"})

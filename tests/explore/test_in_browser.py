@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,6 +85,7 @@ def test_the_pointer_shows_the_datum_with_its_pictures_and_ellipse(page, scene):
     for k in (40, 100):
         page.mouse(("mouseMoved", page.place(*scene.points[k])))
         assert page.focused() == k
+        assert page.js("return named('ring').data.words") == [f"{NAMES[k]}\nclass: {k % 3}"]
         card = page.text("numbers")
         assert f"\N{MINUS SIGN}{50 + k} ± 0.25" in card
         assert f"{k / 100:g}" in card
@@ -192,7 +194,7 @@ def test_what_is_asked_for_last_sorts_the_table(page):
 def test_the_close_up_shows_the_draws_of_the_datum_in_focus(page, scene):
     page.js("named('points').selected.indices = [0]")
     page.settle()
-    page.js("return new Promise((done) => setTimeout(done, 200))")
+    page.js("return new Promise((done) => setTimeout(done, 400))")
     drawn, reference = (
         page.js("const d = named(arguments[0]).data; return [Array.from(d.x), Array.from(d.y)]", name)
         for name in ("close_guide", "close_reference")
@@ -204,6 +206,31 @@ def test_the_close_up_shows_the_draws_of_the_datum_in_focus(page, scene):
     assert -1.5 < low < -0.9
     assert 0.9 < high < 1.5
     assert SCRIPT in page.js("return named('closeup').title.text")
+
+
+def test_the_map_stays_where_it_is_for_draws_that_lie_outside(chromium, tmp_path, scene):
+    from tests.explore.pages import Page
+
+    far = replace(scene.posterior, guide=scene.posterior.guide + 30)
+    page = Page(chromium, written(replace(scene, posterior=far), tmp_path))
+    ends = "const m = named('map'); return [m.x_range.start, m.x_range.end, m.y_range.start, m.y_range.end]"
+    before = page.js(ends)
+    for k in (20, 90):
+        page.mouse(("mouseMoved", page.place(*scene.points[k])))
+        assert page.focused() == k
+    assert page.js("return named('guide_draws').data.x[0]") > 20
+    assert page.js(ends) == before
+    # Nothing is painted over the tools at the map's right, where an ellipse reaches.
+    page.js(
+        """const {x_scale, bbox} = view('map').frame, at = x_scale.invert(bbox.right - 30)
+        const wide = 2 * (x_scale.invert(bbox.right + 12) - at)
+        named('ellipses').data = {x: [at], y: [0], width: [wide], height: [2], angle: [0], colour: ["red"]}"""
+    )
+    page.settle()
+    painted = """const plot = view('map'), {ctx} = plot.canvas_view.overlays, left = plot.frame.bbox.right + 1
+        const {data} = ctx.getImageData(left, 0, ctx.canvas.width - left, ctx.canvas.height)
+        return data.some((value) => value !== 0)"""
+    assert not page.js(painted)
 
 
 def test_a_click_on_a_heading_sorts(page, scene):

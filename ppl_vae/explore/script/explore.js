@@ -19,7 +19,7 @@ const say = (model, html) => {
 const waiting = new Map()
 const at_rest = (name, action) => {
   clearTimeout(waiting.get(name))
-  waiting.set(name, setTimeout(action, 60))
+  waiting.set(name, setTimeout(action, 150))
 }
 // What follows the pointer is done once a frame, for where it is by then.
 const due = new Map()
@@ -186,7 +186,7 @@ let focused = null
 function focus(i) {
   if (i === focused) return
   focused = i
-  ring.data = {x: [points.data.x[i]], y: [points.data.y[i]]}
+  mark_focus()
   const told_of = posterior_of(i)
   load_sheets()
   const shown = facts.table_rows === null ? `<div class="tiles">${sheets.map((s) => tile(s, i)).join("")}</div>` : row_table(i)
@@ -194,8 +194,20 @@ function focus(i) {
     const about = `title="${escaped(column.description)}"`
     return `<dt ${about}>${escaped(column.heading)}</dt><dd>${escaped(told(column, i))}</dd>`
   })
-  say(card, `<div class="datum" data-index="${i}"><h3>datum ${escaped(points.data.name[i])}</h3>${shown}<p class="soft">${told_of}</p></div>`)
+  say(card, `<div class="datum" data-index="${i}"><h3>datum ${escaped(points.data.name[i])}</h3>${shown}<p class="soft way">${told_of}</p></div>`)
   say(numbers, `<dl>${facts_of.join("")}</dl>`)
+}
+
+// Its ring, and beside it its name and the number that colours the map.
+function mark_focus() {
+  if (focused === null) return
+  const words = `${points.data.name[focused]}\n${told_of_colour(focused)}`
+  ring.data = {x: [points.data.x[focused]], y: [points.data.y[focused]], words: [words]}
+}
+
+function told_of_colour(i) {
+  const column = by_title(colour_by.value)
+  return `${column.heading}: ${told(column, i)}`
 }
 
 function posterior_of(i) {
@@ -244,8 +256,8 @@ function paint() {
   const hues = column.classes === null ? by_scale(column) : by_class(column)
   bar.visible = column.classes === null
   points.data.colour = hues
-  points.data.told = everything.map((i) => `${column.heading}: ${told(column, i)}`)
   points.change.emit()
+  mark_focus()
 }
 
 function by_scale(column) {
@@ -407,6 +419,7 @@ function dress() {
   }
   bar.setv({background_fill_color: look.paper, major_label_text_color: look.ink, title_text_color: look.ink})
   ring_glyph.line_color = look.ink
+  tag.setv({text_color: look.ink, background_fill_color: look.ground})
   // Dark classes are seen on dark paper by their edge.
   mark.setv({line_color: look.line, line_width: 0.75})
 }
@@ -427,10 +440,18 @@ listen(rows.selected, "indices", () => {
   const [k] = rows.selected.indices
   if (k !== undefined) focus(rows.data.index[k])
 })
+// Of points that lie on each other, that whose middle the pointer is nearest to.
+function nearest(indices, {sx, sy}) {
+  if (indices.length < 2) return indices[0]
+  const {x_scale, y_scale} = find(map).frame
+  const off = (i) => Math.hypot(x_scale.compute(points.data.x[i]) - sx, y_scale.compute(points.data.y[i]) - sy)
+  return indices.reduce((best, i) => (off(i) < off(best) ? i : best))
+}
+
 // A pointer at rest is told again after every repaint, and is not to undo what the keys did.
 let pointed
-points.inspect.connect(() => {
-  const [i] = points.inspected.indices
+points.inspect.connect(([, {geometry}]) => {
+  const i = nearest(points.inspected.indices, geometry)
   if (i === pointed) return
   pointed = i
   if (i !== undefined) at_next_frame("focus", () => focus(i))
@@ -456,6 +477,8 @@ find(strip).shadow_el.addEventListener("click", (event) => {
   const button = event.target.closest("[data-index]")
   if (button !== null) focus(Number(button.dataset.index))
 })
+// What lies over the map ends where it ends.
+for (const over of map.renderers.filter((each) => each.level === "overlay")) Object.defineProperty(find(over), "needs_clip", {value: true})
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", dress)
 dress()
 paint()
