@@ -50,8 +50,8 @@ pv.fit, pv.load, pv.evaluate
     assert not {name.partition(".")[0] for name in ours} & HEAVY
     # torch._dynamo and Inductor cost seconds; a step is compiled by whoever asks for it.
     assert not {"torch._dynamo", "torch._inductor", "torch._functorch.aot_autograd"} & ours
-    # Ours and what they stand on: 304 today, with every program that pv.load knows.
-    assert len(ours) < 340
+    # Ours and what they stand on, with every program that pv.load knows; Python's own modules differ by its version.
+    assert len({name for name in ours if name.partition(".")[0] not in sys.stdlib_module_names}) < 340
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_training_without_a_compiler_does_not_load_it():
 import torch
 import ppl_vae as pv
 pv.fit(pv.VAE((4,), latent_dim=2), torch.rand(20, 4).round(), epochs=2, compile=False, progress=False)
-from ppl_vae.inference.compilation.unloaded import KEPT_AWAY, TOLD
-assert all(TOLD not in vars(each.__wrapped__) for each in KEPT_AWAY)
+from ppl_vae.inference.compilation.unloaded import TOLD, kept_away
+assert all(TOLD not in vars(each.__wrapped__) for each in kept_away())
 """
     assert "torch._dynamo" not in loaded_after(code)

@@ -86,7 +86,7 @@ def _divergence(logits: Tensor, logits_x: Tensor) -> Tensor:
     size = torch.where(logits > 0, logits, -logits)
     log_m, log_n = logsigmoid(-size), logsigmoid(size)
     d = torch.where(logits > 0, logits - logits_x, logits_x - logits)
-    near = torch.log1p(log_m.exp() * torch.expm1(d.clamp(-1, 1)))
+    near = torch.log1p(log_m.exp() * torch.expm1(torch.where(d.abs() < 1, d, 0.0)))
     far = log_n + softplus(d - size, threshold=40.0)
     return torch.where(d.abs() < 1, near, far) - log_m.exp() * d
 
@@ -94,7 +94,9 @@ def _divergence(logits: Tensor, logits_x: Tensor) -> Tensor:
 def _rest(n: Tensor, log_n: Tensor) -> Tensor:
     """The rest S(n) = log Gamma(n) - (n - 1/2) log n + n - 1/2 log 2 pi for any n > 0."""
     # Both branches are finite everywhere, so that the one not taken leaves no NaN in a gradient.
-    small, log_small = n.clamp(max=SHIFT), log_n.clamp(max=math.log(SHIFT))
+    # Not by clamp, whose gradient at its limit is 0 from torch 2.14 on.
+    far = n > SHIFT
+    small, log_small = torch.where(far, SHIFT, n), torch.where(far, math.log(SHIFT), log_n)
     # Of log Gamma(n + 1) - log n nothing overflows where n is 0 to rounding.
     direct = torch.lgamma(small + 1) - (small + 0.5) * log_small + small - HALF_LOG_2_PI
-    return torch.where(n > SHIFT, stirling_rest(n.clamp(min=SHIFT)), direct)
+    return torch.where(far, stirling_rest(torch.where(far, n, SHIFT)), direct)

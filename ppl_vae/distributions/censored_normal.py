@@ -111,11 +111,13 @@ class CensoredNormal(dist.TorchDistribution):
 
 def log_tail(u: Tensor) -> Tensor:
     """The logarithm log Phi(u) of the Gaussian's distribution function, for u of double precision."""
-    # Both branches are finite everywhere, so that the one not taken leaves no NaN in a gradient.
-    t = -u.clamp(max=0) / math.sqrt(2)
+    # Both branches are finite everywhere, so that the one not taken leaves no NaN in a gradient. Not by clamp: its
+    # gradient at its limit is 0 from torch 2.14 on, so that a datum at a limit would not move a mean that is there.
+    below = u < 0
+    t = torch.where(below, -u, 0.0) / math.sqrt(2)
     left = (0.5 * torch.special.erfcx(t)).log() - t.square()
-    right = (-0.5 * torch.special.erfc(u.clamp(min=0) / math.sqrt(2))).log1p()
-    return torch.where(u < 0, left, right)
+    right = (-0.5 * torch.special.erfc(torch.where(below, 0.0, u) / math.sqrt(2))).log1p()
+    return torch.where(below, left, right)
 
 
 @torch.no_grad()

@@ -59,7 +59,7 @@ class ContinuousBernoulli(dist.TorchDistribution):
     def mean(self) -> Tensor:
         """The mean A'(logits)."""
         a = self.logits.abs()
-        large = a.clamp(min=SERIES_BELOW)
+        large = torch.where(a < SERIES_BELOW, SERIES_BELOW, a)
         least = torch.where(a < SERIES_BELOW, 0.5 - a * _series(MEAN, a), large.reciprocal() - _odds(large))
         return torch.where(self.logits > 0, 1 - least, least)
 
@@ -67,7 +67,7 @@ class ContinuousBernoulli(dist.TorchDistribution):
     def variance(self) -> Tensor:
         """The variance A''(logits)."""
         a = self.logits.abs()
-        large = a.clamp(min=SERIES_BELOW)
+        large = torch.where(a < SERIES_BELOW, SERIES_BELOW, a)
         odds = _odds(large)
         direct = large.reciprocal().square() - odds * (1 + odds)
         return torch.where(a < SERIES_BELOW, _series(VARIANCE, a), direct)
@@ -85,8 +85,9 @@ class ContinuousBernoulli(dist.TorchDistribution):
 def log_normaliser(logits: Tensor) -> Tensor:
     """The log normaliser A(logits) = log integral of exp(logits x) over [0, 1], to rounding for any logits."""
     a = logits.abs()
-    # Both branches are finite everywhere, so that the one not taken leaves no NaN in a gradient.
-    large, small = a.clamp(min=SERIES_BELOW), a.clamp(max=SERIES_BELOW)
+    # Both branches are finite everywhere, so that the one not taken leaves no NaN in a gradient. Not by clamp: its
+    # gradient at its limit is 0 from torch 2.14 on.
+    large, small = torch.where(a < SERIES_BELOW, SERIES_BELOW, a), torch.where(a < SERIES_BELOW, a, 0.0)
     direct = logits.clamp(min=0) + (-torch.expm1(-large)).log() - large.log()
     series = 0.5 * logits + small.square() * _series(LOG_SINH, small)
     return torch.where(a < SERIES_BELOW, series, direct)

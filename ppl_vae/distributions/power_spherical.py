@@ -67,7 +67,7 @@ class PowerSpherical(dist.TorchDistribution):
         apart, near = (x - mu).square().sum(-1) / 4, (x + mu).square().sum(-1) / 4
         # Of log (1 + mu'x) / 2, the form that keeps its digits, each finite where the other is taken.
         close = apart < 0.5
-        log_half = torch.where(close, (-apart.clamp(max=0.6)).log1p(), near.clamp(min=1e-300).log())
+        log_half = torch.where(close, (-torch.where(close, apart, 0.5)).log1p(), near.clamp(min=1e-300).log())
         log_p = self.concentration.double() * log_half - self._log_normaliser
         return log_p.to(torch.promote_types(self.loc.dtype, value.dtype))
 

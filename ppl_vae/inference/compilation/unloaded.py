@@ -12,27 +12,32 @@ from collections.abc import Callable, Iterator
 
 from torch.fx.experimental import proxy_tensor
 from torch.optim import Optimizer
-from torch.utils import flop_counter
 
 COMPILER = "torch._dynamo"
 # Where torch notes that its compiler was told of a function.
 TOLD = "__dynamo_disable"
-# What a training run calls of such functions.
-KEPT_AWAY: tuple[Callable[..., object], ...] = (
-    Optimizer.add_param_group,
-    Optimizer.zero_grad,
-    Optimizer.state_dict,
-    Optimizer.load_state_dict,
-    flop_counter._FlopCounterMode.__torch_dispatch__,
-    proxy_tensor.ProxyTorchDispatchMode.__torch_dispatch__,
-    proxy_tensor.dispatch_trace,
-)
+
+
+def kept_away() -> tuple[Callable[..., object], ...]:
+    """The functions of that kind that a training run calls."""
+    # Where there is Triton it is loaded with these.
+    from torch.utils import flop_counter
+
+    return (
+        Optimizer.add_param_group,
+        Optimizer.zero_grad,
+        Optimizer.state_dict,
+        Optimizer.load_state_dict,
+        flop_counter._FlopCounterMode.__torch_dispatch__,
+        proxy_tensor.ProxyTorchDispatchMode.__torch_dispatch__,
+        proxy_tensor.dispatch_trace,
+    )
 
 
 @contextlib.contextmanager
 def compiler_unloaded() -> Iterator[None]:
     """Let torch's functions be called without its compiler; what needs it loads it as ever."""
-    plain = [] if COMPILER in sys.modules else [vars(each).get("__wrapped__") for each in KEPT_AWAY]
+    plain = [] if COMPILER in sys.modules else [vars(each).get("__wrapped__") for each in kept_away()]
     untold = [function for function in plain if function is not None and TOLD not in vars(function)]
     for function in untold:
         setattr(function, TOLD, function)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError
@@ -48,6 +47,9 @@ def step_flops(run_once: Callable[[], object]) -> int:
     Args:
         run_once: its forward pass.
     """
+    # Where there is Triton it is loaded with this.
+    from torch.utils.flop_counter import FlopCounterMode
+
     with FlopCounterMode(display=False) as counter:
         run_once()
     # A backward pass costs about twice the forward one.
