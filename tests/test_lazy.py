@@ -50,7 +50,7 @@ pv.fit, pv.load, pv.evaluate
     assert not {name.partition(".")[0] for name in ours} & HEAVY
     # torch._dynamo and Inductor cost seconds; a step is compiled by whoever asks for it.
     assert not {"torch._dynamo", "torch._inductor", "torch._functorch.aot_autograd"} & ours
-    # Ours and what they stand on, with every program that pv.load knows; Python's own modules differ by its version.
+    # Ours and what they stand on, with every program that pv.load knows; of Python's own each version has others.
     assert len({name for name in ours if name.partition(".")[0] not in sys.stdlib_module_names}) < 340
 
 

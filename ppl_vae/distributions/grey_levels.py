@@ -123,7 +123,7 @@ class DiscretisedLogistic(dist.TorchDistribution):
     def _log_width(self, per_scale: Tensor) -> Tensor:
         """The logarithm log(1 - exp(-w)) of w = 2 h / s, by its series where w is small, as for large s."""
         width = 2 * self.half_width * per_scale
-        # Each branch is finite where the other is taken. Not by clamp: from torch 2.14 on its gradient at a limit is 0.
+        # Each branch is finite where the other is taken; clamp has no gradient at its limit from torch 2.14 on.
         narrow = width < 0.01
         large, small = torch.where(narrow, 0.01, width), torch.where(narrow, width, 0.0)
         series = math.log(2 * self.half_width) - self.log_scale - 0.5 * small + small.square() / 24
