@@ -61,8 +61,10 @@ class Parquet:
     def __iter__(self) -> Iterator[torch.Tensor]:
         import pyarrow.parquet as pq
 
-        for batch in pq.ParquetFile(self.path).iter_batches(BATCH, use_threads=False):
-            yield torch.from_numpy(np.stack([column.to_numpy() for column in batch.columns], 1))
+        # Columns become rows for many batches at once: one by one that takes longer than to train on them.
+        for part in pq.ParquetFile(self.path).iter_batches(PART, use_threads=False):
+            rows = torch.from_numpy(np.stack([column.to_numpy() for column in part.columns], 1))
+            yield from rows.split(BATCH)
 
 
 class Peak(threading.Thread):

@@ -61,7 +61,12 @@ def write_recipes(table: xr.Dataset, folder: Path) -> Path:
         charts = [Chart("rate", "distortion", line=tuple(int(i) for i in order))]
         intro.append(
             "The line joins the recipes on the frontier, in blue: by their means no other has both a smaller rate, "
-            "KL(q(z|x) || p(z)), and a smaller distortion, the mean of minus log p(x|z)."
+            "KL(q(z|x) || p(z)), and a smaller distortion, the mean of minus log p(x|z). "
+            + (
+                "A recipe whose bars reach the line is not told apart from those on it."
+                if seeds > 1
+                else "One seed tells no error: near the line nothing is decided."
+            )
         )
     else:
         intro.append(f"Distortions under {', '.join(likelihoods)} do not compare, so that there is no plane.")

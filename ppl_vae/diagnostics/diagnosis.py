@@ -28,8 +28,8 @@ from ppl_vae.containers import Data, Labels
 from ppl_vae.declared import Qualified
 from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.arviz.inference_data import inference_data
-from ppl_vae.diagnostics.closer_look import CloserLook, look_closer
 from ppl_vae.diagnostics.given import admitted, has_global_sites, needs_all_sites
+from ppl_vae.diagnostics.infer.closer_look import CloserLook, look_closer
 from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
 from ppl_vae.diagnostics.verdict import Verdict, Verdicts, verdict_table
 from ppl_vae.errors import DataError, PplVaeError, unknown_name

@@ -32,6 +32,8 @@ from ppl_vae.explore.table import data_table
 HEIGHT, ROW = 430, 30
 # More names than these would lie on each other in a chart.
 MOST_NAMED = 8
+# Pixels from name to name, and the shares of a chart that a name takes, to the side and upwards.
+LINE, NAME = 14.0, (0.3, 0.045)
 TOOLTIP = """<div style="font-size: 13px"><strong>@name</strong><br>@told_x<br>@told_y</div>"""
 PAGE = """<!doctype html>
 <html lang="en">
@@ -167,24 +169,32 @@ def _chart(
         x.key, y.key, source=source, size=11, alpha=0.85, color=f"shade_{y.key}", selection_color=look.REFERENCE
     )
     if len(of_x.values) <= MOST_NAMED:
-        _draw_names(plot, (x.key, y.key), source, np.asarray(of_x.values, float), chart.logarithmic)
+        points = np.column_stack([of_x.values, of_y.values]).astype(float)
+        _draw_names(plot, (x.key, y.key), source, np.log(points) if chart.logarithmic else points)
     tooltip = TOOLTIP.replace("@told_x", f"@told_{x.key}").replace("@told_y", f"@told_{y.key}")
     plot.add_tools(HoverTool(renderers=[drawn], tooltips=tooltip))
     return plot
 
 
-def _draw_names(
-    plot: figure, keys: tuple[str, str], source: ColumnDataSource, x: NDArray[np.float64], logarithmic: bool
-) -> None:
-    """Write the names beside the points, towards the middle of the chart."""
-    place = np.log(x) if logarithmic else x
-    right = place > (np.nanmin(place) + np.nanmax(place)) / 2
+def _draw_names(plot: figure, keys: tuple[str, str], source: ColumnDataSource, points: NDArray[np.float64]) -> None:
+    """Write the names beside the points [N, 2], towards the middle of the chart and below each other."""
+    right = points[:, 0] > (np.nanmin(points[:, 0]) + np.nanmax(points[:, 0])) / 2
     source.data[f"align_{keys[1]}"] = ["right" if each else "left" for each in right]
     source.data[f"beside_{keys[1]}"] = np.where(right, -9.0, 9.0)
+    source.data[f"below_{keys[1]}"] = LINE * _taken_lines(points, right) - 5.0
     plot.text(
-        *keys, text="name", source=source, x_offset=f"beside_{keys[1]}", y_offset=-5, text_font_size="12px",
-        text_align=f"align_{keys[1]}", name="names", nonselection_text_alpha=1.0,
+        *keys, text="name", source=source, x_offset=f"beside_{keys[1]}", y_offset=f"below_{keys[1]}",
+        text_font_size="12px", text_align=f"align_{keys[1]}", name="names", nonselection_text_alpha=1.0,
     )  # fmt: skip
+
+
+def _taken_lines(points: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How many names at nearly the same place stand above each [N], as shares of the chart's extent."""
+    extent = np.nanmax(points, 0) - np.nanmin(points, 0)
+    place = (points - np.nanmin(points, 0)) / np.where(extent > 0, extent, 1.0)
+    apart = np.abs(place[:, None] - place[None])
+    near = (apart[..., 0] < NAME[0]) & (apart[..., 1] < NAME[1]) & (right[:, None] == right[None])
+    return np.tril(near, -1).sum(1).astype(float)
 
 
 def _told(column: Numbers) -> list[str]:
@@ -201,7 +211,7 @@ def _draw_whiskers(plot: figure, source: ColumnDataSource, keys: tuple[str, str]
         if f"low_{key}" in source.data:
             whiskers = Whiskers(
                 source=source, dimension=dimension, base=base, lower=f"low_{key}", upper=f"high_{key}",
-                line_color=look.GUIDE, line_alpha=0.6, upper_head=None, lower_head=None,
+                line_color=look.NO_VALUE, line_alpha=0.9, upper_head=None, lower_head=None,
             )  # fmt: skip
             plot.add_layout(whiskers)
 

@@ -82,6 +82,7 @@ TABLE = """
 .slick-cell, .slick-header-column.ui-state-default { border-color: var(--pv-line) !important;
   font-variant-numeric: tabular-nums; }
 .slick-row.odd .slick-cell { background: var(--pv-ground) !important; }
-.slick-cell.selected { background: #0072b2 !important; color: #ffffff !important; }
+.slick-row .slick-cell.selected, .slick-row.odd .slick-cell.selected { background: #0072b2 !important;
+  color: #ffffff !important; }
 .slick-header-column.ui-state-default { white-space: normal; font-weight: 600; }
 """

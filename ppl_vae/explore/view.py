@@ -30,7 +30,10 @@ from ppl_vae.explore.words import words
 TABLE_HEIGHT = 330
 Models = dict[str, Model | list[Button] | None]
 BESIDE = ("decoded_words", "decoded_plot", "decoded_row", "card", "closeup_words", "closeup", "numbers")
-CLOSE_UP = "<p class='soft'>Reference draws in separate places below are separate modes of the posterior.</p>"
+CLOSE_UP = (
+    "<p class='soft'>Reference draws in separate places below are separate modes of the posterior where they "
+    "passed their checks; where they did not, how much lies in each place is not known.</p>"
+)
 GROUPS = "<p class='soft'>The data behind each verdict:</p>"
 WRAPPED = {"flex-wrap": "wrap", "gap": "8px"}
 

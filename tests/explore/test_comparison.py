@@ -61,6 +61,15 @@ def test_recipes_under_two_likelihoods_have_no_plane(table, tmp_path):
     assert "on the frontier" not in text
 
 
+def test_names_at_nearly_one_place_stand_below_each_other():
+    from ppl_vae.explore.comparison import _taken_lines
+
+    points = np.array([[0.0, 10.0], [0.01, 10.1], [5.0, 10.0], [0.02, 20.0], [0.0, 10.2]])
+    right = np.array([False, False, True, False, False])
+    assert _taken_lines(points, right).tolist() == [0, 1, 0, 0, 2]
+    assert _taken_lines(np.zeros((2, 2)), right[:2]).tolist() == [0, 1]
+
+
 @pytest.fixture
 def page(chromium, path):
     from selenium.webdriver.support.ui import WebDriverWait
@@ -127,6 +136,15 @@ def test_a_heading_sorts_and_a_row_is_marked_in_the_chart(page):
     assert page.js("const s = named('compared'); return s.selected.indices.map((k) => s.data.name[k])") == [
         shown(page)[0]
     ]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("row", [0, 1])
+def test_a_marked_row_is_readable_shaded_or_not(page, row):
+    page.js("view('table').shadow_el.querySelectorAll('.slick-row')[arguments[0]].querySelector('div').click()", row)
+    page.settle()
+    look = "getComputedStyle(view('table').shadow_el.querySelector('.slick-cell.selected'))"
+    assert page.js(f"return [{look}.color, {look}.backgroundColor]") == ["rgb(255, 255, 255)", "rgb(0, 114, 178)"]
 
 
 @pytest.mark.browser

@@ -98,7 +98,7 @@ def _padded(values: xr.DataArray, size: int) -> Floats | None:
 
 
 def _missed(diagnosis: Diagnosis) -> list[Column]:
-    """Whether a mode that the guide does not know was found, of the data that were searched for one."""
+    """Say of the data that were searched whether a mode that the guide does not know was found."""
     closer = diagnosis.closer
     if closer is None:
         return []

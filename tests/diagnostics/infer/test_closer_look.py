@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ppl_vae as pv
-from ppl_vae.diagnostics.closer_look import CloserLook, look_closer, worst_of
+from ppl_vae.diagnostics.infer.closer_look import CloserLook, look_closer, worst_of
 from ppl_vae.diagnostics.report.explorable import Wishes, explorable_of
 from tests.diagnostics.small_effort import SMALL
 
