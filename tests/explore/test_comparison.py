@@ -141,7 +141,8 @@ def test_a_heading_sorts_and_a_row_is_marked_in_the_chart(page):
 @pytest.mark.browser
 @pytest.mark.parametrize("row", [0, 1])
 def test_a_marked_row_is_readable_shaded_or_not(page, row):
-    page.js("view('table').shadow_el.querySelectorAll('.slick-row')[arguments[0]].querySelector('div').click()", row)
+    rows = "view('table').shadow_el.querySelectorAll('.slick-row')"
+    page.js(f"{rows}[arguments[0]].querySelector('div').click()", row)
     page.settle()
     look = "getComputedStyle(view('table').shadow_el.querySelector('.slick-cell.selected'))"
     assert page.js(f"return [{look}.color, {look}.backgroundColor]") == ["rgb(255, 255, 255)", "rgb(0, 114, 178)"]
