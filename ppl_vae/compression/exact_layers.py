@@ -193,8 +193,8 @@ def fitting_format(linear: nn.Linear, arguments: Tensor, activation: nn.Module |
     fixed = _fitting_features(linear, features)
     if fixed is None:
         return None
-    # Of other codes than these, half as much again.
-    # No finer than features, so that where the layer changes nothing its values lie in no guard band.
+    # Of other codes than these, half as much again. No finer than features, so that where the layer changes nothing
+    # its values lie in no guard band.
     largest = 1.5 * arguments.abs().max().item()
     looked_up = None if activation is None else table_format(largest, fixed.step_bits)
     forms = HeadFormat(fixed, looked_up), HeadFormat(fixed, None)
@@ -211,6 +211,7 @@ def _fitting_features(linear: nn.Linear, features: Tensor) -> FixedPoint | None:
     rows, columns = weight.norm(dim=1).max().item(), features.norm(dim=1).max().item()
     if min(linear.weight.shape) < LEAST_WIDTH or not rows or not columns:
         return None
+    # Of other codes than these, half as much again.
     reach_bits = math.ceil(math.log2(1.5 * largest))
     product = weight.abs().sum(1).max().item() * 2.0**reach_bits / EXACT
     fixed = FixedPoint(reach_bits, math.floor(-0.5 * math.log2(product * columns / rows)))

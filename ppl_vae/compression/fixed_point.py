@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -52,21 +51,6 @@ class FixedPoint:
         """Values in steps, cut off and not yet rounded."""
         steps = values.numpy() * 2.0**self.step_bits
         return np.clip(steps, -self.most, self.most, out=steps)
-
-
-def is_elementwise(layer: nn.Module) -> bool:
-    """Tell whether a layer works number by number, and no more: hooks may change what it gives."""
-    return type(layer) in ELEMENTWISE and is_unhooked(layer)
-
-
-def is_unhooked(layer: nn.Module) -> bool:
-    """Tell whether nothing is called before or after a layer."""
-    return not layer._forward_pre_hooks and not layer._forward_hooks
-
-
-def is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
-    """Tell whether a layer is a linear one and no more."""
-    return type(layer) is nn.Linear and is_unhooked(layer)
 
 
 def table_format(largest: float, most_step_bits: int = TABLE_BITS) -> FixedPoint:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.compression.exact_layers import BinaryLinear
-from ppl_vae.compression.fixed_point import is_elementwise, is_plain
+from ppl_vae.compression.fixed_point import ELEMENTWISE
 from ppl_vae.errors import ModelError
 from ppl_vae.kl import diagonal_loc_scale
 from ppl_vae.models import VAE, HierarchicalVAE
@@ -56,14 +57,14 @@ class LatentChain:
     def head(self) -> nn.Linear | None:
         """The linear layer that gives the logits, where the decoder ends in one."""
         decoder = self.vae.model.decoder
-        return decoder[-1] if type(decoder) is nn.Sequential and is_plain(decoder[-1]) else None
+        return decoder[-1] if type(decoder) is nn.Sequential and _is_plain(decoder[-1]) else None
 
     @property
     def activation(self) -> nn.Module | None:
         """The elementwise layer before the head, if there is one."""
         decoder = self.vae.model.decoder
         assert isinstance(decoder, nn.Sequential)
-        return decoder[-2] if len(decoder) > 1 and is_elementwise(decoder[-2]) else None
+        return decoder[-2] if len(decoder) > 1 and _is_elementwise(decoder[-2]) else None
 
     def arguments(self, z: Tensor) -> Tensor:
         """Compute the input [N, H] of that layer, or of the head where there is none."""
@@ -122,14 +123,29 @@ def _with_binary_layer(encoder: nn.Module) -> bool:
     if type(encoder) is not nn.Sequential:
         return False
     place = next((place for place, layer in enumerate(encoder) if type(layer) is not nn.Flatten), -1)
-    if place < 0 or not is_plain(layer := encoder[place]):
+    if place < 0 or not _is_plain(layer := encoder[place]):
         return False
     behind = encoder[place + 1] if place + 1 < len(encoder) else None
-    if behind is None or not is_elementwise(behind):
+    if behind is None or not _is_elementwise(behind):
         encoder[place] = BinaryLinear(layer)
     else:
         encoder[place], encoder[place + 1] = BinaryLinear(layer, behind), nn.Identity()
     return True
+
+
+def _is_unhooked(layer: nn.Module) -> bool:
+    """Tell whether nothing is called before or after a layer, which may change its weights or what it gives."""
+    return not layer._forward_pre_hooks and not layer._forward_hooks
+
+
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """Tell whether a layer is a linear one and no more."""
+    return type(layer) is nn.Linear and _is_unhooked(layer)
+
+
+def _is_elementwise(layer: nn.Module) -> bool:
+    """Tell whether a layer works number by number and no more."""
+    return type(layer) in ELEMENTWISE and _is_unhooked(layer)
 
 
 def _loc_scale(q: dist.TorchDistribution) -> Gaussian:

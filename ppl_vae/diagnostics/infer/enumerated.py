@@ -31,7 +31,9 @@ def enumerated(part: Part, memory_limit: int) -> Weighted | None:
         were listed does not add up to 1, as when the support of a site depends on another.
     """
     model = part.model_of_x()
-    latent, _, _ = run_model(model, (part.x,), 1, Messenger())
+    # The draws of whatever comes next are those of a pair that was not asked.
+    with torch.random.fork_rng([part.x.device] if part.x.is_cuda else []):
+        latent, _, _ = run_model(model, (part.x,), 1, Messenger())
     priors = {name: node["fn"] for name, node in latent.items()}
     if not priors or not all(is_discrete(p) for p in priors.values()):
         return None

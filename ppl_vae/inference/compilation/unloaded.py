@@ -10,7 +10,6 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
-from torch.fx.experimental import proxy_tensor
 from torch.optim import Optimizer
 
 COMPILER = "torch._dynamo"
@@ -19,7 +18,7 @@ TOLD = "__dynamo_disable"
 
 
 def kept_away() -> tuple[Callable[..., object], ...]:
-    """The functions of that kind that a training run calls."""
+    """The functions of that kind that eager training calls; a trace needs the compiler."""
     # Where there is Triton it is loaded with these.
     from torch.utils import flop_counter
 
@@ -29,8 +28,6 @@ def kept_away() -> tuple[Callable[..., object], ...]:
         Optimizer.state_dict,
         Optimizer.load_state_dict,
         flop_counter._FlopCounterMode.__torch_dispatch__,
-        proxy_tensor.ProxyTorchDispatchMode.__torch_dispatch__,
-        proxy_tensor.dispatch_trace,
     )
 
 

@@ -110,3 +110,9 @@ def test_supports_that_depend_on_each_other_and_continuous_sites_are_not_enumera
     for model in (nested, mixed):
         for size in (1, 3):
             assert enumerated(Part(model, model, (torch.zeros(size, 1),)), 1 << 20) is None
+
+
+def test_to_ask_whether_a_pair_can_be_enumerated_draws_nothing():
+    state = torch.get_rng_state()
+    enumerated(Part(mixed, mixed, (torch.zeros(3, 1),)), 1 << 20)
+    assert torch.equal(torch.get_rng_state(), state)
