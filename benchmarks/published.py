@@ -18,7 +18,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tables import TABLES
@@ -30,24 +30,37 @@ from ppl_vae.data.dataset import Dataset
 from ppl_vae.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "published.json"
-PILOT, BRIEF, SCORED_IN_PILOT, SCORING_SHARE = 300, 40, 4, 0.25
+PILOT, LONGER, SCORED_IN_PILOT, SCORING_SHARE = 400, 3, 4, 0.25
+TINY = 1e-9
 
 
-def pilot(table: Table, ds: Dataset, options: argparse.Namespace) -> tuple[float, float]:
-    """Seconds that one pass of all rows takes, and the scoring of one test datum by all."""
-    small, test = replace(ds, train=first_of(ds.train, PILOT)), first_of(ds.test, SCORED_IN_PILOT)
-    once = Run(0, 1, None, options.device, options.threads)
+class Cost(NamedTuple):
+    """Seconds of all rows: what they take however long they train, one pass over the data, one datum scored."""
+
+    fixed: float
+    one_pass: float
+    scoring: float
+
+
+def pilot(table: Table, ds: Dataset, options: argparse.Namespace) -> Cost:
+    """Two short runs of every row: the slope between them is a pass, what is left is fixed."""
+    few, more = (replace(ds, train=first_of(ds.train, size)) for size in (PILOT, LONGER * PILOT))
+    once, test = Run(0, 1, None, options.device, options.threads), first_of(ds.test, SCORED_IN_PILOT)
     # What a process pays for once is not the rows'.
-    table.rows[0].train(replace(ds, train=first_of(ds.train, BRIEF)), once)
-    training = scoring = 0.0
+    table.rows[0].train(few, once)
+    fixed = a_pass = scoring = 0.0
     for row in table.rows:
         started = time.perf_counter()
-        pair = row.train(small, once)
-        trained = time.perf_counter()
+        pair = row.train(few, once)
+        short = time.perf_counter()
+        row.train(more, once)
+        long = time.perf_counter()
         table.score(pair, test, 0)
-        training += (trained - started) * len(ds.train) / PILOT
-        scoring += (time.perf_counter() - trained) / SCORED_IN_PILOT
-    return training, scoring
+        scoring += (time.perf_counter() - long) / SCORED_IN_PILOT
+        slope = max(0.0, long - short - (short - started)) / (len(more.train) - len(few.train))
+        a_pass += slope * len(ds.train)
+        fixed += max(0.0, short - started - slope * len(few.train))
+    return Cost(fixed, a_pass, scoring)
 
 
 def planned(table: Table, ds: Dataset, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -57,10 +70,11 @@ def planned(table: Table, ds: Dataset, options: argparse.Namespace, folder: Path
         return json.loads(path.read_text())
     if options.budget is None:
         return {"passes": table.passes, "num_test": len(ds.test)}
-    training, scoring = pilot(table, ds, options)
+    cost = pilot(table, ds, options)
     seconds = 60 * options.budget / options.seeds
-    num_test = int(min(len(ds.test), max(20, SCORING_SHARE * seconds / scoring)))
-    passes = min(table.passes, max(PILOT / len(ds.train), (seconds - num_test * scoring) / training))
+    num_test = int(min(len(ds.test), max(20, SCORING_SHARE * seconds / cost.scoring)))
+    left = max(0.0, seconds - cost.fixed - num_test * cost.scoring)
+    passes = min(table.passes, max(PILOT / len(ds.train), left / max(cost.one_pass, TINY)))
     plan = {"passes": round(passes if passes < 1 else float(int(passes)), 4), "num_test": num_test}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, plan)

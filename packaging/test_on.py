@@ -31,9 +31,10 @@ NAMED = (
 
 
 def lowest_bounds() -> list[str]:
-    """Read the lower bound of every dependency, as pip's constraints."""
+    """Read the lower bound of every dependency, those of the tests too, as pip's constraints."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    bounds = [re.match(r"([A-Za-z0-9_.-]+)\s*>=\s*([0-9.]+)", line) for line in project["dependencies"]]
+    lines = project["dependencies"] + project["optional-dependencies"]["test"]
+    bounds = [re.match(r"([A-Za-z0-9_.-]+)\s*>=\s*([0-9.]+)", line) for line in lines]
     # The first patches of the lowest release: 2.4 stands for the newest of 2.4.*.
     return [f"{bound[1]}~={bound[2]}" + ".0" * (2 - bound[2].count(".")) for bound in bounds]
 

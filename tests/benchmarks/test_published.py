@@ -119,6 +119,29 @@ def test_a_stopped_run_goes_on_and_a_longer_record_is_kept(published, small_tabl
         published.run_table(table, options)
 
 
+def test_a_plan_leaves_out_what_training_takes_however_long_it_is(published, monkeypatch, tmp_path):
+    """By a clock of its own: rows of 7 s and .01 s a datum, .5 s of a scored datum, 10,000 data, half an hour."""
+    from tables.table import Row, Scores, Table
+
+    clock = [0.0]
+    monkeypatch.setattr(published.time, "perf_counter", lambda: clock[0])
+
+    def train(ds, run):
+        clock[0] += 7 + 0.01 * len(ds.train)
+
+    def score(pair, test, seed):
+        clock[0] += 0.5 * len(test)
+        return Scores({}, {})
+
+    table = Table("clocked", "nobody 2020", 1000, (Row("a", train), Row("b", train)), score, ())
+    x = torch.zeros(10_000, 1)
+    options = argparse.Namespace(budget=30, seeds=1, device="cpu", threads=1)
+    plan = published.planned(table, Dataset("d", Split(x), Split(x)), options, tmp_path)
+    # Of 1800 s a quarter scores 450 data, 14 s are fixed, a pass of both rows takes 200.
+    assert plan == {"passes": 6.0, "num_test": 450}
+    assert published.planned(table, Dataset("d", Split(x), Split(x)), options, tmp_path) == plan
+
+
 def test_a_budget_below_one_pass_sees_some_images_once(published, small_table):
     from tables.table import Run
 

@@ -43,7 +43,7 @@ def test_size_cuts_the_middle_square(tmp_path: Path) -> None:
 
 def test_16_bit_images_are_refused_and_not_clipped(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(DataError, match=r"deep.png: expected an image of 8 bits per channel, found .*'I;16'"):
+    with pytest.raises(DataError, match=r"deep.png: expected an image of 8 bits per channel, found .*'I;16"):
         read_image(tmp_path / "deep.png")
 
 

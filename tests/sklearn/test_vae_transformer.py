@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import ppl_vae as pv
 from ppl_vae.errors import DataError, ModelError
@@ -19,7 +19,11 @@ from ppl_vae.errors import DataError, ModelError
 TINY = {"epochs": 2, "num_samples": 8}
 
 
-@parametrize_with_checks([pv.sklearn.VAETransformer(**TINY)])
+# Scikit-learn's own decorator hands pytest a generator, which pytest 9.1 deprecates.
+CHECKS = list(estimator_checks_generator(pv.sklearn.VAETransformer(**TINY)))
+
+
+@pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=[check.func.__name__ for _, check in CHECKS])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 

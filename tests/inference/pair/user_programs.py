@@ -21,6 +21,7 @@ from pyro.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoLaplaceAppro
 from pyro.infer.reparam import LocScaleReparam
 from pyro.nn import PyroModule, PyroParam
 from scipy import stats
+from scipy.integrate import trapezoid
 from torch import nn
 
 N = 12
@@ -78,7 +79,7 @@ def by_quadrature(prior, likelihood, low, high):
     def evidence(x):
         z = np.linspace(low, high, 40_001)
         density = prior(z) * likelihood(x.double().numpy()[:, None], z)
-        return torch.from_numpy(np.log(np.trapezoid(density, z, axis=1)))
+        return torch.from_numpy(np.log(trapezoid(density, z, axis=1)))
 
     return evidence
 

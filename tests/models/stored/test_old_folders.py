@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import safetensors
 import torch
+from packaging.version import Version
 from safetensors.torch import load_file, save_file
 
 import ppl_vae as pv
@@ -74,7 +76,10 @@ def _first(value):
 def test_without_a_checksum_types_and_finiteness_are_judged_all_the_same(tmp_path, change, message):
     shutil.copytree(OLD / "model", tmp_path / "model")
     path = tmp_path / "model" / "weights.safetensors"
-    save_file(change(load_file(path)), path)
+    changed = change(load_file(path))
+    if changed["model.decoder.bias"].is_complex() and Version(safetensors.__version__) < Version("0.6"):
+        pytest.skip("this safetensors writes no complex numbers")
+    save_file(changed, path)
     with pytest.raises(CheckpointError, match=message):
         pv.load(tmp_path / "model")
 
