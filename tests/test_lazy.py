@@ -139,22 +139,39 @@ def test_a_package_without_its_source_says_so(monkeypatch):
         importlib.import_module("ppl_vae.lazy").load_names_lazily("ppl_vae.recipes")
 
 
+USERS_FILE = """import ppl_vae as pv
+vae = pv.VAE((4,), latent_dim=2)
+reveal_type(vae)
+reveal_type(pv.inference.AnalyticKL())
+pv.fti
+pv.VAE((4,), latent_dime=2)
+"""
+
+
+def told_by(checker, folder):
+    """What a type checker says of a user's file."""
+    (folder / "user.py").write_text(USERS_FILE)
+    command = [sys.executable, "-m", *checker, "user.py"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
+
+
 @pytest.mark.slow
-def test_type_checkers_see_the_names_and_miss_what_is_not_there(tmp_path):
-    (tmp_path / "user.py").write_text(
-        "import ppl_vae as pv\n"
-        "vae = pv.VAE((4,), latent_dim=2)\n"
-        "reveal_type(vae)\n"
-        "reveal_type(pv.inference.AnalyticKL())\n"
-        "pv.fti\n"
-        "pv.VAE((4,), latent_dime=2)\n"
-    )
-    mypy = [sys.executable, "-m", "mypy", "--follow-imports=silent", "--cache-dir", str(tmp_path), "user.py"]
-    told = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+def test_mypy_sees_the_names_and_misses_what_is_not_there(tmp_path):
+    told = told_by(["mypy", "--follow-imports=silent", "--cache-dir", str(tmp_path)], tmp_path)
     assert 'Revealed type is "ppl_vae.models.vae.VAE"' in told
     assert 'Revealed type is "ppl_vae.inference.estimators.elbo.AnalyticKL"' in told
     assert 'Module has no attribute "fti"' in told
     assert 'Unexpected keyword argument "latent_dime"' in told
+
+
+@pytest.mark.slow
+def test_pyright_sees_the_names_and_misses_what_is_not_there(tmp_path):
+    pytest.importorskip("basedpyright")
+    told = told_by(["basedpyright", "--pythonpath", sys.executable], tmp_path)
+    assert 'Type of "vae" is "VAE"' in told
+    assert 'Type of "pv.inference.AnalyticKL()" is "AnalyticKL"' in told
+    assert '"fti" is not a known attribute of module "ppl_vae"' in told
+    assert 'No parameter named "latent_dime"' in told
 
 
 def test_training_without_a_compiler_does_not_load_it():
