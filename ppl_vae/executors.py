@@ -8,6 +8,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from ppl_vae.errors import ModelError
+from ppl_vae.extras import imported
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -87,16 +88,15 @@ def submitted(future: Future[T], what: str) -> T:
 
 @contextlib.contextmanager
 def _client(wanted: str | int) -> Iterator[Client]:
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError:
-        raise ModelError(f"executor={wanted!r} needs dask.distributed: pip install 'ppl_vae[sweep]'") from None
+    distributed = imported("distributed", f"executor={wanted!r}", "'ppl_vae[sweep]'")
     if isinstance(wanted, str):
-        with Client(wanted) as client:
+        with distributed.Client(wanted) as client:
             yield client
         return
     if wanted < 1:
         raise ModelError(f"executor: expected at least one worker, got {wanted}")
-    cluster = LocalCluster(n_workers=wanted, threads_per_worker=1, processes=True, dashboard_address=None)
-    with cluster, Client(cluster) as client:
+    cluster = distributed.LocalCluster(
+        n_workers=wanted, threads_per_worker=1, processes=True, dashboard_address=None
+    )
+    with cluster, distributed.Client(cluster) as client:
         yield client

@@ -20,12 +20,13 @@ GROUND = {"errors", "checks"}
 ROOMS = {
     "errors": set(),
     "checks": {"errors"},
+    "extras": {"errors"},
     "display": set(),
     "lazy": set(),
     "version": set(),
     "progress": set(),
     "files": GROUND,
-    "executors": GROUND,
+    "executors": {*GROUND, "extras"},
     "registration": GROUND,
     "exclusive": {"registration"},
     "randomness": {*GROUND, "exclusive"},
@@ -39,7 +40,7 @@ ROOMS = {
     "distributions": GROUND,
     "spaces": {"distributions"},
     "arrays": {*GROUND, "declared"},
-    "containers": GROUND,
+    "containers": {*GROUND, "extras"},
     "data": {*GROUND, "arrays", "containers", "display", "renamed"},
     "models": {
         "arrays",
@@ -64,6 +65,7 @@ ROOMS = {
     "explore": {"errors", "plots", "progress"},
     "inference": {
         "explore",
+        "extras",
         "arrays",
         "renamed",
         "containers",
@@ -83,7 +85,18 @@ ROOMS = {
     },
     "recipes": {"errors", "checks", "display", "renamed", "models", "inference"},
     "sklearn": {"errors", "checks", "randomness", "networks", "models", "inference", "recipes", "renamed"},
-    "compression": {"arrays", "containers", "errors", "checks", "files", "kl", "renamed", "models", "inference"},
+    "compression": {
+        "arrays",
+        "containers",
+        "errors",
+        "extras",
+        "checks",
+        "files",
+        "kl",
+        "renamed",
+        "models",
+        "inference",
+    },
     "recipe_comparison": {
         "renamed",
         "errors",
@@ -103,6 +116,7 @@ ROOMS = {
         "data",
         "errors",
         "executors",
+        "extras",
         "files",
         "inference",
         "progress",
@@ -111,6 +125,7 @@ ROOMS = {
     },
     "diagnostics": {
         "executors",
+        "extras",
         "arrays",
         "renamed",
         "containers",
@@ -128,7 +143,7 @@ ROOMS = {
         "explore",
         "progress",
     },
-    "hub": {"errors", "files", "inference", "models", "diagnostics"},
+    "hub": {"errors", "extras", "files", "inference", "models", "diagnostics"},
 }
 # The command's own door, python -m ppl_vae, stands outside every room.
 ENTRY = {"cli", "__main__"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppl_vae.errors import ModelError
+from ppl_vae.extras import imported
 from ppl_vae.files import write_atomically
 
 if TYPE_CHECKING:
@@ -24,12 +24,9 @@ def require_bokeh() -> None:
     """Refuse a report before any work is done where it cannot be drawn.
 
     Raises:
-        ModelError: Bokeh is not installed.
+        ModelError: Bokeh cannot be imported.
     """
-    from importlib.util import find_spec
-
-    if find_spec("bokeh") is None:
-        raise ModelError("--report needs Bokeh: pip install bokeh")
+    imported("bokeh", "--report", "bokeh")
 
 
 def write_recipes(table: xr.Dataset, folder: Path) -> Path:

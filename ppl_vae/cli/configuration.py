@@ -7,7 +7,6 @@ for options of the form KEY=VALUE.
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping
 from enum import Enum
@@ -17,6 +16,7 @@ from typing import Any
 import typer
 
 from ppl_vae.errors import CheckpointError, first_line, unknown_name
+from ppl_vae.extras import imported
 from ppl_vae.files import read_json, write_json
 from ppl_vae.inference.training.run_files import MANIFEST
 
@@ -75,10 +75,7 @@ def read_options(path: Path) -> Mapping[str, object]:
 
 
 def _read_yaml(path: Path) -> Any:
-    try:
-        yaml: Any = importlib.import_module("yaml")
-    except ImportError:
-        raise CheckpointError(f"{path}: reading YAML needs pyyaml: pip install 'ppl_vae[config]'") from None
+    yaml = imported("yaml", f"{path}: reading YAML", "'ppl_vae[config]'", CheckpointError)
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from ppl_vae.cli.configuration import read_options
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.values import count_or_none, text_or_none
 from ppl_vae.errors import CheckpointError, ModelError, unknown_name
+from ppl_vae.extras import imported
 from ppl_vae.files import JsonObject
 
 if TYPE_CHECKING:
@@ -123,10 +124,7 @@ def _values(name: str, values: object) -> object:
     """A list as it is; a mapping as the Optuna distribution that it names."""
     if not isinstance(values, Mapping):
         return values
-    try:
-        import optuna
-    except ImportError:
-        raise ModelError("a space that is no grid needs Optuna: pip install 'ppl_vae[sweep]'") from None
+    optuna = imported("optuna", "a space that is no grid", "'ppl_vae[sweep]'")
     kinds = {kind: vars(optuna.distributions)[of] for kind, of in DISTRIBUTIONS.items()}
     kind = str(values.get("type"))
     if kind not in kinds:

@@ -7,14 +7,13 @@ https://arxiv.org/abs/1901.04866).
 
 from __future__ import annotations
 
-import importlib
 import math
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ppl_vae.errors import ModelError
+from ppl_vae.extras import imported
 
 WORD, STATE = 32, 2
 REACH = 7.0
@@ -26,12 +25,9 @@ def constriction() -> ModuleType:
     """The library of coders, which is an extra of this package.
 
     Raises:
-        ModelError: it is not installed.
+        ModelError: it cannot be imported.
     """
-    try:
-        return importlib.import_module("constriction")
-    except ImportError:
-        raise ModelError("compression needs the package constriction: pip install 'ppl_vae[compression]'") from None
+    return imported("constriction", "compression", "'ppl_vae[compression]'")
 
 
 def pseudo_random(count: int, key: int) -> NDArray[np.uint32]:

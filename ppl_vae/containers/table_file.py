@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError, first_line
+from ppl_vae.extras import imported
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,8 +47,9 @@ def read_frame(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, sep=separator, low_memory=False)
     except DataError:
         raise
-    except ImportError:
-        raise DataError(f"{path}: reading parquet needs pyarrow: pip install 'ppl_vae[tables]'") from None
+    except ImportError as error:
+        imported("pyarrow", f"{path}: reading parquet", "'ppl_vae[tables]'", DataError)
+        raise DataError(f"{path}: {first_line(error)}") from None
     except (ValueError, OSError, OverflowError, MemoryError, csv.Error, Warning) as error:
         raise DataError(f"{path}: no table that can be read ({first_line(error)})") from None
     named = len(frame.columns) > 1 and UNNAMED.fullmatch(str(frame.columns[0]))

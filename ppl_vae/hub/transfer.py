@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ppl_vae.errors import CheckpointError, ModelError, first_line
+from ppl_vae.extras import imported
 from ppl_vae.files import JsonObject, read_json, write_json
 from ppl_vae.hub.card import model_card
 from ppl_vae.inference import FitResult
@@ -126,11 +127,7 @@ def from_hub(
 
 
 def _library() -> ModuleType:
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise ModelError("the Hub needs huggingface_hub: pip install 'ppl_vae[hub]'") from None
-    return huggingface_hub
+    return imported("huggingface_hub", "the Hub", "'ppl_vae[hub]'")
 
 
 @contextmanager

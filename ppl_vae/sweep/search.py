@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from ppl_vae.checks import whole
 from ppl_vae.errors import ModelError
+from ppl_vae.extras import imported
 
 if TYPE_CHECKING:
     import optuna
@@ -137,10 +138,7 @@ def search_over(
             return Grid(lists)
         if lists:
             raise ModelError(f"space: {next(iter(lists))!r} is a list of values, others are Optuna distributions")
-    try:
-        import optuna
-    except ImportError:
-        raise ModelError("a space that is no grid needs Optuna: pip install 'ppl_vae[sweep]'") from None
+    optuna = imported("optuna", "a space that is no grid", "'ppl_vae[sweep]'")
     _require_distributions(space, optuna.distributions.BaseDistribution)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     chosen = (

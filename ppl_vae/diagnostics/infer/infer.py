@@ -39,7 +39,9 @@ from ppl_vae.renamed import renamed
 
 STREAM = 61
 MEMORY_LIMIT = 1 << 30
-LEAST_DRAWS, LEAST_SAMPLES, MOST_BLOCK = 20, 100, 256
+LEAST_DRAWS, LEAST_SAMPLES, MOST_BLOCK = 20, 100, 1024
+# Passes of a processor: larger arrays come fresh from the system every time, which costs more than they save.
+MOST_OF_A_PASS = 1 << 24
 # Numbers that a draw of a datum takes on its way, and activations in a gradient for each output.
 NUMBERS_PER_SAMPLE, ACTIVATIONS, CHAINS_AT_ONCE = 12, 24, 16
 # A whole result stands in memory twice while it is put together.
@@ -139,7 +141,8 @@ def infer(
         "ess": ess, "memory_limit": limit, "seed": seed,
     }  # fmt: skip
     size = _block_size(everything, num_draws, num_samples, limit)
-    checks = Checks(num_draws, num_samples, khat, efficiency, rhat, ess, end, max(1 << 20, limit // 16))
+    of_a_pass = limit // 16 if everything.x.is_cuda else min(limit // 16, MOST_OF_A_PASS)
+    checks = Checks(num_draws, num_samples, khat, efficiency, rhat, ess, end, max(1 << 20, of_a_pass))
     stored = StoredBlocks(folder, {**asked, **fingerprint(everything)})
     blocks: list[Climbed | None] = []
     known: set[int] = set()

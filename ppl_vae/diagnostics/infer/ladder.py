@@ -36,6 +36,8 @@ from ppl_vae.inference.evidence.unconstrained import LatentVector
 GUIDE, RESAMPLED, REFINED, CHAINS, FLAGGED = 1, 2, 3, 4, 5
 FIT_STEPS, FIT_PARTICLES = 300, 8
 SUPERCHAINS, CHAINS_EACH, WARMUP, LEAST_LENGTH, MOST_ROUNDS = 4, 4, 150, 50, 4
+# So few data take one length of trajectories: each length more is recorded anew, which is dearer than longer ones.
+FEW = 16
 MISSED = "a mode that the guide's draws have missed was found"
 
 
@@ -259,7 +261,7 @@ def _walk(
     start = _starts(draws, best, summits.position[:, left])
     enough = best.ess >= 5 * (latents.dim + 1)
     weight = torch.where(enough, best.weight, 1 / len(best.weight))
-    chains = Chains(part.latents, start, WARMUP, metric_of(draws, weight))
+    chains = Chains(part.latents, start, WARMUP, metric_of(draws, weight), grouped=len(part) > FEW)
     length = max(LEAST_LENGTH, math.ceil(checks.draws / len(start)))
     positions = [chains.draw(length).position]
     open_data = torch.arange(len(part))

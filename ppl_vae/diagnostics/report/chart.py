@@ -8,7 +8,6 @@ https://arxiv.org/abs/1802.03426).
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppl_vae.errors import ModelError
+from ppl_vae.extras import imported
 
 LAYOUTS = ("auto", "pca", "umap")
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -144,10 +144,7 @@ def _principal(means: Array) -> Chart:
 
 
 def _umap(means: Array, seed: int) -> Chart:
-    try:
-        umap = importlib.import_module("umap")
-    except ImportError:
-        raise ModelError("layout 'umap' needs the package umap-learn: pip install umap-learn") from None
+    umap = imported("umap", "layout 'umap'", "umap-learn")
     points = np.asarray(umap.UMAP(random_state=seed, n_jobs=1).fit_transform(means), np.float64)
     words = (
         "The guide's means by UMAP, which keeps neighbours together; its distances, sizes and empty places mean "

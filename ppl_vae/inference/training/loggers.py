@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ppl_vae.errors import ModelError
+from ppl_vae.extras import imported
 from ppl_vae.files import as_path
 from ppl_vae.inference.training.callbacks import Row
 
@@ -153,7 +153,7 @@ def _told(row: Row) -> Row:
 
 
 def _imported(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise ModelError(f"this needs {extra}, which is not installed: pip install 'ppl_vae[{extra}]'") from None
+    need, install = f"the callback for {extra}", f"'ppl_vae[{extra}]'"
+    # By itself first, so that it is named where torch's module for it is what is imported.
+    imported(extra, need, install)
+    return imported(module, need, install)
