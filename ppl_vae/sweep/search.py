@@ -138,13 +138,11 @@ def search_over(
             return Grid(lists)
         if lists:
             raise ModelError(f"space: {next(iter(lists))!r} is a list of values, others are Optuna distributions")
-    optuna = imported("optuna", "a space that is no grid", "'ppl_vae[sweep]'")
-    _require_distributions(space, optuna.distributions.BaseDistribution)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    chosen = (
-        optuna.samplers.TPESampler(seed=seed) if sampler is None else cast("optuna.samplers.BaseSampler", sampler)
-    )
-    study = optuna.create_study(direction="maximize", sampler=chosen)
+    library = imported("optuna", "a space that is no grid", "'ppl_vae[sweep]'")
+    _require_distributions(space, library.distributions.BaseDistribution)
+    library.logging.set_verbosity(library.logging.WARNING)
+    chosen = library.samplers.TPESampler(seed=seed) if sampler is None else sampler
+    study = library.create_study(direction="maximize", sampler=chosen)
     for parameters in tried:
         study.enqueue_trial(dict(parameters))
     number = whole("num_points", num_points)
