@@ -68,6 +68,21 @@ for command in ([], ["train"], ["evaluate"], ["compare"], ["compare-recipes"], [
     assert not {"torch", "numpy", "pandas", "pyro", "matplotlib"} & names
 
 
+@pytest.mark.parametrize("given", [[], ["-h"], ["--help"]])
+def test_the_list_of_the_commands_needs_no_typer(given):
+    code = f"""
+from ppl_vae.cli import main
+try:
+    main({given})
+except SystemExit as ended:
+    assert ended.code == 0
+"""
+    ours = loaded_after(code) - loaded_after("")
+    assert not {name.partition(".")[0] for name in ours} - {*sys.stdlib_module_names, "ppl_vae"}
+    assert len({name for name in ours if name.startswith("ppl_vae")}) < 12
+    assert not {"asyncio", "dataclasses", "inspect", "logging", "pathlib"} & ours
+
+
 def test_the_version_is_printed(capsys):
     with pytest.raises(SystemExit, match="0"):
         importlib.import_module("ppl_vae.cli").main(["--version"])
