@@ -1,4 +1,4 @@
-"""Torch's compiler stays unloaded where nothing is compiled.
+"""Torch's compiler stays unloaded where nothing is compiled, also where steps are traced or their code is kept.
 
 Torch keeps its compiler away from some of its own functions, such as those of its optimisers, and loads it at their
 first call to tell it so: two seconds of every new process. Where it is not loaded it need not be told.
@@ -18,7 +18,7 @@ TOLD = "__dynamo_disable"
 
 
 def kept_away() -> tuple[Callable[..., object], ...]:
-    """The functions of that kind that eager training calls; a trace needs the compiler."""
+    """The functions of that kind that training calls."""
     # Where there is Triton it is loaded with these.
     from torch.utils import flop_counter
 
