@@ -1,12 +1,12 @@
 """What a function does, written down as a flat graph of tensor operations, without the Python that wrote it.
 
 The function runs once, on real tensors, below autograd: every ATen operation, forward and backward, becomes a node.
-The graph is that of torch's ``make_fx`` in its "real" mode, which loads torch's compiler and SymPy before it begins:
-more than a second of processor time in every process.
+The graph is that of torch's ``make_fx`` in its "real" mode, which loads torch's compiler and SymPy before it
+begins: more than a second of processor time in every process.
 
-A tensor that is neither given nor made by a recorded operation is a constant of the programs, and a further input of
-the graph. Python numbers are part of it. A value that the programs look at (``.item()``, ``if tensor``) is refused
-where it depends on what is given or drawn, since the next call may find another one.
+A tensor that is neither given nor made by a recorded operation is a constant of the programs, and a further input
+of the graph. Python numbers are part of it. A value that the programs look at (``.item()``, ``if tensor``) is
+refused where it depends on what is given or drawn, since the next call may find another one.
 """
 
 from __future__ import annotations

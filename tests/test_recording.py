@@ -9,7 +9,6 @@ import torch
 from torch import fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-import ppl_vae as pv
 from ppl_vae.recording import is_recording, record
 
 aten = torch.ops.aten

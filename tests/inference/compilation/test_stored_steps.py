@@ -143,7 +143,7 @@ def test_a_compiler_older_than_the_processor_gets_plainer_code(monkeypatch):
 def test_auto_counts_on_code_that_is_kept(monkeypatch):
     monkeypatch.setattr(step_choice, "missing_compiler", lambda: None)
     # Two epochs of MNIST: 938 steps of 5e8 operations.
-    assert choose("auto", 938, 5 * 10**8, lambda: False).mode == "eager"
+    assert choose("auto", 938, 5 * 10**8, lambda: False).mode == "traced"
     kept = choose("auto", 938, 5 * 10**8, lambda: True)
     assert kept.mode == "compiled"
     assert "machine code of such a step is kept" in kept.reason
