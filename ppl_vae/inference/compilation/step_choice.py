@@ -2,11 +2,12 @@
 
 ``compile=True`` compiles what can be compiled, ``"auto"`` what pays. A step saved from Pyro's handlers is worth
 half a millisecond or more, and so is a compiled one over a traced one; large steps gain besides what their
-element-wise work costs, about a millisecond for 10^9 operations. Against this stand a tenth to a quarter of a second
-for a trace (a second for the deepest programs) and half a minute for a compilation. "auto" asks for a saving of at least the cost, so that a run that is mistaken in
-it is still not much longer than an eager one. Where a step like this one was compiled before, its code is in the
-user's cache (``code_cache``) and costs a trace alone; so the second of two runs may be compiled where the first was
-traced. Ask for ``compile=False`` or ``True`` where two runs must be the same to the last bit.
+element-wise work costs, about a millisecond for 10^9 operations. Against this stand a tenth to a quarter of a
+second for a trace (a second for the deepest programs) and half a minute for a compilation. "auto" asks for a saving
+of at least the cost, so that a run that is mistaken in it is still not much longer than an eager one. Where a step
+like this one was compiled before, its code is in the user's cache (``code_cache``) and costs a trace alone; so the
+second of two runs may be compiled where the first was traced. Ask for ``compile=False`` or ``True`` where two runs
+must be the same to the last bit.
 """
 
 from __future__ import annotations
