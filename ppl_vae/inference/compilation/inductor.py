@@ -83,7 +83,7 @@ def missing_compiler() -> str | None:
 
 def compiled(graph: StepGraph) -> Compiled:
     """Machine code for a graph, called with all its inputs as one list, which it empties."""
-    key = _key(graph)
+    key = key_of(graph)
     if key not in _compiled:
         on_cpu = all(tensor.device.type == "cpu" for tensor in graph.inputs)
         known = _from_cache(key) if on_cpu and key not in _distrusted else None
@@ -107,7 +107,8 @@ def trust_loaded() -> None:
     _loaded.clear()
 
 
-def _key(graph: StepGraph) -> str:
+def key_of(graph: StepGraph) -> str:
+    """The name of a graph's machine code: a hash of all that it is made from."""
     described = [(tuple(t.shape), t.stride(), str(t.dtype), str(t.device)) for t in graph.inputs]
     parts = [part.code for part in graph.program.modules() if isinstance(part, fx.GraphModule)]
     about = machine.described(tuple(sorted(OPTIONS.items())))

@@ -6,8 +6,9 @@ element-wise work costs, about a millisecond for 10^9 operations. Against this s
 second for a trace (a second for the deepest programs) and half a minute for a compilation. "auto" asks for a saving
 of at least the cost, so that a run that is mistaken in it is still not much longer than an eager one. Where a step
 like this one was compiled before, its code is in the user's cache (``code_cache``) and costs a trace alone; so the
-second of two runs may be compiled where the first was traced. Ask for ``compile=False`` or ``True`` where two runs
-must be the same to the last bit.
+second of two runs may be compiled where the first was traced. Where nothing is kept, a run that leaves no folder is
+traced while another process compiles (``changeover``). Ask for ``compile=False`` or ``True`` where two runs must be
+the same to the last bit.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from torch import Tensor, nn
 from ppl_vae.inference.compilation import code_cache, inductor
 from ppl_vae.inference.compilation.adam import captured_adam
 from ppl_vae.inference.compilation.agreement import require_same_gradients, require_same_terms, what_moves
+from ppl_vae.inference.compilation.changeover import Changeover
 from ppl_vae.inference.compilation.cuda_graphs import cuda_graph_stepper
+from ppl_vae.inference.compilation.elsewhere import Elsewhere, can_compile_elsewhere
 from ppl_vae.inference.compilation.inductor import missing_compiler
-from ppl_vae.inference.compilation.steppers import TracedStepper, compiled_stepper, undone
+from ppl_vae.inference.compilation.steppers import TracedStepper, compiled_stepper, undone, whole_graph
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.training.batches import IndexedBatches
 from ppl_vae.inference.training.steps import Stepper, Steps
@@ -52,6 +55,10 @@ class Choice:
     mode: str
     reason: str
     times: int = 1
+
+
+# Who is told of a change of the steps.
+Told = Callable[[Choice], None]
 
 
 def choose(
@@ -90,6 +97,7 @@ def captured(
     batches: Iterable[Batch],
     insists: bool,
     whole_steps: bool = True,
+    changed: Told | None = None,
 ) -> tuple[Steps, Choice]:
     """The steps of the chosen mode, or of the next best one that this pair allows, and which it is.
 
@@ -101,12 +109,14 @@ def captured(
         insists: whether to warn where the choice cannot be had.
         whole_steps: whether compiled code may take the optimiser's step too, as it may not where the gradient is
             one of several processes.
+        changed: is told when compiled steps take over from traced ones, which are taken while another process
+            compiles; None lets the compiler finish first.
     """
     if choice.mode == "eager":
         return eager, choice
     # Whatever is drawn in trying out a captured step is no part of the run's stream.
     with undone([]):
-        return _captured(choice, eager, buffers, batches, insists, whole_steps)
+        return _captured(choice, eager, buffers, batches, insists, whole_steps, changed)
 
 
 def _captured(
@@ -116,6 +126,7 @@ def _captured(
     batches: Iterable[Batch],
     insists: bool,
     whole_steps: bool,
+    changed: Told | None,
 ) -> tuple[Steps, Choice]:
     traced = TracedStepper(eager, buffers)
     if not isinstance(batches, IndexedBatches):
@@ -127,6 +138,10 @@ def _captured(
     if moving is not None:
         return eager, _instead("eager", choice, f"{moving}, which captured steps would not update", True)
     reason = None
+    if choice.mode == "compiled" and changed is not None:
+        process = _compiling_elsewhere(traced, batches)
+        if process is not None:
+            return _until_compiled(traced, process, batches, choice, changed)
     if choice.mode == "compiled":
         try:
             return _compiled_or_again(traced, batches, choice, whole_steps)
@@ -152,6 +167,38 @@ def _compiled_or_again(
     inductor.trust_loaded()
     code_cache.note(likeness(traced.eager, batches.data.example(len(batches.indices[0]))))
     return steps
+
+
+def _compiling_elsewhere(traced: TracedStepper, batches: IndexedBatches) -> Elsewhere | None:
+    """A process that compiles the whole step; None where it is kept, or who trains has to compile it."""
+    if not isinstance(batches.x, Tensor) or missing_compiler() is not None:
+        return None
+    try:
+        require_same_gradients(traced, batches)
+        adam = captured_adam(traced.eager.optimizer, traced.trained(next(iter(batches))))
+        graph = None if adam is None else whole_graph(traced, adam, batches)
+        return Elsewhere(graph) if graph is not None and can_compile_elsewhere(graph) else None
+    except Exception:
+        # Who trains will find the same, and say it.
+        return None
+
+
+def _until_compiled(
+    traced: TracedStepper, process: Elsewhere, batches: IndexedBatches, choice: Choice, changed: Told
+) -> tuple[Steps, Choice]:
+    def built(rest: IndexedBatches) -> Steps:
+        with undone([]):
+            return _compiled_or_again(traced, rest, choice, whole_steps=True)[0]
+
+    def told(reason: str | None, step: int) -> None:
+        if reason is None:
+            words = f"{choice.reason}; traced until step {step}, while another process compiled them"
+            changed(Choice("compiled", words))
+        else:
+            changed(_instead("traced", choice, reason, warns=False))
+
+    steps = Changeover(traced, process, built, told, len(batches.indices[0]))
+    return steps, Choice("traced", f"{choice.reason}; another process compiles them meanwhile")
 
 
 def likeness(eager: Stepper, batch: Batch) -> str:

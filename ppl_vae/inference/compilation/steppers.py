@@ -182,21 +182,31 @@ def whole_step(traced: TracedStepper, adam: CapturedAdam, data: TrainingData) ->
     return step
 
 
-def compiled_stepper(traced: TracedStepper, adam: CapturedAdam, batches: IndexedBatches) -> CompiledStepper:
-    """Compile the whole step on batches like the first of these."""
-    indices = batches.indices[0]
-    step, kept = whole_step(traced, adam, batches.data), [*traced.parameters, *traced.buffers, *adam.state()]
+def whole_graph(traced: TracedStepper, adam: CapturedAdam, batches: IndexedBatches) -> StepGraph:
+    """The graph of the whole step on batches like the first of these."""
+    indices, kept = batches.indices[0], _kept(traced, adam)
     rates = adam.rates([1.0], traced.eager.lr).to(traced.parameters[0].dtype)[0].to(indices.device)
     inputs = [batches.x, indices, torch.full((), 0, device=indices.device), rates]
     with undone(kept):
-        graph = trace(step, inputs, kept)
+        return trace(whole_step(traced, adam, batches.data), inputs, kept)
+
+
+def _kept(traced: TracedStepper, adam: CapturedAdam) -> list[Tensor]:
+    """The tensors that a whole step changes."""
+    return [*traced.parameters, *traced.buffers, *adam.state()]
+
+
+def compiled_stepper(traced: TracedStepper, adam: CapturedAdam, batches: IndexedBatches) -> CompiledStepper:
+    """Compile the whole step on batches like the first of these."""
+    graph = whole_graph(traced, adam, batches)
     code = compiled(graph)
 
     @torch.no_grad()
     def run(x: Tensor, *each: Tensor) -> Tensor:
         return torch.stack([code([x, *inputs, *graph.kept])[0] for inputs in zip(*each, strict=True)])
 
-    return CompiledStepper(traced, adam, step, run, kept, len(indices))
+    step = whole_step(traced, adam, batches.data)
+    return CompiledStepper(traced, adam, step, run, _kept(traced, adam), len(batches.indices[0]))
 
 
 def clipped(gradients: Sequence[Tensor], max_norm: float | None) -> list[Tensor]:

@@ -86,7 +86,7 @@ def test_what_cannot_be_loaded_is_dropped():
 
 
 def key_of(function, *inputs):
-    return inductor._key(trace(function, inputs, []))
+    return inductor.key_of(trace(function, inputs, []))
 
 
 def test_the_key_tells_graphs_shapes_strides_and_dtypes_apart():
