@@ -60,10 +60,10 @@ def record(function: Callable[..., object], *given: Tensor) -> Recording:
     told = _recording.set(True)
     try:
         with _no_cached_casts(), recorder:
-            result = function(*given)
+            result: Any = function(*given)
     finally:
         _recording.reset(told)
-    recorder.graph.output(fx.node.map_aggregate(result, recorder.written))  # type: ignore[arg-type]
+    recorder.graph.output(fx.node.map_aggregate(result, recorder.written))
     return Recording(fx.GraphModule(nn.Module(), recorder.graph), recorder.constants)
 
 
@@ -175,7 +175,7 @@ class Recorder(TorchDispatchMode):
                     self._account_for(part, own, settled)
 
 
-def _tensors(values: object) -> list[Tensor]:
+def _tensors(values: Any) -> list[Tensor]:
     found: list[Tensor] = []
 
     def note(value: Any) -> Any:
@@ -183,7 +183,7 @@ def _tensors(values: object) -> list[Tensor]:
             found.append(value)
         return value
 
-    fx.node.map_aggregate(values, note)  # type: ignore[arg-type]
+    fx.node.map_aggregate(values, note)
     return found
 
 

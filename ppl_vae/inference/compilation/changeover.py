@@ -8,7 +8,7 @@ runs differ by rounding: a run that promises its bytes, as one that can be resum
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -73,7 +73,7 @@ class Changeover:
             self.elsewhere = None
             torch.set_num_threads(self._threads)
 
-    def _fits(self, rest: list[Tensor]) -> bool:
+    def _fits(self, rest: Sequence[Tensor]) -> bool:
         # The last batch of an epoch may be smaller, for which nothing was compiled.
         return bool(rest) and len(rest[0]) == self._batch_size
 

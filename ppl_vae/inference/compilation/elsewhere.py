@@ -8,15 +8,14 @@ what it was sent only if that has the key that it was sent with.
 from __future__ import annotations
 
 import contextlib
-import io
+import functools
+import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -33,50 +32,40 @@ ANOTHER_GRAPH = 3
 PACKAGE = Path(__file__).parents[3]
 
 
-@dataclass(frozen=True)
-class Reference:
-    """A node of a graph where it is an argument, by its name."""
+# What an argument of an operation may be besides numbers, text and nodes, by the name of its type.
+NAMED: Mapping[str, type] = {
+    "dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.memory_format,
+}  # fmt: skip
 
-    name: str
 
+def order(graph: StepGraph) -> str:
+    """What has to be told of a graph to have it compiled elsewhere, as JSON.
 
-@dataclass(frozen=True)
-class Order:
-    """What is to be compiled.
-
-    Attributes:
-        key: of the graph in the cache.
-        threads: that the code is for.
-        nodes: each as what it is, its name, its target, its arguments.
-        inputs: shape, stride and dtype of each.
-        num_given: how many of them differ from step to step.
+    Raises:
+        TypeError: an argument of an operation is none of those that can be told.
     """
-
-    key: str
-    threads: int
-    nodes: list[tuple[str, str, Any, Any, Any]]
-    inputs: list[tuple[tuple[int, ...], tuple[int, ...], torch.dtype]]
-    num_given: int
-
-    def graph(self) -> StepGraph:
-        """The graph, with inputs that hold no numbers."""
-        graph, made = fx.Graph(), dict[str, fx.Node]()
-        for kind, name, target, *arguments in self.nodes:
-            args, kwargs = (_referred(part, made) for part in arguments)
-            made[name] = graph.create_node(kind, _operation(target), args, kwargs, name)
-        # What nobody writes to takes no memory.
-        inputs = [torch.empty_strided(shape, stride, dtype=dtype) for shape, stride, dtype in self.inputs]
-        return StepGraph(fx.GraphModule(nn.Module(), graph), inputs, self.num_given)
-
-
-def order(graph: StepGraph) -> Order:
-    """What has to be told of a graph to have it compiled elsewhere."""
     nodes = [
-        (node.op, node.name, _told(node.target), _referring(node.args), _referring(node.kwargs))
+        [node.op, node.name, _told(node.target), _told(node.args), _told(dict(node.kwargs))]
         for node in graph.program.graph.nodes
     ]
-    inputs = [(tuple(tensor.shape), tensor.stride(), tensor.dtype) for tensor in graph.inputs]
-    return Order(inductor.key_of(graph), torch.get_num_threads(), nodes, inputs, graph.num_given)
+    inputs = [[list(tensor.shape), list(tensor.stride()), _told(tensor.dtype)] for tensor in graph.inputs]
+    facts = {"key": inductor.key_of(graph), "threads": torch.get_num_threads(), "num_given": graph.num_given}
+    return json.dumps({**facts, "nodes": nodes, "inputs": inputs})
+
+
+def graph_of(order: Mapping[str, Any]) -> StepGraph:
+    """The graph of an order, with inputs that hold no numbers."""
+    graph, made = fx.Graph(), dict[str, fx.Node]()
+    for kind, name, target, args, kwargs in order["nodes"]:
+        made[name] = graph.create_node(
+            kind, _understood(target, made), _understood(args, made), _understood(kwargs, made), name
+        )
+    # What nobody writes to takes no memory.
+    inputs = [
+        torch.empty_strided(shape, stride, dtype=_understood(dtype, made))
+        for shape, stride, dtype in order["inputs"]
+    ]
+    return StepGraph(fx.GraphModule(nn.Module(), graph), inputs, order["num_given"])
 
 
 class Elsewhere:
@@ -87,7 +76,7 @@ class Elsewhere:
     """
 
     def __init__(self, graph: StepGraph) -> None:
-        told = pickle.dumps(order(graph))
+        told = order(graph).encode()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE), *filter(None, sys.path)])}
         with tempfile.TemporaryFile() as sent:
             # Not through a pipe, whose reader is busy with imports when it is full.
@@ -126,40 +115,62 @@ def can_compile_elsewhere(graph: StepGraph) -> bool:
     return on_cpu and cores() > 1 and code_cache.is_open() and code_cache.stored(inductor.key_of(graph)) is None
 
 
-def main(sent: io.BufferedIOBase) -> int:
+def main(sent: str) -> int:
     """Compile what was sent; the exit code."""
-    asked: Order = pickle.load(sent)
-    torch.set_num_threads(asked.threads)
-    graph = asked.graph()
-    if inductor.key_of(graph) != asked.key:
+    asked = json.loads(sent)
+    torch.set_num_threads(asked["threads"])
+    graph = graph_of(asked)
+    if inductor.key_of(graph) != asked["key"]:
         return ANOTHER_GRAPH
     inductor.compiled(graph)
     return 0
 
 
-def _referring(arguments: Any) -> Any:
-    return fx.node.map_aggregate(
-        arguments, lambda item: Reference(item.name) if isinstance(item, fx.Node) else item
-    )
+def _told(value: Any) -> Any:
+    """A target or an argument in JSON: what is no number, text or list is a dictionary that names its kind."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list):
+        return [_told(part) for part in value]
+    if isinstance(value, tuple):
+        return {"tuple": [_told(part) for part in value]}
+    if isinstance(value, dict):
+        return {"dict": {name: _told(part) for name, part in value.items()}}
+    if isinstance(value, fx.Node):
+        return {"node": value.name}
+    if isinstance(value, torch.device):
+        return {"device": str(value)}
+    if value is getitem:
+        return {"getitem": None}
+    if isinstance(value, torch._ops.OpOverload):
+        return {"operation": [value.namespace, value._opname, value._overloadname]}
+    for kind, type_ in NAMED.items():
+        if isinstance(value, type_):
+            return {kind: str(value).removeprefix("torch.")}
+    raise TypeError(f"{type(value).__name__} is no argument that can be told")
 
 
-def _referred(arguments: Any, made: Mapping[str, fx.Node]) -> Any:
-    return fx.node.map_aggregate(arguments, lambda item: made[item.name] if isinstance(item, Reference) else item)
-
-
-def _told(target: Any) -> Any:
-    if target is getitem or isinstance(target, str):
-        return target
-    assert isinstance(target, torch._ops.OpOverload)
-    return (target.namespace, target._opname, target._overloadname)
-
-
-def _operation(told: Any) -> Any:
-    if not isinstance(told, tuple):
+def _understood(told: Any, made: Mapping[str, fx.Node]) -> Any:
+    """What ``_told`` has told of."""
+    if isinstance(told, list):
+        return [_understood(part, made) for part in told]
+    if not isinstance(told, dict):
         return told
-    namespace, name, overload = told
-    return getattr(getattr(getattr(torch.ops, namespace), name), overload)
+    ((kind, value),) = told.items()
+    if kind == "tuple":
+        return tuple(_understood(part, made) for part in value)
+    if kind == "dict":
+        return {name: _understood(part, made) for name, part in value.items()}
+    if kind == "node":
+        return made[value]
+    if kind == "device":
+        return torch.device(value)
+    if kind == "getitem":
+        return getitem
+    if kind == "operation":
+        return functools.reduce(getattr, value, torch.ops)
+    return getattr(torch, value)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.stdin.buffer))
+    sys.exit(main(sys.stdin.read()))
