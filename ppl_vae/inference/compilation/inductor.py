@@ -81,12 +81,18 @@ def missing_compiler() -> str | None:
     return None
 
 
-def compiled(graph: StepGraph) -> Compiled:
-    """Machine code for a graph, called with all its inputs as one list, which it empties."""
+def compiled(graph: StepGraph, only_kept: bool = False) -> Compiled:
+    """Machine code for a graph, called with all its inputs as one list, which it empties.
+
+    Raises:
+        RuntimeError: Inductor cannot translate the graph; or ``only_kept`` code is wanted, and there is none.
+    """
     key = key_of(graph)
     if key not in _compiled:
         on_cpu = all(tensor.device.type == "cpu" for tensor in graph.inputs)
         known = _from_cache(key) if on_cpu and key not in _distrusted else None
+        if known is None and only_kept:
+            raise RuntimeError("no machine code of this very step is kept")
         _compiled[key] = _translated(graph, key) if known is None else known
     return _compiled[key]
 

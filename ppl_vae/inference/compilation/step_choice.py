@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -50,11 +50,13 @@ class Choice:
         mode: "eager", "traced" or "compiled".
         reason: why, in words.
         times: steps per call of compiled code.
+        only_kept: whether machine code that is kept alone pays, and compiling does not.
     """
 
     mode: str
     reason: str
     times: int = 1
+    only_kept: bool = False
 
 
 # Who is told of a change of the steps.
@@ -84,7 +86,8 @@ def choose(
     if saved >= SECONDS_TO_COMPILE and missing_compiler() is None:
         return Choice("compiled", f"{total_steps} steps of {flops:.1e} operations pay for the compiler")
     if total_steps * (SECONDS_SAVED + flops * SECONDS_SAVED_PER_FLOP_COMPILED) >= SECONDS_TO_TRACE and is_kept():
-        return Choice("compiled", f"{total_steps} steps pay for a trace, and machine code of such a step is kept")
+        words = f"{total_steps} steps pay for a trace, and machine code of such a step is kept"
+        return Choice("compiled", words, only_kept=True)
     if saved >= SECONDS_TO_TRACE:
         return Choice("traced", f"{total_steps} steps pay for a trace, not for the compiler")
     return Choice("eager", f"{total_steps} steps are too few to pay for a trace")
@@ -138,7 +141,7 @@ def _captured(
     if moving is not None:
         return eager, _instead("eager", choice, f"{moving}, which captured steps would not update", True)
     reason = None
-    if choice.mode == "compiled" and changed is not None:
+    if choice.mode == "compiled" and changed is not None and not choice.only_kept:
         process = _compiling_elsewhere(traced, batches)
         if process is not None:
             return _until_compiled(traced, process, batches, choice, changed)
@@ -161,11 +164,12 @@ def _compiled_or_again(
     try:
         steps = _compiled(traced, batches, choice, whole_steps)
     except Exception:
-        if not inductor.forget_loaded():
+        if not inductor.forget_loaded() or choice.only_kept:
             raise
         steps = _compiled(traced, batches, choice, whole_steps)
     inductor.trust_loaded()
-    code_cache.note(likeness(traced.eager, batches.data.example(len(batches.indices[0]))))
+    example = batches.data.example(len(batches.indices[0]))
+    code_cache.note(likeness(traced.eager, example, batches.data.num_total))
     return steps
 
 
@@ -201,12 +205,14 @@ def _until_compiled(
     return steps, Choice("traced", f"{choice.reason}; another process compiles them meanwhile")
 
 
-def likeness(eager: Stepper, batch: Batch) -> str:
+def likeness(eager: Stepper, batch: Batch, num_data: int | None) -> str:
     """A name of the step before anything is traced; steps of the same name mostly have the same code."""
     parts = (eager.model, eager.guide, eager.objective)
     told = [repr(part) if isinstance(part, nn.Module) else type(part).__qualname__ for part in parts]
     shapes = [(tuple(leaf.shape), str(leaf.dtype)) for leaf in (*eager.parameters, *batch)]
-    text = f"{told}\n{shapes}\n{type(eager.optimizer)}\n{eager.max_grad_norm}\n{torch.get_num_threads()}"
+    text = (
+        f"{told}\n{num_data}\n{shapes}\n{type(eager.optimizer)}\n{eager.max_grad_norm}\n{torch.get_num_threads()}"
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -222,12 +228,13 @@ def _compiled(
     trained = traced.trained(next(iter(batches)))
     adam = captured_adam(traced.eager.optimizer, trained) if whole_steps else None
     if adam is None:
-        compiled_gradients = TracedStepper(traced.eager, traced.buffers, compiles=True)
+        compiled_gradients = TracedStepper(traced.eager, traced.buffers, True, choice.only_kept)
         require_same_gradients(compiled_gradients, batches)
         return compiled_gradients, choice
-    steps = compiled_stepper(traced, adam, batches) if on_cpu else cuda_graph_stepper(traced, adam, batches)
+    stepper = compiled_stepper if on_cpu else cuda_graph_stepper
+    steps = stepper(traced, adam, batches, choice.only_kept)
     require_same_terms(steps, batches)
-    return steps, Choice(choice.mode, choice.reason, steps.times)
+    return steps, replace(choice, times=steps.times)
 
 
 def _words(error: Exception) -> str:

@@ -54,7 +54,9 @@ def captured_steps(
     def is_kept() -> bool:
         # An example, not a batch: nothing may be drawn here, nor from the generators of the user's own batches.
         own = not isinstance(batches, IndexedBatches)
-        return not own and code_cache.is_noted(likeness(eager, run.data.example(run.part_size())))
+        return not own and code_cache.is_noted(
+            likeness(eager, run.data.example(run.part_size()), run.data.num_total)
+        )
 
     choice = choose(compile, total, flops, is_kept)
     batches = batches if ranks is None else own_batches(ranks, batches)

@@ -164,6 +164,19 @@ def test_auto_compiles_what_was_compiled_before(monkeypatch):
     assert train(small_vae(), small_data()).manifest["compile"] == "traced"
 
 
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD])
+@pytest.mark.usefixtures("_new_process")
+def test_auto_compiles_nothing_on_the_word_of_a_note(monkeypatch, optimizer):
+    """A note is of steps like this one: their code may be another, or gone."""
+    monkeypatch.setattr(step_choice, "SECONDS_TO_TRACE", 0.0)
+    monkeypatch.setattr(code_cache, "is_noted", lambda likeness: True)
+    monkeypatch.setattr(step_choice, "missing_compiler", lambda: None)
+    monkeypatch.setattr(inductor, "_translated", refuse)
+    result = train(small_vae(), small_data(37), optimizer=optimizer)
+    assert result.manifest["compile"] == "traced"
+    assert "no machine code of this very step is kept" in result.manifest["compile_reason"]
+
+
 @needs_compiler
 @pytest.mark.slow
 def test_another_process_needs_neither_inductor_nor_the_compiler(tmp_path, monkeypatch):
