@@ -17,7 +17,6 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from operator import getitem
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,9 +28,6 @@ from ppl_vae.inference.training.neighbours import cores
 
 # What the other process ends with where it was sent something else than it has read.
 ANOTHER_GRAPH = 3
-PACKAGE = Path(__file__).parents[3]
-
-
 # What an argument of an operation may be besides numbers, text and nodes, by the name of its type.
 NAMED: Mapping[str, type] = {
     "dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.memory_format,
@@ -77,7 +73,8 @@ class Elsewhere:
 
     def __init__(self, graph: StepGraph) -> None:
         told = order(graph).encode()
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE), *filter(None, sys.path)])}
+        # It finds what this process finds.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         with tempfile.TemporaryFile() as sent:
             # Not through a pipe, whose reader is busy with imports when it is full.
             sent.write(told)

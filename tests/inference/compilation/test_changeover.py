@@ -1,5 +1,6 @@
 """Traced steps while another process compiles: the same draws, a change between two steps, no process left over."""
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from ppl_vae.inference.compilation import changeover, code_cache, elsewhere, ind
 from ppl_vae.inference.compilation.changeover import Changeover
 from ppl_vae.inference.compilation.elsewhere import ANOTHER_GRAPH, Elsewhere, can_compile_elsewhere, graph_of, order
 from ppl_vae.inference.compilation.step_graph import trace
+from ppl_vae.inference.training import loop
 from ppl_vae.inference.training.batches import IndexedBatches
 from tests.inference.small_runs import require_same, small_data, small_vae, train
 
@@ -160,6 +162,28 @@ def processes(monkeypatch, tmp_path):
 
     monkeypatch.setattr(step_choice, "Elsewhere", Kept)
     return begun
+
+
+@pytest.mark.parametrize("agree", [True, False])
+def test_steps_that_no_longer_agree_with_the_programs_wait_for_nobody(monkeypatch, agree):
+    process = Ends(10**9, 0)
+    monkeypatch.setattr(step_choice, "SECONDS_TO_COMPILE", 0.0)
+    monkeypatch.setattr(step_choice, "missing_compiler", lambda: None)
+    monkeypatch.setattr(step_choice, "can_compile_elsewhere", lambda graph: True)
+    monkeypatch.setattr(step_choice, "Elsewhere", lambda graph: process)
+    monkeypatch.setattr(loop, "STEPS_BETWEEN", 4)
+    monkeypatch.setattr(loop, "drifted", lambda steps, *_: None if agree else "they differ")
+    seen = []
+    with (
+        contextlib.nullcontext()
+        if agree
+        else pytest.warns(UserWarning, match="the steps are eager from epoch 2 on")
+    ):
+        result = train(small_vae(), small_data(), callbacks=lambda row: seen.append(process.closed))
+    assert result.manifest["compile"] == ("traced" if agree else "eager")
+    assert seen == [False, not agree, not agree]
+    assert process.closed
+    require_same(result, train(small_vae(), small_data(), compile=False))
 
 
 def until_ended(processes):
