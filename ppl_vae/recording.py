@@ -23,6 +23,8 @@ from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from ppl_vae.unloaded import compiler_unloaded
+
 aten = torch.ops.aten
 # Other kinds, such as tensors that are spread over devices, do their work out of sight.
 PLAIN = (Tensor, nn.Parameter)
@@ -59,7 +61,7 @@ def record(function: Callable[..., object], *given: Tensor) -> Recording:
     recorder = Recorder(given)
     told = _recording.set(True)
     try:
-        with _no_cached_casts(), recorder:
+        with _no_cached_casts(), compiler_unloaded(Recorder.__torch_dispatch__), recorder:
             result: Any = function(*given)
     finally:
         _recording.reset(told)
@@ -95,11 +97,6 @@ class Recorder(TorchDispatchMode):
         self._last_input: fx.Node | None = None
         for index, tensor in enumerate(given):
             self._add_input(f"given_{index}", tensor)
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Else torch loads its compiler, to keep it away from what follows.
-        return False
 
     def __torch_dispatch__(
         self,

@@ -178,7 +178,7 @@ def test_training_without_a_compiler_does_not_load_it():
 import torch
 import ppl_vae as pv
 pv.fit(pv.VAE((4,), latent_dim=2), torch.rand(20, 4).round(), epochs=2, compile=False, progress=False)
-from ppl_vae.inference.compilation.unloaded import TOLD, kept_away
+from ppl_vae.unloaded import TOLD, kept_away
 assert all(TOLD not in vars(each.__wrapped__) for each in kept_away())
 """
     assert "torch._dynamo" not in loaded_after(code)

@@ -184,6 +184,24 @@ def test_casts_that_autocast_keeps_are_recorded():
     assert not torch.equal(recorded(x, linear.weight * 2, linear.bias), before)
 
 
+@pytest.mark.slow
+def test_parts_that_torch_compiles_are_recorded_as_they_are():
+    code = """
+import torch
+from torch import nn
+from ppl_vae.recording import record
+net = torch.compile(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), backend="aot_eager")
+x, y = torch.randn(2, 5, 3)
+net(x)
+recorded = record(lambda x, *parameters: net(x), x, *net.parameters())
+assert torch.equal(recorded(y, *net.parameters()), net(y))
+print([str(node.target) for node in recorded.program.graph.nodes if node.op == "call_function"], recorded.constants)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "['aten.t.default', 'aten.addmm.default', 'aten.tanh.default', 'aten.detach.default'] []\n"
+    assert "recompile_limit" not in ran.stderr
+
+
 def test_a_recording_loads_no_compiler():
     code = """
 import sys

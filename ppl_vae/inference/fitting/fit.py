@@ -19,7 +19,6 @@ from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.files import JsonObject
 from ppl_vae.inference.compilation.changeover import put_away
-from ppl_vae.inference.compilation.unloaded import compiler_unloaded
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.coordinate_names import remember_coordinates
@@ -55,6 +54,7 @@ from ppl_vae.inference.training.warm_up import describe_schedules, end_of_warm_u
 from ppl_vae.inference.training.weights import collect_weights
 from ppl_vae.randomness import derived_seed, reseed
 from ppl_vae.renamed import by_keyword
+from ppl_vae.unloaded import compiler_unloaded
 
 if TYPE_CHECKING:
     import pandas as pd

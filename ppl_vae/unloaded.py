@@ -32,9 +32,14 @@ def kept_away() -> tuple[Callable[..., object], ...]:
 
 
 @contextlib.contextmanager
-def compiler_unloaded() -> Iterator[None]:
-    """Let torch's functions be called without its compiler; what needs it loads it as ever."""
-    plain = [] if COMPILER in sys.modules else [vars(each).get("__wrapped__") for each in kept_away()]
+def compiler_unloaded(*functions: Callable[..., object]) -> Iterator[None]:
+    """Let functions that the compiler is kept away from be called without it; what needs it loads it as ever.
+
+    Args:
+        functions: by default torch's own that training calls.
+    """
+    wrapped = [] if COMPILER in sys.modules else functions or kept_away()
+    plain = [vars(each).get("__wrapped__") for each in wrapped]
     untold = [function for function in plain if function is not None and TOLD not in vars(function)]
     for function in untold:
         setattr(function, TOLD, function)
