@@ -1,18 +1,23 @@
 """What a user waits for before the steady state: import, help, first steps cold and warm, a short fit, a neighbour.
 
-    python benchmarks/first_second.py [--other CHECKOUT] [--rounds 3] [--threads 2] [--only NAME ...] [--device cpu]
+    python benchmarks/first_second.py [--other CHECKOUT] [--rounds 2] [--extend] [--threads 2] [--only NAME ...]
 
 Every turn is a process of its own, timed from its start to its end by the wall clock; a round gives each one turn
-in a random order. Cold turns have empty caches of their own; warm ones share a folder that one turn filled before
-the first round. With --other the build in another checkout takes the same turns. Printed and recorded are medians
-in seconds and ratios of medians with 95% bootstrap intervals, in benchmarks/results/first_second.json and .png with
-the machine's description and its load before the first round. NumPyro is optional: pip install 'ppl_vae[bench]'.
+in a random order. Cold turns have empty caches of their own; warm ones share a folder in which their step was
+compiled before the first round. With --other the build in another checkout takes the same turns. Printed and
+recorded are medians in seconds and ratios of medians with 95% bootstrap intervals, in
+benchmarks/results/first_second.json and .png with the machine's description and its load before the first round.
+
+A round takes about two minutes, with --other three, and is recorded when it is over. --extend adds rounds to the
+record: of the same turns, code and machine. NumPyro is optional: pip install 'ppl_vae[bench]'.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import hashlib
 import json
 import os
 import subprocess
@@ -31,7 +36,7 @@ from peers.machine import machine
 from peers.spread import quartiles, ratio
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
+RECORD = ROOT / "benchmarks" / "results" / "first_second.json"
 MLP = "vae = pv.VAE((1, 28, 28), 20, network={'name': 'mlp', 'hidden': [400]}, seed=0); batch = 128"
 CONV = "vae = pv.VAE((1, 28, 28), 20, network={'name': 'conv'}, seed=0); batch = 32"
 TEN_STEPS = """
@@ -91,6 +96,7 @@ state, losses = jax.jit(lambda s, d: jax.lax.scan(svi.update, s, d))(state, x)
 print("numpyro", float(losses[-1]))
 """
 PEAK = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+SHORT = 10
 BUSY = "x = 0\nwhile True: x += 1"
 
 
@@ -104,6 +110,8 @@ class Turn:
         neighbour: whether another process computes meanwhile.
         reads: "seconds" of the process, or the last number that it "prints".
         other: whether the build of the other checkout runs.
+        fill: arguments of the process that fills the warm cache; by default those of the turn.
+        times: processes one after the other, whose mean is the turn's number: of short ones.
     """
 
     arguments: tuple[str, ...]
@@ -111,6 +119,8 @@ class Turn:
     neighbour: bool = False
     reads: str = "seconds"
     other: bool = False
+    fill: tuple[str, ...] | None = None
+    times: int = 1
 
 
 def turns(device: str, other: bool) -> dict[str, Turn]:
@@ -119,24 +129,25 @@ def turns(device: str, other: bool) -> dict[str, Turn]:
     def steps(pair: str, options: str, size: int = 1280, epochs: int = 1) -> tuple[str, ...]:
         return "-c", TEN_STEPS.format(pair=pair, size=size, epochs=epochs, device=device, options=options)
 
-    conv = {"pair": CONV, "size": 320}
+    conv, whole = {"pair": CONV, "size": 320}, steps(MLP, ", compile=True", 60_000)
     table = {
-        "pass": Turn(("-c", "pass")),
+        "pass": Turn(("-c", "pass"), times=SHORT),
         "torch and pyro": Turn(("-c", "import torch, pyro")),
         "import": Turn(("-c", "import torch, pyro, ppl_vae")),
         "import, VAE and fit": Turn(("-c", "import torch, pyro, ppl_vae as pv; pv.VAE; pv.fit")),
-        "help": Turn(("-m", "ppl_vae", "--help")),
+        "help": Turn(("-m", "ppl_vae", "--help"), times=SHORT),
         "ten eager steps": Turn(steps(MLP, ", compile=False")),
         "ten compiled steps, warm": Turn(steps(MLP, ", compile=True"), "warm"),
         "ten compiled steps, cold": Turn(steps(MLP, ", compile=True"), "cold"),
         "conv: ten eager steps": Turn(steps(options=", compile=False", **conv)),
         "conv: ten compiled steps, warm": Turn(steps(options=", compile=True", **conv), "warm"),
         "conv: ten compiled steps, cold": Turn(steps(options=", compile=True", **conv), "cold"),
-        "two epochs by default, warm": Turn(steps(MLP, "", 60_000, 2), "warm"),
+        # By default so short a run is compiled where a longer one of the same data was compiled before.
+        "two epochs by default, warm": Turn(steps(MLP, "", 60_000, 2), "warm", fill=whole),
         "rate, alone": Turn(steps(MLP, ", compile=True, num_threads=1", 12_800, 6), "warm", reads="prints"),
         "rate, neighbour": Turn(steps(MLP, ", compile=True", 12_800, 6), "warm", True, "prints"),
         "Pyro's rate, neighbour": Turn(("-c", STOCK.format(size=6_400, epochs=3)), "", True, "prints"),
-        "peak memory": Turn((steps(MLP, "", 60_000)[0], steps(MLP, "", 60_000)[1] + PEAK), "warm", reads="prints"),
+        "peak memory": Turn(("-c", steps(MLP, "", 60_000)[1] + PEAK), "warm", reads="prints", fill=whole),
         "Pyro's peak memory": Turn(("-c", STOCK.format(size=60_000, epochs=1) + PEAK), reads="prints"),
         "NumPyro: ten steps, cold": Turn(("-c", NUMPYRO), "cold"),
     }
@@ -192,30 +203,40 @@ def take(turn: Turn, warm: Path, other: Path | None, threads: int) -> float:
             "PYTHONWARNINGS": "ignore",
         }
         began = time.perf_counter()
-        told = subprocess.run(
-            [sys.executable, *turn.arguments], env=environment, cwd=cold, capture_output=True, text=True, check=True
-        ).stdout
-        seconds = time.perf_counter() - began
+        for _ in range(turn.times):
+            told = subprocess.run(
+                [sys.executable, *turn.arguments],
+                env=environment,
+                cwd=cold,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        seconds = (time.perf_counter() - began) / turn.times
     return seconds if turn.reads == "seconds" else float(told.split()[-1])
 
 
-def measure(table: Mapping[str, Turn], rounds: int, other: Path | None, threads: int) -> dict[str, Any]:
-    """The numbers of every turn by name; who cannot run is left out, and told."""
-    numbers: dict[str, list[float]] = {name: [] for name in table}
+Numbers = dict[str, list[float]]
+
+
+def rounds(
+    table: Mapping[str, Turn], number: int, other: Path | None, threads: int, seed: int
+) -> Iterator[tuple[Numbers, dict[str, str]]]:
+    """The numbers of one round after another, by name; who cannot run is left out, with the reason."""
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as warm:
-        for name, turn in table.items():
-            # Fills the shared caches, and the system's own cache of files.
-            try:
-                take(turn, Path(warm), other, threads)
-            except subprocess.CalledProcessError as error:
-                failures[name] = (error.stderr.strip().splitlines() or ["no reason"])[-1]
-        names = [name for name in table if name not in failures]
-        for index, order in enumerate(orders(names, rounds, seed=0)):
-            for name in order:
-                numbers[name].append(take(table[name], Path(warm), other, threads))
-            print(f"round {index + 1} of {rounds}", flush=True)
-    return {"numbers": {name: numbers[name] for name in names}, "failures": failures}
+        take_one = functools.partial(take, warm=Path(warm), other=other, threads=threads)
+        for turn in table.values():
+            if turn.cache == "warm":
+                take_one(replace(turn, arguments=turn.fill or turn.arguments, neighbour=False, reads="seconds"))
+        for order in orders(list(table), number, seed):
+            numbers: Numbers = {}
+            for name in [name for name in order if name not in failures]:
+                try:
+                    numbers[name] = [take_one(table[name])]
+                except subprocess.CalledProcessError as error:
+                    failures[name] = (error.stderr.strip().splitlines() or ["no reason"])[-1]
+            yield numbers, failures
 
 
 def judged(numbers: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
@@ -252,7 +273,8 @@ def main() -> None:
     """Measure, print and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--other", type=Path, help="a checkout of another build")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--extend", action="store_true", help="add to the rounds of the record")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--only", nargs="+", help="words that the names of turns begin with")
     parser.add_argument("--device", default="cpu")
@@ -261,23 +283,57 @@ def main() -> None:
     table = turns(options.device, options.other is not None)
     if options.only:
         table = {name: turn for name, turn in table.items() if name.startswith(tuple(options.only))}
-    measured = measure(table, options.rounds, options.other, options.threads)
-    ratios = judged(measured["numbers"])
-    for name, values in measured["numbers"].items():
+    about = {"machine": machine(options.threads), "turns": sorted(table), "code": code_of(options.other)}
+    numbers = extended(about) if options.extend else {}
+    done = max(map(len, numbers.values()), default=0)
+    for found, failures in rounds(table, options.rounds, options.other, options.threads, seed=done):
+        numbers = {name: numbers.get(name, []) + value for name, value in found.items()}
+        done += 1
+        print(f"round {done}", flush=True)
+        ratios = judged(numbers)
+        record = {
+            **about,
+            "load_before": round(load, 2),
+            "rounds": done,
+            "ratios": ratios,
+            "medians": {name: quartiles(values).rounded() for name, values in numbers.items()},
+            "unavailable": failures,
+            "numbers": {name: [float(f"{value:.5g}") for value in values] for name, values in numbers.items()},
+        }
+        RECORD.write_text(json.dumps(record, indent=2) + "\n")
+    for name, why in failures.items():
+        print(f"{name} could not run: {why}")
+    for name, values in numbers.items():
         print(f"{name}: {quartiles(values).rounded()}")
     for name, row in ratios.items():
         print(f"{name}: {row}")
-    record = {
-        "machine": machine(options.threads),
-        "load_before": round(load, 2),
-        "rounds": options.rounds,
-        "ratios": ratios,
-        "medians": {name: quartiles(values).rounded() for name, values in measured["numbers"].items()},
-        "unavailable": measured["failures"],
-    }
-    (RESULTS / "first_second.json").write_text(json.dumps(record, indent=2) + "\n")
     if ratios:
-        drawn(ratios).savefig(RESULTS / "first_second.png", dpi=200)
+        drawn(ratios).savefig(RECORD.with_suffix(".png"), dpi=200)
+
+
+def code_of(other: Path | None) -> list[str]:
+    """What tells the measured builds from others: hashes of their code."""
+    builds = [ROOT] if other is None else [ROOT, other]
+    return [
+        hashlib.sha256(b"".join(path.read_bytes() for path in sorted(build.glob("ppl_vae/**/*.py")))).hexdigest()[
+            :16
+        ]
+        for build in builds
+    ]
+
+
+def extended(about: Mapping[str, Any]) -> Numbers:
+    """The numbers of the record, to which rounds are added.
+
+    Raises:
+        SystemExit: it is of other turns, of other code or of another machine.
+    """
+    before = json.loads(RECORD.read_text())
+    changed = [name for name, value in about.items() if before[name] != value]
+    if changed:
+        sys.exit(f"{RECORD} is of another {' and '.join(changed)}: leave out --extend, and it is made anew")
+    numbers: Numbers = before["numbers"]
+    return numbers
 
 
 if __name__ == "__main__":

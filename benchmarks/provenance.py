@@ -132,7 +132,9 @@ MADE_BY: Mapping[str, Made] = {
         "python benchmarks/count_peers.py --peer PYTHON",
         ("ppl_vae/models/counts", "ppl_vae/models/likelihoods", EVIDENCE),
     ),
-    "first_second.json": Made("python benchmarks/first_second.py", (COMPILATION, TRAINING, "ppl_vae/cli")),
+    "first_second.json": Made(
+        "python benchmarks/first_second.py", (COMPILATION, TRAINING, "ppl_vae/cli", "ppl_vae/recording.py")
+    ),
     "fit_many.json": Made(
         "python benchmarks/fit_many.py", ("ppl_vae/inference/fitting/fit_many.py", COMPILATION, *MNIST_PROGRAMS)
     ),

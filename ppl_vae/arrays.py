@@ -116,6 +116,14 @@ class Parts:
     data_vars: object = None
 
 
+def all_finite(x: Tensor) -> bool:
+    """Tell whether no value is infinite or NaN.
+
+    One sum says it of most data, in a twentieth of the time: neither of them leaves a sum finite.
+    """
+    return bool(x.sum().isfinite()) or bool(x.isfinite().all())
+
+
 def is_array(x: object) -> bool:
     """Tell whether x is one array, and no iterable of several; `to_tensor` may still refuse it."""
     if isinstance(x, Tensor | np.ndarray | SupportsArray | Sparse):

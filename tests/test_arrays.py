@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 import ppl_vae as pv
-from ppl_vae.arrays import is_array, to_tensor
+from ppl_vae.arrays import all_finite, is_array, to_tensor
 from ppl_vae.diagnostics import run_calibration, run_importance, run_predictive
 from ppl_vae.errors import DataError
 
@@ -145,3 +145,21 @@ def test_a_masked_label_is_a_missing_one():
     vae = pv.models.SemiSupervisedVAE((4,), 1, num_classes=3, likelihood="gaussian")
     by_mask, by_number = (pv.evaluate(vae, X, y=labels).elbo for labels in (y, y.filled(-1)))
     torch.testing.assert_close(by_mask, by_number, rtol=0, atol=0)
+
+
+INF = float("inf")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "values", [[0.0, 1.0], [INF, 1.0], [-INF, INF], [float("nan"), 1.0], [INF, float("nan")], [6e4] * 64, []]
+)
+def test_values_are_finite_where_each_is(values, dtype):
+    """Also where their sum is not: 64 times 60000 is beyond half precision."""
+    x = torch.tensor(values, dtype=dtype)
+    assert all_finite(x) == all(np.isfinite(value) for value in values)
+
+
+@pytest.mark.parametrize("x", [torch.tensor([3e38, 3e38]), torch.tensor([1, 2]), torch.tensor([True])])
+def test_large_and_whole_numbers_are_finite(x):
+    assert all_finite(x)

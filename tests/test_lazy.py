@@ -68,6 +68,21 @@ for command in ([], ["train"], ["evaluate"], ["compare"], ["compare-recipes"], [
     assert not {"torch", "numpy", "pandas", "pyro", "matplotlib"} & names
 
 
+@pytest.mark.parametrize("given", [[], ["-h"], ["--help"]])
+def test_the_list_of_the_commands_needs_no_typer(given):
+    code = f"""
+from ppl_vae.cli import main
+try:
+    main({given})
+except SystemExit as ended:
+    assert ended.code == 0
+"""
+    ours = loaded_after(code) - loaded_after("")
+    assert not {name.partition(".")[0] for name in ours} - {*sys.stdlib_module_names, "ppl_vae"}
+    assert len({name for name in ours if name.startswith("ppl_vae")}) < 12
+    assert not {"asyncio", "dataclasses", "inspect", "logging", "pathlib"} & ours
+
+
 def test_the_version_is_printed(capsys):
     with pytest.raises(SystemExit, match="0"):
         importlib.import_module("ppl_vae.cli").main(["--version"])
@@ -180,7 +195,7 @@ def test_training_without_a_compiler_does_not_load_it():
 import torch
 import ppl_vae as pv
 pv.fit(pv.VAE((4,), latent_dim=2), torch.rand(20, 4).round(), epochs=2, compile=False, progress=False)
-from ppl_vae.inference.compilation.unloaded import TOLD, kept_away
+from ppl_vae.unloaded import TOLD, kept_away
 assert all(TOLD not in vars(getattr(each, "__wrapped__", each)) for each in kept_away())
 """
     assert "torch._dynamo" not in loaded_after(code)

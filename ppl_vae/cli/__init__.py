@@ -1,5 +1,5 @@
 """The command line ``ppl-vae``: it parses, calls the library, and prints."""
 
-from ppl_vae.cli.app import main
+from ppl_vae.cli.entry import main
 
 __all__ = ["main"]

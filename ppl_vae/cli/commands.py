@@ -1,19 +1,12 @@
-"""The table of commands: each is imported when it is called, so that the list of them costs little."""
+"""The table of commands, which says of each what the list of them shows."""
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
-from typing import Any
-
-import typer
-from typer.core import TyperGroup
-
-HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Command:
+# No dataclass: to load those costs half of what the list of the commands takes.
+class Command(NamedTuple):
     """A row.
 
     Attributes:
@@ -106,27 +99,3 @@ COMMANDS: dict[str, Command] = {
         "cache", "Show the compiled training steps that are kept on disk: where, how many, how large."
     ),
 }
-
-
-def loaded(name: str) -> object:
-    """The command itself, as typer makes it from its function."""
-    row = COMMANDS[name]
-    function = vars(importlib.import_module(f"ppl_vae.cli.{row.module}"))[name.replace("-", "_")]
-    alone = typer.Typer(
-        rich_markup_mode="markdown",
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        context_settings=HELP_NAMES,
-    )
-    epilog = "Examples:\n\n" + "\n\n".join(row.examples) if row.examples else None
-    alone.command(name, epilog=epilog)(function)
-    return typer.main.get_command(alone)
-
-
-class LazyCommands(TyperGroup):
-    """A group whose commands are imported when they are called."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that the first argument names, and the arguments that are left."""
-        name, stub, rest = super().resolve_command(ctx, args)
-        return name, stub if name is None else loaded(name), rest

@@ -18,7 +18,7 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from ppl_vae.arrays import MISSING_VALUES
+from ppl_vae.arrays import MISSING_VALUES, all_finite
 from ppl_vae.containers import CoordinateNames, Table
 from ppl_vae.declared import declared
 from ppl_vae.errors import DataError, ModelError
@@ -127,6 +127,8 @@ class ObservedProgram(nn.Module, ABC):
         Raises:
             DataError: there are some; for NaN the message names the likelihood that takes it.
         """
+        if all_finite(x):
+            return
         if infinite := int(x.isinf().sum()):
             raise DataError(f"site 'x': {infinite} of {x.numel()} values are infinite")
         if not self.allows_missing and (missing := int(x.isnan().sum())):

@@ -1,15 +1,20 @@
 """What --help says an option takes, the option takes: every word of it is typed in and read back."""
 
+import contextlib
 import functools
 import importlib
 import re
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import ppl_vae as pv
-from ppl_vae.cli.app import app
-from ppl_vae.cli.commands import COMMANDS, loaded
+from ppl_vae.cli import main
+from ppl_vae.cli.app import app, loaded
+from ppl_vae.cli.commands import COMMANDS
+from ppl_vae.cli.overview import FIRST_STEPS, overview
+from ppl_vae.cli.overview import OPTIONS as OPTIONS_LISTED
 
 PROGRAM = {name: loaded(name) for name in COMMANDS}
 OPTIONS = [
@@ -111,3 +116,30 @@ def test_the_list_says_of_a_command_what_the_command_says(name):
     assert COMMANDS[name].summary == function.__doc__.splitlines()[0]
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
     assert " ".join(COMMANDS[name].summary.split()[:3]) in shown
+
+
+def test_the_list_is_the_same_with_typer_and_names_every_option(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    listed = capsys.readouterr().out
+    assert CliRunner().invoke(app, ["--help"]).output == listed
+    assert max(map(len, listed.splitlines())) < 80
+    group = typer.main.get_command(app)
+    named = [flag for option in group.get_params(group.make_context("ppl-vae", ["cache"])) for flag in option.opts]
+    assert sorted(named) == sorted(flag for flags in OPTIONS_LISTED for flag in flags.split(", "))
+
+
+@pytest.mark.parametrize("columns", ["1", "40", "400"])
+def test_the_list_fits_terminals_that_are_narrow_and_wide(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert max(map(len, overview().splitlines())) < (100 if columns == "400" else 64)
+
+
+@pytest.mark.parametrize("line", FIRST_STEPS)
+def test_the_first_steps_are_taken_by_their_commands(line):
+    program, name, *typed = line.split()
+    assert program == "ppl-vae"
+    # --help ends the program, as is its way.
+    with contextlib.suppress(typer.Exit):
+        assert PROGRAM[name].make_context(name, typed).params

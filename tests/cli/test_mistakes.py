@@ -224,8 +224,9 @@ def test_a_terminal_of_ascii_alone(run, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_reader_that_hears_nothing_is_no_fault():
-    command = f"PYTHONUNBUFFERED=1 {sys.executable} -m ppl_vae recipes | true"
+@pytest.mark.parametrize("command", ["recipes", "--help"])
+def test_a_reader_that_hears_nothing_is_no_fault(command):
+    command = f"(sleep 1; PYTHONUNBUFFERED=1 {sys.executable} -m ppl_vae {command}) | true"
     done = subprocess.run(command, shell=True, capture_output=True, check=False)
     assert done.stderr == b""
 

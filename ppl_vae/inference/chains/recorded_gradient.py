@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
+
+from ppl_vae.recording import record
 
 LogDensity = Callable[[Tensor], Tensor]
 Evaluated = tuple[Tensor, Tensor]
@@ -49,13 +50,13 @@ class RecordedGradient:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                recorded = make_fx(lambda u: self._run(u))(position)
-            recorded.graph.eliminate_dead_code()
-            recorded.recompile()
+                recorded = record(self._run, position)
+            recorded.program.graph.eliminate_dead_code()
+            recorded.program.recompile()
             elsewhere = 0.9 * position.flip(0) + 0.01
             with torch.no_grad():
                 pairs = zip(recorded(elsewhere), self._run(elsewhere), strict=True)
                 trusted = all(torch.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True) for a, b in pairs)
         except Exception:  # Whatever the recorder cannot follow, the program itself can do.
             return self._run
-        return torch.no_grad()(recorded) if trusted else self._run
+        return recorded if trusted else self._run

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.compilation.step_graph import StepGraph
@@ -131,6 +130,9 @@ def batched(
     Raises:
         RuntimeError: torch cannot map an operation of the graph.
     """
+    # To load it loads torch's compiler, which one fit at a time does without.
+    from torch.fx.experimental.proxy_tensor import make_fx
+
     dims = tuple(0 if each else None for each in stacked)
 
     def present(*given: Tensor) -> tuple[Tensor, ...]:

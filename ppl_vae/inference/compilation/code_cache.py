@@ -73,6 +73,16 @@ def store(key: str, code: bytes) -> None:
         _say(f"compiled steps are not kept for other processes: {error}")
 
 
+def is_open() -> bool:
+    """Tell whether entries can be kept: the folder is there, or can be made, and is the user's alone."""
+    place = folder()
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(place, os.W_OK) and not _refused(place)
+
+
 def note(likeness: str) -> None:
     """Note that a step of this description has code here, so that the next run may count on it."""
     with contextlib.suppress(OSError, PplVaeError):

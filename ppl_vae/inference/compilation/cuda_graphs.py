@@ -23,7 +23,9 @@ STEPS_A_REPLAY = 8
 WARM_UP_CALLS = 3
 
 
-def cuda_graph_stepper(traced: TracedStepper, adam: CapturedAdam, batches: IndexedBatches) -> CompiledStepper:
+def cuda_graph_stepper(
+    traced: TracedStepper, adam: CapturedAdam, batches: IndexedBatches, only_kept: bool = False
+) -> CompiledStepper:
     """Record the whole step on batches like the first of these."""
     first, device = batches.indices[0], batches.x.device
     times = max(1, min(STEPS_A_REPLAY, sum(len(indices) == len(first) for indices in batches.indices)))
@@ -32,7 +34,7 @@ def cuda_graph_stepper(traced: TracedStepper, adam: CapturedAdam, batches: Index
     inputs = [first.expand(times, -1).clone(), torch.zeros(times, dtype=torch.long, device=device), rates]
     with undone(kept):
         graph = trace(step, [batches.x, *(tensor[0] for tensor in inputs)], kept)
-        one_step = _fused(graph)
+        one_step = _fused(graph, only_kept)
 
         @torch.no_grad()
         def all_steps() -> Tensor:
@@ -52,10 +54,10 @@ def cuda_graph_stepper(traced: TracedStepper, adam: CapturedAdam, batches: Index
     return CompiledStepper(traced, adam, step, run, kept, len(first), times)
 
 
-def _fused(graph: StepGraph) -> Callable[..., Tensor]:
+def _fused(graph: StepGraph, only_kept: bool) -> Callable[..., Tensor]:
     """One step of Inductor's kernels, or of the traced operations where there is no Triton for them."""
     try:
-        code = compiled(graph)
+        code = compiled(graph, only_kept)
     except Exception:
         return graph
 

@@ -81,12 +81,18 @@ def missing_compiler() -> str | None:
     return None
 
 
-def compiled(graph: StepGraph) -> Compiled:
-    """Machine code for a graph, called with all its inputs as one list, which it empties."""
-    key = _key(graph)
+def compiled(graph: StepGraph, only_kept: bool = False) -> Compiled:
+    """Machine code for a graph, called with all its inputs as one list, which it empties.
+
+    Raises:
+        RuntimeError: Inductor cannot translate the graph; or ``only_kept`` code is wanted, and there is none.
+    """
+    key = key_of(graph)
     if key not in _compiled:
         on_cpu = all(tensor.device.type == "cpu" for tensor in graph.inputs)
         known = _from_cache(key) if on_cpu and key not in _distrusted else None
+        if known is None and only_kept:
+            raise RuntimeError("no machine code of this very step is kept")
         _compiled[key] = _translated(graph, key) if known is None else known
     return _compiled[key]
 
@@ -107,7 +113,8 @@ def trust_loaded() -> None:
     _loaded.clear()
 
 
-def _key(graph: StepGraph) -> str:
+def key_of(graph: StepGraph) -> str:
+    """The name of a graph's machine code: a hash of all that it is made from."""
     described = [(tuple(t.shape), t.stride(), str(t.dtype), str(t.device)) for t in graph.inputs]
     parts = [part.code for part in graph.program.modules() if isinstance(part, fx.GraphModule)]
     about = machine.described(tuple(sorted(OPTIONS.items())))
@@ -118,7 +125,7 @@ def _key(graph: StepGraph) -> str:
 def _translated(graph: StepGraph, key: str) -> Compiled:
     from torch._inductor.decomposition import select_decomp_table
 
-    with warnings.catch_warnings(), _watched_entries() as entries:
+    with warnings.catch_warnings(), _no_test_programs(), _watched_entries() as entries:
         # Torch's remarks on its own modules are not the user's concern.
         warnings.simplefilter("ignore")
         program, mode = functional(graph, select_decomp_table())
@@ -142,6 +149,22 @@ def _is_whole(program: fx.GraphModule, code: Any, entry: tuple[str, Entry]) -> b
     (output,) = (node for node in program.graph.nodes if node.op == "output")
     tensors = all(isinstance(part, fx.Node) and isinstance(part.meta["val"], Tensor) for part in output.args[0])
     return tensors and not code.constants and not any(word in entry[0] for word in CALLS_PYTHON)
+
+
+@contextlib.contextmanager
+def _no_test_programs() -> Iterator[None]:
+    """Believe that the compiler knows the instructions of this processor; where it does not, PLAINER is left.
+
+    Beside the sets of ``cpp.vec_isa_ok`` Inductor would build and load three programs, each for one instruction.
+    """
+    from torch._inductor.cpu_vec_isa import VecISA
+
+    build = VecISA.check_build
+    setattr(VecISA, "check_build", lambda isa, code: True)  # noqa: B010  (mypy: a method)
+    try:
+        yield
+    finally:
+        setattr(VecISA, "check_build", build)  # noqa: B010
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ computes, and another pair of the same shapes may use what was compiled for it.
 
 from __future__ import annotations
 
-import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppl_vae.inference.compilation.rewrites import rewrite
+from ppl_vae.recording import record
 
 aten = torch.ops.aten
 
@@ -64,19 +63,24 @@ def trace(function: Callable[..., object], given: Sequence[Tensor], kept: Sequen
     inputs = [*given, *kept]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = make_fx(function, tracing_mode="real")(*inputs)
-    program.graph.set_codegen(fx.graph.CodeGen())
-    _require_fixed_shapes(program.graph, len(given))
-    constants = _lift_constants(program)
-    return StepGraph(program, [*inputs, *constants], len(given))
+        recording = record(function, *inputs)
+    _require_fixed_shapes(recording.program.graph, len(given), len(inputs))
+    return StepGraph(recording.program, [*inputs, *recording.constants], len(given))
 
 
-def _require_fixed_shapes(graph: fx.Graph, num_given: int) -> None:
-    """Refuse operations whose result has another shape at every step: what is written down has those of one."""
-    given = [node for node in graph.nodes if node.op == "placeholder"][:num_given]
+def _require_fixed_shapes(graph: fx.Graph, num_given: int, num_inputs: int) -> None:
+    """Refuse operations whose result has another shape at every step: what is written down has those of one.
+
+    Args:
+        graph: as recorded.
+        num_given: how many of its inputs differ from step to step.
+        num_inputs: how many are no constants.
+    """
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    given, constants = inputs[:num_given], inputs[num_inputs:]
     for node in graph.nodes:
         masks = [node] if node.target in SHAPED_BY_VALUES else _masks(node)
-        if any(mask in given or _varies(mask) for mask in masks):
+        if any(mask in given or _varies(mask, constants) for mask in masks):
             raise RuntimeError(f"{node.target} takes as many values as they say themselves, as x[mask] does")
 
 
@@ -84,39 +88,23 @@ def _masks(node: fx.Node) -> list[fx.Node]:
     """The booleans by which values are taken."""
     if node.target is not aten.index.Tensor:
         return []
-    facts = [(each, each.meta.get("tensor_meta")) for each in node.all_input_nodes]
+    facts = [(each, each.meta.get("val")) for each in node.all_input_nodes]
     return [
         each for each, fact in facts if fact is not None and fact.dtype is torch.bool and each is not node.args[0]
     ]
 
 
-def _varies(node: fx.Node) -> bool:
+def _varies(node: fx.Node, constants: Sequence[fx.Node]) -> bool:
     """Tell whether a value is made of draws, or of what is given or trained."""
     seen, waiting = set(), list(node.all_input_nodes) or ([] if node.op != "call_function" else [node])
     while waiting:
         each = waiting.pop()
-        if each.op == "placeholder" or torch.Tag.nondeterministic_seeded in getattr(each.target, "tags", ()):
+        is_input = each.op == "placeholder" and each not in constants
+        if is_input or torch.Tag.nondeterministic_seeded in getattr(each.target, "tags", ()):
             return True
         waiting += [before for before in each.all_input_nodes if before not in seen]
         seen.update(each.all_input_nodes)
     return False
-
-
-def _lift_constants(program: fx.GraphModule) -> list[Tensor]:
-    """Make inputs of the tensors that the function found elsewhere than in its arguments."""
-    graph = program.graph
-    last = [node for node in graph.nodes if node.op == "placeholder"][-1]
-    lifted: dict[int, tuple[fx.Node, Tensor]] = {}
-    for node in [node for node in graph.nodes if node.op == "get_attr"]:
-        constant = operator.attrgetter(str(node.target))(program)
-        if id(constant) not in lifted:
-            with graph.inserting_after(last):
-                last = graph.placeholder(f"constant_{len(lifted)}")
-            lifted[id(constant)] = last, constant
-        node.replace_all_uses_with(lifted[id(constant)][0])
-        graph.erase_node(node)
-    program.recompile()
-    return [constant for _, constant in lifted.values()]
 
 
 def functional(
@@ -128,6 +116,9 @@ def functional(
         graph: as traced.
         decompositions: of large operations into small ones, as ``make_fx`` takes them.
     """
+    # To load these loads torch's compiler, which code that is kept does without.
+    from torch.fx.experimental.proxy_tensor import make_fx
+
     # Newer torch takes a draw N(m, s) apart, which rounds otherwise than the eager kernel does.
     rules = {op: rule for op, rule in decompositions.items() if op is not aten.normal_functional.default}
     mode = FakeTensorMode()

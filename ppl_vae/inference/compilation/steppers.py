@@ -57,12 +57,14 @@ class TracedStepper:
         eager: the step that is captured.
         buffers: what a step may change besides the parameters: buffers of the pair and of the objective.
         compiles: whether the graph is compiled.
+        only_kept: whether to take machine code that is kept alone.
         replays: of the loss and its gradient, by the shapes of the batch.
     """
 
     eager: Stepper
     buffers: list[Tensor]
     compiles: bool = False
+    only_kept: bool = False
     replays: dict[tuple[torch.Size, ...], Gradients] = field(default_factory=dict)
 
     @property
@@ -96,7 +98,9 @@ class TracedStepper:
         shapes = _shapes(batch)
         if shapes not in self.replays:
             graph = self.traced(batch)
-            self.replays[shapes] = compiled_gradients(graph) if self.compiles else traced_gradients(graph)
+            self.replays[shapes] = (
+                compiled_gradients(graph, self.only_kept) if self.compiles else traced_gradients(graph)
+            )
         return self.replays[shapes]
 
     def epoch(self, batches: Iterable[Batch], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
@@ -182,21 +186,33 @@ def whole_step(traced: TracedStepper, adam: CapturedAdam, data: TrainingData) ->
     return step
 
 
-def compiled_stepper(traced: TracedStepper, adam: CapturedAdam, batches: IndexedBatches) -> CompiledStepper:
-    """Compile the whole step on batches like the first of these."""
-    indices = batches.indices[0]
-    step, kept = whole_step(traced, adam, batches.data), [*traced.parameters, *traced.buffers, *adam.state()]
+def whole_graph(traced: TracedStepper, adam: CapturedAdam, batches: IndexedBatches) -> StepGraph:
+    """The graph of the whole step on batches like the first of these."""
+    indices, kept = batches.indices[0], _kept(traced, adam)
     rates = adam.rates([1.0], traced.eager.lr).to(traced.parameters[0].dtype)[0].to(indices.device)
     inputs = [batches.x, indices, torch.full((), 0, device=indices.device), rates]
     with undone(kept):
-        graph = trace(step, inputs, kept)
-    code = compiled(graph)
+        return trace(whole_step(traced, adam, batches.data), inputs, kept)
+
+
+def _kept(traced: TracedStepper, adam: CapturedAdam) -> list[Tensor]:
+    """The tensors that a whole step changes."""
+    return [*traced.parameters, *traced.buffers, *adam.state()]
+
+
+def compiled_stepper(
+    traced: TracedStepper, adam: CapturedAdam, batches: IndexedBatches, only_kept: bool = False
+) -> CompiledStepper:
+    """Compile the whole step on batches like the first of these; ``only_kept`` code does no more than load it."""
+    graph = whole_graph(traced, adam, batches)
+    code = compiled(graph, only_kept)
 
     @torch.no_grad()
     def run(x: Tensor, *each: Tensor) -> Tensor:
         return torch.stack([code([x, *inputs, *graph.kept])[0] for inputs in zip(*each, strict=True)])
 
-    return CompiledStepper(traced, adam, step, run, kept, len(indices))
+    step = whole_step(traced, adam, batches.data)
+    return CompiledStepper(traced, adam, step, run, _kept(traced, adam), len(batches.indices[0]))
 
 
 def clipped(gradients: Sequence[Tensor], max_norm: float | None) -> list[Tensor]:
@@ -213,9 +229,9 @@ def traced_gradients(graph: StepGraph) -> Gradients:
     return lambda batch, step: graph(*batch, step)
 
 
-def compiled_gradients(graph: StepGraph) -> Gradients:
+def compiled_gradients(graph: StepGraph, only_kept: bool = False) -> Gradients:
     """The graph of the loss and its gradient as machine code."""
-    code = compiled(graph)
+    code = compiled(graph, only_kept)
 
     @torch.no_grad()
     def replay(batch: Batch, step: Tensor) -> Sequence[Tensor]:

@@ -18,7 +18,7 @@ from ppl_vae.display import card
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.files import JsonObject
-from ppl_vae.inference.compilation.unloaded import compiler_unloaded
+from ppl_vae.inference.compilation.changeover import put_away
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.coordinate_names import remember_coordinates
@@ -54,6 +54,7 @@ from ppl_vae.inference.training.warm_up import describe_schedules, end_of_warm_u
 from ppl_vae.inference.training.weights import collect_weights
 from ppl_vae.randomness import derived_seed, reseed
 from ppl_vae.renamed import by_keyword
+from ppl_vae.unloaded import compiler_unloaded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,8 +151,8 @@ def fit(
         compile: True takes the steps in machine code (``inference.compilation.steppers``), eagerly and with a
             warning where that cannot be, as where the programs hold state that moves from call to call; False runs
             the programs at every step; "auto" does what pays by a stated rule
-            (``inference.compilation.step_choice``). The manifest says which it was and why; a resumed run keeps to
-            it.
+            (``inference.compilation.step_choice``), and without ``out_dir`` trains while another process compiles.
+            The manifest says which it was and why; a resumed run keeps to it.
         precision: "bf16" runs the two programs under torch.autocast, on CUDA only; weights, losses and Adam stay in
             float32. Where float32 products may be rounded to TF32, ``torch.set_float32_matmul_precision("high")``
             before the call allows it; nothing here changes that switch.
@@ -251,9 +252,10 @@ def _fit(
             warn_of_shared_names(state.weights.store, run.model, run.guide)
         if run.ranks is not None:
             start_alike(run.ranks, run, state)
-        steps = captured_steps(run, state, stepper, mode_to_use(stored, compile), flops)
+        leaves_bytes = folder.path is not None
+        steps = captured_steps(run, state, stepper, mode_to_use(stored, compile), flops, leaves_bytes)
         keep_mode(stored, run.manifest, folder.path)
-        with Progress(run.total(state.epoch), progress) as bar:
+        with put_away(steps), Progress(run.total(state.epoch), progress) as bar:
             if run.manifest["compile"] != "eager":
                 bar.say(f"steps are {run.manifest['compile']}: {run.manifest['compile_reason']}")
             train(run, state, steps, folder, bar, told)

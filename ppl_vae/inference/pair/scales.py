@@ -13,11 +13,11 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor
 from torch.distributions import Distribution, Independent
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.levels import Standing
 from ppl_vae.inference.pair.trace_site import TraceSite
+from ppl_vae.recording import is_recording
 
 if TYPE_CHECKING:
     from ppl_vae.inference.pair.terms import Observation, Site, Terms
@@ -149,13 +149,9 @@ def _filled(
     return mask.reshape(shape.shape)
 
 
-def _is_recorded() -> bool:
-    """Tell whether a step is being recorded, when no value can be looked at; eager steps came before it."""
-    return get_proxy_mode() is not None
-
-
 def _same_mask(a: Tensor | None, b: Tensor | None) -> bool:
-    if a is b or _is_recorded():
+    # Of a step that is being recorded no value can be looked at; eager ones came before it.
+    if a is b or is_recording():
         return True
     one, other = (torch.as_tensor(True if mask is None else mask) for mask in (a, b))
     return bool((one == other.to(one.device)).all())
@@ -163,5 +159,5 @@ def _same_mask(a: Tensor | None, b: Tensor | None) -> bool:
 
 def _same(a: Tensor | float, b: Tensor | float) -> bool:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return a is b or _is_recorded() or torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+        return a is b or is_recording() or torch.equal(torch.as_tensor(a), torch.as_tensor(b))
     return abs(a - b) <= 1e-9 * max(abs(a), abs(b))

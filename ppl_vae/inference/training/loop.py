@@ -13,7 +13,8 @@ from ppl_vae.errors import CheckpointError, ConvergenceError
 from ppl_vae.files import JsonObject
 from ppl_vae.inference.compilation import code_cache
 from ppl_vae.inference.compilation.agreement import STEPS_BETWEEN, drifted, what_moves
-from ppl_vae.inference.compilation.step_choice import captured, choose, likeness
+from ppl_vae.inference.compilation.changeover import Changeover
+from ppl_vae.inference.compilation.step_choice import Choice, captured, choose, likeness
 from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper, undone
 from ppl_vae.inference.pair.admission import check_data, together
 from ppl_vae.inference.pair.evaluation import evaluate_once
@@ -37,8 +38,13 @@ from ppl_vae.randomness import derived_seed, reseed
 SECONDS_BETWEEN_CHECKPOINTS = 1.0
 
 
-def captured_steps(run: Run, state: TrainingState, eager: Stepper, compile: bool | str, flops: int) -> Steps:
-    """Choose eager, traced or compiled steps; the manifest says which, and why."""
+def captured_steps(
+    run: Run, state: TrainingState, eager: Stepper, compile: bool | str, flops: int, leaves_bytes: bool = True
+) -> Steps:
+    """Choose eager, traced or compiled steps; the manifest says which, and why.
+
+    ``leaves_bytes``: whether the run promises its bytes, so that no step may depend on the time that it comes at.
+    """
     batches, ranks = run.data.epoch(1, run.batch_size, run.seed), run.ranks
     total = None
     if isinstance(batches, IndexedBatches):
@@ -48,12 +54,20 @@ def captured_steps(run: Run, state: TrainingState, eager: Stepper, compile: bool
     def is_kept() -> bool:
         # An example, not a batch: nothing may be drawn here, nor from the generators of the user's own batches.
         own = not isinstance(batches, IndexedBatches)
-        return not own and code_cache.is_noted(likeness(eager, run.data.example(run.part_size())))
+        return not own and code_cache.is_noted(
+            likeness(eager, run.data.example(run.part_size()), run.data.num_total)
+        )
 
     choice = choose(compile, total, flops, is_kept)
     batches = batches if ranks is None else own_batches(ranks, batches)
-    steps, choice = captured(choice, eager, state.weights.buffers(), batches, compile is True, ranks is None)
-    run.manifest.update(compile=choice.mode, compile_reason=choice.reason, steps_per_call=choice.times)
+
+    def noted(choice: Choice) -> None:
+        run.manifest.update(compile=choice.mode, compile_reason=choice.reason, steps_per_call=choice.times)
+
+    changed = noted if compile == "auto" and ranks is None and not leaves_bytes else None
+    buffers = state.weights.buffers()
+    steps, choice = captured(choice, eager, buffers, batches, compile is True, ranks is None, changed)
+    noted(choice)
     if ranks is None:
         return steps
     assert isinstance(steps, Stepper | TracedStepper)
@@ -101,7 +115,10 @@ def train(
                 interruptions.deliver()
                 if state.step - compared_at >= STEPS_BETWEEN:
                     steps, compared_at = _as_the_programs(run, state, steps, compared_at), state.step
+                mode = run.manifest["compile"]
                 row, num_data = _epoch(run, state, steps, bar, interruptions)
+                if run.manifest["compile"] != mode:
+                    bar.say(f"steps are {run.manifest['compile']}: {run.manifest['compile_reason']}")
             except BaseException as error:
                 _go_back(run, state, before, folder)
                 if isinstance(error, ConvergenceError):
@@ -158,6 +175,12 @@ def _as_the_programs(run: Run, state: TrainingState, steps: Steps, compared_at: 
         own = _as_the_programs(run, state, steps.steps, compared_at)
         assert isinstance(own, Stepper | TracedStepper)
         return replace(steps, steps=own)
+    if isinstance(steps, Changeover):
+        own = _as_the_programs(run, state, steps.now, compared_at)
+        if own is steps.now and steps.elsewhere is not None:
+            return steps
+        steps.close()
+        return own
     if not isinstance(steps, CompiledStepper | TracedStepper):
         return steps
     state.weights.train()

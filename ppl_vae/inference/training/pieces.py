@@ -9,7 +9,7 @@ from typing import TypeAlias, cast
 import torch
 from torch import Tensor
 
-from ppl_vae.arrays import MISSING_VALUES, is_array, to_tensor
+from ppl_vae.arrays import MISSING_VALUES, all_finite, is_array, to_tensor
 from ppl_vae.containers import Labels, Rows, dense, is_container, opened
 from ppl_vae.data import Split
 from ppl_vae.errors import DataError
@@ -107,8 +107,8 @@ def _require_finite(x: Tensor | Rows, allows_missing: bool, labels: Labels) -> N
         raise DataError(f"data are empty: shape {list(x.shape)}")
     first = 0
     for block in x.blocks() if isinstance(x, Rows) else (x,):
-        bad = block.isinf() if allows_missing else ~block.isfinite()
-        if bad.any():
+        bad = None if all_finite(block) else block.isinf() if allows_missing else ~block.isfinite()
+        if bad is not None and bad.any():
             row, *place = bad.nonzero()[0].tolist()
             missing = "" if allows_missing or block.isinf().any() else f"; {MISSING_VALUES}"
             at = labels.at([first + row, *place])

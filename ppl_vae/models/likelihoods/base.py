@@ -19,7 +19,7 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor
 
-from ppl_vae.arrays import MISSING_VALUES
+from ppl_vae.arrays import MISSING_VALUES, all_finite
 from ppl_vae.containers import Table
 from ppl_vae.errors import DataError
 from ppl_vae.models.configuration import Configured
@@ -89,8 +89,9 @@ class Likelihood(Configured, ABC):
 
 def check_finite(name: str, x: Tensor) -> None:
     """Raise ``DataError`` unless every value is a number."""
-    bad = (~torch.isfinite(x)).sum().item()
-    if bad:
+    if all_finite(x):
+        return
+    if bad := (~torch.isfinite(x)).sum().item():
         missing = "" if x.isinf().any() else f"; {MISSING_VALUES}"
         raise DataError(f"likelihood {name!r}: {bad} of {x.numel()} values are NaN or infinite{missing}")
 

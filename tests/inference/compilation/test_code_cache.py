@@ -11,7 +11,7 @@ import warnings
 
 import pytest
 
-from ppl_vae.cli.app import main
+from ppl_vae.cli import main
 from ppl_vae.inference.compilation import code_cache
 
 CODE = b"machine code" * 100

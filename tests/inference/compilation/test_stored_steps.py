@@ -86,7 +86,7 @@ def test_what_cannot_be_loaded_is_dropped():
 
 
 def key_of(function, *inputs):
-    return inductor._key(trace(function, inputs, []))
+    return inductor.key_of(trace(function, inputs, []))
 
 
 def test_the_key_tells_graphs_shapes_strides_and_dtypes_apart():
@@ -143,7 +143,7 @@ def test_a_compiler_older_than_the_processor_gets_plainer_code(monkeypatch):
 def test_auto_counts_on_code_that_is_kept(monkeypatch):
     monkeypatch.setattr(step_choice, "missing_compiler", lambda: None)
     # Two epochs of MNIST: 938 steps of 5e8 operations.
-    assert choose("auto", 938, 5 * 10**8, lambda: False).mode == "eager"
+    assert choose("auto", 938, 5 * 10**8, lambda: False).mode == "traced"
     kept = choose("auto", 938, 5 * 10**8, lambda: True)
     assert kept.mode == "compiled"
     assert "machine code of such a step is kept" in kept.reason
@@ -164,6 +164,19 @@ def test_auto_compiles_what_was_compiled_before(monkeypatch):
     assert train(small_vae(), small_data()).manifest["compile"] == "traced"
 
 
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD])
+@pytest.mark.usefixtures("_new_process")
+def test_auto_compiles_nothing_on_the_word_of_a_note(monkeypatch, optimizer):
+    """A note is of steps like this one: their code may be another, or gone."""
+    monkeypatch.setattr(step_choice, "SECONDS_TO_TRACE", 0.0)
+    monkeypatch.setattr(code_cache, "is_noted", lambda likeness: True)
+    monkeypatch.setattr(step_choice, "missing_compiler", lambda: None)
+    monkeypatch.setattr(inductor, "_translated", refuse)
+    result = train(small_vae(), small_data(37), optimizer=optimizer)
+    assert result.manifest["compile"] == "traced"
+    assert "no machine code of this very step is kept" in result.manifest["compile_reason"]
+
+
 @needs_compiler
 @pytest.mark.slow
 def test_another_process_needs_neither_inductor_nor_the_compiler(tmp_path, monkeypatch):
@@ -172,7 +185,7 @@ def test_another_process_needs_neither_inductor_nor_the_compiler(tmp_path, monke
 import sys
 from tests.inference.small_runs import small_data, small_vae, train
 result = train(small_vae(), small_data(), compile=True)
-print(result.manifest["compile"], result.history.loss.tolist(), "torch._inductor.compile_fx" in sys.modules)
+print(result.manifest["compile"], result.history.loss.tolist(), "torch._dynamo" in sys.modules)
 """
     told = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

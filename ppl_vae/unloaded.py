@@ -1,4 +1,4 @@
-"""Torch's compiler stays unloaded where nothing is compiled.
+"""Torch's compiler stays unloaded where nothing is compiled, also where steps are traced or their code is kept.
 
 Torch keeps its compiler away from some of its own functions, such as those of its optimisers, and loads it at their
 first call to tell it so: two seconds of every new process. Where it is not loaded it need not be told.
@@ -18,7 +18,7 @@ TOLD = "__dynamo_disable"
 
 
 def kept_away() -> tuple[Callable[..., object], ...]:
-    """The functions of that kind that eager training calls; a trace needs the compiler."""
+    """The functions of that kind that training calls."""
     # Where there is Triton it is loaded with these.
     from torch.utils import flop_counter
 
@@ -32,9 +32,14 @@ def kept_away() -> tuple[Callable[..., object], ...]:
 
 
 @contextlib.contextmanager
-def compiler_unloaded() -> Iterator[None]:
-    """Let torch's functions be called without its compiler; what needs it loads it as ever."""
-    plain = [] if COMPILER in sys.modules else [vars(each).get("__wrapped__") for each in kept_away()]
+def compiler_unloaded(*functions: Callable[..., object]) -> Iterator[None]:
+    """Let functions that the compiler is kept away from be called without it; what needs it loads it as ever.
+
+    Args:
+        functions: by default torch's own that training calls.
+    """
+    wrapped = [] if COMPILER in sys.modules else functions or kept_away()
+    plain = [vars(each).get("__wrapped__") for each in wrapped]
     untold = [function for function in plain if function is not None and TOLD not in vars(function)]
     for function in untold:
         setattr(function, TOLD, function)
