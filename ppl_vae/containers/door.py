@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_vae.containers.annotated import Annotated, read_h5ad
+from ppl_vae.containers.annotated import Annotated, Backed, read_h5ad
 from ppl_vae.containers.labels import Labels
 from ppl_vae.containers.rows import Rows, Sparse, StoredRows, sparse_rows
 from ppl_vae.containers.table_file import TABLES, read_frame
@@ -182,7 +182,8 @@ def opened(data: object) -> Opened:
         return Opened(StoredRows(data) if data.ndim > 1 else data)
     if isinstance(data, Annotated):
         labels = Labels(np.asarray(data.obs_names), (np.asarray(data.var_names),), columns=True)
-        x = sparse_rows(data.X) if isinstance(data.X, Sparse) else np.asarray(data.X)
+        x = data.X.to_memory() if isinstance(data.X, Backed) else data.X
+        x = sparse_rows(x) if isinstance(x, Sparse) else np.asarray(x)
         return Opened(x, labels, {str(name): data.obs[name] for name in data.obs})
     if isinstance(data, Sparse):
         return Opened(sparse_rows(data))

@@ -40,10 +40,10 @@ def admitted(
             covariate does not fit; or its columns are those of the training data in another order.
     """
     pair = as_pair(pair)
-    if isinstance(x, Mapping) and y is not None and "y" not in x:
-        x = {**x, "y": y} if Arguments.of(pair).takes("y") else x
     x = gathered(pair, x) if is_stream(x) else x
     x = opened(x) if is_container(x) else x
+    if isinstance(x, Mapping) and y is not None and "y" not in x:
+        x = {**x, "y": y} if Arguments.of(pair).takes("y") else x
     arguments = Arguments.of(pair, x)
     labels = arguments.labels(x)
     require_same_coordinates(pair.model, labels)

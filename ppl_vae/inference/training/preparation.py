@@ -12,6 +12,7 @@ import torch
 from pyro.optim import PyroOptim
 from torch import nn
 
+from ppl_vae.containers import is_container
 from ppl_vae.data import Dataset, Split
 from ppl_vae.errors import ModelError
 from ppl_vae.files import JsonObject
@@ -129,7 +130,7 @@ def prepare(
         data[0]
         if isinstance(data, tuple)
         else data.get(pieces.arguments.model.data)
-        if isinstance(data, Mapping)
+        if isinstance(data, Mapping) and not is_container(data)
         else data
     )
     training = training.to(device, own_dtype(model, guide, first))
