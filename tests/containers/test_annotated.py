@@ -1,4 +1,4 @@
-"""Files and objects of annotated matrices whose forms are rarer: sums of parts, nullable types, matrices in a file."""
+"""Rarer forms of annotated matrices: sums of parts, nullable types, matrices left in a file."""
 
 from types import SimpleNamespace
 

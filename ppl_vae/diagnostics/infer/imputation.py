@@ -2,8 +2,9 @@ r"""Multiple imputation: draws of missing values given the seen ones, x_mis ~ p(
 
     z ~ p(z | x_obs)  by the ladder of ``infer``,    x_mis ~ p(x_mis | z)
 
-The likelihood's coordinates are independent given z, as they must be where some of them may be missing. NaN marks a
-missing entry. A row's k-hat and rung say whether its imputations can be trusted.
+The likelihood's missing coordinates are independent of the seen ones given z; one where they are not, as a full
+covariance matrix, is refused. NaN marks a missing entry. A row's k-hat and rung say whether its imputations can be
+trusted.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ppl_vae.containers import Data
 from ppl_vae.diagnostics.arviz import container
 from ppl_vae.diagnostics.arviz.container import ArvizData
 from ppl_vae.diagnostics.infer.infer import infer
+from ppl_vae.diagnostics.infer.missing_given_latents import require_independent
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.annealed import chains_per_pass
 from ppl_vae.inference.pair.admission import admitted
@@ -62,7 +64,8 @@ def impute(
 
     Raises:
         DataError: x is empty, or no entry is missing.
-        ModelError: the pair is refused, or its likelihood draws no data like x.
+        ModelError: the pair is refused, or its likelihood draws no data like x; or the model observes something
+            that is made of x, such as (x - mean) / sd; or seen and missing entries depend on each other given z.
     """
     integer("imputations", imputations, least=20)
     given, batch = admitted(pair, x, y)
@@ -95,18 +98,22 @@ def _completed(
     for first in range(0, len(x), size):
         rows = slice(first, first + size)
         here = {name: torch.as_tensor(value[:, rows], device=x.device) for name, value in values.items()}
+        of_x = at_covariates(model, tuple(each[rows] for each in data[1:]))
         with evaluating(pair.model, pair.guide, seed=derived_seed(seed, first), device=x.device):
-            joint = log_joint(at_covariates(model, tuple(each[rows] for each in data[1:])), x[rows], here)
+            joint = log_joint(of_x, x[rows], here)
             observed = [site for site in joint.observations.values() if site.is_data]
             if len(observed) != 1:
                 raise ModelError(
                     f"imputation needs one observed site, and the model has {list(joint.observations)}"
                 )
             drawn = observed[0].p.sample()
-        if drawn.shape[-x.dim() :] != x[rows].shape:
-            raise ModelError(
-                f"imputation needs draws like x {list(x[rows].shape)}, and the likelihood draws {list(drawn.shape)}"
-            )
-        drawn = drawn.expand(num_draws, *x[rows].shape)
+            if drawn.shape[-x.dim() :] != x[rows].shape:
+                raise ModelError(
+                    f"imputation needs draws like x {list(x[rows].shape)}, and the likelihood draws "
+                    f"{list(drawn.shape)}"
+                )
+            drawn = drawn.expand(num_draws, *x[rows].shape)
+            if not first:
+                require_independent(of_x, x[rows], here, drawn)
         parts.append(torch.where(x[rows].isnan(), drawn, x[rows]).cpu().double().numpy())
     return np.concatenate(parts, 1)

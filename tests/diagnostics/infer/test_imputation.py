@@ -8,7 +8,7 @@ from pyro import distributions as dist
 from scipy import stats
 
 import ppl_vae as pv
-from ppl_vae.errors import DataError
+from ppl_vae.errors import DataError, ModelError
 from tests.diagnostics.faulty_guides import BIAS, SIGMA, WEIGHT
 
 
@@ -17,6 +17,48 @@ def holed_model(x):
         z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
         p = dist.Normal(z @ WEIGHT.mT + BIAS, SIGMA).mask(~x.isnan()).to_event(1)
         pyro.sample("x", p, obs=x.nan_to_num(0.0))
+
+
+def standardising_model(x):
+    """Its site is observed in other units than x has."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+        p = dist.Normal(z @ WEIGHT.mT, SIGMA).mask(~x.isnan()).to_event(1)
+        pyro.sample("x", p, obs=(x - BIAS).nan_to_num(0.0))
+
+
+def turning_model(x):
+    """Its site is observed in another order of the columns than x has."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+        p = dist.Normal((z @ WEIGHT.mT + BIAS).flip(-1), SIGMA).mask(~x.isnan().flip(-1)).to_event(1)
+        pyro.sample("x", p, obs=x.nan_to_num(0.0).flip(-1))
+
+
+class Marginal(dist.MultivariateNormal):
+    """A Gaussian with correlated coordinates, those that are NaN integrated out."""
+
+    def expand(self, batch_shape, _instance=None):
+        return Marginal(self.loc.expand(*batch_shape, -1), self.covariance_matrix[(0,) * (self.loc.dim() - 1)])
+
+    def log_prob(self, value):
+        value, loc = torch.broadcast_tensors(value, self.loc)
+        seen = ~value.isnan()
+        both = seen.unsqueeze(-1) & seen.unsqueeze(-2)
+        # Of a missing coordinate the identity is left, whose density at its mean is taken off.
+        covariance = torch.where(both, self.covariance_matrix, torch.eye(value.shape[-1], dtype=value.dtype))
+        whole = dist.MultivariateNormal(loc, covariance).log_prob(torch.where(seen, value, loc))
+        return whole + 0.5 * np.log(2 * np.pi) * (~seen).sum(-1)
+
+
+def correlated_model(x):
+    noise = SIGMA**2 * (0.5 * torch.eye(5, dtype=x.dtype) + 0.5)
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+        pyro.sample("x", Marginal(z @ WEIGHT.mT + BIAS, noise), obs=x)
+
+
+correlated_model.allows_missing = True
 
 
 def wide_guide(x):
@@ -61,6 +103,22 @@ def test_imputations_have_the_conditional_mean_and_covariance():
 def test_data_without_holes_are_refused():
     with pytest.raises(DataError, match="no entry is missing"):
         pv.impute((holed_model, wide_guide), torch.zeros(2, 5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (standardising_model, r"site 'x' observes something that is made of x, such as \(x - mean\) / sd"),
+        (turning_model, "site 'x' observes something that is made of x"),
+        (correlated_model, "in this likelihood they depend on the seen entries given z too"),
+    ],
+)
+def test_a_model_whose_draws_do_not_complete_x_is_refused(model, words):
+    """Means were off by up to 4000 standard errors, without a word."""
+    x = BIAS + torch.zeros(4, 5, dtype=torch.float64)
+    x[torch.arange(4), torch.arange(4)] = torch.nan
+    with pytest.raises(ModelError, match=words):
+        pv.impute((model, wide_guide), x, imputations=20, num_samples=100, progress=False)
 
 
 @pytest.mark.slow
