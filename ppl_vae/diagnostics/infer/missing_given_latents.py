@@ -48,8 +48,8 @@ def require_independent(model: Program, x: Tensor, values: Mapping[str, Tensor],
     off = (four[0] - four[1] - four[2] + four[3]).abs()
     if (off > ROUNDING * (1 + four.abs().amax(0))).any():
         raise ModelError(
-            "imputation draws missing entries given z alone, and in this likelihood they depend on the seen entries "
-            "given z too, as with a full covariance matrix or where the model computes with x"
+            "imputation draws missing entries given z alone, and in this likelihood they depend on the seen "
+            "entries given z too, as with a full covariance matrix or where the model computes with x"
         )
 
 
