@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.two_levels import require_given_global, require_uncoupled, set_signal
-from ppl_vae.inference.pair.admission import admit, check_data
+from ppl_vae.inference.pair.admission import as_arguments, check_data
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.pair import PairLike, called_with
 from ppl_vae.inference.pair.protocols import Program
@@ -336,10 +336,10 @@ class Estimator(Objective):
             DataError: the model's likelihood has no density for some value of x.
         """
         pair, x, further, named = called_with(args, kwargs)
-        given = admit(pair.model, x, *further, **named), *further
+        pair, given, named = as_arguments(pair, x, further, named)
         terms = self.run(pair.model, pair.guide, *given, **named)
         self._judge_once(pair.model, pair.guide, given, named, terms)
-        require_data_rows(terms.log_likelihood.shape[1], x)
+        require_data_rows(terms.log_likelihood.shape[1], given[0])
         require_uncoupled(terms)
         return self.bound(terms)
 
