@@ -215,6 +215,21 @@ def require_one_order(arguments: Sequence[object]) -> None:
         named[0][1].labels.require_same_rows(other.labels, name)
 
 
+def require_same_dimension(x: object, other: object, name: str) -> None:
+    """Refuse an array beside x whose first dimension is by its name another one of x.
+
+    Raises:
+        DataError: it is; both names are told.
+    """
+    if not (isinstance(x, LabelledArray) and isinstance(other, LabelledArray) and x.dims and other.dims):
+        return
+    if other.dims[0] != x.dims[0] and other.dims[0] in x.dims:
+        raise DataError(
+            f"{name}: its rows run along {str(other.dims[0])!r}, those of x along {str(x.dims[0])!r}; give "
+            f"x.transpose({str(other.dims[0])!r}, ...)"
+        )
+
+
 def _table(frame: Frame) -> Opened:
     names = list(frame.columns)
     if len(set(names)) < len(names):
