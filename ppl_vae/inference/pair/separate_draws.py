@@ -8,9 +8,12 @@ the sum over data is a bound of all of them together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from ppl_vae.containers import Rows
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.exchangeable import MOST_DATA
 from ppl_vae.inference.pair.given_values import Given
@@ -41,12 +44,12 @@ def require_separate_draws(model: Program, guide: Program, args: tuple[object, .
     found = _replayed(model, guide, tuple(map(_few, args)), among_data) or _replayed(model, guide, args, among_data)
     if found is None:
         return
-    among, alone = found
     rows = slice(None, None, 2 if among_data else 1)
     for index, side in enumerate(("model", "guide")):
-        here, there = (each[index][0, rows] for each in (among[0], alone[0]))
-        repeats = all(_agree(one[index], other[index]) for one, other in (among, alone))
-        if repeats and not _agree(here, there):
+        both, again, *alone = (each[index] for each in found)
+        moved = any(not _agree(both[draw, rows], each[0, rows]) for draw, each in enumerate(alone))
+        # A program may be one whose density at given draws is another at every call.
+        if moved and _agree(both, again):
             others, example = (WITH_DATA, " or h - h.mean(0)") if among_data else ("other draws", "")
             raise ModelError(
                 f"the {side}'s density of a draw depends on {others}, as with z.sum() in the place of z.sum(-1)"
@@ -56,42 +59,49 @@ def require_separate_draws(model: Program, guide: Program, args: tuple[object, .
 
 
 def _few(argument: object) -> object:
-    return argument[:MOST_DATA] if isinstance(argument, Tensor) and argument.dim() else argument
+    return argument[:MOST_DATA] if isinstance(argument, Tensor | Rows) and argument.dim() else argument
 
 
 def _replayed(
     model: Program, guide: Program, args: tuple[object, ...], among_data: bool
-) -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]] | None:
-    """The densities at two draws, and at one, twice each; None where the programs cannot be asked for them."""
+) -> list[tuple[Tensor, Tensor]] | None:
+    """The densities of model and guide [K, N] at two draws, at the two again, at the first and at the second alone.
+
+    None where the programs cannot be asked for them.
+    """
     try:
         two = run_terms(model, guide, args, {}, 2, both_levels=True)
-        sites = {name: site for level in two.levels for name, site in level.sites.items()}
-        both, some = (
-            Given({name: site.read.clone() for name, site in sites.items()}),
-            Given(_values(two, among_data)),
-        )
+        if among_data and two.coupling is not None:
+            return None
 
-        def densities(number: int, given: Given) -> tuple[Tensor, Tensor]:
-            terms = run_terms(model, guide, args, {}, number, draw_handler=given, both_levels=True)
+        def densities(number: int, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+            terms = run_terms(model, guide, args, {}, number, draw_handler=Given(values), both_levels=True)
             return densities_of(terms, "model"), densities_of(terms, "guide")
 
-        # Twice: a program may be one whose density at given draws is another at every call.
-        return [densities(2, both) for _ in range(2)], [densities(1, some) for _ in range(2)]
+        both = {name: site.read.clone() for level in two.levels for name, site in level.sites.items()}
+        alone = [_alone(two, draw, among_data) for draw in range(2)]
+        return [densities(2, both), densities(2, both), *(densities(1, values) for values in alone)]
     except Exception:  # Whatever a user's program raises at draws that are not its own.
         return None
 
 
-def _values(two: Terms, among_data: bool) -> dict[str, Tensor]:
-    """The first of two draws by site; ``among_data`` every other datum has the second of its local sites."""
+def _alone(two: Terms, draw: int, among_data: bool) -> dict[str, Tensor]:
+    """One of two draws by site; ``among_data`` every other datum has the other of its local sites."""
     of_set = {} if two.whole is None else two.whole.sites
-    first = {name: site.read[:1] for name, site in of_set.items()}
-    return first | {name: _in_turn(site) if among_data else site.read[:1] for name, site in two.sites.items()}
+    found = {name: _of(site, draw) for name, site in of_set.items()}
+    return found | {
+        name: _in_turn(site, draw) if among_data else _of(site, draw) for name, site in two.sites.items()
+    }
 
 
-def _in_turn(site: Site) -> Tensor:
-    """Of two draws the first for every other datum, and the second: [1, *batch, *event] as programs read them."""
+def _of(site: Site, draw: int) -> Tensor:
+    return site.read[draw % len(site.read)].unsqueeze(0)
+
+
+def _in_turn(site: Site, draw: int) -> Tensor:
+    """One of two draws for every other datum, and the other between: [1, *batch, *event] as programs read them."""
     place = -1 if site.standing is None or site.standing.data_dim is None else site.standing.data_dim
-    one, other = site.read[0], site.read[-1]
+    one, other = _of(site, draw)[0], _of(site, 1 - draw)[0]
     turn = torch.arange(one.shape[place - len(site.q.event_shape)], device=one.device) % 2 == 0
     ahead = len(site.q.event_shape) - place - 1
     return torch.where(turn.reshape(-1, *[1] * ahead), one, other).unsqueeze(0)

@@ -8,7 +8,7 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae import inference as inf
-from ppl_vae.diagnostics import run_importance
+from ppl_vae.diagnostics import run_gaps, run_importance
 from ppl_vae.errors import ModelError
 
 W = torch.tensor([[1.0, -0.5, 0.3], [0.2, 0.8, -1.0]])
@@ -42,6 +42,15 @@ def centred(z):
     return z @ W - (z @ W).mean(-2, keepdim=True)
 
 
+def of_first_draw(z):
+    """The decoder reads the first draw alone, whichever it is asked about."""
+    return z.reshape(-1, len(X), 2)[0] @ W
+
+
+def of_last_draw(z):
+    return z.reshape(-1, len(X), 2)[-1] @ W
+
+
 def right(z):
     return z @ W + 0.1 * z.sum(-1, keepdim=True) + z.mean((-1, -2), keepdim=True) * 0.0
 
@@ -63,6 +72,7 @@ OF_WEIGHTS = {
     "log_evidence": lambda pair: pv.log_evidence(pair, X, num_samples=50),
     "annealing": lambda pair: pv.log_evidence(pair, X, method="ais", num_samples=2, num_temperatures=4),
     "run_importance": lambda pair: run_importance(pair, X, 50),
+    "run_gaps": lambda pair: run_gaps(pair, X, num_samples=30, num_steps=3),
 }
 OF_DRAWS = {
     "evaluate": lambda pair: pv.evaluate(pair, X, num_particles=3),
@@ -76,6 +86,12 @@ OF_DRAWS = {
 def test_a_sum_over_draws_is_refused(asked):
     with pytest.raises(ModelError, match=r"the model's density of a draw depends on other draws.*z\.sum"):
         (OF_WEIGHTS | OF_DRAWS)[asked]((model_with(summed), Guide()))
+
+
+@pytest.mark.parametrize("decode", [of_first_draw, of_last_draw])
+def test_a_decoder_of_one_draw_for_all_is_refused(decode):
+    with pytest.raises(ModelError, match="the model's density of a draw depends on other draws"):
+        pv.evaluate((model_with(decode), Guide()), X, num_particles=3)
 
 
 @pytest.mark.parametrize("asked", [*OF_WEIGHTS])
