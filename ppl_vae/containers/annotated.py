@@ -96,8 +96,10 @@ def _nullable(item: h5py.Group) -> np.ndarray:
     values, mask = _text(item["values"]), item["mask"][()].astype(bool)
     if not mask.any():
         return values
-    missing = None if values.dtype.kind == "O" else np.nan
-    return np.where(mask, missing, values.astype(object if missing is None else np.float64))
+    is_text = values.dtype.kind == "O"
+    found = values.astype(object if is_text else np.float64)
+    found[mask] = None if is_text else np.nan
+    return found
 
 
 def _index(group: h5py.Group, path: Path) -> np.ndarray:
