@@ -46,8 +46,8 @@ def require_separate_draws(model: Program, guide: Program, args: tuple[object, .
         return
     rows = slice(None, None, 2 if among_data else 1)
     for index, side in enumerate(("model", "guide")):
-        both, again, *alone = (each[index] for each in found)
-        moved = any(not _agree(both[draw, rows], each[0, rows]) for draw, each in enumerate(alone))
+        both, again, *twice = (each[index] for each in found)
+        moved = any(not _agree(both[draw, rows], each[draw, rows]) for draw, each in enumerate(twice))
         # A program may be one whose density at given draws is another at every call.
         if moved and _agree(both, again):
             others, example = (WITH_DATA, " or h - h.mean(0)") if among_data else ("other draws", "")
@@ -65,7 +65,7 @@ def _few(argument: object) -> object:
 def _replayed(
     model: Program, guide: Program, args: tuple[object, ...], among_data: bool
 ) -> list[tuple[Tensor, Tensor]] | None:
-    """The densities of model and guide [K, N] at two draws, at the two again, at the first and at the second alone.
+    """The densities of model and guide [2, N] at two draws, at both again, and at each of them twice.
 
     None where the programs cannot be asked for them.
     """
@@ -74,19 +74,18 @@ def _replayed(
         if among_data and two.coupling is not None:
             return None
 
-        def densities(number: int, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-            terms = run_terms(model, guide, args, {}, number, draw_handler=Given(values), both_levels=True)
+        def densities(values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+            terms = run_terms(model, guide, args, {}, 2, draw_handler=Given(values), both_levels=True)
             return densities_of(terms, "model"), densities_of(terms, "guide")
 
         both = {name: site.read.clone() for level in two.levels for name, site in level.sites.items()}
-        alone = [_alone(two, draw, among_data) for draw in range(2)]
-        return [densities(2, both), densities(2, both), *(densities(1, values) for values in alone)]
+        return [densities(values) for values in (both, both, *(_twice(two, draw, among_data) for draw in range(2)))]
     except Exception:  # Whatever a user's program raises at draws that are not its own.
         return None
 
 
-def _alone(two: Terms, draw: int, among_data: bool) -> dict[str, Tensor]:
-    """One of two draws by site; ``among_data`` every other datum has the other of its local sites."""
+def _twice(two: Terms, draw: int, among_data: bool) -> dict[str, Tensor]:
+    """One of two draws as both, by site; ``among_data`` every other datum has the other of its local sites."""
     of_set = {} if two.whole is None else two.whole.sites
     found = {name: _of(site, draw) for name, site in of_set.items()}
     return found | {
@@ -95,16 +94,16 @@ def _alone(two: Terms, draw: int, among_data: bool) -> dict[str, Tensor]:
 
 
 def _of(site: Site, draw: int) -> Tensor:
-    return site.read[draw % len(site.read)].unsqueeze(0)
+    return site.read[draw % len(site.read)].expand(2, *site.read.shape[1:])
 
 
 def _in_turn(site: Site, draw: int) -> Tensor:
-    """One of two draws for every other datum, and the other between: [1, *batch, *event] as programs read them."""
+    """One of two draws for every other datum, and the other between, as both: [2, *batch, *event]."""
     place = -1 if site.standing is None or site.standing.data_dim is None else site.standing.data_dim
-    one, other = _of(site, draw)[0], _of(site, 1 - draw)[0]
+    one, other = _of(site, draw), _of(site, 1 - draw)
     turn = torch.arange(one.shape[place - len(site.q.event_shape)], device=one.device) % 2 == 0
     ahead = len(site.q.event_shape) - place - 1
-    return torch.where(turn.reshape(-1, *[1] * ahead), one, other).unsqueeze(0)
+    return torch.where(turn.reshape(-1, *[1] * ahead), one, other)
 
 
 def _agree(a: Tensor, b: Tensor) -> bool:
