@@ -37,8 +37,12 @@ def listed(program):
         kind, number = numbers[node]
         return f"<{kind} {constants.index(number) if kind == 'constant' else number}>"
 
+    # From torch 2.14 on make_fx has the one where autograd has called the other: both are the tensor itself.
     return [
-        (str(target), str(fx.node.map_arg((args, kwargs), lambda n: Named(told(n)))))
+        (
+            str(target).replace("aten.detach", "aten.alias"),
+            str(fx.node.map_arg((args, kwargs), lambda n: Named(told(n)))),
+        )
         for target, args, kwargs in rows
     ]
 

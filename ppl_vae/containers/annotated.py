@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from ppl_vae.containers.rows import Rows, sparse_rows, sparse_rows_of
+from ppl_vae.containers.rows import Rows, sparse_rows
 from ppl_vae.errors import DataError
 
 if TYPE_CHECKING:
@@ -38,6 +38,14 @@ class Annotated(Protocol):
     var_names: object
 
 
+@runtime_checkable
+class Backed(Protocol):
+    """A sparse matrix that AnnData left in its file."""
+
+    def to_memory(self) -> object:
+        """The same as scipy has it."""
+
+
 def read_h5ad(path: Path) -> tuple[Rows | np.ndarray, dict[str, object], np.ndarray, np.ndarray]:
     """Read x, the columns of obs by name, and the names of rows and columns.
 
@@ -50,7 +58,7 @@ def read_h5ad(path: Path) -> tuple[Rows | np.ndarray, dict[str, object], np.ndar
         with h5py.File(path, "r") as file:
             x = _matrix(file["X"], path)
             obs = {str(name): _column(item) for name, item in file["obs"].items()}
-            rows, columns = (_index(file[group]) for group in ("obs", "var"))
+            rows, columns = (_index(file[group], path) for group in ("obs", "var"))
     except (OSError, KeyError) as error:
         raise DataError(f"{path}: expected an .h5ad file with X, obs and var ({error})") from None
     return x, {name: values for name, values in obs.items() if values is not None}, rows, columns
@@ -61,15 +69,13 @@ def _matrix(stored: h5py.Group | h5py.Dataset, path: Path) -> Rows | np.ndarray:
         return stored[()]
     kind = stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format", ""))
     shape = stored.attrs.get("shape", stored.attrs.get("h5sparse_shape"))
-    parts = [stored[name][()] for name in ("data", "indices", "indptr")]
-    if str(kind).startswith("csr"):
-        values, columns, starts = parts
-        return sparse_rows_of(starts, columns, values, int(shape[1]), str(path))
-    if str(kind).startswith("csc"):
-        from scipy.sparse import csc_matrix
+    form = str(kind)[:3]
+    if form not in ("csr", "csc"):
+        raise DataError(f"{path}: expected X as an array, or a csr or csc matrix, found encoding {kind!r}")
+    from scipy.sparse import csc_matrix, csr_matrix
 
-        return sparse_rows(csc_matrix(tuple(parts), shape=tuple(shape)), str(path))
-    raise DataError(f"{path}: expected X as an array, or a csr or csc matrix, found encoding {kind!r}")
+    parts = tuple(stored[name][()] for name in ("data", "indices", "indptr"))
+    return sparse_rows({"csr": csr_matrix, "csc": csc_matrix}[form](parts, shape=tuple(shape)), str(path))
 
 
 def _column(item: h5py.Group | h5py.Dataset) -> np.ndarray | None:
@@ -77,14 +83,30 @@ def _column(item: h5py.Group | h5py.Dataset) -> np.ndarray | None:
     if not _is_group(item):
         return _text(item)
     if {"codes", "categories"} <= set(item):
-        codes, categories = item["codes"][()], _text(item["categories"])
+        codes, categories = item["codes"][()], _column(item["categories"])
+        if categories is None:
+            return None
         named = np.concatenate([categories.astype(object), np.array([None], object)])
         return named[codes]
-    return None
+    return _nullable(item) if {"values", "mask"} <= set(item) else None
 
 
-def _index(group: h5py.Group) -> np.ndarray:
-    return _text(group[group.attrs.get("_index", "_index")])
+def _nullable(item: h5py.Group) -> np.ndarray:
+    """A column of a nullable type: numbers of which those under the mask are NaN, or text, None there."""
+    values, mask = _text(item["values"]), item["mask"][()].astype(bool)
+    if not mask.any():
+        return values
+    is_text = values.dtype.kind == "O"
+    found = values.astype(object if is_text else np.float64)
+    found[mask] = None if is_text else np.nan
+    return found
+
+
+def _index(group: h5py.Group, path: Path) -> np.ndarray:
+    names = _column(group[group.attrs.get("_index", "_index")])
+    if names is None:
+        raise DataError(f"{path}: the names in {group.name} are in no encoding that is known")
+    return names
 
 
 def _is_group(item: object) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_vae.containers.annotated import Annotated, read_h5ad
+from ppl_vae.containers.annotated import Annotated, Backed, read_h5ad
 from ppl_vae.containers.labels import Labels
 from ppl_vae.containers.rows import Rows, Sparse, StoredRows, sparse_rows
 from ppl_vae.containers.table_file import TABLES, read_frame
@@ -182,7 +182,8 @@ def opened(data: object) -> Opened:
         return Opened(StoredRows(data) if data.ndim > 1 else data)
     if isinstance(data, Annotated):
         labels = Labels(np.asarray(data.obs_names), (np.asarray(data.var_names),), columns=True)
-        x = sparse_rows(data.X) if isinstance(data.X, Sparse) else np.asarray(data.X)
+        x = data.X.to_memory() if isinstance(data.X, Backed) else data.X
+        x = sparse_rows(x) if isinstance(x, Sparse) else np.asarray(x)
         return Opened(x, labels, {str(name): data.obs[name] for name in data.obs})
     if isinstance(data, Sparse):
         return Opened(sparse_rows(data))
@@ -212,6 +213,21 @@ def require_one_order(arguments: Sequence[object]) -> None:
         own = getattr(arguments[index], "name", None)
         name = own if isinstance(own, str) else f"argument {index + 1}"
         named[0][1].labels.require_same_rows(other.labels, name)
+
+
+def require_same_dimension(x: object, other: object, name: str) -> None:
+    """Refuse an array beside x whose first dimension is by its name another one of x.
+
+    Raises:
+        DataError: it is; both names are told.
+    """
+    if not (isinstance(x, LabelledArray) and isinstance(other, LabelledArray) and x.dims and other.dims):
+        return
+    if other.dims[0] != x.dims[0] and other.dims[0] in x.dims:
+        raise DataError(
+            f"{name}: its rows run along {str(other.dims[0])!r}, those of x along {str(x.dims[0])!r}; give "
+            f"x.transpose({str(other.dims[0])!r}, ...)"
+        )
 
 
 def _table(frame: Frame) -> Opened:

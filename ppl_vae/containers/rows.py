@@ -224,21 +224,11 @@ def sparse_rows(matrix: Sparse, what: str = "data") -> SparseRows:
         # What is stored twice in one place is a sum.
         csr = csr.copy()
         csr.sum_duplicates()
-    return sparse_rows_of(csr.indptr, csr.indices, csr.data, int(csr.shape[1]), what)
-
-
-def sparse_rows_of(
-    starts: np.ndarray, columns: np.ndarray, values: np.ndarray, width: int, what: str = "data"
-) -> SparseRows:
-    """Rows from the three arrays of a compressed matrix.
-
-    Raises:
-        DataError: the values are no real numbers.
-    """
-    if values.dtype.kind not in "biuf":
-        raise DataError(f"{what}: expected a sparse matrix of real numbers, found dtype {values.dtype}")
-    first, places = np.asarray(starts, np.int64), np.asarray(columns, np.int32)
-    return SparseRows(torch.from_numpy(first), torch.from_numpy(places), torch.from_numpy(_native(values)), width)
+    if csr.data.dtype.kind not in "biuf":
+        raise DataError(f"{what}: expected a sparse matrix of real numbers, found dtype {csr.data.dtype}")
+    first, places = np.asarray(csr.indptr, np.int64), np.asarray(csr.indices, np.int32)
+    values = torch.from_numpy(_native(csr.data))
+    return SparseRows(torch.from_numpy(first), torch.from_numpy(places), values, int(csr.shape[1]))
 
 
 @overload

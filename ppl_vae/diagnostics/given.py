@@ -18,6 +18,7 @@ from ppl_vae.inference.pair.indices import with_indices
 from ppl_vae.inference.pair.labels import needs_labels
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.separate_draws import require_separate_draws
 from ppl_vae.inference.pair.terms import Terms
 
 
@@ -35,7 +36,8 @@ def admitted(
 
     Raises:
         ModelError: it is no pair, or one that needs more than it is given; or the data have another event shape; or
-            the programs draw random numbers outside their sites that part the guide's density from its draws.
+            the programs draw random numbers outside their sites that part the guide's density from its draws; or a
+            density of a draw moves with other draws, of the datum or of others.
         DataError: there are fewer than ``least`` data, or the likelihood has no density for some value; or the rows
             of y are named in another order than those of x.
     """
@@ -43,7 +45,10 @@ def admitted(
     x = opened(x) if is_container(x) else x
     beside = y if y is not None and needs_y(pair) else None
     found, batch = admission.admitted(pair, x, beside, least, keep_rows)
-    require_density_of_draws(*with_indices(found.model, found.guide, batch))
+    model, guide, arguments = with_indices(found.model, found.guide, batch)
+    require_density_of_draws(model, guide, arguments)
+    with evaluating(model, guide, seed=0, device=batch[0].device):
+        require_separate_draws(model, guide, arguments, among_data=True)
     labels = Arguments.of(pair).labels(x)
     if is_container(y):
         labels.require_same_rows(opened(y).labels, "y")

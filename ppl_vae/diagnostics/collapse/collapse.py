@@ -44,6 +44,8 @@ from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword, renamed
 
 COLLAPSE_STREAM = 42
+# The squared distances of two numbers from their mean are alike: their spread, 0, says nothing.
+FEWEST_FOR_ERROR = 3
 INSTEAD = "run_reference draws from the posterior of all of them"
 NATS = "nats per datum"
 
@@ -73,7 +75,8 @@ def run_collapse(
 
     Returns:
         Over "latent", the dimensions of all sites one after the other, by number, without those that are one number
-        under guide and prior alike: ``posterior_mean_variance`` and its standard error over data, ``active``,
+        under guide and prior alike: ``posterior_mean_variance`` and its standard error over data (NaN of two data),
+        ``active``,
         ``kl`` and its error (NaN where q or p does not factorise),
         ``collapsed_share``. Over "site": ``site_kl``. Scalars: ``active_units``, ``average_kl``,
         ``mutual_information``, ``marginal_kl`` with errors over data and draws; the first is exactly the sum of
@@ -236,6 +239,8 @@ def _units(found: _Pass, threshold: float, epsilon: float) -> dict[str, object]:
     centred = found.means - found.means.mean(0)
     variance = centred.square().sum(0) / (len(centred) - 1) - found.noise.mean(0)
     error = (centred.square() - found.noise).std(0) / math.sqrt(len(centred))
+    if len(centred) < FEWEST_FOR_ERROR:
+        error = torch.full_like(error, math.nan)
     kl, site_kl = found.kl, found.site_kl
     share = torch.where(kl.isnan(), kl, (kl < epsilon).to(kl)).mean(0)
     return {
@@ -282,7 +287,7 @@ def check_collapse(numbers: xr.Dataset) -> Verdict:
 
     Returns:
         "good" where every dimension is active, "doubtful" where some are not, "bad" where none is; "unknown" where
-        that depends on variances within two standard errors of the threshold.
+        that depends on variances within two standard errors of the threshold, or of two data, which show none.
 
     Raises:
         DataError: the numbers are none of ``run_collapse``, or the variances are NaN or infinite.
@@ -311,7 +316,7 @@ def check_collapse(numbers: xr.Dataset) -> Verdict:
         words += f" The code holds {told:.3f} ± {error:.3f} nats of information about which datum it came from"
         words += f" (at most log N = {most:.2f})." if information < 0.9 * most else ", all that N data can show."
     if not clear.all():
-        words += f" {(~clear).sum()} of them are within two standard errors of the threshold."
+        words += f" {(~clear).sum()} of them are {_why_not(numbers)}."
     advice = {
         "good": "",
         "unknown": "Take more data: whether dimensions are active is not known.",
@@ -335,6 +340,12 @@ def _clear(table: xr.Dataset) -> np.ndarray:
     """Mark the dimensions more than two standard errors from the threshold, on either side: [U]."""
     distance = abs(table["posterior_mean_variance"].to_numpy() - table.attrs["threshold"])
     return np.asarray(distance > ERRORS * table["posterior_mean_variance_stderr"].to_numpy())
+
+
+def _why_not(table: xr.Dataset) -> str:
+    if table["posterior_mean_variance_stderr"].isnull().all():
+        return "not known to be so: of so few data a variance has no error"
+    return "within two standard errors of the threshold"
 
 
 def _which(idle: np.ndarray, active: np.ndarray) -> str:

@@ -26,15 +26,19 @@ from torch import Tensor, nn
 from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.two_levels import require_given_global, require_uncoupled, set_signal
-from ppl_vae.inference.pair.admission import admit, check_data
+from ppl_vae.inference.pair.admission import as_arguments, check_data
+from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.pair import PairLike, called_with
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.separate_draws import require_separate_draws
 from ppl_vae.inference.pair.site_shapes import require_data_rows
 from ppl_vae.inference.pair.terms import Gradient, Terms
 from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.pair.validity import require_densities
 from ppl_vae.inference.pair.wrapping import innermost
+from ppl_vae.randomness import seeded
+from ppl_vae.registration import unregistered
 
 
 class Loss(ELBOModule):
@@ -180,12 +184,20 @@ class Objective(pyro.infer.ELBO, nn.Module):
         """Refuse what is no density in the first batch of a pair."""
         if self._is_new(model):
             require_densities(model, guide, args, kwargs, terms)
+            if self.num_draws > 1 and not kwargs:
+                _require_separate(model, guide, args, terms.log_likelihood.device)
             with contextlib.suppress(TypeError):
                 self._judged.add(_lasting(model))
 
     def _get_trace(self, model: Program, guide: Program, args: object, kwargs: object) -> object:
         # Pyro's base class asks for it; ours works on Terms and never calls it.
         return get_importance_trace("flat", 1, model, guide, args, kwargs)
+
+
+def _require_separate(model: Program, guide: Program, args: tuple[object, ...], device: torch.device) -> None:
+    """Refuse a pair whose density of a draw moves with its other draws, out of training mode."""
+    with unregistered(), evaluation_mode(model, guide), seeded(0, device):
+        require_separate_draws(model, guide, args, among_data=False)
 
 
 def _lasting(program: Program) -> object:
@@ -324,10 +336,10 @@ class Estimator(Objective):
             DataError: the model's likelihood has no density for some value of x.
         """
         pair, x, further, named = called_with(args, kwargs)
-        given = admit(pair.model, x, *further, **named), *further
+        pair, given, named = as_arguments(pair, x, further, named)
         terms = self.run(pair.model, pair.guide, *given, **named)
         self._judge_once(pair.model, pair.guide, given, named, terms)
-        require_data_rows(terms.log_likelihood.shape[1], x)
+        require_data_rows(terms.log_likelihood.shape[1], given[0])
         require_uncoupled(terms)
         return self.bound(terms)
 

@@ -27,8 +27,10 @@ from ppl_vae.inference.evidence.unconstrained import LatentPath, Start
 from ppl_vae.inference.evidence.weight_chunks import ACTIVATIONS_PER_OUTPUT, MEMORY_LIMIT
 from ppl_vae.inference.pair.covariates import at_covariates
 from ppl_vae.inference.pair.evaluation import evaluating
+from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.separate_draws import require_separate_draws
 from ppl_vae.progress import advance
 from ppl_vae.randomness import derived_seed
 
@@ -108,15 +110,18 @@ def annealed_evidence(
 
     Raises:
         ModelError: a latent site is discrete or has no density where the path needs one; it is named. Or a
-            weight is NaN or +inf, or all of a datum are zero: the datum is named.
+            draw's density moves with other draws, or with the cut where data go in parts. Or a weight is NaN or
+            +inf, or all of a datum are zero: the datum is named.
     """
     betas = sigmoid_schedule(num_temperatures)
     estimates = []
     size = chains_per_pass(x, integer("num_samples", num_chains, least=2), memory_limit)
     for first in range(0, len(x), size):
         batch = x[first : first + size]
+        given = tuple(part[first : first + size] for part in labels)
+        if not first:
+            require_chains_apart(model, guide, (batch, *given), size < len(x))
         with evaluating(model, guide, seed=derived_seed(seed, STREAM, first), device=x.device):
-            given = tuple(part[first : first + size] for part in labels)
             path = LatentPath(at_covariates(model, given), at_covariates(guide, given), batch, start)
             hmc = pilot_run(path, betas, num_chains, num_leapfrog)
             log_weight = annealed_weights(state_at(path, path.draw(num_chains)), betas, hmc)
@@ -124,6 +129,18 @@ def annealed_evidence(
         estimates.append(torch.stack([log_mean_exp(log_weight), delta_stderr(log_weight)]))
     bound, stderr = torch.cat(estimates, 1)
     return bound, stderr
+
+
+def require_chains_apart(model: Program, guide: Program, batch: Batch, is_part: bool) -> None:
+    """Refuse a pair whose density of a chain moves with other chains or data, or with the cut where there is one.
+
+    Raises:
+        ModelError: it does; the side is named.
+    """
+    with evaluating(model, guide, seed=0, device=batch[0].device):
+        require_separate_draws(model, guide, batch, among_data=True)
+        if is_part:
+            require_exchangeable(model, guide, tuple(part[:MOST_DATA] for part in batch))
 
 
 def chains_per_pass(x: Tensor, num_chains: int, memory_limit: int) -> int:

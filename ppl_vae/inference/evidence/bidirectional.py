@@ -27,6 +27,7 @@ from ppl_vae.inference.evidence.annealed import (
     annealed_weights,
     chains_per_pass,
     pilot_run,
+    require_chains_apart,
     reverse_weights,
     sigmoid_schedule,
 )
@@ -121,6 +122,8 @@ def bidirectional_evidence(
     passes = []
     for first in range(0, len(data), size):
         batch = data[first : first + size]
+        if not first:
+            require_chains_apart(*batch.programs, batch.batch, size < len(data))
         with evaluating(*data.programs, seed=derived_seed(seed, STREAM, first), device=data.x.device):
             passes.append(_both_ways(batch, first, betas, chains, start, num_leapfrog))
     drawn, lower, lower_stderr, upper, upper_stderr = (torch.cat(column) for column in zip(*passes, strict=True))

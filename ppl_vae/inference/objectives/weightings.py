@@ -27,7 +27,7 @@ from ppl_vae.inference.estimators.table import as_objective
 from ppl_vae.inference.estimators.two_levels import require_uncoupled
 from ppl_vae.inference.objectives.schedules import Schedule, at, describe
 from ppl_vae.inference.objectives.structural_similarity import ms_ssim
-from ppl_vae.inference.pair.admission import admit
+from ppl_vae.inference.pair.admission import as_arguments
 from ppl_vae.inference.pair.pair import PairLike, called_with
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Terms
@@ -131,8 +131,9 @@ class KLWeighting(Weighting, ABC):
             DataError: the model's likelihood has no density for some value of x.
         """
         pair, x, further, named = called_with(args, kwargs)
-        data = admit(pair.model, x, *further, **named)
-        terms = self.run(pair.model, pair.guide, data, *further, **named)
+        pair, given, named = as_arguments(pair, x, further, named)
+        terms = self.run(pair.model, pair.guide, *given, **named)
+        self._judge_once(pair.model, pair.guide, given, named, terms)
         require_uncoupled(terms)
         return self.bound(terms)
 

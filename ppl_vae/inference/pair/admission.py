@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 from torch import Tensor
 
 from ppl_vae.arrays import Array
@@ -40,10 +41,10 @@ def admitted(
             covariate does not fit; or its columns are those of the training data in another order.
     """
     pair = as_pair(pair)
-    if isinstance(x, Mapping) and y is not None and "y" not in x:
-        x = {**x, "y": y} if Arguments.of(pair).takes("y") else x
     x = gathered(pair, x) if is_stream(x) else x
     x = opened(x) if is_container(x) else x
+    if isinstance(x, Mapping) and y is not None and "y" not in x:
+        x = {**x, "y": y} if Arguments.of(pair).takes("y") else x
     arguments = Arguments.of(pair, x)
     labels = arguments.labels(x)
     require_same_coordinates(pair.model, labels)
@@ -62,6 +63,33 @@ def admitted(
     if judge is not None:
         judge(*beside)
     return pair, (data, *beside)
+
+
+def as_arguments(
+    pair: Pair, x: object, further: tuple[object, ...], named: dict[str, object]
+) -> tuple[Pair, tuple[object, ...], dict[str, object]]:
+    """What programs called with (x, *further, **named) are given: arrays and containers as tensors.
+
+    Tensors, and arguments that are no data, such as a number or a word, stay as they are.
+
+    Returns:
+        The pair, and the arguments of its programs by position and by name.
+
+    Raises:
+        ModelError: as of ``admit``, and of ``admitted`` where something is no tensor.
+        DataError: likewise.
+    """
+    parts = (x, *further, *named.values())
+    are_data = all(isinstance(part, Tensor) or _holds_numbers(part) for part in parts)
+    if all(isinstance(part, Tensor) for part in parts) or not are_data or (further and named):
+        return pair, (admit(pair.model, x, *further, **named), *further), named
+    beside_x = {Arguments.of(pair).model.data: x, **named} if named else (x, *further)
+    pair, batch = admitted(pair, beside_x if further or named else x)
+    return pair, batch, {}
+
+
+def _holds_numbers(part: object) -> bool:
+    return is_container(part) or (isinstance(part, np.ndarray) and part.ndim > 0)
 
 
 def together(batch: Batch, labels: Labels | None = None) -> Data:

@@ -16,7 +16,18 @@ import torch
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
-from ppl_vae.containers import Axes, Frame, Labels, Opened, Rows, Table, dense, is_container, opened
+from ppl_vae.containers import (
+    Axes,
+    Frame,
+    Labels,
+    Opened,
+    Rows,
+    Table,
+    dense,
+    is_container,
+    opened,
+    require_same_dimension,
+)
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.labels import Batch, arguments
 from ppl_vae.inference.pair.pair import Pair
@@ -193,6 +204,8 @@ class Arguments:
         """The parts without their containers, whose rows must not be named in another order than those of x."""
         if not any(map(is_container, parts)):
             return parts
+        for name, part in zip(self.names(len(parts) - 1), parts[1:], strict=True):
+            require_same_dimension(parts[0], part, name)
         first, *given = (opened(part) if is_container(part) else Opened(part) for part in parts)
         for name, part in zip(self.names(len(given)), given, strict=True):
             first.labels.require_same_rows(part.labels, name)

@@ -33,7 +33,7 @@ LINEAR = {torch.float32: 20.0, torch.float64: 40.0}
 
 
 def log_density(p: Distribution, value: Tensor) -> Tensor:
-    """The log density log p(value), nats: [*batch], or a shape that broadcasts to it.
+    """The log density log p(value), nats: [*batch].
 
     Args:
         p: a distribution.
@@ -51,7 +51,9 @@ def log_density(p: Distribution, value: Tensor) -> Tensor:
     if short is None or not isinstance(value, Tensor):
         found: Tensor = p.log_prob(value)
         return found
-    return short(base, value, event_dim)
+    density = short(base, value, event_dim)
+    # Repetitions that it has undone come back where one value is given for all of the batch.
+    return density.expand(torch.broadcast_shapes(density.shape, p.batch_shape))
 
 
 def _wide(p: Distribution, value: Tensor) -> Tensor | None:

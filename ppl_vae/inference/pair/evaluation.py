@@ -28,6 +28,7 @@ from ppl_vae.inference.pair.own_parameters import own_parameters
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.separate_draws import require_separate_draws
 from ppl_vae.inference.pair.stream import batches_of, is_stream, require_own_labels
 from ppl_vae.inference.pair.supports import require_within
 from ppl_vae.inference.pair.terms import Terms
@@ -260,6 +261,9 @@ def _in_chunks(
     size = data_per_chunk(data[0], num_particles)
     for batch in zip(*(part.split(size) for part in data), strict=True):
         with rows_named(model, guide, len(batch[0]), len(data[0])):
+            if not rows and num_particles > 1:
+                with seeded(0, data[0].device):
+                    require_separate_draws(model, guide, batch, among_data=False)
             terms = run_terms(model, guide, batch, {}, num_particles, num_total=num_total, both_levels=True)
         if not rows and size < len(data[0]):
             require_exchangeable(model, guide, tuple(part[:MOST_DATA] for part in batch))

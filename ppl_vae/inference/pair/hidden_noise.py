@@ -189,10 +189,10 @@ def _densities(model: Program, guide: Program, batch: Batch, run: int) -> tuple[
         }
         with seeded(run, device), _other_streams(run):
             terms = run_terms(model, guide, batch, {}, ROWS, draw_handler=Given(values), both_levels=True)
-            return _of_both(terms, "model"), _of_both(terms, "guide")
+            return densities_of(terms, "model"), densities_of(terms, "guide")
 
 
-def _of_both(terms: Terms, side: str) -> Tensor:
+def densities_of(terms: Terms, side: str) -> Tensor:
     """The log density of one program [ROWS, N]; zero where it has none."""
     total = torch.zeros_like(terms.log_likelihood, dtype=torch.float64)
     for level in terms.levels:

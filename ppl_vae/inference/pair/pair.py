@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError
@@ -132,6 +133,8 @@ def called_with(
         if by_programs
         else as_pair(cast(PairLike, found["pair"]))
     )
+    if by_programs:
+        _require_ordinary(pair.model, pair.guide)
     return pair, found["x"], given[len(names) :], further
 
 
@@ -162,13 +165,31 @@ def _pair_in(given: object) -> Pair | None:
     return None if parts.vae is None or parts.vae is given else _pair_in(parts.vae)
 
 
+def _require_made(module: nn.Module) -> None:
+    """Refuse a lazy module before its first call, whose parameters have no shape.
+
+    Raises:
+        ModelError: there is one; it is named.
+    """
+    lazy = next((name for name, tensor in module.named_parameters() if is_lazy(tensor)), None)
+    if lazy is not None:
+        name = lazy.rpartition(".")[0]
+        kind = type(module.get_submodule(name)).__name__
+        raise ModelError(
+            f"{kind} {name!r} of {type(module).__name__} has no parameters before its first call: call model "
+            "and guide once on a few data first, or give the layer its input size"
+        )
+
+
 def _require_ordinary(*parts: object) -> None:
-    """Refuse parameters made in torch's inference mode, where it is over: nothing can be done with them."""
-    if torch.is_inference_mode_enabled():
-        return
+    """Refuse parameters that a lazy module has not made yet, and those made in an inference mode that is over."""
     for part in parts:
         module = owner(part) if callable(part) else None
-        if module is not None and any(tensor.is_inference() for tensor in module.parameters()):
+        if module is not None:
+            _require_made(module)
+        if torch.is_inference_mode_enabled() or module is None:
+            continue
+        if any(tensor.is_inference() for tensor in module.parameters()):
             raise ModelError(
                 f"the parameters of {type(module).__name__} were made in torch.inference_mode() and cannot be used "
                 "outside of it; make or load the model outside"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.pair.admission import admit
+from ppl_vae.inference.pair.admission import as_arguments
 from ppl_vae.inference.pair.densities import log_density
 from ppl_vae.inference.pair.draws import carried
 from ppl_vae.inference.pair.levels import ALONE, Standing, ordered_value
@@ -78,7 +78,7 @@ def trace_terms(*args: object, num_particles: int = 1, gradient: Gradient = "tot
     if gradient not in get_args(Gradient):
         raise ModelError(f"gradient must be one of {', '.join(get_args(Gradient))}, got {gradient!r}")
     pair, x, further, named = called_with(args, kwargs)
-    given = admit(pair.model, x, *further, **named), *further
+    pair, given, named = as_arguments(pair, x, further, named)
     return run_terms(pair.model, pair.guide, given, named, num_particles, gradient, as_loss=True)
 
 

@@ -130,6 +130,16 @@ def unmasked(p: Distribution) -> Distribution:
     return unmasked(p.base_dist) if isinstance(p, dist.MaskedDistribution) else p
 
 
+def batch_mask(mask: Tensor | bool | None, *masked: Distribution) -> Tensor | bool | None:
+    """The mask [*batch] of a site's handlers and of ``.mask(...)`` around distributions; None where none is."""
+    for p in masked:
+        while isinstance(p, dist.MaskedDistribution):
+            own = torch.as_tensor(p._mask)
+            mask = own if mask is None else torch.as_tensor(mask, device=own.device) & own
+            p = p.base_dist
+    return mask
+
+
 def _mask_of(node: TraceSite) -> Tensor | None:
     return value_mask(node["fn"], node["mask"])
 

@@ -37,7 +37,7 @@ from ppl_vae.inference.pair.auxiliary import require_accounted
 from ppl_vae.inference.pair.densities import log_density
 from ppl_vae.inference.pair.levels import Standing
 from ppl_vae.inference.pair.point_mass import is_flat, is_point, log_prior, require_density, stated_density
-from ppl_vae.inference.pair.scales import unmasked
+from ppl_vae.inference.pair.scales import batch_mask, unmasked
 from ppl_vae.inference.pair.stopped import StoppedDensity
 from ppl_vae.kl import coordinate_kl, kl_divergence
 from ppl_vae.own_law import lawgiver, states
@@ -192,7 +192,7 @@ class Terms:
             ModelError: a site's distribution has no closed-form entropy; the site is named.
         """
         require_accounted(self.sites)
-        return self._total([self._per_datum(s, _entropy(s)) for s in self.sites.values()])
+        return self._total([self._per_datum(s, _entropy(s), s.q) for s in self.sites.values()])
 
     @property
     def is_bound(self) -> bool:
@@ -232,12 +232,17 @@ class Terms:
         try:
             if latent.p is None:
                 raise NotImplementedError
-            per_coordinate = coordinate_kl(latent.q, latent.p)
+            per_coordinate = coordinate_kl(unmasked(latent.q), unmasked(latent.p))
         except NotImplementedError:
             raise ModelError(f"site {site!r}: the KL of single dimensions needs diagonal Gaussians") from None
         if latent.standing is not None:
             raise ModelError(f"site {site!r} stands in further plates inside a datum: no KL of single dimensions")
-        return self.kl_weight * per_coordinate.expand(*self.log_likelihood.shape, *latent.q.event_shape)
+        mask = batch_mask(latent.mask, latent.q, latent.p)
+        whole = per_coordinate.expand(*self.log_likelihood.shape, *latent.q.event_shape)
+        # Mask and scale are [K, N], so that these dimensions have to be the last.
+        by_unit = whole.movedim((0, 1), (-2, -1))
+        counted = per_datum(site, by_unit, by_unit.shape, latent.scale, mask)
+        return self.kl_weight * counted.movedim((-2, -1), (0, 1))
 
     def weighted(self, kl_weight: Tensor | float, both_levels: bool = False) -> Terms:
         """Multiply the divergence from the prior of local sites, or of both levels, by ``kl_weight``."""
@@ -278,7 +283,8 @@ class Terms:
             return torch.zeros_like(self.log_likelihood)
         require_density(site.name, site.q, prior)
         try:
-            return self._per_datum(site, kl_divergence(site.q, prior))
+            # Masks of either side leave the same data out, whichever way they are said.
+            return self._per_datum(site, kl_divergence(unmasked(site.q), unmasked(prior)), site.q, prior)
         except NotImplementedError:
             own = f" ({law.__name__} has a law of its own)" if (law := lawgiver(site.q) or lawgiver(prior)) else ""
             raise ModelError(
@@ -295,8 +301,9 @@ class Terms:
                 "the sum of closed-form KLs is not the KL of the joint; reorder the guide or use MonteCarloKL"
             )
 
-    def _per_datum(self, site: Site, density: Tensor) -> Tensor:
-        return per_datum(site.name, density, site.standing or self.log_likelihood.shape, site.scale, site.mask)
+    def _per_datum(self, site: Site, density: Tensor, *masked: dist.TorchDistribution) -> Tensor:
+        mask = batch_mask(site.mask, *masked)
+        return per_datum(site.name, density, site.standing or self.log_likelihood.shape, site.scale, mask)
 
     def _total(self, terms: list[Tensor]) -> Tensor:
         return sum(terms, start=torch.zeros_like(self.log_likelihood))
@@ -343,9 +350,9 @@ def _log_guide(site: Site) -> Tensor:
 
 def _entropy(site: Site) -> Tensor:
     try:
-        if not states(site.q, "entropy"):
+        if not states(unmasked(site.q), "entropy"):
             raise NotImplementedError
-        return site.q.entropy()
+        return unmasked(site.q).entropy()
     except NotImplementedError:
         raise ModelError(
             f"site {site.name!r}: {_kind(site.q)} has no closed-form entropy; use MonteCarloKL"

@@ -12,6 +12,7 @@ import torch
 from pyro.optim import PyroOptim
 from torch import nn
 
+from ppl_vae.containers import is_container
 from ppl_vae.data import Dataset, Split
 from ppl_vae.errors import ModelError
 from ppl_vae.files import JsonObject
@@ -30,6 +31,7 @@ from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.training.batches import TrainingData
 from ppl_vae.inference.training.code_fingerprint import code_fingerprint
 from ppl_vae.inference.training.loader_state import first_batch, kept_states, loader_generators
+from ppl_vae.inference.training.lost_digits import warn_of_lost_digits
 from ppl_vae.inference.training.manifest import describe_data, describe_device, describe_pair, versions
 from ppl_vae.inference.training.pieces import Pieces, named
 from ppl_vae.inference.training.ranks import Ranks
@@ -129,10 +131,12 @@ def prepare(
         data[0]
         if isinstance(data, tuple)
         else data.get(pieces.arguments.model.data)
-        if isinstance(data, Mapping)
+        if isinstance(data, Mapping) and not is_container(data)
         else data
     )
-    training = training.to(device, own_dtype(model, guide, first))
+    dtype = own_dtype(model, guide, first)
+    warn_of_lost_digits(training.x, dtype, training.labels)
+    training = training.to(device, dtype)
     described = describe_data(data, training)
     if training.train is None:
         train, described["first_batch_sha256"] = first_batch(training, seed, device)

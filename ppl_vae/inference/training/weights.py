@@ -18,10 +18,12 @@ from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.indices import Indexed, rows_refused
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.separate_draws import require_separate_draws
 from ppl_vae.inference.pair.site_shapes import require_data_rows
 from ppl_vae.inference.pair.stopped import leaves_of
 from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.pair.validity import require_valid
+from ppl_vae.randomness import seeded
 from ppl_vae.registration import unregistered
 
 
@@ -132,9 +134,10 @@ def collect_weights(
 
     Raises:
         ModelError: a pyro.module's name is taken in the parameter store by other tensors, so that training
-            would move those and not the module's; or the pair has no densities on this batch; or a network
-            takes part that neither the pair nor the store shows; or there is nothing to train; or a parameter with
-            a row for each of ``num_data`` data is used in a batch's order.
+            would move those and not the module's; or the pair has no densities on this batch, or one of a draw
+            that moves with its other draws; or a network takes part that neither the pair nor the store shows; or
+            there is nothing to train; or a parameter with a row for each of ``num_data`` data is used in a batch's
+            order.
     """
     modules = {"model": owner(model), "guide": owner(guide), "objective": objective}
     resting = evaluation_mode(model, guide)
@@ -142,6 +145,9 @@ def collect_weights(
         terms = objective.run(model, guide, *batch)
     require_data_rows(terms.num_data, batch[0])
     require_valid(model, guide, batch, {}, terms)
+    if objective.num_draws > 1:
+        with unregistered(), evaluation_mode(model, guide), seeded(0, batch[0].device):
+            require_separate_draws(model, guide, batch, among_data=False)
     store = {name: _leaf(name, node) for name, node in capture.trace.nodes.items() if node["type"] == "param"}
     held = {part: module for part, module in modules.items() if module is not None}
     in_modules = {id(p) for module in held.values() for p in module.parameters()}

@@ -263,3 +263,13 @@ def test_a_single_datum_has_no_aggregate(lg, data):
 def test_a_verdict_needs_numbers_of_run_collapse(table):
     with pytest.raises(DataError, match="expected what run_collapse returns"):
         check_collapse(table.drop_vars("active"))
+
+
+def test_two_data_show_no_error_of_a_variance(lg, data):
+    """It was 0, and every dimension of any two data was active beyond doubt."""
+    two = run_collapse(lg, data[:2], num_samples=50)
+    assert two["posterior_mean_variance_stderr"].isnull().all()
+    verdict = check_collapse(two)
+    assert verdict.level == "unknown"
+    assert "2 of them are not known to be so: of so few data a variance has no error" in verdict.words
+    assert run_collapse(lg, data[:3], num_samples=50)["posterior_mean_variance_stderr"].notnull().all()

@@ -1,6 +1,7 @@
 """Imputations against the closed form of a linear-Gaussian model, and against scikit-learn's on a real table."""
 
 import numpy as np
+import pandas as pd
 import pyro
 import pytest
 import torch
@@ -8,7 +9,8 @@ from pyro import distributions as dist
 from scipy import stats
 
 import ppl_vae as pv
-from ppl_vae.errors import DataError
+from ppl_vae.diagnostics.infer import imputation
+from ppl_vae.errors import DataError, ModelError
 from tests.diagnostics.faulty_guides import BIAS, SIGMA, WEIGHT
 
 
@@ -17,6 +19,48 @@ def holed_model(x):
         z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
         p = dist.Normal(z @ WEIGHT.mT + BIAS, SIGMA).mask(~x.isnan()).to_event(1)
         pyro.sample("x", p, obs=x.nan_to_num(0.0))
+
+
+def standardising_model(x):
+    """Its site is observed in other units than x has."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+        p = dist.Normal(z @ WEIGHT.mT, SIGMA).mask(~x.isnan()).to_event(1)
+        pyro.sample("x", p, obs=(x - BIAS).nan_to_num(0.0))
+
+
+def turning_model(x):
+    """Its site is observed in another order of the columns than x has."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+        p = dist.Normal((z @ WEIGHT.mT + BIAS).flip(-1), SIGMA).mask(~x.isnan().flip(-1)).to_event(1)
+        pyro.sample("x", p, obs=x.nan_to_num(0.0).flip(-1))
+
+
+class Marginal(dist.MultivariateNormal):
+    """A Gaussian with correlated coordinates, those that are NaN integrated out."""
+
+    def expand(self, batch_shape, _instance=None):
+        return Marginal(self.loc.expand(*batch_shape, -1), self.covariance_matrix[(0,) * (self.loc.dim() - 1)])
+
+    def log_prob(self, value):
+        value, loc = torch.broadcast_tensors(value, self.loc)
+        seen = ~value.isnan()
+        both = seen.unsqueeze(-1) & seen.unsqueeze(-2)
+        # Of a missing coordinate the identity is left, whose density at its mean is taken off.
+        covariance = torch.where(both, self.covariance_matrix, torch.eye(value.shape[-1], dtype=value.dtype))
+        whole = dist.MultivariateNormal(loc, covariance).log_prob(torch.where(seen, value, loc))
+        return whole + 0.5 * np.log(2 * np.pi) * (~seen).sum(-1)
+
+
+def correlated_model(x):
+    noise = SIGMA**2 * (0.5 * torch.eye(5, dtype=x.dtype) + 0.5)
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+        pyro.sample("x", Marginal(z @ WEIGHT.mT + BIAS, noise), obs=x)
+
+
+correlated_model.allows_missing = True
 
 
 def wide_guide(x):
@@ -58,9 +102,77 @@ def test_imputations_have_the_conditional_mean_and_covariance():
     assert np.isfinite(result.sample_stats["khat"].values).all()
 
 
+MEANS = torch.tensor([-2.0, 0.0, 3.0], dtype=torch.float64)
+
+
+def mixture(x, c):
+    """Two coordinates around one of three means, and around c."""
+    seen = ~x.isnan()
+    with pyro.plate("data", len(x)):
+        k = pyro.sample("k", dist.Categorical(torch.tensor([0.2, 0.5, 0.3], dtype=x.dtype)))
+        loc = (MEANS[k] + c).unsqueeze(-1).expand(*k.shape, 2)
+        pyro.sample("x", dist.Normal(loc, 1.0).mask(seen).to_event(1), obs=x.nan_to_num(0.0))
+
+
+mixture.allows_missing = True
+
+
+def of_any_component(x, c):
+    with pyro.plate("data", len(x)):
+        pyro.sample("k", dist.Categorical(torch.ones(len(x), 3, dtype=x.dtype)))
+
+
+def test_missing_entries_of_a_mixture_with_a_covariate():
+    """Both were refused: categories came back as floats, and covariates did not reach the draws."""
+    x, c = torch.tensor([[0.5, torch.nan], [torch.nan, torch.nan]], dtype=torch.float64), torch.tensor([1.0, -1.0])
+    prior = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
+    weight = (prior.log() + dist.Normal(MEANS + 1.0, 1.0).log_prob(x[0, 0])).softmax(0)
+    for data in ((x, c), {"x": x, "c": c}):
+        result = pv.impute((mixture, of_any_component), data, 2000, progress=False)
+        completed = torch.as_tensor(result.posterior_predictive["x"].values[0])
+        for drawn, exact, own in ((completed[:, 0, 1], weight, 1.0), (completed[:, 1, 0], prior, -1.0)):
+            mean = (exact * MEANS).sum() + own
+            variance = 1 + (exact * MEANS.square()).sum() - (exact * MEANS).sum().square()
+            assert abs(drawn.mean() - mean) < 4 * (variance / 2000).sqrt()
+            assert abs(drawn.var() / variance - 1) < 4 * (2 / 2000) ** 0.5
+
+
+def test_rows_that_were_not_reached_keep_their_holes():
+    x = torch.tensor([[0.5, torch.nan], [torch.nan, 1.0]], dtype=torch.float64)
+    k = np.ones((20, 2))
+    k[:, 0] = np.nan
+    given = imputation.as_pair((mixture, of_any_component))
+    completed = imputation._completed(given, (x, torch.zeros(2, dtype=torch.float64)), {"k": k}, seed=0)
+    assert np.isnan(completed[:, 0, 1]).all()
+    assert np.isfinite(completed[:, 1]).all()
+
+
+def test_rows_have_their_names():
+    frame = pd.DataFrame([[0.5, np.nan], [np.nan, 1.0]], index=["p", "q"])
+    result = pv.impute((mixture, of_any_component), (frame, np.zeros(2)), 20, num_samples=100, progress=False)
+    for group in (result.posterior_predictive, result.observed_data, result.posterior):
+        assert group["datum"].values.tolist() == ["p", "q"]
+
+
 def test_data_without_holes_are_refused():
     with pytest.raises(DataError, match="no entry is missing"):
         pv.impute((holed_model, wide_guide), torch.zeros(2, 5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (standardising_model, r"site 'x' observes something that is made of x, such as \(x - mean\) / sd"),
+        (turning_model, "site 'x' observes something that is made of x"),
+        (correlated_model, "in this likelihood they depend on the seen entries given z too"),
+    ],
+)
+def test_a_model_whose_draws_do_not_complete_x_is_refused(model, words):
+    """Means were off by up to 4000 standard errors, without a word."""
+    x = BIAS + torch.zeros(4, 5, dtype=torch.float64)
+    x[torch.arange(4), torch.arange(4)] = torch.nan
+    with pytest.raises(ModelError, match=words):
+        pv.impute((model, wide_guide), x, imputations=20, num_samples=100, progress=False)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import pandas as pd
 import pyro
 import pytest
 import torch
+import xarray as xr
 from pyro import distributions as dist
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -427,3 +428,24 @@ def test_covariates_of_a_frame_may_have_any_number_type():
     frame = pd.DataFrame({"c": c.numpy(), "site": site.numpy().astype(np.uint8)}, index=range(5, N + 5))
     found = pv.evaluate(pair(), {"x": x, "c": frame["c"], "site": frame["site"]}).elbo
     assert torch.equal(found, pv.evaluate(pair(), (x, c, site)).elbo)
+
+
+def test_arrays_whose_rows_are_by_name_another_dimension_of_x_are_refused():
+    """x [gene, cell] beside a covariate of cells was taken row by row where there are as many genes."""
+
+    def model(x, c):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z[..., None] + c[:, None] * torch.ones(4), 1.0).to_event(1), obs=x)
+
+    def guide(x, c):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.mean(-1), 1.0))
+
+    counts, c = np.arange(16.0).reshape(4, 4), xr.DataArray(np.arange(4.0), dims="cell")
+    turned = xr.DataArray(counts.T, dims=("gene", "cell"))
+    for data in (xr.Dataset({"x": turned, "c": c}), (turned, c), {"x": turned, "c": c}):
+        with pytest.raises(DataError, match="c: its rows run along 'cell', those of x along 'gene'"):
+            pv.evaluate((model, guide), data)
+    right = pv.evaluate((model, guide), xr.Dataset({"x": turned.transpose("cell", "gene"), "c": c})).elbo
+    assert torch.equal(right, pv.evaluate((model, guide), (counts, np.arange(4.0))).elbo)

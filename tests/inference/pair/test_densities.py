@@ -138,3 +138,24 @@ def test_counts_of_millions_have_their_evidence_in_single_precision():
     found = pv.log_evidence((model, guide), x, num_samples=100)
     assert np.abs(found.per_datum.numpy() - exact).max() < 1e-4
     assert found.per_datum_stderr.max() < 1e-5
+
+
+@pytest.mark.parametrize("p", [dist.Normal(0.0, 1.0), dist.Bernoulli(0.3), dist.Poisson(2.0)])
+def test_one_observed_value_for_all_data_counts_for_each(p):
+    """It was refused for the shape [1, 1] of a density that had lost its repetitions."""
+    x = torch.linspace(-1.0, 1.0, 5)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+            pyro.sample("one", p, obs=torch.tensor(1.0))
+
+    def posterior(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+    exact = dist.Normal(0.0, 2**0.5).log_prob(x) + p.log_prob(torch.tensor(1.0))
+    for num_samples in (2, 5):
+        found = pv.log_evidence((model, posterior), x, num_samples=num_samples).per_datum
+        assert torch.allclose(found.float(), exact, atol=1e-5)

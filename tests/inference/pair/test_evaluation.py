@@ -111,9 +111,9 @@ def test_a_chunk_holds_no_more_numbers_than_allowed(monkeypatch):
     monkeypatch.setattr(evaluation, "CHUNK_NUMBERS", 8 * 3 * D + 1)
     monkeypatch.setattr(vae.guide, "forward", lambda x: (sizes.append(len(x)), forward(x))[1])
     pv.evaluate(vae, small_data(), num_particles=3)
-    # First, hidden noise is looked for; after the first chunk, three runs judge whether a datum's numbers depend on
-    # its place, or on its batch.
-    assert sizes == [50] * 4 + [8] * 3 + [4] + [8] * 5 + [2]
+    # First, hidden noise is looked for, and whether draws move each other's densities; after the first chunk, three
+    # runs judge whether a datum's numbers depend on its place, or on its batch.
+    assert sizes == [50] * 4 + [8] * 5 + [8] * 3 + [4] + [8] * 5 + [2]
 
 
 def test_a_seed_gives_one_result_and_leaves_the_global_stream():

@@ -191,3 +191,16 @@ def test_data_and_labels_are_judged_once_a_call(door, monkeypatch):
 def _another(pair):
     """The same model anew: a loss judges the first batch of a model alone."""
     return type(pair)((4,), num_classes=3, latent_dim=2, likelihood="bernoulli")
+
+
+def test_lazy_layers_are_refused_by_name_until_their_first_call():
+    """They ended in torch's words about an uninitialized parameter."""
+    network = torch.nn.LazyLinear(8), torch.nn.LazyLinear(4)
+    vae, x = pv.VAE((4,), 2, network=network, likelihood="gaussian"), torch.zeros(3, 4)
+    for ask in (lambda: pv.evaluate(vae, x), lambda: inf.trace_terms(vae.model, vae.guide, x)):
+        with pytest.raises(
+            ModelError, match=r"LazyLinear .*decoder' of .* has no parameters before its first call"
+        ):
+            ask()
+    vae.guide(x), vae.model(x)
+    assert pv.evaluate(vae, x).elbo.isfinite().all()

@@ -1,0 +1,61 @@
+"""A warning where data lose the digits that tell them apart on their way to single precision.
+
+Seconds since 1970 are told apart in steps of 128 there: of data that differ by less nothing is left.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from ppl_vae.containers import Labels, Rows
+
+# Steps of the kept precision between the least and the largest value of a coordinate; fewer are told.
+FEWEST_STEPS = 256.0
+# Parts of that range which rounding must move, and of the value itself, below which a range is rounding of its own.
+MOVED, NOISE = 1e-3, 1e-12
+# Data on disk of which so many are looked at.
+STORED = 10_000
+
+
+def warn_of_lost_digits(x: Tensor | Rows | None, kept: torch.dtype, labels: Labels | None = None) -> None:
+    """Warn where single precision rounds data [N, *event_shape] of a wider type to a few values; one is named.
+
+    Args:
+        x: the data, not yet rounded; NaN stands for what is missing. None is not looked at.
+        kept: the precision that they are taken in.
+        labels: the names of their coordinates.
+    """
+    if x is None or kept != torch.float32 or x.dtype not in (torch.float64, torch.int32, torch.int64):
+        return
+    wide = (x[:STORED] if isinstance(x, Rows) else x).double()
+    wide = wide.reshape(len(wide), -1)
+    least, most = (_extreme(wide, largest) for largest in (False, True))
+    size, spread = torch.maximum(least.abs(), most.abs()), most - least
+    step = size * torch.finfo(kept).eps
+    near = ((spread > NOISE * size) & (spread < FEWEST_STEPS * step)).nonzero().squeeze(1)
+    off = (wide[:, near] - wide[:, near].to(kept).double()).abs().nan_to_num().amax(0)
+    lost = near[off > MOVED * spread[near]].tolist()
+    if not lost:
+        return
+    first = lost[0]
+    place = torch.unravel_index(torch.tensor(first), x.shape[1:] or (1,))
+    where = (labels or Labels()).at([0, *(int(index) for index in place)])
+    also = f", and {len(lost) - 1} coordinates more" if len(lost) > 1 else ""
+    warnings.warn(
+        f"data: single precision tells values between {least[first]:.12g} and {most[first]:.12g} apart in steps of "
+        f"about {step[first]:.3g}, as at {where}{also}: what is learned is of rounded data; subtract an offset, "
+        "such as the mean, or train in double precision by vae.double()",
+        stacklevel=2,
+    )
+
+
+def _extreme(x: Tensor, largest: bool) -> Tensor:
+    """The least or largest value of every column of x [N, D] that is not missing."""
+    found = x.amax(0) if largest else x.amin(0)
+    if not found.isnan().any():
+        return found
+    filled = torch.where(x.isnan(), -torch.inf if largest else torch.inf, x)
+    return filled.amax(0) if largest else filled.amin(0)

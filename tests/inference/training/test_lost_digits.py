@@ -1,0 +1,64 @@
+"""Data whose digits single precision loses are told by a warning, and only those."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import ppl_vae as pv
+from ppl_vae.containers import Labels
+from ppl_vae.inference.training.lost_digits import warn_of_lost_digits
+
+NORMAL = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def told(x, dtype=torch.float32):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        warn_of_lost_digits(x, dtype, Labels())
+    return [str(each.message) for each in found]
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        1.7e9 + 1000 * NORMAL,
+        1e7 + 10 * NORMAL,
+        2**25 + torch.arange(50)[:, None],
+        torch.where(NORMAL > 1, torch.nan, 1e8 + NORMAL),
+        1e8 + NORMAL[:, 0],
+    ],
+    ids=["seconds", "tens at ten million", "whole numbers", "missing cells", "scalars"],
+)
+def test_few_steps_between_the_values_are_told(x):
+    (words,) = told(x)
+    assert "single precision tells values between" in words
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        1e5 + 10 * NORMAL,
+        2**23 + torch.arange(50)[:, None],
+        torch.full((50, 2), 0.1, dtype=torch.float64) + 1e-17 * NORMAL,
+        torch.full((50, 2), 1e9, dtype=torch.float64),
+        NORMAL.float() + 1e8,
+        torch.full((50, 2), torch.nan, dtype=torch.float64),
+    ],
+    ids=["many steps", "exact", "rounding alone", "constant", "single already", "all missing"],
+)
+def test_others_are_not(x):
+    assert told(x) == []
+    assert told(x, torch.float64) == []
+
+
+def test_fit_names_the_column():
+    frame = pd.DataFrame({"age": NORMAL[:, 0].numpy(), "seen": 1.7e9 + np.arange(50.0)})
+    vae = pv.VAE((2,), 1, network="linear", likelihood=pv.models.Columns({"age": "gaussian", "seen": "gaussian"}))
+    settings = {"epochs": 1, "device": "cpu", "progress": False, "compile": False}
+    with pytest.warns(UserWarning, match=r"steps of about 203, as at row 0, column 'seen'.*subtract an offset"):
+        pv.fit(vae, frame, **settings)
+    told_in_double = pv.fit(vae.double(), frame, **settings).history
+    assert np.isfinite(told_in_double["loss"]).all()
