@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ppl_vae import models
+from ppl_vae.cli.source import DataSource
+from ppl_vae.data.column_levels import AUTO
 from ppl_vae.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -17,27 +20,48 @@ if TYPE_CHECKING:
 NAME = "columns"
 
 
-def with_kinds(options: Mapping[str, Any], dataset: Dataset, console: Console) -> dict[str, Any]:
+def asks_for_kinds(options: Mapping[str, Any]) -> bool:
+    """Tell whether ``--likelihood columns`` was given without the kinds of its columns."""
+    given = _likelihood(options)
+    return given.get("name") == NAME and "kinds" not in given
+
+
+def taking_words(source: DataSource, options: Mapping[str, Any]) -> DataSource:
+    """The source, whose columns of words are levels where every column is taken by its kind."""
+    if not asks_for_kinds(options) or not source.is_table or "levels" in source.options:
+        return source
+    return replace(source, options={**source.options, "levels": AUTO})
+
+
+def with_kinds(
+    options: Mapping[str, Any], source: DataSource, dataset: Dataset, console: Console
+) -> dict[str, Any]:
     """The options with the kind of every column, where ``--likelihood columns`` names none; the choice is printed.
+
+    The kinds are those of the frame that the file holds, all of its rows: single precision and the split would hide
+    what is whole, 0 and 1, or ordered.
 
     Raises:
         ModelError: the data are no table with named columns.
     """
-    asked = options.get("likelihood")
-    given = {"name": asked} if isinstance(asked, str) else asked
-    if not isinstance(given, Mapping) or given.get("name") != NAME or "kinds" in given:
+    if not asks_for_kinds(options):
         return dict(options)
     if not dataset.column_names:
         raise ModelError(f"--likelihood {NAME}: the data are no table with names of columns, as a .csv file is")
     import pandas as pd
 
-    frame = pd.DataFrame(dataset.train.x.numpy(), columns=list(dataset.column_names))
+    columns = list(dataset.column_names)
     kinds = models.Columns.from_frame(
-        frame,
-        bool(given.get("standardize", True)),
+        source.frame(columns) if source.is_table else pd.DataFrame(dataset.train.x.numpy(), columns=columns),
+        bool(_likelihood(options).get("standardize", True)),
         lambda line: console.print(line, soft_wrap=True, highlight=False),
     )
     return {**options, "likelihood": kinds.config}
+
+
+def _likelihood(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    asked = options.get("likelihood")
+    return asked if isinstance(asked, Mapping) else {"name": asked}
 
 
 def require_unit_columns(dataset: Dataset, vae: VAE) -> None:

@@ -19,7 +19,7 @@ from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.figures import FIGURES, save_figure
 from ppl_vae.cli.room import require_room_for_draws
 from ppl_vae.cli.run import load_model
-from ppl_vae.cli.source import DataSource, Policy, SplitName, choose_binarization, find_source, split_given
+from ppl_vae.cli.source import DataSource, Policy, SplitName, choose_binarization, open_data, split_given
 from ppl_vae.cli.values import count_or_none, text_or_none
 from ppl_vae.errors import CheckpointError, unknown_name
 from ppl_vae.files import as_text, write_atomically
@@ -135,7 +135,8 @@ def _subject(run_or_recipe: str, data: str | None, root: str | None, seed: int) 
     """Load a trained model and its data, or make a recipe at its first weights."""
     folder = Path(run_or_recipe)
     if folder.is_dir():
-        return load_model(folder), find_source(folder, data, root).load()
+        vae = load_model(folder)
+        return vae, open_data(folder, vae, data, root)
     if run_or_recipe not in recipes.RECIPES:
         known = unknown_name("recipe", run_or_recipe, recipes.RECIPES)
         raise CheckpointError(f"{run_or_recipe}: neither the folder of a run nor a recipe; {known}")

@@ -15,7 +15,7 @@ from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_file
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.run import load_model
-from ppl_vae.cli.source import SplitName, find_source, split_data
+from ppl_vae.cli.source import SplitName, open_data, split_data
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +46,7 @@ def compress(
     """
     path = claim_file(out or folder / "images.pvbb")
     vae = load_model(folder)
-    x = split_data(find_source(folder, data, root).load(), split)
+    x = split_data(open_data(folder, vae, data, root), split)
     start = time.perf_counter()
     message = compression.compress(vae, x, path)
     seconds = time.perf_counter() - start

@@ -15,7 +15,7 @@ from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_file
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.run import load_model
-from ppl_vae.cli.source import SplitName, find_source, split_given, with_names
+from ppl_vae.cli.source import SplitName, open_data, split_given, with_names
 
 if TYPE_CHECKING:
     from ppl_vae.diagnostics import Diagnosis
@@ -52,7 +52,7 @@ def diagnose(
 
     path = claim_file(out or folder / REPORT)
     vae = load_model(folder)
-    dataset = find_source(folder, data, root).load()
+    dataset = open_data(folder, vae, data, root)
     # Read before the work is done, so that a damaged manifest costs no minutes.
     subject = describe(folder, vae, dataset, split, quick, seed)
     console = plain_console()

@@ -11,7 +11,7 @@ from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.metrics import measure, metrics_table, update_metrics
 from ppl_vae.cli.room import require_room_for_draws
 from ppl_vae.cli.run import load_model
-from ppl_vae.cli.source import SplitName, find_source
+from ppl_vae.cli.source import SplitName, open_data
 from ppl_vae.files import require_writable
 
 
@@ -31,8 +31,7 @@ def evaluate(
     vae = load_model(folder)
     require_room_for_draws(vae, "--num-particles", num_particles)
     require_writable(folder)
-    source = find_source(folder, data, root)
-    dataset = source.load()
+    dataset = open_data(folder, vae, data, root)
     numbers = measure(vae, dataset, split, num_particles, seed)
     update_metrics(folder, {str(split) if data is None else f"{dataset.name} {split}": numbers})
     plain_console().print(metrics_table(numbers))

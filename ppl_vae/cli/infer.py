@@ -12,7 +12,7 @@ from ppl_vae.cli.claims import claim_file
 from ppl_vae.cli.codes import first_of
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.run import load_model
-from ppl_vae.cli.source import SplitName, find_source, split_given, with_names
+from ppl_vae.cli.source import SplitName, open_data, split_given, with_names
 
 
 def infer(
@@ -59,7 +59,7 @@ def infer(
 
     vae = load_model(folder)
     path = claim_file(out or folder / "posterior.nc")
-    dataset = find_source(folder, data, root).load()
+    dataset = open_data(folder, vae, data, root)
     some = with_names(first_of(split_given(dataset, split, vae), first), dataset, split)
     result = infer_posteriors(
         vae, some, draws, deadline=deadline, memory_limit=memory << 20, folder=keep, seed=seed

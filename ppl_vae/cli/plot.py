@@ -9,7 +9,7 @@ import typer
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.figures import Kind, Wishes, draw, usual_kinds
 from ppl_vae.cli.run import load_model, open_run
-from ppl_vae.cli.source import find_source
+from ppl_vae.cli.source import open_data
 from ppl_vae.cli.values import text_or_none
 
 
@@ -44,7 +44,7 @@ def plot(
 ) -> None:
     """Draw the figures of a trained run again, into DIR/figures."""
     vae = load_model(folder)
-    run = open_run(folder, vae, find_source(folder, data, root).load())
+    run = open_run(folder, vae, open_data(folder, vae, data, root))
     wishes = Wishes(attribute, extent, seed)
     for path in draw(run, folder, kinds or usual_kinds(run, wishes), wishes):
         typer.echo(path)

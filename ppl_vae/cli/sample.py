@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ppl_vae import plots
+from ppl_vae import models, plots
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_file
 from ppl_vae.cli.figures import save_figure
@@ -19,7 +19,11 @@ from ppl_vae.cli.source import DATA, read_source
 from ppl_vae.files import write_atomically
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
+
+    from ppl_vae.distributions.mixed import MixedBlocks
+    from ppl_vae.models import VAE
 
 DRAWN_AT_ONCE, MOST_PICTURES = 4096, 10_000
 
@@ -59,8 +63,11 @@ def sample(
     require_room_for_samples(vae, "-n", n)
     with seeded(seed):
         sizes = [min(DRAWN_AT_ONCE, n - done) for done in range(0, n, DRAWN_AT_ONCE)]
-        x = torch.cat([vae.sample(size, with_noise) for size in sizes])
-    WRITERS[path.suffix](x, path, _column_names(folder) if of_table else [])
+        if path.suffix == ".csv" and isinstance(vae.model.likelihood, models.Columns):
+            _write(_in_words(vae, sizes, with_noise), path)
+        else:
+            x = torch.cat([vae.sample(size, with_noise) for size in sizes])
+            WRITERS[path.suffix](x, path, _column_names(folder) if of_table else [])
     typer.echo(path)
 
 
@@ -71,6 +78,24 @@ def _other_way(event_shape: Sequence[int]) -> str:
             "marginals draws it"
         )
     return f"the model draws data of shape {tuple(event_shape)}; --out FILE.npy holds them"
+
+
+def _in_words(vae: VAE, sizes: Sequence[int], with_noise: bool) -> pd.DataFrame:
+    """Draw rows as a frame, levels by their names; without noise a name, which has no mean, is the most likely."""
+    import torch
+
+    likelihood = vae.model.likelihood
+    assert isinstance(likelihood, models.Columns)
+    given: list[MixedBlocks] = []
+    watch = likelihood.register_forward_hook(lambda module, arguments, p: given.append(p))
+    try:
+        drawn = [vae.sample(size, with_noise) for size in sizes]
+    finally:
+        watch.remove()
+    x = torch.cat(drawn if with_noise else [likelihood.central(p) for p in given])
+    frame = likelihood.frame(x)
+    # The digits that single precision has.
+    return frame.astype(dict.fromkeys(frame.select_dtypes("float64"), "float32"))
 
 
 def _column_names(folder: Path) -> Sequence[str]:
@@ -86,7 +111,11 @@ def _write_csv(x: Tensor, path: Path, names: Sequence[str]) -> None:
     import pandas as pd
 
     columns = names if len(names) == x.shape[1] else [f"x{index + 1}" for index in range(x.shape[1])]
-    write_atomically(path, pd.DataFrame(x.numpy(), columns=list(columns)).to_csv(index=False).encode())
+    _write(pd.DataFrame(x.numpy(), columns=list(columns)), path)
+
+
+def _write(frame: pd.DataFrame, path: Path) -> None:
+    write_atomically(path, frame.to_csv(index=False).encode())
 
 
 def _write_npy(x: Tensor, path: Path, names: Sequence[str]) -> None:

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 from ppl_vae import data as library
 from ppl_vae import models
 from ppl_vae.checks import integer
+from ppl_vae.containers.table_file import TABLES
+from ppl_vae.data.table_frames import table_frame
 from ppl_vae.errors import CheckpointError, DataError
 from ppl_vae.files import read_json, write_json
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
     from ppl_vae.containers import Data
@@ -80,6 +83,26 @@ class DataSource:
         dataset = library.load_dataset(self.data, root=self.root, binarize=self.binarize, **self.options)  # type: ignore[arg-type]
         self._require_columns(dataset.column_names)
         return dataset
+
+    @property
+    def is_table(self) -> bool:
+        """Tell whether the data are a table of named columns in a file."""
+        return self.data.lower().endswith(TABLES)
+
+    def with_levels(self, levels: Mapping[str, Sequence[str]]) -> DataSource:
+        """The same source, whose columns of words have these levels, so that other files are read by them."""
+        options = {name: value for name, value in self.options.items() if name != "levels"}
+        told = {name: list(words) for name, words in levels.items()}
+        return replace(self, options=options | ({"levels": told} if told else {}))
+
+    def frame(self, columns: Sequence[str]) -> pd.DataFrame:
+        """The rows of a table's file, and of its test file, as they stand there.
+
+        Raises:
+            DataError: a file cannot be used.
+        """
+        options = {name: self.options[name] for name in ("test", "levels") if name in self.options}
+        return table_frame(Path(self.data).expanduser(), columns, **options)  # type: ignore[arg-type]
 
     def _require_columns(self, found: Sequence[str]) -> None:
         """Refuse a table whose columns have other names, or another order, than those of the run."""
@@ -172,22 +195,39 @@ def with_names(given: Given, dataset: Dataset, split: str) -> Data:
     return (named(given[0]), *given[1:]) if isinstance(given, tuple) else named(given)
 
 
-def find_source(folder: Path, data: str | None, root: str | None) -> DataSource:
-    """Find the data of a run, or other data under its binarisation, or the same data in another place.
-
-    Another file of the same kind is read under the run's own options, and a table must have its columns.
+def open_data(folder: Path, vae: VAE, data: str | None, root: str | None) -> Dataset:
+    """Load the data of a run, or other data under its binarisation, or the same data in another place.
 
     Raises:
         CheckpointError: they are not given and the run does not remember them.
+        DataError: they cannot be read, or their columns or words are others than the run's.
     """
+    from ppl_vae.inference.training.same_levels import require_same_levels
+
+    dataset = _find_source(folder, vae, data, root).load()
+    require_same_levels(vae.model, dataset)
+    return dataset
+
+
+def _find_source(folder: Path, vae: VAE, data: str | None, root: str | None) -> DataSource:
+    """The source of the data; another file is read under the run's own options, by its columns and words."""
     if data is None:
         own = read_source(folder)
         return own if root is None else replace(own, root=root)
+    other = DataSource(data, root=root)
     if not (folder / DATA).exists():
-        return DataSource(data, root=root)
+        return _as_the_model_has_it(other, vae)
     own = read_source(folder)
     # Another file of the same kind is read in the same way; its rows are its own.
     ending = Path(data).suffix.lower()
-    alike = ending and ending == Path(own.data).suffix.lower()
+    alike = (ending and ending == Path(own.data).suffix.lower()) or (own.is_table and other.is_table)
     options = {name: value for name, value in own.options.items() if name != "test"} if alike else {}
     return DataSource(data, own.binarize, root, options, own.column_names)
+
+
+def _as_the_model_has_it(source: DataSource, vae: VAE) -> DataSource:
+    """A table for a run that no command made, whose model alone knows columns and levels."""
+    likelihood = vae.model.likelihood
+    if not (source.is_table and isinstance(likelihood, models.Columns)):
+        return source
+    return replace(source.with_levels(likelihood.column_levels), column_names=likelihood.column_names)

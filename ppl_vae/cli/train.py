@@ -13,7 +13,7 @@ from rich.console import Console
 from ppl_vae import inference, recipes
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_folder
-from ppl_vae.cli.columns import raw_columns_note, require_unit_columns, with_kinds
+from ppl_vae.cli.columns import raw_columns_note, require_unit_columns, taking_words, with_kinds
 from ppl_vae.cli.configuration import keep_command
 from ppl_vae.cli.console import plain_console
 from ppl_vae.cli.figures import FIGURES, Wishes, draw, usual_kinds
@@ -114,8 +114,11 @@ def _prepare(
     asked = source.binarize
     if asked == Policy.AUTO:
         source = replace(source, binarize="none")
+    source = taking_words(source, options)
     dataset = source.load()
-    options = with_kinds(options, dataset, console)
+    options = with_kinds(options, source, dataset, console)
+    # Another file holds other words, or fewer.
+    source = source.with_levels(dataset.column_levels)
     if "num_data" in recipes.option_names(name)["objective"] and "elbo" not in options:
         options = {"num_data": len(dataset.train), **options}
     require_room_to_train(lambda: recipes.make(name, dataset.event_shape, **options))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,12 @@ LEAST_IN_ORDER, SAME_STEP = 3, 0.02
 UNNAMED = re.compile(r"Unnamed: 0(_level_0)?|")
 
 
-def read_frame(path: Path) -> pd.DataFrame:
+def read_frame(path: Path, words: Iterable[str] = ()) -> pd.DataFrame:
     """Read a table, whose index names its rows where the file does.
+
+    Args:
+        path: the file.
+        words: columns that are read as words where the file is a text, also where all of them look like numbers.
 
     Raises:
         DataError: the file is missing, damaged, no such table, or needs a library that is not installed.
@@ -44,7 +49,7 @@ def read_frame(path: Path) -> pd.DataFrame:
         head = pd.read_csv(path, sep=separator, header=None, nrows=1)
         _require_names(head, path, separator)
         _require_whole_rows(path, separator)
-        frame = pd.read_csv(path, sep=separator, low_memory=False)
+        frame = pd.read_csv(path, sep=separator, low_memory=False, dtype=dict.fromkeys(words, str))
     except DataError:
         raise
     except ImportError as error:

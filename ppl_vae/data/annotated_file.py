@@ -8,7 +8,7 @@ batches dense one by one.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from ppl_vae.containers.annotated import read_h5ad
 from ppl_vae.data.boundary import parser_boundary
+from ppl_vae.data.column_levels import checked_levels, told
 from ppl_vae.data.dataset import Dataset
 from ppl_vae.data.split import SPLIT_NOTE, split_in_two
 from ppl_vae.data.table import coded_columns, names_given
@@ -29,6 +30,7 @@ def load_annotated(
     labels: str | None = None,
     covariates: str | Sequence[str] = (),
     value_range: ValueRange = None,
+    levels: Mapping[str, Sequence[str]] | None = None,
 ) -> Dataset:
     """Load an .h5ad file, split 90/10 under a fixed seed.
 
@@ -38,6 +40,7 @@ def load_annotated(
         covariates: columns of obs that programs take beside x by name, such as a batch or a depth: numbers, or
             categories.
         value_range: bounds that every value must keep, or None.
+        levels: by column of obs the categories in the order of their numbers; of others it is that of the alphabet.
 
     Raises:
         DataError: the file, a column's name or values cannot be used.
@@ -45,7 +48,7 @@ def load_annotated(
     import pandas as pd
 
     check_bounds(value_range)
-    path, beside = Path(path), names_given(covariates, "covariates")
+    path, beside, known = Path(path), names_given(covariates, "covariates"), checked_levels(levels)
     wanted = [*([] if labels is None else [labels]), *beside]
     with parser_boundary(path, "an .h5ad file"):
         matrix, obs, rows, columns = read_h5ad(path)
@@ -54,12 +57,15 @@ def load_annotated(
                 if name not in obs:
                     raise DataError(f"{path}: {option}: {unknown_name('column of obs', name, obs)}")
         frame = pd.DataFrame({name: obs[name] for name in wanted})
-        coded, notes = coded_columns([frame], wanted, path)
+        coded, found_levels = coded_columns([frame], wanted, [path], known)
         found = {name: values[0] for name, values in coded.items()}
         y = None if labels is None else found[labels]
         dense = matrix if isinstance(matrix, np.ndarray) else matrix[:].numpy()
         arrays = Arrays(dense, y, covariates={name: found[name] for name in beside})
         whole = replace(to_split(arrays, path, value_range), names=rows)
     train, test = split_in_two(whole, path)
-    told = (*notes, SPLIT_NOTE)
-    return Dataset(path.name, train, test, source=f"file {path}", notes=told, column_names=tuple(map(str, columns)))
+    notes = (*(told(name, words) for name, words in found_levels.items()), SPLIT_NOTE)
+    return Dataset(
+        path.name, train, test, source=f"file {path}", notes=notes,
+        column_names=tuple(map(str, columns)), column_levels=found_levels,
+    )  # fmt: skip

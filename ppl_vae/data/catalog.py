@@ -94,8 +94,8 @@ def load_dataset(
             (``train.x`` stays grey, to be drawn anew in every batch; ``test.x`` is drawn once).
         seed: the seed of a rendered data set's draws, and of the binarisation's. No split depends on it.
         **options: the loader's own, such as ``size`` and ``limit`` of images, ``value_range`` of arrays,
-            ``labels``, ``covariates``, ``drop`` and ``test`` of tables (.h5ad: the first two, of columns of
-            obs), ``n`` of rendered data sets.
+            ``labels``, ``covariates``, ``drop``, ``test`` and ``levels`` of tables (.h5ad: ``labels``,
+            ``covariates`` and ``levels``, of columns of obs), ``n`` of rendered data sets.
 
     Raises:
         DataError: an unknown name or option, a missing or damaged file, values outside [0, 1].

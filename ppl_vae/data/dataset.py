@@ -55,6 +55,8 @@ class Dataset:
         source: where it came from, in words for a manifest (a file, "embedded", "rendered").
         notes: further facts for the manifest, such as seeds of a split or of the test binarisation.
         column_names: one name per column of a table; empty for other data, or where they are not known.
+        column_levels: by the name of a column that was read as words, in x or beside it, these words in the order
+            of their numbers 0, 1, ...
     """
 
     name: str
@@ -65,6 +67,7 @@ class Dataset:
     source: str = ""
     notes: tuple[str, ...] = ()
     column_names: tuple[str, ...] = ()
+    column_levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """A user's own table as a data set: .csv, .tsv and .parquet files of named columns.
 
-Columns of numbers make x [N, D] as they are: neither scaled nor held to a range. Columns of text, and whatever else
-stands beside x, are named by ``labels``, ``covariates`` or ``drop``; a category in words becomes the number of its
-place in the order of the alphabet, which the notes tell.
+Columns of numbers make x [N, D] as they are: neither scaled nor held to a range. Columns of words are in x where
+``levels`` says so, as the numbers of their levels (``column_levels``); whatever stands beside x is named by
+``labels``, ``covariates`` or ``drop``, and a category in words becomes such a number too.
 """
 
 from __future__ import annotations
@@ -15,18 +15,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl_vae.containers.table_file import read_frame
 from ppl_vae.data.boundary import parser_boundary
+from ppl_vae.data.column_levels import (
+    AUTO,
+    MOST_TOLD,
+    Levels,
+    LevelsGiven,
+    checked_levels,
+    codes_of,
+    is_number,
+    levels_of,
+    told,
+)
 from ppl_vae.data.dataset import Dataset, Split
 from ppl_vae.data.split import SPLIT_NOTE, split_in_two
+from ppl_vae.data.table_frames import read_alike
 from ppl_vae.data.tensors import Arrays, ValueRange, check_bounds, to_split
 from ppl_vae.errors import DataError, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# Categories, and columns of text, of which so many are told.
-MOST_TOLD = 8
 
 
 def load_table(
@@ -37,6 +45,7 @@ def load_table(
     drop: str | Sequence[str] = (),
     test: str | os.PathLike[str] | None = None,
     value_range: ValueRange = None,
+    levels: LevelsGiven = None,
 ) -> Dataset:
     """Load a table, split 90/10 unless its test rows are a file of their own.
 
@@ -47,26 +56,35 @@ def load_table(
         drop: columns that are left out.
         test: a file with the same columns, held out.
         value_range: bounds that every value must keep, or None.
+        levels: of columns of words, which become the numbers of their levels: "auto" takes those of x too, their
+            levels in the order of the alphabet or of a categorical dtype; a mapping has the levels by column, of
+            ``labels`` and ``covariates`` as well, in their order. None refuses words in x.
+            ``Dataset.column_levels`` has what was taken; a further file for the same model is read by it.
 
     Raises:
-        DataError: a file, a column's name or values that cannot be used.
+        DataError: a file, a column's name or values that cannot be used, or a word that is none of the levels.
     """
     check_bounds(value_range)
-    path = Path(path)
+    path, known = Path(path), checked_levels(levels)
     beside, left_out = names_given(covariates, "covariates"), names_given(drop, "drop")
     files = [path] if test is None else [path, Path(test)]
     with parser_boundary(path, "a table of named columns"):
-        frames = [read_frame(file) for file in files]
-        _require_alike(files, frames)
+        frames = read_alike(files, known)
         if not all(map(len, frames)):
             raise DataError(f"{files[len(frames[0]) > 0]}: expected rows of numbers, found none")
         given = {"labels": [] if labels is None else [labels], "covariates": beside, "drop": left_out}
         columns = _columns(frames[0], given, path)
-        coded, notes = coded_columns(frames, [*given["labels"], *beside], path)
+        coded, beside_levels = coded_columns(frames, [*given["labels"], *beside], files, known)
+        x_levels = _levels_in_x(frames, columns, known, levels == AUTO, path)
         parts = [
-            _split(frame[columns], {name: values[i] for name, values in coded.items()}, labels, file, value_range)
+            _split(
+                _as_numbers(frame[columns], x_levels, file),
+                {name: values[i] for name, values in coded.items()}, labels, file, value_range,
+            )
             for i, (frame, file) in enumerate(zip(frames, files, strict=True))
-        ]
+        ]  # fmt: skip
+    found = {**beside_levels, **x_levels}
+    notes = [told(name, words) for name, words in found.items()]
     notes += [f"left out: {', '.join(left_out)}"] if left_out else []
     missing = sum(int(part.x.isnan().sum()) for part in parts)
     notes += (
@@ -75,8 +93,9 @@ def load_table(
     notes += [f"test rows from {files[1]}"] if test is not None else [SPLIT_NOTE]
     train, held_out = parts if test is not None else split_in_two(parts[0], path)
     return Dataset(
-        path.name, train, held_out, source=f"file {path}", notes=tuple(notes), column_names=tuple(map(str, columns))
-    )
+        path.name, train, held_out, source=f"file {path}", notes=tuple(notes),
+        column_names=tuple(map(str, columns)), column_levels=found,
+    )  # fmt: skip
 
 
 def names_given(given: object, option: str) -> list[str]:
@@ -91,18 +110,8 @@ def names_given(given: object, option: str) -> list[str]:
     return names
 
 
-def _require_alike(files: list[Path], frames: list[pd.DataFrame]) -> None:
-    first, *others = [[str(name) for name in frame.columns] for frame in frames]
-    for file, names in zip(files[1:], others, strict=True):
-        if names != first:
-            other = next((a, b) for a, b in zip([*first, None], [*names, None], strict=False) if a != b)
-            raise DataError(
-                f"{file}: expected the columns of {files[0]}, found {other[1]!r} in the place of {other[0]!r}"
-            )
-
-
 def _columns(frame: pd.DataFrame, given: dict[str, list[str]], path: Path) -> list[Any]:
-    """The columns of x: all that are not given otherwise, and numbers every one."""
+    """The columns of x: all that are not given otherwise."""
     seen: dict[str, str] = {}
     for option, names in given.items():
         for name in names:
@@ -112,23 +121,48 @@ def _columns(frame: pd.DataFrame, given: dict[str, list[str]], path: Path) -> li
                 raise DataError(f"{path}: column {name!r} is named twice, by {seen[name]} and by {option}")
             seen[name] = option
     columns = [name for name in frame.columns if name not in seen]
-    words = [name for name in columns if not _is_number(frame[name])]
-    if words:
-        told = ", ".join(f"{str(name)!r} (such as {_example(frame[name])!r})" for name in words[:MOST_TOLD])
-        more = f" and {len(words) - MOST_TOLD} more" if len(words) > MOST_TOLD else ""
-        raise DataError(
-            f"{path}: expected columns of numbers, found others in {told}{more}; name each by labels=, covariates= "
-            "or drop= (in a shell: --data-option drop=NAME)"
-        )
     if not columns:
         raise DataError(f"{path}: no column is left for x")
     return columns
 
 
-def _is_number(column: pd.Series[Any]) -> bool:
-    from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
+def _levels_in_x(
+    frames: Sequence[pd.DataFrame], columns: Sequence[Any], known: Levels, every: bool, path: Path
+) -> dict[str, tuple[str, ...]]:
+    """The levels of the columns of x that are words: the known ones and, where ``every`` is true, all others."""
+    found, refused = {}, []
+    for name in columns:
+        if str(name) in known:
+            found[str(name)] = known[str(name)]
+        elif not all(is_number(frame[name]) for frame in frames):
+            words = levels_of([frame[name] for frame in frames]) if every else None
+            if words is None:
+                refused.append(name)
+            else:
+                found[str(name)] = words
+    if refused:
+        raise DataError(f"{path}: {_refusal(frames[0], refused, every)}")
+    return found
 
-    return (is_numeric_dtype(column) or is_bool_dtype(column)) and not is_complex_dtype(column)
+
+def _refusal(frame: pd.DataFrame, columns: Sequence[Any], every: bool) -> str:
+    examples = ", ".join(f"{str(name)!r} (such as {_example(frame[name])!r})" for name in columns[:MOST_TOLD])
+    more = f" and {len(columns) - MOST_TOLD} more" if len(columns) > MOST_TOLD else ""
+    remedy = "name each by labels=, covariates= or drop= (in a shell: --data-option drop=NAME)"
+    if every:
+        return f"expected columns of numbers or of words, found others in {examples}{more}; {remedy}"
+    return (
+        f"expected columns of numbers, found others in {examples}{more}; {remedy}, or take words as numbers by "
+        "levels='auto' (--data-option levels=auto; --likelihood columns does so)"
+    )
+
+
+def _as_numbers(frame: pd.DataFrame, levels: Levels, path: Path) -> pd.DataFrame:
+    frame = frame.copy(deep=False)
+    for name in frame.columns:
+        if str(name) in levels:
+            frame[name] = codes_of(frame[name], levels[str(name)], path)
+    return frame
 
 
 def _example(column: pd.Series[Any]) -> str:
@@ -137,32 +171,31 @@ def _example(column: pd.Series[Any]) -> str:
 
 
 def coded_columns(
-    frames: list[pd.DataFrame], names: list[str], path: Path
-) -> tuple[dict[str, list[np.ndarray]], list[str]]:
-    """The columns beside x as numbers, of every file, and what the numbers of categories stand for.
+    frames: Sequence[pd.DataFrame], names: Sequence[str], files: Sequence[Path], known: Levels
+) -> tuple[dict[str, list[np.ndarray]], dict[str, tuple[str, ...]]]:
+    """The columns beside x as numbers, of every file, and the levels of those that are words.
 
     Raises:
-        DataError: a cell is empty.
+        DataError: a cell is empty, or a word is none of the known levels of its column.
     """
-    import pandas as pd
-
     found: dict[str, list[np.ndarray]] = {}
-    notes = []
+    levels: dict[str, tuple[str, ...]] = {}
     for name in names:
         columns = [frame[name] for frame in frames]
         missing = sum(int(column.isna().sum()) for column in columns)
         if missing:
             raise DataError(
-                f"{path}: column {name!r}: {missing} cells are empty, and what stands beside x may not be"
+                f"{files[0]}: column {name!r}: {missing} cells are empty, and what stands beside x may not be"
             )
-        if all(map(_is_number, columns)):
+        if name not in known and all(map(is_number, columns)):
             found[name] = [column.to_numpy() for column in columns]
             continue
-        kinds = sorted({str(value) for column in columns for value in column})
-        found[name] = [np.asarray(pd.Categorical(column.astype(str), kinds).codes, np.int64) for column in columns]
-        told = ", ".join(f"{i} = {kind}" for i, kind in enumerate(kinds[:MOST_TOLD]))
-        notes.append(f"{name}: {told}" + (f" and {len(kinds) - MOST_TOLD} more" if len(kinds) > MOST_TOLD else ""))
-    return found, notes
+        levels[name] = known.get(name) or tuple(sorted({str(value) for column in columns for value in column}))
+        found[name] = [
+            codes_of(column, levels[name], file).astype(np.int64)
+            for column, file in zip(columns, files, strict=True)
+        ]
+    return found, levels
 
 
 def _split(

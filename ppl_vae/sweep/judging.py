@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import torch
@@ -72,10 +72,7 @@ class Judge:
         # The test split stays out of the trials: not even their histories look at it.
         trained_part = take_rows(whole, trained)
         notes = (*data.notes, f"without {len(held)} data that judge the trials of a sweep")
-        return Dataset(
-            data.name, trained_part, held, data.factor_names, data.binarization, data.source, notes,
-            data.column_names,
-        ), held  # fmt: skip
+        return replace(data, train=trained_part, test=held, notes=notes), held
 
     def __call__(self, pair: PairLike, held: Split) -> Tensor:
         """The judged quantity of every datum: [N], nats."""

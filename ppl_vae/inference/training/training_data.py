@@ -19,6 +19,7 @@ from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.stream import is_stream
 from ppl_vae.inference.training.batches import BINARIZATION_STREAM, SPLIT_STREAM, TrainingData
 from ppl_vae.inference.training.pieces import Pieces
+from ppl_vae.inference.training.same_levels import require_same_levels
 from ppl_vae.randomness import derived_seed
 
 
@@ -44,6 +45,7 @@ def training_data(
     pieces = pieces or Pieces(Arguments.of(Pair(_of_x, _of_x)))
     if isinstance(data, Dataset):
         dynamic, name = data.binarization == "dynamic", f"data set {data.name!r}"
+        require_same_levels(pieces.arguments.pair.model, data)
         train, test = (
             pieces(part, f"{name}, {half} split", data.labels(part))
             for part, half in ((data.train, "train"), (data.test, "test"))

@@ -19,6 +19,7 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.distributions.levels import Levels
 from ppl_vae.distributions.mixed import Block, MixedBlocks, in_units
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.models.configuration import Config, Plain, own_config, plain, remembers
@@ -123,6 +124,23 @@ class Columns(Likelihood):
             DataError: a column is missing, unknown or no array of numbers, or a level is unknown; it is named.
         """
         return frames.coded(frame, self.column_names, [self.part_of(i) for i in range(len(self.column_names))])
+
+    @property
+    def column_levels(self) -> dict[str, tuple[str, ...]]:
+        """The names of levels by column, where they have names."""
+        named = {column: frames.level_names(self.part_of(i)) for i, column in enumerate(self.column_names)}
+        return {column: names for column, names in named.items() if names}
+
+    def central(self, p: MixedBlocks) -> Tensor:
+        """The mean of each column under p(x|z), and of levels with names the most likely one: [*batch, D]."""
+        central = p.mean.clone()
+        for place, column in enumerate(self.column_names):
+            if column in self.column_levels:
+                block = next(block for block in p.blocks if place in block.index)
+                assert isinstance(block.base, Levels)
+                own = block.base.log_masses[..., int((block.index == place).nonzero()), :]
+                central[..., place] = own.argmax(-1).to(central.dtype)
+        return central
 
     def frame(self, x: Tensor) -> Any:
         """Data [N, D] as a pandas DataFrame with these columns, levels by their names."""

@@ -90,6 +90,11 @@ def frame(x: Tensor, names: Sequence[str], parts: Sequence[Likelihood]) -> pd.Da
     )
 
 
+def level_names(part: Likelihood) -> tuple[str, ...]:
+    """The names of a likelihood's levels, empty where it has none."""
+    return part.level_names if isinstance(part, OrdinalLikelihood | NominalLikelihood) else ()
+
+
 def _pandas(frame: Any) -> pd.DataFrame:
     """A frame of pandas, of a copy that may be renamed; one of polars by way of its columns."""
     import pandas as pd
@@ -151,7 +156,7 @@ def _in_words(kind: Config) -> str:
 
 
 def _codes(name: str, values: Any, part: Likelihood) -> Tensor:
-    names = part.level_names if isinstance(part, OrdinalLikelihood | NominalLikelihood) else ()
+    names = level_names(part)
     if not names:
         seen = values.dropna()
         if values.dtype == object and all(isinstance(value, Real) for value in seen):
@@ -173,7 +178,7 @@ def _column(values: NDArray[np.float64], part: Likelihood) -> Any:
     if not whole or not (values == values.round()).all():
         return values
     codes = values.astype(np.int64)
-    names = part.level_names if isinstance(part, OrdinalLikelihood | NominalLikelihood) else ()
+    names = level_names(part)
     if not names:
         return codes
     labels = pd.Index(names)

@@ -1,0 +1,101 @@
+"""Words in the columns of a table as numbers: the place of each in the levels of its column.
+
+The levels are those that the user names, in that order; else those of a categorical dtype, in its own order; else
+the words of all files that are read together, in the order of the alphabet. Other files hold other words, so a
+second file for the same model is read by the levels of the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppl_vae.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AUTO = "auto"
+LevelsGiven: TypeAlias = Literal["auto"] | Mapping[str, Sequence[str]] | None
+Levels: TypeAlias = Mapping[str, tuple[str, ...]]
+# Levels of which so many are told.
+MOST_TOLD = 8
+
+
+def checked_levels(levels: object) -> dict[str, tuple[str, ...]]:
+    """The levels that a user names, by column; none for "auto" and None.
+
+    Raises:
+        DataError: they are no lists of words by column, or a word is there twice.
+    """
+    if levels is None or levels == AUTO:
+        return {}
+    if not isinstance(levels, Mapping) or not all(map(_are_levels, levels.values())):
+        raise DataError(
+            "levels: expected 'auto', or by column the list of its words, each once, as "
+            f"{{'stage': ['low', 'high']}}, found {levels!r}"
+        )
+    return {str(name): tuple(words) for name, words in levels.items()}
+
+
+def _are_levels(words: object) -> bool:
+    if not isinstance(words, list | tuple) or not words or not all(isinstance(word, str) for word in words):
+        return False
+    return len(set(words)) == len(words)
+
+
+def is_number(column: pd.Series[Any]) -> bool:
+    """Tell whether a column holds real numbers or booleans, of which some may be missing."""
+    from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
+
+    if is_numeric_dtype(column) or is_bool_dtype(column):
+        return not is_complex_dtype(column)
+    # Booleans with an empty cell among them come as objects.
+    seen = column.dropna()
+    return column.dtype == object and len(seen) > 0 and all(isinstance(value, bool) for value in seen)
+
+
+def levels_of(columns: Sequence[pd.Series[Any]]) -> tuple[str, ...] | None:
+    """The levels of one column in all files; None where it holds anything but words.
+
+    Raises:
+        DataError: two categories are spelt alike, such as 1 and "1".
+    """
+    import pandas as pd
+
+    first, name = columns[0].dtype, str(columns[0].name)
+    if isinstance(first, pd.CategoricalDtype) and all(column.dtype == first for column in columns):
+        words = tuple(map(str, first.categories))
+        if len(set(words)) < len(words):
+            raise DataError(f"column {name!r}: two of its categories are spelt alike")
+        return words
+    seen = [value for column in columns for value in column.dropna()]
+    return tuple(sorted(set(seen))) if seen and all(isinstance(value, str) for value in seen) else None
+
+
+def codes_of(column: pd.Series[Any], levels: Sequence[str], path: Path) -> NDArray[np.float64]:
+    """The places of a column's words in its levels [N], NaN where a cell is empty.
+
+    Raises:
+        DataError: a word is none of the levels; file, row, column, word and levels are named.
+    """
+    places = {word: float(place) for place, word in enumerate(levels)}
+    empty = column.isna().to_numpy()
+    found = [np.nan if gone else places.get(str(value)) for value, gone in zip(column, empty, strict=True)]
+    if None in found:
+        row = found.index(None)
+        raise DataError(
+            f"{path}: column {str(column.name)!r}: {str(column.iloc[row])!r} in row {column.index[row]} is none of "
+            f"its levels, which are {', '.join(map(repr, levels))}"
+        )
+    return np.array(found, np.float64)
+
+
+def told(name: object, levels: Sequence[str]) -> str:
+    """What the numbers of a column stand for, in words."""
+    first = ", ".join(f"{place} = {word}" for place, word in enumerate(levels[:MOST_TOLD]))
+    return f"{name}: {first}" + (f" and {len(levels) - MOST_TOLD} more" if len(levels) > MOST_TOLD else "")
