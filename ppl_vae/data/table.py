@@ -84,18 +84,23 @@ def load_table(
             for i, (frame, file) in enumerate(zip(frames, files, strict=True))
         ]  # fmt: skip
     found = {**beside_levels, **x_levels}
-    notes = [told(name, words) for name, words in found.items()]
-    notes += [f"left out: {', '.join(left_out)}"] if left_out else []
-    missing = sum(int(part.x.isnan().sum()) for part in parts)
-    notes += (
-        [f"{missing} of {sum(part.x.numel() for part in parts)} cells are missing: NaN in x"] if missing else []
-    )
-    notes += [f"test rows from {files[1]}"] if test is not None else [SPLIT_NOTE]
+    notes = _notes(found, left_out, parts, SPLIT_NOTE if test is None else f"test rows from {files[1]}")
     train, held_out = parts if test is not None else split_in_two(parts[0], path)
     return Dataset(
-        path.name, train, held_out, source=f"file {path}", notes=tuple(notes),
+        path.name, train, held_out, source=f"file {path}", notes=notes,
         column_names=tuple(map(str, columns)), column_levels=found,
     )  # fmt: skip
+
+
+def _notes(levels: Levels, left_out: Sequence[str], parts: Sequence[Split], split: str) -> tuple[str, ...]:
+    """What a reader of the numbers must know: words, columns and cells that are not there, and the split."""
+    missing, cells = (sum(each) for each in zip(*((int(p.x.isnan().sum()), p.x.numel()) for p in parts), strict=True))
+    return (
+        *(told(name, words) for name, words in levels.items()),
+        *([f"left out: {', '.join(left_out)}"] if left_out else []),
+        *([f"{missing} of {cells} cells are missing: NaN in x"] if missing else []),
+        split,
+    )
 
 
 def names_given(given: object, option: str) -> list[str]:

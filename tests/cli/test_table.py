@@ -34,7 +34,7 @@ def run(folder, *arguments):
 def test_the_run_remembers_columns_and_options(trained):
     stored = json.loads((trained / "run" / "data.json").read_text())
     assert stored["column_names"] == ["one", "two", "three"]
-    assert stored["options"] == {"labels": "kind"}
+    assert stored["options"] == {"labels": "kind", "levels": {"kind": ["a", "b"]}}
     assert run(trained, "sample", trained / "run", "--n", "5") == 0
     assert list(pd.read_csv(trained / "run" / "samples.csv")) == ["one", "two", "three"]
 

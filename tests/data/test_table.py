@@ -131,3 +131,114 @@ def test_numbers_that_are_names_are_taken(tmp_path, names):
     width = names.count(",") + 1
     (tmp_path / "n.csv").write_text(names + "\n" + "\n".join([",".join(["1.5"] * width)] * 5))
     assert pv.load_dataset(tmp_path / "n.csv").column_names == tuple(names.split(","))
+
+
+WORDS = pd.DataFrame(
+    {
+        "stage": ["mid", "low", "high", "low"] * (N // 4),
+        "size": np.linspace(1, 2, N).round(3),
+        "site": ["south", "north"] * (N // 2),
+    }
+)
+
+
+@pytest.fixture
+def words(tmp_path):
+    WORDS.to_csv(tmp_path / "w.csv", index=False)
+    return tmp_path / "w.csv"
+
+
+def test_words_in_x_are_refused_with_the_remedy_or_become_the_numbers_of_their_levels(words):
+    with pytest.raises(DataError, match=r"found others in 'stage' .*, 'site' .*levels='auto'"):
+        pv.load_dataset(words)
+    data = pv.load_dataset(words, levels="auto")
+    assert data.column_levels == {"stage": ("high", "low", "mid"), "site": ("north", "south")}
+    assert in_file_order(data)[:4, 0].tolist() == [2, 1, 0, 1]
+    assert in_file_order(data)[:4, 2].tolist() == [1, 0, 1, 0]
+    assert "stage: 0 = high, 1 = low, 2 = mid" in data.notes
+    assert pv.load_dataset(words, drop=["stage", "site"]).column_levels == {}
+    hidden = pv.data.hide_labels(pv.load_dataset(words, levels="auto", labels="site"), 2)
+    assert hidden.column_levels == {"stage": ("high", "low", "mid"), "site": ("north", "south")}
+
+
+def test_levels_that_are_given_keep_their_order_and_know_no_other_word(words, tmp_path):
+    levels = {"stage": ["low", "mid", "high"], "site": ["south", "north"]}
+    data = pv.load_dataset(words, levels=levels)
+    assert in_file_order(data)[:4, 0].tolist() == [1, 0, 2, 0]
+    few = WORDS[WORDS["stage"] != "low"].reset_index(drop=True)
+    few.to_csv(tmp_path / "few.csv", index=False)
+    fewer = pv.load_dataset(tmp_path / "few.csv", levels=levels)
+    assert in_file_order(fewer)[:, 0].tolist() == [1, 2] * (N // 4)
+    few.assign(stage="huge").to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(DataError, match=r"other.csv: column 'stage': 'huge' in row 0 .*'low', 'mid', 'high'"):
+        pv.load_dataset(tmp_path / "other.csv", levels=levels)
+    with pytest.raises(DataError, match="found others in 'site'"):
+        pv.load_dataset(words, levels={"stage": ["low", "mid", "high"]})
+
+
+@pytest.mark.parametrize(
+    ("levels", "reason"),
+    [
+        ("every", "expected 'auto', or by column"),
+        ({"stage": "low"}, "expected 'auto', or by column"),
+        ({"stage": ["low", "low"]}, "expected 'auto', or by column"),
+        ({"stag": ["low"]}, "levels: unknown column 'stag'; did you mean 'stage'"),
+    ],
+)
+def test_levels_that_are_none_are_named(words, levels, reason):
+    with pytest.raises(DataError, match=reason):
+        pv.load_dataset(words, levels=levels)
+
+
+def test_levels_are_those_of_the_file_and_the_test_file_and_empty_cells_stay_missing(words, tmp_path):
+    held = WORDS.head(4).assign(stage=["low", None, "absent", "mid"])
+    held.to_csv(tmp_path / "held.csv", index=False)
+    data = pv.load_dataset(words, levels="auto", test=tmp_path / "held.csv")
+    assert data.column_levels["stage"] == ("absent", "high", "low", "mid")
+    assert data.test.x[:, 0].nan_to_num(-1).tolist() == [2, -1, 0, 3]
+
+
+def test_words_that_look_like_numbers_are_words_in_every_file(tmp_path):
+    """A file of 01 and 1 alone would be read as numbers, and these taken for codes."""
+    rows = {"a.csv": ["1", "01", "A", "1"], "b.csv": ["01", "1", "", "01"]}
+    for name, cells in rows.items():
+        lines = "\n".join(f"{cell},{i}.5" for i, cell in enumerate(cells))
+        (tmp_path / name).write_text(f"grade,x\n{lines}\n")
+    both = pv.load_dataset(tmp_path / "a.csv", levels="auto", test=tmp_path / "b.csv")
+    assert both.column_levels == {"grade": ("01", "1", "A")}
+    alone = pv.load_dataset(tmp_path / "b.csv", levels=both.column_levels)
+    for found in (both.test.x, in_file_order(alone)):
+        assert found[:, 0].nan_to_num(-1).tolist() == [0, 1, -1, 0]
+
+
+def test_categories_of_parquet_keep_their_order(tmp_path):
+    pytest.importorskip("pyarrow")
+    order = ["low", "mid", "high", "never"]
+    WORDS.assign(stage=pd.Categorical(WORDS["stage"], order, ordered=True)).to_parquet(tmp_path / "w.parquet")
+    data = pv.load_dataset(tmp_path / "w.parquet", levels="auto")
+    assert data.column_levels == {"stage": tuple(order), "site": ("north", "south")}
+    assert in_file_order(data)[:4, 0].tolist() == [1, 0, 2, 0]
+
+
+def test_classes_beside_x_are_numbered_by_given_levels(csv, tmp_path):
+    own = pv.load_dataset(csv, labels="kind")
+    assert own.column_levels == {"kind": ("a", "b")}
+    FRAME.assign(kind="b").to_csv(tmp_path / "b.csv", index=False)
+    other = pv.load_dataset(tmp_path / "b.csv", labels="kind", levels=own.column_levels)
+    assert other.train.y.unique().tolist() == [1]
+
+
+def test_booleans_with_an_empty_cell_are_numbers(tmp_path):
+    holes = FRAME["smoker"].astype(object).where(FRAME.index != 3)
+    FRAME[["age"]].assign(smoker=holes).to_csv(tmp_path / "b.csv", index=False)
+    found = in_file_order(pv.load_dataset(tmp_path / "b.csv"))[:, 1]
+    assert found[:5].nan_to_num(-1).tolist() == [1, 0, 1, -1, 1]
+
+
+def test_a_model_that_numbers_words_in_another_order_is_not_fitted(words):
+    kinds = pv.models.Columns(
+        {"stage": {"name": "ordinal", "levels": ["low", "mid", "high"]}, "size": "gaussian", "site": "nominal"}
+    )
+    vae = pv.VAE((3,), 1, likelihood=kinds, network="linear")
+    with pytest.raises(DataError, match=r"w.csv.*column 'stage' has the levels 'high', 'low', 'mid'"):
+        pv.fit(vae, pv.load_dataset(words, levels="auto"), epochs=1, progress=False)
