@@ -94,7 +94,9 @@ def load_table(
 
 def _notes(levels: Levels, left_out: Sequence[str], parts: Sequence[Split], split: str) -> tuple[str, ...]:
     """What a reader of the numbers must know: words, columns and cells that are not there, and the split."""
-    missing, cells = (sum(each) for each in zip(*((int(p.x.isnan().sum()), p.x.numel()) for p in parts), strict=True))
+    missing, cells = (
+        sum(each) for each in zip(*((int(p.x.isnan().sum()), p.x.numel()) for p in parts), strict=True)
+    )
     return (
         *(told(name, words) for name, words in levels.items()),
         *([f"left out: {', '.join(left_out)}"] if left_out else []),

@@ -84,7 +84,7 @@ def test_the_density_is_log_softmax_by_the_words_and_a_gaussian(folder):
         own = logits[np.arange(N), [words.index(word) for word in rows[column]]]
         expected += own - np.log(np.exp(logits).sum(1))
     scales, gaussian = likelihood.scales, likelihood.part_of(1)
-    spread = float(scales.scale[1]) * math.exp(float(gaussian.log_sigma))
+    spread = float(scales.scale[1]) * math.exp(gaussian.log_sigma.item())
     apart = (rows["age"] - float(scales.loc[1]) - float(scales.scale[1]) * features[:, 0, 1]) / spread
     expected += -0.5 * apart**2 - math.log(spread) - 0.5 * math.log(2 * math.pi)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
@@ -197,5 +197,5 @@ def test_ordered_categories_of_parquet_are_ordinal(tmp_path):
 def test_text_of_too_many_words_is_no_category(tmp_path):
     many = pd.concat([table()] * 2, ignore_index=True).assign(name=[f"person {i}" for i in range(2 * N)])
     many.to_csv(tmp_path / "t.csv", index=False)
-    with pytest.raises(DataError, match="column 'name' of dtype .*: no kind fits"):
+    with pytest.raises(DataError, match=r"column 'name' of dtype .*: no kind fits"):
         kinds_of(tmp_path / "t.csv")
