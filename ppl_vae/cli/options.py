@@ -94,8 +94,8 @@ DataOption = Annotated[
     typer.Option(
         metavar="KEY=VALUE",
         help="An option of the data set, such as n=5000 (faces, sprites), limit=20000 (celeba), value_range=None "
-        "(.npy, .npz), or the columns labels=NAME, drop=NAME and covariates=NAME of a table, and levels=auto for its "
-        'words in x (or levels as JSON: \'{"stage": ["low", "high"]}\'); values as of --set. '
+        "(.npy, .npz), or the columns labels=NAME, drop=NAME and covariates=NAME of a table and levels=auto for "
+        'its words (in your order: levels={"stage": ["low", "high"]}); values as of --set. '
         "Repeatable.",
         show_default=False,
         rich_help_panel=DATA,

@@ -40,8 +40,8 @@ def sample(
         typer.Option(
             metavar="FILE|None",
             callback=opt.at_home,
-            help="A picture (.png), a table with the names of its columns and levels (.csv), or the numbers [n, ...] (.npy; "
-            ".npz with the field x). Replaced if there.",
+            help="A picture (.png), a table with the names of its columns and levels (.csv), or the numbers "
+            "[n, ...] (.npy; .npz with the field x). Replaced if there.",
             show_default="DIR/samples.png, of a table DIR/samples.csv",
         ),
     ] = None,

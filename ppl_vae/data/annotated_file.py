@@ -56,6 +56,9 @@ def load_annotated(
             for name in names:
                 if name not in obs:
                     raise DataError(f"{path}: {option}: {unknown_name('column of obs', name, obs)}")
+        for name in known:
+            if name not in wanted:
+                raise DataError(f"{path}: levels: {unknown_name('label or covariate', name, wanted)}")
         frame = pd.DataFrame({name: obs[name] for name in wanted})
         coded, found_levels = coded_columns([frame], wanted, [path], known)
         found = {name: values[0] for name, values in coded.items()}

@@ -83,16 +83,18 @@ def codes_of(column: pd.Series[Any], levels: Sequence[str], path: Path) -> NDArr
     Raises:
         DataError: a word is none of the levels; file, row, column, word and levels are named.
     """
-    places = {word: float(place) for place, word in enumerate(levels)}
+    import pandas as pd
+
+    places = pd.Index(levels, dtype=object).get_indexer(pd.Index(column.astype(str), dtype=object))
     empty = column.isna().to_numpy()
-    found = [np.nan if gone else places.get(str(value)) for value, gone in zip(column, empty, strict=True)]
-    if None in found:
-        row = found.index(None)
+    unknown = np.flatnonzero((places < 0) & ~empty)
+    if len(unknown):
+        row = int(unknown[0])
         raise DataError(
             f"{path}: column {str(column.name)!r}: {str(column.iloc[row])!r} in row {column.index[row]} is none of "
             f"its levels, which are {', '.join(map(repr, levels))}"
         )
-    return np.array(found, np.float64)
+    return np.where(empty, np.nan, places)
 
 
 def told(name: object, levels: Sequence[str]) -> str:

@@ -23,10 +23,10 @@ def read_alike(files: Sequence[Path], known: Levels) -> list[pd.DataFrame]:
     Raises:
         DataError: a file cannot be read, has other columns than the first, or lacks one whose levels are known.
     """
-    frames = [read_frame(file, known) for file in files]
+    frames = [_read(file, known) for file in files]
     _require_alike(files, frames)
     if words := _partly_words(frames, known):
-        frames = [read_frame(file, [*known, *words]) for file in files]
+        frames = [_read(file, [*known, *words]) for file in files]
     for name in known:
         if name not in frames[0]:
             raise DataError(f"{files[0]}: levels: {unknown_name('column', name, map(str, frames[0].columns))}")
@@ -57,7 +57,6 @@ def table_frame(
     files = [Path(path)] if test is None else [Path(path), Path(test)]
     frames = read_alike(files, known)
     whole = pd.concat(frames, ignore_index=True)
-    whole.columns = whole.columns.map(str)
     for name in known.keys() & set(columns):
         parts = [codes_of(frame[name], known[name], file) for frame, file in zip(frames, files, strict=True)]
         places = np.nan_to_num(np.concatenate(parts), nan=-1).astype(np.int64)
@@ -65,6 +64,11 @@ def table_frame(
         ordered = isinstance(dtype, pd.CategoricalDtype) and bool(dtype.ordered)
         whole[name] = pd.Categorical.from_codes(places, pd.Index(known[name]), ordered=ordered)
     return whole[list(columns)]
+
+
+def _read(file: Path, words: Iterable[str]) -> pd.DataFrame:
+    frame = read_frame(file, words)
+    return frame.set_axis(frame.columns.map(str), axis=1)
 
 
 def _require_alike(files: Sequence[Path], frames: Sequence[pd.DataFrame]) -> None:

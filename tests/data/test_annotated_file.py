@@ -35,3 +35,15 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "broken.h5ad").write_bytes(path.read_bytes()[:300])
     with pytest.raises(DataError, match=r"broken\.h5ad"):
         pv.load_dataset(tmp_path / "broken.h5ad")
+
+
+def test_categories_are_numbered_by_given_levels(tmp_path):
+    path = h5ad(tmp_path / "cells.h5ad", X, "csr")
+    own = pv.load_dataset(path, labels="kind")
+    assert own.column_levels == {"kind": ("b", "t")}
+    other = pv.load_dataset(path, labels="kind", levels={"kind": ["t", "a", "b"]})
+    assert torch.equal(other.train.y, 2 - 2 * own.train.y)
+    with pytest.raises(DataError, match=r"column 'kind': 'b' in row .* is none of its levels, which are 't'"):
+        pv.load_dataset(path, labels="kind", levels={"kind": ["t"]})
+    with pytest.raises(DataError, match="levels: unknown label or covariate 'knd'; did you mean 'kind'"):
+        pv.load_dataset(path, labels="kind", levels={"knd": ["t", "b"]})

@@ -133,13 +133,11 @@ class Columns(Likelihood):
 
     def central(self, p: MixedBlocks) -> Tensor:
         """The mean of each column under p(x|z), and of levels with names the most likely one: [*batch, D]."""
-        central = p.mean.clone()
-        for place, column in enumerate(self.column_names):
-            if column in self.column_levels:
-                block = next(block for block in p.blocks if place in block.index)
-                assert isinstance(block.base, Levels)
-                own = block.base.log_masses[..., int((block.index == place).nonzero()), :]
-                central[..., place] = own.argmax(-1).to(central.dtype)
+        central, named = p.mean.clone(), self.column_levels
+        for block in p.blocks:
+            # The columns of a block have one likelihood, and so the same levels.
+            if isinstance(block.base, Levels) and self.column_names[int(block.index[0])] in named:
+                central[..., block.index] = block.base.log_masses.argmax(-1).to(central.dtype)
         return central
 
     def frame(self, x: Tensor) -> Any:
