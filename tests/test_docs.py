@@ -265,6 +265,8 @@ def test_the_code_of_the_guide_runs_as_it_stands(guide, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(size=(60, 4)) * [1, 10, 100, 5], columns=["a", "b", "c", "d"])
     table.to_csv("wine.csv", index=False)
+    table.assign(stage=["low", "mid", "high"] * 20).to_csv("patients.csv", index=False)
+    table.assign(stage=["mid", "high"] * 30).to_csv("later.csv", index=False)
     space = {"counts": rng.poisson(3, size=(60, 4))}
     fit = pv.fit
     monkeypatch.setattr(pv, "fit", lambda *args, **options: fit(*args, **options | {"epochs": 2, "device": "cpu"}))
@@ -272,3 +274,4 @@ def test_the_code_of_the_guide_runs_as_it_stands(guide, tmp_path, monkeypatch):
         exec(compile(block, guide, "exec"), space)
     assert space["codes"].shape == (12, 4)
     assert isinstance(space["vae"], pv.VAE)
+    assert set(space["later"].train.x[:, 4].tolist()) == {1, 2}

@@ -160,7 +160,7 @@ def _refusal(frame: pd.DataFrame, columns: Sequence[Any], every: bool) -> str:
         return f"expected columns of numbers or of words, found others in {examples}{more}; {remedy}"
     return (
         f"expected columns of numbers, found others in {examples}{more}; {remedy}, or take words as numbers by "
-        "levels='auto' (--data-option levels=auto; --likelihood columns does so)"
+        "levels='auto' (--data-option levels=auto; --likelihood columns does so) or lists of the words by column"
     )
 
 
