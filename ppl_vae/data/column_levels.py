@@ -85,7 +85,7 @@ def codes_of(column: pd.Series[Any], levels: Sequence[str], path: Path) -> NDArr
     """
     import pandas as pd
 
-    places = pd.Index(levels, dtype=object).get_indexer(pd.Index(column.astype(str), dtype=object))
+    places = pd.Index(np.array(levels, object)).get_indexer(np.array(column.astype(str), object))
     empty = column.isna().to_numpy()
     unknown = np.flatnonzero((places < 0) & ~empty)
     if len(unknown):
