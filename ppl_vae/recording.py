@@ -1,4 +1,4 @@
-"""What a function does, written down as a flat graph of tensor operations, without the Python that wrote it.
+"""A function written down as a flat graph of tensor operations, without the Python that made them.
 
 The function runs once, on real tensors, below autograd: every ATen operation, forward and backward, becomes a node.
 The graph is that of torch's ``make_fx`` in its "real" mode, which loads torch's compiler and SymPy before it
@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.node import Argument
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -100,10 +101,10 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(
         self,
-        func: Any,
+        func: torch._ops.OpOverload,
         types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        args: tuple[Argument, ...] = (),
+        kwargs: Mapping[str, Argument] | None = None,
     ) -> Any:
         """Do one operation, and write it down."""
         kwargs = kwargs or {}
@@ -130,14 +131,14 @@ class Recorder(TorchDispatchMode):
     def _may_be_looked_at(self, tensor: Tensor) -> bool:
         return tensor not in self._nodes or id(tensor) in self._found or tensor in self._settled
 
-    def _is_settled(self, func: Any, tensors: Sequence[Tensor]) -> bool:
+    def _is_settled(self, func: torch._ops.OpOverload, tensors: Sequence[Tensor]) -> bool:
         if func is aten.lift_fresh_copy.default:
             return True
         if torch.Tag.nondeterministic_seeded in func.tags or not any(tensor in self._settled for tensor in tensors):
             return False
         return all(map(self._may_be_looked_at, tensors))
 
-    def written(self, value: Any) -> Any:
+    def written(self, value: object) -> Any:
         """A value as an argument of a node."""
         if not isinstance(value, Tensor):
             return _tracer.create_arg(value)
@@ -175,7 +176,7 @@ class Recorder(TorchDispatchMode):
 def _tensors(values: Any) -> list[Tensor]:
     found: list[Tensor] = []
 
-    def note(value: Any) -> Any:
+    def note(value: Argument) -> Argument:
         if isinstance(value, Tensor):
             found.append(value)
         return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppl_vae import models
 from ppl_vae.cli.source import DataSource
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 NAME = "columns"
 
 
-def asks_for_kinds(options: Mapping[str, Any]) -> bool:
+def asks_for_kinds(options: Mapping[str, object]) -> bool:
     """Tell whether ``--likelihood columns`` was given without the kinds of its columns."""
     given = _likelihood(options)
     return given.get("name") == NAME and "kinds" not in given
 
 
-def taking_words(source: DataSource, options: Mapping[str, Any]) -> DataSource:
+def taking_words(source: DataSource, options: Mapping[str, object]) -> DataSource:
     """The source, whose columns of words are levels where every column is taken by its kind."""
     if not asks_for_kinds(options) or not source.is_table or "levels" in source.options:
         return source
@@ -34,8 +34,8 @@ def taking_words(source: DataSource, options: Mapping[str, Any]) -> DataSource:
 
 
 def with_kinds(
-    options: Mapping[str, Any], source: DataSource, dataset: Dataset, console: Console
-) -> dict[str, Any]:
+    options: Mapping[str, object], source: DataSource, dataset: Dataset, console: Console
+) -> dict[str, object]:
     """The options with the kind of every column, where ``--likelihood columns`` names none; the choice is printed.
 
     The kinds are those of the frame that the file holds, all of its rows: single precision and the split would hide
@@ -59,7 +59,7 @@ def with_kinds(
     return {**options, "likelihood": kinds.config}
 
 
-def _likelihood(options: Mapping[str, Any]) -> Mapping[str, Any]:
+def _likelihood(options: Mapping[str, object]) -> Mapping[str, object]:
     asked = options.get("likelihood")
     return asked if isinstance(asked, Mapping) else {"name": asked}
 

@@ -1,4 +1,4 @@
-"""What ``ppl-vae --help`` prints: every command in a line or two, without typer and without any command."""
+"""The text of ``ppl-vae --help``: every command in a line or two, without typer and without any command."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 AUTO = "auto"
+Column: TypeAlias = "pd.Series[Any]"
 LevelsGiven: TypeAlias = Literal["auto"] | Mapping[str, Sequence[str]] | None
 Levels: TypeAlias = Mapping[str, tuple[str, ...]]
 # Levels of which so many are told.
@@ -48,7 +49,7 @@ def _are_levels(words: object) -> bool:
     return len(set(words)) == len(words)
 
 
-def is_number(column: pd.Series[Any]) -> bool:
+def is_number(column: Column) -> bool:
     """Tell whether a column holds real numbers or booleans, of which some may be missing."""
     from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
@@ -59,7 +60,7 @@ def is_number(column: pd.Series[Any]) -> bool:
     return column.dtype == object and len(seen) > 0 and all(isinstance(value, bool) for value in seen)
 
 
-def levels_of(columns: Sequence[pd.Series[Any]]) -> tuple[str, ...] | None:
+def levels_of(columns: Sequence[Column]) -> tuple[str, ...] | None:
     """The levels of one column in all files; None where it holds anything but words.
 
     Raises:
@@ -77,7 +78,7 @@ def levels_of(columns: Sequence[pd.Series[Any]]) -> tuple[str, ...] | None:
     return tuple(sorted(set(seen))) if seen and all(isinstance(value, str) for value in seen) else None
 
 
-def codes_of(column: pd.Series[Any], levels: Sequence[str], path: Path) -> NDArray[np.float64]:
+def codes_of(column: Column, levels: Sequence[str], path: Path) -> NDArray[np.float64]:
     """The places of a column's words in its levels [N], NaN where a cell is empty.
 
     Raises:
@@ -98,6 +99,6 @@ def codes_of(column: pd.Series[Any], levels: Sequence[str], path: Path) -> NDArr
 
 
 def told(name: object, levels: Sequence[str]) -> str:
-    """What the numbers of a column stand for, in words."""
+    """Tell what the numbers of a column stand for, in words."""
     first = ", ".join(f"{place} = {word}" for place, word in enumerate(levels[:MOST_TOLD]))
     return f"{name}: {first}" + (f" and {len(levels) - MOST_TOLD} more" if len(levels) > MOST_TOLD else "")

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from ppl_vae.data.boundary import parser_boundary
 from ppl_vae.data.column_levels import (
     AUTO,
     MOST_TOLD,
+    Column,
     Levels,
     LevelsGiven,
     checked_levels,
@@ -93,7 +94,7 @@ def load_table(
 
 
 def _notes(levels: Levels, left_out: Sequence[str], parts: Sequence[Split], split: str) -> tuple[str, ...]:
-    """What a reader of the numbers must know: words, columns and cells that are not there, and the split."""
+    """Note what a reader of the numbers must know: words, columns and cells that are not there, and the split."""
     missing, cells = (
         sum(each) for each in zip(*((int(p.x.isnan().sum()), p.x.numel()) for p in parts), strict=True)
     )
@@ -117,7 +118,7 @@ def names_given(given: object, option: str) -> list[str]:
     return names
 
 
-def _columns(frame: pd.DataFrame, given: dict[str, list[str]], path: Path) -> list[Any]:
+def _columns(frame: pd.DataFrame, given: dict[str, list[str]], path: Path) -> list[str]:
     """The columns of x: all that are not given otherwise."""
     seen: dict[str, str] = {}
     for option, names in given.items():
@@ -134,7 +135,7 @@ def _columns(frame: pd.DataFrame, given: dict[str, list[str]], path: Path) -> li
 
 
 def _levels_in_x(
-    frames: Sequence[pd.DataFrame], columns: Sequence[Any], known: Levels, every: bool, path: Path
+    frames: Sequence[pd.DataFrame], columns: Sequence[str], known: Levels, every: bool, path: Path
 ) -> dict[str, tuple[str, ...]]:
     """The levels of the columns of x that are words: the known ones and, where ``every`` is true, all others."""
     found, refused = {}, []
@@ -152,7 +153,7 @@ def _levels_in_x(
     return found
 
 
-def _refusal(frame: pd.DataFrame, columns: Sequence[Any], every: bool) -> str:
+def _refusal(frame: pd.DataFrame, columns: Sequence[str], every: bool) -> str:
     examples = ", ".join(f"{str(name)!r} (such as {_example(frame[name])!r})" for name in columns[:MOST_TOLD])
     more = f" and {len(columns) - MOST_TOLD} more" if len(columns) > MOST_TOLD else ""
     remedy = "name each by labels=, covariates= or drop= (in a shell: --data-option drop=NAME)"
@@ -172,7 +173,7 @@ def _as_numbers(frame: pd.DataFrame, levels: Levels, path: Path) -> pd.DataFrame
     return frame
 
 
-def _example(column: pd.Series[Any]) -> str:
+def _example(column: Column) -> str:
     seen = column.dropna()
     return str(seen.iloc[0])[:40] if len(seen) else "nothing"
 

@@ -1,4 +1,4 @@
-r"""Whether missing entries can be drawn from p(x|z) alone: x as the model's argument, and no word between entries.
+r"""The requirement that missing entries can be drawn from p(x|z) alone: x is observed, entry by entry.
 
 Draws of the likelihood complete a row where its site observes x itself, and where missing entries m are independent
 of the seen ones o given z. So it is where, for any two completions m, m' and any two seen parts o, o',

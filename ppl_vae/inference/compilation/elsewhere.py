@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from ppl_vae.files import JsonObject
 from ppl_vae.inference.compilation import code_cache, inductor
 from ppl_vae.inference.compilation.step_graph import StepGraph
 from ppl_vae.inference.training.neighbours import cores
@@ -35,7 +36,7 @@ NAMED: Mapping[str, type] = {
 
 
 def order(graph: StepGraph) -> str:
-    """What has to be told of a graph to have it compiled elsewhere, as JSON.
+    """Tell all of a graph that another process needs to compile it, as JSON.
 
     Raises:
         TypeError: an argument of an operation is none of those that can be told.
@@ -49,7 +50,7 @@ def order(graph: StepGraph) -> str:
     return json.dumps({**facts, "nodes": nodes, "inputs": inputs})
 
 
-def graph_of(order: Mapping[str, Any]) -> StepGraph:
+def graph_of(order: JsonObject) -> StepGraph:
     """The graph of an order, with inputs that hold no numbers."""
     graph, made = fx.Graph(), dict[str, fx.Node]()
     for kind, name, target, args, kwargs in order["nodes"]:
@@ -123,7 +124,7 @@ def main(sent: str) -> int:
     return 0
 
 
-def _told(value: Any) -> Any:
+def _told(value: object) -> object:
     """A target or an argument in JSON: what is no number, text or list is a dictionary that names its kind."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -148,7 +149,7 @@ def _told(value: Any) -> Any:
 
 
 def _understood(told: Any, made: Mapping[str, fx.Node]) -> Any:
-    """What ``_told`` has told of."""
+    """Read what ``_told`` has written."""
     if isinstance(told, list):
         return [_understood(part, made) for part in told]
     if not isinstance(told, dict):
@@ -166,7 +167,7 @@ def _understood(told: Any, made: Mapping[str, fx.Node]) -> Any:
         return getitem
     if kind == "operation":
         return functools.reduce(getattr, value, torch.ops)
-    return getattr(torch, value)
+    return vars(torch)[value]
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def admitted(
 def as_arguments(
     pair: Pair, x: object, further: tuple[object, ...], named: dict[str, object]
 ) -> tuple[Pair, tuple[object, ...], dict[str, object]]:
-    """What programs called with (x, *further, **named) are given: arrays and containers as tensors.
+    """Give programs called with (x, *further, **named) tensors in the place of arrays and containers.
 
     Tensors, and arguments that are no data, such as a number or a word, stay as they are.
 

@@ -95,7 +95,7 @@ def level_names(part: Likelihood) -> tuple[str, ...]:
     return part.level_names if isinstance(part, OrdinalLikelihood | NominalLikelihood) else ()
 
 
-def _pandas(frame: Any) -> pd.DataFrame:
+def _pandas(frame: object) -> pd.DataFrame:
     """A frame of pandas, of a copy that may be renamed; one of polars by way of its columns."""
     import pandas as pd
 
@@ -171,7 +171,7 @@ def _codes(name: str, values: Any, part: Likelihood) -> Tensor:
     return torch.tensor(found, dtype=torch.float64)
 
 
-def _column(values: NDArray[np.float64], part: Likelihood) -> Any:
+def _column(values: NDArray[np.float64], part: Likelihood) -> object:
     import pandas as pd
 
     whole = part.name in WHOLE or isinstance(part, OrdinalLikelihood | NominalLikelihood)
