@@ -105,20 +105,24 @@ def apart(a: np.ndarray, b: np.ndarray) -> float:
 
 def infer_against_chains(vae: Any, x: Tensor) -> dict[str, Any]:
     """Give 1000 draws to every datum by the ladder, and by chains alone until they pass."""
-    start = time.process_time()
+    # What a process pays for once, such as imports, the chains have paid for before.
+    pv.infer(vae, x[:20], progress=False)
+    start, cpu = time.perf_counter(), time.process_time()
     result = pv.infer(vae, x, progress=False)
-    of_ladder = time.process_time() - start
+    of_ladder, cpu_of_ladder = time.perf_counter() - start, time.process_time() - cpu
     stats = result.sample_stats
     counts = np.bincount(stats["rung"].values, minlength=6)[1:].tolist()
-    start = time.process_time()
+    start, cpu = time.perf_counter(), time.process_time()
     draws = ours(vae, x, 0, SUPERCHAINS * CHAINS_EACH, WARMUP)
-    of_chains = time.process_time() - start
+    of_chains, cpu_of_chains = time.perf_counter() - start, time.process_time() - cpu
     passed = [worst <= 1.01 and least >= 400 for worst, least in map(split_statistics, draws[:50])]
     return {
         "data": len(x),
         "per_rung": counts,
-        "cpu_seconds": of_ladder,
-        "cpu_seconds_of_chains": of_chains,
+        "seconds": of_ladder,
+        "seconds_of_chains": of_chains,
+        "cpu_seconds": cpu_of_ladder,
+        "cpu_seconds_of_chains": cpu_of_chains,
         "share_of_chains_that_pass": float(np.mean(passed)),
         "gradients_per_datum": float(stats["gradients"].mean()),
     }
