@@ -37,6 +37,7 @@ from peers.spread import quartiles, ratio
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benchmarks" / "results" / "first_second.json"
+TICKS = (0.5, 1, 2, 4)
 MLP = "vae = pv.VAE((1, 28, 28), 20, network={'name': 'mlp', 'hidden': [400]}, seed=0); batch = 128"
 CONV = "vae = pv.VAE((1, 28, 28), 20, network={'name': 'conv'}, seed=0); batch = 32"
 TEN_STEPS = """
@@ -263,6 +264,8 @@ def drawn(ratios: Mapping[str, Mapping[str, Any]]) -> Figure:
     panel.set_yticks(range(len(ratios)), list(ratios), fontsize=8, color=INK)
     panel.invert_yaxis()
     panel.set_xscale("log")
+    panel.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    panel.set_xticks([], minor=True)
     panel.set_xlabel("ratio of medians, with 95% interval; the mark is what is asked for", fontsize=8, color=INK)
     panel.tick_params(colors=FAINT, labelsize=7)
     panel.tick_params(axis="y", labelsize=8, labelcolor=INK)
