@@ -7,13 +7,12 @@ or comes out otherwise, runs as it is.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from ppl_vae.recording import record
+from ppl_vae.recording import recorded_or_run
 
 LogDensity = Callable[[Tensor], Tensor]
 Evaluated = tuple[Tensor, Tensor]
@@ -47,16 +46,4 @@ class RecordedGradient:
         return log_density.detach(), gradient
 
     def _record(self, position: Tensor) -> Callable[[Tensor], Evaluated]:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                recorded = record(self._run, position)
-            recorded.program.graph.eliminate_dead_code()
-            recorded.program.recompile()
-            elsewhere = 0.9 * position.flip(0) + 0.01
-            with torch.no_grad():
-                pairs = zip(recorded(elsewhere), self._run(elsewhere), strict=True)
-                trusted = all(torch.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True) for a, b in pairs)
-        except Exception:  # Whatever the recorder cannot follow, the program itself can do.
-            return self._run
-        return recorded if trusted else self._run
+        return recorded_or_run(self._run, [position], [0.9 * position.flip(0) + 0.01])

@@ -101,16 +101,14 @@ def weight_blocks(
     size = data * max(1, columns)
     model, guide, arguments = with_indices(model, guide, (x, *labels))
     shares_noise = require_means_over_draws(model, guide, arguments)
-    if data >= len(x):
-        with evaluating(model, guide, seed=derived_seed(seed, 0), device=x.device):
-            require_separate_draws(model, guide, arguments, among_data=True)
-    else:
-        few = tuple(part[: min(data, MOST_DATA)] for part in arguments)
-        with evaluating(model, guide, seed=derived_seed(seed, 0), device=x.device):
+    in_parts = data < len(x)
+    few = tuple(part[: min(data, MOST_DATA)] for part in arguments) if in_parts else arguments
+    with evaluating(model, guide, seed=derived_seed(seed, 0), device=x.device):
+        if in_parts:
             with rows_named(model, guide, len(few[0]), len(x)):
                 before = run_terms(model, guide, few, {}, 1, both_levels=both_levels)
             require_exchangeable(model, guide, few, before)
-            require_separate_draws(model, guide, few, among_data=True)
+        require_separate_draws(model, guide, few, among_data=True)
     for first in range(0, len(x), size):
         block = _Block(num_samples, min(size, len(x) - first), x.device, keep_values, shares_noise)
         # Entered anew for every block: a generator would else leave its state in the caller's hands.

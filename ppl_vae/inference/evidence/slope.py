@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ppl_vae.recording import record
+from ppl_vae.recording import recorded_or_run
 
 Path = Callable[[Tensor], tuple[Tensor, Tensor]]
 Evaluated = tuple[Tensor, Tensor, Tensor]
@@ -47,14 +47,4 @@ class Slope:
 
     def _record(self, position: Tensor) -> Callable[[Tensor, Tensor], Evaluated]:
         beta = position.new_tensor(0.5)
-        try:
-            recorded = record(self._run, position, beta)
-            recorded.program.graph.eliminate_dead_code()
-            recorded.program.recompile()
-            elsewhere, other = 0.9 * position.flip(0) + 0.01, beta / 2
-            with torch.no_grad():
-                pairs = zip(recorded(elsewhere, other), self._run(elsewhere, other), strict=True)
-                trusted = all(torch.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True) for a, b in pairs)
-        except Exception:  # Whatever the recorder cannot follow, the program itself can do.
-            return self._run
-        return recorded if trusted else self._run
+        return recorded_or_run(self._run, [position, beta], [0.9 * position.flip(0) + 0.01, beta / 2])
