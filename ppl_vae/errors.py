@@ -57,6 +57,11 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 
+def reason_of(error: BaseException) -> str:
+    """The same, or the class of an exception without a message."""
+    return first_line(error) or type(error).__name__
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     """One sentence for a name that is not in a table, with the nearest known one.
 

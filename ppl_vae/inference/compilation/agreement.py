@@ -7,6 +7,7 @@ import itertools
 import torch
 from torch import Tensor
 
+from ppl_vae.errors import reason_of
 from ppl_vae.inference.compilation.moving_state import moved, put_back, remember
 from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper, undone
 from ppl_vae.inference.training.batches import IndexedBatches
@@ -93,5 +94,5 @@ def drifted(steps: Steps, batches: IndexedBatches, first_step: int) -> str | Non
             elif isinstance(steps, TracedStepper):
                 require_same_gradients(steps, batches, first_step, count=1)
     except Exception as error:
-        return str(error).strip().partition("\n")[0] or type(error).__name__
+        return reason_of(error)
     return None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ppl_vae.errors import reason_of
 from ppl_vae.inference.compilation.elsewhere import Elsewhere
 from ppl_vae.inference.compilation.steppers import TracedStepper
 from ppl_vae.inference.pair.labels import Batch
@@ -87,7 +88,7 @@ class Changeover:
             try:
                 self.now = self._build(rest)
             except Exception as error:
-                reason = str(error).strip().partition("\n")[0] or type(error).__name__
+                reason = reason_of(error)
         self._told(reason, step)
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.errors import reason_of
 from ppl_vae.inference.compilation import code_cache, inductor
 from ppl_vae.inference.compilation.adam import captured_adam
 from ppl_vae.inference.compilation.agreement import require_same_gradients, require_same_terms, what_moves
@@ -137,7 +138,7 @@ def _captured(
     try:
         moving = what_moves(eager, buffers, batches)
     except Exception as error:
-        return eager, _instead("eager", choice, _words(error), insists)
+        return eager, _instead("eager", choice, reason_of(error), insists)
     if moving is not None:
         return eager, _instead("eager", choice, f"{moving}, which captured steps would not update", True)
     reason = None
@@ -149,11 +150,11 @@ def _captured(
         try:
             return _compiled_or_again(traced, batches, choice, whole_steps)
         except Exception as error:
-            reason = _words(error)
+            reason = reason_of(error)
     try:
         require_same_gradients(traced, batches)
     except Exception as error:
-        return eager, _instead("eager", choice, _words(error), insists)
+        return eager, _instead("eager", choice, reason_of(error), insists)
     return traced, choice if reason is None else _instead("traced", choice, reason, insists)
 
 
@@ -235,10 +236,6 @@ def _compiled(
     steps = stepper(traced, adam, batches, choice.only_kept)
     require_same_terms(steps, batches)
     return steps, replace(choice, times=steps.times)
-
-
-def _words(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _instead(mode: str, choice: Choice, reason: str, warns: bool) -> Choice:

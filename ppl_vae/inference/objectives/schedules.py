@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ppl_vae.checks import positive, real, whole
 from ppl_vae.declared import Qualified
-from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.errors import ModelError, reason_of, unknown_name
 
 P = ParamSpec("P")
 
@@ -216,7 +216,7 @@ def require_factor(name: str, schedule: Schedule) -> None:
     try:
         value = float(schedule(torch.tensor(0)))
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = reason_of(error)
         raise ModelError(f"{name} gives no number at step 0 ({reason}); give a function of the step") from None
     if not 0 <= value < math.inf:
         raise ModelError(f"{name} must be finite and at least 0, but is {value:g} at step 0")

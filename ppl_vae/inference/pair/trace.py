@@ -21,7 +21,7 @@ from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
 from ppl_vae.checks import whole
-from ppl_vae.errors import ModelError, PplVaeError
+from ppl_vae.errors import ModelError, PplVaeError, reason_of
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair.autoguides import autoguide_refusals
 from ppl_vae.inference.pair.auxiliary import transforms_of
@@ -193,7 +193,7 @@ def _explained(error: Exception, num_particles: int, nesting: int = 1) -> Except
     """The refusal of programs that run with one draw and break under several."""
     if isinstance(error, PplVaeError) and not isinstance(error.__cause__, RuntimeError | IndexError):
         return error
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    reason = reason_of(error)
     return ModelError(
         f"the programs run with one draw per datum and fail with {num_particles} in a plate at dim {-1 - nesting}: "
         f"{reason}"

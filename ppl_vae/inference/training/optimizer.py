@@ -13,7 +13,7 @@ from pyro.optim import PyroOptim
 from pyro.optim.lr_scheduler import PyroLRScheduler
 from torch import Tensor
 
-from ppl_vae.errors import ModelError, unknown_name
+from ppl_vae.errors import ModelError, reason_of, unknown_name
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule, describe
 
@@ -74,7 +74,7 @@ def make_optimizer(
         if objective.optimizer_options and isinstance(make, type) and isinstance(made, torch.optim.Optimizer):
             made = make(_groups(parameters, objective, made.defaults), **options)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = reason_of(error)
         raise ModelError(
             f"optimizer {describe_optimizer(optimizer)} cannot be made ({reason}); {WAY_OUT}"
         ) from None
