@@ -6,6 +6,8 @@
 training data, with stages of the learning rate and warm-up scaled alike; without it the paper's whole schedule is
 run. The share stands in the record beside every figure: a schedule cut short is no reproduction, and what it can
 say is the sign of a comparison. Test data are cut too, so that scoring takes a quarter of the budget at most.
+Where a table names starts, half of what is left trains one pair of each network with a single draw a datum, and
+every row begins with its weights: rows of fifty draws would otherwise be compared before one has learned the data.
 
 A run that was stopped goes on where it was, from ``--runs``, at the same table, budget, seeds and data. The result
 is merged into benchmarks/results/published.json; one of more passes is not replaced by one of fewer.
@@ -16,12 +18,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from tables import TABLES
+from tables.plan import planned
 from tables.report import record, what_the_budget_does
 from tables.table import Row, Run, Scores, Table, first_of
 
@@ -30,66 +32,41 @@ from ppl_vae.data.dataset import Dataset
 from ppl_vae.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "published.json"
-PILOT, LONGER, SCORED_IN_PILOT, SCORING_SHARE = 400, 3, 4, 0.25
-TINY = 1e-9
 
 
-class Cost(NamedTuple):
-    """Seconds of all rows: what they take however long they train, one pass over the data, one datum scored."""
-
-    fixed: float
-    one_pass: float
-    scoring: float
-
-
-def pilot(table: Table, ds: Dataset, options: argparse.Namespace) -> Cost:
-    """Two short runs of every row: the slope between them is a pass, what is left is fixed."""
-    few, more = (replace(ds, train=first_of(ds.train, size)) for size in (PILOT, LONGER * PILOT))
-    once, test = Run(0, 1, None, options.device, options.threads), first_of(ds.test, SCORED_IN_PILOT)
-    # What a process pays for once is not the rows'.
-    table.rows[0].train(few, once)
-    fixed = a_pass = scoring = 0.0
-    for row in table.rows:
-        started = time.perf_counter()
-        pair = row.train(few, once)
-        short = time.perf_counter()
-        row.train(more, once)
-        long = time.perf_counter()
-        table.score(pair, test, 0)
-        scoring += (time.perf_counter() - long) / SCORED_IN_PILOT
-        slope = max(0.0, long - short - (short - started)) / (len(more.train) - len(few.train))
-        a_pass += slope * len(ds.train)
-        fixed += max(0.0, short - started - slope * len(few.train))
-    return Cost(fixed, a_pass, scoring)
-
-
-def planned(table: Table, ds: Dataset, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """How many passes and test data; the plan of a run that was stopped is kept."""
-    path = folder / "plan.json"
-    if path.exists():
-        return json.loads(path.read_text())
-    if options.budget is None:
-        return {"passes": table.passes, "num_test": len(ds.test)}
-    cost = pilot(table, ds, options)
-    seconds = 60 * options.budget / options.seeds
-    num_test = int(min(len(ds.test), max(20, SCORING_SHARE * seconds / cost.scoring)))
-    left = max(0.0, seconds - cost.fixed - num_test * cost.scoring)
-    passes = min(table.passes, max(PILOT / len(ds.train), left / max(cost.one_pass, TINY)))
-    plan = {"passes": round(passes if passes < 1 else float(int(passes)), 4), "num_test": num_test}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, plan)
-    return plan
+def begun(
+    table: Table, ds: Dataset, plan: dict[str, Any], seed: int, folder: Path, options: argparse.Namespace
+) -> dict[str, Any]:
+    """The pairs that rows of a short run begin with, by name; what is trained already is read."""
+    pairs = {}
+    for name, train in table.starts.items() if "first" in plan else ():
+        path = folder / "starts" / name.replace(" ", "-") / f"seed-{seed}"
+        if not (path / "seconds.json").exists():
+            started = time.perf_counter()
+            pair = train(ds, Run(seed, plan["first"], path / "fit", options.device, options.threads))
+            pair.save(path / "model")
+            write_json(path / "seconds.json", time.perf_counter() - started)
+            print(f"the start {name}, seed {seed}: {time.perf_counter() - started:.0f} s of training", flush=True)
+        pairs[name] = pv.load(path / "model")
+    return pairs
 
 
 def scored(
-    table: Table, row: Row, ds: Dataset, plan: dict[str, Any], seed: int, folder: Path, options: argparse.Namespace
+    table: Table,
+    row: Row,
+    ds: Dataset,
+    plan: dict[str, Any],
+    seed: int,
+    folder: Path,
+    options: argparse.Namespace,
+    start: Any = None,
 ) -> dict[str, Any]:
     """Train and score a row with one seed; what is done already is read."""
     path = folder / row.label.replace(" ", "-") / f"seed-{seed}"
     done = path / "scores.json"
     if not done.exists():
         started = time.perf_counter()
-        pair = row.train(ds, Run(seed, plan["passes"], path / "fit", options.device, options.threads))
+        pair = row.train(ds, Run(seed, plan["passes"], path / "fit", options.device, options.threads, start))
         seconds = time.perf_counter() - started
         pair.save(path / "model")
         found = table.score(pair, first_of(ds.test, plan["num_test"]), seed)
@@ -108,10 +85,11 @@ def as_plain(scores: Scores) -> dict[str, Any]:
 
 def require_no_smaller(stored: dict[str, Any], table: Table, plan: dict[str, Any]) -> None:
     """Refuse to put a shorter run in the place of a longer one."""
-    before = stored.get(table.name, {}).get("on", {}).get("passes", 0)
-    if before > plan["passes"]:
+    on = stored.get(table.name, {}).get("on", {})
+    before, now = on.get("passes", 0) + on.get("passes of the start", 0), plan["passes"] + plan.get("first", 0)
+    if before > now:
         raise SystemExit(
-            f"{table.name}: the record is of {before:g} passes and this run is of {plan['passes']:g}; "
+            f"{table.name}: the record is of {before:g} passes and this run is of {now:g}; "
             "give --results to write it elsewhere"
         )
 
@@ -125,17 +103,24 @@ def run_table(table: Table, options: argparse.Namespace) -> dict[str, Any]:
     stored = json.loads(options.results.read_text()) if options.results.exists() else {}
     require_no_smaller(stored, table, plan)
     print(f"{table.name}: {what_the_budget_does(table, plan, options)}", flush=True)
+    starts = [begun(table, ds, plan, seed, folder, options) for seed in range(options.seeds)]
     runs = {
-        row.label: [scored(table, row, ds, plan, seed, folder, options) for seed in range(options.seeds)]
+        row.label: [
+            scored(table, row, ds, plan, seed, folder, options, starts[seed].get(row.start))
+            for seed in range(options.seeds)
+        ]
         for row in table.rows
     }
+    seconds = sum(run["seconds"] for each in runs.values() for run in each) + sum(
+        json.loads(path.read_text()) for path in folder.glob("starts/*/*/seconds.json")
+    )
     beside: dict[str, Any] = {}
     if table.beside is not None:
         pairs = {
             row.label: pv.load(folder / row.label.replace(" ", "-") / "seed-0" / "model") for row in table.rows
         }
         beside = dict(table.beside(pairs, ds, 0))
-    return stored | {table.name: record(table, runs, ds, plan, beside, options)}
+    return stored | {table.name: record(table, runs, ds, plan, beside, options, seconds)}
 
 
 def main() -> None:

@@ -45,10 +45,17 @@ class MLP:
     """Fully connected layers; the decoder mirrors the encoder.
 
     The defaults are the network of Pyro's VAE tutorial: one hidden layer of 400 units, softplus.
+
+    Args:
+        hidden: the units of every hidden layer.
+        activation: of every hidden layer.
+        batch_norm: normalise every hidden layer over the batch, ahead of its activation (Ioffe & Szegedy 2015).
+            Every number that is told after training is by the running statistics.
     """
 
     hidden: tuple[int, ...] = (400,)
     activation: str = "softplus"
+    batch_norm: bool = False
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -68,7 +75,8 @@ class MLP:
     def _layers(self, width: int, hidden: tuple[int, ...]) -> list[nn.Module]:
         layers: list[nn.Module] = []
         for units in hidden:
-            layers += [nn.Linear(width, units), ACTIVATIONS[self.activation]()]
+            normalised = [nn.BatchNorm1d(units)] if self.batch_norm else []
+            layers += [nn.Linear(width, units), *normalised, ACTIVATIONS[self.activation]()]
             width = units
         return layers
 

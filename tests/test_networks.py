@@ -72,6 +72,14 @@ def test_tiny_pair_has_the_shapes_of_the_3x3_system():
     assert count(tiny.decoder(2, (1, 3, 3), 1)) == 54 + 25 + 90
 
 
+def test_batch_norm_stands_between_a_layer_and_its_activation():
+    network = MLP(hidden=(5, 3), activation="relu", batch_norm=True)
+    kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU]
+    assert [type(layer) for layer in network.encoder((4,))] == [nn.Flatten, *kinds, *kinds]
+    assert [type(layer) for layer in network.decoder(2, (4,), 1)] == [*kinds, *kinds, nn.Linear]
+    assert architecture(architecture_config(network)) == network
+
+
 def output_shapes(network, x):
     shapes = []
     for layer in network:

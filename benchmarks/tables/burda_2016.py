@@ -7,6 +7,7 @@ from the grey images under a seed, so that a figure of theirs is compared with a
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import ppl_vae as pv
@@ -14,6 +15,7 @@ from ppl_vae import inference as inf
 from tables.scores import NLL, likelihood_and_units
 from tables.table import TANH, Comparison, Row, Table, one_layer, train_by_stages
 
+LAYERS = {1: "one layer", 2: "two layers"}
 OBJECTIVES = {"VAE": inf.MonteCarloKL, "IWAE": inf.ImportanceWeighted}
 # By layers, model and k.
 DYNAMIC = {
@@ -30,19 +32,24 @@ def two_layers(event_shape: tuple[int, ...], seed: int) -> Any:
     return pv.models.HierarchicalVAE(event_shape, latent_dims=(100, 50), network=TANH, hidden=(100, 100), seed=seed)
 
 
+def make(layers: int) -> Callable[[tuple[int, ...], int], Any]:
+    """What makes a pair of so many layers."""
+    return one_layer if layers == 1 else two_layers
+
+
 def label(layers: int, model: str, k: int) -> str:
     """As in the paper's table."""
-    return f"{model}, k={k}, {'one layer' if layers == 1 else 'two layers'}"
+    return f"{model}, k={k}, {LAYERS[layers]}"
 
 
 def row(layers: int, model: str, k: int, figure: float) -> Row:
     """One row; with k=1 the two models are one."""
     objective = functools.partial(OBJECTIVES[model], num_particles=k)
-    make = one_layer if layers == 1 else two_layers
     published = {"dynamic": {NLL: figure}}
     if (layers, model, k) in FIXED:
         published["stochastic"] = {NLL: FIXED[layers, model, k]}
-    return Row(label(layers, model, k), functools.partial(train_by_stages, make, objective), published)
+    train = functools.partial(train_by_stages, make(layers), objective)
+    return Row(label(layers, model, k), train, published, LAYERS[layers])
 
 
 BURDA_2016 = Table(
@@ -62,6 +69,9 @@ BURDA_2016 = Table(
         Comparison("two layers over one", NLL, label(1, model, 50), label(2, model, 50)) for model in OBJECTIVES
     ),
     binarizations=("stochastic", "dynamic"),
+    starts={
+        name: functools.partial(train_by_stages, make(layers), inf.MonteCarloKL) for layers, name in LAYERS.items()
+    },
     differs=(
         "weights are drawn anew in every layer and batches are shuffled",
         "Adam's second moment starts at zero, its decay of the mean is 0.9",

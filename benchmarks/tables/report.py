@@ -60,10 +60,17 @@ def compared(comparison: Comparison, runs: dict[str, list[dict[str, Any]]]) -> d
 
 def what_the_budget_does(table: Table, plan: dict[str, Any], options: argparse.Namespace) -> str:
     """The share of the schedule in words."""
-    share = plan["passes"] / table.passes
+    share, first = plan["passes"] / table.passes, plan.get("first", 0.0)
     seeds = "of one seed: errors are over test data alone" if options.seeds == 1 else f"over {options.seeds} seeds"
     if share == 1:
         return f"the whole schedule of the paper, {seeds}"
+    if first:
+        return (
+            f"{first:g} passes with one draw a datum, the same weights for all rows of a network, then "
+            f"{plan['passes']:g} by each row's own objective, where the paper makes all {table.passes:g} by that: "
+            f"what is compared is where the objectives lead from a common start, the distance from the paper is "
+            f"the schedule's; {seeds}"
+        )
     return (
         f"{plan['passes']:g} of the paper's {table.passes:g} passes ({share:.2g} of them): the rows are far from "
         f"trained, the distance from the paper is the schedule's, a sign holds for this length of training; {seeds}"
@@ -77,10 +84,10 @@ def record(
     plan: dict[str, Any],
     beside: dict[str, Any],
     options: argparse.Namespace,
+    seconds: float,
 ) -> dict[str, Any]:
     """The table with everything that a reader needs to judge it."""
     comparisons = [compared(each, runs) for each in table.comparisons]
-    seconds = sum(run["seconds"] for each in runs.values() for run in each)
     return {
         "paper": table.paper,
         "this run": what_the_budget_does(table, plan, options),
@@ -92,6 +99,7 @@ def record(
             "command": command(table, options),
             "budget in minutes": options.budget,
             "passes": plan["passes"],
+            **({"passes of the start": plan["first"]} if "first" in plan else {}),
             "seeds": options.seeds,
             "test images": plan["num_test"],
             "data": f"mnist, {'; '.join(ds.notes)}",

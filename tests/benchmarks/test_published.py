@@ -142,6 +142,48 @@ def test_a_plan_leaves_out_what_training_takes_however_long_it_is(published, mon
     assert published.planned(table, Dataset("d", Split(x), Split(x)), options, tmp_path) == plan
 
 
+def test_a_short_run_begins_every_row_with_the_same_weights(published, monkeypatch, tmp_path):
+    """By a clock of its own: a start of 1 s and .001 s a datum, a row of 7 s and .01 s a datum."""
+    from tables.table import Row, Scores, Table
+
+    clock, begun = [0.0], []
+    monkeypatch.setattr(published.time, "perf_counter", lambda: clock[0])
+
+    def trains(seconds, per_datum):
+        def train(ds, run):
+            pair = run.begun(pv.VAE((4,), 2, network="linear", likelihood="gaussian", seed=run.seed))
+            begun.append((run.passes, None if run.start is None else pair.model.decoder.weight.mean().item()))
+            clock[0] += seconds + per_datum * len(ds.train)
+            if run.start is None:
+                torch.nn.init.constant_(pair.model.decoder.weight, 3.0)
+            return pair
+
+        return train
+
+    def score(pair, test, seed):
+        clock[0] += 0.5 * len(test)
+        return Scores({"nll": np.zeros(len(test)) + pair.model.decoder.weight.mean().item()})
+
+    table = Table(
+        "small", "nobody 2020", 1000, (Row("a", trains(7, 0.01), start="s"), Row("b", trains(7, 0.01))), score,
+        starts={"s": trains(1, 0.001)},
+    )  # fmt: skip
+    x = torch.randn(10_000, 4, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(published.pv, "load_dataset", lambda *_, **__: Dataset("d", Split(x), Split(x[:1000])))
+    options = argparse.Namespace(
+        budget=30, seeds=1, data="dynamic", root=None, device="cpu", threads=1, runs=tmp_path / "runs",
+        results=tmp_path / "published.json",
+    )  # fmt: skip
+    found = published.run_table(table, options)["small"]
+    # 450 of 1800 s score, half of 1350 are the start's (10 s a pass), half the rows' (14 s fixed, 200 a pass).
+    assert (found["on"]["passes of the start"], found["on"]["passes"]) == (67, 3)
+    assert begun[-3:] == [(67.0, None), (3.0, pytest.approx(3.0)), (3.0, None)]
+    assert "67 passes with one draw a datum" in found["this run"]
+    trained = len(begun)
+    assert published.run_table(table, options)["small"]["rows"] == found["rows"]
+    assert len(begun) == trained
+
+
 def test_a_budget_below_one_pass_sees_some_images_once(published, small_table):
     from tables.table import Run
 

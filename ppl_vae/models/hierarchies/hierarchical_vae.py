@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ppl_vae.arrays import Array
 from ppl_vae.errors import ModelError
-from ppl_vae.models.configuration import remembers
+from ppl_vae.models.configuration import Plain, plain, remembers
 from ppl_vae.models.hierarchies.conditional import Conditional, built
 from ppl_vae.models.likelihoods.base import Likelihood
 from ppl_vae.models.likelihoods.likelihoods import LikelihoodSpec
@@ -32,8 +32,11 @@ from ppl_vae.models.posteriors.posteriors import posterior as make_posterior
 from ppl_vae.models.priors.priors import StandardNormalPrior
 from ppl_vae.models.program_pair import Network, ProgramPair, checked_size, on_request
 from ppl_vae.models.programs import LatentVariableProgram, Recognition, num_features
-from ppl_vae.networks import MLP
+from ppl_vae.networks import MLP, Architecture, architecture, architecture_config
 from ppl_vae.randomness import seeded
+
+# Sizes of hidden layers, or an architecture.
+Between = Sequence[int] | str | Mapping[str, object] | Architecture
 
 
 class HierarchicalProgram(LatentVariableProgram):
@@ -109,7 +112,7 @@ class HierarchicalVAE(ProgramPair):
         event_shape: the shape of one datum.
         latent_dims: the dimensions of z_1, ..., z_L, from the data upwards.
         network: between x and z_1, as of VAE.
-        hidden: the hidden layers of every network between two levels.
+        hidden: the hidden layers of every network between two levels, or an architecture whose encoder it is.
         likelihood: as of VAE.
         posterior: the family of every conditional of the guide, by name: "diagonal", "full-covariance", ...
         seed: of the initial weights; None takes torch's current stream.
@@ -128,7 +131,7 @@ class HierarchicalVAE(ProgramPair):
         event_shape: tuple[int, ...],
         latent_dims: Sequence[int] = (20, 10),
         network: Network = "mlp",
-        hidden: Sequence[int] = (64,),
+        hidden: Between = (64,),
         likelihood: LikelihoodSpec = "bernoulli",
         posterior: str | Mapping[str, object] = "diagonal",
         *,
@@ -136,6 +139,7 @@ class HierarchicalVAE(ProgramPair):
     ) -> None:
         super().__init__()
         _, observed = self.observe(event_shape, likelihood)
+        self.remember(hidden=between_config(hidden))
         self.latent_dims = checked_levels(latent_dims)
         if isinstance(posterior, nn.Module):
             raise ModelError(
@@ -147,7 +151,7 @@ class HierarchicalVAE(ProgramPair):
             self._assemble(network, hidden, observed, posterior)
 
     def _assemble(
-        self, network: Network, hidden: Sequence[int], likelihood: Likelihood, posterior: str | Mapping[str, object]
+        self, network: Network, hidden: Between, likelihood: Likelihood, posterior: str | Mapping[str, object]
     ) -> None:
         dims = self.latent_dims
         encoder, decoder = self.networks(network, dims[0], likelihood)
@@ -199,9 +203,18 @@ def checked_codes(z: Tensor, dim: int) -> Tensor:
     return z
 
 
-def between(hidden: Sequence[int], from_dim: int) -> nn.Module:
+def between(hidden: Between, from_dim: int) -> nn.Module:
     """The network from one level to the next: [B, from_dim] -> [B, H]."""
+    if isinstance(hidden, str | Mapping | Architecture):
+        return architecture(hidden).encoder((from_dim,))
     return MLP(tuple(hidden)).encoder((from_dim,))
+
+
+def between_config(hidden: Between) -> Plain:
+    """What a configuration keeps of those networks; None for an architecture of the user's own."""
+    if isinstance(hidden, str | Mapping | Architecture):
+        return architecture_config(architecture(hidden))
+    return plain(hidden)
 
 
 def top_prior(dim: int) -> StandardNormalPrior:
@@ -211,7 +224,7 @@ def top_prior(dim: int) -> StandardNormalPrior:
     return prior
 
 
-def downward(dims: tuple[int, ...], hidden: Sequence[int]) -> list[Conditional]:
+def downward(dims: tuple[int, ...], hidden: Between) -> list[Conditional]:
     """The conditionals p(z_l | z_l+1), diagonal Gaussians, for l = 1, ..., L-1."""
     return [
         Conditional(between(hidden, high), DiagonalPosterior(), high, low) for low, high in itertools.pairwise(dims)

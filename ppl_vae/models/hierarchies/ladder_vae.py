@@ -26,8 +26,10 @@ from ppl_vae.kl import diagonal_loc_scale
 from ppl_vae.models.configuration import remembers
 from ppl_vae.models.hierarchies.conditional import built
 from ppl_vae.models.hierarchies.hierarchical_vae import (
+    Between,
     HierarchicalProgram,
     between,
+    between_config,
     checked_codes,
     checked_levels,
     downward,
@@ -122,18 +124,19 @@ class LadderVAE(ProgramPair):
         event_shape: tuple[int, ...],
         latent_dims: Sequence[int] = (20, 10),
         network: Network = "mlp",
-        hidden: Sequence[int] = (64,),
+        hidden: Between = (64,),
         likelihood: LikelihoodSpec = "bernoulli",
         *,
         seed: int | None = 0,
     ) -> None:
         super().__init__()
         _, observed = self.observe(event_shape, likelihood)
+        self.remember(hidden=between_config(hidden))
         self.latent_dims = checked_levels(latent_dims)
         with seeded(seed):
             self._assemble(network, hidden, observed)
 
-    def _assemble(self, network: Network, hidden: Sequence[int], likelihood: Likelihood) -> None:
+    def _assemble(self, network: Network, hidden: Between, likelihood: Likelihood) -> None:
         dims = self.latent_dims
         encoder, decoder = self.networks(network, dims[0], likelihood)
         self.model = HierarchicalProgram(

@@ -17,6 +17,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.models import DiagonalPosterior, HierarchicalVAE, LadderVAE
 from ppl_vae.models.hierarchies.conditional import Conditional
 from ppl_vae.models.hierarchies.ladder_vae import gaussian_product
+from ppl_vae.networks import MLP
 from tests.inference.oracles import assert_gradient, assert_mean
 
 SIGMA, DIMS, DATA_DIM = 0.7, (2, 3), 4
@@ -247,6 +248,24 @@ def test_one_module_for_the_conditionals_of_all_levels_is_refused():
     """Levels of one size would share its heads without a word."""
     with pytest.raises(ModelError, match="every level makes its own, got a DiagonalPosterior"):
         HierarchicalVAE((4,), (2, 2), posterior=DiagonalPosterior())
+
+
+@pytest.mark.parametrize("kind", [HierarchicalVAE, LadderVAE])
+@pytest.mark.parametrize("named", [True, False])
+def test_an_architecture_between_levels_is_stored_and_told_by_running_statistics(kind, named, tmp_path):
+    options = {"hidden": (6,), "batch_norm": True}
+    hidden = {"name": "mlp", **options} if named else MLP(**options)
+    vae = kind((4,), (3, 2), network=hidden, hidden=hidden, likelihood="gaussian", seed=0)
+    layers = [module for module in vae.modules() if isinstance(module, nn.BatchNorm1d)]
+    assert len(layers) == 4
+    x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    pv.fit(vae, 3 + 2 * x, elbo="monte-carlo-kl", epochs=2, batch_size=20, device="cpu", progress=False)
+    assert all(layer.num_batches_tracked > 0 for layer in layers)
+    vae.save(tmp_path / "model")
+    again = pv.load(tmp_path / "model")
+    together = vae.encode(x).mean
+    torch.testing.assert_close(again.encode(x).mean, together, rtol=0, atol=0)
+    torch.testing.assert_close(vae.encode(x[:1]).mean, together[:1])
 
 
 def clusters(n, seed):
