@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import importlib.util
 import os
 import shutil
@@ -60,6 +61,8 @@ _compiled: dict[str, Compiled] = {}
 _loaded: set[str] = set()
 # Keys of code from there that proved wrong: the system would load the old file once more under its name.
 _distrusted: set[str] = set()
+# What a shared object says where it calls an operation that ``convolutions`` defines.
+OWN_OPERATIONS = b"ppl_vae::"
 # The function in the shared objects that Inductor makes.
 ENTRY = "inductor_entry_cpp"
 # Where the C++ that Inductor wrote calls Python, the code is of one process only.
@@ -192,6 +195,8 @@ def _from_cache(key: str) -> Compiled | None:
     path = code_cache.stored(key)
     if path is None:
         return None
+    if OWN_OPERATIONS in path.read_bytes():
+        importlib.import_module("ppl_vae.inference.compilation.convolutions")
     try:
         entry = _entry(path, key)
     except (ImportError, OSError, AttributeError):

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ppl_vae.inference.compilation.rewrites import rewrite
 from ppl_vae.recording import record
 
 aten = torch.ops.aten
@@ -118,6 +117,9 @@ def functional(
     """
     # To load these loads torch's compiler, which code that is kept does without.
     from torch.fx.experimental.proxy_tensor import make_fx
+
+    # To define an operation of its own takes 30 ms, which code that is kept does without too.
+    from ppl_vae.inference.compilation.rewrites import rewrite
 
     # Newer torch takes a draw N(m, s) apart, which rounds otherwise than the eager kernel does.
     rules = {op: rule for op, rule in decompositions.items() if op is not aten.normal_functional.default}
