@@ -211,7 +211,7 @@ def between(hidden: Between, from_dim: int) -> nn.Module:
 
 
 def between_config(hidden: Between) -> Plain:
-    """What a configuration keeps of those networks; None for an architecture of the user's own."""
+    """The configuration of those networks; None for an architecture of the user's own."""
     if isinstance(hidden, str | Mapping | Architecture):
         return architecture_config(architecture(hidden))
     return plain(hidden)
