@@ -76,7 +76,12 @@ class MLP:
         layers: list[nn.Module] = []
         for units in hidden:
             normalised = [nn.BatchNorm1d(units)] if self.batch_norm else []
-            layers += [nn.Linear(width, units), *normalised, ACTIVATIONS[self.activation]()]
+            # A bias would be taken off by the normalisation again: its gradient is rounding alone.
+            layers += [
+                nn.Linear(width, units, bias=not self.batch_norm),
+                *normalised,
+                ACTIVATIONS[self.activation](),
+            ]
             width = units
         return layers
 

@@ -77,6 +77,11 @@ def test_batch_norm_stands_between_a_layer_and_its_activation():
     kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU]
     assert [type(layer) for layer in network.encoder((4,))] == [nn.Flatten, *kinds, *kinds]
     assert [type(layer) for layer in network.decoder(2, (4,), 1)] == [*kinds, *kinds, nn.Linear]
+    assert [layer.bias is None for layer in network.decoder(2, (4,), 1) if isinstance(layer, nn.Linear)] == [
+        True,
+        True,
+        False,
+    ]
     assert architecture(architecture_config(network)) == network
 
 

@@ -178,7 +178,10 @@ def test_auto_compiles_nothing_on_the_word_of_a_note(monkeypatch, optimizer):
 
 
 # The step of convolutions calls an operation of ours, which a new process has not defined yet.
-PAIRS = {"mlp": "small_vae(), small_data()", "conv": "pv.VAE((1, 8, 8), 2, 'conv', seed=0), torch.ones(40, 1, 8, 8)"}
+PAIRS = {
+    "mlp": "small_vae(), small_data()",
+    "conv": "pv.VAE((1, 8, 8), 2, 'conv', seed=0), torch.ones(40, 1, 8, 8)",
+}
 
 
 @needs_compiler
