@@ -103,6 +103,7 @@ MADE_BY: Mapping[str, Made] = {
     ),
     "khat.json": Made("python benchmarks/khat.py", (f"{EVIDENCE}/pareto.py", "ppl_vae/diagnostics/importance")),
     "latent_holes.json": Made("python benchmarks/latent_holes.py", ("ppl_vae/diagnostics/latent_space",)),
+    "many_fits.json": Made("python benchmarks/many_fits.py", (COMPILATION, TRAINING)),
     "missing_cells.json": Made(
         "python benchmarks/missing_cells.py",
         ("ppl_vae/models/likelihoods/missingness.py", "ppl_vae/diagnostics/infer/imputation.py"),
@@ -157,6 +158,10 @@ MADE_BY: Mapping[str, Made] = {
     ),
     "two_builds.json": Made("python benchmarks/two_builds.py", (COMPILATION, TRAINING)),
     "verdict_rules.json": Made("python benchmarks/verdict_rules.py", ("ppl_vae/diagnostics/importance", EVIDENCE)),
+    "whole_data_set.json": Made(
+        "python benchmarks/whole_data_set.py",
+        (EVIDENCE, "ppl_vae/diagnostics/importance", "ppl_vae/inference/chains", *MNIST_PROGRAMS),
+    ),
 }
 ENVIRONMENTS = Made("python packaging/test_on.py")
 
