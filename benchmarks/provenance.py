@@ -55,6 +55,9 @@ class Made:
 
 MADE_BY: Mapping[str, Made] = {
     "chains.json": Made("python benchmarks/chains.py", ("ppl_vae/inference/chains", "ppl_vae/diagnostics/infer")),
+    "chains_peers.json": Made(
+        "python benchmarks/chains_peers.py", ("ppl_vae/inference/chains", "benchmarks/peers/jax_chains.py")
+    ),
     "compression_speed.json": Made(
         "python benchmarks/compression_speed.py", ("ppl_vae/compression", *MNIST_PROGRAMS)
     ),

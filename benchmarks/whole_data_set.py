@@ -4,10 +4,9 @@
 
 The pair is the MLP of Pyro's tutorial (784-400-20) after an epoch on MNIST. ``run_importance`` and ``log_evidence``
 decode every draw of every image; the bound is the time of the decoder's two products alone, ``torch.mm`` into kept
-results, at the number of rows that is fastest here. AIS takes a gradient in z at every leapfrog step, four products;
-those of its pilot are not in the bound.
-The turns interleave; what is told is the bound's time over ours, by wall clock and by processor time, with the
-memory that the importance weights took. Time is linear in the data, so that 10,000 images need no other measurement.
+results, at the number of rows that is fastest here. AIS takes a gradient in z at every leapfrog step, four
+products; those of its pilot are not in the bound. The turns interleave; what is told is the bound's time over ours,
+by wall clock and by processor time. Time is linear in the data, so that 10,000 images need no other measurement.
 Written to benchmarks/results/whole_data_set.json.
 """
 
@@ -108,7 +107,9 @@ def main() -> None:
         "load_before": round(load, 2),
         "data": options.data, "draws": options.draws, "rounds": options.rounds,
         "AIS of": {"chains": CHAINS, "temperatures": TEMPERATURES, "leapfrog": LEAPFROG},
-        "bound over ours, clock": {ours: ratio(clock[bound], clock[ours]).rounded() for ours, bound in PAIRS.items()},
+        "bound over ours, clock": {
+            ours: ratio(clock[bound], clock[ours]).rounded() for ours, bound in PAIRS.items()
+        },
         "bound over ours, processor": {
             ours: ratio(busy[bound], busy[ours]).rounded() for ours, bound in PAIRS.items()
         },
