@@ -40,6 +40,9 @@ from ppl_vae.inference.pair.trace import run_model
 from ppl_vae.inference.pair.trace_site import TraceSite
 
 Start = Literal["prior", "guide"]
+NOTHING_TO_MOVE_BY = (
+    "chains would move it there by no density; if nothing reads it, log_evidence(method='importance') can tell"
+)
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,7 @@ def _prior_run(model: Program, x: Tensor, num_chains: int) -> Mapping[str, Trace
         {name: Site(name, n["value"], n["value"], n["fn"], n["fn"], mask=n["mask"]) for name, n in latent.items()},
         observations,
         torch.Size((num_chains, num_data)),
+        NOTHING_TO_MOVE_BY,
     )
     return latent
 

@@ -74,13 +74,19 @@ def require_unscaled(terms: Terms) -> None:
         )
 
 
-def require_bound(sites: Mapping[str, Site], observations: Mapping[str, Observation], shape: torch.Size) -> None:
+NO_BOUND = "without its divergence from the prior no number is a bound on log p(x); mask both alike"
+
+
+def require_bound(
+    sites: Mapping[str, Site], observations: Mapping[str, Observation], shape: torch.Size, reason: str = NO_BOUND
+) -> None:
     """Refuse masks that take a latent site's divergence away where the data that it explains are left.
 
     Args:
         sites: of Terms, by name.
         observations: of Terms, by name.
         shape: [K, N].
+        reason: why, for the error.
 
     Raises:
         ModelError: the latent and the observed site are named.
@@ -98,10 +104,7 @@ def require_bound(sites: Mapping[str, Site], observations: Mapping[str, Observat
             seen = value_mask(observation.p, observation.mask)
             there = _filled(observation.p, seen, observation.standing or shape, torch.any)
             if bool((there & ~kept.to(there.device)).any()):
-                raise ModelError(
-                    f"site {name!r} is masked for data whose {other!r} is not: without its divergence from the "
-                    "prior no number is a bound on log p(x); mask both alike"
-                )
+                raise ModelError(f"site {name!r} is masked for data whose {other!r} is not: {reason}")
 
 
 def value_mask(p: Distribution, mask: Tensor | bool | None) -> Tensor | None:
