@@ -11,8 +11,9 @@ Burda, Grosse & Salakhutdinov (2016): https://arxiv.org/abs/1509.00519
 from __future__ import annotations
 
 import torch
+from pyro import distributions as dist
 from torch import Tensor
-from torch.distributions import TransformedDistribution
+from torch.distributions import Categorical, Independent, TransformedDistribution
 
 from ppl_vae.inference.pair.evaluation import data_per_chunk
 from ppl_vae.inference.pair.labels import Batch
@@ -86,6 +87,12 @@ def _closed_form_mean(site: Site) -> Tensor | None:
     # The mean that a flow states is the image of its base's mean, not an expectation.
     if isinstance(site.q, TransformedDistribution) or site.transforms or not states(site.q, "mean"):
         return None
+    q = site.q
+    while isinstance(q, Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
+        q = q.base_dist
+    if isinstance(q, Categorical):
+        # torch states none of an index, which is a number all the same.
+        return (q.probs * torch.arange(q.probs.shape[-1], device=q.probs.device)).sum(-1)
     try:
         return site.q.mean
     except NotImplementedError:

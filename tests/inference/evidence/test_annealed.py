@@ -235,5 +235,7 @@ def test_a_masked_latent_that_nothing_reads_is_refused_for_the_chains_sake():
     found = pv.log_evidence((model, guide), x, num_samples=4000)
     exact = dist.Normal(0.0, torch.where(kept, 3.0, 2.0).sqrt()).log_prob(x)
     assert ((found.per_datum - exact).abs() < 4 * found.per_datum_stderr).all()
-    with pytest.raises(ModelError, match="site 'w' is masked for data whose 'x' is not: chains would move it there"):
+    with pytest.raises(
+        ModelError, match="site 'w' is masked for data whose 'x' is not: chains would move it there"
+    ):
         pv.log_evidence((model, guide), x, method="ais", num_samples=2, num_temperatures=5)
