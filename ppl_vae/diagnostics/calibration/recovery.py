@@ -41,8 +41,8 @@ LEAST_DRAWS = 20
 DESCRIPTIONS = {
     "recovery": "correlation of the truth with the guide's mean over simulations; NaN where the mean never moves",
     "mean_z": "mean z-score, with its error mean_z_stderr",
-    "rms_z": "root mean square of the z-score, with its error rms_z_stderr, less what L draws leave unknown of their "
-    "spread; 1 of an exact posterior",
+    "rms_z": "root mean square of the z-score, with its error rms_z_stderr, less what L draws leave unknown of "
+    "their spread; 1 of an exact posterior",
     "mean_contraction": "mean over simulations of 1 - posterior variance / prior variance",
     "calibration_error": "mean over levels of |coverage of central intervals - level|",
     "log_gamma": "log of the ECDF statistic over its 5% quantile; below 0 the 95% band is left",

@@ -276,7 +276,7 @@ def test_two_data_show_no_error_of_a_variance(lg, data):
 
 
 def test_an_index_of_categories_has_an_expectation():
-    """Var_x E_q[c] from the probabilities; torch states no mean of a Categorical, and the other site was lost too."""
+    """Var_x E_q[c] from the probabilities; torch states no mean of a Categorical, and z was lost with it."""
     loc, weight = torch.tensor([-3.0, 0.0, 4.0]), torch.tensor([0.2, 0.5, 0.3])
     x = torch.randn(200, generator=torch.Generator().manual_seed(0)) * 3
 
