@@ -17,6 +17,7 @@ from torch.distributions import Categorical, Independent, TransformedDistributio
 
 from ppl_vae.inference.pair.evaluation import data_per_chunk
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Site, Terms
@@ -50,7 +51,12 @@ def needs_draws(terms: Terms) -> bool:
 
 
 def expected_codes(terms: Terms) -> tuple[Tensor, Tensor]:
-    """Estimate E_q[z_u | x_n], and that estimate's variance, all sites one after the other: [N, U] each."""
+    """Estimate E_q[z_u | x_n], and that estimate's variance, all sites one after the other: [N, U] each.
+
+    Raises:
+        ModelError: a site is masked for some data; it is named.
+    """
+    require_unmasked(terms)
     means, noise = [], []
     for site in _latent(terms):
         known = _closed_form_mean(site)

@@ -138,3 +138,16 @@ def test_a_value_outside_the_support_is_found_beside_a_missing_one():
 
     with pytest.raises(DataError, match=r"'x'.*outside the support of its Poisson"):
         pv.evaluate((model, guide), counts - torch.tensor([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("slope", [EXACT["slope"], 0.3])
+def test_the_weights_of_a_datum_of_which_nothing_is_there_are_constant(slope):
+    """log w is 0 in every draw, without a rounding: its posterior is known, whatever the guide says of the others."""
+    lengths = torch.tensor([0, *LENGTHS[1:]])
+    pair = in_event(**EXACT | {"slope": slope})
+    numbers = dg.run_importance(pair, (X, lengths), 200)
+    assert bool(numbers["exact"][0])
+    assert float(numbers["log_evidence"][0]) == 0
+    draws = pv.infer(pair, (X[:2], lengths[:2]), num_draws=20)
+    assert int(draws.sample_stats["rung"][0]) == 1
+    assert bool(pv.inference_data(pair, (X, lengths), 50).sample_stats["exact"][0])
