@@ -151,7 +151,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Estimate log p(x) of every row by importance sampling, nats: [n].
 
         A row's draws are a function of its content, so that its score does not depend on the other rows. Draws of
-        different rows are independent, and equal rows get equal scores.
+        different rows are independent, and equal rows get equal scores, with one and the same Monte-Carlo error: the
+        mean over rows of which m are distinct has the error of m draws of it, however many rows there are. Errors by
+        row, independent for equal rows too, are those of ``log_evidence``.
         """
         x, dtype = self._admitted(X)
         num_samples = integer("num_samples", self.num_samples)

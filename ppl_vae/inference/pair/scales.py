@@ -74,19 +74,13 @@ def require_unscaled(terms: Terms) -> None:
         )
 
 
-NO_BOUND = "without its divergence from the prior no number is a bound on log p(x); mask both alike"
-
-
-def require_bound(
-    sites: Mapping[str, Site], observations: Mapping[str, Observation], shape: torch.Size, reason: str = NO_BOUND
-) -> None:
+def require_bound(sites: Mapping[str, Site], observations: Mapping[str, Observation], shape: torch.Size) -> None:
     """Refuse masks that take a latent site's divergence away where the data that it explains are left.
 
     Args:
         sites: of Terms, by name.
         observations: of Terms, by name.
         shape: [K, N].
-        reason: why, for the error.
 
     Raises:
         ModelError: the latent and the observed site are named.
@@ -104,7 +98,10 @@ def require_bound(
             seen = value_mask(observation.p, observation.mask)
             there = _filled(observation.p, seen, observation.standing or shape, torch.any)
             if bool((there & ~kept.to(there.device)).any()):
-                raise ModelError(f"site {name!r} is masked for data whose {other!r} is not: {reason}")
+                raise ModelError(
+                    f"site {name!r} is masked for data whose {other!r} is not: without its divergence from the "
+                    "prior no number is a bound on log p(x); mask both alike"
+                )
 
 
 def value_mask(p: Distribution, mask: Tensor | bool | None) -> Tensor | None:
@@ -131,6 +128,20 @@ def _over_event(mask: Tensor | bool, event_dim: int) -> Tensor:
 def unmasked(p: Distribution) -> Distribution:
     """The distribution under ``p.mask(...)``."""
     return unmasked(p.base_dist) if isinstance(p, dist.MaskedDistribution) else p
+
+
+def without_masks(p: dist.TorchDistribution) -> dist.TorchDistribution:
+    """The distribution without any ``.mask(...)``, also of single coordinates."""
+    if isinstance(p, dist.MaskedDistribution):
+        return without_masks(p.base_dist)
+    if isinstance(p, Independent | dist.ExpandedDistribution):
+        base = without_masks(p.base_dist)
+        if base is p.base_dist:
+            return p
+        if isinstance(p, Independent):
+            return base.to_event(p.reinterpreted_batch_ndims)
+        return base.expand(p.batch_shape)
+    return p
 
 
 def batch_mask(mask: Tensor | bool | None, *masked: Distribution) -> Tensor | bool | None:
