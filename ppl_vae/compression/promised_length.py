@@ -102,6 +102,8 @@ def _require_masses(pair: Pair, batch: Batch) -> None:
 
 def _require_mass(name: str, site: Observation) -> None:
     support = site.p.support
+    if support is None:
+        return
     parts = support.supports if isinstance(support, _InParts) else [support]
     if not all(part.is_discrete for part in parts):
         raise ModelError(
