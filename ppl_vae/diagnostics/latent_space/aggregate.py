@@ -74,9 +74,9 @@ def run_aggregate(
     Returns:
         Scalars ``average_kl``, ``mutual_information``, ``total_correlation``, ``dimension_wise_kl``, nats per
         datum; the first is exactly the sum of the others. Each has an ``..._stderr`` over data: of the first in
-        closed form, of the others by the draws as they are, too large by what the control variates take off, up to a
-        third. The last three with ``..._population``: NaN where ``own_share``, the mean share of a draw's own datum
-        in the mixture, is above 0.05. Over "latent": ``kl`` of each
+        closed form, of the others by the draws as they are, too large by what the control variates take off, up
+        to a third. The last three with ``..._population``: NaN where ``own_share``, the mean share of a draw's own
+        datum in the mixture, is above 0.05. Over "latent": ``kl`` of each
         dimension's aggregate. ``attrs["most_information"]`` is log N.
 
     Raises:
