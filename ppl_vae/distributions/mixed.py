@@ -47,12 +47,16 @@ class OfBlocks(constraints.Constraint):
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks = blocks
-        self.is_discrete = any(support.is_discrete for support in map(_support, blocks))
+        self.supports = [_support(block) for block in blocks]
+        self.is_discrete = any(support.is_discrete for support in self.supports)
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
         """Mark the data of which each coordinate is in its support."""
-        parts = [_support(block).check(value[..., block.index]).all(-1) for block in self.blocks]
+        parts = [
+            support.check(value[..., block.index]).all(-1)
+            for support, block in zip(self.supports, self.blocks, strict=True)
+        ]
         return torch.stack(parts).all(0)
 
 

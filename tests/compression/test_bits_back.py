@@ -260,3 +260,30 @@ def test_the_promise_is_minus_the_elbo_in_bits(vae, digits):
     assert both == pytest.approx(table.loc["length", "bits_per_datum"])
     with pytest.raises(ModelError, match="no ELBO"):
         code_length(pv.make("autoencoder", (1, 8, 8), latent_dim=2), digits[1])
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "continuous-bernoulli"])
+def test_a_density_is_no_code_length(likelihood):
+    """Of data in [0, 1] a continuous Bernoulli would promise 0.06 bits for six real numbers."""
+    x = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ModelError, match="site 'x' has a density, and a density is no code length"):
+        code_length(pv.VAE((6,), 2, network="linear", likelihood=likelihood), x)
+
+
+def test_grey_values_under_a_relaxed_bernoulli_have_no_code():
+    x = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(DataError, match="site 'x': some values could never be drawn"):
+        code_length(pv.VAE((6,), 2, network="linear", likelihood="bernoulli-relaxed"), x)
+
+
+def test_missing_coordinates_are_no_dimensions():
+    """An untrained decoder of zeros promises one bit for each coordinate that is there."""
+    x = (torch.rand(40, 6, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    x[:, 4:], x[:20, 3] = torch.nan, torch.nan
+    vae = pv.VAE((6,), 2, network="linear", likelihood={"name": "missing-pixels", "of": "bernoulli"})
+    with torch.no_grad():
+        for parameter in vae.model.parameters():
+            parameter.zero_()
+    table = code_length(vae, x)
+    assert table.loc["distortion", "bits_per_datum"] == pytest.approx(3.5, rel=1e-5)
+    assert table.loc["distortion", "bits_per_dim"] == pytest.approx(1.0, rel=1e-5)

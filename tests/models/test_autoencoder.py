@@ -11,7 +11,7 @@ from torch import nn
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.corruption import corruption
-from ppl_vae.errors import ConvergenceError, ModelError
+from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.runs import trace_terms
 from ppl_vae.models import with_post_hoc_prior
 from ppl_vae.networks import MLP, Denoising
@@ -215,7 +215,9 @@ def test_the_sparsity_penalty_is_the_divergence_of_mean_activations():
 def test_codes_outside_the_unit_interval_stop_the_training_by_name():
     vae, x = autoencoder("linear"), binary(40)
     sparse = inf.SparseActivations(inf.ReconstructionLikelihood())
-    with pytest.raises(ConvergenceError, match="the loss is not finite at epoch 1, step 0"):
+    with pytest.raises(ModelError, match=r"site 'z': SparseActivations needs codes in \[0, 1\]"):
+        sparse(vae.model, vae.guide)(x)
+    with pytest.raises(ModelError, match=r"site 'z': SparseActivations needs codes in \[0, 1\]"):
         pv.fit(vae, x, elbo=sparse, epochs=1, device="cpu", progress=False)
 
 

@@ -210,7 +210,7 @@ class _Store:
         """Judge the importance weights of a batch by k-hat and effective sample size."""
         log_weight = self.log_weight[0, :, data]
         weight = np.exp(log_weight - log_weight.max(0))
-        exact = log_weight.std(0) < ROUNDING * self.eps * self.magnitude[data]
+        exact = log_weight.std(0) <= ROUNDING * self.eps * self.magnitude[data]
         if self.is_point:
             # Weights of one value are equal under any posterior.
             exact[:] = False

@@ -27,7 +27,7 @@ from ppl_vae.diagnostics.calibration.ranks import rank_of_first
 from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, as_simulated
 from ppl_vae.diagnostics.calibration.uniformity import least_tail, tail_quantile
 from ppl_vae.diagnostics.verdict import Level, Verdict, require_finite, require_table
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import by_keyword, renamed
@@ -36,10 +36,13 @@ TIES_STREAM = 64
 NUM_LEVELS, BAND_LEVEL = 100, 0.95
 # This package's own: how far a root mean square z-score may be from 1, as a factor.
 GOOD, BAD = 1.1, 1.5
+# So few draws leave the spread of a posterior that is no Gaussian unknown.
+LEAST_DRAWS = 20
 DESCRIPTIONS = {
     "recovery": "correlation of the truth with the guide's mean over simulations; NaN where the mean never moves",
     "mean_z": "mean z-score, with its error mean_z_stderr",
-    "rms_z": "root mean square of the z-score, with its error rms_z_stderr; 1 of an exact posterior",
+    "rms_z": "root mean square of the z-score, with its error rms_z_stderr, less what L draws leave unknown of "
+    "their spread; 1 of an exact posterior",
     "mean_contraction": "mean over simulations of 1 - posterior variance / prior variance",
     "calibration_error": "mean over levels of |coverage of central intervals - level|",
     "log_gamma": "log of the ECDF statistic over its 5% quantile; below 0 the 95% band is left",
@@ -69,7 +72,7 @@ def run_recovery(
     Returns:
         Over "quantity", the latent dimensions by name but for those that never move: recovery, mean_z, rms_z,
         mean_contraction, calibration_error, log_gamma. Over ("simulation", "quantity"): truth, mean, z_score,
-        contraction.
+        contraction. From fewer than 4 draws rms_z is NaN: z-scores then have no mean square.
 
     Raises:
         ModelError: the pair is refused, or its model cannot be drawn from; the site is named.
@@ -93,18 +96,21 @@ def run_recovery(
     table: dict[str, object] = {
         name: (("simulation", "quantity"), value.cpu().numpy()) for name, value in columns.items()
     }
-    rows = _of_each(truth, mean, z, contraction) | _of_ranks(values, simulated.seed)
+    rows = _of_each(truth, mean, z, contraction, len(draws)) | _of_ranks(values, simulated.seed)
     for name, numbers in rows.items():
         table[name] = ("quantity", numbers, {"description": DESCRIPTIONS.get(name, f"error of {name}")})
     attributes = {"num_simulations": simulated.num_simulations, "num_draws": simulated.num_draws, "seed": seed}
     return xr.Dataset(table, {"quantity": names}, attributes)
 
 
-def _of_each(truth: Tensor, mean: Tensor, z: Tensor, contraction: Tensor) -> dict[str, NDArray[np.float64]]:
+def _of_each(
+    truth: Tensor, mean: Tensor, z: Tensor, contraction: Tensor, num_draws: int
+) -> dict[str, NDArray[np.float64]]:
     centred = truth - truth.nanmean(0), mean - mean.nanmean(0)
     product = (centred[0] * centred[1]).nanmean(0)
     correlation = product / (centred[0].square().nanmean(0) * centred[1].square().nanmean(0)).sqrt()
-    squares = z.square()
+    # Divided by the spread of L draws, z is Student's t with L - 1 degrees of freedom.
+    squares = z.square() * ((num_draws - 3) / (num_draws - 1) if num_draws > 3 else math.nan)
     rms = squares.nanmean(0).sqrt()
     rows = {
         "recovery": correlation,
@@ -152,12 +158,16 @@ def check_recovery(numbers: xr.Dataset) -> Verdict:
 
     Returns:
         Of the latent dimension whose root mean square z-score is farthest from 1, as a factor: "good" up to 1.1,
-        "bad" above 1.5 (this package's own); "unknown" where two standard errors reach across 1.1.
+        "bad" above 1.5 (this package's own); "unknown" where two standard errors reach across 1.1, or where it is
+        not good and there were fewer than 20 draws: what they leave unknown is then known of Gaussians alone.
 
     Raises:
         DataError: the table is another, or a number is NaN or infinite.
     """
     require_table("table", numbers, "run_recovery", ("rms_z", "rms_z_stderr", "mean_z"), ("quantity",))
+    num_draws = numbers.attrs.get("num_draws", LEAST_DRAWS)
+    if num_draws < 4:
+        raise DataError(f"table: expected z-scores of at least 4 draws, found {num_draws}")
     for name in ("rms_z", "rms_z_stderr"):
         require_finite("table", name, numbers[name])
     rms, error = numbers["rms_z"].to_numpy(), numbers["rms_z_stderr"].to_numpy()
@@ -166,6 +176,8 @@ def check_recovery(numbers: xr.Dataset) -> Verdict:
     relative = 2 * error[worst] / rms[worst]
     low, high = factor[worst] / (1 + relative), factor[worst] * (1 + relative)
     level: Level = "bad" if low > BAD else "good" if high <= GOOD else "unknown" if low <= GOOD else "doubtful"
+    few = num_draws < LEAST_DRAWS and level != "good"
+    level = "unknown" if few else level
     sure = "too sure" if rms[worst] > 1 else "less sure than it might be"
     name = str(numbers["quantity"].to_numpy()[worst])
     words = (
@@ -175,7 +187,9 @@ def check_recovery(numbers: xr.Dataset) -> Verdict:
     )
     advice = {
         "good": "",
-        "unknown": "Take more simulations: the error is too wide for a verdict.",
+        "unknown": "Take more draws for each simulation."
+        if few
+        else "Take more simulations: the error is too wide for a verdict.",
     }.get(level, "A wider family, a longer training of the encoder, or pv.infer, which repairs datum by datum.")
     limits = f"a factor of {GOOD} and {BAD} from 1 (this package's own)"
     return Verdict("Recovery", level, float(rms[worst]), float(error[worst]), "", limits, words, advice)

@@ -89,7 +89,8 @@ def uniformity_p_value(values: Array, num_ranks: int) -> float:
     strayed = 1 - _stay(size, num_ranks, extreme)
     if strayed > RESOLVED:
         return min(1.0, strayed)
-    return float(min(1.0, (num_ranks - 1) * extreme))
+    # Where even a tail is too small for a number, the least number is above it.
+    return float(min(1.0, (num_ranks - 1) * max(extreme, np.finfo(np.float64).tiny)))
 
 
 def least_tail(values: Array, num_ranks: int) -> float:

@@ -111,7 +111,7 @@ def _numbers(blocks: list[GlobalBlock]) -> dict[str, Tensor]:
     noise = torch.cat([block.local_variance for block in blocks])
     # The rounding of a sum over data is that of its largest partial sums.
     magnitude = torch.cat([block.magnitude.sum(1) + block.global_magnitude for block in blocks]).mean()
-    exact = log_weight.std() < ROUNDING * blocks[0].eps * magnitude
+    exact = log_weight.std() <= ROUNDING * blocks[0].eps * magnitude
     count = len(log_weight)
     shape = khat(log_weight.unsqueeze(1))[0]
     relative = (log_weight - log_weight.max()).exp()

@@ -169,7 +169,7 @@ def _judged(block: WeightBlock, keep_weights: bool) -> dict[str, Tensor]:
 
 def is_exact(block: WeightBlock, spread: Tensor) -> Tensor:
     """Mark the data whose weights are constant to rounding, from the standard deviation of log w: [n]."""
-    return spread < ROUNDING * block.eps * block.magnitude
+    return spread <= ROUNDING * block.eps * block.magnitude
 
 
 @renamed(ds="numbers")

@@ -220,7 +220,7 @@ def _look_for_modes(latents: LatentVector, weighted: Weighted, climbed: Climbed)
     """Send data with a missed mode up the ladder: the summits, NaN where the draws have missed nothing."""
     draws = latents.pack(weighted.values)
     summits = missed_modes.climb(latents, draws[:1])
-    missed = missed_modes.missed(summits, draws, weighted.weight)
+    missed = missed_modes.missed(summits, draws, weighted.weight, latents.counted)
     climbed.gradients += summits.gradients
     for index in missed.any(0).nonzero().squeeze(1).tolist():
         climbed.rung[index], climbed.reason[index] = FLAGGED, MISSED

@@ -64,17 +64,20 @@ def climb(latents: LatentVector, start: Tensor, probes: int = PROBES, steps: int
     )
 
 
-def missed(summits: Summits, draws: Tensor, weight: Tensor) -> Tensor:
+def missed(summits: Summits, draws: Tensor, weight: Tensor, counted: Tensor | None = None) -> Tensor:
     """Mark the summits that draws have missed: [P, n].
 
     Args:
         summits: of the climbs.
         draws: u [S, n, D].
         weight: of each, normalised [S, n].
+        counted: whether a coordinate is in the density [n, D]; None where all are. Where it is not, no place is one
+            that draws could miss.
     """
     metric = metric_of(draws, weight)
     mean = torch.einsum("sn,snd->nd", weight.to(draws), draws)
     farthest = metric.whiten(draws - mean).square().sum(-1).amax(0)
-    distance = metric.whiten(summits.position - mean).square().sum(-1)
+    position = summits.position if counted is None else torch.where(counted, summits.position, mean)
+    distance = metric.whiten(position - mean).square().sum(-1)
     high = summits.log_density > summits.log_density.amax(0) + LEAST_DENSITY
     return high & (distance > MARGIN * farthest)

@@ -91,7 +91,7 @@ def weighed(values: Mapping[str, Tensor], log_weight: Tensor, spread: Tensor | N
     weight, khat = smoothed.log_weight.exp(), smoothed.khat
     ess = 1 / weight.square().sum(0)
     if spread is not None:
-        exact = log_weight.double().std(0) < spread
+        exact = log_weight.double().std(0) <= spread
         khat = torch.where(exact, -torch.inf, khat)
         weight = torch.where(exact, 1 / len(weight), weight)
         ess = torch.where(exact, float(len(weight)), ess)

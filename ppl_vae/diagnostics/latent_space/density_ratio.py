@@ -32,6 +32,7 @@ from ppl_vae.inference.pair.active_units import coordinates
 from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.simulation import simulate
@@ -91,6 +92,7 @@ def _draws(given: Conditioned, seed: int) -> tuple[NDArray[np.float64], NDArray[
     with evaluating(*given.programs, seed=derived_seed(seed, DENSITY_RATIO_STREAM), device=given.x.device):
         for part in given.split(data_per_chunk(given.x, 1)):
             terms = run_terms(*part.programs, part.batch)
+            require_unmasked(terms)
             require_numbers(terms)
             names = [name for name, site in terms.sites.items() if site.p is not None]
             if not names:

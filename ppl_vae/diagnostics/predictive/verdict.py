@@ -2,7 +2,9 @@
 
 R replicates bound a p-value by 2 / (R + 1). Where the data lie beyond all of them, the tail is that of Student's t
 around the replicates, whose statistics of whole data sets are close to normal: for a normal statistic,
-(T - mean) / (sd sqrt(1 + 1 / R)) has a t distribution with R - 1 degrees of freedom.
+(T - mean) / (sd sqrt(1 + 1 / R)) has a t distribution with R - 1 degrees of freedom. Where all replicates are one
+number there is no such tail, and the bound is all that is known. Nor is a tail believed below 1e-6: no p-value of
+a finite number of draws is 0.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ POPULATION, LOCAL = "population", "local"
 DOUBTFUL, BAD = 0.05, 0.01
 # From fewer replicates no spread is known: of ten, one lies beyond all others as a matter of course.
 LEAST_REPLICATES = 20
+# What a statistic that is close to normal may be trusted with in its tail.
+LEAST_TAIL = 1e-6
 SOURCE = {
     POPULATION: "population (prior predictive) replicates, Box 1980",
     LOCAL: "local (posterior predictive) replicates, Gelman, Meng & Stern 1996",
@@ -41,7 +45,8 @@ def check_predictive(numbers: xr.Dataset, kind: str = POPULATION) -> Verdict:
     """Judge one kind of replicates of ``run_predictive`` in one verdict.
 
     The figure is the smallest p-value times the number of statistics (Bonferroni), without a standard error where
-    it comes from the t distribution or is at its end, 1. Where nothing strays from fewer than 20 replicates, the
+    it comes from the t distribution or is at its end, 1; where that distribution's tail is below what can be
+    believed of it, an upper limit, "at most". Where nothing strays from fewer than 20 replicates, the
     level is "unknown".
 
     Args:
@@ -71,7 +76,7 @@ def check_predictive(numbers: xr.Dataset, kind: str = POPULATION) -> Verdict:
         level=level,
         value=combined,
         stderr=math.nan if beyond[worst] or combined == 1 else count * float(chosen["p_value_stderr"][worst]),
-        unit="(smallest p)",
+        unit="(smallest p, at most)" if p_values[worst] <= LEAST_TAIL else "(smallest p)",
         threshold=f"p > {DOUBTFUL:g} good, p <= {BAD:g} bad, Bonferroni over {count} statistics: {SOURCE[kind]}",
         words=words,
         advice=advice,
@@ -87,8 +92,8 @@ def _judged(chosen: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.bool_]]
         return p_values, np.zeros_like(beyond)
     spread = draws.std(-1, ddof=1) * math.sqrt(1 + 1 / number)
     distance = abs(chosen["observed"].to_numpy() - draws.mean(-1))
-    score = np.divide(distance, spread, out=np.full_like(distance, np.inf), where=spread > 0)
-    tail = 2 * stats.t.sf(score, number - 1)
+    score = np.divide(distance, spread, out=np.zeros_like(distance), where=spread > 0)
+    tail = np.maximum(2 * stats.t.sf(score, number - 1), LEAST_TAIL)
     return np.where(beyond, np.minimum(p_values, tail), p_values), beyond
 
 

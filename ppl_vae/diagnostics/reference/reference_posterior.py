@@ -34,6 +34,7 @@ from ppl_vae.inference.evidence.unconstrained import LatentVector
 from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
+from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.progress import advance, watched
@@ -145,6 +146,7 @@ def _chains(given: Conditioned, warmup: int, num_chains: int) -> tuple[LatentVec
 def _guide_values(given: Conditioned, num_draws: int) -> dict[str, Tensor]:
     """Draw from the guide: [K, N, *event] by site of the model."""
     terms = run_terms(given.model, given.guide, (given.x,), {}, num_draws)
+    require_unmasked(terms)
     return {name: site.value for name, site in terms.sites.items() if site.p is not None}
 
 

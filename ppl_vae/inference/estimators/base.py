@@ -90,6 +90,16 @@ class Objective(pyro.infer.ELBO, nn.Module):
             step: the optimiser step from 0, for schedules; None outside training.
         """
 
+    def judge(self, terms: Terms) -> None:
+        """Refuse terms that the objective is not defined for, by their values: once, before training.
+
+        Args:
+            terms: of the first batch.
+
+        Raises:
+            ModelError: the site is named.
+        """
+
     @property
     @abstractmethod
     def estimator(self) -> Estimator:
@@ -184,6 +194,7 @@ class Objective(pyro.infer.ELBO, nn.Module):
         """Refuse what is no density in the first batch of a pair."""
         if self._is_new(model):
             require_densities(model, guide, args, kwargs, terms)
+            self.judge(terms)
             if self.num_draws > 1 and not kwargs:
                 _require_separate(model, guide, args, terms.log_likelihood.device)
             with contextlib.suppress(TypeError):

@@ -4,6 +4,9 @@ r"""The latent sites of a pair as one vector of real numbers, and the path of de
 
 From the prior f_0 = p(z) and r = p(x|z); from the guide f_0 = q(z|x) and r = p(x, z) / q(z|x). A constrained
 site stands in R^d through ``supports.to_support``, with the Jacobian in f_0; an angle stands on its circle.
+
+Masked latents that nothing reads keep their prior, and the guide's density: log p(x) is the same, and chains have a
+density to move them by.
 """
 
 from __future__ import annotations
@@ -30,10 +33,12 @@ from ppl_vae.inference.evidence.supports import (
 from ppl_vae.inference.pair.draws import require_plain
 from ppl_vae.inference.pair.faulty_draws import require_faithful_draws
 from ppl_vae.inference.pair.hidden_noise import require_same_density
+from ppl_vae.inference.pair.joint import log_guide as log_guide_at
 from ppl_vae.inference.pair.joint import log_joint, terms_at
+from ppl_vae.inference.pair.masked_latents import TOLERANCE
 from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.runs import run_terms
-from ppl_vae.inference.pair.scales import require_bound
+from ppl_vae.inference.pair.scales import value_mask
 from ppl_vae.inference.pair.supports import bare, require_cover, require_data_in_support
 from ppl_vae.inference.pair.terms import Observation, Site, per_datum
 from ppl_vae.inference.pair.trace import run_model
@@ -60,6 +65,8 @@ class LatentVector:
 
     Attributes:
         sites: where each site stands in the vector.
+        counted: whether a coordinate of a datum is in the density, which a masked one is not [N, D]; None where all
+            are.
 
     Raises:
         ModelError: a site is discrete, has no transform to the real numbers, has an improper prior, or a support
@@ -74,8 +81,11 @@ class LatentVector:
             self.sites = {name: _coordinates(name, node["fn"]) for name, node in first.items()}
             for name, node in first.items():
                 require_fixed(name, node["fn"], second[name]["fn"], node["value"])
+            self.counted = _counted(first, self.sites)
             values = {name: node["value"].unsqueeze(0) for name, node in first.items()}
             require_same_density("model", model, lambda: _log_density(model, x, values), x.device)
+            if self.counted is not None:
+                _require_unread(model, x, first, values)
 
     @property
     def dim(self) -> int:
@@ -174,8 +184,12 @@ class LatentPath(LatentVector):
         """Evaluate log f_0 and log r at u [C, N, D]: [C, N] each, nats. Gradients flow to u."""
         values, log_jacobian = self.unpack(position)
         if self.start == "prior":
-            joint = log_joint(self.model, self.x, values)
+            joint = log_joint(self.model, self.x, values, whole=True)
             return joint.log_prior + log_jacobian, joint.log_likelihood
+        if self.counted is not None:
+            joint = log_joint(self.model, self.x, values, whole=True)
+            of_guide = log_guide_at(self.guide, self.x, values, whole=True)
+            return of_guide + log_jacobian, joint.log_prior + joint.log_likelihood - of_guide
         if self._q is None:
             terms = terms_at(self.model, self.guide, self.x, values)
             return terms.log_guide + log_jacobian, terms.log_weight
@@ -199,18 +213,38 @@ class LatentPath(LatentVector):
             "guide", self.guide, lambda: terms_at(self.model, self.guide, self.x, values).log_guide, self.x.device
         )
         (site, *more) = terms.sites.values()
-        plain = not more and site.mask is None and isinstance(site.scale, float) and site.scale == 1.0
+        plain = not more and self.counted is None and isinstance(site.scale, float) and site.scale == 1.0
         return site.q if plain else None
 
 
 def _log_density(model: Program, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-    joint = log_joint(model, x, values)
+    joint = log_joint(model, x, values, whole=True)
     return joint.log_prior + joint.log_likelihood
+
+
+def _require_unread(
+    model: Program, x: Tensor, nodes: Mapping[str, TraceSite], values: Mapping[str, Tensor]
+) -> None:
+    """Refuse masked latents whose values move a density that counts; the site is named."""
+    here = log_joint(model, x, values)
+    for name, node in nodes.items():
+        mask = value_mask(node["fn"], node["mask"])
+        if mask is None or bool(mask.all()):
+            continue
+        other = node["fn"].sample().expand(node["value"].shape)
+        moved = torch.where(mask.to(other.device), node["value"], other)
+        there = log_joint(model, x, {**values, name: moved.unsqueeze(0)})
+        for what in ("log_prior", "log_likelihood"):
+            if not torch.allclose(getattr(here, what), getattr(there, what), rtol=TOLERANCE, atol=TOLERANCE):
+                raise ModelError(
+                    f"site {name!r} is masked for data whose densities are not, and depend on it: without its "
+                    "divergence from the prior no number is a bound on log p(x); mask both alike"
+                )
 
 
 def _prior_run(model: Program, x: Tensor, num_chains: int) -> Mapping[str, TraceSite]:
     try:
-        latent, observed, num_data = run_model(model, (x,), num_chains, Messenger())
+        latent, observed, _ = run_model(model, (x,), num_chains, Messenger())
     except NotImplementedError as error:
         raise ModelError("the prior cannot be drawn from: one of its distributions has no sample method") from error
     if not latent:
@@ -220,11 +254,6 @@ def _prior_run(model: Program, x: Tensor, num_chains: int) -> Mapping[str, Trace
     observations = {name: Observation(n["value"], n["fn"], n["mask"]) for name, n in observed.items()}
     if traits(model).check_data is None:
         require_data_in_support(observations)
-    require_bound(
-        {name: Site(name, n["value"], n["value"], n["fn"], n["fn"], mask=n["mask"]) for name, n in latent.items()},
-        observations,
-        torch.Size((num_chains, num_data)),
-    )
     return latent
 
 
@@ -235,6 +264,22 @@ def _chains(value: Tensor, num_chains: int) -> Tensor:
 def _coordinates(name: str, p: dist.TorchDistribution) -> _Coordinates:
     free = free_shape(name, p)
     return _Coordinates(to_support(p), free, max(1, free.numel()))
+
+
+def _counted(nodes: Mapping[str, TraceSite], sites: Mapping[str, _Coordinates]) -> Tensor | None:
+    """Mark the coordinates of every datum that no mask leaves out [N, D]; None where there is no mask."""
+    masks = {name: value_mask(node["fn"], node["mask"]) for name, node in nodes.items()}
+    if all(mask is None for mask in masks.values()):
+        return None
+    parts = []
+    for name, node in nodes.items():
+        whole = torch.ones_like(node["value"], dtype=torch.bool)
+        mask = masks[name]
+        kept = (whole if mask is None else whole & mask.to(whole.device)).reshape(len(whole), -1)
+        size = sites[name].size
+        # Of a simplex or a matrix of correlations the free coordinates are others than those of the value.
+        parts.append(kept if kept.shape[1] == size else kept.all(1, keepdim=True).expand(-1, size))
+    return torch.cat(parts, 1)
 
 
 def _require_shared_support(site: Site) -> None:

@@ -30,6 +30,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.density_ratio import Discriminator
 from ppl_vae.inference.objectives.weightings import Weighting
+from ppl_vae.inference.pair.masked_latents import require_all_observed, require_unmasked
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.registration import register
@@ -113,6 +114,7 @@ class AdversarialPrior(Adversarial):
             raise ModelError(
                 f"site {site.name!r}: the adversarial prior needs codes that are vectors, with a prior"
             )
+        require_unmasked(terms)
         return site.draw.reshape(-1, site.value.shape[-1])
 
     def true(self, terms: Terms) -> Tensor:
@@ -157,6 +159,7 @@ class AdversarialImages(Adversarial):
         """The means of p(x|z): [K N, D]."""
         if len(terms.observations) != 1:
             raise ModelError(f"adversarial images need one observed site, got {list(terms.observations)}")
+        require_all_observed("a distance of images", terms)
         (observed,) = terms.observations.values()
         return observed.p.mean.reshape(-1, observed.value[0].numel())
 

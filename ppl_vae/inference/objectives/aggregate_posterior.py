@@ -17,6 +17,7 @@ from ppl_vae.checks import positive, real, whole
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.weightings import Weighting
+from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.terms import Site, Terms
 from ppl_vae.kl import diagonal_loc_scale
 
@@ -257,8 +258,10 @@ def _only_site(terms: Terms) -> Site:
         raise ModelError(f"the aggregate posterior needs one latent site, got {list(terms.sites)}")
     (site,) = terms.sites.values()
     if site.standing is not None:
-        raise
-        ModelError(f"site {site.name!r}: the aggregate posterior needs a site in the data plate alone, at dim -1")
+        raise ModelError(
+            f"site {site.name!r}: the aggregate posterior needs a site in the data plate alone, at dim -1"
+        )
+    require_unmasked(terms)
     try:
         diagonal_loc_scale(site.q)
     except NotImplementedError:

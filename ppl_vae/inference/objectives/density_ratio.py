@@ -20,6 +20,7 @@ from ppl_vae.checks import positive, real, whole
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.weightings import Weighting
+from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.registration import InstanceName, register
@@ -179,4 +180,5 @@ def _codes(terms: Terms) -> Tensor:
             f"site {site.name!r}: the aggregate posterior needs codes that are vectors, got event shape "
             f"{tuple(site.q.event_shape)}"
         )
+    require_unmasked(terms)
     return site.draw.reshape(site.value.shape)

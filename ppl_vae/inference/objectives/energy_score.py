@@ -20,6 +20,7 @@ from ppl_vae.checks import positive, whole
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator
 from ppl_vae.inference.estimators.two_levels import require_one_level
+from ppl_vae.inference.pair.masked_latents import require_all_observed
 from ppl_vae.inference.pair.terms import Observation, Terms
 
 
@@ -46,6 +47,7 @@ class EnergyScore(Estimator):
             ModelError: the draws of an observed site have no derivative; or a site is global.
         """
         require_one_level("the energy score is of each datum", terms)
+        require_all_observed("the energy score", terms)
         shape = terms.log_likelihood.shape
         return sum(
             (self._score(name, site, shape) for name, site in terms.observations.items() if site.is_data),

@@ -23,6 +23,7 @@ from ppl_vae.checks import real
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.weightings import Weighting
+from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.terms import Terms
 
 
@@ -95,4 +96,5 @@ def _quantised(terms: Terms) -> list[Quantised]:
             "vector quantisation needs a guide that draws the nearest codes of a codebook; "
             f"this guide draws {list(terms.sites)} in another way"
         )
+    require_unmasked(terms)
     return found

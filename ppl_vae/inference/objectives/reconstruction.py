@@ -16,6 +16,7 @@ from ppl_vae.checks import real
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator, Objective
 from ppl_vae.inference.objectives.weightings import Weighting
+from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.terms import Terms
 
 
@@ -67,15 +68,31 @@ class SparseActivations(Weighting):
         Raises:
             ModelError: there is no such site.
         """
-        if self.site not in terms.sites:
-            raise ModelError(f"sparse activations need a site {self.site!r}; the guide draws {list(terms.sites)}")
-        codes = terms.sites[self.site].value
+        codes = self._codes(terms)
         margin, rho = torch.finfo(codes.dtype).eps, self.target
         mean = codes.flatten(0, 1).mean(0).clamp(margin, 1 - margin)
         penalty = (rho * (rho / mean).log() + (1 - rho) * ((1 - rho) / (1 - mean)).log()).sum()
         # Found on the device, where a step does not wait for it; fit stops at what is not a number.
         inside = ((codes >= 0) & (codes <= 1)).all()
         return torch.where(inside, penalty, torch.nan)
+
+    def judge(self, terms: Terms) -> None:
+        """Refuse codes outside [0, 1]; the site is named."""
+        super().judge(terms)
+        codes = self._codes(terms)
+        least, most = codes.min().item(), codes.max().item()
+        if least < 0 or most > 1:
+            raise ModelError(
+                f"site {self.site!r}: SparseActivations needs codes in [0, 1], as activations are, and these lie "
+                f"between {least:.4g} and {most:.4g}; use a guide that ends in a sigmoid, as "
+                'posterior={"name": "point", "code": "sigmoid"}'
+            )
+
+    def _codes(self, terms: Terms) -> Tensor:
+        if self.site not in terms.sites:
+            raise ModelError(f"sparse activations need a site {self.site!r}; the guide draws {list(terms.sites)}")
+        require_unmasked(terms)
+        return terms.sites[self.site].value
 
     def extra_repr(self) -> str:
         """The options that a manifest states."""

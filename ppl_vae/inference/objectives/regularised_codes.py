@@ -22,6 +22,8 @@ from ppl_vae.checks import real
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.weightings import Weighting
+from ppl_vae.inference.pair.masked_latents import require_unmasked
+from ppl_vae.inference.pair.scales import value_mask
 from ppl_vae.inference.pair.terms import Site, Terms
 
 
@@ -39,7 +41,7 @@ class CodeNorm(Weighting):
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the penalised score, nats per datum."""
-        norms = [site.draw.square().sum() for site in terms.sites.values()]
+        norms = [_squared_norm(site) for site in terms.sites.values()]
         shape = terms.log_likelihood.shape
         return self.weighted.forward(terms, step) + 0.5 * self.weight * sum(norms) / (shape[0] * shape[1])
 
@@ -71,6 +73,7 @@ class DecoderGradient(Weighting):
             ModelError: there are several sites, or the draws have no derivative, as without gradients.
         """
         site = _only_site("the gradient penalty", terms)
+        require_unmasked(terms)
         (observed,) = terms.observations.values()
         mean = observed.p.mean
         if not (site.draw.requires_grad and mean.requires_grad):
@@ -143,6 +146,12 @@ class SpectralNorm(Weighting):
     def extra_repr(self) -> str:
         """The options that a manifest states."""
         return f"weight={self.weight}"
+
+
+def _squared_norm(site: Site) -> Tensor:
+    """The sum of squares over draws, data and coordinates, without what a mask leaves out: a scalar."""
+    square, mask = site.draw.square(), value_mask(site.q, site.mask)
+    return (square if mask is None else torch.where(mask.to(square.device), square, 0.0)).sum()
 
 
 def _only_site(what: str, terms: Terms) -> Site:

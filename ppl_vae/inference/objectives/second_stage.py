@@ -28,6 +28,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator, Objective
 from ppl_vae.inference.estimators.elbo import MonteCarloKL
 from ppl_vae.inference.objectives.weightings import Weighting
+from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.terms import Site, Terms
 
 
@@ -96,4 +97,5 @@ def _codes(terms: Terms) -> Site:
     (site,) = terms.sites.values()
     if len(site.q.event_shape) != 1 or site.p is None:
         raise ModelError(f"site {site.name!r}: a prior of codes needs codes that are vectors, with a prior")
+    require_unmasked(terms)
     return site

@@ -28,6 +28,7 @@ from ppl_vae.inference.estimators.two_levels import require_uncoupled
 from ppl_vae.inference.objectives.schedules import Schedule, at, describe
 from ppl_vae.inference.objectives.structural_similarity import ms_ssim
 from ppl_vae.inference.pair.admission import as_arguments
+from ppl_vae.inference.pair.masked_latents import require_all_observed
 from ppl_vae.inference.pair.pair import PairLike, called_with
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Terms
@@ -55,6 +56,10 @@ class Weighting(Objective, ABC):
     def num_draws(self) -> int:
         """The number of draws that the estimator needs."""
         return self.weighted.num_draws
+
+    def judge(self, terms: Terms) -> None:
+        """Refuse terms that the objective, or the one that it stands on, is not defined for."""
+        self.weighted.judge(terms)
 
     def require_separate_kl(self, needs_closed_form: bool = False) -> None:
         """Refuse an estimator from whose bound the KL cannot be taken apart.
@@ -299,6 +304,7 @@ class ReconstructionError(Weighting):
         (observed,) = terms.observations.values()
         if observed.standing is not None:
             raise ModelError("ReconstructionError needs its observed site in the data plate alone, at dim -1")
+        require_all_observed("an error of reconstruction", terms)
         error = self._error(observed.p.mean, observed.value)
         return self.factor * error.mean() + self.estimator.kl(terms).mean() + self.estimator.global_loss(terms)
 

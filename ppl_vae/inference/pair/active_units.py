@@ -11,11 +11,13 @@ Burda, Grosse & Salakhutdinov (2016): https://arxiv.org/abs/1509.00519
 from __future__ import annotations
 
 import torch
+from pyro import distributions as dist
 from torch import Tensor
-from torch.distributions import TransformedDistribution
+from torch.distributions import Categorical, Independent, TransformedDistribution
 
 from ppl_vae.inference.pair.evaluation import data_per_chunk
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Site, Terms
@@ -49,7 +51,12 @@ def needs_draws(terms: Terms) -> bool:
 
 
 def expected_codes(terms: Terms) -> tuple[Tensor, Tensor]:
-    """Estimate E_q[z_u | x_n], and that estimate's variance, all sites one after the other: [N, U] each."""
+    """Estimate E_q[z_u | x_n], and that estimate's variance, all sites one after the other: [N, U] each.
+
+    Raises:
+        ModelError: a site is masked for some data; it is named.
+    """
+    require_unmasked(terms)
     means, noise = [], []
     for site in _latent(terms):
         known = _closed_form_mean(site)
@@ -86,6 +93,12 @@ def _closed_form_mean(site: Site) -> Tensor | None:
     # The mean that a flow states is the image of its base's mean, not an expectation.
     if isinstance(site.q, TransformedDistribution) or site.transforms or not states(site.q, "mean"):
         return None
+    q = site.q
+    while isinstance(q, Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
+        q = q.base_dist
+    if isinstance(q, Categorical):
+        # torch states none of an index, which is a number all the same.
+        return (q.probs * torch.arange(q.probs.shape[-1], device=q.probs.device)).sum(-1)
     try:
         return site.q.mean
     except NotImplementedError:

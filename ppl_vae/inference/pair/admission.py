@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from ppl_vae.arrays import Array
+from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.containers import Data, Labels, Opened, Rows, dense, is_container, opened
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.coordinate_names import require_same_coordinates
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.labels import Batch, check_labels
+from ppl_vae.inference.pair.lost_digits import warn_of_lost_digits
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.placement import beside
 from ppl_vae.inference.pair.protocols import Program, traits
@@ -52,12 +53,14 @@ def admitted(
         labels.require_same_rows(opened(y).labels, "y")
     first, *given = arguments.parts(x, y)
     pair = arguments.pair
-    data = pair.place(first if keep_rows else dense(first))
+    first = first if keep_rows else dense(first)
+    data = pair.place(first)
     if data.dim() == 0 or len(data) == 0:
         raise DataError(f"data are empty: shape {list(data.shape)}")
     check_data(pair.model, data, given[0] if pair.takes_labels and given else None)
     if len(data) < least:
         raise DataError(f"data: expected at least {least}, found shape {list(data.shape)}")
+    warn_of_lost_digits(first if isinstance(first, Rows) else to_tensor(first), data.dtype, labels)
     beside = arguments.tensors(given, data, data.dtype)
     judge = traits(pair.model).check_covariates
     if judge is not None:

@@ -18,6 +18,7 @@ from ppl_vae.inference.pair.densities import log_density
 from ppl_vae.inference.pair.given_values import Given
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.scales import without_masks
 from ppl_vae.inference.pair.terms import Observation, Terms, per_datum
 from ppl_vae.inference.pair.trace import run_model, run_program
 from ppl_vae.inference.pair.trace_site import TraceSite
@@ -40,13 +41,15 @@ class Joint:
     observations: Mapping[str, Observation]
 
 
-def log_joint(model: Program, x: object, values: Mapping[str, Tensor]) -> Joint:
+def log_joint(model: Program, x: object, values: Mapping[str, Tensor], whole: bool = False) -> Joint:
     """Evaluate log p(z) and log p(x|z) at given z, without a run of the guide. Gradients flow to z.
 
     Args:
         model: a Pyro program, called as model(x).
         x: the data, N of them.
         values: of every latent site, [K, N, *event].
+        whole: whether the latents' densities are taken without their masks. Where nothing reads what is masked, log
+            p(x) is the same, and every coordinate has a density.
 
     Raises:
         ModelError: a latent site has no value; it is named.
@@ -58,19 +61,24 @@ def log_joint(model: Program, x: object, values: Mapping[str, Tensor]) -> Joint:
             raise ModelError(f"site {name!r} of the model was given no value; sites given: {list(values)}")
     shape = torch.Size((num_particles, num_data))
 
-    def total(nodes: Mapping[str, TraceSite]) -> Tensor:
-        densities = [
-            per_datum(name, log_density(node["fn"], node["value"]), shape, mask=node["mask"])
-            for name, node in nodes.items()
-        ]
+    def total(nodes: Mapping[str, TraceSite], masked: bool) -> Tensor:
+        densities = [per_datum(name, *_density(node, masked, shape)) for name, node in nodes.items()]
         return sum(densities[1:], start=densities[0])
 
     return Joint(
-        total(latent),
-        total(observed),
+        total(latent, not whole),
+        total(observed, True),
         {name: node["fn"] for name, node in latent.items()},
         {name: Observation(node["value"], node["fn"]) for name, node in observed.items()},
     )
+
+
+def _density(
+    node: TraceSite, masked: bool, shape: torch.Size
+) -> tuple[Tensor, torch.Size, float, Tensor | bool | None]:
+    """What ``per_datum`` takes of a site, with its masks or without."""
+    p = node["fn"] if masked else without_masks(node["fn"])
+    return log_density(p, node["value"]), shape, 1.0, node["mask"] if masked else None
 
 
 def terms_at(model: Program, guide: Program, x: object, values: Mapping[str, Tensor]) -> Terms:
@@ -93,13 +101,14 @@ def terms_at(model: Program, guide: Program, x: object, values: Mapping[str, Ten
     return terms
 
 
-def log_guide(guide: Program, x: object, values: Mapping[str, Tensor]) -> Tensor:
+def log_guide(guide: Program, x: object, values: Mapping[str, Tensor], whole: bool = False) -> Tensor:
     """Evaluate log q(z|x) at given z, without a run of the model: [K, N], nats.
 
     Args:
         guide: a Pyro program, called as guide(x).
         x: the data, N of them.
         values: of every latent site, [K, N, *event].
+        whole: as of ``log_joint``.
 
     Raises:
         NotImplementedError: a site's density is known at its own draws alone; it is named.
@@ -110,11 +119,11 @@ def log_guide(guide: Program, x: object, values: Mapping[str, Tensor]) -> Tensor
     total = torch.zeros((), device=next(iter(values.values())).device)
     for name, node in nodes.items():
         try:
-            density = node["fn"].log_prob(node["value"])
+            density = (without_masks(node["fn"]) if whole else node["fn"]).log_prob(node["value"])
         except (KeyError, NotImplementedError):
             raise NotImplementedError(
                 f"site {name!r}: {type(node['fn']).__name__} has no inverse, so its density is known at its own "
                 "draws alone"
             ) from None
-        total = total + per_datum(name, density, shape, mask=node["mask"])
+        total = total + per_datum(name, density, shape, mask=None if whole else node["mask"])
     return total

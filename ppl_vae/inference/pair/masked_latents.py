@@ -78,6 +78,25 @@ def require_unmasked(terms: Terms) -> None:
             )
 
 
+def require_all_observed(what: str, terms: Terms) -> None:
+    """Refuse observed sites that are masked, where something else than their densities is taken of them.
+
+    Args:
+        what: is taken, such as "an error of reconstruction".
+        terms: of the pair.
+
+    Raises:
+        ModelError: the site is named.
+    """
+    for name, site in terms.observations.items():
+        mask = value_mask(site.p, site.mask)
+        if site.is_data and mask is not None and not bool(mask.all()):
+            raise ModelError(
+                f"site {name!r} is masked for some data or coordinates, which {what} would count; leave them out "
+                "of the data, or take an ELBO, whose densities are masked"
+            )
+
+
 def _elsewhere(site: Site, mask: Tensor) -> Tensor:
     """The draws of a site, drawn anew from the guide where it is masked."""
     other = site.q.sample().expand(site.read.shape)

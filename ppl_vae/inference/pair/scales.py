@@ -130,6 +130,20 @@ def unmasked(p: Distribution) -> Distribution:
     return unmasked(p.base_dist) if isinstance(p, dist.MaskedDistribution) else p
 
 
+def without_masks(p: dist.TorchDistribution) -> dist.TorchDistribution:
+    """The distribution without any ``.mask(...)``, also of single coordinates."""
+    if isinstance(p, dist.MaskedDistribution):
+        return without_masks(p.base_dist)
+    if isinstance(p, Independent | dist.ExpandedDistribution):
+        base = without_masks(p.base_dist)
+        if base is p.base_dist:
+            return p
+        if isinstance(p, Independent):
+            return base.to_event(p.reinterpreted_batch_ndims)
+        return base.expand(p.batch_shape)
+    return p
+
+
 def batch_mask(mask: Tensor | bool | None, *masked: Distribution) -> Tensor | bool | None:
     """The mask [*batch] of a site's handlers and of ``.mask(...)`` around distributions; None where none is."""
     for p in masked:

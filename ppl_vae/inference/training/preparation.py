@@ -22,6 +22,7 @@ from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.indices import indexed, rows_named
 from ppl_vae.inference.pair.labels import check_labels
+from ppl_vae.inference.pair.lost_digits import warn_of_lost_digits
 from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.placement import own_dtype
 from ppl_vae.inference.pair.protocols import Program
@@ -31,7 +32,6 @@ from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.training.batches import TrainingData
 from ppl_vae.inference.training.code_fingerprint import code_fingerprint
 from ppl_vae.inference.training.loader_state import first_batch, kept_states, loader_generators
-from ppl_vae.inference.training.lost_digits import warn_of_lost_digits
 from ppl_vae.inference.training.manifest import describe_data, describe_device, describe_pair, versions
 from ppl_vae.inference.training.pieces import Pieces, named
 from ppl_vae.inference.training.ranks import Ranks

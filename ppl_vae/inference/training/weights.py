@@ -145,6 +145,7 @@ def collect_weights(
         terms = objective.run(model, guide, *batch)
     require_data_rows(terms.num_data, batch[0])
     require_valid(model, guide, batch, {}, terms)
+    objective.judge(terms)
     if objective.num_draws > 1:
         with unregistered(), evaluation_mode(model, guide), seeded(0, batch[0].device):
             require_separate_draws(model, guide, batch, among_data=False)

@@ -100,3 +100,29 @@ def test_another_table_is_refused_and_the_figure_has_two_rows():
     figure = plots.plot_recovery(run_recovery(simulated("exact")))
     assert len(figure.axes) == 4
     assert figure.axes[0].get_title().startswith("z[0]: r = 0.8")
+
+
+@pytest.mark.parametrize("num_samples", [6, 10, 20])
+def test_few_draws_of_an_exact_guide_are_not_taken_for_one_that_is_too_sure(num_samples):
+    """Over the spread of L draws z is Student's t: its mean square is (L - 1) / (L - 3), 1.8 of 6."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, math.sqrt(0.5)))
+
+    table = run_recovery((model, guide), torch.zeros(1), 2000, num_samples)
+    assert abs(float(table["rms_z"][0]) - 1) < 4 * float(table["rms_z_stderr"][0])
+    t = stats.kstest(table["z_score"].values[:, 0], stats.t(num_samples - 1).cdf)
+    assert t.pvalue > 1e-3
+    assert check_recovery(table).level in ("good", "unknown")
+
+
+def test_of_three_draws_there_is_no_mean_square():
+    table = run_recovery((factor, prior_of_factor), torch.zeros(1), 50, 3)
+    with pytest.raises(DataError, match="expected z-scores of at least 4 draws, found 3"):
+        check_recovery(table)

@@ -273,3 +273,30 @@ def test_two_data_show_no_error_of_a_variance(lg, data):
     assert verdict.level == "unknown"
     assert "2 of them are not known to be so: of so few data a variance has no error" in verdict.words
     assert run_collapse(lg, data[:3], num_samples=50)["posterior_mean_variance_stderr"].notnull().all()
+
+
+def test_an_index_of_categories_has_an_expectation():
+    """Var_x E_q[c] from the probabilities; torch states no mean of a Categorical, and z was lost with it."""
+    loc, weight = torch.tensor([-3.0, 0.0, 4.0]), torch.tensor([0.2, 0.5, 0.3])
+    x = torch.randn(200, generator=torch.Generator().manual_seed(0)) * 3
+
+    def logits(x):
+        return dist.Normal(loc, 1.25**0.5).log_prob(x.unsqueeze(-1)) + weight.log()
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Categorical(weight.expand(len(x), 3)))
+            z = pyro.sample("z", dist.Normal(loc[c], 1.0))
+            pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Categorical(logits=logits(x)))
+            pyro.sample("z", dist.Normal((loc[c] + 4 * x) / 5, 0.2**0.5))
+
+    table = run_collapse((model, guide), x)
+    expected = logits(x).softmax(-1) @ torch.arange(3.0)
+    assert table["posterior_mean_variance"].values[0] == pytest.approx(expected.var().item(), rel=1e-4)
+    z = (logits(x).softmax(-1) @ loc + 4 * x) / 5
+    assert table["posterior_mean_variance"].values[1] == pytest.approx(z.var().item(), rel=0.02)
+    assert check_collapse(table).level == "good"

@@ -144,3 +144,13 @@ def test_other_families_are_refused_by_name(small):
         run_aggregate(pv.VAE((5,), 2, likelihood="gaussian", prior="mixture"), x[:10])
     with pytest.raises(ModelError, match="one latent site, found"):
         run_aggregate(pv.models.HierarchicalVAE((5,), (2, 2), likelihood="gaussian"), x[:10])
+
+
+def test_the_error_of_the_average_kl_is_the_spread_of_its_closed_form():
+    """The draws' own spread made it a third too large."""
+    lg = linear_gaussian(latent_dim=2)
+    x = draw_data(lg, 60)
+    kl = pv.evaluate(lg, x).kl
+    numbers = run_aggregate(lg, x)
+    assert numbers["average_kl"].item() == pytest.approx(kl.mean().item(), rel=1e-6)
+    assert numbers["average_kl_stderr"].item() == pytest.approx(kl.std().item() / math.sqrt(60), rel=1e-6)

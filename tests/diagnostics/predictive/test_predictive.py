@@ -224,10 +224,27 @@ def test_an_unknown_kind_is_refused(checked):
 @pytest.mark.parametrize("number", [20, 200])
 def test_few_replicates_still_tell_data_that_lie_far_beyond_them(number):
     """The figure is that of Student's t; for 200 data twice as spread the normal distance is above 15."""
-    verdict = check_predictive(run_predictive(one_dimensional(), draws(200, 2.0), num_samples=number))
+    numbers = run_predictive(one_dimensional(), draws(200, 2.0), num_samples=number)
+    verdict = check_predictive(numbers)
     assert verdict.level == "bad"
-    assert verdict.value < 1e-6
+    # No finite number of replicates makes a p-value of 0, nor the tail of a t distribution that is none.
+    assert verdict.value == pytest.approx(1e-6 * numbers.sizes["statistic"])
+    assert verdict.figure.endswith("(smallest p, at most)")
     assert math.isnan(verdict.stderr)
+
+
+@pytest.mark.parametrize(("number", "level"), [(29, "good"), (99, "doubtful"), (999, "bad")])
+def test_replicates_that_are_all_one_number_have_no_tail_beyond_them(number, level):
+    """The p-value is then 2 / (R + 1), as ``two_sided`` has it, however far the data are."""
+    p_value, error = two_sided(0, number, number)
+    assert p_value == pytest.approx(2 / (number + 1))
+    numbers = {"observed": ("statistic", [5.0]), "p_value": (("kind", "statistic"), [[p_value]])}
+    numbers |= {"replicated": (("kind", "statistic", "draw"), np.ones((1, 1, number)))}
+    numbers |= {"p_value_stderr": (("kind", "statistic"), [[error]])}
+    table = xr.Dataset(numbers, {"kind": ["population"], "statistic": ["T"]}, {"num_data": 1})
+    verdict = check_predictive(table)
+    assert verdict.value == pytest.approx(p_value)
+    assert verdict.level == level
 
 
 @pytest.mark.slow

@@ -215,3 +215,37 @@ def test_a_datum_whose_weights_are_no_numbers_is_named():
     lg = pv.LinearGaussianVAE(torch.full((3, 1), torch.nan), torch.zeros(3), 1.0)
     with pytest.raises(ModelError, match="datum 0: an importance weight is NaN"):
         pv.log_evidence(lg, torch.zeros(2, 3), "ais", num_samples=2, num_temperatures=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["prior", "guide"])
+def test_a_masked_latent_that_nothing_reads_is_annealed(start):
+    """The closed form: w of the last two data is in no density. It was refused as if x depended on it."""
+    kept, x = torch.tensor([1, 1, 0, 0]).bool(), torch.tensor([0.3, -1.0, 0.5, 2.0])
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+            w = pyro.sample("w", dist.Normal(torch.zeros(len(x)), 1.0).mask(kept))
+            pyro.sample("x", dist.Normal(z + torch.where(kept, w, 0.0), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.9))
+            pyro.sample("w", dist.Normal(x / 2, 0.9).mask(kept))
+
+    found = pv.log_evidence((model, guide), x, num_samples=4000)
+    exact = dist.Normal(0.0, torch.where(kept, 3.0, 2.0).sqrt()).log_prob(x)
+    assert ((found.per_datum - exact).abs() < 4 * found.per_datum_stderr).all()
+    found = pv.log_evidence((model, guide), x, method="ais", num_samples=64, num_temperatures=60, start=start)
+    assert ((found.per_datum - exact).abs() < 4 * found.per_datum_stderr).all()
+
+
+def test_a_masked_latent_that_data_depend_on_is_not_annealed():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            w = pyro.sample("w", dist.Normal(torch.zeros(len(x)), 1.0).mask(x > 0))
+            pyro.sample("x", dist.Normal(w, 1.0), obs=x)
+
+    with pytest.raises(ModelError, match="site 'w' is masked for data whose densities are not, and depend on it"):
+        LatentPath(model, model, torch.tensor([1.0, -1.0]))

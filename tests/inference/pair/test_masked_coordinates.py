@@ -138,3 +138,34 @@ def test_a_value_outside_the_support_is_found_beside_a_missing_one():
 
     with pytest.raises(DataError, match=r"'x'.*outside the support of its Poisson"):
         pv.evaluate((model, guide), counts - torch.tensor([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("slope", [EXACT["slope"], 0.3])
+def test_the_weights_of_a_datum_of_which_nothing_is_there_are_constant(slope):
+    """log w is 0 in every draw, without a rounding: its posterior is known, whatever the guide says of others."""
+    lengths = torch.tensor([0, *LENGTHS[1:]])
+    pair = in_event(**EXACT | {"slope": slope})
+    numbers = dg.run_importance(pair, (X, lengths), 200)
+    assert bool(numbers["exact"][0])
+    assert float(numbers["log_evidence"][0]) == 0
+    draws = pv.infer(pair, (X[:1], lengths[:1]), num_draws=20)
+    assert int(draws.sample_stats["rung"][0]) == 1
+    assert bool(pv.inference_data(pair, (X, lengths), 50).sample_stats["exact"][0])
+
+
+def test_padding_is_no_place_that_an_exact_guide_has_missed():
+    """The guide's draws of it are at 34 +- 0.6 and the model's at 0 +- 1: a climb from there is no other mode."""
+    draws = pv.infer(in_event(**EXACT), (torch.where(KEPT, X, 10 * PADDING), LENGTHS), num_draws=20)
+    assert (draws.sample_stats["rung"].values == 1).all()
+
+
+@pytest.mark.slow
+def test_sequences_of_other_lengths_are_annealed():
+    """Refused before, as if x depended on the padding."""
+    found = pv.log_evidence(in_event(), (X, LENGTHS), method="ais", num_samples=32, num_temperatures=100)
+    assert ((found.per_datum - log_evidence()).abs() < 4.5 * found.per_datum_stderr).all()
+
+
+def test_a_reference_posterior_of_padding_is_refused_by_site():
+    with pytest.raises(ModelError, match="'z' is masked for some data: its posteriors are of different values"):
+        dg.run_reference(in_event(), (X[:2], LENGTHS[:2]))

@@ -1,4 +1,4 @@
-"""A warning where data lose the digits that tell them apart on their way to single precision.
+"""A warning where data lose the digits that tell them apart on their way to the single precision of a pair.
 
 Seconds since 1970 are told apart in steps of 128 there: of data that differ by less nothing is left.
 """
@@ -46,8 +46,8 @@ def warn_of_lost_digits(x: Tensor | Rows | None, kept: torch.dtype, labels: Labe
     also = f", and {len(lost) - 1} coordinates more" if len(lost) > 1 else ""
     warnings.warn(
         f"data: single precision tells values between {least[first]:.12g} and {most[first]:.12g} apart in steps of "
-        f"about {step[first]:.3g}, as at {where}{also}: what is learned is of rounded data; subtract an offset, "
-        "such as the mean, or train in double precision by vae.double()",
+        f"about {step[first]:.3g}, as at {where}{also}: what is learned or told is of rounded data; subtract an "
+        "offset, such as the mean, or take double precision by vae.double()",
         stacklevel=2,
     )
 

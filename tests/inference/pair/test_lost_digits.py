@@ -9,7 +9,7 @@ import torch
 
 import ppl_vae as pv
 from ppl_vae.containers import Labels
-from ppl_vae.inference.training.lost_digits import warn_of_lost_digits
+from ppl_vae.inference.pair.lost_digits import warn_of_lost_digits
 
 NORMAL = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -62,3 +62,13 @@ def test_fit_names_the_column():
         pv.fit(vae, frame, **settings)
     told_in_double = pv.fit(vae.double(), frame, **settings).history
     assert np.isfinite(told_in_double["loss"]).all()
+
+
+def test_evaluation_tells_it_as_training_does():
+    x = (1.7e9 + 1000 * NORMAL).numpy()
+    vae = pv.VAE((2,), 1, network="linear", likelihood="gaussian")
+    with pytest.warns(UserWarning, match="single precision tells values between"):
+        pv.evaluate(vae, x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pv.evaluate(vae.double(), x)
