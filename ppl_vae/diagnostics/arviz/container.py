@@ -269,6 +269,14 @@ def _statistic(name: str, draws: ArrayLike, generation: Generation | None, **opt
     values = np.asarray(draws, dtype=np.float64)
     if values.ndim < 2:
         raise ModelError(f"{name}: expected draws of shape [chain, draw, *event], got {list(values.shape)}")
+    values = _of_range_one(values)
     dims = ("chain", "draw", *(f"axis_{axis}" for axis in range(values.ndim - 2)))
     function = operator.attrgetter(name)(quiet_import((generation or installed()).statistics))
     return function(xr.Dataset({"draws": (dims, values)}), **options)["draws"].to_numpy()
+
+
+def _of_range_one(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide every coordinate of [chain, draw, *event] by a power of two near its range, which rounds nothing."""
+    # ArviZ takes a range below 1e-15 for a constant, and counts all draws of a constant as independent.
+    span = np.ptp(values, axis=(0, 1)) if values.size else np.zeros(values.shape[2:])
+    return np.ldexp(values, np.where(np.isfinite(span), -np.frexp(span)[1], 0))

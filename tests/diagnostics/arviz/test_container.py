@@ -94,6 +94,19 @@ def test_the_chains_of_an_autoregression_have_the_ess_of_theory(generation):
 
 
 @both_generations
+def test_an_effective_size_has_no_unit(generation):
+    """ArviZ by itself counts 4000 independent draws of a mean at 1e-20, and of a deviation at 1e-10."""
+    chains = np.random.default_rng(5).normal(size=(4, 1000)).cumsum(axis=1)
+    draws = chains[..., None] * np.array([1.0, 1e-10, 1e-20, 1e-300, 1e30])
+    for method in ("mean", "sd", "bulk", "tail"):
+        sizes = inference_data.ess(draws, method, generation=generation)
+        assert sizes == pytest.approx(sizes[0])
+        assert sizes[0] < 100
+    rhat = inference_data.rhat(draws, generation=generation)
+    assert rhat == pytest.approx(rhat[0])
+
+
+@both_generations
 def test_chains_apart_are_seen(generation):
     draws = np.random.default_rng(3).normal(size=(4, 500, 2))
     draws[0, :, 1] += 3.0
