@@ -18,6 +18,7 @@ from ppl_vae.diagnostics.importance.importance import check_importance
 from ppl_vae.diagnostics.latent_space.density_ratio import check_density_ratio, run_density_ratio
 from ppl_vae.diagnostics.predictive.predictive import LOCAL, POPULATION, check_predictive, run_predictive
 from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
+from ppl_vae.diagnostics.reference.reference_cost import most_gradients, seconds_of_gradient
 from ppl_vae.diagnostics.topics import explanations, figures, tables
 from ppl_vae.diagnostics.topics.case import Case
 from ppl_vae.diagnostics.topics.topic import Topic
@@ -83,14 +84,14 @@ def _gaps(case: Case) -> xr.Dataset:
 
 
 def _reference(case: Case) -> xr.Dataset:
-    """Run the reference on all its data at once, or, against a deadline, on parts that grow while there is time."""
+    """Run the reference on all its data at once where that surely ends in time, else on parts that grow."""
     effort, start = case.effort, time.monotonic()
     if case.of_set:
         return _whole_reference(case)
     num_data = min(effort.reference_data, len(case.x))
     draws = effort.reference_samples, effort.reference_warmup, effort.reference_chains
     parts: list[xr.Dataset] = []
-    first, size = 0, num_data if math.isinf(case.deadline) else 1
+    first, size = 0, num_data if _ends_in_time(case, num_data) else 1
     while first < num_data:
         now = time.monotonic()
         # A part twice as large takes no more than twice the time of the last.
@@ -105,6 +106,16 @@ def _reference(case: Case) -> xr.Dataset:
     return xr.concat(
         parts, "datum", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override"
     )
+
+
+def _ends_in_time(case: Case, num_data: int) -> bool:
+    """Tell whether chains on so many data end before the deadline, however long their trajectories become."""
+    if math.isinf(case.deadline):
+        return True
+    effort = case.effort
+    most = most_gradients(effort.reference_samples, effort.reference_warmup)
+    each = seconds_of_gradient(case.pair, case.rows(0, num_data), effort.reference_chains, seed=case.seed)
+    return time.monotonic() + most * each < case.deadline
 
 
 def _whole_reference(case: Case) -> xr.Dataset:
