@@ -1,4 +1,4 @@
-"""Functions of tensors that are called thousands of times: recorded, folded, and compared before they are trusted."""
+"""Functions of tensors that are called thousands of times: recorded, folded, compared before they are trusted."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ppl_vae.diagnostics.gaps.climb import Climb
 from ppl_vae.diagnostics.gaps.local_posterior import LocalPosterior
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.chains.recorded_climb import Climb
 from ppl_vae.inference.pair.joint import log_joint
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms

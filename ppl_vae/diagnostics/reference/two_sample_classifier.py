@@ -48,9 +48,7 @@ def classifier_accuracies(
     # Of few sets the hidden units stay in a processor's cache; no network knows of another.
     at_once = max(1, HIDDEN_AT_ONCE // (2 * size * folds * network.width))
     parts = [slice(first, min(first + at_once, num_sets)) for first in range(0, num_sets, at_once)]
-    logits = torch.cat(
-        [_fit(network.of_sets(p), x[p], label, fitted[p].to(x), aside[p].to(x)) for p in parts]
-    )
+    logits = torch.cat([_fit(network.of_sets(p), x[p], label, fitted[p].to(x), aside[p].to(x)) for p in parts])
     right = ((logits > 0) == (label > 0)) & test & valid[:, None]
     count = 2 * sizes.to(torch.float64)
     accuracy = right.sum((1, 2)) / count
@@ -97,9 +95,9 @@ class _Networks:
         return (hidden * self.weights[1].mT).sum(-1) + self.biases[1].squeeze(-1)
 
     def slopes(self, x: Tensor, hidden: Tensor, by_logit: Tensor) -> list[Tensor]:
-        """The gradient of a loss by each of ``leaves``, from that by the logits [N * F, 2n]; hidden units are used up.
+        """The gradient of a loss by each of ``leaves``, from that by the logits [N * F, 2n].
 
-        Written out, since products with matrices of one column take most of autograd's time.
+        The hidden units are used up. Written out, since products with matrices of one column take most of autograd's time.
         """
         each = by_logit.unsqueeze(-1)
         by_weight = (hidden * each).sum(1).unsqueeze(-1)
