@@ -35,7 +35,7 @@ from ppl_vae.inference.evidence.pareto import threshold
 from ppl_vae.inference.evidence.unconstrained import LatentVector
 
 GUIDE, RESAMPLED, REFINED, CHAINS, FLAGGED = 1, 2, 3, 4, 5
-FIT_STEPS, FIT_PARTICLES = 300, 8
+FIT_STEPS, FIT_PARTICLES = 300, 4
 SUPERCHAINS, CHAINS_EACH, WARMUP, LEAST_LENGTH, MOST_ROUNDS = 4, 4, 150, 50, 4
 # So few data take one length of trajectories: each length more is recorded anew, which is dearer than longer ones.
 FEW = 16

@@ -81,8 +81,8 @@ def local_c2st(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
     yield (
         plot_local_c2st(table),
         f"The mean square t(x) of a classifier at {table.sizes['datum']} data, over its middle 90% where nothing "
-        f"is wrong. Such a classifier finds a guide that is a fifth too narrow at {power['narrow']:.0%} of data, and "
-        f"one that is half a standard deviation off at {power['shifted']:.0%}.",
+        f"is wrong. Such a classifier finds a guide that is a fifth too narrow at {power['narrow']:.0%} of data, "
+        f"and one that is half a standard deviation off at {power['shifted']:.0%}.",
     )
 
 
