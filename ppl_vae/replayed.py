@@ -49,6 +49,10 @@ def replayed(function: Callable[..., object], *given: Tensor) -> Recording:
 
 
 def are_same(these: Iterable[Tensor], those: Iterable[Tensor]) -> bool:
-    """Tell whether tensors agree up to rounding."""
-    pairs = zip(these, those, strict=True)
-    return all(torch.allclose(a, b, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True) for a, b in pairs)
+    """Tell whether tensors agree in kind, in shape, and up to rounding."""
+    these, those = list(these), list(those)
+    alike = [(a.dtype, a.shape) for a in these] == [(b.dtype, b.shape) for b in those]
+    return alike and all(
+        torch.allclose(a, b, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+        for a, b in zip(these, those, strict=True)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -11,7 +12,9 @@ from ppl_vae.diagnostics.given import admitted
 from ppl_vae.inference.chains import frozen
 from ppl_vae.inference.chains.pilot import LENGTH, LONGEST, MOST_HALVINGS, PILOT_LEAPFROG
 from ppl_vae.inference.chains.recorded_gradient import RecordedGradient
+from ppl_vae.inference.evidence.annealed import chains_per_pass
 from ppl_vae.inference.evidence.unconstrained import LatentVector
+from ppl_vae.inference.evidence.weight_chunks import MEMORY_LIMIT
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.pair import PairLike
 
@@ -27,7 +30,7 @@ def most_gradients(num_samples: int, num_warmup: int) -> int:
 
 
 def seconds_of_gradient(pair: PairLike, x: Data, num_chains: int, *, seed: int = 0) -> float:
-    """Time a gradient of all chains of all data, by the wall clock: the shortest of a few.
+    """Time a gradient of all chains of all data, by the wall clock: the shortest of a few on as many as fit a pass.
 
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
@@ -39,6 +42,8 @@ def seconds_of_gradient(pair: PairLike, x: Data, num_chains: int, *, seed: int =
         ModelError: the pair is refused; the site is named.
     """
     given = admitted(pair, x)
+    num_data, size = len(given), chains_per_pass(given.x, num_chains, MEMORY_LIMIT)
+    given = given[torch.arange(min(size, num_data))]
     with evaluating(*given.programs, seed=seed, device=given.x.device), frozen(*given.programs), torch.no_grad():
         latents = LatentVector(given.model, given.x)
         slope, position = RecordedGradient(latents.log_density), latents.prior_draw(max(2, num_chains))
@@ -49,4 +54,4 @@ def seconds_of_gradient(pair: PairLike, x: Data, num_chains: int, *, seed: int =
             # Read back, since a device works on after the call.
             float(slope(position)[0].sum())
             took.append(time.monotonic() - start)
-    return min(took)
+    return min(took) * math.ceil(num_data / size)

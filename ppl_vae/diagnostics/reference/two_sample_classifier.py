@@ -97,8 +97,8 @@ class _Networks:
     def slopes(self, x: Tensor, hidden: Tensor, by_logit: Tensor) -> list[Tensor]:
         """The gradient of a loss by each of ``leaves``, from that by the logits [N * F, 2n].
 
-        The hidden units are used up. Written out, since products with matrices of one column take most of autograd's
-        time.
+        The hidden units are used up. Written out, since products with matrices of one column take most of
+        autograd's time.
         """
         each = by_logit.unsqueeze(-1)
         by_weight = (hidden * each).sum(1).unsqueeze(-1)
