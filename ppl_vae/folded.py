@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import getitem
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -67,7 +68,7 @@ class _Folding:
     num_given: int
     graph: fx.Graph = field(default_factory=fx.Graph)
     kept: list[Tensor] = field(default_factory=list)
-    value: dict[fx.Node, object] = field(default_factory=dict)
+    value: dict[fx.Node, Any] = field(default_factory=dict)
     known: set[fx.Node] = field(default_factory=set)
     new: dict[fx.Node, fx.Node] = field(default_factory=dict)
     done: dict[str, fx.Node] = field(default_factory=dict)

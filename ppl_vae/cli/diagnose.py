@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -65,7 +65,7 @@ def diagnose(
     subject = describe(folder, vae, dataset, split, quick, seed, topic or ())
     console = plain_console()
     train = split_given(dataset, SplitName.TRAIN, vae) if split == SplitName.TEST else None
-    asked = {"topics": ["usual", *topic]} if topic else {}
+    asked: dict[str, Any] = {"topics": ["usual", *topic]} if topic else {}
     with console.status("") as status:
         diagnosis = diagnostics.diagnose(
             vae,

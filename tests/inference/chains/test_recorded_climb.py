@@ -1,5 +1,6 @@
 """Steps of a fit of single data: the recording draws and climbs as the programs do, bit by bit."""
 
+import pytest
 import torch
 
 from ppl_vae.diagnostics.gaps.local_fit import LocalGuide, optimise
@@ -8,7 +9,7 @@ from ppl_vae.randomness import seeded
 from tests.scenarios import draw_data, linear_gaussian
 
 
-def fitted(steps=30):
+def fitted(steps=6):
     lg = linear_gaussian(guide="mean-field", latent_dim=2)
     local = LocalGuide(lg.model, lg.guide, draw_data(lg, 6))
     with seeded(0, torch.device("cpu")):
@@ -16,6 +17,7 @@ def fitted(steps=30):
         return [*(leaf.detach() for leaf in local.leaves()), torch.rand(1)]
 
 
+@pytest.mark.slow
 def test_a_recorded_fit_is_the_fit_itself_and_leaves_the_stream_where_it_was(monkeypatch):
     ours = fitted()
     monkeypatch.setattr(recorded_climb.Climb, "_record", lambda self: None)
