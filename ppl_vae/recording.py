@@ -12,12 +12,11 @@ refused where it depends on what is given or drawn, since the next call may find
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from operator import getitem
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -28,7 +27,6 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ppl_vae.unloaded import compiler_unloaded
 
 aten = torch.ops.aten
-Evaluated = TypeVar("Evaluated", bound=tuple[Tensor, ...])
 # Other kinds, such as tensors that are spread over devices, do their work out of sight.
 PLAIN = (Tensor, nn.Parameter)
 _recording = ContextVar("_recording", default=False)
@@ -70,27 +68,6 @@ def record(function: Callable[..., object], *given: Tensor) -> Recording:
         _recording.reset(told)
     recorder.graph.output(fx.node.map_aggregate(result, recorder.written))
     return Recording(fx.GraphModule(nn.Module(), recorder.graph), recorder.constants)
-
-
-def recorded_or_run(
-    function: Callable[..., Evaluated], given: Sequence[Tensor], elsewhere: Sequence[Tensor]
-) -> Callable[..., Evaluated]:
-    """A recording of a function of tensors, made at ``given``; the function itself where there is none to trust.
-
-    A recording is trusted where it does as the function does at another point, ``elsewhere``.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            recorded = record(function, *given)
-        recorded.program.graph.eliminate_dead_code()
-        recorded.program.recompile()
-        with torch.no_grad():
-            pairs = zip(recorded(*elsewhere), function(*elsewhere), strict=True)
-            trusted = all(torch.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True) for a, b in pairs)
-    except Exception:  # Whatever the recorder cannot follow, the function itself can do.
-        return function
-    return recorded if trusted else function
 
 
 def is_recording() -> bool:

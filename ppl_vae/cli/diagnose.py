@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -41,6 +41,14 @@ def diagnose(
     split: opt.Split = SplitName.TEST,
     out: Report = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer data and draws: a first look in seconds.")] = False,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Beside the usual diagnostics: local_c2st or posterior_calibration. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     seed: opt.Seed = 0,
 ) -> None:
     """Diagnose the posterior of a trained run and write ONE self-contained report.html.
@@ -54,9 +62,10 @@ def diagnose(
     vae = load_model(folder)
     dataset = open_data(folder, vae, data, root)
     # Read before the work is done, so that a damaged manifest costs no minutes.
-    subject = describe(folder, vae, dataset, split, quick, seed)
+    subject = describe(folder, vae, dataset, split, quick, seed, topic or ())
     console = plain_console()
     train = split_given(dataset, SplitName.TRAIN, vae) if split == SplitName.TEST else None
+    asked: dict[str, Any] = {"topics": ["usual", *topic]} if topic else {}
     with console.status("") as status:
         diagnosis = diagnostics.diagnose(
             vae,
@@ -67,6 +76,7 @@ def diagnose(
             seed=seed,
             on_topic=lambda title: status.update(f"{title} ..."),
             progress=False,
+            **asked,
         )
     diagnosis.report(path, subject)
     title = f"{folder}: {dataset.name}, {split} split ({len(diagnosis.x)} data)"

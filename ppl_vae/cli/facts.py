@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -23,7 +23,9 @@ NO_DENSITY = (
 )
 
 
-def describe(folder: Path, vae: VAE, dataset: Dataset, split: str, quick: bool, seed: int) -> Subject:
+def describe(
+    folder: Path, vae: VAE, dataset: Dataset, split: str, quick: bool, seed: int, topics: Sequence[str] = ()
+) -> Subject:
     """Describe the subject of a report.
 
     Raises:
@@ -38,6 +40,7 @@ def describe(folder: Path, vae: VAE, dataset: Dataset, split: str, quick: bool, 
     }
     given = {" --split train": split == "train", " --quick": quick, f" --seed {seed}": seed}
     options = "".join(option for option, used in given.items() if used)
+    options += "".join(f" --topic {quote(topic)}" for topic in topics)
     return Subject(
         name=folder.resolve().name,
         model=f"{vae.config.get('model', 'model')} with {_latent(vae)}likelihood {vae.model.likelihood.name}",

@@ -50,6 +50,8 @@ STREAM = 51
 # What Pyro and torch raise where a program cannot do what a topic asks for.
 REFUSALS = (PplVaeError, NotImplementedError, RuntimeError, ValueError, ArithmeticError)
 SECONDS = 240.0
+# Stands for the topics that are run unasked.
+USUAL = "usual"
 # Bytes of the draws of all data, of pairs with global sites.
 WHOLE_LIMIT = 1 << 28
 
@@ -205,7 +207,8 @@ def diagnose(
         y: a label per datum of x [N], by which k-hat is tabled; or None. A pair that needs y takes it from here
             too; labels of ``x_train`` stand beside it, as (x_train, y_train).
         effort: how much is drawn; ``FULL``, ``QUICK``, or one of your own. Of large data fewer are taken.
-        topics: names of ``TOPICS``, or one of them; by default all.
+        topics: names of ``TOPICS``, or one of them; "usual" stands for all but those that are run on demand,
+            "local_c2st" and "posterior_calibration", and is the default.
         seconds: no topic is started later than this.
         on_topic: told the title of every topic as it starts.
         progress: show a progress bar over the topics; by default where a terminal or a notebook shows it to
@@ -233,11 +236,7 @@ def diagnose(
     data = given.x
     is_global = needs_all_sites(given, seed)
     asks_of_global = is_global and has_global_sites(given, seed)
-    usual = [name for name, topic in TOPICS.items() if asks_of_global or not topic.of_global]
-    names = usual if topics is None else [topics] if isinstance(topics, str) else list(topics)
-    for name in names:
-        if name not in TOPICS:
-            raise DataError(unknown_name("diagnostic", name, TOPICS))
+    names = _named_topics(topics, has_global=asks_of_global)
     effort = effort.within(max(1, data[0].numel()))
     labels = _checked(y, len(data))
     chosen = _subset(len(data), effort.num_data, seed)
@@ -276,6 +275,21 @@ def diagnose(
     kind, named = _kind(pair), case.labels
     held = case, _fingerprint(case), _closer(case, findings, labels)
     return Diagnosis(findings, chosen, case.x, labels, effort, seed, kind, draws, why_not, covariates, named, *held)
+
+
+def _named_topics(topics: str | Sequence[str] | None, has_global: bool) -> list[str]:
+    """The topics that are asked for, each once.
+
+    Raises:
+        DataError: a name is unknown.
+    """
+    usual = [name for name, topic in TOPICS.items() if not topic.on_demand and (has_global or not topic.of_global)]
+    given = [USUAL] if topics is None else [topics] if isinstance(topics, str) else topics
+    names = [each for name in given for each in (usual if name == USUAL else [name])]
+    for name in names:
+        if name not in TOPICS:
+            raise DataError(unknown_name("diagnostic", name, [USUAL, *TOPICS]))
+    return list(dict.fromkeys(names))
 
 
 def run_diagnosis(

@@ -65,6 +65,18 @@ def test_the_report_has_the_run_in_it(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_topic_on_demand_is_run_beside_the_usual_ones(run, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(diagnostics, "QUICK", SMALL)
+    out = tmp_path / "page.html"
+    assert call("diagnose", run, "--quick", "--topic", "local_c2st", "--out", out) == 0
+    page = out.read_text(encoding="utf-8")
+    assert "--quick --topic local_c2st" in page
+    assert "Calibration at single data" in page
+    assert "linear-Gaussian models" in page
+
+
+@pytest.mark.slow
 def test_what_cannot_be_run_is_a_line(grey, tmp_path, capsys):
     assert call("diagnose", grey, "--quick", "--out", tmp_path / "report.html") == 0
     printed = " ".join(capsys.readouterr().out.split())

@@ -19,6 +19,8 @@ PLOTS = {
     "importance": plots.plot_khat,
     "calibration": plots.plot_calibration,
     "coverage": plots.plot_coverage,
+    "local_c2st": plots.plot_local_c2st,
+    "posterior_calibration": plots.plot_calibration,
     "density_ratio": plots.plot_density_ratio,
     "predictive": plots.plot_predictive,
     "gaps": plots.plot_gaps,
@@ -31,7 +33,8 @@ OF_A_VARIABLE = {"collapse"}
 @pytest.fixture(scope="module")
 def diagnosis():
     lg = linear_gaussian(guide="mean-field", latent_dim=2)
-    found = diagnose(lg, draw_data(lg, 60), effort=SMALL)
+    on_demand = [name for name, topic in TOPICS.items() if topic.on_demand]
+    found = diagnose(lg, draw_data(lg, 60), effort=SMALL, topics=["usual", *on_demand])
     # What only models with global sites are asked.
     of_global = [name for name, topic in TOPICS.items() if topic.of_global]
     findings = diagnose(plain_pair(parameters()), X, effort=SMALL, topics=of_global).findings

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.gaps.local_posterior import LocalPosterior
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.chains.recorded_climb import Climb
 from ppl_vae.inference.pair.joint import log_joint
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
@@ -133,6 +134,7 @@ def optimise(local: LocalGuide, num_particles: int, steps: int) -> bool:
         steps: at most so many.
     """
     start, leaves = local.snapshot(), local.leaves()
+    climb = Climb(local, num_particles)
     optimizer = torch.optim.Adam(leaves, lr=RATES[0], betas=MOMENTA)
     bounds: list[float] = []
     average = _Average(leaves)
@@ -140,7 +142,7 @@ def optimise(local: LocalGuide, num_particles: int, steps: int) -> bool:
     while len(bounds) < steps and fall < len(RATES):
         optimizer.param_groups[0]["lr"] = RATES[fall]
         for _ in range(min(WINDOW, steps - len(bounds))):
-            bounds.append(_step(local, leaves, optimizer, num_particles))
+            bounds.append(_step(climb, leaves, optimizer))
             advance()
             if fall >= AVERAGED_FROM:
                 average.add()
@@ -172,14 +174,12 @@ class _Average:
                 leaf.copy_(total / self.count)
 
 
-def _step(local: LocalGuide, leaves: list[Tensor], optimizer: torch.optim.Optimizer, num_particles: int) -> float:
-    bound = local.log_weight(num_particles, path=True).mean(0)
-    # Only the free numbers take a gradient; the pair's own parameters are left out of it.
-    slopes = torch.autograd.grad(-bound.sum(), leaves)
+def _step(climb: Climb, leaves: list[Tensor], optimizer: torch.optim.Optimizer) -> float:
+    bound, *slopes = climb()
     for leaf, slope in zip(leaves, slopes, strict=True):
         leaf.grad = slope
     optimizer.step()
-    return bound.detach().mean().item()
+    return bound.item()
 
 
 def _at_rest(bounds: list[float]) -> bool:

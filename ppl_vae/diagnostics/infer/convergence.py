@@ -31,9 +31,16 @@ def nested_rhat(draws: Tensor, num_superchains: int) -> Tensor:
     return (1 + ratio).sqrt().nan_to_num(torch.inf).amax(-1)
 
 
-def split_statistics(draws: NDArray[np.float64]) -> tuple[float, float]:
-    """Compute ArviZ's R-hat, the largest, and effective sample size, the least of bulk and tail, from [C, S, D]."""
+def split_statistics(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute ArviZ's R-hat, the largest, and effective sample size, the least of bulk and tail.
+
+    Args:
+        draws: [C, S, *data, D].
+
+    Returns:
+        Both over the last dimension [*data].
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
-        worst = float(np.nan_to_num(rhat(draws), nan=np.inf).max())
-        bulk, tail = (float(np.nan_to_num(ess(draws, method)).min()) for method in ("bulk", "tail"))
-    return worst, min(bulk, tail)
+        worst = np.nan_to_num(rhat(draws), nan=np.inf).max(-1)
+        bulk, tail = (np.nan_to_num(ess(draws, method)).min(-1) for method in ("bulk", "tail"))
+    return worst, np.minimum(bulk, tail)

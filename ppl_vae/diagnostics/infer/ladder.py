@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,7 +35,7 @@ from ppl_vae.inference.evidence.pareto import threshold
 from ppl_vae.inference.evidence.unconstrained import LatentVector
 
 GUIDE, RESAMPLED, REFINED, CHAINS, FLAGGED = 1, 2, 3, 4, 5
-FIT_STEPS, FIT_PARTICLES = 300, 8
+FIT_STEPS, FIT_PARTICLES = 300, 4
 SUPERCHAINS, CHAINS_EACH, WARMUP, LEAST_LENGTH, MOST_ROUNDS = 4, 4, 150, 50, 4
 # So few data take one length of trajectories: each length more is recorded anew, which is dearer than longer ones.
 FEW = 16
@@ -288,11 +289,12 @@ def _judge(
     part: Part,
 ) -> Tensor:
     """Judge the chains [C, S, n, D] of the data that are open; their draws are thinned and put in place."""
-    nested = nested_rhat(position, SUPERCHAINS).cpu()
+    nested = nested_rhat(position, SUPERCHAINS).cpu().numpy()
+    split, least = split_statistics(position.cpu().double().numpy())
+    largest = np.maximum(split, nested)
     passed = torch.zeros(len(open_data), dtype=torch.bool)
     for place, index in enumerate(left[open_data].tolist()):
-        split, ess = split_statistics(position[:, :, place].cpu().double().numpy())
-        worst = max(split, nested[place].item())
+        worst, ess = float(largest[place]), float(least[place])
         climbed.rhat[index], climbed.ess[index] = worst, ess
         passed[place] = worst <= checks.rhat and ess >= checks.least_ess
         climbed.rung[index] = CHAINS if passed[place] else FLAGGED

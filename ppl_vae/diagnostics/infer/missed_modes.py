@@ -10,6 +10,7 @@ are not found so.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,8 @@ from ppl_vae.inference.chains.recorded_gradient import RecordedGradient
 from ppl_vae.inference.evidence.unconstrained import LatentVector
 
 PROBES, STEPS, RATE = 8, 60, 0.15
+# Points of a pass on a processor.
+MOST_POINTS = 1 << 12
 MOMENTA = (0.8, 0.95)
 # How much farther than the farthest draw a summit must lie, in squared distance.
 MARGIN = 1.2
@@ -49,7 +52,7 @@ def climb(latents: LatentVector, start: Tensor, probes: int = PROBES, steps: int
     # Half of them mirror the other half, so that neither side of a symmetric model is left to chance.
     half = (probes + 1) // 2
     position = torch.cat([prior[:half], 2 * centre - prior[: probes - half], start])
-    slope = RecordedGradient(latents.log_density)
+    slope = _in_parts(RecordedGradient(latents.log_density), position)
     first, second = torch.zeros_like(position), torch.zeros_like(position)
     for step in range(1, steps + 1):
         gradient = (slope(position)[1] * scale).nan_to_num(0.0, 0.0, 0.0)
@@ -62,6 +65,19 @@ def climb(latents: LatentVector, start: Tensor, probes: int = PROBES, steps: int
     return Summits(
         position, log_density.nan_to_num(-torch.inf, -torch.inf, -torch.inf), (steps + 1) * len(position)
     )
+
+
+def _in_parts(slope: RecordedGradient, like: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """A gradient by a few climbs of all data at a time, whose activations the allocator of a processor reuses."""
+    if like.is_cuda:
+        return slope
+    at_once = max(1, MOST_POINTS // like.shape[1])
+
+    def together(position: Tensor) -> tuple[Tensor, Tensor]:
+        log_density, gradient = zip(*map(slope, position.split(at_once)), strict=True)
+        return torch.cat(log_density), torch.cat(gradient)
+
+    return together
 
 
 def missed(summits: Summits, draws: Tensor, weight: Tensor, counted: Tensor | None = None) -> Tensor:

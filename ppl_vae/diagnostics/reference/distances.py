@@ -17,7 +17,6 @@ from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
 from ppl_vae.errors import DataError
-from ppl_vae.inference.objectives.aggregate_posterior import squared_mmd
 
 Draws = NDArray[np.float64]
 # The kernel's matrix is n times m times d numbers, so it is taken from at most so many draws.
@@ -141,10 +140,14 @@ def kernel_discrepancy(a: Draws, b: Draws) -> tuple[float, float]:
     _check(a, b)
     size = min(len(a), len(b), MMD_DRAWS)
     both = torch.as_tensor(np.concatenate([a[:size], b[:size]]))
-    length = torch.pdist(both[size:]).median().item()
-    gram = (-0.5 * torch.cdist(both, both).square() / length**2).exp()
-    found = squared_mmd(both[:size], both[size:], length).item()
-    return found, _exchange_error(gram)
+    # Distances of points that nearly coincide would be lost in a product of matrices.
+    apart = torch.cdist(both, both, compute_mode="donot_use_mm_for_euclid_dist")
+    pairs = torch.ones(size, size, dtype=torch.bool).triu(1)
+    length = apart[size:, size:][pairs].median().item()
+    gram = (-0.5 * apart.square() / length**2).exp()
+    within = gram[:size, :size].sum() + gram[size:, size:].sum() - 2 * size
+    found = within / (size * (size - 1)) - 2 * gram[:size, size:].mean()
+    return found.item(), _exchange_error(gram)
 
 
 def _exchange_error(gram: Tensor, exchanges: int = 50) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted, named, needs_all_sites
-from ppl_vae.diagnostics.reference.tables import draws_table, with_c2st
+from ppl_vae.diagnostics.reference.tables import draws_tables, with_c2st
 from ppl_vae.diagnostics.reference.whole_reference import (
     ALL_DATA,
     GLOBAL,
@@ -128,7 +128,7 @@ def _of_batch(
         "num_leapfrog": chains.lengths.numpy(),
         "gradients": chains.gradients.numpy(),
     }
-    return [draws_table(values, guided, facts, index, list(values)) for index in range(len(given))]
+    return draws_tables(values, guided, facts, list(values))
 
 
 def _chains(given: Conditioned, warmup: int, num_chains: int) -> tuple[LatentVector, Chains]:

@@ -39,40 +39,48 @@ OWN = {
 }  # fmt: skip
 
 
-def draws_table(
+def draws_tables(
     values: Mapping[str, np.ndarray],
     guided: Mapping[str, np.ndarray],
     facts: Mapping[str, Any],
-    index: int,
     sites: Collection[str],
-) -> xr.Dataset:
-    """Collect the draws of one datum, the guide's, and the distances between them.
+) -> list[xr.Dataset]:
+    """Collect the draws of every datum, the guide's, and the distances between them.
 
     Args:
         values: of every datum by site [N, chain, draw, *event].
         guided: likewise, of the guide [N, draw, *event].
         facts: further numbers of every datum by name [N].
-        index: the datum.
         sites: the names of all sites of the model, which the names of dimensions depend on.
 
     Raises:
         ModelError: a site has the name of a number of the table; it is named.
     """
-    variables: dict[str, object] = {}
-    posterior = {name: draws[index] for name, draws in values.items()}
-    for name, draws in posterior.items():
+    for name in values:
         if name in OWN or name.startswith("guide_"):
             raise ModelError(f"site {name!r}: the table keeps that name for a number of its own; rename the site")
-        event = _event_dims(name, draws.ndim - 2, sites)
-        variables[name] = (("chain", "draw", *event), draws)
-        variables[f"guide_{name}"] = (("guide_draw", *event), guided[name][index])
-    flat = _flat(posterior, 2)
+    flat, flat_guided = _flat(values, 3), _flat({name: guided[name] for name in values}, 2)
     worst, least = _convergence(flat)
-    variables |= {"rhat": ((), worst), "ess": ((), least)}
-    variables |= {name: ((), of_data[index]) for name, of_data in facts.items()}
-    measured = _distances(_flat({name: guided[name][index] for name in posterior}, 1), flat, least)
-    variables |= {name: ((), value, {"description": DISTANCES[name]}) for name, value in measured.items()}
-    return xr.Dataset(variables)
+    tables = []
+    for index in range(len(flat)):
+        numbers = {"rhat": worst[index], "ess": least[index], **{name: each[index] for name, each in facts.items()}}
+        measured = _distances(flat_guided[index], flat[index], float(least[index]))
+        variables: dict[str, object] = {name: ((), value) for name, value in numbers.items()}
+        variables |= {name: ((), value, {"description": DISTANCES[name]}) for name, value in measured.items()}
+        tables.append(xr.Dataset(_draws(values, guided, index, sites) | variables))
+    return tables
+
+
+def _draws(
+    values: Mapping[str, np.ndarray], guided: Mapping[str, np.ndarray], index: int, sites: Collection[str]
+) -> dict[str, object]:
+    """The draws of one datum by site, and those of the guide, each with its dimensions."""
+    variables: dict[str, object] = {}
+    for name, draws in values.items():
+        event = _event_dims(name, draws.ndim - 3, sites)
+        variables[name] = (("chain", "draw", *event), draws[index])
+        variables[f"guide_{name}"] = (("guide_draw", *event), guided[name][index])
+    return variables
 
 
 def _event_dims(name: str, dims: int, sites: Collection[str]) -> list[str]:
@@ -87,16 +95,18 @@ def _flat(draws: Mapping[str, np.ndarray], batch_dims: int) -> NDArray[np.float6
     return np.concatenate([each.reshape(*each.shape[:batch_dims], -1) for each in draws.values()], -1)
 
 
-def _convergence(draws: NDArray[np.float64]) -> tuple[float, float]:
-    """The largest R-hat and the smallest effective sample size over coordinates of draws [chain, draw, U].
+def _convergence(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The largest R-hat and the smallest effective sample size over coordinates of draws [N, chain, draw, U]: [N].
 
     What is one number in all chains, as the zeros of a triangular matrix are, says nothing of them, unless all is.
     """
-    moves = distances.moving(draws.reshape(-1, draws.shape[-1]))
-    draws = draws[..., moves] if moves.any() else draws
+    moves = (draws != draws[:, :1, :1]).any((1, 2))
+    counts = moves | ~moves.any(1, keepdims=True)
+    by_coordinate = np.moveaxis(draws, 0, 2)
     # Chains that have not moved have no variance to divide by: infinite or NaN, which is not settled.
     with np.errstate(divide="ignore", invalid="ignore"):
-        return float(rhat(draws).max()), float(ess(draws).min())
+        worst, least = rhat(by_coordinate), ess(by_coordinate)
+    return np.where(counts, worst, -np.inf).max(1), np.where(counts, least, np.inf).min(1)
 
 
 def _distances(guided: NDArray[np.float64], chains: NDArray[np.float64], worth: float) -> dict[str, float]:

@@ -10,6 +10,7 @@ best.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -20,6 +21,7 @@ from ppl_vae.randomness import seeded
 
 STEPS, RATE, WEIGHT_DECAY, LOOK_EVERY = 60, 0.05, 1e-3, 4
 HELD_ASIDE = 10
+HIDDEN_AT_ONCE = 1 << 19
 
 
 def classifier_accuracies(
@@ -43,7 +45,10 @@ def classifier_accuracies(
     test = order[:, None] % folds == torch.arange(folds, device=a.device)[:, None]
     aside = ~test & (order[:, None] // folds % HELD_ASIDE == 0) & valid[:, None]
     fitted = ~test & ~aside & valid[:, None]
-    logits = _fit(network, x, label, fitted.to(x), aside.to(x))
+    # Of few sets the hidden units stay in a processor's cache; no network knows of another.
+    at_once = max(1, HIDDEN_AT_ONCE // (2 * size * folds * network.width))
+    parts = [slice(first, min(first + at_once, num_sets)) for first in range(0, num_sets, at_once)]
+    logits = torch.cat([_fit(network.of_sets(p), x[p], label, fitted[p].to(x), aside[p].to(x)) for p in parts])
     right = ((logits > 0) == (label > 0)) & test & valid[:, None]
     count = 2 * sizes.to(torch.float64)
     accuracy = right.sum((1, 2)) / count
@@ -55,8 +60,8 @@ class _Networks:
     """Networks of one hidden layer for every pair of sets and fold: logits [N, F, 2n]."""
 
     def __init__(self, num_sets: int, folds: int, dim: int, like: Tensor) -> None:
-        width = max(20, 4 * dim)
-        sizes = (dim, width, 1)
+        self.width = max(20, 4 * dim)
+        sizes = (dim, self.width, 1)
         self.shape = (num_sets, folds)
         self.weights = [
             (torch.rand(num_sets * folds, m, n, dtype=like.dtype, device=like.device) * 2 - 1)
@@ -64,18 +69,41 @@ class _Networks:
             for m, n in itertools.pairwise(sizes)
         ]
         self.biases = [like.new_zeros(num_sets * folds, 1, n) for n in sizes[1:]]
-        for leaf in self.leaves:
-            leaf.requires_grad_()
+
+    def of_sets(self, which: slice) -> _Networks:
+        """Take the networks of some pairs of sets, to be fitted."""
+        part, folds = copy.copy(self), self.shape[1]
+        part.shape = (which.stop - which.start, folds)
+        rows = slice(which.start * folds, which.stop * folds)
+        part.weights, part.biases = [w[rows] for w in self.weights], [b[rows] for b in self.biases]
+        return part
 
     @property
     def leaves(self) -> list[Tensor]:
+        """Everything that is fitted."""
         return [*self.weights, *self.biases]
 
     def __call__(self, x: Tensor) -> Tensor:
-        hidden = x.repeat_interleave(self.shape[1], 0)
-        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            hidden = torch.baddbmm(bias, hidden if index == 0 else hidden.relu(), weight)
-        return hidden.reshape(*self.shape, -1)
+        return self.logits_of(self.hidden(x))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """The hidden units [N * F, 2n, width] at draws [N, 2n, d]."""
+        return torch.baddbmm(self.biases[0], x, self.weights[0]).relu_()
+
+    def logits_of(self, hidden: Tensor) -> Tensor:
+        """The logits [N * F, 2n] of hidden units."""
+        return (hidden * self.weights[1].mT).sum(-1) + self.biases[1].squeeze(-1)
+
+    def slopes(self, x: Tensor, hidden: Tensor, by_logit: Tensor) -> list[Tensor]:
+        """The gradient of a loss by each of ``leaves``, from that by the logits [N * F, 2n].
+
+        The hidden units are used up. Written out, since products with matrices of one column take most of
+        autograd's time.
+        """
+        each = by_logit.unsqueeze(-1)
+        by_weight = (hidden * each).sum(1).unsqueeze(-1)
+        back = hidden.sign_().mul_(each).mul_(self.weights[1].mT)
+        return [torch.bmm(x.mT, back), by_weight, back.sum(1, keepdim=True), each.sum(1, keepdim=True)]
 
 
 def _standardised(a: Tensor, b: Tensor, sizes: Tensor) -> Tensor:
@@ -90,22 +118,22 @@ def _standardised(a: Tensor, b: Tensor, sizes: Tensor) -> Tensor:
 def _fit(network: _Networks, x: Tensor, label: Tensor, fitted: Tensor, aside: Tensor) -> Tensor:
     """Fit all networks on their ``fitted`` draws; the logits [N, F, 2n] of each at its best on those ``aside``."""
     optimizer = torch.optim.Adam(network.leaves, lr=RATE, weight_decay=WEIGHT_DECAY)
-    target, count = label.expand_as(fitted), fitted.sum(-1)
-    best = torch.zeros_like(fitted)
-    least = torch.full_like(count, torch.inf)
+    shape, x = fitted.shape, x.repeat_interleave(fitted.shape[1], 0)
+    share, aside = (fitted / fitted.sum(-1, keepdim=True)).flatten(0, 1), aside.flatten(0, 1)
+    best = torch.zeros_like(share)
+    least = torch.full_like(share[:, 0], torch.inf)
     for step in range(STEPS + 1):
-        with torch.enable_grad():
-            logits = network(x)
-            losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-            loss = ((losses * fitted).sum(-1) / count).sum()
+        hidden = network.hidden(x)
+        logits = network.logits_of(hidden)
         if step % LOOK_EVERY == 0:
-            with torch.no_grad():
-                loss_aside = (losses * aside).sum(-1)
-                better = loss_aside < least
-                least = torch.where(better, loss_aside, least)
-                best = torch.where(better.unsqueeze(-1), logits, best)
+            losses = torch.nn.functional.softplus(torch.where(label > 0, -logits, logits))
+            loss_aside = (losses * aside).sum(-1)
+            better = loss_aside < least
+            least = torch.where(better, loss_aside, least)
+            best = torch.where(better.unsqueeze(-1), logits, best)
         if step < STEPS:
-            for leaf, slope in zip(network.leaves, torch.autograd.grad(loss, network.leaves), strict=True):
+            slopes = network.slopes(x, hidden, (logits.sigmoid() - label) * share)
+            for leaf, slope in zip(network.leaves, slopes, strict=True):
                 leaf.grad = slope
             optimizer.step()
-    return best
+    return best.reshape(shape)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ppl_vae.diagnostics.reference.tables import draws_table, with_c2st
+from ppl_vae.diagnostics.reference.tables import draws_tables, with_c2st
 from ppl_vae.inference.chains.chains import Chains, Draws, frozen
 from ppl_vae.inference.chains.whole_latents import WholeLatents
 from ppl_vae.inference.evidence.annealed import chains_per_pass
@@ -100,14 +100,12 @@ def _tables(latents: WholeLatents, values: Values, guided: Values, seed: int) ->
     found = xr.Dataset()
     if local:
         of_data, of_guide = ({name: each[name] for name in local} for each in (values, guided))
-        num_data = len(of_data[local[0]])
-        rows = [draws_table(of_data, of_guide, {}, index, list(values)) for index in range(num_data)]
-        found = with_c2st(xr.concat(rows, "datum"), seed)
+        found = with_c2st(xr.concat(draws_tables(of_data, of_guide, {}, list(values)), "datum"), seed)
     if latents.whole:
         whole = [name for name in values if name in latents.whole]
         of_set, of_guide = ({name: each[name] for name in whole} for each in (values, guided))
-        row = draws_table(of_set, of_guide, {}, 0, list(values))
-        table = with_c2st(xr.concat([row], "datum"), seed).isel(datum=0)
+        rows = draws_tables(of_set, of_guide, {}, list(values))
+        table = with_c2st(xr.concat(rows, "datum"), seed).isel(datum=0)
         numbers = [name for name in table if name not in whole and str(name).removeprefix("guide_") not in whole]
         found = xr.merge([found, table.rename({name: f"{GLOBAL}{name}" for name in numbers})])
     return found.transpose("datum", ..., missing_dims="ignore")

@@ -29,12 +29,16 @@ REFERENCES = (
     "Hoffman, Gelman (2014). The No-U-Turn sampler. JMLR 15. arXiv:1111.4246.",
     "Lemos, Coogan, Hezaveh, Perreault-Levasseur (2023). Sampling-based accuracy testing of posterior "
     "estimators for general inference. ICML. arXiv:2302.03026.",
+    "Linhart, Gramfort, Rodrigues (2023). L-C2ST: local diagnostics for posterior approximations in "
+    "simulation-based inference. NeurIPS. arXiv:2306.03580.",
     "Lopez-Paz, Oquab (2017). Revisiting classifier two-sample tests. ICLR. arXiv:1610.06545.",
     "Modrák et al. (2023). Simulation-based calibration checking for Bayesian computation: the choice of test "
     "quantities shapes sensitivity. Bayesian Analysis. arXiv:2211.02383.",
     "Neal (2001). Annealed importance sampling. Statistics and Computing 11. arXiv:physics/9803008.",
     "Säilynoja, Bürkner, Vehtari (2022). Graphical test for discrete uniformity and its applications in "
     "goodness-of-fit evaluation and multiple sample comparison. Statistics and Computing 32. arXiv:2103.10522.",
+    "Säilynoja, Schmitt, Bürkner, Vehtari (2025). Posterior SBC: simulation-based calibration checking conditional "
+    "on data. arXiv:2502.03279.",
     "Sugiyama, Suzuki, Kanamori (2012). Density ratio estimation in machine learning. Cambridge University Press.",
     "Talagrand (1996). Transportation cost for Gaussian and other product measures. GAFA 6.",
     "Talts, Betancourt, Simpson, Vehtari, Gelman (2018). Validating Bayesian inference algorithms with "

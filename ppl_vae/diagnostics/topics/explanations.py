@@ -55,6 +55,26 @@ COVERAGE = Explanation(
     cannot="Coverage is an average over data simulated from the model. The prior itself covers perfectly, so "
     "coverage alone does not show that q uses x; the rank of log p(x|z) above does.",
 )
+LOCAL_C2ST = Explanation(
+    question="Is q(z|x) the posterior at these very data, one by one?",
+    method="A classifier learns from data that the model simulates to tell the true z from a draw of q at the same "
+    "x, and is asked at each datum (L-C2ST, Linhart et al. 2023). Classifiers that were taught with truth and draw "
+    "exchanged at random give p-values, of which the false discoveries are held at 0.1.",
+    shows="A datum that is found is one where q is wrong, even where calibration on average is perfect. How often "
+    "a classifier of this size finds two planted faults is told beside the verdict.",
+    cannot="It finds what a classifier can learn from so many simulations: a fault that is smaller than the "
+    "planted ones, or lies where hardly any simulated data are, passes.",
+)
+POSTERIOR_CALIBRATION = Explanation(
+    question="Is q calibrated around the datum that it serves worst?",
+    method="z is drawn from q at that datum, new data from the model at z, and z is ranked among draws of q at the "
+    "new data, weighted so that q at the datum is their prior (posterior SBC, Säilynoja et al. 2025). Where q is "
+    "the posterior, ranks are uniform.",
+    shows="Curves outside the band are a fault of q at data like this one, which an average over all that the "
+    "model simulates may hide.",
+    cannot="It speaks of the neighbourhood of one datum, and is as good as the weights, whose effective number is "
+    "told.",
+)
 COLLAPSE = Explanation(
     question="Which latent dimensions carry information about x?",
     method="A dimension is active if the mean of q moves with x, by a variance above the threshold. The "

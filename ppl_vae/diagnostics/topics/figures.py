@@ -18,6 +18,7 @@ from ppl_vae.plots import (
     plot_gaps,
     plot_khat,
     plot_latent_kl,
+    plot_local_c2st,
     plot_predictive,
     plot_reference,
     plot_worst_data,
@@ -71,6 +72,28 @@ def coverage(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
         plot_coverage(table),
         f"Share of {table.sizes['simulation']} simulated truths inside the credible regions of q. The band "
         "holds all curves with probability 0.95 if q is the posterior.",
+    )
+
+
+def local_c2st(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
+    """Draw the statistic of the local classifier test at every datum."""
+    power = {name: float(table.attrs[f"power_{name}"]) for name in ("narrow", "shifted")}
+    yield (
+        plot_local_c2st(table),
+        f"The mean square t(x) of a classifier at {table.sizes['datum']} data, over its middle 90% where nothing "
+        f"is wrong. Such a classifier finds a guide that is a fifth too narrow at {power['narrow']:.0%} of data, "
+        f"and one that is half a standard deviation off at {power['shifted']:.0%}.",
+    )
+
+
+def posterior_calibration(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
+    """Draw the weighted ranks around one datum as ECDF differences."""
+    yield (
+        plot_calibration(table),
+        f"Ranks of {table.sizes['simulation']} draws from q at datum {table.attrs['around']}, whose k-hat is the "
+        "largest, among weighted draws from q at data simulated from them, less uniform. The band holds all curves "
+        f"with probability 0.95 if q is the posterior there. A rank rests on {float(table['ess'].median()):.0f} "
+        "effective draws in the median.",
     )
 
 

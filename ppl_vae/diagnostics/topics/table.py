@@ -6,10 +6,16 @@ import math
 import time
 from collections.abc import Mapping
 
+import numpy as np
 import xarray as xr
 
 from ppl_vae.diagnostics.calibration.calibration import check_calibration, run_calibration
 from ppl_vae.diagnostics.calibration.coverage import check_coverage, run_coverage
+from ppl_vae.diagnostics.calibration.local_c2st import check_local_c2st, run_local_c2st
+from ppl_vae.diagnostics.calibration.posterior_calibration import (
+    check_posterior_calibration,
+    run_posterior_calibration,
+)
 from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
 from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
 from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
@@ -17,6 +23,7 @@ from ppl_vae.diagnostics.importance.global_importance import check_global_import
 from ppl_vae.diagnostics.importance.importance import check_importance
 from ppl_vae.diagnostics.latent_space.density_ratio import check_density_ratio, run_density_ratio
 from ppl_vae.diagnostics.predictive.predictive import LOCAL, POPULATION, check_predictive, run_predictive
+from ppl_vae.diagnostics.reference.reference_cost import most_gradients, seconds_of_gradient
 from ppl_vae.diagnostics.reference.reference_posterior import check_reference, run_reference
 from ppl_vae.diagnostics.topics import explanations, figures, tables
 from ppl_vae.diagnostics.topics.case import Case
@@ -28,6 +35,8 @@ from ppl_vae.randomness import derived_seed
 
 # Data up to which chains over all sites of all data are run unasked.
 MOST_TOGETHER = 500
+# Simulations around one datum, each of which needs as many draws as importance weights of a datum do.
+MOST_AROUND = 300
 
 
 def _importance(case: Case) -> xr.Dataset:
@@ -57,6 +66,23 @@ def _coverage(case: Case) -> xr.Dataset:
     return run_coverage(case.simulated)
 
 
+def _local_c2st(case: Case) -> xr.Dataset:
+    effort = case.effort
+    return run_local_c2st(case.pair, case.rows(0, effort.reference_data), effort.num_simulations, seed=case.seed)
+
+
+def _posterior_calibration(case: Case) -> xr.Dataset:
+    """Look around the datum of largest k-hat, where a fault of the guide is most to be feared."""
+    effort, khat = case.effort, case.weights["khat"].to_numpy()
+    worst = int(np.nan_to_num(khat, nan=-np.inf).argmax())
+    simulations = min(effort.num_simulations, MOST_AROUND)
+    numbers = run_posterior_calibration(
+        case.pair, case.rows(worst, worst + 1), simulations, effort.num_samples, seed=case.seed
+    )
+    named = case.weights["datum"].to_numpy() if "datum" in case.weights.coords else np.arange(len(khat))
+    return numbers.assign_attrs(around=str(named[worst]))
+
+
 def _collapse(case: Case) -> xr.Dataset:
     return run_collapse(case.pair, case.rows(), seed=case.seed)
 
@@ -83,14 +109,14 @@ def _gaps(case: Case) -> xr.Dataset:
 
 
 def _reference(case: Case) -> xr.Dataset:
-    """Run the reference on all its data at once, or, against a deadline, on parts that grow while there is time."""
+    """Run the reference on all its data at once where that surely ends in time, else on parts that grow."""
     effort, start = case.effort, time.monotonic()
     if case.of_set:
         return _whole_reference(case)
     num_data = min(effort.reference_data, len(case.x))
     draws = effort.reference_samples, effort.reference_warmup, effort.reference_chains
     parts: list[xr.Dataset] = []
-    first, size = 0, num_data if math.isinf(case.deadline) else 1
+    first, size = 0, num_data if _ends_in_time(case, num_data) else 1
     while first < num_data:
         now = time.monotonic()
         # A part twice as large takes no more than twice the time of the last.
@@ -105,6 +131,16 @@ def _reference(case: Case) -> xr.Dataset:
     return xr.concat(
         parts, "datum", data_vars="minimal", coords="minimal", compat="override", combine_attrs="override"
     )
+
+
+def _ends_in_time(case: Case, num_data: int) -> bool:
+    """Tell whether chains on so many data end before the deadline, however long their trajectories become."""
+    if math.isinf(case.deadline):
+        return True
+    effort = case.effort
+    most = most_gradients(effort.reference_samples, effort.reference_warmup)
+    each = seconds_of_gradient(case.pair, case.rows(0, num_data), effort.reference_chains, seed=case.seed)
+    return time.monotonic() + most * each < case.deadline
 
 
 def _whole_reference(case: Case) -> xr.Dataset:
@@ -155,6 +191,24 @@ TOPICS: Mapping[str, Topic] = {
     "coverage": Topic(
         "Expected coverage", _coverage, check_coverage, explanations.COVERAGE, figures.coverage, None
     ),
+    "local_c2st": Topic(
+        "Calibration at single data",
+        _local_c2st,
+        check_local_c2st,
+        explanations.LOCAL_C2ST,
+        figures.local_c2st,
+        tables.local_c2st,
+        on_demand=True,
+    ),
+    "posterior_calibration": Topic(
+        "Calibration around a datum",
+        _posterior_calibration,
+        check_posterior_calibration,
+        explanations.POSTERIOR_CALIBRATION,
+        figures.posterior_calibration,
+        None,
+        on_demand=True,
+    ),
     "collapse": Topic("Active units", _collapse, check_collapse, explanations.COLLAPSE, figures.collapse, None),
     "density_ratio": Topic(
         "Codes against the prior",
@@ -172,4 +226,4 @@ TOPICS: Mapping[str, Topic] = {
         "Distance to HMC", _reference, _check_all_sites, explanations.REFERENCE, figures.reference, tables.reference
     ),
 }
-"""All topics by name, cheap ones first."""
+"""All topics by name, cheap ones first; those on demand are run where their names are given."""

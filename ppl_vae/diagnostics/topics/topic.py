@@ -79,6 +79,7 @@ class Topic:
         figures: figures of the numbers with their captions; None where it has none.
         table: the numbers as a table; None where it has none.
         of_global: whether it asks about global sites, which few models have.
+        on_demand: whether it is run where it is asked for by name alone.
     """
 
     title: str
@@ -88,6 +89,7 @@ class Topic:
     figures: Callable[[xr.Dataset, Diagnosed], Iterable[tuple[Figure, str]]] | None
     table: Callable[[xr.Dataset, Diagnosed], Table] | None
     of_global: bool = False
+    on_demand: bool = False
 
     def verdicts(self, numbers: xr.Dataset) -> tuple[Verdict, ...]:
         """Judge the numbers of ``run``: one verdict or more."""

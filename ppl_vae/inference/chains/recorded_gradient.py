@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ppl_vae.recording import recorded_or_run
+from ppl_vae.replayed import recorded_or_run
 
 LogDensity = Callable[[Tensor], Tensor]
 Evaluated = tuple[Tensor, Tensor]

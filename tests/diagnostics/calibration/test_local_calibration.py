@@ -4,6 +4,8 @@ z ~ N(0, I), x ~ N(W z, I): the posterior is N(P^-1 W' x, P^-1), P = I + W'W. Th
 standard deviation where x_0 > 2, and are the posterior elsewhere; or are beside it everywhere.
 """
 
+import dataclasses
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -13,8 +15,10 @@ from scipy import stats
 
 import ppl_vae as pv
 from ppl_vae.diagnostics import (
+    QUICK,
     check_local_c2st,
     check_posterior_calibration,
+    diagnose,
     run_local_c2st,
     run_posterior_calibration,
 )
@@ -135,3 +139,30 @@ def test_what_cannot_be_asked_is_refused():
         check_local_c2st(run_posterior_calibration((model, guide()), data(0.0, 1), 20, 30))
     with pytest.raises(DataError, match="expected what run_local_c2st returns"):
         pv.plots.plot_local_c2st(run_posterior_calibration((model, guide()), data(0.0, 1), 20, 30))
+
+
+BOTH = ["local_c2st", "posterior_calibration"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scale", "level"), [(1.0, "good"), (0.6, "bad")])
+def test_a_diagnosis_asks_both_where_they_are_named_and_tells_the_power_beside_the_verdict(scale, level):
+    """On data of the model the exact guide passes, and one of 0.6 of the posterior's deviation is found."""
+    wrong = (model, guide(lambda x: torch.full((len(x),), scale)))
+    effort = dataclasses.replace(QUICK, num_simulations=1000, num_samples=1000)
+    found = diagnose(wrong, data(0.0, 40), topics=BOTH, effort=effort, progress=False)
+    assert list(found.findings) == BOTH
+    local, around = found.verdicts
+    assert (local.level, around.level) == (level, level)
+    power = found.numbers["local_c2st"].attrs["power_narrow"]
+    assert power > 0.5
+    assert f"found in {power:.0%} of linear-Gaussian models" in local.words
+
+
+def test_topics_on_demand_are_left_out_unless_named():
+    x = data(0.0, 10)
+    assert not set(BOTH) & set(diagnose((model, guide()), x, topics="usual", seconds=1e-9).findings)
+    named = diagnose((model, guide()), x, topics=["usual", "local_c2st"], seconds=1e-9)
+    assert list(named.findings)[-1] == "local_c2st"
+    with pytest.raises(DataError, match="unknown diagnostic 'usuall'; did you mean 'usual'"):
+        diagnose((model, guide()), x, topics=["usuall"])

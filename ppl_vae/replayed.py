@@ -1,0 +1,58 @@
+"""Functions of tensors that are called thousands of times: recorded, folded, compared before they are trusted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ppl_vae.folded import folded
+from ppl_vae.recording import Recording, record
+
+Evaluated = TypeVar("Evaluated", bound=tuple[Tensor, ...])
+# A recording does the same operations: what is further off than rounding is another function.
+RELATIVE, ABSOLUTE = 1e-5, 1e-6
+
+
+def recorded_or_run(
+    function: Callable[..., Evaluated], given: Sequence[Tensor], elsewhere: Sequence[Tensor]
+) -> Callable[..., Evaluated]:
+    """A recording of a function of tensors, made at ``given``; the function itself where there is none to trust.
+
+    A recording is trusted where it does as the function does at another point, ``elsewhere``. What else the
+    function finds, such as weights, must stay as it is while the recording is used.
+    """
+    try:
+        replay = replayed(function, *given)
+        with torch.no_grad():
+            trusted = are_same(replay(*elsewhere), function(*elsewhere))
+    except Exception:  # Whatever the recorder cannot follow, the function itself can do.
+        return function
+    return replay if trusted else function
+
+
+def replayed(function: Callable[..., object], *given: Tensor) -> Recording:
+    """Record ``function(*given)`` without what is the same at every call; nobody has compared it yet.
+
+    Raises:
+        RuntimeError: the function looks at a value that the next call may find otherwise.
+        NotImplementedError: an operation takes what no graph holds.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        recorded = record(function, *given)
+        recorded.program.graph.eliminate_dead_code()
+        return folded(recorded, *given)
+
+
+def are_same(these: Iterable[Tensor], those: Iterable[Tensor]) -> bool:
+    """Tell whether tensors agree in kind, in shape, and up to rounding."""
+    these, those = list(these), list(those)
+    alike = [(a.dtype, a.shape) for a in these] == [(b.dtype, b.shape) for b in those]
+    return alike and all(
+        torch.allclose(a, b, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+        for a, b in zip(these, those, strict=True)
+    )
