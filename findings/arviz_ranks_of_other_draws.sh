@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# ArviZ's ranks of whole-number draws are those of other draws: of 40,000 zeros and ones they hardly correlate with them.
+# ArviZ's ranks of whole-number draws are those of other draws: over 40,000 coins they do not correlate with them.
 #
-# The guess, before the run: compute_ranks breaks or averages the ties of whole numbers in some way, and keeps the order
-#   apart from that: every 1 ranks above every 0. Ranks of a fair coin and its values correlate to .866, the square
-#   root of 3/4, where ties are broken and to 1 where they are averaged, as they do for the same numbers as floats.
-# What was seen: .86 for 400 draws, .12 for 4000 and .01 for 40,000, where a 1 ranks below a 0 in half of all pairs. Ties
-#   are broken by a spline through the draws in their order, read .001 of a unit of value away; with n draws over a
-#   range of r that is .001 n / r draws away: four at 4000, forty at 40,000, forwards at the beginning and backwards
+# The guess, before the run: compute_ranks breaks or averages the ties of whole numbers in some way, and keeps the
+#   order apart from that: every 1 ranks above every 0. Ranks of a fair coin and its values correlate to .866, the
+#   square root of 3/4, where ties are broken and to 1 where they are averaged, as they do for the same numbers as
+#   floats.
+# What was seen: .86 for 400 draws, .12 for 4000 and .01 for 40,000, where a 1 ranks below a 0 in half of all pairs.
+#   Ties are broken by a spline through the draws in their order, read .001 of a unit of value away; with n draws over
+#   a range of r that is .001 n / r draws away: four at 4000, forty at 40,000, forwards at the beginning and backwards
 #   at the end.
 # Why it matters: the ranks stand in rank plots, in the marks of divergent draws in plot_ess and plot_mcse and in
 #   parallel plots of ranks. Discrete latents (a cluster, an inclusion) and counts of topics are whole numbers. Give

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # KernelDensity(kernel="cosine") of scikit-learn does not integrate to 1 in an even number of dimensions.
 #
-# The guess, before the run: all six kernels are normalised in any dimension under the Euclidean metric, as the page says:
-#   "the normalization of the density output is correct only for the Euclidean distance metric".
+# The guess, before the run: all six kernels are normalised in any dimension under the Euclidean metric, as the page
+#   says: "the normalization of the density output is correct only for the Euclidean distance metric".
 # What was seen: five are. The cosine kernel is for 1, 3 and 5 dimensions; in the plane its mass is .363, a log
 #   density that is 1.01 nats too low at every point, and in four dimensions it is not a number.
-# Why it matters: codes of two dimensions are what kernel densities of an aggregated posterior are drawn and scored for,
-#   and kernels are compared by score, or by GridSearchCV, which then takes the mistake for a worse fit.
+# Why it matters: codes of two dimensions are what kernel densities of an aggregated posterior are drawn and scored
+#   for, and kernels are compared by score, or by GridSearchCV, which then takes the mistake for a worse fit.
 # Versions: scikit-learn 1.9.1. Source: sklearn/neighbors/_binary_tree.pxi.tp, _log_kernel_norm: the integral of
 #   r^(d-1) cos(pi r / 2) by parts, without its last term, which odd dimensions do not have.
 set -euo pipefail

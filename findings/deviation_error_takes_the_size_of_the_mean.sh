@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # arviz-stats 0.8.0 takes the Monte Carlo error of a standard deviation from the effective size of the mean.
 #
-# The guess, before the run: mcse(method="sd") is one number in ArviZ 0.23 and in arviz-stats, and the deviation of the
-#   standard deviation over repeated runs. Squares of a Gaussian chain with autocorrelation r have r^2, so the
+# The guess, before the run: mcse(method="sd") is one number in ArviZ 0.23 and in arviz-stats, and the deviation of
+#   the standard deviation over repeated runs. Squares of a Gaussian chain with autocorrelation r have r^2, so the
 #   error is 1 / sqrt(2 n (1 - r^2) / (1 + r^2)) whatever the sign of r.
-# What was seen: ArviZ 0.23.4 has that. arviz-stats 0.8.0 has the effective size of the mean in it, n (1 - r) / (1 + r): for
-#   r = .9 its error is 1.4 times too large, and for r = -.9, chains that swing, a sixth: .0059 where .0345 is exact.
-# Why it matters: NUTS makes chains that swing, with more effective draws of the mean than draws and few of the square,
-#   which is where this error is too small; summary shows it as mcse_sd. 0.8.0 is what pip installs below Python 3.12.
-# Versions: arviz-stats 0.8.0, ArviZ 0.23.4; arviz-stats 1.3.3 takes the size of the squares again. Source: _mcse_sd in
-#   arviz_stats/base/diagnostics.py.
+# What was seen: ArviZ 0.23.4 has that. arviz-stats 0.8.0 has the effective size of the mean in it, n (1 - r) / (1 +
+#   r): for r = .9 its error is 1.4 times too large, and for r = -.9, chains that swing, a sixth: .0059 where .0345 is
+#   exact.
+# Why it matters: NUTS makes chains that swing, with more effective draws of the mean than draws and few of the
+#   square, which is where this error is too small; summary shows it as mcse_sd. 0.8.0 is what pip installs below
+#   Python 3.12.
+# Versions: arviz-stats 0.8.0, ArviZ 0.23.4; arviz-stats 1.3.3 takes the size of the squares again. Source: _mcse_sd
+#   in arviz_stats/base/diagnostics.py.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

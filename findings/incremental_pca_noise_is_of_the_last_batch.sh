@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # IncrementalPCA's noise variance is divided by the number of batches: 400 batches make it 400 times too small.
 #
-# The guess, before the run: noise_variance_ is "the estimated noise covariance following the Probabilistic PCA model",
-#   as in PCA. Fitted in batches to 20,000 draws of a 10-dimensional normal with variances 9, 1, ..., 1 it is about 1
-#   for one component, perhaps a little off, since the components that are left out are forgotten between batches.
+# The guess, before the run: noise_variance_ is "the estimated noise covariance following the Probabilistic PCA
+#   model", as in PCA. Fitted in batches to 20,000 draws of a 10-dimensional normal with variances 9, 1, ..., 1 it is
+#   about 1 for one component, perhaps a little off, since the components that are left out are forgotten between
+#   batches.
 # What was seen: 1.001 in one batch, as PCA has, .049 in batches of 1000, .0026 in batches of 50. What is left out of
 #   the model is summed over the last batch alone and divided by the number of all data. The component and its
 #   variance are right, so nothing looks wrong; get_covariance and get_precision take the noise over, and the mean
 #   log-likelihood falls from -15.3 to -1689. More data make it worse.
-# Why it matters: the noise and the covariance of probabilistic PCA are what a linear VAE is measured by, and batches are
-#   taken just where the data are too large for PCA. One pass over the residuals gives the right figure.
+# Why it matters: the noise and the covariance of probabilistic PCA are what a linear VAE is measured by, and batches
+#   are taken just where the data are too large for PCA. One pass over the residuals gives the right figure.
 # Versions: scikit-learn 1.9.1. Source: sklearn/decomposition/_incremental_pca.py, partial_fit, the last lines.
 set -euo pipefail
 work=$(mktemp -d)

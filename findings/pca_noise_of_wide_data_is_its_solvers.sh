@@ -2,15 +2,15 @@
 # PCA's noise variance, and with it its likelihood, is another by another exact solver where data are wider than many.
 #
 # The guess, before the run: svd_solver chooses how the same model is computed. "full" and "covariance_eigh" are both
-#   exact, so noise_variance_ and score agree to rounding: the mean of the D - q eigenvalues that are left out,
-#   zeros among them, as in Tipping and Bishop.
-# What was seen: for 20 data of 50 dimensions and 3 components .67 by "covariance_eigh", which is that, and 1.85 by "full"
-#   (the default here), "arpack" and "randomized", which leave the 30 zeros out of the mean. Their mean log-likelihood
-#   is 9.7 nats below that of the noise of greatest likelihood, the other's .03.
-# Why it matters: images and expression data are wider than many, and the noise of probabilistic PCA is what a linear VAE
-#   learns. It seems to disagree with its own closed form by a factor of (D - q) / (n - q), without a sign of it.
-# Versions: scikit-learn 1.9.1. Source: sklearn/decomposition/_pca.py: noise_variance_ is a mean over the min(n, D) - q
-#   values that the decomposition returned.
+#   exact, so noise_variance_ and score agree to rounding: the mean of the D - q eigenvalues that are left out, zeros
+#   among them, as in Tipping and Bishop.
+# What was seen: for 20 data of 50 dimensions and 3 components .67 by "covariance_eigh", which is that, and 1.85 by
+#   "full" (the default here), "arpack" and "randomized", which leave the 30 zeros out of the mean. Their mean
+#   log-likelihood is 9.7 nats below that of the noise of greatest likelihood, the other's .03.
+# Why it matters: images and expression data are wider than many, and the noise of probabilistic PCA is what a linear
+#   VAE learns. It seems to disagree with its own closed form by a factor of (D - q) / (n - q), without a sign of it.
+# Versions: scikit-learn 1.9.1. Source: sklearn/decomposition/_pca.py: noise_variance_ is a mean over the min(n, D) -
+#   q values that the decomposition returned.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

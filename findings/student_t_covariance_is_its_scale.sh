@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # MultivariateStudentT.covariance_matrix is not the covariance, and its diagonal is not .variance.
 #
-# The guess, before the run: covariance_matrix is the covariance, df / (df - 2) times the scale matrix, as .variance is on
-#   the diagonal and as covariance_matrix is in MultivariateNormal.
+# The guess, before the run: covariance_matrix is the covariance, df / (df - 2) times the scale matrix, as .variance
+#   is on the diagonal and as covariance_matrix is in MultivariateNormal.
 # What was seen: it is the scale matrix itself, in Pyro and in NumPyro: for 3 degrees of freedom a third of the
 #   covariance. .variance is right, so that one object has two variances; precision_matrix is wrong in the same way.
 # Why it matters: whoever swaps a normal for a heavier tail keeps the code that reads .covariance_matrix, for credible

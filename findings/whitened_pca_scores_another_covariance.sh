@@ -2,8 +2,8 @@
 # PCA(whiten=True) of scikit-learn has another covariance, and another log-likelihood, than the same PCA unwhitened.
 #
 # The guess, before the run: whiten scales what transform gives, and leaves the fitted model alone: get_covariance,
-#   get_precision and score are those of probabilistic PCA either way. With all components kept the covariance is
-#   the data's.
+#   get_precision and score are those of probabilistic PCA either way. With all components kept the covariance is the
+#   data's.
 # What was seen: under whiten=True every component's variance enters times itself. Data with variances 9, 4, 1 and .25
 #   have a model with 81, 16, 1 and .06, and a mean log-likelihood of -8.6 where -6.8 is right; the more the scales
 #   differ from 1, the worse.
