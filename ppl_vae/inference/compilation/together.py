@@ -19,7 +19,6 @@ from ppl_vae.inference.compilation.member_graphs import MemberGraphs, Shapes, Wr
 from ppl_vae.inference.compilation.members import ApartError, Member
 from ppl_vae.inference.compilation.step_graph import StepGraph, trace
 from ppl_vae.inference.compilation.steppers import clipped, undone
-from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.training.batches import IndexedBatches
 from ppl_vae.inference.training.steps import Stepper
 

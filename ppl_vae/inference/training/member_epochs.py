@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ppl_vae.errors import ConvergenceError
@@ -25,9 +24,9 @@ from ppl_vae.inference.training.progress import Progress
 from ppl_vae.inference.training.state import TrainingState
 from ppl_vae.inference.training.steps import Stepper, run_epoch
 
-# Of a step with as many floating-point operations the calls are a small part. Measured with digits' MLP, seconds of
-# one core for a member's step: 400 units (5e7 operations) alone 0.93 of what it takes with 15 others, 64 units (7e6)
-# 1.29 of what it takes with 3 others.
+# Of a step with as many floating-point operations the calls are a small part. Measured with digits' MLP, processor
+# time of a member's step: with 400 units (5e7 operations) alone 0.93 of what it takes with 15 others, with 64 units
+# (7e6) 1.29 of what it takes with 3 others.
 LARGE_STEP = 40_000_000
 
 

@@ -68,11 +68,11 @@ class RankStepper:
         parts = (
             _of_indices(batches, self.ranks) if isinstance(batches, IndexedBatches) else self._own(batches, seed)
         )
-        for step, part in enumerate(parts, start=first_step):
-            size, row = self._take(part, step)
-            yield [size], row.unsqueeze(0)
+        for step, (part, total) in enumerate(parts, start=first_step):
+            yield [total], self._take(part, total, step).unsqueeze(0)
 
-    def _take(self, part: Batch, step: int) -> tuple[int, Tensor]:
+    def _take(self, part: Batch, total: int, step: int) -> Tensor:
+        """Take a step with this rank's part of a batch of ``total`` data: the terms of the whole."""
         leaves, size = self.parameters, len(part[0])
         failure: Exception | None = None
         found: Sequence[Tensor | None] = []
@@ -84,16 +84,16 @@ class RankStepper:
         row, *gradients = found or [None] * (1 + len(leaves))
         row = torch.zeros(0) if row is None else row
         head = [size, failure is not None, size * (len(row) == WIDTH), *(size * (g is not None) for g in gradients)]
-        short, flat = self.sums.add(_short(head, row, size, leaves), gradients, size)
-        total, failed, of_set, *present = short[: len(head)].tolist()
+        short, mean = self.sums.add(_short(head, row, size, leaves), gradients, size / total)
+        _, failed, of_set, *present = short[: len(head)].tolist()
         if failed:
             said = self.ranks.texts("" if failure is None else words(failure))
             if failure is not None:
                 raise failure
             self.ranks.require_fine([text or None for text in said])
-        self.eager.descend(_unflat(flat.div_(total), present, leaves), step)
+        self.eager.descend(_unflat(mean, present, leaves), step)
         terms = short[len(head) :] / total
-        return round(total), terms[: WIDTH if of_set else len(STEP_TERMS)]
+        return terms[: WIDTH if of_set else len(STEP_TERMS)]
 
     def _gradients(self, part: Batch, step: int) -> list[Tensor | None]:
         number, count = torch.full((), step, device=part[0].device), len(self.parameters)
@@ -107,8 +107,10 @@ class RankStepper:
             raise ModelError("a pyro.param first appears after some steps; ranks must know all from the first")
         return list(given)
 
-    def _own(self, batches: Iterable[Batch], seed: int) -> Iterator[Batch]:
+    def _own(self, batches: Iterable[Batch], seed: int) -> Iterator[tuple[Batch, int]]:
         """This rank's part of the user's own batches, which every rank iterates and of which all must be the same.
+
+        Beside each part the size of the whole batch.
 
         Raises:
             DataError: another rank sees another batch, or another number of them.
@@ -136,7 +138,7 @@ class RankStepper:
                 )
             if batch is None:
                 return
-            yield _part(batch, self.ranks)
+            yield _part(batch, self.ranks), len(batch[0])
             number += 1
 
 
@@ -188,9 +190,9 @@ def own_batches(ranks: Ranks, batches: Iterable[Batch]) -> Iterable[Batch]:
     return IndexedBatches(batches.data, batches.x, tuple(part for part in parts if len(part)))
 
 
-def _of_indices(batches: IndexedBatches, ranks: Ranks) -> Iterator[Batch]:
+def _of_indices(batches: IndexedBatches, ranks: Ranks) -> Iterator[tuple[Batch, int]]:
     for indices in batches.indices:
-        yield batches.data.batch(batches.x, indices.tensor_split(ranks.number)[ranks.own])
+        yield batches.data.batch(batches.x, indices.tensor_split(ranks.number)[ranks.own]), len(indices)
 
 
 def _part(batch: Batch, ranks: Ranks) -> Batch:

@@ -14,7 +14,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -30,16 +30,16 @@ IN_MEMORY = Path("/dev/shm")
 class Sums(Protocol):
     """The protocol of sums over ranks."""
 
-    def add(self, short: Tensor, gradients: Sequence[Tensor | None], size: int) -> tuple[Tensor, Tensor]:
-        """Add up short vectors, and gradients times sizes.
+    def add(self, short: Tensor, gradients: Sequence[Tensor | None], weight: float) -> tuple[Tensor, Tensor]:
+        """Add up short vectors, and weighted gradients.
 
         Args:
             short: numbers of this rank.
             gradients: by every leaf; None where there is none.
-            size: by which they are multiplied.
+            weight: of this rank's gradients.
 
         Returns:
-            The sum of the short vectors, and that of the gradients as one vector, a new one.
+            The sum of the short vectors, and that of the gradients as one vector, which the next sum may write to.
 
         Raises:
             RankError: another rank has gone.
@@ -58,11 +58,11 @@ class NetworkSums:
     ranks: Ranks
     leaves: Sequence[Tensor]
 
-    def add(self, short: Tensor, gradients: Sequence[Tensor | None], size: int) -> tuple[Tensor, Tensor]:
+    def add(self, short: Tensor, gradients: Sequence[Tensor | None], weight: float) -> tuple[Tensor, Tensor]:
         """As ``Sums.add``."""
         dtype, device = common_dtype(self.leaves), self.leaves[0].device
         parts = [
-            torch.zeros(leaf.numel(), dtype=dtype, device=device) if g is None else g.to(dtype).reshape(-1) * size
+            torch.zeros(leaf.numel(), dtype=dtype, device=device) if g is None else g.to(dtype).reshape(-1) * weight
             for g, leaf in zip(gradients, self.leaves, strict=True)
         ]
         flat = self.ranks.sum(torch.cat([short.to(device, dtype), *parts]))
@@ -82,9 +82,10 @@ class SharedSums:
     ranks: Ranks
     leaves: Sequence[Tensor]
     rows: Tensor
-    _turn: int = field(default=0)
+    _turn: int = 0
+    _whole: Tensor | None = None
 
-    def add(self, short: Tensor, gradients: Sequence[Tensor | None], size: int) -> tuple[Tensor, Tensor]:
+    def add(self, short: Tensor, gradients: Sequence[Tensor | None], weight: float) -> tuple[Tensor, Tensor]:
         """As ``Sums.add``."""
         rows = self.rows[self._turn]
         self._turn = 1 - self._turn
@@ -94,13 +95,14 @@ class SharedSums:
                 if g is None:
                     part.zero_()
                 else:
-                    torch.mul(g, size, out=part.view(leaf.shape))
+                    torch.mul(g, weight, out=part.view(leaf.shape))
             # Nobody leaves this before all have come to it with their rows written.
             total = self.ranks.sum(short.to(rows.dtype))
-            whole = rows[0] + rows[1]
+            # New memory of this size would be cleared by the system at every step.
+            self._whole = torch.add(rows[0], rows[1], out=self._whole)
             for row in rows[2:]:
-                whole += row
-        return total, whole
+                self._whole += row
+        return total, self._whole
 
 
 def sums_of(ranks: Ranks, leaves: Sequence[Tensor]) -> Sums:

@@ -100,6 +100,14 @@ def test_machine_code_takes_the_same_steps(monkeypatch, count, threads, large_st
         require_equal(many[k], pv.fit(small_vae(k), small_data()[:-3], seed=k, **{**options, "compile": False}))
 
 
+@pytest.mark.parametrize(
+    ("members", "flops", "threads", "expected"),
+    [(16, 47_000_000, 2, 1), (16, 7_500_000, 2, 4), (16, 1, 2, 8), (7, 1, 2, 1), (7, 1, 1, 7), (1, 1, 1, 1)],
+)
+def test_blocks_are_of_one_size_and_enough_for_all_threads(members, flops, threads, expected):
+    assert member_epochs.blocks(members, flops, threads) == expected
+
+
 @pytest.mark.slow
 def test_members_that_differ_in_more_than_weights_are_refused_by_their_number():
     other = small_vae(1, likelihood={"name": "gaussian", "sigma": 0.5})
