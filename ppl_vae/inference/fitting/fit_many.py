@@ -232,7 +232,8 @@ def _fit_all(
             steps_per_call=1,
         )
     with isolated(runs[0].seed, runs[0].device), compute.threads(number):
-        states, members = [], []
+        states: list[TrainingState] = []
+        members: list[Member] = []
         for run, home in zip(runs, homes, strict=True):
             with home():
                 state, stepper = _started(run)
