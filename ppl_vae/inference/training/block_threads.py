@@ -116,4 +116,4 @@ class BlockThreads:
 
 
 def _nobody(data: int, loss: Tensor) -> None:
-    """Of a thread of its own nobody is told anything but the end."""
+    """Tell nobody: of a block in a thread of its own the end alone is told."""
