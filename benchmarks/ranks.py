@@ -2,10 +2,16 @@
 
     python benchmarks/ranks.py --rounds 5 --epochs 4
 
-MNIST's MLP (784-400-20) on binary images drawn once, batches of 128 of all ranks together. The three take turns, in
-an order that changes from round to round; of each turn the median epoch after the first counts. Ratios are of
-medians over rounds. Where other processes compute at the same time, two ranks get twice the share of one process,
-so that the ratios mean nothing: the share of the cores that others took is told beside them. Written to
+MNIST's MLP (784-400-20) on binary images drawn once, batches of 128 of all ranks together, by eager steps and by
+compiled ones, whose machine code a first turn puts on disk. The ways take turns, in an order that changes from
+round to round; of each turn the median epoch after the first counts. Ratios are of medians over rounds.
+
+What the machine allows is measured beside it: two processes with a thread each that train at the same time and know
+nothing of one another, each a whole run of its own. Two ranks could be as fast as these if a step cost half as much
+on half of a batch, and if ranks had nothing to tell one another.
+
+Where other processes compute at the same time, two ranks get twice the share of one process, so that the ratios
+mean nothing: the share of the cores that others took is told beside them. Written to
 benchmarks/results/ranks.json.
 """
 
@@ -29,11 +35,18 @@ from ppl_vae.files import write_json
 from ppl_vae.inference.training.neighbours import Neighbours
 
 RESULTS = Path(__file__).parent / "results" / "ranks.json"
-WAYS = {"1 process, 1 thread": (1, 1), "2 ranks, 1 thread each": (2, 1), "1 process, 2 threads": (1, 2)}
+APART = "2 processes apart, 1 thread each"
+# Ranks, threads of each, and how many such runs at the same time.
+WAYS = {
+    "1 process, 1 thread": (1, 1, 1),
+    "2 ranks, 1 thread each": (2, 1, 1),
+    "1 process, 2 threads": (1, 2, 1),
+    APART: (1, 1, 2),
+}
 ROWS, PIXELS, BATCH = 20_000, 784, 128
 
 
-def turn(epochs: int, threads: int, out: Path) -> None:
+def turn(epochs: int, threads: int, compiles: bool, out: Path) -> None:
     """Train in this process, alone or as one of two ranks, and write the seconds of an epoch."""
     number, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
     if number > 1:
@@ -45,7 +58,7 @@ def turn(epochs: int, threads: int, out: Path) -> None:
         x,
         epochs=epochs,
         batch_size=BATCH,
-        compile=False,
+        compile=compiles,
         num_threads=threads,
         progress=False,
         distributed="auto",
@@ -54,18 +67,47 @@ def turn(epochs: int, threads: int, out: Path) -> None:
         out.write_text(json.dumps(result.history["seconds"][1:].median()))
 
 
-def measured(epochs: int, ranks: int, threads: int) -> float:
-    """The seconds of an epoch in processes of their own."""
+def measured(epochs: int, ranks: int, threads: int, runs: int, compiles: bool) -> float:
+    """The seconds of an epoch in processes of their own, the mean of the runs."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "seconds.json"
-        command = [sys.executable, __file__, "--turn", str(out), "--epochs", str(epochs), "--threads", str(threads)]
+        outs = [Path(folder) / f"seconds-{run}.json" for run in range(runs)]
+        options = ["--epochs", str(epochs), "--threads", str(threads), *(["--compile"] if compiles else [])]
         started = [
-            subprocess.Popen(command, env={**os.environ, "WORLD_SIZE": str(ranks), "RANK": str(rank)})
+            subprocess.Popen(
+                [sys.executable, __file__, "--turn", str(out), *options],
+                env={**os.environ, "WORLD_SIZE": str(ranks), "RANK": str(rank)},
+            )
+            for out in outs
             for rank in range(ranks)
         ]
-        if any(process.wait() for process in started):
+        codes = [process.wait() for process in started]
+        if any(codes):
             raise SystemExit("a process of this turn failed")
-        return float(json.loads(out.read_text()))
+        return statistics.mean(float(json.loads(out.read_text())) for out in outs)
+
+
+def taken_in_turns(rounds: int, epochs: int, compiles: bool) -> dict[str, list[float]]:
+    """The seconds of an epoch of every way, one of each round."""
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    if compiles:
+        for way in WAYS:
+            measured(2, *WAYS[way], compiles)
+    for number in range(rounds):
+        for way in random.Random(number).sample(list(WAYS), len(WAYS)):
+            seconds[way].append(measured(epochs, *WAYS[way], compiles))
+    return seconds
+
+
+def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
+    """Throughputs over that of one process, and what the machine allows."""
+    medians = {way: statistics.median(each) for way, each in seconds.items()}
+    two, one = medians["2 ranks, 1 thread each"], medians["1 process, 1 thread"]
+    return {
+        "2 ranks against 1 process, 1 thread": round(one / two, 2),
+        "2 ranks against 1 process, 2 threads": round(medians["1 process, 2 threads"] / two, 2),
+        "bound: 2 processes apart, both together, against 1 process, 1 thread": round(2 * one / medians[APART], 2),
+        "1 process, 2 threads against 1 process, 1 thread": round(one / medians["1 process, 2 threads"], 2),
+    }
 
 
 def main() -> None:
@@ -73,31 +115,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1, help="of a turn")
+    parser.add_argument("--compile", action="store_true", help="of a turn")
     parser.add_argument("--turn", type=Path, help="used by the measurement itself")
     given = parser.parse_args()
     if given.turn is not None:
-        turn(given.epochs, given.threads, given.turn)
+        turn(given.epochs, given.threads, given.compile, given.turn)
         return
-    neighbours, seconds = Neighbours(), {way: [] for way in WAYS}
+    neighbours = Neighbours()
     taken = neighbours.cores_taken()
-    for number in range(given.rounds):
-        for way in random.Random(number).sample(list(WAYS), len(WAYS)):
-            seconds[way].append(measured(given.epochs, *WAYS[way]))
     print(f"{taken:.1f} cores were taken by others when it began; {given.rounds} rounds")
-    for way, each in seconds.items():
-        print(f"{way:24} {statistics.median(each):.3f} s an epoch [{min(each):.3f}, {max(each):.3f}]")
-    two = statistics.median(seconds["2 ranks, 1 thread each"])
-    ratios = {
-        f"2 ranks against {way}": round(statistics.median(seconds[way]) / two, 2)
-        for way in ("1 process, 1 thread", "1 process, 2 threads")
-    }
-    print(ratios)
+    seconds, found = {}, {}
+    for steps in ("eager", "compiled"):
+        seconds[steps] = taken_in_turns(given.rounds, given.epochs, steps == "compiled")
+        found[steps] = ratios(seconds[steps])
+        for way, each in seconds[steps].items():
+            middle = statistics.median(each)
+            print(f"{steps:8} {way:32} {middle:.3f} s an epoch [{min(each):.3f}, {max(each):.3f}]")
+        print(found[steps])
     record = {
         "command": f"python benchmarks/ranks.py --rounds {given.rounds} --epochs {given.epochs}",
         "machine": machine(),
         "cores_taken_by_others": round(taken, 2),
         "seconds_an_epoch": seconds,
-        "times_the_throughput": ratios,
+        "times_the_throughput": found,
     }
     write_json(RESULTS, record)
 

@@ -6,7 +6,9 @@ Rows of 512 float32 numbers, written in parts, go through the same linear VAE in
 file read whole; memmap: ``np.load(mmap_mode="r")`` given to ``fit``; parquet: batches of a file that is iterated
 anew each epoch. Every turn is a process of its own, one thread, so that its peak is its own; the turns take the
 three in a changing order. Peak is the resident set without pages of the file that the system may drop (RssAnon),
-sampled, and beside it all that was resident (ru_maxrss). Written to benchmarks/results/streaming.json.
+sampled, and beside it all that was resident (ru_maxrss). Written to benchmarks/results/streaming.json after every
+round. Of 2000 megabytes the files take about 45 seconds of a core, by what 160 take, and a round 50 from memory, 45
+by memmap and 80 from parquet.
 """
 
 from __future__ import annotations
@@ -119,14 +121,20 @@ def main() -> None:
                     check=True, capture_output=True, text=True,
                 )  # fmt: skip
                 found[kind].append(json.loads(done.stdout))
-    print(f"{rows} rows of {COLUMNS} numbers, {given.megabytes} MiB; {given.rounds} rounds")
+            tell(found, given.megabytes, rows, number + 1)
+
+
+def tell(found: dict[str, list[list[float]]], megabytes: int, rows: int, rounds: int) -> None:
+    """Print and write what these rounds found."""
+    print(f"{rows} rows of {COLUMNS} numbers, {megabytes} MiB; {rounds} rounds")
     kinds = {}
     for kind, each in found.items():
         rates, own, resident = zip(*each, strict=True)
         ratios = [mine[0] / theirs[0] for mine, theirs in zip(each, found["memory"], strict=True)]
         print(
             f"{kind:8} {statistics.median(rates):8.0f} rows/s, {statistics.median(ratios):.2f} of memory "
-            f"[{min(ratios):.2f}, {max(ratios):.2f}]; peak {max(own):.0f} MiB, resident {max(resident):.0f} MiB"
+            f"[{min(ratios):.2f}, {max(ratios):.2f}]; peak {max(own):.0f} MiB, resident {max(resident):.0f} MiB",
+            flush=True,
         )
         kinds[kind] = {
             "rows_a_second": [round(rate) for rate in rates],
@@ -135,7 +143,7 @@ def main() -> None:
             "resident_MiB": round(max(resident)),
         }
     record = {
-        "command": f"python benchmarks/streaming.py --megabytes {given.megabytes} --rounds {given.rounds}",
+        "command": f"python benchmarks/streaming.py --megabytes {megabytes} --rounds {rounds}",
         "machine": machine(1),
         "rows": rows,
         "kinds": kinds,

@@ -32,7 +32,7 @@ def require_same_gradients(
             with undone([*eager.parameters, *captured.buffers]):
                 differences.append([t for t in way(batch, now) if t is not None])
         for ours, theirs in zip(*differences, strict=True):
-            _require_close(ours, theirs)
+            require_close(ours, theirs)
 
 
 def require_same_terms(steps: CompiledStepper, batches: IndexedBatches, first_step: int = 0) -> None:
@@ -49,11 +49,16 @@ def require_same_terms(steps: CompiledStepper, batches: IndexedBatches, first_st
     with undone(steps.kept):
         found = [rows for _, rows in steps.take(batches, count, first_step)]
         for ours, theirs in zip(steps.traced.buffers, buffers, strict=True):
-            _require_close(ours, theirs)
-    _require_close(torch.cat(found), torch.stack(expected))
+            require_close(ours, theirs)
+    require_close(torch.cat(found), torch.stack(expected))
 
 
-def _require_close(found: Tensor, expected: Tensor) -> None:
+def require_close(found: Tensor, expected: Tensor) -> None:
+    """Refuse numbers that differ by more than rounding.
+
+    Raises:
+        RuntimeError: they do.
+    """
     if not found.numel():
         return
     found, expected = found.double(), expected.double()

@@ -27,7 +27,7 @@ from ppl_vae.inference.pair.own_parameters import own_parameters
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.trace import owner
 from ppl_vae.inference.training import compute
-from ppl_vae.inference.training.member_epochs import MemberEpochs
+from ppl_vae.inference.training.member_epochs import MemberEpochs, blocks
 from ppl_vae.inference.training.neighbours import Neighbours
 from ppl_vae.inference.training.preparation import Run, isolated, prepare, require_used
 from ppl_vae.inference.training.progress import Progress
@@ -218,26 +218,37 @@ def _fit_all(
             run.forward_once()
     number, reason = compute.choose_threads(num_threads, flops, Neighbours())
     choice = choose(compile, runs[0].steps(), flops)
+    in_blocks = choice.mode == "compiled" and runs[0].device.type == "cpu"
+    # Threads have a member or more each, or else share the products of one step.
+    workers = number if in_blocks and number <= len(runs) else 1
+    block = blocks(len(runs), flops // len(runs), workers) if in_blocks else len(runs)
     for run in runs:
         run.manifest.update(
             num_threads=number,
             num_threads_reason=reason,
             compile="batched, compiled" if choice.mode == "compiled" else "batched",
-            compile_reason=f"{len(runs)} members take their steps together; {choice.reason}",
+            compile_reason=f"{len(runs)} members take their steps together, {_in_words(block, workers)}; "
+            f"{choice.reason}",
             steps_per_call=1,
         )
     with isolated(runs[0].seed, runs[0].device), compute.threads(number):
-        states, members = [], []
+        states: list[TrainingState] = []
+        members: list[Member] = []
         for run, home in zip(runs, homes, strict=True):
             with home():
                 state, stepper = _started(run)
             states.append(state)
-            members.append(_member(run, state, stepper, home, keep_sites))
-        training = MemberEpochs(runs, states, members, choice.mode == "compiled", one_rate)
+            members.append(_member(run, state, stepper, len(members), home, keep_sites))
+        training = MemberEpochs(runs, states, members, choice.mode == "compiled", one_rate, block, workers)
         total = runs[0].total(0)
         with Progress(None if total is None else total * len(runs), progress) as bar:
             training.train(bar)
         return [_finished(run, state, home) for run, state, home in zip(runs, states, homes, strict=True)]
+
+
+def _in_words(block: int, workers: int) -> str:
+    as_one = "each its own" if block == 1 else f"{block} as one"
+    return as_one if workers == 1 else f"{as_one}, in {workers} threads"
 
 
 def _started(run: Run) -> tuple[TrainingState, Stepper]:
@@ -251,8 +262,8 @@ def _finished(run: Run, state: TrainingState, home: Home) -> FitResult:
         return finish_run(run, state, RunFolder(None))
 
 
-def _member(run: Run, state: TrainingState, stepper: Stepper, home: Home, keep_sites: bool) -> Member:
+def _member(run: Run, state: TrainingState, stepper: Stepper, number: int, home: Home, keep_sites: bool) -> Member:
     if state.weights.store and not keep_sites:
         raise ModelError("programs with pyro.param sites share them by name, so that several cannot train together")
     generator = torch.Generator(run.device).manual_seed(derived_seed(run.seed, TRAINING_STREAM))
-    return Member(stepper, state.weights.buffers(), generator, home)
+    return Member(stepper, state.weights.buffers(), generator, number, home)

@@ -29,6 +29,7 @@ from ppl_vae.inference.training.preparation import Run
 from ppl_vae.inference.training.progress import Progress
 from ppl_vae.inference.training.rank_start import from_first
 from ppl_vae.inference.training.rank_steps import RANK_STREAM, RankStepper, own_batches, require_same_buffers
+from ppl_vae.inference.training.rank_sums import sums_of
 from ppl_vae.inference.training.run_folder import RunFolder
 from ppl_vae.inference.training.state import TrainingState
 from ppl_vae.inference.training.steps import Stepper, Steps, run_epoch
@@ -71,7 +72,7 @@ def captured_steps(
     if ranks is None:
         return steps
     assert isinstance(steps, Stepper | TracedStepper)
-    return RankStepper(steps, ranks, run.seed)
+    return RankStepper(steps, ranks, run.seed, sums_of(ranks, eager.parameters))
 
 
 def warn_of_python_state(run: Run, state: TrainingState, eager: Stepper, where: object) -> None:

@@ -25,6 +25,7 @@ from ppl_vae.inference.compilation.steppers import TracedStepper
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.training.batches import IndexedBatches
+from ppl_vae.inference.training.rank_sums import Sums, common_dtype
 from ppl_vae.inference.training.ranks import Ranks, words
 from ppl_vae.inference.training.steps import GLOBAL_TERMS, STEP_TERMS, Stepper
 from ppl_vae.randomness import derived_seed
@@ -43,11 +44,13 @@ class RankStepper:
         steps: gives the gradient of a part, eagerly or captured.
         ranks: whose gradients are put together.
         seed: of the run.
+        sums: adds up gradients.
     """
 
     steps: Stepper | TracedStepper
     ranks: Ranks
     seed: int
+    sums: Sums
 
     @property
     def parameters(self) -> Sequence[Tensor]:
@@ -65,11 +68,11 @@ class RankStepper:
         parts = (
             _of_indices(batches, self.ranks) if isinstance(batches, IndexedBatches) else self._own(batches, seed)
         )
-        for step, part in enumerate(parts, start=first_step):
-            size, row = self._take(part, step)
-            yield [size], row.unsqueeze(0)
+        for step, (part, total) in enumerate(parts, start=first_step):
+            yield [total], self._take(part, total, step).unsqueeze(0)
 
-    def _take(self, part: Batch, step: int) -> tuple[int, Tensor]:
+    def _take(self, part: Batch, total: int, step: int) -> Tensor:
+        """Take a step with this rank's part of a batch of ``total`` data: the terms of the whole."""
         leaves, size = self.parameters, len(part[0])
         failure: Exception | None = None
         found: Sequence[Tensor | None] = []
@@ -80,19 +83,17 @@ class RankStepper:
                 failure = error
         row, *gradients = found or [None] * (1 + len(leaves))
         row = torch.zeros(0) if row is None else row
-        head = torch.tensor(
-            [size, failure is not None, size * (len(row) == WIDTH), *(size * (g is not None) for g in gradients)]
-        )
-        flat = self.ranks.sum(_flat(size, head, row, gradients, leaves))
-        total, failed, of_set, *present = flat[: len(head)].tolist()
+        head = [size, failure is not None, size * (len(row) == WIDTH), *(size * (g is not None) for g in gradients)]
+        short, mean = self.sums.add(_short(head, row, size, leaves), gradients, size / total)
+        _, failed, of_set, *present = short[: len(head)].tolist()
         if failed:
             said = self.ranks.texts("" if failure is None else words(failure))
             if failure is not None:
                 raise failure
             self.ranks.require_fine([text or None for text in said])
-        mean = flat[len(head) :] / total
-        self.eager.descend(_unflat(mean[WIDTH:], present, leaves), step)
-        return round(total), mean[: WIDTH if of_set else len(STEP_TERMS)]
+        self.eager.descend(_unflat(mean, present, leaves), step)
+        terms = short[len(head) :] / total
+        return terms[: WIDTH if of_set else len(STEP_TERMS)]
 
     def _gradients(self, part: Batch, step: int) -> list[Tensor | None]:
         number, count = torch.full((), step, device=part[0].device), len(self.parameters)
@@ -106,8 +107,10 @@ class RankStepper:
             raise ModelError("a pyro.param first appears after some steps; ranks must know all from the first")
         return list(given)
 
-    def _own(self, batches: Iterable[Batch], seed: int) -> Iterator[Batch]:
+    def _own(self, batches: Iterable[Batch], seed: int) -> Iterator[tuple[Batch, int]]:
         """This rank's part of the user's own batches, which every rank iterates and of which all must be the same.
+
+        Beside each part the size of the whole batch.
 
         Raises:
             DataError: another rank sees another batch, or another number of them.
@@ -135,7 +138,7 @@ class RankStepper:
                 )
             if batch is None:
                 return
-            yield _part(batch, self.ranks)
+            yield _part(batch, self.ranks), len(batch[0])
             number += 1
 
 
@@ -187,9 +190,9 @@ def own_batches(ranks: Ranks, batches: Iterable[Batch]) -> Iterable[Batch]:
     return IndexedBatches(batches.data, batches.x, tuple(part for part in parts if len(part)))
 
 
-def _of_indices(batches: IndexedBatches, ranks: Ranks) -> Iterator[Batch]:
+def _of_indices(batches: IndexedBatches, ranks: Ranks) -> Iterator[tuple[Batch, int]]:
     for indices in batches.indices:
-        yield batches.data.batch(batches.x, indices.tensor_split(ranks.number)[ranks.own])
+        yield batches.data.batch(batches.x, indices.tensor_split(ranks.number)[ranks.own]), len(indices)
 
 
 def _part(batch: Batch, ranks: Ranks) -> Batch:
@@ -220,19 +223,12 @@ def _checksum(batch: Batch) -> float:
     return float((first.sum(1) * places).nan_to_num().sum())
 
 
-def _flat(
-    size: int, head: Tensor, row: Tensor, gradients: Sequence[Tensor | None], leaves: Sequence[Tensor]
-) -> Tensor:
-    """One vector of what is added up: the head, the terms and the gradients times the size."""
-    dtype = torch.promote_types(max((leaf.dtype for leaf in leaves), key=lambda kind: kind.itemsize), torch.float32)
-    device = leaves[0].device
+def _short(head: Sequence[float], row: Tensor, size: int, leaves: Sequence[Tensor]) -> Tensor:
+    """One vector of what is added up beside the gradients: the head, and the terms times the size."""
+    dtype, device = common_dtype(leaves), leaves[0].device
     terms = torch.zeros(WIDTH, dtype=dtype, device=device)
     terms[: len(row)] = row.to(device, dtype) * size
-    of_leaves = [
-        torch.zeros(leaf.numel(), dtype=dtype, device=device) if g is None else g.to(dtype).reshape(-1) * size
-        for g, leaf in zip(gradients, leaves, strict=True)
-    ]
-    return torch.cat([head.to(device, dtype), terms, *of_leaves])
+    return torch.cat([torch.tensor(head, dtype=dtype, device=device), terms])
 
 
 def _unflat(flat: Tensor, present: Sequence[float], leaves: Sequence[Tensor]) -> list[Tensor | None]:

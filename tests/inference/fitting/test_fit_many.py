@@ -10,6 +10,7 @@ from torch import nn
 
 import ppl_vae as pv
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.inference.training import member_epochs
 from tests.inference.small_runs import small_data, small_dataset, small_vae
 
 OPTIONS = {"epochs": 3, "batch_size": 25, "device": "cpu", "num_threads": 1, "progress": False, "compile": False}
@@ -80,12 +81,31 @@ def test_each_member_may_have_a_rate_of_its_own():
 
 
 @pytest.mark.slow
-def test_machine_code_takes_the_same_steps():
-    options = {**OPTIONS, "compile": True, "lr": 1e-2}
-    many = pv.fit_many([small_vae(k) for k in range(2)], small_data(), **options)
+@pytest.mark.parametrize(
+    ("count", "threads", "large_step", "words"),
+    [(2, 1, None, "2 as one;"), (4, 2, None, "2 as one, in 2 threads;"), (3, 2, 1, "each its own, in 2 threads;")],
+    ids=["together", "blocks", "alone"],
+)
+def test_machine_code_takes_the_same_steps(monkeypatch, count, threads, large_step, words):
+    """Also where threads of their own take the steps of some members each, and the last batch is smaller."""
+    if large_step is not None:
+        monkeypatch.setattr(member_epochs, "LARGE_STEP", large_step)
+    options = {**OPTIONS, "compile": True, "lr": 1e-2, "schedule": "cosine", "max_grad_norm": 1.0}
+    many = pv.fit_many(
+        [small_vae(k) for k in range(count)], small_data()[:-3], **{**options, "num_threads": threads}
+    )
     assert many[0].manifest["compile"] == "batched, compiled"
-    for k in range(2):
-        require_equal(many[k], pv.fit(small_vae(k), small_data(), seed=k, **{**options, "compile": False}))
+    assert words in many[0].manifest["compile_reason"]
+    for k in range(count):
+        require_equal(many[k], pv.fit(small_vae(k), small_data()[:-3], seed=k, **{**options, "compile": False}))
+
+
+@pytest.mark.parametrize(
+    ("members", "flops", "threads", "expected"),
+    [(16, 47_000_000, 2, 1), (16, 7_500_000, 2, 4), (16, 1, 2, 8), (7, 1, 2, 1), (7, 1, 1, 7), (1, 1, 1, 1)],
+)
+def test_blocks_are_of_one_size_and_enough_for_all_threads(members, flops, threads, expected):
+    assert member_epochs.blocks(members, flops, threads) == expected
 
 
 @pytest.mark.slow
