@@ -19,8 +19,8 @@ SYMBOLS = (
     "it is; only the predictive checks ask whether the model itself fits."
 )
 REFERENCES = (
-    "Benjamini, Hochberg (1995). Controlling the false discovery rate: a practical and powerful approach to multiple "
-    "testing. JRSS B 57.",
+    "Benjamini, Hochberg (1995). Controlling the false discovery rate: a practical and powerful approach to "
+    "multiple testing. JRSS B 57.",
     "Box (1980). Sampling and Bayes' inference in scientific modelling and robustness. JRSS A 143.",
     "Burda, Grosse, Salakhutdinov (2016). Importance weighted autoencoders. ICLR. arXiv:1509.00519.",
     "Cremer, Li, Duvenaud (2018). Inference suboptimality in variational autoencoders. ICML. arXiv:1801.03558.",
