@@ -21,7 +21,7 @@ from ppl_vae.randomness import derived_seed
 MOST_COMPARED = 1000
 # Draws of each set that the classifiers of all data see together, at least so many of one datum, and of how many
 # data at a time.
-ALL_COMPARED, LEAST_COMPARED, SETS_AT_ONCE = 20_000, 200, 100
+ALL_COMPARED, LEAST_COMPARED, SETS_AT_ONCE = 40_000, 200, 100
 DISTANCES = {
     "mean_difference": "largest difference of means, in posterior standard deviations",
     "covariance_difference": "of the covariances, Frobenius norm in whitened coordinates; NaN for too few draws",
