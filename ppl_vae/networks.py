@@ -256,7 +256,9 @@ def architecture_config(spec: Architecture) -> dict[str, Any] | None:
     """The name and options that make this architecture again; None for one that is not ours."""
     for name, kind in ARCHITECTURES.items():
         if type(spec) is kind:
-            return {"name": name, **asdict(spec)}  # type: ignore[call-overload]  # kind is a dataclass here
+            options = asdict(spec)  # type: ignore[call-overload]  # kind is a dataclass here
+            # What is off is left out, so that versions which did not know of it read the folder.
+            return {"name": name, **{key: value for key, value in options.items() if value is not False}}
     return None
 
 

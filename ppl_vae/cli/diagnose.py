@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -44,7 +44,7 @@ def diagnose(
     topic: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME",
+            metavar="TOPIC",
             help="Beside the usual diagnostics: local_c2st or posterior_calibration. Repeatable.",
             show_default=False,
         ),
@@ -65,7 +65,7 @@ def diagnose(
     subject = describe(folder, vae, dataset, split, quick, seed, topic or ())
     console = plain_console()
     train = split_given(dataset, SplitName.TRAIN, vae) if split == SplitName.TEST else None
-    asked: dict[str, Any] = {"topics": ["usual", *topic]} if topic else {}
+    topics = ["usual", *topic] if topic else None
     with console.status("") as status:
         diagnosis = diagnostics.diagnose(
             vae,
@@ -76,7 +76,7 @@ def diagnose(
             seed=seed,
             on_topic=lambda title: status.update(f"{title} ..."),
             progress=False,
-            **asked,
+            topics=topics,
         )
     diagnosis.report(path, subject)
     title = f"{folder}: {dataset.name}, {split} split ({len(diagnosis.x)} data)"

@@ -31,6 +31,7 @@ WORDS = {
     "float": [("0.5", 0.5)],
     "FRACTION": [("0.25", "0.25")],
     "KEY=VALUE": [("beta=4", ["beta=4"])],
+    "TOPIC": [("local_c2st", ["local_c2st"])],
     "None": [("None", None)],
     "NAME": [("some-name", "some-name")],
     "NAME_OR_FILE": [("some.npz", "some.npz")],

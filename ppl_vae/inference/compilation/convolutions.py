@@ -17,20 +17,21 @@ from ppl_vae.inference.compilation.nodes import call
 
 aten = torch.ops.aten
 # torch has the kernel, but takes it to be called with weights in oneDNN's own layout when it works out shapes.
+TRANSPOSED_RELU = "transposed_convolution_relu"
 _library = torch.library.Library("ppl_vae", "DEF")
 _library.define(
-    "transposed_convolution_relu(Tensor x, Tensor weight, Tensor? bias, int[] padding, int[] output_padding, "
+    f"{TRANSPOSED_RELU}(Tensor x, Tensor weight, Tensor? bias, int[] padding, int[] output_padding, "
     "int[] stride, int[] dilation, int groups) -> Tensor"
 )
 
 
-@torch.library.impl(_library, "transposed_convolution_relu", "CPU")
+@torch.library.impl(_library, TRANSPOSED_RELU, "CPU")
 def _transposed_convolution_relu(x: Tensor, weight: Tensor, bias: Tensor | None, *sizes: list[int] | int) -> Tensor:
     kernel = torch.ops.mkldnn._convolution_transpose_pointwise.default
     return kernel(x, weight, bias, *sizes, "relu", [], "")
 
 
-@torch.library.register_fake("ppl_vae::transposed_convolution_relu", lib=_library)
+@torch.library.register_fake(f"ppl_vae::{TRANSPOSED_RELU}", lib=_library)
 def _its_shape(
     x: Tensor,
     weight: Tensor,

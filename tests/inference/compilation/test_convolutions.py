@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, conv_transpose2d
 
+from ppl_vae.inference.compilation import convolutions
 from tests.inference.compilation import graphs
 from tests.inference.compilation.graphs import count, rewritten
 
 aten = torch.ops.aten
 FUSED = torch.ops.mkldnn._convolution_pointwise.default
-FUSED_TRANSPOSED = torch.ops.ppl_vae.transposed_convolution_relu.default
+FUSED_TRANSPOSED = getattr(torch.ops.ppl_vae, convolutions.TRANSPOSED_RELU).default
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch is built without oneDNN")
 
