@@ -18,7 +18,7 @@ from torch import Tensor
 from ppl_vae.inference.chains.metric import Metric, metric_of
 from ppl_vae.inference.chains.recorded_gradient import RecordedGradient
 from ppl_vae.inference.chains.step_size import StepSizes
-from ppl_vae.inference.chains.trajectory_length import LengthCriterion, common_lengths
+from ppl_vae.inference.chains.trajectory_length import LengthCriterion, common_lengths, length_for_all
 from ppl_vae.inference.chains.transition import Kernel, State, transition
 
 # Shares of the pilot: the search for a step size, the windows of the metric, and the trajectory length.
@@ -128,7 +128,9 @@ def _lengths(
         state = part if which is None else state.with_data(which, part)
         efficiency = criterion.efficiency().cpu()
         spent[left] += steps * longest
-        lengths[left] = common_lengths(efficiency) if grouped else _for_all(efficiency)
+        lengths[left] = (
+            common_lengths(efficiency) if grouped else torch.full((len(left),), length_for_all(efficiency))
+        )
         diverged = (criterion.divergences > MOST_DIVERGENCES * steps * len(state.position)).cpu()
         diverged &= torch.tensor(halvings < MOST_HALVINGS)
         step_size = step_size.index_put(
@@ -141,8 +143,3 @@ def _lengths(
         if not grouped:
             left = torch.arange(num_data)
         longest = min(2 * longest, LONGEST)
-
-
-def _for_all(efficiency: Tensor) -> Tensor:
-    """One number of leapfrog steps for all data, the best in the geometric mean."""
-    return torch.full((efficiency.shape[1],), int(efficiency.log().mean(1).argmax()) + 1)

@@ -14,6 +14,8 @@ Hoffman, Radul & Sountsov 2021, https://proceedings.mlr.press/v130/hoffman21a.ht
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,8 @@ LEAST_CORRELATION = -0.5
 # A datum that the common length serves at less than this share of its own best has another one.
 SERVED = 0.5
 MOST_GROUPS = 4
+# Of lengths that are worth the same up to the noise of the criterion the longest: fewer draws are kept and judged.
+NEARLY_BEST = 0.9
 
 
 class LengthCriterion:
@@ -79,6 +83,12 @@ class LengthCriterion:
         return ((1 - correlation) / (1 + correlation)).amin(-1) / length.unsqueeze(-1)
 
 
+def length_for_all(efficiency: Tensor) -> int:
+    """One number of leapfrog steps for all data, nearly the best in the geometric mean of efficiencies [L, N]."""
+    worth = efficiency.log().mean(1)
+    return int((worth >= worth.amax() + math.log(NEARLY_BEST)).nonzero().amax()) + 1
+
+
 def common_lengths(efficiency: Tensor, most_groups: int = MOST_GROUPS) -> Tensor:
     """The number of leapfrog steps of every datum [N], of which few different ones are given.
 
@@ -92,7 +102,7 @@ def common_lengths(efficiency: Tensor, most_groups: int = MOST_GROUPS) -> Tensor
     for group in range(most_groups):
         if not left.any():
             break
-        common = int(efficiency[:, left].log().mean(1).argmax())
+        common = length_for_all(efficiency[:, left]) - 1
         served = left & ((efficiency[common] >= SERVED * best) | (group + 1 == most_groups))
         # The mean over data may serve none of them; then the datum that it serves least has its own.
         if not served.any():
