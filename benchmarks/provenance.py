@@ -61,6 +61,9 @@ MADE_BY: Mapping[str, Made] = {
     "compression_speed.json": Made(
         "python benchmarks/compression_speed.py", ("ppl_vae/compression", *MNIST_PROGRAMS)
     ),
+    "diagnose_builds.json": Made(
+        "python benchmarks/diagnose_builds.py", ("ppl_vae/diagnostics", "ppl_vae/inference/chains")
+    ),
     "digits_collapse.json": Made(
         "python benchmarks/digits_collapse.py", ("ppl_vae/diagnostics/collapse", ESTIMATORS)
     ),
