@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -220,7 +221,8 @@ def _fit_all(
     choice = choose(compile, runs[0].steps(), flops)
     in_blocks = choice.mode == "compiled" and runs[0].device.type == "cpu"
     # Threads have a member or more each, or else share the products of one step.
-    workers = number if in_blocks and number <= len(runs) else 1
+    apart = in_blocks and number <= len(runs) and all(_is_ours(run.settings.schedule) for run in runs)
+    workers = number if apart else 1
     block = blocks(len(runs), flops // len(runs), workers) if in_blocks else len(runs)
     for run in runs:
         run.manifest.update(
@@ -244,6 +246,14 @@ def _fit_all(
         with Progress(None if total is None else total * len(runs), progress) as bar:
             training.train(bar)
         return [_finished(run, state, home) for run, state, home in zip(runs, states, homes, strict=True)]
+
+
+def _is_ours(schedule: Schedule | str | None) -> bool:
+    """Tell whether a schedule may be called in a thread: a user's own might wait for what this process holds."""
+    if schedule is None or isinstance(schedule, str):
+        return True
+    module = inspect.getmodule(schedule)
+    return module is not None and module.__name__.startswith("ppl_vae.")
 
 
 def _in_words(block: int, workers: int) -> str:

@@ -100,6 +100,21 @@ def test_machine_code_takes_the_same_steps(monkeypatch, count, threads, large_st
         require_equal(many[k], pv.fit(small_vae(k), small_data()[:-3], seed=k, **{**options, "compile": False}))
 
 
+@pytest.mark.slow
+def test_a_schedule_of_the_users_is_called_in_the_callers_thread():
+    """One that asks something of this package would wait in another thread for what the fit holds."""
+    asked = pv.LinearGaussianVAE(torch.eye(3, 1), torch.zeros(3), 1.0)
+    x = torch.zeros(2, 3)
+
+    def schedule(step):
+        return 1.0 if float(pv.evaluate(asked, x, num_particles=2).elbo.mean()) < 0 else 0.5
+
+    pairs = [small_vae(k) for k in range(4)]
+    many = pv.fit_many(pairs, small_data(), **{**OPTIONS, "compile": True, "num_threads": 2}, schedule=schedule)
+    assert "threads" not in many[0].manifest["compile_reason"]
+    require_equal(many[0], pv.fit(small_vae(0), small_data(), seed=0, schedule=schedule, **OPTIONS))
+
+
 @pytest.mark.parametrize(
     ("members", "flops", "threads", "expected"),
     [(16, 47_000_000, 2, 1), (16, 7_500_000, 2, 4), (16, 1, 2, 8), (7, 1, 2, 1), (7, 1, 1, 7), (1, 1, 1, 1)],
