@@ -34,9 +34,10 @@ def command(build: Path, words: list[str], threads: int) -> tuple[float, float]:
     settings = {"PYTHONPATH": str(build), "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | settings
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "ppl_vae", *words], env=environment, check=True, stdout=subprocess.DEVNULL
-    )
+    # Not from a checkout: Python would take the package that lies in its folder.
+    with tempfile.TemporaryDirectory() as elsewhere:
+        python = [sys.executable, "-m", "ppl_vae", *words]
+        subprocess.run(python, env=environment, cwd=elsewhere, check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return time.perf_counter() - began, busy
