@@ -7,9 +7,12 @@ first call to tell it so: two seconds of every new process. Where it is not load
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 COMPILER = "torch._dynamo"
@@ -48,3 +51,17 @@ def compiler_unloaded(*functions: Callable[..., object]) -> Iterator[None]:
     finally:
         for function in untold:
             delattr(function, TOLD)
+
+
+def adam(
+    leaves: list[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.999), weight_decay: float = 0.0
+) -> torch.optim.Adam:
+    """Make torch's Adam without its compiler."""
+    with compiler_unloaded():
+        return torch.optim.Adam(leaves, lr=lr, betas=betas, weight_decay=weight_decay)
+
+
+@torch.no_grad()
+def adam_step(optimizer: Optimizer) -> None:
+    """Take a step of torch's Adam; what torch wraps around it loads its compiler."""
+    inspect.unwrap(torch.optim.Adam.step)(optimizer)

@@ -26,6 +26,7 @@ from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Site, Terms, per_datum
 from ppl_vae.progress import advance
 from ppl_vae.randomness import seeded
+from ppl_vae.unloaded import adam, adam_step
 
 RATES = (0.05, 0.015, 0.0045, 0.00135)
 AVERAGED_FROM = 2
@@ -135,7 +136,7 @@ def optimise(local: LocalGuide, num_particles: int, steps: int) -> bool:
     """
     start, leaves = local.snapshot(), local.leaves()
     climb = Climb(local, num_particles)
-    optimizer = torch.optim.Adam(leaves, lr=RATES[0], betas=MOMENTA)
+    optimizer = adam(leaves, lr=RATES[0], betas=MOMENTA)
     bounds: list[float] = []
     average = _Average(leaves)
     fall = 0
@@ -178,7 +179,7 @@ def _step(climb: Climb, leaves: list[Tensor], optimizer: torch.optim.Optimizer) 
     bound, *slopes = climb()
     for leaf, slope in zip(leaves, slopes, strict=True):
         leaf.grad = slope
-    optimizer.step()
+    adam_step(optimizer)
     return bound.item()
 
 

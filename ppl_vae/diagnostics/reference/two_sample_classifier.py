@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.randomness import seeded
+from ppl_vae.unloaded import adam, adam_step
 
 STEPS, RATE, WEIGHT_DECAY, LOOK_EVERY = 60, 0.05, 1e-3, 4
 HELD_ASIDE = 10
@@ -117,7 +118,7 @@ def _standardised(a: Tensor, b: Tensor, sizes: Tensor) -> Tensor:
 
 def _fit(network: _Networks, x: Tensor, label: Tensor, fitted: Tensor, aside: Tensor) -> Tensor:
     """Fit all networks on their ``fitted`` draws; the logits [N, F, 2n] of each at its best on those ``aside``."""
-    optimizer = torch.optim.Adam(network.leaves, lr=RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = adam(network.leaves, lr=RATE, weight_decay=WEIGHT_DECAY)
     shape, x = fitted.shape, x.repeat_interleave(fitted.shape[1], 0)
     share, aside = (fitted / fitted.sum(-1, keepdim=True)).flatten(0, 1), aside.flatten(0, 1)
     best = torch.zeros_like(share)
@@ -135,5 +136,5 @@ def _fit(network: _Networks, x: Tensor, label: Tensor, fitted: Tensor, aside: Te
             slopes = network.slopes(x, hidden, (logits.sigmoid() - label) * share)
             for leaf, slope in zip(network.leaves, slopes, strict=True):
                 leaf.grad = slope
-            optimizer.step()
+            adam_step(optimizer)
     return best.reshape(shape)

@@ -6,7 +6,6 @@ kernel. The kernel, its arguments and the state are torch's own, so the weights 
 
 from __future__ import annotations
 
-import inspect
 import operator
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.optim import optimizer as torch_optimizer
 
 from ppl_vae.inference.training.optimizer import ParamGroup
+from ppl_vae.unloaded import adam_step
 
 Lists = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
 
@@ -39,8 +39,8 @@ class FusedAdam:
             return
         of_groups = [self._of(index, group) for index, group in enumerate(groups)]
         if None in of_groups:
-            # The first step of a leaf makes its state. What is wrapped around it loads torch's compiler.
-            inspect.unwrap(torch.optim.Adam.step)(self.optimizer)
+            # The first step of a leaf makes its state.
+            adam_step(self.optimizer)
             return
         for group, lists in zip(groups, of_groups, strict=True):
             if lists is not None and lists[0]:
