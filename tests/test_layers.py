@@ -146,6 +146,7 @@ ROOMS = {
         "randomness",
         "registration",
         "inference",
+        "unloaded",
         "plots",
         "explore",
         "progress",
