@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots import style
@@ -42,6 +43,7 @@ def plot_local_c2st(
         if chosen.any():
             axes.plot(place[chosen], statistic[chosen], "o", color=colour, markersize=4, label=label)
     axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("datum, in order of t(x)", fontsize=style.LABEL_SIZE, color=style.INK)
     axes.set_ylabel("t(x), mean square of f", fontsize=style.LABEL_SIZE, color=style.INK)
     draw_legend(figure, axes, ax is not None, ncols=3)
