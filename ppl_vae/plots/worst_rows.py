@@ -64,7 +64,7 @@ def plot_worst_rows(
     width = 1.9 + CELL_WIDTH * len(shown)
     figure, axes = open_panel(width, 1.3 + CELL_HEIGHT * len(worst), title, ax, figsize)
     _draw_cells(axes, values[worst][:, shown], unusual[:, shown])
-    rows = numbers["datum"].to_numpy() if "datum" in numbers.coords else np.arange(len(khat))
+    rows = numbers["datum"].to_numpy()
     told = [rf"{short(str(rows[row]), 16)}   {khat[row]:.2f}" for row in worst]
     axes.set_yticks(range(len(worst)), told, fontsize=style.TICK_SIZE, color=style.INK)
     axes.set_xticks(range(len(shown)), [short(labels[i]) for i in shown], fontsize=style.TICK_SIZE, color=style.INK)

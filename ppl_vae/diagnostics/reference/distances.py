@@ -17,6 +17,7 @@ from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
 from ppl_vae.errors import DataError
+from ppl_vae.inference.objectives.aggregate_posterior import mmd_of_kernels
 
 Draws = NDArray[np.float64]
 # The kernel's matrix is n times m times d numbers, so it is taken from at most so many draws.
@@ -64,8 +65,8 @@ def covariance_difference(a: Draws, b: Draws) -> float:
 
 
 def moving(draws: Draws) -> NDArray[np.bool_]:
-    """Mark the coordinates [d] of draws [n, d] that are not the same number in all of them."""
-    return np.asarray((draws != draws[0]).any(0))
+    """Mark the coordinates [..., d] of draws [..., n, d] that are not the same number in all of them."""
+    return np.asarray((draws != draws[..., :1, :]).any(-2))
 
 
 def gaussian_w2(mean_a: Draws, cov_a: Draws, mean_b: Draws, cov_b: Draws) -> float:
@@ -145,8 +146,7 @@ def kernel_discrepancy(a: Draws, b: Draws) -> tuple[float, float]:
     pairs = torch.ones(size, size, dtype=torch.bool).triu(1)
     length = apart[size:, size:][pairs].median().item()
     gram = (-0.5 * apart.square() / length**2).exp()
-    within = gram[:size, :size].sum() + gram[size:, size:].sum() - 2 * size
-    found = within / (size * (size - 1)) - 2 * gram[:size, size:].mean()
+    found = mmd_of_kernels(gram[:size, :size], gram[size:, size:], gram[:size, size:])
     return found.item(), _exchange_error(gram)
 
 

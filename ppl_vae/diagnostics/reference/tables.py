@@ -100,7 +100,7 @@ def _convergence(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
 
     What is one number in all chains, as the zeros of a triangular matrix are, says nothing of them, unless all is.
     """
-    moves = (draws != draws[:, :1, :1]).any((1, 2))
+    moves = distances.moving(draws.reshape(len(draws), -1, draws.shape[-1]))
     counts = moves | ~moves.any(1, keepdims=True)
     by_coordinate = np.moveaxis(draws, 0, 2)
     # Chains that have not moved have no variance to divide by: infinite or NaN, which is not settled.

@@ -79,8 +79,7 @@ def _posterior_calibration(case: Case) -> xr.Dataset:
     numbers = run_posterior_calibration(
         case.pair, case.rows(worst, worst + 1), simulations, effort.num_samples, seed=case.seed
     )
-    named = case.weights["datum"].to_numpy() if "datum" in case.weights.coords else np.arange(len(khat))
-    return numbers.assign_attrs(around=str(named[worst]))
+    return numbers.assign_attrs(around=str(case.weights["datum"].to_numpy()[worst]))
 
 
 def _collapse(case: Case) -> xr.Dataset:

@@ -74,7 +74,7 @@ def local_c2st(table: xr.Dataset, diagnosis: Diagnosed) -> Table:
     """Tabulate the data whose p-values are smallest, and below them what such a test finds."""
     p_value = table["p_value"].to_numpy()
     shown = np.argsort(p_value, kind="stable")[:MOST_DATA]
-    named = table["datum"].to_numpy() if "datum" in table.coords else np.arange(len(p_value))
+    named = table["datum"].to_numpy()
     rows = [
         [
             str(named[i]),

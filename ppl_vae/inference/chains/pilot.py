@@ -18,7 +18,7 @@ from torch import Tensor
 from ppl_vae.inference.chains.metric import Metric, metric_of
 from ppl_vae.inference.chains.recorded_gradient import RecordedGradient
 from ppl_vae.inference.chains.step_size import StepSizes
-from ppl_vae.inference.chains.trajectory_length import LengthCriterion, common_lengths, length_for_all
+from ppl_vae.inference.chains.trajectory_length import MOST_GROUPS, LengthCriterion, common_lengths
 from ppl_vae.inference.chains.transition import Kernel, State, transition
 
 # Shares of the pilot: the search for a step size, the windows of the metric, and the trajectory length.
@@ -128,9 +128,7 @@ def _lengths(
         state = part if which is None else state.with_data(which, part)
         efficiency = criterion.efficiency().cpu()
         spent[left] += steps * longest
-        lengths[left] = (
-            common_lengths(efficiency) if grouped else torch.full((len(left),), length_for_all(efficiency))
-        )
+        lengths[left] = common_lengths(efficiency, MOST_GROUPS if grouped else 1)
         diverged = (criterion.divergences > MOST_DIVERGENCES * steps * len(state.position)).cpu()
         diverged &= torch.tensor(halvings < MOST_HALVINGS)
         step_size = step_size.index_put(

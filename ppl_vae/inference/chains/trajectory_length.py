@@ -83,12 +83,6 @@ class LengthCriterion:
         return ((1 - correlation) / (1 + correlation)).amin(-1) / length.unsqueeze(-1)
 
 
-def length_for_all(efficiency: Tensor) -> int:
-    """One number of leapfrog steps for all data, nearly the best in the geometric mean of efficiencies [L, N]."""
-    worth = efficiency.log().mean(1)
-    return int((worth >= worth.amax() + math.log(NEARLY_BEST)).nonzero().amax()) + 1
-
-
 def common_lengths(efficiency: Tensor, most_groups: int = MOST_GROUPS) -> Tensor:
     """The number of leapfrog steps of every datum [N], of which few different ones are given.
 
@@ -102,7 +96,7 @@ def common_lengths(efficiency: Tensor, most_groups: int = MOST_GROUPS) -> Tensor
     for group in range(most_groups):
         if not left.any():
             break
-        common = length_for_all(efficiency[:, left]) - 1
+        common = _longest_of_the_best(efficiency[:, left])
         served = left & ((efficiency[common] >= SERVED * best) | (group + 1 == most_groups))
         # The mean over data may serve none of them; then the datum that it serves least has its own.
         if not served.any():
@@ -111,3 +105,9 @@ def common_lengths(efficiency: Tensor, most_groups: int = MOST_GROUPS) -> Tensor
         lengths[served] = common + 1
         left = left & ~served
     return lengths
+
+
+def _longest_of_the_best(efficiency: Tensor) -> int:
+    """The last row of efficiencies [L, N] whose geometric mean is nearly the largest."""
+    worth = efficiency.log().mean(1)
+    return int((worth >= worth.amax() + math.log(NEARLY_BEST)).nonzero().amax())

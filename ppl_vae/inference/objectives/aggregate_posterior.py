@@ -179,14 +179,14 @@ def squared_mmd(a: Tensor, b: Tensor, length: float) -> Tensor:
         b: [m, d].
         length: of the kernel.
     """
-    within_a, within_b = (_kernel(s, s, length) for s in (a, b))
-    n, m = len(a), len(b)
+    return mmd_of_kernels(_kernel(a, a, length), _kernel(b, b, length), _kernel(a, b, length))
+
+
+def mmd_of_kernels(within_a: Tensor, within_b: Tensor, across: Tensor) -> Tensor:
+    """The same of the kernel's values within the two sets, [n, n] and [m, m], and across them [n, m]."""
+    n, m = across.shape
     # A point's kernel with itself is 1 and does not belong to the U-statistic.
-    return (
-        (within_a.sum() - n) / (n * (n - 1))
-        + (within_b.sum() - m) / (m * (m - 1))
-        - 2 * _kernel(a, b, length).mean()
-    )
+    return (within_a.sum() - n) / (n * (n - 1)) + (within_b.sum() - m) / (m * (m - 1)) - 2 * across.mean()
 
 
 def _kernel(a: Tensor, b: Tensor, length: float) -> Tensor:

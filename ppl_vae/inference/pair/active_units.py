@@ -11,15 +11,15 @@ Burda, Grosse & Salakhutdinov (2016): https://arxiv.org/abs/1509.00519
 from __future__ import annotations
 
 import torch
-from pyro import distributions as dist
 from torch import Tensor
-from torch.distributions import Categorical, Independent, TransformedDistribution
+from torch.distributions import Categorical, TransformedDistribution
 
 from ppl_vae.inference.pair.evaluation import data_per_chunk
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.supports import bare
 from ppl_vae.inference.pair.terms import Site, Terms
 from ppl_vae.own_law import states
 
@@ -93,9 +93,7 @@ def _closed_form_mean(site: Site) -> Tensor | None:
     # The mean that a flow states is the image of its base's mean, not an expectation.
     if isinstance(site.q, TransformedDistribution) or site.transforms or not states(site.q, "mean"):
         return None
-    q = site.q
-    while isinstance(q, Independent | dist.MaskedDistribution | dist.ExpandedDistribution):
-        q = q.base_dist
+    q = bare(site.q)
     if isinstance(q, Categorical):
         # torch states none of an index, which is a number all the same.
         return (q.probs * torch.arange(q.probs.shape[-1], device=q.probs.device)).sum(-1)

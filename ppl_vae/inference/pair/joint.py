@@ -62,7 +62,11 @@ def log_joint(model: Program, x: object, values: Mapping[str, Tensor], whole: bo
     shape = torch.Size((num_particles, num_data))
 
     def total(nodes: Mapping[str, TraceSite], masked: bool) -> Tensor:
-        densities = [per_datum(name, *_density(node, masked, shape)) for name, node in nodes.items()]
+        densities = []
+        for name, node in nodes.items():
+            p = node["fn"] if masked else without_masks(node["fn"])
+            mask = node["mask"] if masked else None
+            densities.append(per_datum(name, log_density(p, node["value"]), shape, mask=mask))
         return sum(densities[1:], start=densities[0])
 
     return Joint(
@@ -71,14 +75,6 @@ def log_joint(model: Program, x: object, values: Mapping[str, Tensor], whole: bo
         {name: node["fn"] for name, node in latent.items()},
         {name: Observation(node["value"], node["fn"]) for name, node in observed.items()},
     )
-
-
-def _density(
-    node: TraceSite, masked: bool, shape: torch.Size
-) -> tuple[Tensor, torch.Size, float, Tensor | bool | None]:
-    """What ``per_datum`` takes of a site, with its masks or without."""
-    p = node["fn"] if masked else without_masks(node["fn"])
-    return log_density(p, node["value"]), shape, 1.0, node["mask"] if masked else None
 
 
 def terms_at(model: Program, guide: Program, x: object, values: Mapping[str, Tensor]) -> Terms:
