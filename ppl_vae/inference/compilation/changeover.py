@@ -94,11 +94,11 @@ class Changeover:
 
 @contextlib.contextmanager
 def put_away(steps: Steps) -> Iterator[None]:
-    """Let no process of these steps outlive the block."""
+    """Close what these steps hold, such as another process or connections with one, at the end of the block."""
     try:
         yield
     finally:
-        if isinstance(steps, Changeover):
+        if hasattr(steps, "close"):
             steps.close()
 
 

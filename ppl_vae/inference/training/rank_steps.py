@@ -62,6 +62,10 @@ class RankStepper:
         """The step that is taken once the gradient is known."""
         return self.steps.eager if isinstance(self.steps, TracedStepper) else self.steps
 
+    def close(self) -> None:
+        """Give back what connects this rank with others."""
+        self.sums.close()
+
     def epoch(self, batches: Iterable[Batch], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
         """Take a step on every batch of all ranks; sizes and terms are those of the whole batches."""
         seed = derived_seed(self.seed, BATCHES_STREAM, first_step)
@@ -91,7 +95,8 @@ class RankStepper:
             if failure is not None:
                 raise failure
             self.ranks.require_fine([text or None for text in said])
-        self.eager.descend(_unflat(mean, present, leaves), step)
+        whole = [g.to(leaf.dtype) if there else None for g, there, leaf in zip(mean, present, leaves, strict=True)]
+        self.eager.descend(whole, step)
         terms = short[len(head) :] / total
         return terms[: WIDTH if of_set else len(STEP_TERMS)]
 
@@ -229,14 +234,6 @@ def _short(head: Sequence[float], row: Tensor, size: int, leaves: Sequence[Tenso
     terms = torch.zeros(WIDTH, dtype=dtype, device=device)
     terms[: len(row)] = row.to(device, dtype) * size
     return torch.cat([torch.tensor(head, dtype=dtype, device=device), terms])
-
-
-def _unflat(flat: Tensor, present: Sequence[float], leaves: Sequence[Tensor]) -> list[Tensor | None]:
-    parts = flat.split([leaf.numel() for leaf in leaves])
-    return [
-        part.view(leaf.shape).to(leaf.dtype) if there else None
-        for part, there, leaf in zip(parts, present, leaves, strict=True)
-    ]
 
 
 def _sum(buffer: Tensor) -> float:

@@ -2,8 +2,9 @@
 
 gloo sends a vector through sockets, which the kernel copies several times, and its rounds wait for one another. In
 shared memory each rank writes a row and reads those of all, in one order, so that all have the same sum to the last
-bit. Small sums still go through gloo, and tell that every row is written. There are two sets of rows, used in turn:
-who writes to one anew has been in a small sum since, so that all others have read what it held.
+bit. Short vectors are swapped as messages (``local_exchange``), which tell besides that every row is written. There
+are two sets of rows, used in turn: who writes to one anew has swapped messages since, so that all others have read
+what it held.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ppl_vae.inference.training.local_exchange import LocalExchange, local_exchange
 from ppl_vae.inference.training.ranks import Ranks
 
 # A folder in memory, where there is one.
@@ -30,7 +32,9 @@ IN_MEMORY = Path("/dev/shm")
 class Sums(Protocol):
     """The protocol of sums over ranks."""
 
-    def add(self, short: Tensor, gradients: Sequence[Tensor | None], weight: float) -> tuple[Tensor, Tensor]:
+    def add(
+        self, short: Tensor, gradients: Sequence[Tensor | None], weight: float
+    ) -> tuple[Tensor, Sequence[Tensor]]:
         """Add up short vectors, and weighted gradients.
 
         Args:
@@ -39,11 +43,14 @@ class Sums(Protocol):
             weight: of this rank's gradients.
 
         Returns:
-            The sum of the short vectors, and that of the gradients as one vector, which the next sum may write to.
+            The sum of the short vectors, and those of the gradients by every leaf, which the next sum may write to.
 
         Raises:
             RankError: another rank has gone.
         """
+
+    def close(self) -> None:
+        """Give back what connects the ranks; to be called once."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,9 @@ class NetworkSums:
     ranks: Ranks
     leaves: Sequence[Tensor]
 
-    def add(self, short: Tensor, gradients: Sequence[Tensor | None], weight: float) -> tuple[Tensor, Tensor]:
+    def add(
+        self, short: Tensor, gradients: Sequence[Tensor | None], weight: float
+    ) -> tuple[Tensor, Sequence[Tensor]]:
         """As ``Sums.add``."""
         dtype, device = common_dtype(self.leaves), self.leaves[0].device
         parts = [
@@ -66,7 +75,10 @@ class NetworkSums:
             for g, leaf in zip(gradients, self.leaves, strict=True)
         ]
         flat = self.ranks.sum(torch.cat([short.to(device, dtype), *parts]))
-        return flat[: len(short)], flat[len(short) :]
+        return flat[: len(short)], _by_leaf(flat[len(short) :], self.leaves)
+
+    def close(self) -> None:
+        """As ``Sums.close``; the group is the user's own."""
 
 
 @dataclass
@@ -77,32 +89,47 @@ class SharedSums:
         ranks: whose numbers are added up.
         leaves: by which the gradients are.
         rows: shared by all ranks [2, ranks, numbers].
+        exchange: swaps messages with them.
     """
 
     ranks: Ranks
     leaves: Sequence[Tensor]
     rows: Tensor
+    exchange: LocalExchange
     _turn: int = 0
-    _whole: Tensor | None = None
 
-    def add(self, short: Tensor, gradients: Sequence[Tensor | None], weight: float) -> tuple[Tensor, Tensor]:
+    def __post_init__(self) -> None:
+        # Made once: new memory of this size would be cleared by the system at every step.
+        self._whole = torch.zeros_like(self.rows[0, 0])
+        self._sums = _by_leaf(self._whole, self.leaves)
+        self._own = [_by_leaf(rows[self.ranks.own], self.leaves) for rows in self.rows]
+
+    @torch.no_grad()
+    def add(
+        self, short: Tensor, gradients: Sequence[Tensor | None], weight: float
+    ) -> tuple[Tensor, Sequence[Tensor]]:
         """As ``Sums.add``."""
-        rows = self.rows[self._turn]
+        rows, parts = self.rows[self._turn], self._own[self._turn]
         self._turn = 1 - self._turn
-        with torch.no_grad():
-            parts = rows[self.ranks.own].split([leaf.numel() for leaf in self.leaves])
-            for part, g, leaf in zip(parts, gradients, self.leaves, strict=True):
-                if g is None:
-                    part.zero_()
-                else:
-                    torch.mul(g, weight, out=part.view(leaf.shape))
-            # Nobody leaves this before all have come to it with their rows written.
-            total = self.ranks.sum(short.to(rows.dtype))
-            # New memory of this size would be cleared by the system at every step.
-            self._whole = torch.add(rows[0], rows[1], out=self._whole)
-            for row in rows[2:]:
-                self._whole += row
-        return total, self._whole
+        for part, g in zip(parts, gradients, strict=True):
+            if g is None:
+                part.zero_()
+            else:
+                torch.mul(g, weight, out=part)
+        # Nobody leaves this before all have come to it with their rows written.
+        total = self._sum(short.to(rows.dtype))
+        torch.add(rows[0], rows[1], out=self._whole)
+        for row in rows[2:]:
+            self._whole += row
+        return total, self._sums
+
+    def close(self) -> None:
+        """As ``Sums.close``."""
+        self.exchange.close()
+
+    def _sum(self, short: Tensor) -> Tensor:
+        messages = self.exchange.swap(short.numpy().tobytes())
+        return torch.frombuffer(bytearray(b"".join(messages)), dtype=short.dtype).view(-1, len(short)).sum(0)
 
 
 def sums_of(ranks: Ranks, leaves: Sequence[Tensor]) -> Sums:
@@ -115,12 +142,21 @@ def sums_of(ranks: Ranks, leaves: Sequence[Tensor]) -> Sums:
     if not plain or ranks.place.type != "cpu":
         return NetworkSums(ranks, leaves)
     rows = _shared(ranks, (2, ranks.number, sum(leaf.numel() for leaf in leaves)), common_dtype(leaves))
-    return NetworkSums(ranks, leaves) if rows is None else SharedSums(ranks, leaves, rows)
+    exchange = None if rows is None else local_exchange(ranks)
+    if rows is None or exchange is None:
+        return NetworkSums(ranks, leaves)
+    return SharedSums(ranks, leaves, rows, exchange)
 
 
 def common_dtype(leaves: Sequence[Tensor]) -> torch.dtype:
     """Single precision at least, and double where a leaf has it."""
     return torch.promote_types(max((leaf.dtype for leaf in leaves), key=lambda kind: kind.itemsize), torch.float32)
+
+
+def _by_leaf(flat: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
+    """Views of the parts of one vector, in the shapes of the leaves."""
+    parts = flat.split([leaf.numel() for leaf in leaves])
+    return [part.view(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
 
 
 def _shared(ranks: Ranks, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:

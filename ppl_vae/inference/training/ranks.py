@@ -11,7 +11,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar, cast
 
@@ -23,6 +23,8 @@ from ppl_vae.errors import ModelError, PplVaeError, RankError, first_line
 
 Distributed: TypeAlias = bool | Literal["auto"]
 T = TypeVar("T")
+# Numbers of the tensors that are put together to be sent.
+SENT_AT_ONCE = 4_000_000
 # Types that gloo does not move.
 SENT_AS = {torch.bool: torch.uint8, torch.bfloat16: torch.float32}
 
@@ -73,13 +75,15 @@ class Ranks:
         Raises:
             RankError: another rank has gone.
         """
-        for tensor in tensors:
-            sent = SENT_AS.get(tensor.dtype, tensor.dtype)
-            moved = tensor.detach().to(self.place, sent).contiguous()
+        for bucket in _buckets(tensors):
+            sent = SENT_AS.get(bucket[0].dtype, bucket[0].dtype)
+            moved = torch.cat([tensor.detach().to(self.place, sent).reshape(-1) for tensor in bucket])
             self._collective(functools.partial(dist.broadcast, moved, 0))
             if not self.is_first:
+                parts = moved.split([tensor.numel() for tensor in bucket])
                 with torch.no_grad():
-                    tensor.copy_(moved)
+                    for tensor, part in zip(bucket, parts, strict=True):
+                        tensor.copy_(part.view(tensor.shape))
 
     def texts(self, text: str) -> list[str]:
         """Gather what every rank says, in order.
@@ -203,6 +207,18 @@ def words(error: BaseException) -> str:
     """An error in one line; of one that is none of ours the kind as well."""
     kind, text = type(error).__name__, first_line(error)
     return text if text and isinstance(error, PplVaeError) else f"{kind}: {text}"
+
+
+def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Tensors of one dtype, in order, as many as are sent at once."""
+    bucket: list[Tensor] = []
+    for tensor in tensors:
+        if bucket and (tensor.dtype != bucket[0].dtype or sum(map(torch.numel, bucket)) > SENT_AT_ONCE):
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket
 
 
 def _reason(error: RuntimeError) -> str:

@@ -11,23 +11,10 @@ import torch
 from ppl_vae.inference.training import rank_sums
 from ppl_vae.inference.training.rank_sums import NetworkSums, SharedSums, sums_of
 from ppl_vae.inference.training.ranks import Ranks
+from tests.inference.training.test_local_exchange import connected
 
 LEAVES = [torch.zeros(3, 2), torch.zeros(4)]
 TURNS = 50
-
-
-class Threads:
-    """Ranks that are threads: a sum waits for all."""
-
-    def __init__(self, own, number, barrier, told):
-        self.own, self.number, self.barrier, self.told = own, number, barrier, told
-
-    def sum(self, numbers):
-        self.told[self.own] = numbers
-        self.barrier.wait(10)
-        total = torch.stack([self.told[k] for k in range(self.number)]).sum(0)
-        self.barrier.wait(10)
-        return total
 
 
 def gradients(rank, turn):
@@ -40,19 +27,21 @@ def gradients(rank, turn):
 @pytest.mark.parametrize("number", [2, 3])
 def test_the_sums_of_all_turns_are_those_of_the_weighted_gradients(number):
     rows, found = torch.full((2, number, 10), torch.nan), {}
-    barrier, told = threading.Barrier(number), {}
+    exchanges = connected(number)
 
     def work(own):
-        sums = SharedSums(Threads(own, number, barrier, told), LEAVES, rows)
+        sums = SharedSums(Ranks(own, number, torch.device("cpu")), LEAVES, rows, exchanges[own])
         for turn in range(TURNS):
             short, whole = sums.add(torch.tensor([1.0, own]), gradients(own, turn), 0.25 * (own + 1))
-            found[own, turn] = torch.cat([short, whole])
+            found[own, turn] = torch.cat([short, *(part.reshape(-1) for part in whole)])
 
     threads = [threading.Thread(target=work, args=(own,)) for own in range(number)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    for exchange in exchanges:
+        exchange.close()
     for turn in range(TURNS):
         expected = torch.zeros(10, dtype=torch.float64)
         for own in range(number):
@@ -77,7 +66,9 @@ class Alone(Ranks):
 
 def test_where_there_is_no_room_sums_go_over_the_network(monkeypatch):
     ranks = Alone(0, 1, torch.device("cpu"))
-    assert isinstance(sums_of(ranks, LEAVES), SharedSums)
+    sums = sums_of(ranks, LEAVES)
+    assert isinstance(sums, SharedSums)
+    sums.close()
 
     def full(*args):
         raise OSError("No space left on device")
@@ -95,7 +86,8 @@ found = ranks.find_ranks("auto", torch.device("cpu"))
 leaves = [torch.zeros(3)]
 for sums in (rank_sums.sums_of(found, leaves), rank_sums.NetworkSums(found, leaves)):
     short, whole = sums.add(torch.ones(1), [torch.arange(3.0) + rank], 0.5)
-    print(type(sums).__name__, short.tolist(), whole.tolist())
+    print(type(sums).__name__, short.tolist(), [part.tolist() for part in whole])
+    sums.close()
 """
 
 
@@ -110,6 +102,6 @@ def test_two_processes_of_one_machine_share_memory_and_leave_no_file(tmp_path):
         for rank in range(2)
     ]
     said = [process.communicate(timeout=200)[0].splitlines() for process in started]
-    assert said == [["SharedSums [2.0] [0.5, 1.5, 2.5]", "NetworkSums [2.0] [0.5, 1.5, 2.5]"]] * 2
+    assert said == [["SharedSums [2.0] [[0.5, 1.5, 2.5]]", "NetworkSums [2.0] [[0.5, 1.5, 2.5]]"]] * 2
     if held.is_dir():
         assert not {path for path in held.iterdir() if (path / "rows").exists()} - before
