@@ -61,11 +61,11 @@ class Changeover:
         assert isinstance(batches, IndexedBatches)
         taken = 0
         while self.elsewhere is not None and taken < len(batches.indices):
-            yield from self.now.epoch(_part(batches, taken, taken + 1), first_step + taken)
+            yield from self.now.epoch(batches.part(taken, taken + 1), first_step + taken)
             taken += 1
             if self.elsewhere.ended() is not None and self._fits(batches.indices[taken:]):
-                self._change(_part(batches, taken, None), first_step + taken)
-        yield from self.now.epoch(_part(batches, taken, None), first_step + taken)
+                self._change(batches.part(taken), first_step + taken)
+        yield from self.now.epoch(batches.part(taken), first_step + taken)
 
     def close(self) -> None:
         """Wait for the other process no longer; threads are as they were."""
@@ -100,7 +100,3 @@ def put_away(steps: Steps) -> Iterator[None]:
     finally:
         if hasattr(steps, "close"):
             steps.close()
-
-
-def _part(batches: IndexedBatches, start: int, stop: int | None) -> IndexedBatches:
-    return IndexedBatches(batches.data, batches.x, batches.indices[start:stop])

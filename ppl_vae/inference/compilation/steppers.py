@@ -169,8 +169,7 @@ class CompiledStepper:
         if taken:
             yield from self.take(batches, taken, first_step)
         self.adam.advance(taken)
-        rest = IndexedBatches(batches.data, batches.x, batches.indices[taken:])
-        yield from self.traced.epoch(rest, first_step + taken)
+        yield from self.traced.epoch(batches.part(taken), first_step + taken)
 
 
 def whole_step(traced: TracedStepper, adam: CapturedAdam, data: TrainingData) -> Callable[..., Tensor]:

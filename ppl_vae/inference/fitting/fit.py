@@ -30,7 +30,7 @@ from ppl_vae.inference.training.callbacks import Callback, Callbacks
 from ppl_vae.inference.training.facts import as_history, fit_facts
 from ppl_vae.inference.training.late_parameters import LateParameters
 from ppl_vae.inference.training.loader_state import loader_generators
-from ppl_vae.inference.training.loop import captured_steps, rest, train, warn_of_python_state
+from ppl_vae.inference.training.loop import rest, train
 from ppl_vae.inference.training.neighbours import Neighbours
 from ppl_vae.inference.training.optimizer import Optimizer
 from ppl_vae.inference.training.preparation import Run, isolated, prepare, require_used
@@ -45,6 +45,7 @@ from ppl_vae.inference.training.rank_start import (
 from ppl_vae.inference.training.ranks import Distributed, device_of_rank, find_ranks
 from ppl_vae.inference.training.resume import keep_mode, mode_to_use, require_continuable, threads_to_use
 from ppl_vae.inference.training.run_folder import RunFolder, as_folder
+from ppl_vae.inference.training.run_steps import captured_steps, on_spare_threads, warn_of_python_state
 from ppl_vae.inference.training.selection import Selection
 from ppl_vae.inference.training.settings import resolve
 from ppl_vae.inference.training.shared_names import note_trained, warn_of_shared_names
@@ -156,8 +157,10 @@ def fit(
         precision: "bf16" runs the two programs under torch.autocast, on CUDA only; weights, losses and Adam stay in
             float32. Where float32 products may be rounded to TF32, ``torch.set_float32_matmul_precision("high")``
             before the call allows it; nothing here changes that switch.
-        num_threads: of the CPU; by default one for small steps and torch's own number for large ones; "spare" for
-            as many as other processes leave cores when the run begins. The manifest says how many and why.
+        num_threads: of the CPU; by default one for small steps; for large ones torch's own number, but no more
+            than other processes leave cores, which is looked at again between epochs. The number is in the last
+            bit of a sum, so a run with ``out_dir`` keeps torch's own, or with "spare" what is left when it begins;
+            a given number is kept. The manifest says how many and why.
         out_dir: a new or empty folder for checkpoints and results; one run at a time works in it.
         resume: continue the run in ``out_dir``; afresh if there is none.
         progress: show a progress bar; by default where a terminal or a notebook shows it to somebody. "live" shows
@@ -237,7 +240,10 @@ def _fit(
     num_threads = threads_to_use(stored, num_threads, folder.path)
     neighbours = Neighbours()
     flops = compute.step_flops(run.forward_once)
-    number, reason = compute.choose_threads(num_threads, flops, neighbours)
+    leaves_bytes = folder.path is not None
+    follows = not leaves_bytes and run.ranks is None and not isinstance(num_threads, int)
+    number, reason = compute.choose_threads("spare" if follows else num_threads, flops, neighbours)
+    most = compute.threads_for(flops)
     if run.ranks is not None and not isinstance(num_threads, int):
         number, reason = threads_beside(run.ranks, number, reason)
     run.manifest.update(num_threads=number, num_threads_reason=reason)
@@ -252,9 +258,12 @@ def _fit(
             warn_of_shared_names(state.weights.store, run.model, run.guide)
         if run.ranks is not None:
             start_alike(run.ranks, run, state)
-        leaves_bytes = folder.path is not None
         steps = captured_steps(run, state, stepper, mode_to_use(stored, compile), flops, leaves_bytes)
         keep_mode(stored, run.manifest, folder.path)
+        if follows and most > 1 and run.device.type == "cpu":
+            steps = on_spare_threads(
+                run, state, steps, most, lambda: captured_steps(run, state, stepper, compile, flops, False, True)
+            )
         with put_away(steps), Progress(run.total(state.epoch), progress) as bar:
             if run.manifest["compile"] != "eager":
                 bar.say(f"steps are {run.manifest['compile']}: {run.manifest['compile_reason']}")

@@ -158,3 +158,7 @@ class IndexedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         return (self.data.batch(self.x, indices) for indices in self.indices)
+
+    def part(self, start: int, stop: int | None = None) -> IndexedBatches:
+        """Some of the batches, one after the other."""
+        return IndexedBatches(self.data, self.x, self.indices[start:stop])

@@ -81,6 +81,11 @@ def threads_for(flops: int) -> int:
     return 1 if flops < SINGLE_THREAD_FLOPS else torch.get_num_threads()
 
 
+def spare(most: int, taken: float) -> int:
+    """The number of threads, at most so many, for which other processes leave cores; at least one."""
+    return min(most, max(1, round(cores() - taken)))
+
+
 def choose_threads(asked: Threads, flops: int, neighbours: Neighbours) -> tuple[int, str]:
     """The number of threads that was asked for, or by rule, and why; "spare" is what other processes leave.
 
@@ -99,8 +104,8 @@ def choose_threads(asked: Threads, flops: int, neighbours: Neighbours) -> tuple[
     if asked is None:
         return number, "torch's own number"
     taken = neighbours.cores_taken()
-    left = max(1, round(cores() - taken))
-    if left >= number:
+    left = spare(number, taken)
+    if left == number:
         return number, "torch's own number"
     return left, f"other processes took {taken:.1f} of {cores()} cores when the run began"
 

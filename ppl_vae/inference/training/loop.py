@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from ppl_vae.errors import CheckpointError, ConvergenceError
 from ppl_vae.files import JsonObject
-from ppl_vae.inference.compilation import code_cache
-from ppl_vae.inference.compilation.agreement import STEPS_BETWEEN, drifted, what_moves
+from ppl_vae.inference.compilation.agreement import STEPS_BETWEEN, drifted
 from ppl_vae.inference.compilation.changeover import Changeover
-from ppl_vae.inference.compilation.step_choice import Choice, captured, choose, likeness
-from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper, undone
+from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper
 from ppl_vae.inference.pair.admission import check_data, together
 from ppl_vae.inference.pair.evaluation import evaluate_once
 from ppl_vae.inference.pair.labels import Batch
@@ -29,66 +27,14 @@ from ppl_vae.inference.training.preparation import Run
 from ppl_vae.inference.training.progress import Progress
 from ppl_vae.inference.training.rank_start import from_first
 from ppl_vae.inference.training.rank_steps import RANK_STREAM, RankStepper, own_batches, require_same_buffers
-from ppl_vae.inference.training.rank_sums import sums_of
 from ppl_vae.inference.training.run_folder import RunFolder
+from ppl_vae.inference.training.spare_threads import SpareThreads
 from ppl_vae.inference.training.state import TrainingState
 from ppl_vae.inference.training.steps import Stepper, Steps, run_epoch
 from ppl_vae.progress import in_notebook
 from ppl_vae.randomness import derived_seed, reseed
 
 SECONDS_BETWEEN_CHECKPOINTS = 1.0
-
-
-def captured_steps(
-    run: Run, state: TrainingState, eager: Stepper, compile: bool | str, flops: int, leaves_bytes: bool = True
-) -> Steps:
-    """Choose eager, traced or compiled steps; the manifest says which, and why.
-
-    ``leaves_bytes``: whether the run promises its bytes, so that no step may depend on the time that it comes at.
-    """
-    batches, ranks = run.data.epoch(1, run.batch_size, run.seed), run.ranks
-    total = None
-    if isinstance(batches, IndexedBatches):
-        total = len(batches.indices) * (run.settings.epochs - state.epoch)
-    state.weights.train()
-
-    def is_kept() -> bool:
-        # An example, not a batch: nothing may be drawn here, nor from the generators of the user's own batches.
-        own = not isinstance(batches, IndexedBatches)
-        return not own and code_cache.is_noted(
-            likeness(eager, run.data.example(run.part_size()), run.data.num_total)
-        )
-
-    choice = choose(compile, total, flops, is_kept)
-    batches = batches if ranks is None else own_batches(ranks, batches)
-
-    def noted(choice: Choice) -> None:
-        run.manifest.update(compile=choice.mode, compile_reason=choice.reason, steps_per_call=choice.times)
-
-    changed = noted if compile == "auto" and ranks is None and not leaves_bytes else None
-    buffers = state.weights.buffers()
-    steps, choice = captured(choice, eager, buffers, batches, compile is True, ranks is None, changed)
-    noted(choice)
-    if ranks is None:
-        return steps
-    assert isinstance(steps, Stepper | TracedStepper)
-    return RankStepper(steps, ranks, run.seed, sums_of(ranks, eager.parameters))
-
-
-def warn_of_python_state(run: Run, state: TrainingState, eager: Stepper, where: object) -> None:
-    """Warn that a run goes on without what its programs keep in Python, which no checkpoint holds."""
-    batches = run.data.epoch(1, run.batch_size, run.seed)
-    if not isinstance(batches, IndexedBatches):
-        return
-    state.weights.train()
-    # The first batch may be binarised by draws, which the run itself has still to make.
-    with undone([]):
-        moving = what_moves(eager, state.weights.buffers(), batches)
-    if moving is not None:
-        warnings.warn(
-            f"{where}: {moving}, which no checkpoint holds: it begins anew, so that the resumed run is another one",
-            stacklevel=5,
-        )
 
 
 def train(
@@ -116,10 +62,9 @@ def train(
                 interruptions.deliver()
                 if state.step - compared_at >= STEPS_BETWEEN:
                     steps, compared_at = _as_the_programs(run, state, steps, compared_at), state.step
-                mode = run.manifest["compile"]
+                before_it = dict(run.manifest)
                 row, num_data = _epoch(run, state, steps, bar, interruptions)
-                if run.manifest["compile"] != mode:
-                    bar.say(f"steps are {run.manifest['compile']}: {run.manifest['compile_reason']}")
+                _say_changes(bar, before_it, run.manifest)
             except BaseException as error:
                 _go_back(run, state, before, folder)
                 if isinstance(error, ConvergenceError):
@@ -141,6 +86,14 @@ def train(
         _write(run, state, folder)
         # What arrives from here on is delivered when all this is done.
         rest(run, state)
+
+
+def _say_changes(bar: Progress, before: JsonObject, now: JsonObject) -> None:
+    """Tell of steps that became others during an epoch."""
+    if now["compile"] != before["compile"]:
+        bar.say(f"steps are {now['compile']}: {now['compile_reason']}")
+    if now["num_threads"] != before["num_threads"]:
+        bar.say(f"steps take {now['num_threads']} threads: {now['num_threads_reason']}")
 
 
 def _stopped(
@@ -176,6 +129,9 @@ def _as_the_programs(run: Run, state: TrainingState, steps: Steps, compared_at: 
         own = _as_the_programs(run, state, steps.steps, compared_at)
         assert isinstance(own, Stepper | TracedStepper)
         return replace(steps, steps=own)
+    if isinstance(steps, SpareThreads):
+        steps.now = _as_the_programs(run, state, steps.now, compared_at)
+        return steps
     if isinstance(steps, Changeover):
         own = _as_the_programs(run, state, steps.now, compared_at)
         if own is steps.now and steps.elsewhere is not None:

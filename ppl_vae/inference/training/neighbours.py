@@ -22,10 +22,14 @@ class Neighbours:
     def __init__(self) -> None:
         self._began, self._before = time.monotonic(), _seconds()
 
+    def seconds(self) -> float:
+        """How long it has counted."""
+        return time.monotonic() - self._began
+
     def cores_taken(self) -> float:
         """The cores that other processes took on average since; it waits for a tenth of a second to have passed."""
-        time.sleep(max(0.0, LEAST_SECONDS - (time.monotonic() - self._began)))
-        now, passed = _seconds(), time.monotonic() - self._began
+        time.sleep(max(0.0, LEAST_SECONDS - self.seconds()))
+        now, passed = _seconds(), self.seconds()
         if self._before is None or now is None:
             return 0.0
         (busy, own), (busy_before, own_before) = now, self._before
