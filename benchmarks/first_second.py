@@ -3,9 +3,9 @@
     python benchmarks/first_second.py [--other CHECKOUT] [--rounds 2] [--extend] [--threads 2] [--only NAME ...]
 
 Every turn is a process of its own, timed from its start to its end by the wall clock; a round gives each one turn
-in a random order. Cold turns have empty caches of their own; warm ones share a folder in which their step was
-compiled before the first round. With --other the build in another checkout takes the same turns. Printed and
-recorded are medians in seconds and ratios of medians with 95% bootstrap intervals, in
+in a random order. Cold turns have empty caches of their own, of precompiled headers too; warm ones share a folder in
+which their step was compiled before the first round. With --other the build in another checkout takes the same
+turns. Printed and recorded are medians in seconds and ratios of medians with 95% bootstrap intervals, in
 benchmarks/results/first_second.json and .png with the machine's description and its load before the first round.
 
 A round takes about two minutes, with --other three, and is recorded when it is over. --extend adds rounds to the
@@ -215,6 +215,7 @@ def take(turn: Turn, warm: Path, other: Path | None, threads: int) -> float:
     with tempfile.TemporaryDirectory() as cold, neighbour(turn.neighbour):
         build = other if turn.other and other is not None else ROOT
         caches = (warm / ("other" if turn.other else "this")) if turn.cache == "warm" else Path(cold)
+        caches.mkdir(parents=True, exist_ok=True)
         environment = {
             # Both builds have their byte code, as whatever pip installs.
             **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
@@ -222,6 +223,8 @@ def take(turn: Turn, warm: Path, other: Path | None, threads: int) -> float:
             "OMP_NUM_THREADS": str(threads),
             "PPL_VAE_STEPS": str(caches / "steps"),
             "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
+            # Inductor keeps precompiled headers beside temporary files.
+            "TMPDIR": str(caches),
             "PYTHONWARNINGS": "ignore",
         }
         began = time.perf_counter()

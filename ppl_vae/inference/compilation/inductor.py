@@ -33,6 +33,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ppl_vae.errors import first_line
 from ppl_vae.inference.compilation import code_cache, machine
+from ppl_vae.inference.compilation.short_builds import short_builds
 from ppl_vae.inference.compilation.step_graph import StepGraph, functional
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
@@ -43,7 +44,8 @@ Entry: TypeAlias = Callable[[list[c_void_p]], list[c_void_p]]
 # pattern matcher would put a bias back into its product, where it is copied first. Reordering would take the draws
 # from the generator in another order than the programs do. Inductor would build and run a test program for every
 # set of vector instructions and start processes that compile nothing here: of 29 seconds of processor time for a
-# first small step 16 are left.
+# first small step 16 are left. To compile the headers beforehand takes 5 seconds and saves one at each compilation.
+# Kernels and what calls them are built apart, and at the same time (``short_builds``).
 OPTIONS: dict[str, bool | int | None] = {
     "fallback_random": True,
     "pattern_matcher": False,
@@ -52,6 +54,8 @@ OPTIONS: dict[str, bool | int | None] = {
     "reorder_for_peak_memory": False,
     "cpp.vec_isa_ok": True,
     "compile_threads": 1,
+    "cpp_cache_precompile_headers": False,
+    "cpp_wrapper_build_separate": True,
 }
 # Where the compiler is older than the processor: the instructions that every compiler knows (AVX2, or none).
 PLAINER = {**OPTIONS, "cpp.simdlen": 256}
@@ -128,7 +132,7 @@ def key_of(graph: StepGraph) -> str:
 def _translated(graph: StepGraph, key: str) -> Compiled:
     from torch._inductor.decomposition import select_decomp_table
 
-    with warnings.catch_warnings(), _no_test_programs(), _watched_entries() as entries:
+    with warnings.catch_warnings(), short_builds(), _watched_entries() as entries:
         # Torch's remarks on its own modules are not the user's concern.
         warnings.simplefilter("ignore")
         program, mode = functional(graph, select_decomp_table())
@@ -152,22 +156,6 @@ def _is_whole(program: fx.GraphModule, code: Any, entry: tuple[str, Entry]) -> b
     (output,) = (node for node in program.graph.nodes if node.op == "output")
     tensors = all(isinstance(part, fx.Node) and isinstance(part.meta["val"], Tensor) for part in output.args[0])
     return tensors and not code.constants and not any(word in entry[0] for word in CALLS_PYTHON)
-
-
-@contextlib.contextmanager
-def _no_test_programs() -> Iterator[None]:
-    """Believe that the compiler knows the instructions of this processor; where it does not, PLAINER is left.
-
-    Beside the sets of ``cpp.vec_isa_ok`` Inductor would build and load three programs, each for one instruction.
-    """
-    from torch._inductor.cpu_vec_isa import VecISA
-
-    build = VecISA.check_build
-    setattr(VecISA, "check_build", lambda isa, code: True)  # noqa: B010  (mypy: a method)
-    try:
-        yield
-    finally:
-        setattr(VecISA, "check_build", build)  # noqa: B010
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Threads follow what other processes leave; results are those of one thread, and a run with a folder keeps its own."""
+"""Threads follow what other processes leave; weights are those of one thread; a run with a folder keeps its own."""
 
 import pytest
 import torch
