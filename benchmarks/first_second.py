@@ -3,8 +3,8 @@
     python benchmarks/first_second.py [--other CHECKOUT] [--rounds 2] [--extend] [--threads 2] [--only NAME ...]
 
 Every turn is a process of its own, timed from its start to its end by the wall clock; a round gives each one turn
-in a random order. Cold turns have empty caches of their own, of precompiled headers too; warm ones share a folder in
-which their step was compiled before the first round. With --other the build in another checkout takes the same
+in a random order. Cold turns have empty caches of their own, also of precompiled headers; warm ones share a folder
+in which their step was compiled before the first round. With --other the build in another checkout takes the same
 turns. Printed and recorded are medians in seconds and ratios of medians with 95% bootstrap intervals, in
 benchmarks/results/first_second.json and .png with the machine's description and its load before the first round.
 
