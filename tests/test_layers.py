@@ -25,6 +25,7 @@ ROOMS = {
     "lazy": set(),
     "version": set(),
     "progress": set(),
+    "allocator": set(),
     "files": GROUND,
     "executors": {*GROUND, "extras"},
     "registration": GROUND,
@@ -68,6 +69,7 @@ ROOMS = {
     # It draws what training tells, so that it stands below.
     "explore": {"errors", "plots", "progress"},
     "inference": {
+        "allocator",
         "explore",
         "extras",
         "arrays",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ppl_vae.allocator import keep_freed_memory
 from ppl_vae.checks import whole
 from ppl_vae.containers import Data, Rows
 from ppl_vae.data import Dataset, Split
@@ -248,6 +249,7 @@ def _fit(
         number, reason = threads_beside(run.ranks, number, reason)
     run.manifest.update(num_threads=number, num_threads_reason=reason)
     warn_of_unfinished(run.settings, run.steps(), run.data.validation is not None)
+    keep_freed_memory()
     with isolated(run.seed, run.device), compute.threads(run.manifest["num_threads"]):
         state, stepper = start_run(run)
         if stored is not None:

@@ -12,6 +12,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from ppl_vae.allocator import keep_freed_memory
 from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
@@ -353,6 +354,7 @@ def evaluating(*programs: Program, seed: int, device: torch.device) -> Iterator[
 
     Whether gradients are recorded is left to the caller.
     """
+    keep_freed_memory()
     with (
         seeded(seed, device),
         unregistered(),
