@@ -3,10 +3,10 @@
 ``compile=True`` compiles what can be compiled, ``"auto"`` what pays. A step saved from Pyro's handlers is worth
 half a millisecond or more, and so is a compiled one over a traced one; large steps gain besides what their
 element-wise work costs, about a millisecond for 10^9 operations. Against this stand a tenth to a quarter of a
-second for a trace (a second for the deepest programs) and half a minute for a compilation. "auto" asks for a saving
-of at least the cost, so that a run that is mistaken in it is still not much longer than an eager one. Where a step
-like this one was compiled before, its code is in the user's cache (``code_cache``) and costs a trace alone; so the
-second of two runs may be compiled where the first was traced. Where nothing is kept, a run that leaves no folder is
+second for a trace (a second for the deepest programs) and ten to twenty seconds for a compilation. "auto" asks for
+a saving of at least the cost, so that a run that is mistaken in it is still not much longer than an eager one. Where
+a step like this one was compiled before, its code is in the user's cache (``code_cache``) and costs a trace alone;
+so the second of two runs may be compiled where the first was traced. Where nothing is kept, a run that leaves no folder is
 traced while another process compiles (``changeover``). Ask for ``compile=False`` or ``True`` where two runs must be
 the same to the last bit.
 """
@@ -36,7 +36,7 @@ from ppl_vae.inference.training.steps import Stepper, Steps
 
 MODES = ("eager", "traced", "compiled")
 
-SECONDS_TO_TRACE, SECONDS_TO_COMPILE = 0.5, 30.0
+SECONDS_TO_TRACE, SECONDS_TO_COMPILE = 0.5, 20.0
 # What a step gains by each: a part for Python, and one for the work of the step, per floating-point operation.
 SECONDS_SAVED, SECONDS_SAVED_PER_FLOP = 0.5e-3, 1e-12
 # The same of compiled steps, as measured (an MLP on MNIST: 4 ms for 5e8); code that is there needs no reserve.
