@@ -47,9 +47,7 @@ def test_a_missing_cell_is_in_neither_group(generation):
     x[rng.random(x.shape) < 0.5] = np.nan
     drawn = rng.normal(size=(1, 400, 30, 2))
     groups = {
-        "posterior_predictive": xr.Dataset(
-            {"x": (("chain", "draw", "datum", "x_dim"), rng.normal(size=(1, 400, 30, 2)))}
-        ),
+        "posterior_predictive": xr.Dataset({"x": (("chain", "draw", "datum", "x_dim"), drawn)}),
         "observed_data": xr.Dataset({"x": (("datum", "x_dim"), x)}),
     }
     data = for_plot_ppc(container.build(groups, {}, generation=generation), generation=generation)
