@@ -17,6 +17,7 @@ import ppl_vae as pv
 from ppl_vae.errors import CheckpointError, DataError, ModelError
 from ppl_vae.sweep.judging import Judge
 from ppl_vae.sweep.pruning import is_behind
+from ppl_vae.sweep.table import Point, as_table
 from tests.inference.small_runs import small_data
 from tests.sweep import cases
 from tests.sweep.cases import SEEDS, linear
@@ -66,6 +67,24 @@ def test_the_distance_to_the_best_has_the_error_of_the_difference(grid):
     assert float(numbers.behind.sel(point=1)) == pytest.approx(each.mean(), rel=0.05)
     exact = (each.var(ddof=1) / len(each) + of_seeds) ** 0.5
     assert float(numbers.behind_stderr.sel(point=1)) == pytest.approx(exact, rel=0.1)
+
+
+def test_an_option_of_the_name_of_a_score_hides_no_score():
+    """The objective of a recipe is its option elbo, and the number of its passes its option epochs."""
+    scores = [torch.tensor([-3.0, -1.0]), torch.tensor([-4.0, -2.0])]
+    result = {"status": "done", "epochs": 2, "seconds": 0.1}
+    points = [Point(i, {"elbo": 10.0 + i, "epochs": 7, "point": 5}, [result], [scores[i]]) for i in (0, 1)]
+    table = as_table(points, [0], "elbo", {})
+    assert table["elbo"].values.tolist() == [[-2.0], [-3.0]]
+    assert table["epochs"].values.tolist() == [[2.0], [2.0]]
+    assert table["elbo_option"].values.tolist() == [10.0, 11.0]
+    assert table["point"].values.tolist() == [0, 1]
+    assert table.attrs["options"] == ["elbo_option", "epochs_option", "point_option"]
+
+
+def test_seeds_are_no_option_of_a_function(tmp_path):
+    with pytest.raises(ModelError, match="seeds= gives it"):
+        pv.sweep(linear, {"seed": [0, 1]}, small_data(200), out_dir=tmp_path, progress=False)
 
 
 def test_trials_do_not_train_on_what_judges_them_nor_look_at_the_test_split():
