@@ -152,7 +152,7 @@ def _nearest(distances: NDArray[np.float64], count: int, rng: np.random.Generato
     others = distances.copy()
     np.fill_diagonal(others, np.inf)
     nearest = np.argsort(others, axis=1, kind="stable")[:, : count + 1]
-    # In their order those of discrete codes would be the same few for all, of one class where data are sorted by it.
+    # In their order those of discrete codes would be the same few for all, of one class where data are sorted.
     tied = (np.diff(np.take_along_axis(others, nearest, 1), axis=1) == 0).any(1)
     if tied.any():
         equal = others[tied]

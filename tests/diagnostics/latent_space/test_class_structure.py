@@ -37,7 +37,7 @@ def test_points_on_a_line_by_hand():
 
 @pytest.mark.parametrize("is_sorted", [True, False])
 def test_of_discrete_codes_the_neighbours_are_any_of_equal_ones(is_sorted):
-    """Codes of two values that know nothing of classes of .35 and .65: ten neighbours at random, a tie by halves."""
+    """Codes of two values that know nothing of classes of .35 and .65: ten neighbours at random vote."""
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1], [105, 195])
     y = y if is_sorted else rng.permutation(y)
