@@ -103,7 +103,9 @@ def run_typicality(
         raise ModelError(f"false_discoveries must lie between 0 and 1, got {false_discoveries}")
     given = admitted(pair, x)
     source = derived_seed(seed, STREAM)
-    some = given.cycled(num_simulations)
+    # In no order, so that both halves of the simulations have covariates of the same law as the data.
+    mixed = torch.randperm(num_simulations, generator=torch.Generator().manual_seed(derived_seed(source, 5)))
+    some = given[given.lenders(num_simulations)[mixed.to(given.x.device)]]
     has_global = has_global_sites(given, seed)
     if has_global:
         simulated = _from_own_draws(given, some, source)

@@ -95,6 +95,34 @@ def test_a_latent_of_one_number_has_a_place_too():
     assert table["foreign"].values.tolist() == [0, 1]
 
 
+class OfTwoNoises:
+    """x ~ N(z, s^2) in six coordinates, s = 1 or e^2 by a covariate, with the exact guide."""
+
+    def model(self, x, c):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 1), 1.0).to_event(1))
+            pyro.sample(
+                "x", dist.Normal(z.expand(*z.shape[:-1], 6), (2 * c).exp().unsqueeze(-1)).to_event(1), obs=x
+            )
+
+    def guide(self, x, c):
+        weight = (-4 * c).exp()
+        precision = 1 + 6 * weight
+        with pyro.plate("data", len(x)):
+            loc, scale = (x.sum(-1) * weight / precision).unsqueeze(-1), precision.rsqrt().unsqueeze(-1)
+            pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+
+
+def test_data_in_the_order_of_a_covariate_are_as_typical_as_in_any():
+    """The model's own data, more of them than simulations: simulated for the first alone, half would be foreign."""
+    generator, c = torch.Generator().manual_seed(0), torch.arange(300) // 150
+    z, noise = torch.randn(300, 1, generator=generator), torch.randn(300, 6, generator=generator)
+    x, pair = z + (2 * c).exp().unsqueeze(-1) * noise, OfTwoNoises()
+    table = run_typicality((pair.model, pair.guide), (x, c.float()), num_simulations=200, num_samples=25)
+    assert table["foreign"].sum() <= 3
+    assert stats.kstest(table["p_value"], "uniform").pvalue > 1e-3
+
+
 @pytest.mark.parametrize("step", [1e-9, 1.0], ids=["continuous", "with ties"])
 def test_no_level_rejects_more_of_a_pool_than_its_share(step):
     """Each of 60 points once the datum, the others the simulated ones: the p-value's level is a count, exactly."""
