@@ -37,8 +37,10 @@ def as_table(
     """
     numbers = _codes(what, _in_order(what, x, beside), beside) if isinstance(x, pd.DataFrame) else x
     try:
-        is_frame = isinstance(numbers, pd.DataFrame)
-        plain = numbers.to_numpy(np.float64, na_value=np.nan) if is_frame else to_numpy(numbers)
+        if isinstance(numbers, pd.DataFrame):
+            plain = numbers.to_numpy(np.float64, na_value=np.nan)
+        else:
+            plain = to_numpy(numbers)
         values = np.asarray(plain, dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError(
