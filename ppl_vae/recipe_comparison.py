@@ -15,16 +15,20 @@ from typing import Any
 
 import torch
 import xarray as xr
+from torch import Tensor
 
 from ppl_vae.checks import real, whole
 from ppl_vae.data import Dataset, Split
+from ppl_vae.data.split import take_rows
 from ppl_vae.errors import DataError, ModelError, PplVaeError
 from ppl_vae.inference import evaluate, fit, log_evidence
 from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, code_variance
-from ppl_vae.inference.pair.admission import check_data
+from ppl_vae.inference.pair.admission import admitted
+from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation import evaluating
-from ppl_vae.inference.pair.labels import needed_labels, with_labels
-from ppl_vae.inference.pair.placement import beside
+from ppl_vae.inference.pair.labels import needs_labels
+from ppl_vae.inference.pair.pair import PairLike, as_pair
+from ppl_vae.inference.training.pieces import Given, named
 from ppl_vae.inference.training.run_folder import as_folder
 from ppl_vae.models import VAE
 from ppl_vae.progress import watched
@@ -39,7 +43,7 @@ DESCRIPTIONS = {
     "elbo_stderr": "standard error of elbo, over data and draws",
     "rate": "KL(q(z|x) || p(z))",
     "distortion": "minus the expected log likelihood",
-    "log_evidence": "importance bound, a stochastic lower bound on log p(x); on log p(x|y) where labels are needed",
+    "log_evidence": "importance bound, a stochastic lower bound on log p(x), given labels or covariates if needed",
     "log_evidence_stderr": "standard error of log_evidence, over data and draws",
     "log_evidence_draw_stderr": "Monte-Carlo error of log_evidence on these data, by the delta method",
     "active_units": "latent dimensions with Var_x E_q[z_u] above active_threshold",
@@ -209,13 +213,26 @@ def _rehearse(contestant: _Contestant, data: Dataset) -> str:
     """Refuse now what would be refused after hours of training, and return the name of the likelihood."""
     try:
         vae = contestant.make(data, 0).vae
-        check_data(vae.model, data.test.x, data.test.y)
+        admitted(vae, *_judged_on(vae, data.test))
         # Two data show whether there is an evidence to judge by: an autoencoder has none.
-        few = data.test.x[:2], None if data.test.y is None else data.test.y[:2]
-        log_evidence(vae, few[0], num_samples=2, y=few[1], progress=False)
+        few = take_rows(data.test, torch.arange(2))
+        x, y = _judged_on(vae, few)
+        log_evidence(vae, x, num_samples=2, y=y, progress=False)
+        _Judge(1, 2, ACTIVE_THRESHOLD)(vae, few, 0)
     except PplVaeError as error:
         raise type(error)(f"recipe {contestant.label!r}: {error}") from error
     return vae.model.likelihood.name
+
+
+def _judged_on(vae: PairLike, test: Split) -> tuple[Given, Tensor | None]:
+    """The data with what their programs take beside them, and labels where these are needed.
+
+    Where labels may be missing they are left out: others' numbers are of log p(x), not of log p(x, y).
+    """
+    pair = as_pair(vae)
+    if pair.takes_labels:
+        return test.x, test.y if needs_labels(pair.model) else None
+    return named(test, Arguments.of(pair)), None
 
 
 def _run(contestant: _Contestant, data: Dataset, settings: dict[str, Any], judge: _Judge) -> dict[str, float]:
@@ -240,13 +257,12 @@ class _Judge:
     @torch.no_grad()
     def __call__(self, vae: VAE, test: Split, seed: int) -> dict[str, float]:
         """Compute all numbers but the cost, as means over the data."""
-        # Where labels may be missing they are left out: others' numbers are of log p(x), not of log p(x, y).
-        y = needed_labels(vae.model, test.y)
-        found = evaluate(vae, test.x, num_particles=self.num_particles, seed=seed, y=y).summary()
-        data, *labels = with_labels(vae.model, beside(vae.model, test.x), y)
+        x, y = _judged_on(vae, test)
+        found = evaluate(vae, x, num_particles=self.num_particles, seed=seed, y=y).summary()
+        pair, (data, *given) = admitted(vae, x, y)
         with evaluating(vae, seed=derived_seed(seed, CODE_STREAM), device=data.device):
-            spread = code_variance(vae.model, vae.guide, data, self.evidence_draws, tuple(labels))
-        evidence = log_evidence(vae, data, num_samples=self.evidence_draws, seed=seed, y=y)
+            spread = code_variance(pair.model, pair.guide, data, self.evidence_draws, tuple(given))
+        evidence = log_evidence(vae, x, num_samples=self.evidence_draws, seed=seed, y=y)
         return {
             "elbo": found["elbo"],
             "elbo_stderr": found["elbo_stderr"],

@@ -173,6 +173,26 @@ def test_a_recipe_without_an_evidence_is_refused_before_any_training(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_recipe_with_global_sites_is_refused_before_any_training(tmp_path):
+    with pytest.raises(ModelError, match="recipe 'b': site 'weights' is global"):
+        compare([RECIPES[0], ("b", "bayesian-decoder-vae", SMALL)], out_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recipe_of_covariates_is_judged_given_those_of_the_test_split():
+    """They were refused, with the advice to give data as a dict, which is none that it takes."""
+    plain = small_data(20, 10)
+    parts = [
+        Split(part.x, covariates={"dose": torch.linspace(0, 1, len(part.x))}) for part in (plain.train, plain.test)
+    ]
+    entry = [("dosed", "conditional-vae", {**SMALL, "covariates": {"dose": "continuous"}})]
+    found = compare(entry, Dataset("dosed", *parts), seeds=(0,), epochs=1)
+    recipe = pv.make("conditional-vae", (6,), seed=0, covariates={"dose": "continuous"}, **SMALL)
+    pv.fit(recipe, Dataset("dosed", *parts), epochs=1, batch_size=20, seed=0, progress=False, device="cpu")
+    by_hand = evaluate(recipe, {"x": plain.test.x, **parts[1].covariates}, num_particles=16, seed=0)
+    assert found["elbo"].item() == pytest.approx(by_hand.summary()["elbo"], rel=1e-6)
+
+
 def test_a_run_that_breaks_names_its_recipe_and_seed():
     with pytest.raises(ConvergenceError, match="recipe 'plain', seed 0: "):
         compare(RECIPES[:1], lr=1e30, epochs=5)

@@ -8,6 +8,7 @@ import typer
 
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.console import plain_console
+from ppl_vae.cli.facts import read_manifest
 from ppl_vae.cli.metrics import measure, metrics_table, update_metrics
 from ppl_vae.cli.room import require_room_for_draws
 from ppl_vae.cli.run import load_model
@@ -32,6 +33,6 @@ def evaluate(
     require_room_for_draws(vae, "--num-particles", num_particles)
     require_writable(folder)
     dataset = open_data(folder, vae, data, root)
-    numbers = measure(vae, dataset, split, num_particles, seed)
+    numbers = measure(vae, dataset, split, num_particles, seed, read_manifest(folder).get("num_total"))
     update_metrics(folder, {str(split) if data is None else f"{dataset.name} {split}": numbers})
     plain_console().print(metrics_table(numbers))

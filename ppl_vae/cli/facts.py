@@ -31,7 +31,7 @@ def describe(
     Raises:
         CheckpointError: the run's manifest is damaged.
     """
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     facts = {
         "Model": _model(vae),
         "Data": _data(dataset, split),
@@ -57,7 +57,12 @@ def _latent(vae: ProgramPair) -> str:
     return "" if dim is None else f"{dim} latent dimensions and "
 
 
-def _manifest(folder: Path) -> Mapping[str, object]:
+def read_manifest(folder: Path) -> Mapping[str, object]:
+    """The manifest of a run; nothing where there is none.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
     path = folder / MANIFEST
     if not path.exists():
         return {}

@@ -22,12 +22,19 @@ if TYPE_CHECKING:
 METRICS = "metrics.json"
 
 
-def measure(vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: int) -> JsonObject:
-    """Measure the plain ELBO and its terms on a split, with standard errors over data and draws, nats per datum."""
+def measure(
+    vae: VAE, dataset: Dataset, split: str, num_particles: int, seed: int, num_total: object = None
+) -> JsonObject:
+    """Measure the plain ELBO and its terms on a split, with standard errors over data and draws, nats per datum.
+
+    ``num_total`` is the number of data that global sites were fitted to, as the manifest of the run has it.
+    """
     from ppl_vae.models.labelled.quadrants import HiddenPixels
 
     x = split_data(dataset, split)
-    evaluation = inference.evaluate(vae, split_given(dataset, split, vae), num_particles=num_particles, seed=seed)
+    total = int(num_total) if isinstance(num_total, int | float) else None
+    given = split_given(dataset, split, vae)
+    evaluation = inference.evaluate(vae, given, num_particles=num_particles, num_total=total, seed=seed)
     numbers: dict[str, float] = evaluation.summary()
     numbers |= {"log_likelihood_stderr": _stderr(evaluation.log_likelihood), "kl_stderr": _stderr(evaluation.kl)}
     likelihood = vae.model.likelihood
@@ -85,6 +92,8 @@ def metrics_table(numbers: JsonObject) -> Table:
         value = numbers[term]
         told = "not finite" if value is None else f"{value:.3f}{_margin(numbers[f'{term}_stderr'])} nats per datum"
         table.add_row(label, told)
+    if numbers.get("global_kl") is not None:
+        table.add_row("KL of global sites", f"{numbers['global_kl']:.3f} nats of all data")
     if numbers.get("bits_per_dim") is not None:
         table.add_row("bits per dim", f"{numbers['bits_per_dim']:.4f}")
     table.add_row("draws per datum", f"{numbers['num_particles']}, seed {numbers['seed']}")

@@ -159,7 +159,8 @@ def _finish(
     recipe: str, result: FitResult, dataset: Dataset, folder: Path, console: Console, draw_figures: bool
 ) -> list[Path]:
     """Measure the trained model, draw its figures, and print both."""
-    numbers = measure(result.model, dataset, "test", FINAL_PARTICLES, FINAL_SEED)
+    total = result.manifest.get("num_total")
+    numbers = measure(result.model, dataset, "test", FINAL_PARTICLES, FINAL_SEED, total)
     seconds = float(result.history["seconds"].sum())
     about = {
         "recipe": recipe, "epochs_run": result.epochs_run, "best_epoch": result.best_epoch, "seconds": seconds

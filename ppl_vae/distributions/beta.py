@@ -58,8 +58,9 @@ class Beta(dist.TorchDistribution):
         """Draw numbers inside of (0, 1)."""
         with torch.no_grad():
             logits, log_c = self.logits.double(), self.log_concentration.double()
-            a, b = ((log_c + logsigmoid(each)).exp().clamp(min=1e-300) for each in (logits, -logits))
-            drawn = dist.Beta(a, b, validate_args=False).sample(torch.Size(sample_shape)).to(self.logits.dtype)
+            log_c, logits = (each.expand(self._extended_shape(sample_shape)) for each in (log_c, logits))
+            log_a, log_b = log_c + logsigmoid(logits), log_c + logsigmoid(-logits)
+            drawn = (_log_gamma_draw(log_a) - _log_gamma_draw(log_b)).sigmoid().to(self.logits.dtype)
             # One that rounds to 0 or to 1, also in single precision, is outside the support.
             limits = torch.finfo(torch.float32)
             return drawn.clamp(limits.tiny, 1 - limits.eps)
@@ -78,6 +79,16 @@ class Beta(dist.TorchDistribution):
         """Repeat the distribution over a larger batch."""
         logits, log_c = self.logits.expand(batch_shape), self.log_concentration.expand(batch_shape)
         return Beta(logits, log_c, self._validate_args)
+
+
+def _log_gamma_draw(log_shape: Tensor) -> Tensor:
+    """Draw the logarithm of a Gamma variable, which below a shape of 0.01 would often be 0 to rounding.
+
+    It is G u^(1 / shape) with u uniform and G of a shape that is 1 larger (Marsaglia & Tsang 2000, section 6).
+    """
+    # Never the logarithm of 0: rand is below 1.
+    log_u = torch.log1p(-torch.rand_like(log_shape))
+    return torch._standard_gamma(log_shape.exp() + 1).log() + log_u * (-log_shape).clamp(max=600.0).exp()
 
 
 def _divergence(logits: Tensor, logits_x: Tensor) -> Tensor:

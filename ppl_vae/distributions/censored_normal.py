@@ -75,38 +75,51 @@ class CensoredNormal(dist.TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """The mean of what is recorded."""
-        return self._moments()[0]
+        centre, first, _ = self._moments()
+        return (centre + self.scale.double() * first).to(self.loc.dtype)
 
     @property
     def variance(self) -> Tensor:
         """The variance of what is recorded."""
-        mean, square = self._moments()
-        return (square - mean.square()).clamp(min=0)
+        _, first, second = self._moments()
+        return (self.scale.double().square() * (second - first.square()).clamp(min=0)).to(self.loc.dtype)
 
-    def _moments(self) -> tuple[Tensor, Tensor]:
-        """The mean and the mean square, summed over the three pieces."""
-        zero = torch.zeros_like(self.loc)
-        first = second = below = above = slope = moment = zero
+    def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The point between the limits that is nearest to loc, and two moments around it, in units of scale.
+
+        Around 0 the second one would be nearly the square of the first wherever loc is far from 0.
+        """
+        loc, scale = self.loc.double(), self.scale.double()
+        centre = loc if self.low is None and self.high is None else loc.clamp(self.low, self.high)
+        r = (centre - loc) / scale
+        first = second = below = above = slope = moment = torch.zeros_like(loc)
+        inside = torch.ones_like(loc)
         if self.low is not None:
-            a = (self.low - self.loc) / self.scale
-            below = torch.special.ndtr(a)
+            a = (self.low - loc) / scale
+            below, far = _mass_below(a), (self.low - centre) / scale
             bell = (-0.5 * a.square() - HALF_LOG_2_PI).exp()
-            first, second = first + self.low * below, second + self.low**2 * below
+            first, second = first + far * below, second + far.square() * below
             slope, moment = slope + bell, moment + a * bell
+            inside = torch.where(r > 0, _mass_below(-a), inside - below)
         if self.high is not None:
-            b = (self.high - self.loc) / self.scale
-            above = torch.special.ndtr(-b)
+            b = (self.high - loc) / scale
+            above, far = _mass_below(-b), (self.high - centre) / scale
             bell = (-0.5 * b.square() - HALF_LOG_2_PI).exp()
-            first, second = first + self.high * above, second + self.high**2 * above
+            first, second = first + far * above, second + far.square() * above
             slope, moment = slope - bell, moment - b * bell
-        inside, loc, scale = 1 - below - above, self.loc, self.scale
-        square = (loc.square() + scale.square()) * inside + 2 * loc * scale * slope + scale.square() * moment
-        return first + loc * inside + scale * slope, second + square
+            inside = torch.where(r < 0, _mass_below(b) - below, inside - above)
+        second = second + (1 + r.square()) * inside + moment - 2 * r * slope
+        return centre, first + slope - r * inside, second
 
     def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> CensoredNormal:
         """Repeat the distribution over a larger batch."""
         loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
         return CensoredNormal(loc, scale, self.low, self.high, self._validate_args)
+
+
+def _mass_below(u: Tensor) -> Tensor:
+    """The distribution function Phi(u), whose lower tail torch.special.ndtr rounds to 0 from -8.3 on."""
+    return 0.5 * torch.special.erfc(-u / math.sqrt(2))
 
 
 def log_tail(u: Tensor) -> Tensor:

@@ -70,9 +70,9 @@ class GreyCategorical(dist.TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """The sum over levels of x^2 P(x), less the mean's square."""
+        """The sum over levels of (x - mean)^2 P(x)."""
         grey = torch.linspace(0, 1, self.levels, dtype=self.logits.dtype, device=self.logits.device)
-        return (self._index.probs @ grey.square() - self.mean.square()).clamp(min=0)
+        return (self._index.probs * (grey - self.mean.unsqueeze(-1)).square()).sum(-1)
 
     def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> GreyCategorical:
         """Repeat the distribution over a larger batch."""
@@ -139,19 +139,23 @@ class DiscretisedLogistic(dist.TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """The sum over k >= 1 of P(x >= k / (levels - 1)), over levels - 1."""
-        return sum(self._tails(), start=torch.zeros_like(self.loc)) / (self.levels - 1)
+        total = sum(self._tails(), start=torch.zeros_like(self.loc, dtype=torch.float64))
+        return (total / (self.levels - 1)).to(self.loc.dtype)
 
     @property
     def variance(self) -> Tensor:
         """The variance; E[k^2] is the sum over k >= 1 of (2k - 1) P(x >= k / (levels - 1))."""
-        square = sum(((2 * k - 1) * tail for k, tail in enumerate(self._tails(), 1)), torch.zeros_like(self.loc))
-        return (square / (self.levels - 1) ** 2 - self.mean.square()).clamp(min=0)
+        # Of white pixels both are 1 but for the last digits of single precision.
+        first = square = torch.zeros_like(self.loc, dtype=torch.float64)
+        for k, tail in enumerate(self._tails(), 1):
+            first, square = first + tail, square + (2 * k - 1) * tail
+        return ((square - first.square()) / (self.levels - 1) ** 2).clamp(min=0).to(self.loc.dtype)
 
     def _tails(self) -> Iterator[Tensor]:
         """Yield the tails P(x >= k / (levels - 1)) for k = 1, 2, ..., since all at once would fill the memory."""
-        per_scale = torch.exp(-self.log_scale)
+        loc, per_scale = self.loc.double(), torch.exp(-self.log_scale.double())
         for k in range(1, self.levels):
-            yield torch.sigmoid((self.loc - (2 * k - 1) * self.half_width) * per_scale)
+            yield torch.sigmoid((loc - (2 * k - 1) * self.half_width) * per_scale)
 
     def expand(self, batch_shape: list[int] | tuple[int, ...], _instance: object = None) -> DiscretisedLogistic:
         """Repeat the distribution over a larger batch."""

@@ -58,7 +58,8 @@ class Levels(dist.TorchDistribution):
     @property
     def variance(self) -> Tensor:
         """The variance of the code."""
-        return (self.log_masses.exp() @ self._codes().square() - self.mean.square()).clamp(min=0)
+        # Around the mean, so that nothing cancels where it is far from 0.
+        return (self.log_masses.exp() * (self._codes() - self.mean.unsqueeze(-1)).square()).sum(-1)
 
     def _codes(self) -> Tensor:
         return torch.arange(self.log_masses.shape[-1], dtype=self.log_masses.dtype, device=self.log_masses.device)

@@ -34,7 +34,8 @@ def plot_column_reconstructions(
 
     Args:
         x: the data [N, D]; a missing cell (NaN) has no point.
-        reconstruction: [N, D], as ``vae.reconstruct(x)`` gives it.
+        reconstruction: [N, D], as ``vae.reconstruct(x)`` gives it. Of two frames columns are matched by name; an
+            array has those of x in their order, and ``vae.model.likelihood.frame`` names those of a ``Columns``.
         names: of the columns; by default those of a data frame, else x1 to xD.
         max_panels: where there are more columns, those with the smallest R² are drawn, in their order.
         title: above the panels.
@@ -45,7 +46,7 @@ def plot_column_reconstructions(
         ModelError: max_panels is below 1.
     """
     data = as_table("x", x)
-    made = as_table("reconstruction", reconstruction)
+    made = as_table("reconstruction", reconstruction, beside=x)
     if data.shape != made.shape:
         raise DataError(f"reconstruction: expected the shape of the data, {data.shape}, found {made.shape}")
     if np.isnan(made).any():

@@ -30,14 +30,17 @@ def as_table(
         what: the name of the argument, for the message.
         x: the numbers.
         num_columns: D of the table that this one is drawn beside.
-        beside: that table; categories of both must have the same levels.
+        beside: that table. Of two frames the columns are matched by name; categories must have the same levels.
 
     Raises:
         DataError: x is no table, has other columns, or holds infinite numbers.
     """
-    numbers = _codes(what, x, beside) if isinstance(x, pd.DataFrame) else x
+    numbers = _codes(what, _in_order(what, x, beside), beside) if isinstance(x, pd.DataFrame) else x
     try:
-        plain = numbers.to_numpy() if isinstance(numbers, pd.DataFrame) else to_numpy(numbers)
+        if isinstance(numbers, pd.DataFrame):
+            plain = numbers.to_numpy(np.float64, na_value=np.nan)
+        else:
+            plain = to_numpy(numbers)
         values = np.asarray(plain, dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError(
@@ -55,6 +58,20 @@ def as_table(
     if infinite:
         raise DataError(f"{what}: {infinite} of {values.size} numbers are infinite")
     return values
+
+
+def _in_order(what: str, x: pd.DataFrame, beside: Table | None) -> pd.DataFrame:
+    """A frame in the order of the columns of the one beside it, where both have names."""
+    if not isinstance(beside, pd.DataFrame) or isinstance(x.columns, pd.RangeIndex):
+        return x
+    other = [name for name in x.columns if name not in beside.columns]
+    if len(x.columns) == len(beside.columns) and not other:
+        return x[list(beside.columns)]
+    if isinstance(beside.columns, pd.RangeIndex) or len(x.columns) != len(beside.columns):
+        return x
+    raise DataError(
+        f"{what}: column {other[0]!r} is none of the table beside it: {', '.join(map(str, beside.columns))}"
+    )
 
 
 def _codes(what: str, x: pd.DataFrame, beside: Table | None) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -56,6 +57,7 @@ def plot_worst_rows(
     khat = khat_of(numbers)
     if len(values) != len(khat):
         raise DataError(f"x: expected {len(khat)} rows, one for each datum of the table, found {len(values)}")
+    _require_same_rows(x, numbers)
     if count < 1 or max_columns < 1:
         raise DataError(f"count and max_columns: expected at least 1, got {count} and {max_columns}")
     labels, worst = column_names(names, x, values.shape[1]), worst_first(khat, count)
@@ -76,6 +78,15 @@ def plot_worst_rows(
     axes.set_xlabel(SHADE, fontsize=style.TICK_SIZE, color=style.INK)
     say_left_out(axes, _left_out(khat, len(shown), values.shape[1]))
     return figure
+
+
+def _require_same_rows(x: Table, numbers: xr.Dataset) -> None:
+    """Refuse a frame whose rows have the names of the data in another order."""
+    if not isinstance(x, pd.DataFrame):
+        return
+    own, theirs = ([str(name) for name in names] for names in (x.index, numbers["datum"].to_numpy()))
+    if own != theirs and sorted(own) == sorted(theirs):
+        raise DataError("x: its rows are those of the numbers in another order; give x.loc[numbers['datum']]")
 
 
 def _unusual(values: NDArray[np.float64]) -> NDArray[np.float64]:

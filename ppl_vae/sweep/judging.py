@@ -74,11 +74,12 @@ class Judge:
         notes = (*data.notes, f"without {len(held)} data that judge the trials of a sweep")
         return replace(data, train=trained_part, test=held, notes=notes), held
 
-    def __call__(self, pair: PairLike, held: Split) -> Tensor:
-        """The judged quantity of every datum: [N], nats."""
+    def __call__(self, pair: PairLike, held: Split, num_trained: int | None = None) -> Tensor:
+        """The judged quantity of every datum: [N], nats; the KL of global sites is shared by the trained data."""
         given = named(held, Arguments.of(as_pair(pair)))
         if self.by == "elbo":
-            return evaluate(pair, given, num_particles=self.num_draws, seed=self.seed).elbo.detach().cpu().double()
+            evaluation = evaluate(pair, given, num_particles=self.num_draws, num_total=num_trained, seed=self.seed)
+            return evaluation.elbo.detach().cpu().double()
         found = log_evidence(pair, given, num_samples=self.num_draws, seed=self.seed, progress=False)
         return found.per_datum.detach().cpu().double()
 

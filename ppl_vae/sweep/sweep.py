@@ -86,8 +86,8 @@ def sweep(
 
     Returns:
         Over "point" and "seed": the score with its standard error, epochs, seconds, status; over "point": every
-        option as a coordinate, and ``behind``, how far the point is behind the best, with the error of the
-        difference. It is stored as sweep.nc too.
+        option as a coordinate ("elbo_option" for elbo, since "elbo" is a score), and ``behind``, how far the point
+        is behind the best, with the error of the difference. It is stored as sweep.nc too.
 
     Raises:
         ModelError: a setting cannot be used; it is named.
@@ -195,6 +195,8 @@ def _point(number: int, options: Options, trials: list[Trial], results: Mapping[
 def _require_known(recipe: Maker, names: Sequence[str]) -> None:
     """Refuse a recipe, or an option of one, that nobody knows, and not trial by trial."""
     if not isinstance(recipe, str):
+        if "seed" in names:
+            raise ModelError("'seed' is no option of a recipe that is a function: seeds= gives it to every point")
         return
     if recipe not in RECIPES:
         raise ModelError(unknown_name("recipe", recipe, RECIPES))

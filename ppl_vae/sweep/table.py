@@ -90,12 +90,20 @@ def as_table(
     )
     names = list(dict.fromkeys(name for point in points for name in point.options))
     table = table.assign_coords(point=[point.number for point in points], seed=list(seeds))
+    coordinates = []
     for name in names:
-        table = table.assign_coords({name: ("point", _column([point.options.get(name) for point in points]))})
+        coordinates.append(_free(name, table))
+        values = _column([point.options.get(name) for point in points])
+        table = table.assign_coords({coordinates[-1]: ("point", values)})
     table.attrs = {
-        **attributes, "judge": by, "options": names, "best": -1 if best is None else points[best].number
+        **attributes, "judge": by, "options": coordinates, "best": -1 if best is None else points[best].number
     }  # fmt: skip
     return table
+
+
+def _free(name: str, table: xr.Dataset) -> str:
+    """The option's own name, or one that stands for nothing else in the table: a coordinate hides a variable."""
+    return name if name not in table.variables else _free(f"{name}_option", table)
 
 
 def _stderr(scores: Tensor | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +86,11 @@ def _trained(trial: Trial, data: object) -> JsonObject:
     made = _made(trial, training)
     # A recipe is judged by its pair; what a function of the user's own makes is one.
     pair = cast(PairLike, made.vae if isinstance(made, Recipe) else made)
+    num_trained = len(training.train if isinstance(training, Dataset) else training)
+    score = functools.partial(trial.judge, pair, held, num_trained)
     pruning: Callable[[Row], str | None] | None = None
     if trial.beyond is not None and trial.rungs:
-        pruning = Pruning(
-            Path(trial.folder), trial.name, trial.rungs, trial.beyond, lambda: trial.judge(pair, held)
-        )
+        pruning = Pruning(Path(trial.folder), trial.name, trial.rungs, trial.beyond, score)
     result = fit(
         cast(PairLike, made),
         training,
@@ -102,7 +103,7 @@ def _trained(trial: Trial, data: object) -> JsonObject:
     cost = {"epochs": result.epochs_run, "seconds": float(result.history["seconds"].sum())}
     if "stopped_by" in result.manifest:
         return {"status": PRUNED, **cost}
-    write_tensors(trial.place / PER_DATUM, {SCORES: trial.judge(pair, held)})
+    write_tensors(trial.place / PER_DATUM, {SCORES: score()})
     return {"status": DONE, **cost}
 
 

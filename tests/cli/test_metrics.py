@@ -1,5 +1,6 @@
 """What ``ppl-vae train`` and ``evaluate`` write into metrics.json: numbers of the data that they name."""
 
+import pytest
 import torch
 
 import ppl_vae as pv
@@ -27,3 +28,12 @@ def test_where_labels_are_needed_they_are_given():
     data = labelled(torch.arange(12) % 3)
     found = measure(vae, data, "test", num_particles=5, seed=1)
     assert found["elbo"] == pv.evaluate(vae, data.test.x, num_particles=5, seed=1, y=data.test.y).elbo.mean().item()
+
+
+def test_the_kl_of_global_sites_is_shared_by_the_data_that_they_were_fitted_to():
+    """By the twelve of the test split it would depend on how many are held out."""
+    vae = pv.models.BayesianDecoderVAE((1, 3, 4), 2, network={"name": "mlp", "hidden": (6,)})
+    found = measure(vae, labelled(None), "test", num_particles=5, seed=1, num_total=600)
+    exact = found["log_likelihood"] - found["kl"] - found["global_kl"] / 600
+    assert found["global_kl"] > 1
+    assert found["elbo"] == pytest.approx(exact, rel=1e-5)

@@ -104,3 +104,17 @@ def test_categories_are_their_codes_and_have_the_same_levels_on_both_sides():
         plots.plot_marginals(x, drawn.assign(stage=drawn["stage"].cat.rename_categories(["a", "b", "c"])))
     with pytest.raises(DataError, match="text is drawn as a category"):
         plots.plot_marginals(x.assign(stage="I"), drawn)
+
+
+def test_columns_of_two_frames_are_matched_by_name(rng):
+    x = pd.DataFrame({"age": rng.normal(50, 9, 30), "rate": pd.array([1, None, 3] * 10, dtype="Int64")})
+    turned = x[["rate", "age"]]
+    assert np.array_equal(as_table("replicates", turned, 2, x), as_table("x", x), equal_nan=True)
+    assert np.isnan(as_table("x", x)[1, 1]), "a missing whole number is a missing cell"
+    assert np.array_equal(as_table("replicates", turned.to_numpy(float, na_value=np.nan), 2, x)[:, 1], x["age"])
+    with pytest.raises(DataError, match="column 'height' is none of the table beside it: age, rate"):
+        as_table("replicates", turned.rename(columns={"age": "height"}), 2, x)
+    axes = plots.plot_column_reconstructions(
+        x[["age"]].assign(b=2 * x["age"]), x[["age"]].assign(a=0)[["a", "age"]].rename(columns={"a": "b"})
+    )
+    assert axes.axes[0].texts[0].get_text().startswith("RMSE 0\n")

@@ -48,3 +48,11 @@ def test_what_does_not_fit_is_described():
         plots.plot_worst_rows(X[:3], made_khat(40))
     with pytest.raises(DataError, match="expected at least 1, got 0 and 12"):
         plots.plot_worst_rows(X, made_khat(40), count=0)
+
+
+def test_rows_of_a_frame_in_another_order_are_refused():
+    """Each would stand beside the k-hat of another datum."""
+    named = made_khat(40).assign_coords(datum=[f"p{i}" for i in range(40)])
+    frame = pd.DataFrame(X, index=[f"p{i}" for i in range(40)])
+    with pytest.raises(DataError, match="in another order"):
+        plots.plot_worst_rows(frame[::-1], named)

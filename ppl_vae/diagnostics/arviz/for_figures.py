@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from ppl_vae.diagnostics.arviz.container import ArvizData, Generation, installed
 from ppl_vae.errors import ModelError
@@ -32,7 +36,8 @@ def for_plot_ppc(data: ArvizData, *, generation: Generation | None = None) -> ob
 
     These compare every number of the data with its replicates, and know no data of several dimensions, such as
     [datum, pixel_row, pixel_column] of images. What comes back has the two groups alone, with the dimension "cell"
-    of all data and coordinates, datum by datum.
+    of all data and coordinates, datum by datum. Missing cells (NaN) are left out: ArviZ's PIT takes each for a
+    number below all of its replicates.
 
     Args:
         data: what ``inference_data`` returned.
@@ -48,10 +53,11 @@ def for_plot_ppc(data: ArvizData, *, generation: Generation | None = None) -> ob
             f"there are no replicates: {data.attrs.get('why_no_posterior_predictive', 'none was drawn')}"
         )
     attributes = {str(name): value for name, value in data.attrs.items()}
-    return chosen.build({name: _in_one_dimension(groups[name]) for name in PREDICTIVE}, attributes)
+    seen = {str(name): ~np.isnan(data.to_numpy().ravel()) for name, data in groups["observed_data"].items()}
+    return chosen.build({name: _in_one_dimension(groups[name], seen) for name in PREDICTIVE}, attributes)
 
 
-def _in_one_dimension(group: xr.Dataset) -> xr.Dataset:
+def _in_one_dimension(group: xr.Dataset, seen: Mapping[str, NDArray[np.bool_]]) -> xr.Dataset:
     """Every variable as [chain, draw, cell], or [cell] of data; the cells of several sites have their names."""
     alone = len(group.data_vars) == 1
     found = {}
@@ -60,6 +66,7 @@ def _in_one_dimension(group: xr.Dataset) -> xr.Dataset:
         cells = CELL if alone else f"{name}_{CELL}"
         kept = [dim for dim in variable.dims if dim in SAMPLE]
         shape = [variable.sizes[dim] for dim in kept]
-        found[name] = ((*kept, cells), variable.transpose(*kept, *own).to_numpy().reshape(*shape, -1))
+        values = variable.transpose(*kept, *own).to_numpy().reshape(*shape, -1)
+        found[name] = ((*kept, cells), values[..., seen[str(name)]])
     table = xr.Dataset(found)
     return table.assign_coords({dim: range(size) for dim, size in table.sizes.items()})

@@ -147,7 +147,9 @@ def _of_whole(
     """Build the ArviZ object of a pair with global sites, every draw of which is one of all data."""
     rows = {} if given.labels.rows is None else {"datum": ("datum", given.labels.rows)}
     stream, predictive = derived_seed(seed, STREAM), whole("num_predictive", num_predictive)
-    groups, numbers = whole_groups(given, num_samples, predictive, memory_limit, stream, {**coordinates, **rows})
+    groups, numbers = whole_groups(
+        given, num_samples, predictive, memory_limit, stream, {**coordinates, **rows}, given.labels.axes
+    )
     return container.build(groups, _attributes(given.programs[0], numbers, seed, about))
 
 

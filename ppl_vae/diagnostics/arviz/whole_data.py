@@ -21,6 +21,7 @@ import xarray as xr
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ppl_vae.containers.labels import Axes
 from ppl_vae.diagnostics.arviz.draw_groups import event_axes
 from ppl_vae.diagnostics.arviz.draw_plan import USUAL_REPLICATES, USUAL_SAMPLES, data_of
 from ppl_vae.diagnostics.arviz.exported import data_sites, exported_names
@@ -49,6 +50,7 @@ def whole_groups(
     memory_limit: int,
     stream: int,
     coordinates: Mapping[str, object],
+    axes: Axes = (),
 ) -> tuple[dict[str, xr.Dataset], dict[str, int | str | None]]:
     """Draw the groups of the ArviZ object, and the numbers of draws for its attributes.
 
@@ -59,6 +61,7 @@ def whole_groups(
         memory_limit: bytes that all arrays may take together.
         stream: the seed of the draws.
         coordinates: of the dimension "datum".
+        axes: the names along the event dimensions of the data.
 
     Raises:
         ModelError: the pair is refused, or the draws need more memory than allowed.
@@ -75,6 +78,7 @@ def whole_groups(
             parts.append(_Pass.of(given, max(FEWEST, count), samples - left < replicates))
         left -= count
     dims = _dims(probe)
+    coordinates = {**coordinates, **_names(probe, dims, axes)}
     groups = {
         "posterior": _dataset([part.posterior for part in parts], dims, samples, coordinates),
         "prior": _dataset([part.prior for part in parts], dims, replicates, coordinates),
@@ -183,6 +187,17 @@ def _dims(probe: _Pass) -> dict[str, tuple[str, ...]]:
         stem = names.get(name, name)
         event = event_axes(stem if rank > 1 else f"{stem}_dim", rank)
         found[name] = tuple(f"{dim}_dim" if dim in taken else dim for dim in (*data, *plates, *event))
+    return found
+
+
+def _names(probe: _Pass, dims: Mapping[str, tuple[str, ...]], axes: Axes) -> dict[str, object]:
+    """The names along event dimensions of observed data, as coordinates of these."""
+    found: dict[str, object] = {}
+    for name, site in probe.observations.items():
+        event = tuple(site.p.event_shape)
+        for dim, size, axis in zip(dims[name][len(dims[name]) - len(event) :], event, axes, strict=False):
+            if axis is not None and len(axis) == size:
+                found[dim] = (dim, axis)
     return found
 
 

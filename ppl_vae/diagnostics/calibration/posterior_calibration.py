@@ -47,7 +47,7 @@ def run_posterior_calibration(
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs. The model must be one that
             can be drawn from, and the guide must have a density at given points.
         x: the data around which to look [N, *event_shape], one or a few alike; with covariates a tuple or a dict.
-            The simulated datum s starts from datum s % N.
+            Each simulated datum starts from one of them, all in turn.
         num_simulations: S.
         num_samples: L.
         seed: of simulations, draws and ties; torch's global generators are left as they were.
@@ -71,7 +71,7 @@ def run_posterior_calibration(
     given = admitted(pair, x)
     require_own_posterior(given, derived_seed(seed, STREAM, 0), "run_posterior_calibration")
     parts, weights = [], []
-    for number, rows in enumerate(given.cycled(size).split(data_per_chunk(given.x, 1 + num_samples))):
+    for number, rows in enumerate(given[given.lenders(size)].split(data_per_chunk(given.x, 1 + num_samples))):
         own = derived_seed(seed, STREAM, 1, number)
         with torch.no_grad(), evaluating(*rows.programs, seed=own, device=rows.x.device):
             posteriors, log_local = _one_pass(rows, num_samples, seed)

@@ -153,9 +153,10 @@ def simulate_posteriors(
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs. The model must be one that
             can be drawn from.
         x: data [N, *event_shape], any number of them, for their shape, dtype and missing coordinates; the model
-            draws data of its own, and the simulated datum s has the holes of x[s % N]. The event shape alone will
-            do, as a tuple, for data without holes. With covariates a tuple or a dict
-            (``inference.pair.covariates``): the simulated datum s is drawn given those of datum s % N.
+            draws data of its own, and each simulated datum has the holes of one of x, all in turn, or some from all
+            over where there are more than simulations. The event shape alone will do, as a tuple, for data without
+            holes. With covariates a tuple or a dict (``inference.pair.covariates``): it is drawn given those of
+            that datum too.
         num_simulations: S; of a pair with global sites at least so many, in whole copies of the data.
         num_samples: L, draws from the guide per simulated datum.
         seed: of simulations and draws; torch's global generators are left as they were.
@@ -179,9 +180,10 @@ def simulate_posteriors(
                 min(per_pass, max(2, len(given), size // GLOBAL_DRAWS)) // len(given) * len(given) or per_pass
             )
             size = -(-size // per_pass) * per_pass
-        rows = given.cycled(size)
+        lenders = given.lenders(size)
+        rows = given[lenders]
         parts = [_one_pass(part, num_samples, seed, draw() if draw else {}) for part in rows.split(per_pass)]
-    return replace(joined(parts), datum=torch.arange(size) % len(given), num_data=len(given))
+    return replace(joined(parts), datum=lenders.cpu(), num_data=len(given))
 
 
 def as_simulated(

@@ -72,7 +72,7 @@ def run_class_structure(
     dealt = order[np.argsort(classes[order], kind="stable")]
     blocks = [dealt[first::BLOCKS] for first in range(BLOCKS)]
     figures = np.stack(
-        [_figures(_distances(values), classes, num_neighbours, shuffled, blocks) for values in flat.values()]
+        [_figures(_distances(values), classes, num_neighbours, shuffled, blocks, rng) for values in flat.values()]
     )
     names = ("value", "stderr", "chance", "chance_spread")
     variables = {name: (("codes", "score"), figures[..., index]) for index, name in enumerate(names)}
@@ -132,9 +132,10 @@ def _figures(
     num_neighbours: int,
     shuffled: Sequence[NDArray[np.int64]],
     blocks: Sequence[NDArray[np.int64]],
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Both scores with their errors and levels by chance [2, 4]."""
-    nearest = _nearest(distances, num_neighbours)
+    nearest = _nearest(distances, num_neighbours, rng)
     by_chance = np.array([[_silhouette(distances, each), _accuracy(nearest, each)] for each in shuffled])
     spread = by_chance.std(0, ddof=1) if len(shuffled) > 1 else np.full(2, math.nan)
     accuracy = _accuracy(nearest, classes)
@@ -146,11 +147,17 @@ def _figures(
     return np.stack([np.array(values), np.array(errors), by_chance.mean(0), spread], 1)
 
 
-def _nearest(distances: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """The nearest others of every datum [N, count]."""
+def _nearest(distances: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The nearest others of every datum [N, count]; which of equally near ones is drawn for each datum."""
     others = distances.copy()
     np.fill_diagonal(others, np.inf)
-    return np.argsort(others, axis=1, kind="stable")[:, :count]
+    nearest = np.argsort(others, axis=1, kind="stable")[:, : count + 1]
+    # In their order those of discrete codes would be the same few for all, of one class where data are sorted.
+    tied = (np.diff(np.take_along_axis(others, nearest, 1), axis=1) == 0).any(1)
+    if tied.any():
+        equal = others[tied]
+        nearest[tied] = np.lexsort((rng.random(equal.shape), equal), axis=1)[:, : count + 1]
+    return nearest[:, :count]
 
 
 def _accuracy(nearest: NDArray[np.int64], classes: NDArray[np.int64]) -> float:

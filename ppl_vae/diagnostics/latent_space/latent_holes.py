@@ -124,7 +124,10 @@ def confidence(images: Tensor, classifier: Classifier) -> Tensor:
 def nearest_distance(images: Tensor, real: Tensor) -> Tensor:
     """The root mean square distance over pixels to the nearest real image: [n]."""
     flat = real.flatten(1)
-    chunks = [torch.cdist(batch, flat).amin(1) for batch in images.flatten(1).split(CHUNK)]
+    # Distances are of differences of squares, in which a mean far from 0 would leave rounding alone.
+    centre = flat.mean(0)
+    flat = flat - centre
+    chunks = [torch.cdist(batch - centre, flat).amin(1) for batch in images.flatten(1).split(CHUNK)]
     return torch.cat(chunks) / math.sqrt(flat.shape[1])
 
 

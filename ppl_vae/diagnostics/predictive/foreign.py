@@ -65,7 +65,7 @@ def run_foreign(
         foreign: other data by name.
         background: a pair trained on ``perturbed`` data, for the likelihood ratio.
         num_samples: importance draws of every datum.
-        batch_size: of the sets whose mean log p(x) is held against m as a whole: typicality of sets.
+        batch_size: of the random sets whose mean log p(x) is held against m as a whole: typicality of sets.
         seed: of draws and of the half.
 
     Returns:
@@ -91,14 +91,17 @@ def run_foreign(
     for index, (name, data) in enumerate(given.items()):
         log_p = _log_p(pair, data, background, num_samples, derived_seed(seed, STREAM, index))
         columns[name] = np.stack([*log_p, *([_coded_nats(pixels[name])] if with_complexity else [])], 1)
-    order = np.random.default_rng(derived_seed(seed, STREAM)).permutation(len(columns[HELD_OUT]))
+    rng = np.random.default_rng(derived_seed(seed, STREAM))
+    order = rng.permutation(len(columns[HELD_OUT]))
     half = len(order) // 2
     mean = float(columns[HELD_OUT][order[:half], 0].mean())
     columns[HELD_OUT] = columns[HELD_OUT][order[half:]]
     names = ["log_evidence", "typicality"]
     names += ["likelihood_ratio"] * (background is not None) + ["complexity"] * with_complexity
     scores = {name: _scores(values, mean, background is not None) for name, values in columns.items()}
-    table = _judged(scores, names, mean, batch_size)
+    # Data in an order, as by class, would make sets that are no random ones.
+    mixed = {name: rng.permutation(values[:, 0]) for name, values in scores.items()}
+    table = _judged(scores, names, mean, batch_size, mixed)
     settings = {"num_samples": num_samples, "batch_size": batch_size, "seed": seed, "reference_mean": mean}
     return table.assign_attrs(settings, units="nats per datum; areas are pure numbers")
 
@@ -203,8 +206,14 @@ def _scores(columns: NDArray[np.float64], mean: float, background: bool) -> NDAr
     return np.stack([*parts, *(log_p + nats for nats in rest)], 1)
 
 
-def _judged(scores: dict[str, NDArray[np.float64]], names: list[str], mean: float, batch_size: int) -> xr.Dataset:
-    """The table of scores [n, S] by set, and the areas."""
+def _judged(
+    scores: dict[str, NDArray[np.float64]],
+    names: list[str],
+    mean: float,
+    batch_size: int,
+    mixed: dict[str, NDArray[np.float64]],
+) -> xr.Dataset:
+    """The table of scores [n, S] by set, and the areas; those of batches by log p(x) in a random order [n]."""
     ours, others = scores[HELD_OUT], [name for name in scores if name != HELD_OUT]
     padded = np.full((len(scores), max(map(len, scores.values())), len(names)), np.nan)
     for row, values in zip(padded, scores.values(), strict=True):
@@ -213,7 +222,7 @@ def _judged(scores: dict[str, NDArray[np.float64]], names: list[str], mean: floa
         [[area_under_curve(a, b) for a, b in zip(ours.T, scores[name].T, strict=True)] for name in others]
     )
     limits = np.quantile(ours, 1 - KEPT, axis=0)
-    batches = {name: -np.abs(_batch_means(values[:, 0], batch_size) - mean) for name, values in scores.items()}
+    batches = {name: -np.abs(_batch_means(values, batch_size) - mean) for name, values in mixed.items()}
     of_sets = np.array([_area_of_sets(batches[HELD_OUT], batches[name]) for name in others])
     log_p = [values[:, 0] for values in scores.values()]
     over = ("foreign", "score")

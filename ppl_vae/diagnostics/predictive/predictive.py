@@ -87,7 +87,7 @@ def run_predictive(
         A Dataset with ``observed`` [statistic]; ``replicated`` [kind, statistic, draw] for the kinds "population"
         and "local"; two-sided ``p_value`` and its Monte-Carlo error ``p_value_stderr`` [kind, statistic]; and
         ``datum_p_value`` [statistic, datum], each datum among its own local replicates (NaN where the statistic
-        is one number for the data set).
+        is one number for the data set, and of a datum of which nothing is there).
 
     Raises:
         ModelError: the pair or a statistic is refused; the site or the statistic is named.
@@ -197,7 +197,7 @@ def _tallied(
     for data in replicates:
         for name, value in evaluated(statistics, data, size).items():
             slack = TIE * observed[name].abs()
-            figures[name].append(value.mean().item())
+            figures[name].append(value.nanmean().item())
             above[name] += value >= observed[name] - slack
             below[name] += value <= observed[name] + slack
     return _Tally({name: np.array(values) for name, values in figures.items()}, above, below)
@@ -207,7 +207,7 @@ def _table(
     observed: dict[str, Tensor], tallies: dict[str, _Tally], num_data: int, attributes: dict[str, Any]
 ) -> xr.Dataset:
     number = attributes["num_draws"]
-    truth = np.array([value.mean().item() for value in observed.values()])
+    truth = np.array([value.nanmean().item() for value in observed.values()])
     replicated = np.stack([np.stack(list(tally.figures.values())) for tally in tallies.values()])
     slack = TIE * abs(truth)[:, None]
     above = (replicated >= truth[:, None] - slack).sum(-1)
@@ -217,7 +217,8 @@ def _table(
     local = tallies[LOCAL]
     for row, (name, value) in enumerate(observed.items()):
         if value.dim():
-            per_datum[row], _ = two_sided(local.above[name].numpy(), local.below[name].numpy(), number)
+            p_values, _ = two_sided(local.above[name].numpy(), local.below[name].numpy(), number)
+            per_datum[row] = np.where(value.isnan(), np.nan, p_values)
     return xr.Dataset(
         {
             "observed": ("statistic", truth),

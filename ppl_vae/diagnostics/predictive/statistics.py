@@ -69,7 +69,9 @@ def _standard_deviation(x: Tensor) -> Tensor:
 
 
 def _spread_of_sums(x: Tensor) -> Tensor:
-    return _observed(x)[0].sum(1, dtype=torch.float64).std()
+    values, number = _observed(x)
+    sums = values.sum(1, dtype=torch.float64)
+    return (sums if isinstance(number, int) else sums[number > 0]).std()
 
 
 def _share_of_zeros(x: Tensor) -> Tensor:
@@ -104,10 +106,15 @@ def evaluated(
 ) -> dict[str, Tensor]:
     """Evaluate every statistic of a data set of ``size`` data, or len(x): [N] or [], float64 in main memory.
 
+    That of a datum of which nothing is there may be NaN, and is left out.
+
     Raises:
         ModelError: a statistic has another shape, or is not finite; it is named.
     """
     found, size = {}, len(x) if size is None else size
+    empty = torch.zeros(size, dtype=torch.bool)
+    if isinstance(x, Tensor):
+        empty = x.reshape(len(x), -1).isnan().all(1).cpu()
     for name, statistic in statistics.items():
         value = torch.as_tensor(statistic(x)).detach().double().cpu()
         if value.shape not in ((), (size,)):
@@ -115,7 +122,8 @@ def evaluated(
                 f"statistic {name!r}: expected a number for each of {size} data or one for all, "
                 f"got shape {list(value.shape)}"
             )
-        if not value.isfinite().all():
+        told = value[~(empty & value.isnan())] if value.dim() else value
+        if not told.numel() or not told.isfinite().all():
             raise ModelError(f"statistic {name!r}: expected finite numbers, found some that are NaN or infinite")
         found[name] = value
     return found

@@ -114,7 +114,7 @@ def classifier_accuracy(a: Draws, b: Draws, folds: int = 5, seed: int = 0) -> tu
     size = min(len(a), len(b))
     if size < 2 * folds:
         raise DataError(f"draws: expected at least {2 * folds} of each for {folds} folds, found {size}")
-    features = np.concatenate([a[:size], b[:size]])
+    features = np.concatenate([_spread_out(a, size), _spread_out(b, size)])
     scale = b.std(0, ddof=1)
     features = (features - b.mean(0)) / np.where(scale > 0, scale, 1.0)
     labels = np.repeat([0, 1], size)
@@ -140,7 +140,7 @@ def kernel_discrepancy(a: Draws, b: Draws) -> tuple[float, float]:
     """
     _check(a, b)
     size = min(len(a), len(b), MMD_DRAWS)
-    both = torch.as_tensor(np.concatenate([a[:size], b[:size]]))
+    both = torch.as_tensor(np.concatenate([_spread_out(a, size), _spread_out(b, size)]))
     # Distances of points that nearly coincide would be lost in a product of matrices.
     apart = torch.cdist(both, both, compute_mode="donot_use_mm_for_euclid_dist")
     pairs = torch.ones(size, size, dtype=torch.bool).triu(1)
@@ -148,6 +148,11 @@ def kernel_discrepancy(a: Draws, b: Draws) -> tuple[float, float]:
     gram = (-0.5 * apart.square() / length**2).exp()
     found = mmd_of_kernels(gram[:size, :size], gram[size:, size:], gram[:size, size:])
     return found.item(), _exchange_error(gram)
+
+
+def _spread_out(draws: Draws, size: int) -> Draws:
+    """So many of the draws, from all over them: the first are those of the first chains, and of their modes."""
+    return draws[np.linspace(0, len(draws) - 1, size).round().astype(int)]
 
 
 def _exchange_error(gram: Tensor, exchanges: int = 50) -> float:

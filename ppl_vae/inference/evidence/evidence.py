@@ -41,7 +41,7 @@ from ppl_vae.inference.pair.evaluation import WHOLE_SET, require_parts
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import HasEvidence, Program
-from ppl_vae.inference.pair.stream import batches_of, is_stream, require_own_labels
+from ppl_vae.inference.pair.stream import LOADER_STREAM, batches_of, in_own_stream, is_stream, require_own_labels
 from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
 
@@ -262,7 +262,7 @@ def _of_stream(
     """Estimate batch by batch, each from a stream of its own."""
     parts: list[Evidence] = []
     rule: Arguments | None = None
-    for number, batch in enumerate(batches_of(data)):
+    for number, batch in enumerate(batches_of(in_own_stream(data, derived_seed(seed, LOADER_STREAM)))):
         rule = rule or Arguments.of(pair, batch)
         own, given = derived_seed(seed, STREAM, number), cast(Data, rule.in_batch(batch))
         parts.append(

@@ -63,9 +63,13 @@ class Conditioned:
         """All of them ``number`` times, one copy behind the other: [number * N, ...]."""
         return Conditioned(self.programs, tuple(p.repeat(number, *[1] * (p.dim() - 1)) for p in self.batch))
 
-    def cycled(self, size: int) -> Conditioned:
-        """Datum s is number s % N, ``size`` of them."""
-        return self[torch.arange(size, device=self.x.device) % len(self)]
+    def lenders(self, size: int) -> Tensor:
+        """Which data lend their covariates and holes to ``size`` simulated ones: all alike, or some from all over.
+
+        Of data in an order, as by class, the first would be of another kind than the rest.
+        """
+        count = torch.arange(size, device=self.x.device)
+        return count % len(self) if size >= len(self) else count * len(self) // size
 
     def under(self, other: Conditioned) -> Conditioned:
         """These data under the programs of another pair."""

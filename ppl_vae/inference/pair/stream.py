@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,8 +11,14 @@ from torch import Tensor
 from ppl_vae.arrays import is_array, to_tensor
 from ppl_vae.containers import Opened, Rows, dense, is_container
 from ppl_vae.errors import DataError, ModelError, PplVaeError, first_line
+from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.pair import Pair
+
+# What loaders draw comes from a stream of its own under a seed.
+LOADER_STREAM = 91
+
+Item = TypeVar("Item")
 
 
 def is_stream(data: object) -> TypeGuard[Iterable[object]]:
@@ -55,6 +61,25 @@ def batches_of(data: Iterable[object]) -> Iterator[object]:
         number += 1
 
 
+def in_own_stream(data: Iterable[Item], seed: int) -> Iterator[Item]:
+    """The batches, with a stream of torch's global generator that no one else draws from.
+
+    A DataLoader draws from it at every start, and its order too where it shuffles: the global one is left as it
+    was, and a seed gives one order.
+    """
+    state, iterator = torch.Generator().manual_seed(seed).get_state(), None
+    while True:
+        with exclusive(), torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(state)
+            iterator = iter(data) if iterator is None else iterator
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            state = torch.get_rng_state()
+        yield batch
+
+
 def gathered(pair: Pair, data: Iterable[object]) -> object:
     """All batches as data in one piece: x, or (x, c1, ..., cm).
 
@@ -63,7 +88,7 @@ def gathered(pair: Pair, data: Iterable[object]) -> object:
     """
     rule: Arguments | None = None
     parts: list[tuple[Tensor, ...]] = []
-    for batch in batches_of(data):
+    for batch in batches_of(in_own_stream(data, LOADER_STREAM)):
         rule = rule or Arguments.of(pair, batch)
         parts.append(tuple(to_tensor(dense(part)) for part in rule.parts(rule.in_batch(batch))))
     if rule is None:

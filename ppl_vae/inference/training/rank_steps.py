@@ -24,6 +24,7 @@ from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.compilation.steppers import TracedStepper
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.stream import in_own_stream
 from ppl_vae.inference.training.batches import IndexedBatches
 from ppl_vae.inference.training.rank_sums import Sums, common_dtype
 from ppl_vae.inference.training.ranks import Ranks, words
@@ -121,7 +122,7 @@ class RankStepper:
             DataError: another rank sees another batch, or another number of them.
             RankError: they failed on another rank.
         """
-        iterator, number = _in_one_stream(batches, seed), 0
+        iterator, number = in_own_stream(batches, seed), 0
         while True:
             failure = None
             try:
@@ -202,23 +203,6 @@ def _of_indices(batches: IndexedBatches, ranks: Ranks) -> Iterator[tuple[Batch, 
 
 def _part(batch: Batch, ranks: Ranks) -> Batch:
     return tuple(part.tensor_split(ranks.number)[ranks.own] for part in batch)
-
-
-def _in_one_stream(batches: Iterable[Batch], seed: int) -> Iterator[Batch]:
-    """The batches, with a stream of torch's global generator for them alone, so that a loader's order is one."""
-    common, iterator = torch.Generator().manual_seed(seed).get_state(), None
-    while True:
-        own = torch.get_rng_state()
-        torch.set_rng_state(common)
-        try:
-            iterator = iter(batches) if iterator is None else iterator
-            batch = next(iterator, None)
-        finally:
-            common = torch.get_rng_state()
-            torch.set_rng_state(own)
-        if batch is None:
-            return
-        yield batch
 
 
 def _checksum(batch: Batch) -> float:

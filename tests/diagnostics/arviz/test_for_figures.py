@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from scipy import stats
 
 import ppl_vae as pv
 from ppl_vae.diagnostics.arviz import container
@@ -36,6 +37,25 @@ def test_cells_are_the_numbers_of_the_images_datum_by_datum(images, generation):
     cell = np.ravel_multi_index((2, 0, 3, 4), (6, 1, 8, 8))
     replicate = found["posterior_predictive"]["x"].sel(cell=cell)
     np.testing.assert_array_equal(replicate, before["posterior_predictive"]["x"].sel(row))
+
+
+@both_generations
+def test_a_missing_cell_is_in_neither_group(generation):
+    """ArviZ's PIT is the share of replicates at or below a cell: uniform of a right model, and 0 of NaN."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(30, 2))
+    x[rng.random(x.shape) < 0.5] = np.nan
+    drawn = rng.normal(size=(1, 400, 30, 2))
+    groups = {
+        "posterior_predictive": xr.Dataset({"x": (("chain", "draw", "datum", "x_dim"), drawn)}),
+        "observed_data": xr.Dataset({"x": (("datum", "x_dim"), x)}),
+    }
+    data = for_plot_ppc(container.build(groups, {}, generation=generation), generation=generation)
+    found = container.groups_of(data, generation=generation)
+    seen, replicated = found["observed_data"]["x"].to_numpy(), found["posterior_predictive"]["x"].to_numpy()[0]
+    np.testing.assert_array_equal(seen, x[~np.isnan(x)])
+    np.testing.assert_array_equal(replicated, drawn[0][:, ~np.isnan(x)])
+    assert stats.kstest((replicated <= seen).mean(0), "uniform").pvalue > 1e-3
 
 
 @pytest.mark.slow

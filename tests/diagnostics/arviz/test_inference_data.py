@@ -5,6 +5,7 @@ import math
 import warnings
 
 import numpy as np
+import pandas as pd
 import pyro
 import pytest
 import torch
@@ -311,3 +312,14 @@ def test_a_number_of_draws_that_is_none_is_refused():
     lg = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0)
     with pytest.raises(ModelError, match="num_samples must be an integer of at least 2"):
         pv.inference_data(lg, torch.zeros(2, 3), num_samples="many")
+
+
+def test_names_of_rows_and_columns_come_back_of_a_pair_with_global_sites():
+    vae = pv.models.BayesianDecoderVAE((3,), 2, likelihood="gaussian", network={"name": "mlp", "hidden": (4,)})
+    frame = pd.DataFrame(np.eye(4)[:, :3], index=list("pqrs"), columns=["age", "mass", "dose"])
+    groups = inference_data.groups_of(pv.inference_data(vae, frame, 5, num_predictive=2))
+    for name in ("observed_data", "posterior_predictive"):
+        x = groups[name]["x"]
+        assert x["datum"].values.tolist() == list("pqrs")
+        assert x[x.dims[-1]].values.tolist() == ["age", "mass", "dose"]
+    assert groups["observed_data"]["x"].sel(datum="q", x_dim="mass").item() == 1

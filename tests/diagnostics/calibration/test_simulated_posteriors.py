@@ -29,6 +29,15 @@ def test_row_0_is_the_truth_and_the_others_are_the_guides():
     assert abs(residual.square().mean().item() - 1) < 4 * math.sqrt(2 / residual.numel())
 
 
+@pytest.mark.parametrize(("num_data", "lent"), [(10, [0, 2, 4, 6, 8]), (3, [0, 1, 2, 0, 1])])
+def test_covariates_are_those_of_data_from_all_over(num_data, lent):
+    """Of data in an order the first five would be of one class."""
+    vae = pv.models.ConditionalVAE((4,), 2, 10, likelihood="gaussian")
+    found = simulate_posteriors(vae, (torch.zeros(num_data, 4), torch.arange(num_data)), 5, 2)
+    assert found.datum.tolist() == lent
+    assert [c.tolist() for c in found.covariates] == [lent]
+
+
 def test_densities_are_those_of_the_pair_at_these_values():
     found = simulated("narrow")
     vae = planted("narrow")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 from sklearn.metrics import silhouette_score
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -32,6 +33,21 @@ def test_points_on_a_line_by_hand():
     numbers = run_class_structure({"codes": y[:, None].astype(float)}, y, num_neighbours=3)
     np.testing.assert_allclose(numbers["value"].values, [[1, 1]])
     assert {verdict.level for verdict in check_class_structure(numbers)} == {"good"}
+
+
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_of_discrete_codes_the_neighbours_are_any_of_equal_ones(is_sorted):
+    """Codes of two values that know nothing of classes of .35 and .65: ten neighbours at random vote."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [105, 195])
+    y = y if is_sorted else rng.permutation(y)
+    numbers = run_class_structure({"c": rng.integers(0, 2, (300, 1)).astype(float)}, y)
+    votes = stats.binom(10, 0.65)
+    likelier = votes.sf(5) + 0.5 * votes.pmf(5)
+    found = numbers.sel(codes="c", score="neighbours' accuracy")
+    exact = 0.65 * likelier + 0.35 * (1 - likelier)
+    assert abs(found["value"].item() - exact) < 3 * found["stderr"].item()
+    assert abs(found["chance"].item() - exact) < 3 * found["stderr"].item()
 
 
 @pytest.mark.slow

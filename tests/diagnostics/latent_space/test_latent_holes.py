@@ -43,6 +43,10 @@ def test_the_nearest_of_many_in_chunks_is_the_nearest():
     wanted = (images[:, None] - real).square().mean((2, 3, 4)).sqrt().amin(1)
     torch.testing.assert_close(nearest_distance(images, real), wanted, rtol=1e-4, atol=1e-4)
     assert nearest_distance(real, real).max() < 2e-3
+    # Both moved alike: what single precision keeps of them is as far apart as it was.
+    far, beside = images + 1e4, real + 1e4
+    exact = torch.cdist(far.double().flatten(1), beside.double().flatten(1)).amin(1) / math.sqrt(real[0].numel())
+    torch.testing.assert_close(nearest_distance(far, beside).double(), exact, rtol=1e-3, atol=1e-4)
 
 
 def test_the_verdict_leans_the_right_way():

@@ -94,6 +94,14 @@ def test_mutations_come_at_their_rate_and_from_the_datas_values():
         perturbed(torch.rand(1000))
 
 
+def test_sets_of_data_that_are_sorted_are_told_apart_no_better_than_by_chance(oracle):
+    lg, x, _ = oracle
+    same = draw_data(lg, 400, seed=9)
+    same = same[run_foreign(lg, x, {"same": same}, num_samples=30)["scores"][1, :400, 0].argsort().values]
+    numbers = run_foreign(lg, x, {"same": same}, num_samples=30, batch_size=10)
+    assert abs(numbers["batch_auroc"].item() - 0.5) < 3 * numbers["batch_auroc_stderr"].item()
+
+
 def test_mistakes_are_named(oracle):
     lg, x, foreign = oracle
     with pytest.raises(ModelError, match="foreign: expected data by name, got none"):

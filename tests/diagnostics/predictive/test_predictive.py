@@ -157,6 +157,31 @@ def test_default_statistics_are_those_of_the_observed_coordinates():
         assert np.allclose(value.numpy(), expected[name])
 
 
+def test_a_datum_of_which_nothing_is_there_is_left_out():
+    """Its mean is 0 / 0; the data were refused for it."""
+    vae = pv.VAE((4,), 2, network="linear", likelihood={"name": "missing-pixels", "of": "gaussian"})
+    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)) * 2 + 1
+    x[3], x[5, 1] = torch.nan, torch.nan
+    x[::4, 2] = 0.0
+    x[4, 2] = torch.nan
+    table = run_predictive(vae, x, num_samples=20)
+    rest = np.delete(x.double().numpy(), 3, axis=0)
+    exact = {
+        "mean": np.nanmean(rest, 1).mean(),
+        "standard deviation": np.nanstd(rest, 1).mean(),
+        "spread of sums": np.nansum(rest, 1).std(ddof=1),
+        "share of zeros": ((rest == 0).sum(1) / (~np.isnan(rest)).sum(1)).mean(),
+    }
+    assert dict(zip(table["statistic"].values, table["observed"].values, strict=True)) == pytest.approx(exact)
+    assert np.isfinite(table["replicated"]).all()
+    gone = table["datum_p_value"].drop_sel(statistic="spread of sums").isnull()
+    assert gone.sel(datum=3).all()
+    assert not gone.drop_sel(datum=3).any()
+    assert check_predictive(table).level in ("good", "doubtful", "bad")
+    with pytest.raises(ModelError, match="expected finite numbers"):
+        run_predictive(vae, torch.full((2, 4), torch.nan), num_samples=20)
+
+
 def test_missing_coordinates_are_missing_in_replicates_too():
     vae = pv.VAE((4,), 2, network="linear", likelihood={"name": "missing-pixels", "of": "gaussian"})
     x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))

@@ -11,7 +11,13 @@ from pyro import distributions as dist
 from scipy import stats
 
 from ppl_vae import plots
-from ppl_vae.diagnostics.predictive.typicality import check_typicality, discoveries, run_typicality, two_sided
+from ppl_vae.diagnostics.predictive.typicality import (
+    check_typicality,
+    discoveries,
+    of_both,
+    run_typicality,
+    two_sided,
+)
 from ppl_vae.errors import DataError, ModelError
 from tests.diagnostics.faulty_guides import planted
 from tests.scenarios import draw_data, linear_gaussian
@@ -87,6 +93,52 @@ def test_a_latent_of_one_number_has_a_place_too():
     table = run_typicality((model, guide), torch.tensor([1.0, 20.0]), **SMALL)
     np.testing.assert_allclose(table["log_evidence"], stats.norm(0, 2**0.5).logpdf([1, 20]), rtol=1e-4)
     assert table["foreign"].values.tolist() == [0, 1]
+
+
+class OfTwoNoises:
+    """x ~ N(z, s^2) in six coordinates, s = 1 or e^2 by a covariate, with the exact guide."""
+
+    def model(self, x, c):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 1), 1.0).to_event(1))
+            pyro.sample(
+                "x", dist.Normal(z.expand(*z.shape[:-1], 6), (2 * c).exp().unsqueeze(-1)).to_event(1), obs=x
+            )
+
+    def guide(self, x, c):
+        weight = (-4 * c).exp()
+        precision = 1 + 6 * weight
+        with pyro.plate("data", len(x)):
+            loc, scale = (x.sum(-1) * weight / precision).unsqueeze(-1), precision.rsqrt().unsqueeze(-1)
+            pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+
+
+def test_data_in_the_order_of_a_covariate_are_as_typical_as_in_any():
+    """The model's own data, more of them than simulations: simulated for the first alone, half would be foreign."""
+    generator, c = torch.Generator().manual_seed(0), torch.arange(300) // 150
+    z, noise = torch.randn(300, 1, generator=generator), torch.randn(300, 6, generator=generator)
+    x, pair = z + (2 * c).exp().unsqueeze(-1) * noise, OfTwoNoises()
+    table = run_typicality((pair.model, pair.guide), (x, c.float()), num_simulations=200, num_samples=25)
+    assert table["foreign"].sum() <= 3
+    assert stats.kstest(table["p_value"], "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("step", [1e-9, 1.0], ids=["continuous", "with ties"])
+def test_no_level_rejects_more_of_a_pool_than_its_share(step):
+    """Each of 60 points once the datum, the others the simulated ones: the p-value's level is a count, exactly."""
+    size = 60
+    pool = np.round(np.random.default_rng(0).normal(size=(2, size)) / step) * step
+    p_values = [of_both(pool[:, [i]], np.delete(pool, i, 1)).item() for i in range(size)]
+    for rank in range(1, size + 1):
+        assert (np.array(p_values) <= (rank + 0.5) / size).sum() <= rank
+    assert min(p_values) == 1 / size
+
+
+def test_data_are_ranked_one_by_one():
+    rng = np.random.default_rng(1)
+    ours, theirs = rng.normal(size=(2, 2050)), rng.normal(size=(2, 30))
+    few = [of_both(ours[:, [i]], theirs).item() for i in (0, 1023, 1024, 2049)]
+    assert of_both(ours, theirs)[[0, 1023, 1024, 2049]].tolist() == few
 
 
 def test_false_discoveries_are_those_of_benjamini_and_hochberg():

@@ -192,3 +192,14 @@ def test_coordinates_that_never_move_are_left_out():
     moving[:, 1] = a[:, 2]
     assert math.isinf(distances.mean_difference(moving, b))
     assert math.isnan(distances.covariance_difference(moving, b))
+
+
+def test_draws_that_stand_chain_by_chain_are_taken_from_all_of_them():
+    """Four chains, two in each of two modes, and a guide that has both: the first two alone are all beside it."""
+    rng = np.random.default_rng(0)
+    chains = np.repeat([-4.0, 4.0], 1000)[:, None] + rng.normal(size=(2000, 1))
+    guide = rng.choice([-4.0, 4.0], (2000, 1)) + rng.normal(size=(2000, 1))
+    value, error = distances.kernel_discrepancy(guide, chains)
+    assert abs(value) < 4 * error
+    accuracy, error = distances.classifier_accuracy(guide[:200], chains)
+    assert abs(accuracy - 0.5) < 4 * error
