@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from peers.child import with_byte_code
 from peers.figures import FAINT, INK, OURS, PEER
 from peers.interleave import orders
 from peers.machine import machine
@@ -215,15 +216,13 @@ def take(turn: Turn, warm: Path, other: Path | None, threads: int) -> float:
     with tempfile.TemporaryDirectory() as cold, neighbour(turn.neighbour):
         build = other if turn.other and other is not None else ROOT
         caches = (warm / ("other" if turn.other else "this")) if turn.cache == "warm" else Path(cold)
-        environment = {
-            # Both builds have their byte code, as whatever pip installs.
-            **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
-            "PYTHONPATH": str(build),
-            "OMP_NUM_THREADS": str(threads),
-            "PPL_VAE_STEPS": str(caches / "steps"),
-            "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
-            "PYTHONWARNINGS": "ignore",
-        }
+        environment = with_byte_code(
+            PYTHONPATH=str(build),
+            OMP_NUM_THREADS=str(threads),
+            PPL_VAE_STEPS=str(caches / "steps"),
+            TORCHINDUCTOR_CACHE_DIR=str(caches / "inductor"),
+            PYTHONWARNINGS="ignore",
+        )
         began = time.perf_counter()
         for _ in range(turn.times):
             told = subprocess.run(

@@ -74,11 +74,11 @@ def run_aggregate(
 
     Returns:
         Scalars ``average_kl``, ``mutual_information``, ``total_correlation``, ``dimension_wise_kl``, nats per
-        datum; the first is exactly the sum of the others. Each has an ``..._stderr`` over data and draws, the control
-        variates counted. Where a part is 0 in the population and its estimate a square of noise, that is up to a
-        half too large. The last three with ``..._population``: NaN where ``own_share``, the mean share of a draw's own
-        datum in the mixture, is above 0.05. Over "latent": ``kl`` of each
-        dimension's aggregate. ``attrs["most_information"]`` is log N.
+        datum; the first is exactly the sum of the others. Each has an ``..._stderr`` over data and draws, the
+        control variates counted. Where a part is 0 in the population and its estimate a square of noise, that is
+        up to a half too large. The last three with ``..._population``: NaN where ``own_share``, the mean share of
+        a draw's own datum in the mixture, is above 0.05. Over "latent": ``kl`` of each dimension's aggregate.
+        ``attrs["most_information"]`` is log N.
 
     Raises:
         ModelError: the pair or a setting is refused; or there are several sites, or another family: it is named.
