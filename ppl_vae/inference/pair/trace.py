@@ -16,6 +16,7 @@ from typing import cast
 import torch
 from pyro import distributions as dist
 from pyro import poutine
+from pyro.poutine.guide import GuideMessenger
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
@@ -307,6 +308,11 @@ def _trace_guide(
     with _Detached() if gradient == "score" else contextlib.nullcontext():
         trace = poutine.trace(guide).get_trace(*args, **kwargs)
     nodes = sample_nodes(trace)
+    if isinstance(innermost(guide), GuideMessenger):
+        # Such a guide runs the model, whose observed sites are none of its own.
+        for name in [name for name, node in nodes.items() if node["is_observed"]]:
+            trace.remove_node(name)
+            del nodes[name]
     for name, node in nodes.items():
         if node["is_observed"]:
             raise ModelError(_observed_in_guide(name, node))
