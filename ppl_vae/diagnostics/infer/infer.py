@@ -54,8 +54,7 @@ MEANING = {
     "0 not reached before the deadline",
     "khat": "Pareto shape of the importance weights of the guide, from rung 3 on of the fitted guide; -inf: equal",
     "rhat": "the larger of split and nested R-hat over coordinates; NaN where no chains were run",
-    "ess": "effective draws: of independent draws, of weights (by rung 2 of a guide that is too narrow the spread is "
-    "worse known), or the least of bulk and tail of chains",
+    "ess": "effective draws: of independent draws, of weights, or the least of bulk and tail of chains",
     "seconds": "time of each rung shared among its data",
     "gradients": "evaluations of the gradient of log p(x, z)",
     "reason": "why a datum was flagged, or climbed to where it is",
