@@ -104,3 +104,15 @@ def test_categories_are_their_codes_and_have_the_same_levels_on_both_sides():
         plots.plot_marginals(x, drawn.assign(stage=drawn["stage"].cat.rename_categories(["a", "b", "c"])))
     with pytest.raises(DataError, match="text is drawn as a category"):
         plots.plot_marginals(x.assign(stage="I"), drawn)
+
+
+def test_a_category_has_its_words_at_the_axis(rng):
+    cities = ["Bonn", "Oslo", "Rome"]
+    frame = pd.DataFrame(
+        {"age": rng.normal(size=60), "city": pd.Categorical(rng.choice(cities, 60), categories=cities)}
+    )
+    age, city = plots.plot_marginals(frame, frame).axes
+    assert [text.get_text() for text in city.get_xticklabels()] == cities
+    assert not {text.get_text() for text in age.get_xticklabels()} & set(cities)
+    _, beside, _ = plots.plot_pairs(frame[["city", "age"]], frame[["city", "age"]]).axes
+    assert [text.get_text() for text in beside.get_xticklabels()] == cities

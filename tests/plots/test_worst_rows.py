@@ -48,3 +48,9 @@ def test_what_does_not_fit_is_described():
         plots.plot_worst_rows(X[:3], made_khat(40))
     with pytest.raises(DataError, match="expected at least 1, got 0 and 12"):
         plots.plot_worst_rows(X, made_khat(40), count=0)
+
+
+def test_a_category_is_written_as_its_word():
+    names = pd.Categorical.from_codes(np.arange(40) % 2, ["no", "yes"])
+    (axes,) = plots.plot_worst_rows(pd.DataFrame({"a": X[:, 0], "sick": names}), made_khat(40), count=2).axes
+    assert cells(axes)[[1, 3]].tolist() == [names[39], names[38]]
