@@ -129,7 +129,8 @@ def run_pair(
                 remember(model, guide, seen)
             return found
     except Exception as error:
-        seen = _seen_with_one_draw(model, guide, args[0] if args else None, error, lambda: run(PLAIN, 1))
+        with _index_hint():
+            seen = _seen_with_one_draw(model, guide, args[0] if args else None, error, lambda: run(PLAIN, 1))
         if _holds(known or PLAIN, seen, share_draws):
             raise _explained(error, num_particles, (known or PLAIN).nesting) from error
     remember(model, guide, seen)
@@ -152,7 +153,12 @@ def _index_hint() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, IndexError, ModelError) as error:
-        said = str(error.__cause__ or error).strip().partition("\n")[0]
+        first: BaseException = error
+        while isinstance(first, ModelError) and first.__cause__ is not None:
+            first = first.__cause__
+        said = str(first).strip().partition("\n")[0]
+        if "x.long()" in str(error):
+            raise
         if not any(word in said for word in ("LongTensor", "indices", "int64")):
             raise
         raise ModelError(
