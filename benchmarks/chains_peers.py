@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peers.child import with_byte_code
 
 HERE = Path(__file__).parent
 RECORD = HERE / "results" / "chains_peers.json"
@@ -67,7 +68,7 @@ def turn(name: str, place: Path, seed: int, threads: int) -> dict[str, Any]:
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}",
     }
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | settings
+    environment = with_byte_code(**settings)
     began = time.time()
     command = [sys.executable, __file__, "--child", name, "--place", str(place), "--seed", str(seed)]
     pinned = ["taskset", "-c", ",".join(map(str, range(threads)))]

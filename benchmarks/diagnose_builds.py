@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from peers.child import with_byte_code
 from peers.interleave import orders
 from peers.machine import machine
 from peers.spread import ratio
@@ -31,8 +32,7 @@ TRAIN = ["train", "vae", "--data", "digits", "--latent-dim", "8", "--epochs", "3
 
 def command(build: Path, words: list[str], threads: int) -> tuple[float, float]:
     """Run the command line of a build: seconds of the clock and of the processor."""
-    settings = {"PYTHONPATH": str(build), "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | settings
+    environment = with_byte_code(PYTHONPATH=str(build), OMP_NUM_THREADS=str(threads), PYTHONWARNINGS="ignore")
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     # Not from a checkout: Python would take the package that lies in its folder.
     with tempfile.TemporaryDirectory() as elsewhere:

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from peers.child import with_byte_code
 from peers.figures import FAINT, INK, OURS, PEER
 from peers.interleave import orders
 from peers.machine import machine
@@ -216,17 +217,15 @@ def take(turn: Turn, warm: Path, other: Path | None, threads: int) -> float:
         build = other if turn.other and other is not None else ROOT
         caches = (warm / ("other" if turn.other else "this")) if turn.cache == "warm" else Path(cold)
         caches.mkdir(parents=True, exist_ok=True)
-        environment = {
-            # Both builds have their byte code, as whatever pip installs.
-            **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
-            "PYTHONPATH": str(build),
-            "OMP_NUM_THREADS": str(threads),
-            "PPL_VAE_STEPS": str(caches / "steps"),
-            "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
+        environment = with_byte_code(
+            PYTHONPATH=str(build),
+            OMP_NUM_THREADS=str(threads),
+            PPL_VAE_STEPS=str(caches / "steps"),
+            TORCHINDUCTOR_CACHE_DIR=str(caches / "inductor"),
             # Inductor keeps precompiled headers beside temporary files.
-            "TMPDIR": str(caches),
-            "PYTHONWARNINGS": "ignore",
-        }
+            TMPDIR=str(caches),
+            PYTHONWARNINGS="ignore",
+        )
         began = time.perf_counter()
         for _ in range(turn.times):
             told = subprocess.run(

@@ -15,8 +15,10 @@ from ppl_vae.cli.run import Run
 from ppl_vae.cli.source import split_data
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.files import write_atomically
+from ppl_vae.inference.pair.protocols import traits
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
     from torch import Tensor
 
@@ -75,14 +77,20 @@ def is_table(run: Run) -> bool:
     return len(run.dataset.event_shape) == 1
 
 
-def _table(run: Run) -> Tensor:
+def _table(run: Run) -> Tensor | pd.DataFrame:
     if not is_table(run):
         raise ModelError(f"figures of columns need a table, the data have shape {run.dataset.event_shape}")
-    return run.dataset.test.x[:MOST_POINTS]
+    return _in_words(run, run.dataset.test.x[:MOST_POINTS])
 
 
-def _drawn(run: Run, wishes: Wishes) -> Tensor:
-    return drawn(run.vae, run.dataset, ROWS_DRAWN, wishes.seed, with_noise=True)
+def _drawn(run: Run, wishes: Wishes) -> Tensor | pd.DataFrame:
+    return _in_words(run, drawn(run.vae, run.dataset, ROWS_DRAWN, wishes.seed, with_noise=True))
+
+
+def _in_words(run: Run, x: Tensor) -> Tensor | pd.DataFrame:
+    """A table whose categories are words, where the model knows them."""
+    table = traits(run.vae.model).table
+    return table.frame(x) if isinstance(table, models.Columns) and table.column_levels else x
 
 
 def samples(run: Run, wishes: Wishes) -> Figure:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,6 +50,9 @@ class Table(Protocol):
 
     def coded(self, frame: Frame) -> Tensor:
         """The numbers in a frame [N, D], in that order."""
+
+    def frame(self, x: Tensor) -> Any:
+        """Numbers [N, D] as a frame of pandas again, levels by their names."""
 
 
 @runtime_checkable

@@ -38,6 +38,7 @@ from ppl_vae.files import as_path
 from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
+from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.inference.training.compute import threads
 from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
@@ -116,6 +117,13 @@ class Diagnosis:
         axes = self.labels.axes
         known = self.x.dim() == 2 and len(axes) == 1 and axes[0] is not None and len(axes[0]) == self.x.shape[1]
         return [str(name) for name in axes[0]] if known and axes[0] is not None else None
+
+    @property
+    def rows(self) -> Tensor | pd.DataFrame:
+        """The data as figures of tables take them: with words for categories if the pair is held and has any."""
+        table = None if self.case is None else traits(as_pair(self.case.pair).model).table
+        found: Tensor | pd.DataFrame = self.x if table is None or self.x.dim() != 2 else table.frame(self.x)
+        return found
 
     @property
     def numbers(self) -> dict[str, xr.Dataset]:

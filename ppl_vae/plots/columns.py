@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axis import Axis
 from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
@@ -102,6 +103,21 @@ def column_names(names: Sequence[str] | None, x: Table, num_columns: int) -> lis
     if isinstance(names, str) or len(names) != num_columns:
         raise DataError(f"names: expected {num_columns}, one for each column, found {names!r}")
     return [str(name) for name in names]
+
+
+def level_words(x: Table, index: int) -> list[str]:
+    """The words that stand for the numbers 0, 1, ... of a column, where it is a category; empty for numbers."""
+    column = x.iloc[:, index] if isinstance(x, pd.DataFrame) else None
+    if column is None or not isinstance(column.dtype, pd.CategoricalDtype):
+        return []
+    return [str(level) for level in column.cat.categories]
+
+
+def name_levels(axis: Axis, words: Sequence[str], most: int = 4) -> None:
+    """Write the words of a category at its numbers, at equal steps where there are more than ``most``."""
+    if words:
+        places = range(0, len(words), -(-len(words) // most))
+        axis.set_ticks(places, [short(words[place], 8) for place in places])
 
 
 def short(name: str, most: int = 24) -> str:

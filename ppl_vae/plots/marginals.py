@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.plots import style
-from ppl_vae.plots.columns import Table, as_table, column_names, edges_of, missing_words, observed, short
+from ppl_vae.plots.columns import (
+    Table,
+    as_table,
+    column_names,
+    edges_of,
+    level_words,
+    missing_words,
+    name_levels,
+    observed,
+    short,
+)
 from ppl_vae.plots.figure import Size
 from ppl_vae.plots.panels import label_edges, legend_below, panel_grid
 
@@ -58,6 +68,7 @@ def plot_marginals(
     )
     for axes, index in zip(panels, shown, strict=True):
         _draw(axes, *columns[int(index)], float(distance[index]), int(np.isnan(data[:, index]).sum()))
+        name_levels(axes.xaxis, level_words(x, int(index)))
     label_edges(panels, "value", "density")
     legend: list[Line2D | Patch] = [
         Patch(color=style.BLUE, alpha=0.45, label=f"data ({len(data)} rows)"),

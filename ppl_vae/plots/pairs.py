@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.plots import style
-from ppl_vae.plots.columns import Table, as_table, column_names, edges_of, observed
+from ppl_vae.plots.columns import (
+    Table,
+    as_table,
+    column_names,
+    edges_of,
+    level_words,
+    name_levels,
+    observed,
+)
 from ppl_vae.plots.figure import Size, new_sheet, style_axes
 from ppl_vae.plots.panels import legend_below
 
@@ -72,6 +80,10 @@ def plot_pairs(
             axes.set_ylim(_frame(bins[row][0]))
         axes.set_xlim(_frame(bins[column][0]))
         _label(axes, labels[chosen[column]], labels[chosen[row]], row == count - 1, column == 0)
+        if row == count - 1:
+            name_levels(axes.xaxis, level_words(x, chosen[column]))
+        if column == 0 < row:
+            name_levels(axes.yaxis, level_words(x, chosen[row]))
     beyond = sum(number for _, number in bins)
     legend_below(
         figure,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ppl_vae.errors import DataError
 from ppl_vae.plots import style
-from ppl_vae.plots.columns import Table, as_table, column_names, short
+from ppl_vae.plots.columns import Table, as_table, column_names, level_words, short
 from ppl_vae.plots.figure import Size, open_panel, say_left_out
 from ppl_vae.plots.khat import khat_of, worst_first
 
@@ -65,7 +65,7 @@ def plot_worst_rows(
     shown = _most_unusual(unusual, max_columns)
     width = 1.9 + CELL_WIDTH * len(shown)
     figure, axes = open_panel(width, 1.3 + CELL_HEIGHT * len(worst), title, ax, figsize)
-    _draw_cells(axes, values[worst][:, shown], unusual[:, shown])
+    _draw_cells(axes, values[worst][:, shown], unusual[:, shown], [level_words(x, int(i)) for i in shown])
     rows = numbers["datum"].to_numpy()
     told = [rf"{short(str(rows[row]), 16)}   {khat[row]:.2f}" for row in worst]
     axes.set_yticks(range(len(worst)), told, fontsize=style.TICK_SIZE, color=style.INK)
@@ -106,7 +106,9 @@ def _most_unusual(unusual: NDArray[np.float64], most: int) -> NDArray[np.intp]:
     return np.sort(np.argsort(-squares, kind="stable")[:most])
 
 
-def _draw_cells(axes: Axes, cells: NDArray[np.float64], unusual: NDArray[np.float64]) -> None:
+def _draw_cells(
+    axes: Axes, cells: NDArray[np.float64], unusual: NDArray[np.float64], words: Sequence[Sequence[str]]
+) -> None:
     axes.set_facecolor(NO_SHADE)
     axes.imshow(unusual, cmap=SHADES, vmin=-FULL_SHADE, vmax=FULL_SHADE, aspect="auto", interpolation="nearest")
     axes.spines[:].set_visible(False)
@@ -115,13 +117,15 @@ def _draw_cells(axes: Axes, cells: NDArray[np.float64], unusual: NDArray[np.floa
     axes.grid(which="minor", color="white", linewidth=1.0)
     axes.tick_params(which="minor", length=0)
     for (row, column), cell in np.ndenumerate(cells):
-        text = "\N{EN DASH}" if np.isnan(cell) else _written(cell)
+        text = "\N{EN DASH}" if np.isnan(cell) else _written(cell, words[column])
         colour = "white" if abs(unusual[row, column]) > DARK else style.INK
         axes.text(column, row, text, fontsize=style.TICK_SIZE - 1.5, color=colour, ha="center", va="center")
 
 
-def _written(cell: float) -> str:
-    """Write a number in three digits, or as a whole one where that is short."""
+def _written(cell: float, words: Sequence[str] = ()) -> str:
+    """Write a number in three digits, or as a whole one where that is short; a category by its word."""
+    if words:
+        return short(words[int(cell)], 8)
     return f"{cell:.0f}" if 1_000 <= abs(cell) < 100_000 else f"{cell:.3g}"
 
 

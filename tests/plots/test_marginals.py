@@ -118,3 +118,15 @@ def test_columns_of_two_frames_are_matched_by_name(rng):
         x[["age"]].assign(b=2 * x["age"]), x[["age"]].assign(a=0)[["a", "age"]].rename(columns={"a": "b"})
     )
     assert axes.axes[0].texts[0].get_text().startswith("RMSE 0\n")
+
+
+def test_a_category_has_its_words_at_the_axis(rng):
+    cities = ["Bonn", "Oslo", "Rome"]
+    frame = pd.DataFrame(
+        {"age": rng.normal(size=60), "city": pd.Categorical(rng.choice(cities, 60), categories=cities)}
+    )
+    age, city = plots.plot_marginals(frame, frame).axes
+    assert [text.get_text() for text in city.get_xticklabels()] == cities
+    assert not {text.get_text() for text in age.get_xticklabels()} & set(cities)
+    _, beside, _ = plots.plot_pairs(frame[["city", "age"]], frame[["city", "age"]]).axes
+    assert [text.get_text() for text in beside.get_xticklabels()] == cities

@@ -56,3 +56,9 @@ def test_rows_of_a_frame_in_another_order_are_refused():
     frame = pd.DataFrame(X, index=[f"p{i}" for i in range(40)])
     with pytest.raises(DataError, match="in another order"):
         plots.plot_worst_rows(frame[::-1], named)
+
+
+def test_a_category_is_written_as_its_word():
+    names = pd.Categorical.from_codes(np.arange(40) % 2, ["no", "yes"])
+    (axes,) = plots.plot_worst_rows(pd.DataFrame({"a": X[:, 0], "sick": names}), made_khat(40), count=2).axes
+    assert cells(axes)[[1, 3]].tolist() == [names[39], names[38]]

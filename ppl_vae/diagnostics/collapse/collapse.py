@@ -80,8 +80,10 @@ def run_collapse(
         ``kl`` and its error (NaN where q or p does not factorise),
         ``collapsed_share``. Over "site": ``site_kl``. Scalars: ``active_units``, ``average_kl``,
         ``mutual_information``, ``marginal_kl`` with errors over data and draws; the first is exactly the sum of
-        the others (all three by Monte Carlo on the same draws). The latter two are NaN where the guide's density
-        is known at its own draws alone; ``marginal_kl`` also where the prior depends on covariates.
+        the others (all three by Monte Carlo on the same draws). Where q(z) of the population is p(z), the
+        estimate of ``marginal_kl`` is a square of noise, and its error up to a third too large. The latter two
+        are NaN where the guide's density is known at its own draws alone; ``marginal_kl`` also where the prior
+        depends on covariates.
 
     Raises:
         ModelError: the pair or a setting is refused; it is named.

@@ -48,6 +48,7 @@ DESCRIPTIONS = {
 # For a Gaussian posterior a gap of g nats moves no mean by more than sqrt(2 g) posterior standard deviations, and a
 # shift of that much costs just g (Talagrand's inequality, 1996): half of one, and one.
 GOOD, BAD = 0.125, 0.5
+UNSETTLED = "over data and draws, without what the search for the best q might still have gained"
 THRESHOLD = "0.125 and 0.5 nats: the KL of a mean that is 0.5 and 1 posterior sd off (Talagrand 1996)"
 
 
@@ -93,7 +94,9 @@ def run_gaps(
     Returns:
         Over "datum": log_evidence, elbo_best, elbo, approximation_gap, amortisation_gap, and the Monte-Carlo
         standard error of each. Over "split" ("test", and "train" where x_train is given): the mean of each, as
-        ``mean_...``, with its standard error over data and draws. With x_train: ``generalisation_gap``, the mean
+        ``mean_...``, with its standard error over data and draws. What a search for q* that ran out of
+        steps might still have gained is in none of the errors: the attribute ``converged`` is 0 then, and
+        ``errors`` says so. With x_train: ``generalisation_gap``, the mean
         amortisation gap on test minus that on train, and ``elbo_generalisation_gap``, the mean ELBO on train minus
         that on test. All in nats per datum.
 
@@ -124,7 +127,8 @@ def run_gaps(
             at_draw = [part.under(each) for part in given]
             tables.append(_table(pair, splits, at_draw, plan, log_evidence))
     table = mean_over_draws(tables)
-    return table.assign_attrs(converged=min(each.attrs["converged"] for each in tables))
+    worst = min((each.attrs for each in tables), key=lambda attributes: attributes["converged"])
+    return table.assign_attrs({name: worst[name] for name in ("converged", "errors")})
 
 
 def _table(
@@ -145,6 +149,7 @@ def _table(
         "num_particles": plan.num_particles,
         "seed": plan.seed,
         "converged": int(all(rows.converged for rows in found)),
+        "errors": "over data and draws" if all(rows.converged for rows in found) else UNSETTLED,
         "held_fixed": "; ".join(f"{name}: {', '.join(kept)}" for name, kept in found[0].fixed.items()),
         "evidence": "importance bound from q*, a stochastic lower bound" if log_evidence is None else "given",
         "missing": given_missing,
@@ -230,7 +235,9 @@ def check_gaps(numbers: xr.Dataset) -> Verdicts:
     family = words + (f" The encoder's values were kept for {held}, so this is an upper bound." if held else "")
     encoder = words
     if not numbers.attrs["converged"]:
-        encoder += " The optimisation had not settled, so this is a lower bound."
+        left_out = "and its error leaves out what more steps would have gained"
+        encoder += f" The optimisation had not settled, so this is a lower bound, {left_out}."
+        family += f" The optimisation had not settled, so this is an upper bound, {left_out}."
     verdicts = [
         _judge(
             "Approximation gap", approximation, family, "Try a richer family: full covariance, a flow, a mixture."

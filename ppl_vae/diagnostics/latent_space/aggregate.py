@@ -10,7 +10,8 @@ with q(z) = (1/N) sum_n q(z|x_n) over all N data given (Hoffman & Johnson 2016; 
 equation 2, https://arxiv.org/abs/1802.04942). A batch in place of all data would bias the first two; none is taken.
 
 What has a closed form is not drawn: E log q(z|x_n) and E log p(z), and so the average KL. The two others are drawn
-with the Gaussians of the aggregate's own mean and covariance as control variates, whose expectations are known.
+with the Gaussians of the aggregate's own mean and covariance as control variates, whose expectations are known for
+every datum. So the numbers are means over data of terms of a datum, whose spread is their error.
 
 N data are not their population: a draw's own datum is in the mixture, which raises log q(z) by (V - 1) / (2N) or
 so, V = E[q(z|x_n) / q(z)], and the mixture without it lowers it by as much. The parts of the population take the
@@ -73,11 +74,11 @@ def run_aggregate(
 
     Returns:
         Scalars ``average_kl``, ``mutual_information``, ``total_correlation``, ``dimension_wise_kl``, nats per
-        datum; the first is exactly the sum of the others. Each has an ``..._stderr`` over data: of the first in
-        closed form, of the others by the draws as they are, too large by what the control variates take off, up
-        to a third. The last three with ``..._population``: NaN where ``own_share``, the mean share of a draw's own
-        datum in the mixture, is above 0.05. Over "latent": ``kl`` of each
-        dimension's aggregate. ``attrs["most_information"]`` is log N.
+        datum; the first is exactly the sum of the others. Each has an ``..._stderr`` over data and draws, the
+        control variates counted. Where a part is 0 in the population and its estimate a square of noise, that is
+        up to a half too large. The last three with ``..._population``: NaN where ``own_share``, the mean share of
+        a draw's own datum in the mixture, is above 0.05. Over "latent": ``kl`` of each dimension's aggregate.
+        ``attrs["most_information"]`` is log N.
 
     Raises:
         ModelError: the pair or a setting is refused; or there are several sites, or another family: it is named.
@@ -108,18 +109,15 @@ def _parts(given: Conditioned, num_samples: int, seed: int) -> xr.Dataset:
     assert prior is not None
     z, (loc, scale) = torch.cat(draws, 1), torch.cat(moments, 1)
     logs = _Logs(z, loc, scale, *prior)
-    drawn, exact = (
-        logs.parts(logs.log_q, logs.joint, logs.alone, logs.log_p),
-        logs.controlled(logs.joint, logs.alone),
-    )
+    parts = logs.parts(logs.joint, logs.alone)
     table = xr.Dataset(attrs={"num_data": len(given), "num_samples": num_samples, "seed": seed})
-    for name, value in exact.items():
-        per_datum = logs.exact_kl if name == "average_kl" else drawn[name].sum(-1).mean(0)
-        table[name] = value.sum().item()
+    for name, of_unit in parts.items():
+        per_datum = of_unit.sum(-1)
+        table[name] = per_datum.mean().item()
         table[f"{name}_stderr"] = per_datum.std().item() / math.sqrt(len(per_datum))
     for name, value in logs.of_population().items():
-        table[f"{name}_population"] = value.sum().item()
-    table["kl"] = "latent", exact["dimension_wise_kl"].cpu().numpy()
+        table[f"{name}_population"] = value
+    table["kl"] = "latent", parts["dimension_wise_kl"].mean(0).cpu().numpy()
     table["own_share"] = logs.own_share.item()
     return table.assign_attrs(most_information=math.log(len(given)), units="nats per datum")
 
@@ -203,43 +201,49 @@ class _Logs:
 
     def __init__(self, z: Tensor, loc: Tensor, scale: Tensor, prior_loc: Tensor, prior_scale: Tensor) -> None:
         self.log_q = _log_normal(z, loc, scale)
-        self.log_p = _log_normal(z, prior_loc, prior_scale)
         joint, alone = _log_aggregate(z.flatten(0, 1), loc, scale)
         self.joint, self.alone = joint.unflatten(0, z.shape[:2]).unsqueeze(-1), alone.unflatten(0, z.shape[:2])
-        # E log q(z|x_n) and E log p(z) [U], in closed form.
-        self.exact_q = -0.5 * math.log(2 * math.pi * math.e) - scale.log().mean(0)
+        # E log q(z|x_n) and E log p(z) of every datum [N, U], in closed form.
+        self.exact_q = -0.5 * math.log(2 * math.pi * math.e) - scale.log()
         moved = ((loc - prior_loc).square() + scale.square()) / prior_scale.square()
-        self.exact_p = (-0.5 * (moved.mean(0) + math.log(2 * math.pi)) - prior_scale.log()).reshape(-1)
-        # KL(q(z|x_n) || p(z)) of every datum [N].
-        self.exact_kl = (0.5 * (moved - 1) - scale.log() + prior_scale.log()).sum(-1)
+        self.exact_p = -0.5 * (moved + math.log(2 * math.pi)) - prior_scale.log()
         # The mixture's own mean and covariance.
-        centred = loc - loc.mean(0)
-        self.covariance = centred.mT @ centred / len(loc) + torch.diag(scale.square().mean(0))
-        self.centred = z - loc.mean(0)
+        self.centred, self.loc, self.scale = z - loc.mean(0), loc - loc.mean(0), scale
+        self.covariance = self.loc.mT @ self.loc / len(loc) + torch.diag(scale.square().mean(0))
 
-    @staticmethod
-    def parts(log_q: Tensor, joint: Tensor, alone: Tensor, log_p: Tensor) -> dict[str, Tensor]:
-        """The average KL and its parts; summed over their last dimension they add up."""
-        log_q, all_alone = log_q.sum(-1, keepdim=True), alone.sum(-1, keepdim=True)
+    def parts(self, joint: Tensor, alone: Tensor) -> dict[str, Tensor]:
+        """The average KL and its parts of every datum [N, U]; summed over their last dimension they add up.
+
+        Args:
+            joint: log q(z) of the draws [K, N, 1].
+            alone: log q(z_u) of them [K, N, U].
+        """
+        together, apart = self._controlled_joint(joint), self._controlled_alone(alone)
+        log_q, all_apart = self.exact_q.sum(-1, keepdim=True), apart.sum(-1, keepdim=True)
         return {
-            "average_kl": log_q - log_p.sum(-1, keepdim=True),
-            "mutual_information": log_q - joint,
-            "total_correlation": joint - all_alone,
-            "dimension_wise_kl": alone - log_p,
+            "average_kl": log_q - self.exact_p.sum(-1, keepdim=True),
+            "mutual_information": log_q - together,
+            "total_correlation": together - all_apart,
+            "dimension_wise_kl": apart - self.exact_p,
         }
 
-    def controlled(self, joint: Tensor, alone: Tensor) -> dict[str, Tensor]:
-        """The parts with closed forms in the place of what has one, and control variates beside what has none."""
-        variance = self.covariance.diagonal()
+    def _controlled_joint(self, joint: Tensor) -> Tensor:
+        """E log q(z) of every datum [N, 1]: half a squared distance from the mixture's mean is known of each."""
         factor = torch.linalg.cholesky(self.covariance)
-        white = torch.linalg.solve_triangular(factor, self.centred.flatten(0, 1).mT, upper=False)
-        # Each is half a squared distance, whose expectation is half its number of coordinates.
-        together = -0.5 * white.square().sum(0).reshape(joint.shape)
-        apart = -0.5 * self.centred.square() / variance
-        width = len(variance)
-        return self.parts(
-            self.exact_q, _controlled(joint, together, -0.5 * width), _controlled(alone, apart, -0.5), self.exact_p
+        # Standard deviations as the rows of diagonal matrices, one for each datum.
+        spreads = torch.linalg.solve_triangular(factor, torch.diag_embed(self.scale), upper=False)
+        white, loc = (
+            torch.linalg.solve_triangular(factor, rows.reshape(-1, len(factor)).mT, upper=False).square().sum(0)
+            for rows in (self.centred, self.loc)
         )
+        expected = loc + spreads.square().sum((1, 2))
+        return _controlled(joint, -0.5 * white.reshape(joint.shape), -0.5 * expected.unsqueeze(-1))
+
+    def _controlled_alone(self, alone: Tensor) -> Tensor:
+        """E log q(z_u) of every datum [N, U], likewise."""
+        variance = self.covariance.diagonal()
+        expected = (self.loc.square() + self.scale.square()) / variance
+        return _controlled(alone, -0.5 * self.centred.square() / variance, -0.5 * expected)
 
     @property
     def own_share(self) -> Tensor:
@@ -249,23 +253,22 @@ class _Logs:
     def _shares(self, own: Tensor, mixture: Tensor) -> Tensor:
         return (own - mixture).exp() / self.joint.shape[1]
 
-    def of_population(self) -> dict[str, Tensor]:
+    def of_population(self) -> dict[str, float]:
         """The three parts of mixtures half with and half without a draw's own datum; NaN where it weighs much."""
         both = []
         for own, mixture in ((self.log_q.sum(-1, keepdim=True), self.joint), (self.log_q, self.alone)):
             share = self._shares(own, mixture).clamp(max=1 - 1e-6)
             both.append(mixture + 0.5 * (torch.log1p(-share) - math.log1p(-1 / self.joint.shape[1])))
-        found = self.controlled(*both)
-        known = self.own_share <= MOST_OWN
-        return {name: value if known else value * math.nan for name, value in found.items() if name in PARTS}
+        found = self.parts(*both)
+        known = bool(self.own_share <= MOST_OWN)
+        return {name: found[name].sum(-1).mean().item() if known else math.nan for name in PARTS}
 
 
-def _controlled(values: Tensor, variate: Tensor, expectation: float) -> Tensor:
-    """The mean of values [K, N, U] with a control variate of known expectation, one a column: [U]."""
-    values, variate = values.flatten(0, 1), variate.flatten(0, 1)
-    moved = variate - variate.mean(0)
-    slope = (values * moved).sum(0) / moved.square().sum(0).clamp_min(1e-300)
-    return values.mean(0) - slope * (variate.mean(0) - expectation)
+def _controlled(values: Tensor, variate: Tensor, expectation: Tensor) -> Tensor:
+    """The mean over draws of values [K, N, U], with a control variate whose expectation [N, U] is known: [N, U]."""
+    moved = variate - variate.mean((0, 1))
+    slope = (values * moved).sum((0, 1)) / moved.square().sum((0, 1)).clamp_min(1e-300)
+    return (values - slope * (variate - expectation)).mean(0)
 
 
 def _log_normal(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def importance(table: xr.Dataset, diagnosis: Diagnosed) -> Drawn:
     )
     try:
         if diagnosis.x.dim() == 2:
-            worst = plot_worst_rows(diagnosis.x, table, diagnosis.column_names)
+            worst = plot_worst_rows(diagnosis.rows, table, diagnosis.column_names)
             caption = (
                 "The rows with the largest k-hat, worst first. The shade of a cell is its distance from the mean "
                 f"of its column over {len(diagnosis.x)} data in standard deviations: orange above, violet below."

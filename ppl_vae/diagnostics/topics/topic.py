@@ -14,6 +14,7 @@ from ppl_vae.diagnostics.topics.case import Case, Effort
 from ppl_vae.diagnostics.verdict import Verdict
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -23,6 +24,10 @@ class Diagnosed(Protocol):
     @property
     def x(self) -> Tensor:
         """The diagnosed data [n, *event_shape]."""
+
+    @property
+    def rows(self) -> Tensor | pd.DataFrame:
+        """The same, with words for categories where the model knows any."""
 
     @property
     def y(self) -> np.ndarray | None:

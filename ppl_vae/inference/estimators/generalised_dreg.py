@@ -118,7 +118,7 @@ def _prior_leaves(site: Site) -> list[Tensor]:
     """
     if site.p is None:
         return []
-    leaves = leaves_of([site.p.log_prob(site.value.detach())])
+    leaves = leaves_of([site.p.log_prob(site.read.detach())])
     if not leaves:
         return []
     try:

@@ -66,8 +66,8 @@ class Evidence:
             10 times. ``interval`` covers.
         method: "importance", "jackknife", "ais" or "exact".
         num_samples: importance draws or chains per datum; 0 where the method is "exact".
-        khat: the tail index of the importance weights [N], NaN where they are constant or fewer than 25; None for
-            other methods.
+        khat: the tail index of the importance weights [N], NaN where they have no tail, as of an exact guide, or
+            are fewer than 25; None for other methods.
         per_datum_lower: end of a 95% interval for log p(x) [N]; None but for importance weights.
         per_datum_upper: the other end [N], wider by k-hat; +inf where none is known.
         mean_stderr: the Monte-Carlo error of the mean where the data share draws of global sites, or random numbers

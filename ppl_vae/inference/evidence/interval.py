@@ -37,7 +37,8 @@ class EvidenceInterval:
     Attributes:
         bound: the importance bound.
         stderr: by the delta method.
-        khat: the tail index of the weights; NaN where they are constant, or fewer than 25.
+        khat: the tail index of the weights; NaN where they are constant or of so few values that they have no tail,
+            as with an exact guide or one of categories, or fewer than 25.
         lower: end of the 95% interval.
         upper: end of the 95% interval; +inf where none is known.
     """
@@ -64,7 +65,8 @@ def evidence_interval(log_weight: Tensor) -> EvidenceInterval:
     width = torch.where(few, NORMAL, torch.where(tail < 1, width, torch.inf))
     constant = stderr == 0
     upper = torch.where(constant, bound, bound + width * stderr)
-    return EvidenceInterval(bound, stderr, tail.masked_fill(constant, torch.nan), bound - NORMAL * stderr, upper)
+    tail = tail.masked_fill(constant | few, torch.nan)
+    return EvidenceInterval(bound, stderr, tail, bound - NORMAL * stderr, upper)
 
 
 def _effective(log_weight: Tensor) -> Tensor:

@@ -32,10 +32,11 @@ from ppl_vae.inference.evidence.supports import (
 )
 from ppl_vae.inference.pair.draws import require_plain
 from ppl_vae.inference.pair.faulty_draws import require_faithful_draws
+from ppl_vae.inference.pair.given_values import Given
 from ppl_vae.inference.pair.hidden_noise import require_same_density
 from ppl_vae.inference.pair.joint import log_guide as log_guide_at
 from ppl_vae.inference.pair.joint import log_joint, terms_at
-from ppl_vae.inference.pair.masked_latents import TOLERANCE
+from ppl_vae.inference.pair.masked_latents import drawn_anew, require_unread
 from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.scales import value_mask
@@ -226,20 +227,18 @@ def _require_unread(
     model: Program, x: Tensor, nodes: Mapping[str, TraceSite], values: Mapping[str, Tensor]
 ) -> None:
     """Refuse masked latents whose values move a density that counts; the site is named."""
-    here = log_joint(model, x, values)
-    for name, node in nodes.items():
-        mask = value_mask(node["fn"], node["mask"])
-        if mask is None or bool(mask.all()):
-            continue
-        other = node["fn"].sample().expand(node["value"].shape)
-        moved = torch.where(mask.to(other.device), node["value"], other)
-        there = log_joint(model, x, {**values, name: moved.unsqueeze(0)})
-        for what in ("log_prior", "log_likelihood"):
-            if not torch.allclose(getattr(here, what), getattr(there, what), rtol=TOLERANCE, atol=TOLERANCE):
-                raise ModelError(
-                    f"site {name!r} is masked for data whose densities are not, and depend on it: without its "
-                    "divergence from the prior no number is a bound on log p(x); mask both alike"
-                )
+    masks = {name: value_mask(node["fn"], node["mask"]) for name, node in nodes.items()}
+    moved = {
+        name: drawn_anew(nodes[name]["fn"], nodes[name]["value"], mask).unsqueeze(0)
+        for name, mask in masks.items()
+        if mask is not None and not bool(mask.all())
+    }
+
+    def run(at: Given) -> Mapping[str, TraceSite]:
+        latent, observed, _ = run_model(model, (x,), 1, at)
+        return {**latent, **observed}
+
+    require_unread(values, moved, run)
 
 
 def _prior_run(model: Program, x: Tensor, num_chains: int) -> Mapping[str, TraceSite]:

@@ -13,7 +13,7 @@ from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.coordinate_names import require_same_coordinates
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.labels import Batch, check_labels
-from ppl_vae.inference.pair.lost_digits import warn_of_lost_digits
+from ppl_vae.inference.pair.lost_digits import warn_of_covariates, warn_of_lost_digits
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.placement import beside
 from ppl_vae.inference.pair.protocols import Program, traits
@@ -62,6 +62,7 @@ def admitted(
         raise DataError(f"data: expected at least {least}, found shape {list(data.shape)}")
     warn_of_lost_digits(first if isinstance(first, Rows) else to_tensor(first), data.dtype, labels)
     beside = arguments.tensors(given, data, data.dtype)
+    warn_of_covariates(given, arguments.names(len(given)), data.dtype, labels)
     judge = traits(pair.model).check_covariates
     if judge is not None:
         judge(*beside)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError, PplVaeError
+from ppl_vae.inference.pair.draws import carried
 from ppl_vae.inference.pair.given_values import Given
 from ppl_vae.inference.pair.hidden_noise import hidden_noise
 from ppl_vae.inference.pair.labels import Batch
@@ -85,21 +86,23 @@ def _alone(model: Program, guide: Program, batch: Batch, before: Terms) -> tuple
 def _of_set(before: Terms) -> dict[str, Tensor]:
     """The draws of the global sites."""
     levels = {} if before.whole is None else before.whole.sites
-    return {name: site.read.unsqueeze(0) for name, site in levels.items()}
+    return {name: carried(site.read, lambda draw: draw.unsqueeze(0)) for name, site in levels.items()}
 
 
 def _first(site: Site, count: int) -> Tensor:
     """The draws of one run for the first data: [1, *batch, *event], as the programs read them."""
     if site.standing is None or site.standing.data_dim is None:
-        return site.value[:, :count]
-    return site.read.narrow(site.standing.data_dim - len(site.q.event_shape), 0, count).unsqueeze(0)
+        return carried(site.value, lambda draw: draw[:, :count])
+    dim = site.standing.data_dim - len(site.q.event_shape)
+    return carried(site.read, lambda draw: draw.narrow(dim, 0, count).unsqueeze(0))
 
 
 def _moved(site: Site) -> Tensor:
     """The draws of one run, one datum further on: [1, *batch, *event], as the programs read them."""
     if site.standing is None or site.standing.data_dim is None:
-        return site.value.roll(1, 1)
-    return site.read.roll(1, site.standing.data_dim - len(site.q.event_shape)).unsqueeze(0)
+        return carried(site.value, lambda draw: draw.roll(1, 1))
+    dim = site.standing.data_dim - len(site.q.event_shape)
+    return carried(site.read, lambda draw: draw.roll(1, dim).unsqueeze(0))
 
 
 def _is_noisy(side: str, model: Program, guide: Program, batch: Batch) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ppl_vae.inference.pair.draws import carried
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.inference.pair.trace_site import TraceSite
 
@@ -16,7 +17,10 @@ class Given(Messenger):
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.values = {name: value[0] if len(value) == 1 else value for name, value in values.items()}
+        self.values = {
+            name: carried(value, lambda draw: draw[0]) if len(value) == 1 else value
+            for name, value in values.items()
+        }
 
     def _pyro_sample(self, msg: TraceSite) -> None:
         if msg["is_observed"] or msg["name"] not in self.values:

@@ -6,10 +6,12 @@ Seconds since 1970 are told apart in steps of 128 there: of data that differ by 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from ppl_vae.arrays import to_tensor
 from ppl_vae.containers import Labels, Rows
 
 # Steps of the kept precision between the least and the largest value of a coordinate; fewer are told.
@@ -20,13 +22,16 @@ MOVED, NOISE = 1e-3, 1e-12
 STORED = 10_000
 
 
-def warn_of_lost_digits(x: Tensor | Rows | None, kept: torch.dtype, labels: Labels | None = None) -> None:
+def warn_of_lost_digits(
+    x: Tensor | Rows | None, kept: torch.dtype, labels: Labels | None = None, name: str = "data"
+) -> None:
     """Warn where single precision rounds data [N, *event_shape] of a wider type to a few values; one is named.
 
     Args:
         x: the data, not yet rounded; NaN stands for what is missing. None is not looked at.
         kept: the precision that they are taken in.
         labels: the names of their coordinates.
+        name: what they are called in the warning.
     """
     if x is None or kept != torch.float32 or x.dtype not in (torch.float64, torch.int32, torch.int64):
         return
@@ -42,14 +47,32 @@ def warn_of_lost_digits(x: Tensor | Rows | None, kept: torch.dtype, labels: Labe
         return
     first = lost[0]
     place = torch.unravel_index(torch.tensor(first), x.shape[1:] or (1,))
-    where = (labels or Labels()).at([0, *(int(index) for index in place)])
+    where = (labels or Labels()).at([0, *(int(index) for index in (place if x.dim() > 1 else ()))])
     also = f", and {len(lost) - 1} coordinates more" if len(lost) > 1 else ""
     warnings.warn(
-        f"data: single precision tells values between {least[first]:.12g} and {most[first]:.12g} apart in steps of "
-        f"about {step[first]:.3g}, as at {where}{also}: what is learned or told is of rounded data; subtract an "
+        f"{name}: single precision tells values between {least[first]:.12g} and {most[first]:.12g} apart in steps "
+        f"of about {step[first]:.3g}, as at {where}{also}: what is learned or told is of rounded data; subtract an "
         "offset, such as the mean, or take double precision by vae.double()",
         stacklevel=2,
     )
+
+
+def warn_of_covariates(
+    given: Sequence[object], names: Sequence[str], kept: torch.dtype, labels: Labels | None = None
+) -> None:
+    """Warn likewise of covariates that are floats; whole numbers and classes are taken as they are.
+
+    Args:
+        given: the covariates, each [N, ...], not yet rounded.
+        names: theirs.
+        kept: the precision that they are taken in.
+        labels: the names of the data that they stand beside.
+    """
+    labels = labels or Labels()
+    for name, c in zip(names, given, strict=True):
+        values = c if isinstance(c, Rows | Tensor) else to_tensor(c, name)
+        if values.dtype == torch.float64:
+            warn_of_lost_digits(values, kept, Labels(labels.rows, labels.beside.get(name, ())), name)
 
 
 def _extreme(x: Tensor, largest: bool) -> Tensor:

@@ -7,10 +7,11 @@ sequence, it is the bound of the rest. Which of the two it is, the model is aske
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
+from pyro import distributions as dist
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
@@ -19,6 +20,7 @@ from ppl_vae.inference.pair.given_values import Given
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.scales import require_bound, value_mask
 from ppl_vae.inference.pair.trace import run_pair
+from ppl_vae.inference.pair.trace_site import TraceSite
 
 if TYPE_CHECKING:
     from ppl_vae.inference.pair.terms import Site, Terms
@@ -50,17 +52,41 @@ def require_apart(
             require_bound(level.sites, terms.observations, terms.log_likelihood.shape)
         return
     count = terms.log_likelihood.shape[0]
+
+    def nodes(at: Given) -> Mapping[str, TraceSite]:
+        run = run_pair(model, guide, args, kwargs, count, "total", at)
+        return {**run.model_sites, **run.observed}
+
     with torch.no_grad():
         as_drawn = {name: _in_program(site.read, count, site) for name, site in sites.items()}
-        for name, mask in masked.items():
-            moved = as_drawn | {name: _in_program(_elsewhere(sites[name], mask), count, sites[name])}
-            here, there = (_densities(model, guide, args, kwargs, count, values) for values in (as_drawn, moved))
-            for other, density in here.items():
-                if not torch.allclose(density, there[other], rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
-                    raise ModelError(
-                        f"site {name!r} is masked for data whose {other!r} is not, and depends on it: without its "
-                        "divergence from the prior no number is a bound on log p(x); mask both alike"
-                    )
+        moved = {
+            name: _in_program(drawn_anew(sites[name].q, sites[name].read, mask), count, sites[name])
+            for name, mask in masked.items()
+        }
+        require_unread(as_drawn, moved, nodes)
+
+
+def require_unread(
+    as_drawn: Mapping[str, Tensor], moved: Mapping[str, Tensor], nodes: Callable[[Given], Mapping[str, TraceSite]]
+) -> None:
+    """Refuse masked latent values that a density of the model depends on, by asking it at others.
+
+    Args:
+        as_drawn: the values of every latent site, as ``Given`` takes them.
+        moved: those of the masked ones, others where they are masked.
+        nodes: runs the model at given values: its sites, latent and observed.
+
+    Raises:
+        ModelError: one does; the site is named.
+    """
+    for name, values in moved.items():
+        here, there = (_counted_at(at, nodes) for at in (as_drawn, {**as_drawn, name: values}))
+        for other, density in here.items():
+            if not torch.allclose(density, there[other], rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+                raise ModelError(
+                    f"site {name!r} is masked for data whose {other!r} is not, and depends on it: without its "
+                    "divergence from the prior no number is a bound on log p(x); mask both alike"
+                )
 
 
 def require_unmasked(terms: Terms) -> None:
@@ -97,10 +123,10 @@ def require_all_observed(what: str, terms: Terms) -> None:
             )
 
 
-def _elsewhere(site: Site, mask: Tensor) -> Tensor:
-    """The draws of a site, drawn anew from the guide where it is masked."""
-    other = site.q.sample().expand(site.read.shape)
-    return torch.where(mask.to(other.device), site.read, other.to(site.read.dtype))
+def drawn_anew(d: dist.TorchDistribution, value: Tensor, mask: Tensor) -> Tensor:
+    """Draws from a distribution, drawn anew where they are masked."""
+    other = d.sample().expand(value.shape)
+    return torch.where(mask.to(other.device), value, other.to(value.dtype))
 
 
 def _in_program(value: Tensor, count: int, site: Site) -> Tensor:
@@ -108,21 +134,15 @@ def _in_program(value: Tensor, count: int, site: Site) -> Tensor:
     return value.unsqueeze(0) if count == 1 and site.standing is not None else value
 
 
-def _densities(
-    model: Program,
-    guide: Program,
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-    count: int,
-    values: Mapping[str, Tensor],
+def _counted_at(
+    values: Mapping[str, Tensor], nodes: Callable[[Given], Mapping[str, TraceSite]]
 ) -> dict[str, Tensor]:
     """List what is counted of every site of the model, as its plates have it, at the same random numbers."""
     device = next(iter(values.values())).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)
-        run = run_pair(model, guide, args, kwargs, count, "total", Given(values))
-    nodes = {**run.model_sites, **run.observed}
-    return {name: _counted(node["fn"].log_prob(node["value"]), node["mask"]) for name, node in nodes.items()}
+        found = nodes(Given(values))
+    return {name: _counted(node["fn"].log_prob(node["value"]), node["mask"]) for name, node in found.items()}
 
 
 def _counted(density: Tensor, mask: Tensor | bool | None) -> Tensor:

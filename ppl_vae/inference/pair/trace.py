@@ -16,6 +16,7 @@ from typing import cast
 import torch
 from pyro import distributions as dist
 from pyro import poutine
+from pyro.poutine.guide import GuideMessenger
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
@@ -128,7 +129,8 @@ def run_pair(
                 remember(model, guide, seen)
             return found
     except Exception as error:
-        seen = _seen_with_one_draw(model, guide, args[0] if args else None, error, lambda: run(PLAIN, 1))
+        with _index_hint():
+            seen = _seen_with_one_draw(model, guide, args[0] if args else None, error, lambda: run(PLAIN, 1))
         if _holds(known or PLAIN, seen, share_draws):
             raise _explained(error, num_particles, (known or PLAIN).nesting) from error
     remember(model, guide, seen)
@@ -151,7 +153,12 @@ def _index_hint() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, IndexError, ModelError) as error:
-        said = str(error.__cause__ or error).strip().partition("\n")[0]
+        first: BaseException = error
+        while isinstance(first, ModelError) and first.__cause__ is not None:
+            first = first.__cause__
+        said = str(first).strip().partition("\n")[0]
+        if "x.long()" in str(error):
+            raise
         if not any(word in said for word in ("LongTensor", "indices", "int64")):
             raise
         raise ModelError(
@@ -307,6 +314,11 @@ def _trace_guide(
     with _Detached() if gradient == "score" else contextlib.nullcontext():
         trace = poutine.trace(guide).get_trace(*args, **kwargs)
     nodes = sample_nodes(trace)
+    if isinstance(innermost(guide), GuideMessenger):
+        # Such a guide runs the model, whose observed sites are none of its own.
+        for name in [name for name, node in nodes.items() if node["is_observed"]]:
+            trace.remove_node(name)
+            del nodes[name]
     for name, node in nodes.items():
         if node["is_observed"]:
             raise ModelError(_observed_in_guide(name, node))

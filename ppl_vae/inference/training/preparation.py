@@ -22,7 +22,7 @@ from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.indices import indexed, rows_named
 from ppl_vae.inference.pair.labels import check_labels
-from ppl_vae.inference.pair.lost_digits import warn_of_lost_digits
+from ppl_vae.inference.pair.lost_digits import warn_of_covariates, warn_of_lost_digits
 from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.placement import own_dtype
 from ppl_vae.inference.pair.protocols import Program
@@ -136,6 +136,8 @@ def prepare(
     )
     dtype = own_dtype(model, guide, first)
     warn_of_lost_digits(training.x, dtype, training.labels)
+    if training.train is not None:
+        warn_of_covariates(training.train[1:], training.names, dtype, training.labels)
     training = training.to(device, dtype)
     described = describe_data(data, training)
     if training.train is None:

@@ -175,10 +175,12 @@ def _column(values: NDArray[np.float64], part: Likelihood) -> object:
     import pandas as pd
 
     whole = part.name in WHOLE or isinstance(part, OrdinalLikelihood | NominalLikelihood)
-    if not whole or not (values == values.round()).all():
-        return values
-    codes = values.astype(np.int64)
     names = level_names(part)
+    # A missing level is one that a category of pandas' holds as well; whole numbers have no room for it.
+    found = np.where(np.isnan(values), -1.0, values) if names else values
+    if not whole or not (found == found.round()).all():
+        return values
+    codes = found.astype(np.int64)
     if not names:
         return codes
     labels = pd.Index(names)

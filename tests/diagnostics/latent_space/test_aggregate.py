@@ -154,3 +154,14 @@ def test_the_error_of_the_average_kl_is_the_spread_of_its_closed_form():
     numbers = run_aggregate(lg, x)
     assert numbers["average_kl"].item() == pytest.approx(kl.mean().item(), rel=1e-6)
     assert numbers["average_kl_stderr"].item() == pytest.approx(kl.std().item() / math.sqrt(60), rel=1e-6)
+
+
+def test_the_errors_leave_out_what_control_variates_take_off():
+    """The aggregate of a linear model is nearly Gaussian, so that one draw of a datum says what many say."""
+    vae = pv.LinearGaussianVAE(torch.tensor([[0.7], [-0.5], [0.4]]), torch.zeros(3), 1.0, guide="mean-field")
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    one, many = (run_aggregate(vae, x, num_samples=count, seed=1) for count in (1, 100))
+    for name in ("mutual_information", "dimension_wise_kl"):
+        error = one[f"{name}_stderr"].item()
+        assert error == pytest.approx(many[f"{name}_stderr"].item(), rel=0.15)
+        assert one[name].item() == pytest.approx(many[name].item(), abs=error)

@@ -70,3 +70,31 @@ def test_a_learned_prior_that_is_no_diagonal_gaussian_is_refused_by_name():
 
     with pytest.raises(ModelError, match="site 'z': gdreg reparameterises priors that are diagonal Gaussians"):
         inf.GDReG(2)(model, guide)(torch.ones(3, 2))
+
+
+def test_a_data_plate_elsewhere_gives_dregs_bound_and_gradient():
+    """x in columns, the data plate at dim -2: the prior's density at [K, N] was a raw error of shapes."""
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+
+    def model(x):
+        with pyro.plate("rows", len(x), dim=-2):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with pyro.plate("columns", 3, dim=-1):
+                pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    class Guide(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.slope = torch.nn.Parameter(torch.tensor(0.2))
+
+        def forward(self, x):
+            with pyro.plate("rows", len(x), dim=-2):
+                pyro.sample("z", dist.Normal(self.slope * x.sum(-1, keepdim=True), 0.6))
+
+    guide, found = Guide(), []
+    for name in ("gdreg", "dreg"):
+        torch.manual_seed(1)
+        estimator = inf.get_elbo(name, num_particles=7)
+        loss = estimator.forward(estimator.run(model, guide, x))
+        found.append((loss.detach(), *torch.autograd.grad(loss, guide.parameters())))
+    assert torch.allclose(torch.stack(found[0]), torch.stack(found[1]))

@@ -247,5 +247,5 @@ def test_a_masked_latent_that_data_depend_on_is_not_annealed():
             w = pyro.sample("w", dist.Normal(torch.zeros(len(x)), 1.0).mask(x > 0))
             pyro.sample("x", dist.Normal(w, 1.0), obs=x)
 
-    with pytest.raises(ModelError, match="site 'w' is masked for data whose densities are not, and depend on it"):
+    with pytest.raises(ModelError, match="site 'w' is masked for data whose 'x' is not, and depends on it"):
         LatentPath(model, model, torch.tensor([1.0, -1.0]))

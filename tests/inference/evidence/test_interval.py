@@ -73,3 +73,11 @@ def test_other_methods_know_no_upper_end_or_both():
     annealed = pv.log_evidence(lg, x, "ais", 4, num_temperatures=3, num_leapfrog=1)
     assert annealed.interval[1] == math.inf
     assert "no upper end is known" in annealed._repr_html_()
+
+
+def test_weights_of_a_few_values_have_no_tail():
+    """As those of an exact guide are to rounding: k-hat was infinite, as of the heaviest tail."""
+    values = 1e-7 * torch.arange(3, dtype=torch.float64).repeat(40).unsqueeze(1)
+    found = evidence_interval(values)
+    assert found.khat.isnan().all()
+    assert torch.isfinite(found.upper).all()

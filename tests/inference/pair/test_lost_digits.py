@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -72,3 +74,26 @@ def test_evaluation_tells_it_as_training_does():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pv.evaluate(vae.double(), x)
+
+
+def of_a_year(x, year, group=None):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(pyro.param("slope", torch.ones(())) * z + 0 * year, 1.0), obs=x)
+
+
+def encoder(x, year, group=None):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(0.5 * x, 0.7))
+
+
+@pytest.mark.parametrize(
+    "ask", [pv.evaluate, lambda pair, x: pv.fit(pair, x, epochs=1, device="cpu", progress=False)]
+)
+def test_covariates_are_told_as_data_are(ask):
+    x, years = NORMAL[:, 0].float(), 1e9 + 0.001 * np.arange(50)
+    with pytest.warns(UserWarning, match="year: single precision tells values between"):
+        ask((of_a_year, encoder), {"x": x, "year": years})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ask((of_a_year, encoder), {"x": x, "year": years - 1e9, "group": np.arange(50) + 2**30})

@@ -335,3 +335,21 @@ def test_broken_parameters_are_named():
 
     with pytest.raises(ModelError, match="site 'z': the guide's draws are NaN"):
         pv.log_evidence((model, broken), X, num_samples=50)
+
+
+def test_data_that_index_a_tensor_are_told_how_at_any_number_of_draws():
+    """With several draws the words were of programs that keep a number per datum."""
+    rows = torch.eye(3)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=rows[x].sum(-1))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(rows[x].sum(-1), 1.0))
+
+    for num_particles in (1, 10):
+        with pytest.raises(ModelError, match=r"^tensors used as indices must.*use x.long\(\) where it is an index"):
+            pv.evaluate((model, guide), torch.tensor([0, 2, 1]), num_particles)

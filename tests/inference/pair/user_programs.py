@@ -17,7 +17,13 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions import constraints, transforms
-from pyro.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoLaplaceApproximation, AutoNormal
+from pyro.infer.autoguide import (
+    AutoDelta,
+    AutoDiagonalNormal,
+    AutoLaplaceApproximation,
+    AutoNormal,
+    AutoNormalMessenger,
+)
 from pyro.infer.reparam import LocScaleReparam
 from pyro.nn import PyroModule, PyroParam
 from scipy import stats
@@ -486,6 +492,18 @@ def auto(kind, program, x, **options):
     return make
 
 
+class Amortised(AutoNormalMessenger):
+    """A guide that runs the model, with a posterior of its own that is a function of x."""
+
+    def get_posterior(self, name, prior):
+        (x,), _ = self.args_kwargs
+        return dist.Normal(pyro.param("slope", torch.tensor(0.4)) * x, 0.8)
+
+
+def messenger():
+    return model, Amortised(model)
+
+
 def by_hand(log_density):
     """z = exp(a), whose log volume is a."""
 
@@ -852,6 +870,8 @@ PROGRAMS = {
     "straight-through, one-hot": Row(straight_through_one_hot, X, mixture_evidence([1 / 3] * 3, [-1, 0, 2])),
     "AutoNormal": Row(auto(AutoNormal, gamma_model, POSITIVE, init_scale=0.4), POSITIVE, GAMMA),
     "AutoNormal, real": Row(auto(AutoNormal, model, X, init_scale=0.7), X, normal_evidence),
+    "AutoNormalMessenger": Row(auto(AutoNormalMessenger, gamma_model, POSITIVE, init_scale=0.4), POSITIVE, GAMMA),
+    "a GuideMessenger": Row(messenger, X, normal_evidence),
     "AutoNormal, simplex": Row(auto(AutoNormal, simplex(), X, init_scale=0.7), X),
     "Delta with its volume": Row(by_hand(lambda a: -a), POSITIVE, GAMMA),
     "Delta with its volume, to_event": Row(by_hand_in_events, POSITIVE, GAMMA),

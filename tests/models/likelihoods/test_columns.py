@@ -11,6 +11,7 @@ import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ConvergenceError, DataError, ModelError
 from ppl_vae.models import Columns, ordinal
+from ppl_vae.models.likelihoods.frames import kinds_of
 
 KINDS = {
     "age": "gaussian",
@@ -217,6 +218,12 @@ def test_a_frame_is_read_by_its_names_and_comes_back_with_them(tmp_path):
 def test_what_is_wrong_with_a_frame_names_the_column(change, message):
     with pytest.raises(DataError, match=message):
         pv.fit(table_vae(), change(patients()), epochs=1, progress=False)
+
+
+def test_a_category_with_a_missing_cell_comes_back_in_words():
+    frame = pd.DataFrame({"city": pd.Categorical(["Oslo", None, "Rome"])})
+    columns = Columns({choice.column: choice.kind for choice in kinds_of(frame)})
+    pd.testing.assert_frame_equal(columns.frame(columns.coded(frame)), frame)
 
 
 @pytest.mark.parametrize(
