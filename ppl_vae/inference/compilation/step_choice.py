@@ -4,11 +4,11 @@
 half a millisecond or more, and so is a compiled one over a traced one; large steps gain besides what their
 element-wise work costs, about a millisecond for 10^9 operations. Against this stand a tenth to a quarter of a
 second for a trace (a second for the deepest programs) and ten to twenty seconds for a compilation. "auto" asks for
-a saving of at least the cost, so that a run that is mistaken in it is still not much longer than an eager one. Where
-a step like this one was compiled before, its code is in the user's cache (``code_cache``) and costs a trace alone;
-so the second of two runs may be compiled where the first was traced. Where nothing is kept, a run that leaves no folder is
-traced while another process compiles (``changeover``). Ask for ``compile=False`` or ``True`` where two runs must be
-the same to the last bit.
+a saving of at least the cost, so that a run that is mistaken in it is still not much longer than an eager one.
+Where a step like this one was compiled before, its code is in the user's cache (``code_cache``) and costs a trace
+alone; so the second of two runs may be compiled where the first was traced. Where nothing is kept, a run that
+leaves no folder is traced while another process compiles (``changeover``). Ask for ``compile=False`` or ``True``
+where two runs must be the same to the last bit.
 """
 
 from __future__ import annotations
