@@ -15,7 +15,7 @@ SHAPE, CELLS, CODES, DIM = (5,), 2, 3, 2
 BETA = 0.4
 
 # What fit asks for a way to take its steps.
-LOOP_CHOICE = "ppl_vae.inference.training.loop.choose"
+LOOP_CHOICE = "ppl_vae.inference.training.run_steps.choose"
 
 
 def small(learning="ema", prior="uniform", seed=0):

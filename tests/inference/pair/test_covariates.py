@@ -16,7 +16,7 @@ from ppl_vae.errors import CheckpointError, DataError, ModelError
 
 D, N, SPREAD = 4, 120, 3.0
 # What fit asks for a way to take its steps.
-LOOP_CHOICE = "ppl_vae.inference.training.loop.choose"
+LOOP_CHOICE = "ppl_vae.inference.training.run_steps.choose"
 
 
 class Model(nn.Module):

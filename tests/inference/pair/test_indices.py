@@ -88,7 +88,7 @@ def test_traced_steps_take_the_same_rows(monkeypatch):
     eager = fit((model, guide), epochs=5, batch_size=3, compile=False).history.loss.tolist()
     pyro.clear_param_store()
     choice = pv.inference.compilation.step_choice.Choice("traced", "by the rule")
-    monkeypatch.setattr("ppl_vae.inference.training.loop.choose", lambda *_: choice)
+    monkeypatch.setattr("ppl_vae.inference.training.run_steps.choose", lambda *_: choice)
     traced = fit((model, guide), epochs=5, batch_size=3)
     assert traced.manifest["compile"] == "traced"
     assert traced.history.loss.tolist() == eager

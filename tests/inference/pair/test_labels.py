@@ -21,7 +21,7 @@ from tests.inference.small_runs import BATCH, require_same, small_data, small_va
 C, D, L, N = 3, 4, 2, 50
 
 # What fit asks for a way to take its steps.
-LOOP_CHOICE = "ppl_vae.inference.training.loop.choose"
+LOOP_CHOICE = "ppl_vae.inference.training.run_steps.choose"
 
 
 class LabelledModel(nn.Module):
