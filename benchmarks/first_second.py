@@ -2,11 +2,12 @@
 
     python benchmarks/first_second.py [--other CHECKOUT] [--rounds 2] [--extend] [--threads 2] [--only NAME ...]
 
-Every turn is a process of its own, timed from its start to its end by the wall clock; a round gives each one turn
-in a random order. Cold turns have empty caches of their own, also of precompiled headers; warm ones share a folder
-in which their step was compiled before the first round. With --other the build in another checkout takes the same
-turns. Printed and recorded are medians in seconds and ratios of medians with 95% bootstrap intervals, in
-benchmarks/results/first_second.json and .png with the machine's description and its load before the first round.
+Every turn is a process of its own, timed by the wall clock from its start until its work is done, the help to its
+end; a round gives each one turn in a random order. Cold turns have empty caches of their own, also of precompiled
+headers; warm ones share a folder in which their step was compiled before the first round. With --other the build in
+another checkout takes the same turns. Printed and recorded are medians in seconds and ratios of medians with 95%
+bootstrap intervals, in benchmarks/results/first_second.json and .png with the machine's description and its load
+before the first round.
 
 A round takes about two minutes, with --other three, and is recorded when it is over. --extend adds rounds to the
 record: of the same turns, code and machine. NumPyro is optional: pip install 'ppl_vae[bench]'.
@@ -98,6 +99,8 @@ state = svi.init(jax.random.PRNGKey(2), x[0])
 state, losses = jax.jit(lambda s, d: jax.lax.scan(svi.update, s, d))(state, x)
 print("numpyro", float(losses[-1]))
 """
+# What a user waits for ends here; then the process takes itself down.
+DONE = "\nimport time; print(time.time())"
 PEAK = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
 SHORT = 10
 # What the machine itself lets a thread have: products of the shapes of the MLP's step.
@@ -123,7 +126,8 @@ class Turn:
         arguments: of Python.
         cache: "cold" has empty caches, "warm" shares a filled one; "" needs none.
         neighbour: whether another process computes meanwhile.
-        reads: "seconds" of the process, or the last number that it "prints".
+        reads: "seconds" of the process to its end, or until its work is "done", whose time it prints last; or the
+            last number that it "prints".
         other: whether the build of the other checkout runs.
         fill: arguments of the process that fills the warm cache; by default those of the turn.
         times: processes one after the other, whose mean is the turn's number: of short ones.
@@ -144,21 +148,24 @@ def turns(device: str, other: bool) -> dict[str, Turn]:
     def steps(pair: str, options: str, size: int = 1280, epochs: int = 1) -> tuple[str, ...]:
         return "-c", TEN_STEPS.format(pair=pair, size=size, epochs=epochs, device=device, options=options)
 
+    def done(arguments: tuple[str, ...], cache: str = "", fill: tuple[str, ...] | None = None) -> Turn:
+        return Turn((*arguments[:-1], arguments[-1] + DONE), cache, reads="done", fill=fill)
+
     conv, whole = {"pair": CONV, "size": 320}, steps(MLP, ", compile=True", 60_000)
     table = {
         "pass": Turn(("-c", "pass"), times=SHORT),
-        "torch and pyro": Turn(("-c", "import torch, pyro")),
-        "import": Turn(("-c", "import torch, pyro, ppl_vae")),
-        "import, VAE and fit": Turn(("-c", "import torch, pyro, ppl_vae as pv; pv.VAE; pv.fit")),
+        "torch and pyro": done(("-c", "import torch, pyro")),
+        "import": done(("-c", "import torch, pyro, ppl_vae")),
+        "import, VAE and fit": done(("-c", "import torch, pyro, ppl_vae as pv; pv.VAE; pv.fit")),
         "help": Turn(("-m", "ppl_vae", "--help"), times=SHORT),
-        "ten eager steps": Turn(steps(MLP, ", compile=False")),
-        "ten compiled steps, warm": Turn(steps(MLP, ", compile=True"), "warm"),
-        "ten compiled steps, cold": Turn(steps(MLP, ", compile=True"), "cold"),
-        "conv: ten eager steps": Turn(steps(options=", compile=False", **conv)),
-        "conv: ten compiled steps, warm": Turn(steps(options=", compile=True", **conv), "warm"),
-        "conv: ten compiled steps, cold": Turn(steps(options=", compile=True", **conv), "cold"),
+        "ten eager steps": done(steps(MLP, ", compile=False")),
+        "ten compiled steps, warm": done(steps(MLP, ", compile=True"), "warm"),
+        "ten compiled steps, cold": done(steps(MLP, ", compile=True"), "cold"),
+        "conv: ten eager steps": done(steps(options=", compile=False", **conv)),
+        "conv: ten compiled steps, warm": done(steps(options=", compile=True", **conv), "warm"),
+        "conv: ten compiled steps, cold": done(steps(options=", compile=True", **conv), "cold"),
         # By default so short a run is compiled where a longer one of the same data was compiled before.
-        "two epochs by default, warm": Turn(steps(MLP, "", 60_000, 2), "warm", fill=whole),
+        "two epochs by default, warm": done(steps(MLP, "", 60_000, 2), "warm", fill=whole),
         "rate, alone": Turn(steps(MLP, ", compile=True, num_threads=1", 12_800, 6), "warm", reads="prints"),
         "rate, neighbour": Turn(steps(MLP, ", compile=True", 12_800, 6), "warm", True, "prints"),
         "Pyro's rate, neighbour": Turn(("-c", STOCK.format(size=6_400, epochs=3)), "", True, "prints"),
@@ -166,7 +173,7 @@ def turns(device: str, other: bool) -> dict[str, Turn]:
         "products, neighbour": Turn(("-c", PRODUCTS), "", True, "prints"),
         "peak memory": Turn(("-c", steps(MLP, "", 60_000)[1] + PEAK), "warm", reads="prints", fill=whole),
         "Pyro's peak memory": Turn(("-c", STOCK.format(size=60_000, epochs=1) + PEAK), reads="prints"),
-        "NumPyro: ten steps, cold": Turn(("-c", NUMPYRO), "cold"),
+        "NumPyro: ten steps, cold": done(("-c", NUMPYRO), "cold"),
     }
     for name in ("ten compiled steps, cold", "conv: ten compiled steps, cold", "two epochs by default, warm"):
         if other:
@@ -226,7 +233,7 @@ def take(turn: Turn, warm: Path, other: Path | None, threads: int) -> float:
             TMPDIR=str(caches),
             PYTHONWARNINGS="ignore",
         )
-        began = time.perf_counter()
+        began, at = time.perf_counter(), time.time()
         for _ in range(turn.times):
             told = subprocess.run(
                 [sys.executable, *turn.arguments],
@@ -237,7 +244,9 @@ def take(turn: Turn, warm: Path, other: Path | None, threads: int) -> float:
                 check=True,
             ).stdout
         seconds = (time.perf_counter() - began) / turn.times
-    return seconds if turn.reads == "seconds" else float(told.split()[-1])
+    if turn.reads == "seconds":
+        return seconds
+    return float(told.split()[-1]) - (at if turn.reads == "done" else 0.0)
 
 
 Numbers = dict[str, list[float]]
