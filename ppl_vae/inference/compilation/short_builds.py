@@ -1,7 +1,7 @@
 """What a first compilation does without, so that it takes half of the time.
 
-Measured for the MLP of MNIST on two cores, from process start to ten compiled steps, with nothing on disk: 15.3 s
-before, 8.3 s with this and without precompiled headers.
+On the two cores where it was written the first ten compiled steps of MNIST's MLP took 15 seconds from process start
+before, and 9 with this and without precompiled headers, which take 5 of them.
 """
 
 from __future__ import annotations
