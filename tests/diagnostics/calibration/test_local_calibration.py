@@ -79,11 +79,11 @@ def test_planted_faults_are_found_no_less_often_than_the_power_says(fault):
     """In 40 sets of simulations, within four errors. Correlated latents, which these are, make a shift plainer."""
     x, found, told = data(0.0, 1), [], []
     for seed in range(40):
-        numbers = run_local_c2st((model, guide(**fault)), x, 150, 59, seed=seed)
+        numbers = run_local_c2st((model, guide(**fault)), x, 400, 59, seed=seed)
         found.append(float(numbers["p_value"][0]) <= 0.05)
         told.append(numbers.attrs["power_narrow" if "scale_of" in fault else "power_shifted"])
     assert np.mean(found) > np.mean(told) - 4 * (0.25 / 40) ** 0.5
-    assert np.mean(told) > 0.2
+    assert np.mean(told) > 0.5
 
 
 def test_a_fault_is_seen_where_it_is():
