@@ -315,8 +315,8 @@ def test_auto_follows_the_rule(monkeypatch):
     assert choose("auto", 10_000, 10**6).mode == "traced"
     assert choose("auto", 100_000, 10**6).mode == "compiled"
     # Larger steps pay sooner.
-    assert choose("auto", 50_000, 10**6).mode == "traced"
-    assert choose("auto", 50_000, 10**9).mode == "compiled"
+    assert choose("auto", 30_000, 10**6).mode == "traced"
+    assert choose("auto", 30_000, 10**9).mode == "compiled"
     assert choose("auto", None, 10**6).mode == "eager"
     monkeypatch.setattr(step_choice, "missing_compiler", lambda: "none")
     assert choose("auto", 100_000, 10**6).mode == "traced"
