@@ -112,7 +112,9 @@ def local_exchange(ranks: Ranks) -> LocalExchange | None:
                 return None
             assert door is not None
             links = _links(ranks, folder, door)
-    if not _all(ranks, links is not None):
+            # The folder stays until all have come in at every door.
+            met = _all(ranks, links is not None)
+    if not met:
         for link in (links or {}).values():
             link.close()
         return None

@@ -3,6 +3,7 @@
 import itertools
 import socket
 import threading
+import time
 
 import pytest
 import torch
@@ -76,7 +77,16 @@ def test_all_get_the_messages_of_all_in_order(number, watched):
     assert found == [[[bytes([turn, own] * 200) for own in range(number)] for turn in range(20)]] * number
 
 
-def test_ranks_of_one_machine_find_one_another():
+class Slow(socket.socket):
+    """Takes its time to connect, so that the first rank has met all before the last has met the second."""
+
+    def connect(self, address):
+        time.sleep(0.02)
+        super().connect(address)
+
+
+def test_ranks_of_one_machine_find_one_another(monkeypatch):
+    monkeypatch.setattr(socket, "socket", Slow)
     ranks = together(3)
 
     def work(own):
