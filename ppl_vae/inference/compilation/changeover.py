@@ -98,5 +98,10 @@ def put_away(steps: Steps) -> Iterator[None]:
     try:
         yield
     finally:
-        if hasattr(steps, "close"):
-            steps.close()
+        close(steps)
+
+
+def close(steps: Steps) -> None:
+    """Close what these steps hold, if anything."""
+    if hasattr(steps, "close"):
+        steps.close()

@@ -16,8 +16,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from ppl_vae.errors import RankError
 from ppl_vae.inference.training.neighbours import cores
 from ppl_vae.inference.training.ranks import Ranks
@@ -108,12 +106,12 @@ def local_exchange(ranks: Ranks) -> LocalExchange | None:
         folder = Path(ranks.texts(own_folder)[0])
         with contextlib.ExitStack() as opened:
             door = _door(folder / str(ranks.own), opened)
-            if not _all(ranks, door is not None):
+            if not ranks.all(door is not None):
                 return None
             assert door is not None
             links = _links(ranks, folder, door)
             # The folder stays until all have come in at every door.
-            met = _all(ranks, links is not None)
+            met = ranks.all(links is not None)
     if not met:
         for link in (links or {}).values():
             link.close()
@@ -155,7 +153,3 @@ def _links(ranks: Ranks, folder: Path, door: socket.socket) -> dict[int, socket.
     for link in links.values():
         link.settimeout(None)
     return links
-
-
-def _all(ranks: Ranks, own: bool) -> bool:
-    return int(ranks.sum(torch.tensor(float(own)))) == ranks.number

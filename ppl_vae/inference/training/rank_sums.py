@@ -170,8 +170,8 @@ def _shared(ranks: Ranks, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor 
             if token and Path(said).with_name("token").read_text() == token:
                 found = torch.from_file(said, shared=True, size=math.prod(shape), dtype=dtype).view(shape)
         # The folder goes when all have looked; what is mapped stays.
-        seen = ranks.sum(torch.tensor(float(found is not None)))
-    return found if int(seen) == ranks.number else None
+        seen = ranks.all(found is not None)
+    return found if seen else None
 
 
 def _made(path: Path, size: int) -> str:

@@ -58,6 +58,14 @@ class Ranks:
         self._collective(lambda: dist.all_reduce(moved))
         return moved.to(numbers.device)
 
+    def all(self, own: bool) -> bool:
+        """Tell whether something is so on every rank.
+
+        Raises:
+            RankError: another rank has gone.
+        """
+        return int(self.sum(torch.tensor(float(own)))) == self.number
+
     def gather(self, numbers: Tensor) -> Tensor:
         """Stack the ranks' tensors of one shape, [rank, ...].
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ppl_vae.inference.compilation.changeover import Changeover, put_away
+from ppl_vae.inference.compilation.changeover import Changeover, close
 from ppl_vae.inference.compilation.steppers import CompiledStepper, TracedStepper
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.training.batches import IndexedBatches
@@ -65,8 +65,7 @@ class SpareThreads:
 
     def close(self) -> None:
         """Close what the steps hold."""
-        with put_away(self.now):
-            pass
+        close(self.now)
 
     def _look(self) -> None:
         if isinstance(self.now, Changeover) and self.now.elsewhere is not None:
