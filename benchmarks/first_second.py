@@ -130,7 +130,7 @@ class Turn:
             last number that it "prints".
         other: whether the build of the other checkout runs.
         fill: arguments of the process that fills the warm cache; by default those of the turn.
-        times: processes one after the other, whose mean is the turn's number: of short ones.
+        times: processes one after the other, whose mean is the turn's number: of short ones, several.
     """
 
     arguments: tuple[str, ...]
@@ -148,15 +148,15 @@ def turns(device: str, other: bool) -> dict[str, Turn]:
     def steps(pair: str, options: str, size: int = 1280, epochs: int = 1) -> tuple[str, ...]:
         return "-c", TEN_STEPS.format(pair=pair, size=size, epochs=epochs, device=device, options=options)
 
-    def done(arguments: tuple[str, ...], cache: str = "", fill: tuple[str, ...] | None = None) -> Turn:
-        return Turn((*arguments[:-1], arguments[-1] + DONE), cache, reads="done", fill=fill)
+    def done(arguments: tuple[str, ...], cache: str = "", times: int = 1) -> Turn:
+        return Turn((*arguments[:-1], arguments[-1] + DONE), cache, reads="done", times=times)
 
     conv, whole = {"pair": CONV, "size": 320}, steps(MLP, ", compile=True", 60_000)
     table = {
         "pass": Turn(("-c", "pass"), times=SHORT),
-        "torch and pyro": done(("-c", "import torch, pyro")),
-        "import": done(("-c", "import torch, pyro, ppl_vae")),
-        "import, VAE and fit": done(("-c", "import torch, pyro, ppl_vae as pv; pv.VAE; pv.fit")),
+        "torch and pyro": done(("-c", "import torch, pyro"), times=5),
+        "import": done(("-c", "import torch, pyro, ppl_vae"), times=5),
+        "import, VAE and fit": done(("-c", "import torch, pyro, ppl_vae as pv; pv.VAE; pv.fit"), times=5),
         "help": Turn(("-m", "ppl_vae", "--help"), times=SHORT),
         "ten eager steps": done(steps(MLP, ", compile=False")),
         "ten compiled steps, warm": done(steps(MLP, ", compile=True"), "warm"),
@@ -165,7 +165,7 @@ def turns(device: str, other: bool) -> dict[str, Turn]:
         "conv: ten compiled steps, warm": done(steps(options=", compile=True", **conv), "warm"),
         "conv: ten compiled steps, cold": done(steps(options=", compile=True", **conv), "cold"),
         # By default so short a run is compiled where a longer one of the same data was compiled before.
-        "two epochs by default, warm": done(steps(MLP, "", 60_000, 2), "warm", fill=whole),
+        "two epochs by default, warm": replace(done(steps(MLP, "", 60_000, 2), "warm"), fill=whole),
         "rate, alone": Turn(steps(MLP, ", compile=True, num_threads=1", 12_800, 6), "warm", reads="prints"),
         "rate, neighbour": Turn(steps(MLP, ", compile=True", 12_800, 6), "warm", True, "prints"),
         "Pyro's rate, neighbour": Turn(("-c", STOCK.format(size=6_400, epochs=3)), "", True, "prints"),
@@ -233,20 +233,23 @@ def take(turn: Turn, warm: Path, other: Path | None, threads: int) -> float:
             TMPDIR=str(caches),
             PYTHONWARNINGS="ignore",
         )
-        began, at = time.perf_counter(), time.time()
-        for _ in range(turn.times):
-            told = subprocess.run(
-                [sys.executable, *turn.arguments],
-                env=environment,
-                cwd=cold,
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-        seconds = (time.perf_counter() - began) / turn.times
+        return sum(number_of(turn, environment) for _ in range(turn.times)) / turn.times
+
+
+def number_of(turn: Turn, environment: Mapping[str, str]) -> float:
+    """What one process takes or prints."""
+    began = time.time()
+    told = subprocess.run(
+        [sys.executable, *turn.arguments],
+        env=environment,
+        cwd=environment["TMPDIR"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     if turn.reads == "seconds":
-        return seconds
-    return float(told.split()[-1]) - (at if turn.reads == "done" else 0.0)
+        return time.time() - began
+    return float(told.split()[-1]) - (began if turn.reads == "done" else 0.0)
 
 
 Numbers = dict[str, list[float]]

@@ -16,22 +16,33 @@ from torch import Tensor, fx
 from ppl_vae.inference.compilation.nodes import call
 
 aten = torch.ops.aten
-# torch has the kernel, but takes it to be called with weights in oneDNN's own layout when it works out shapes.
-TRANSPOSED_RELU = "transposed_convolution_relu"
+# torch has the kernel, but takes it to be called with weights in oneDNN's own layout when it works out shapes. By
+# torch's name in a library of ours, Inductor calls the C function of that name: to look an operation up by its name
+# the compiler would read the headers of torch's dispatcher, which takes five seconds.
+TRANSPOSED = "mkldnn__convolution_transpose_pointwise"
 _library = torch.library.Library("ppl_vae", "DEF")
 _library.define(
-    f"{TRANSPOSED_RELU}(Tensor x, Tensor weight, Tensor? bias, int[] padding, int[] output_padding, "
-    "int[] stride, int[] dilation, int groups) -> Tensor"
+    f"{TRANSPOSED}(Tensor x, Tensor weight, Tensor? bias, int[] padding, int[] output_padding, int[] stride, "
+    "int[] dilation, int groups, str attr, Scalar?[] scalars, str? algorithm) -> Tensor"
 )
+transposed_pointwise = getattr(torch.ops.ppl_vae, TRANSPOSED).default
+# How Inductor's C++ is told of torch's C functions that compute operations of this library.
+C_FUNCTIONS = {
+    transposed_pointwise: [
+        f"AOTITorchError aoti_torch_cpu_{TRANSPOSED}(AtenTensorHandle, AtenTensorHandle, AtenTensorHandle*, "
+        "const int64_t*, int64_t, const int64_t*, int64_t, const int64_t*, int64_t, const int64_t*, int64_t, "
+        "int64_t, const char*, const double**, int64_t, const char**, AtenTensorHandle*)"
+    ]
+}
 
 
-@torch.library.impl(_library, TRANSPOSED_RELU, "CPU")
-def _transposed_convolution_relu(x: Tensor, weight: Tensor, bias: Tensor | None, *sizes: list[int] | int) -> Tensor:
-    kernel = torch.ops.mkldnn._convolution_transpose_pointwise.default
-    return kernel(x, weight, bias, *sizes, "relu", [], "")
+@torch.library.impl(_library, TRANSPOSED, "CPU")
+def _by_torch(*arguments: Any) -> Tensor:
+    y: Tensor = torch.ops.mkldnn._convolution_transpose_pointwise.default(*arguments)
+    return y
 
 
-@torch.library.register_fake(f"ppl_vae::{TRANSPOSED_RELU}", lib=_library)
+@torch.library.register_fake(f"ppl_vae::{TRANSPOSED}", lib=_library)
 def _its_shape(
     x: Tensor,
     weight: Tensor,
@@ -41,6 +52,7 @@ def _its_shape(
     stride: list[int],
     dilation: list[int],
     groups: int,
+    *activation: object,
 ) -> Tensor:
     return aten.convolution.default(x, weight, bias, stride, padding, dilation, True, output_padding, groups)
 
@@ -74,14 +86,14 @@ def fuse_activations(graph: fx.Graph) -> None:
         if [reader.target for reader in readers] != [aten.relu.default] or weight.meta["val"].dim() != 4:
             continue
         if transposed:
-            kernel = torch.ops.ppl_vae.transposed_convolution_relu.default
-            rest = [padding, output_padding, stride, dilation, groups]
+            kernel = transposed_pointwise
+            sizes = [padding, output_padding, stride, dilation, groups]
         else:
             kernel = torch.ops.mkldnn._convolution_pointwise.default
-            rest = [padding, stride, dilation, groups, "relu", [], ""]
+            sizes = [padding, stride, dilation, groups]
         with graph.inserting_before(node):
             # Not by ``call``: oneDNN's own shape function may tell another layout than the convolution's.
-            fused = graph.call_function(kernel, (x, weight, bias, *rest))
+            fused = graph.call_function(kernel, (x, weight, bias, *sizes, "relu", [], ""))
         fused.meta["val"] = node.meta["val"]
         readers[0].replace_all_uses_with(fused)
         graph.erase_node(readers[0])

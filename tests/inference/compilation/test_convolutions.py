@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from ppl_vae.inference.compilation import convolutions
+from ppl_vae.inference.compilation import convolutions, inductor
+from ppl_vae.inference.compilation.step_graph import trace
 from tests.inference.compilation import graphs
 from tests.inference.compilation.graphs import count, rewritten
 
 aten = torch.ops.aten
 FUSED = torch.ops.mkldnn._convolution_pointwise.default
-FUSED_TRANSPOSED = getattr(torch.ops.ppl_vae, convolutions.TRANSPOSED_RELU).default
+FUSED_TRANSPOSED = convolutions.transposed_pointwise
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch is built without oneDNN")
 
@@ -106,3 +107,26 @@ def test_fused_convolutions_may_follow_each_other():
     program = rewritten(gradients, X, *weights)
     assert count(program, FUSED) == count(program, FUSED_TRANSPOSED) == 2
     agree(program, gradients, X, *weights)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(inductor.missing_compiler() is not None, reason="no C++ compiler")
+def test_machine_code_calls_the_kernel_by_its_c_function(monkeypatch):
+    """To find it by name the compiler would read the headers of torch's dispatcher, for five seconds."""
+    sources = []
+    is_whole = inductor._is_whole
+
+    def watched(program, code, entry):
+        sources.append(entry[0])
+        return is_whole(program, code, entry)
+
+    monkeypatch.setattr(inductor, "_is_whole", watched)
+
+    def function(x, weight, bias):
+        return (conv_transpose2d(x, weight, bias, stride=2).relu(),)
+
+    inputs = [X, normal(6, 4, 3, 3, seed=1), normal(4, seed=2)]
+    agree(lambda *given: tuple(inductor.compiled(trace(function, inputs, []))(list(given))), function, *inputs)
+    (source,) = sources
+    assert "aoti_torch_cpu_mkldnn__convolution_transpose_pointwise(" in source
+    assert "Dispatcher" not in source

@@ -177,7 +177,7 @@ def test_auto_compiles_nothing_on_the_word_of_a_note(monkeypatch, optimizer):
     assert "no machine code of this very step is kept" in result.manifest["compile_reason"]
 
 
-# The step of convolutions calls an operation of ours, which a new process has not defined yet.
+# The step of convolutions has an operation of ours, which a new process has not defined.
 PAIRS = {
     "mlp": "small_vae(), small_data()",
     "conv": "pv.VAE((1, 8, 8), 2, 'conv', seed=0), torch.ones(40, 1, 8, 8)",
