@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from ppl_vae.folded import folded
 from ppl_vae.recording import Recording, record
@@ -46,6 +46,21 @@ def replayed(function: Callable[..., object], *given: Tensor) -> Recording:
         recorded = record(function, *given)
         recorded.program.graph.eliminate_dead_code()
         return folded(recorded, *given)
+
+
+def one_result(run: Callable[..., tuple[Tensor, ...]], index: int) -> Callable[..., Tensor]:
+    """One result of a function: of a recording without the operations that only the others need.
+
+    Its numbers are those of the whole recording, bit for bit.
+    """
+    if not isinstance(run, Recording):
+        return lambda *given: run(*given)[index]
+    graph = fx.Graph()
+    results = graph.graph_copy(run.program.graph, {})
+    assert isinstance(results, tuple | list)
+    graph.output(results[index])
+    graph.eliminate_dead_code()
+    return Recording(fx.GraphModule(run.program, graph), run.constants)
 
 
 def are_same(these: Iterable[Tensor], those: Iterable[Tensor]) -> bool:

@@ -4,7 +4,7 @@ import torch
 
 from ppl_vae.folded import folded
 from ppl_vae.recording import record
-from ppl_vae.replayed import recorded_or_run, replayed
+from ppl_vae.replayed import one_result, recorded_or_run, replayed
 
 WEIGHT, OTHER = (torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
 
@@ -39,6 +39,19 @@ def test_what_is_made_of_constants_alone_and_what_stands_twice_is_left_out():
     assert done.count("aten.mm.default") == 1
     assert done.count("aten.exp.default") == 1
     assert not any("sum" in each for each in done)
+
+
+def test_one_result_is_made_without_what_the_others_need():
+    def both(u):
+        return torch.nn.functional.softplus(u @ WEIGHT).sum(-1), (u @ WEIGHT).sigmoid() @ WEIGHT.mT
+
+    u = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+    whole = replayed(both, torch.randn(5, 3))
+    slope = one_result(whole, 1)
+    assert torch.equal(slope(u), whole(u)[1])
+    assert not any("softplus" in each for each in operations(slope))
+    assert any("softplus" in each for each in operations(whole))
+    assert torch.equal(one_result(both, 1)(u), both(u)[1])
 
 
 def test_a_constant_that_is_given_back_is_new_at_every_call():

@@ -52,32 +52,29 @@ def climb(latents: LatentVector, start: Tensor, probes: int = PROBES, steps: int
     # Half of them mirror the other half, so that neither side of a symmetric model is left to chance.
     half = (probes + 1) // 2
     position = torch.cat([prior[:half], 2 * centre - prior[: probes - half], start])
-    slope = _in_parts(RecordedGradient(latents.log_density), position)
+    slope = RecordedGradient(latents.log_density)
+    gradient_of = _in_parts(slope.gradient, position)
     first, second = torch.zeros_like(position), torch.zeros_like(position)
     for step in range(1, steps + 1):
-        gradient = (slope(position)[1] * scale).nan_to_num(0.0, 0.0, 0.0)
+        gradient = (gradient_of(position) * scale).nan_to_num(0.0, 0.0, 0.0)
         first = MOMENTA[0] * first + (1 - MOMENTA[0]) * gradient
         second = MOMENTA[1] * second + (1 - MOMENTA[1]) * gradient.square()
         ascent = first / (1 - MOMENTA[0] ** step) / ((second / (1 - MOMENTA[1] ** step)).sqrt() + 1e-12)
         rate = RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         position = position + rate * scale * ascent
-    log_density, _ = slope(position)
+    log_density = _in_parts(lambda part: slope(part)[0], position)(position)
     return Summits(
         position, log_density.nan_to_num(-torch.inf, -torch.inf, -torch.inf), (steps + 1) * len(position)
     )
 
 
-def _in_parts(slope: RecordedGradient, like: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """A gradient by a few climbs of all data at a time, whose activations the allocator of a processor reuses."""
+def _in_parts(function: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function of a few climbs of all data at a time, whose activations the allocator of a processor reuses."""
     if like.is_cuda:
-        return slope
+        return function
     at_once = max(1, MOST_POINTS // like.shape[1])
 
-    def together(position: Tensor) -> tuple[Tensor, Tensor]:
-        log_density, gradient = zip(*map(slope, position.split(at_once)), strict=True)
-        return torch.cat(log_density), torch.cat(gradient)
-
-    return together
+    return lambda position: torch.cat([function(part) for part in position.split(at_once)])
 
 
 def missed(summits: Summits, draws: Tensor, weight: Tensor, counted: Tensor | None = None) -> Tensor:

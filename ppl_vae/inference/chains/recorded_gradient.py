@@ -8,14 +8,23 @@ or comes out otherwise, runs as it is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ppl_vae.replayed import recorded_or_run
+from ppl_vae.replayed import one_result, recorded_or_run
 
 LogDensity = Callable[[Tensor], Tensor]
 Evaluated = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """The calls at one shape: for both results, and for the gradient alone."""
+
+    both: Callable[[Tensor], Evaluated]
+    gradient: Callable[[Tensor], Tensor]
 
 
 class RecordedGradient:
@@ -28,15 +37,24 @@ class RecordedGradient:
 
     def __init__(self, log_density: LogDensity, record: bool = True) -> None:
         self.log_density, self.record = log_density, record
-        self._recorded: dict[torch.Size, Callable[[Tensor], Evaluated]] = {}
+        self._known: dict[torch.Size, _Ways] = {}
 
     def __call__(self, position: Tensor) -> Evaluated:
         """Evaluate both."""
         position = position.contiguous()  # a recording holds for the strides that it has seen
-        run = self._recorded.get(position.shape)
-        if run is None:
-            run = self._recorded[position.shape] = self._record(position) if self.record else self._run
-        return run(position)
+        return self._ways(position).both(position)
+
+    def gradient(self, position: Tensor) -> Tensor:
+        """The gradient alone [C, N, D]: what only log f is made of is left out."""
+        position = position.contiguous()
+        return self._ways(position).gradient(position)
+
+    def _ways(self, position: Tensor) -> _Ways:
+        ways = self._known.get(position.shape)
+        if ways is None:
+            both = self._record(position) if self.record else self._run
+            ways = self._known[position.shape] = _Ways(both, one_result(both, 1))
+        return ways
 
     def _run(self, position: Tensor) -> Evaluated:
         with torch.enable_grad():

@@ -91,11 +91,12 @@ def transition(slope: RecordedGradient, state: State, kernel: Kernel) -> Moved:
     momentum, step, uniform = drawn(state, kernel)
     metric, position, gradient = kernel.metric, state.position, state.gradient
     velocity = momentum + 0.5 * step * metric.pull(gradient)
-    for index in range(kernel.num_leapfrog):
+    for _ in range(kernel.num_leapfrog - 1):
         position = position + step * metric.push(velocity)
-        log_density, gradient = slope(position)
-        last = index + 1 == kernel.num_leapfrog
-        velocity = velocity + (0.5 * step if last else step) * metric.pull(gradient)
+        velocity = velocity + step * metric.pull(slope.gradient(position))
+    position = position + step * metric.push(velocity)
+    log_density, gradient = slope(position)
+    velocity = velocity + 0.5 * step * metric.pull(gradient)
     gain = energy_gain(state.log_density, momentum, log_density, velocity)
     acceptance = gain.clamp(max=0).exp().nan_to_num(0.0)
     proposal = State(position, log_density, gradient)

@@ -69,11 +69,13 @@ def trajectory(
     step = (step_size.to(jitter) * jitter).unsqueeze(-1)
     uniform = torch.rand_like(state.log_ratio)
     position = state.position
-    velocity = momentum + 0.5 * step * slope(position, beta)[2]
-    for index in range(num_leapfrog):
+    velocity = momentum + 0.5 * step * slope.gradient(position, beta)
+    for _ in range(num_leapfrog - 1):
         position = position + step * velocity
-        log_start, log_ratio, gradient = slope(position, beta)
-        velocity = velocity + (step if index + 1 < num_leapfrog else 0.5 * step) * gradient
+        velocity = velocity + step * slope.gradient(position, beta)
+    position = position + step * velocity
+    log_start, log_ratio, gradient = slope(position, beta)
+    velocity = velocity + 0.5 * step * gradient
     before = state.log_start + beta * state.log_ratio - 0.5 * momentum.square().sum(-1)
     after = log_start + beta * log_ratio - 0.5 * velocity.square().sum(-1)
     acceptance = (after - before).clamp(max=0).exp().nan_to_num(0.0)

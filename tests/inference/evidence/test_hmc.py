@@ -103,8 +103,9 @@ def test_the_recorded_gradient_is_the_programs_own(start):
         position = path.draw(7)
         for ours, expected in zip(recorded(position, 0.3), plain(position, 0.3), strict=True):
             torch.testing.assert_close(ours, expected)
-    ((_, run),) = recorded._recorded.items()
-    assert run != recorded._run  # it was recorded, not given up
+        assert torch.equal(recorded.gradient(position, 0.3), recorded(position, 0.3)[2])
+    ((_, ways),) = recorded._known.items()
+    assert ways.all != recorded._run  # it was recorded, not given up
     log_start, log_ratio, gradient = recorded(position, 0.3)
     step = 1e-6 * torch.randn_like(position)
     ahead, behind = ((a + 0.3 * r) for a, r in (path(position + step), path(position - step)))
