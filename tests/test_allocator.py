@@ -25,7 +25,8 @@ def test_passes_ask_the_system_for_memory_once():
     keep_freed_memory()
     faults(2)
     pages = ROWS * COLUMNS * 4 / resource.getpagesize()
-    assert faults(50) < 5 * pages
+    # Of a hundred blocks each would be cleared.
+    assert faults(50) < 20 * pages
 
 
 def test_the_block_is_one_that_glibc_adapts_to():
