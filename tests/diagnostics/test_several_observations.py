@@ -16,6 +16,7 @@ from ppl_vae.diagnostics import (
     check_calibration,
     check_predictive,
     run_calibration,
+    run_gaps,
     run_importance,
     run_predictive,
 )
@@ -66,6 +67,19 @@ def test_the_exact_guide_has_constant_weights_and_the_evidence_of_what_is_there(
     torch.testing.assert_close(torch.from_numpy(numbers["log_evidence"].to_numpy()), exact_evidence(*data()))
     found = pv.log_evidence((model, guide), data(), num_samples=10)
     torch.testing.assert_close(found.per_datum, exact_evidence(*data()))
+
+
+def test_an_observed_argument_beside_x_is_none_that_the_program_holds():
+    def plain(x, y, c):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + c, 1.0), obs=x)
+            pyro.sample("y", dist.Normal(2 * z, 1.0), obs=y)
+
+    batch = tuple(part[2:5] for part in data())
+    gaps = run_gaps((plain, guide), batch, num_samples=20, num_steps=2, num_particles=2, progress=False)
+    off = torch.from_numpy(gaps["log_evidence"].to_numpy()) - exact_evidence(*batch)
+    assert (off.abs() < 4 * torch.from_numpy(gaps["log_evidence_stderr"].to_numpy()) + 1e-6).all()
 
 
 def test_simulated_data_have_the_holes_of_each_site_and_the_models_moments():

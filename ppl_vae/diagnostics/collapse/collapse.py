@@ -78,7 +78,8 @@ def run_collapse(
         under guide and prior alike: ``posterior_mean_variance`` and its standard error over data (NaN of two data),
         ``active``,
         ``kl`` and its error (NaN where q or p does not factorise),
-        ``collapsed_share``. Over "site": ``site_kl``. Scalars: ``active_units``, ``average_kl``,
+        ``collapsed_share`` (NaN also where that KL is known by draws alone, as where guide and model draw in
+        different orders). Over "site": ``site_kl``. Scalars: ``active_units``, ``average_kl``,
         ``mutual_information``, ``marginal_kl`` with errors over data and draws; the first is exactly the sum of
         the others (all three by Monte Carlo on the same draws). Where q(z) of the population is p(z), the
         estimate of ``marginal_kl`` is a square of noise, and its error up to a third too large. The latter two
@@ -171,7 +172,10 @@ class _Pass:
         self.owner = [name for name, site in terms.sites.items() for _ in range(site.value[0, 0].numel())]
         self.means, self.noise = expected_codes(terms)
         self.still = torch.cat([_still(site) for site in terms.sites.values()])
-        self.kl = torch.cat([_unit_kl(site) for site in terms.sites.values()], -1)
+        by_unit = [_unit_kl(site, terms.same_order) for site in terms.sites.values()]
+        self.kl = torch.cat([kl for kl, _ in by_unit], -1)
+        # What is counted of single data is known of exact KLs alone: noise takes some below any limit.
+        self.exact = torch.cat([torch.full(kl.shape[1:], closed, device=kl.device) for kl, closed in by_unit])
         by_site = {name: _site_kl(terms, site) for name, site in terms.sites.items()}
         self.closed_form = [name for name, (_, closed) in by_site.items() if closed]
         self.site_kl = torch.stack([kl for kl, _ in by_site.values()], -1)
@@ -204,17 +208,24 @@ def _still(site: Site) -> Tensor:
     return still & (of_prior == drawn[0, :1]).all(0)
 
 
-def _unit_kl(site: Site) -> Tensor:
-    """Compute the KL of every dimension and datum [N, U], closed or by Monte Carlo; NaN where not independent."""
+def _unit_kl(site: Site, closed: bool) -> tuple[Tensor, bool]:
+    """Compute the KL of every dimension and datum [N, U], NaN where not independent; and whether it is exact.
+
+    Args:
+        site: a latent site.
+        closed: whether a closed form may be taken, in the place of a mean of draws.
+    """
     shape = site.value.shape
     q, p = _coordinates(site.q), _coordinates(site.p)
     if q is None or p is None:
-        return site.value.new_full((shape[1], shape[2:].numel()), math.nan)
+        return site.value.new_full((shape[1], shape[2:].numel()), math.nan), False
     try:
+        if not closed:
+            raise NotImplementedError
         kl = kl_divergence(q, p)
     except NotImplementedError:
-        kl = q.log_prob(site.draw) - p.log_prob(site.read)
-    return coordinates(laid_out(kl, site.value)).mean(0)
+        kl, closed = q.log_prob(site.draw) - p.log_prob(site.read), False
+    return coordinates(laid_out(kl, site.value)).mean(0), closed
 
 
 def _coordinates(d: Distribution | None) -> Distribution | None:
@@ -227,6 +238,8 @@ def _coordinates(d: Distribution | None) -> Distribution | None:
 def _site_kl(terms: Terms, site: Site) -> tuple[Tensor, bool]:
     """Compute the KL of a whole site [N], and whether it is in closed form."""
     try:
+        # In another order than the model's the guide's draw moves the prior that it is compared with.
+        terms.require_same_order()
         return terms.kl(site.name).mean(0), True
     except ModelError:
         log_ratio = site.q.log_prob(site.draw)
@@ -244,7 +257,7 @@ def _units(found: _Pass, threshold: float, epsilon: float) -> dict[str, object]:
     if len(centred) < FEWEST_FOR_ERROR:
         error = torch.full_like(error, math.nan)
     kl, site_kl = found.kl, found.site_kl
-    share = torch.where(kl.isnan(), kl, (kl < epsilon).to(kl)).mean(0)
+    share = torch.where(kl.isnan() | ~found.exact, math.nan, (kl < epsilon).to(kl)).mean(0)
     return {
         "posterior_mean_variance": _over("latent", variance, "Var_x E_q[z_u]", "1"),
         "posterior_mean_variance_stderr": _over("latent", error, "over data", "1"),

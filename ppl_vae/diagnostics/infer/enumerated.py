@@ -49,7 +49,9 @@ def enumerated(part: Part, memory_limit: int) -> Weighted | None:
     if not whole or not log_joint_density.logsumexp(0).isfinite().all():
         return None
     equal = torch.full((len(part),), -torch.inf, dtype=torch.float64, device=part.x.device)
-    return Weighted(values, log_joint_density.softmax(0), equal, torch.full_like(equal, torch.inf))
+    still = torch.zeros_like(equal, dtype=torch.bool)
+    endless = torch.full_like(equal, torch.inf)
+    return Weighted(values, log_joint_density.softmax(0), equal, endless, log_joint_density, still)
 
 
 def _all_values(of_site: dict[str, Tensor], num_data: int) -> dict[str, Tensor]:

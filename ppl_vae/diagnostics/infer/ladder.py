@@ -1,7 +1,8 @@
 """The ladder of inference for a block of data: each datum stops at the first rung whose check passes.
 
     1  the guide's draws as they are          weights equal but for `efficiency`, k-hat below its threshold
-    2  resampled with smoothed weights        k-hat below its threshold, enough effective draws
+    2  resampled with smoothed weights        k-hat below its threshold, enough effective draws; where these are far
+                                              from equal, of draws that were moved (``matched``)
     3  the guide fitted to this datum, then resampled                      the same checks
     4  many-chain HMC from the best draws so far                           R-hat and effective sample sizes
     5  flagged: nothing passed; the draws are those of the highest rung that was tried
@@ -26,6 +27,7 @@ from ppl_vae.diagnostics.gaps.local_fit import LocalGuide, optimise
 from ppl_vae.diagnostics.infer import missed_modes
 from ppl_vae.diagnostics.infer.convergence import nested_rhat, split_statistics
 from ppl_vae.diagnostics.infer.enumerated import enumerated
+from ppl_vae.diagnostics.infer.matched import NOTE, matched
 from ppl_vae.diagnostics.infer.part import Part
 from ppl_vae.diagnostics.infer.weighted import Weighted, from_guide, from_local, systematic
 from ppl_vae.errors import ModelError, first_line
@@ -142,6 +144,7 @@ def climb(part: Part, checks: Checks, seed: int) -> Climbed:
         if exact is not None:
             return _of_all_values(exact, checks, start)
         weighted = from_guide(part, checks.num_samples, seed, checks.memory_limit)
+        weighted = matched(part, weighted, checks.least_ess, checks.largest_khat, checks.memory_limit)
         climbed = _first_rungs(weighted, checks)
         climbed.seconds += (time.perf_counter() - start) / len(part)
         latents, refusal = _latents(part)
@@ -189,14 +192,15 @@ def _first_rungs(weighted: Weighted, checks: Checks) -> Climbed:
     """Rungs 1 and 2: the guide's own draws, and resampled ones."""
     khat, ess = weighted.khat.cpu(), weighted.ess.cpu()
     sound = khat <= checks.largest_khat
-    equal = sound & (ess >= checks.efficiency * checks.num_samples)
+    moved = weighted.moved.cpu()
+    equal = sound & (ess >= checks.efficiency * checks.num_samples) & ~moved
     rung = torch.where(equal, GUIDE, torch.where(sound & (ess >= checks.least_ess), RESAMPLED, FLAGGED))
     values, plain = weighted.resampled(checks.draws), weighted.plain(checks.draws)
     which = equal.nonzero().squeeze(1)
     zeros = torch.zeros(len(khat), dtype=torch.float64)
     climbed = Climbed(
         values, rung, khat, torch.full_like(zeros, torch.nan), ess, zeros.clone(),
-        torch.zeros(len(khat), dtype=torch.int64), [""] * len(khat),
+        torch.zeros(len(khat), dtype=torch.int64), [NOTE if each else "" for each in moved.tolist()],
     )  # fmt: skip
     climbed.put(which, {name: value[:, which] for name, value in plain.items()})
     climbed.ess = _of_chosen(ess, checks.draws)
@@ -237,6 +241,7 @@ def _refined(part: Part, checks: Checks, climbed: Climbed, left: Tensor) -> Weig
             optimise(local, FIT_PARTICLES, FIT_STEPS)
         with torch.no_grad():
             fitted = from_local(local, checks.num_samples, checks.memory_limit)
+            fitted = matched(part, fitted, checks.least_ess, checks.largest_khat, checks.memory_limit)
     except ModelError as error:
         for index in left.tolist():
             climbed.reason[index] = climbed.reason[index] or first_line(error)

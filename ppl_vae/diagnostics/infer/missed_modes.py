@@ -62,6 +62,8 @@ def climb(latents: LatentVector, start: Tensor, probes: int = PROBES, steps: int
         ascent = first / (1 - MOMENTA[0] ** step) / ((second / (1 - MOMENTA[1] ** step)).sqrt() + 1e-12)
         rate = RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         position = position + rate * scale * ascent
+    # An angle that went around has come to the same place.
+    position = latents.on_circle(position)
     log_density = _in_parts(lambda part: slope(part)[0], position)(position)
     return Summits(
         position, log_density.nan_to_num(-torch.inf, -torch.inf, -torch.inf), (steps + 1) * len(position)

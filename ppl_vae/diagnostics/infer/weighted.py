@@ -30,21 +30,54 @@ class Weighted:
         weight: smoothed, adding up to 1 over S [S, n], float64.
         khat: of every datum [n]; -inf where all weights are equal.
         ess: effective sample size of the weights [n].
+        log_weight: the logs of the weights before they were smoothed [S, n], nats.
+        moved: whether the draws are no longer those of the guide (``matched``) [n].
     """
 
     values: Mapping[str, Tensor]
     weight: Tensor
     khat: Tensor
     ess: Tensor
+    log_weight: Tensor
+    moved: Tensor
 
     def of(self, which: Tensor) -> Weighted:
         """Take some of the data."""
         values = {name: value[:, which] for name, value in self.values.items()}
-        return Weighted(values, self.weight[:, which], self.khat[which], self.ess[which])
+        return Weighted(
+            values,
+            self.weight[:, which],
+            self.khat[which],
+            self.ess[which],
+            self.log_weight[:, which],
+            self.moved[which],
+        )
 
-    def better_of(self, other: Weighted) -> Weighted:
-        """Take for every datum the proposal of the larger effective sample size; both have as many draws."""
+    def with_data(self, which: Tensor, other: Weighted) -> Weighted:
+        """Replace the draws of some of the data, whose indices are given, by those of ``other``."""
+
+        def put(mine: Tensor, theirs: Tensor, dim: int) -> Tensor:
+            return mine.index_copy(dim, which.to(mine.device), theirs.to(mine.dtype))
+
+        return Weighted(
+            {name: put(value, other.values[name], 1) for name, value in self.values.items()},
+            put(self.weight, other.weight, 1),
+            put(self.khat, other.khat, 0),
+            put(self.ess, other.ess, 0),
+            put(self.log_weight, other.log_weight, 1),
+            put(self.moved, other.moved, 0),
+        )
+
+    def better_of(self, other: Weighted, allowed: Tensor | None = None) -> Weighted:
+        """Take for every datum the proposal of the larger effective sample size; both have as many draws.
+
+        Args:
+            other: the second proposal.
+            allowed: whether a datum may have it [n]; None allows all.
+        """
         better = other.ess > self.ess
+        if allowed is not None:
+            better = better & allowed
 
         def choose(mine: Tensor, theirs: Tensor, lead: int) -> Tensor:
             return torch.where(better.reshape(*[1] * lead, -1, *[1] * (mine.dim() - lead - 1)), theirs, mine)
@@ -55,6 +88,8 @@ class Weighted:
             choose(self.weight, other.weight, 1),
             choose(self.khat, other.khat, 0),
             choose(self.ess, other.ess, 0),
+            choose(self.log_weight, other.log_weight, 1),
+            choose(self.moved, other.moved, 0),
         )
 
     def plain(self, num_draws: int) -> dict[str, Tensor]:
@@ -95,7 +130,7 @@ def weighed(values: Mapping[str, Tensor], log_weight: Tensor, spread: Tensor | N
         khat = torch.where(exact, -torch.inf, khat)
         weight = torch.where(exact, 1 / len(weight), weight)
         ess = torch.where(exact, float(len(weight)), ess)
-    return Weighted(values, weight, khat, ess)
+    return Weighted(values, weight, khat, ess, log_weight.double(), torch.zeros_like(khat, dtype=torch.bool))
 
 
 def from_guide(part: Part, num_samples: int, seed: int, memory_limit: int) -> Weighted:
@@ -136,4 +171,6 @@ def _joined(parts: list[Weighted]) -> Weighted:
         torch.cat([part.weight for part in parts], 1),
         torch.cat([part.khat for part in parts]),
         torch.cat([part.ess for part in parts]),
+        torch.cat([part.log_weight for part in parts], 1),
+        torch.cat([part.moved for part in parts]),
     )

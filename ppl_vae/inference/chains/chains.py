@@ -46,7 +46,7 @@ class Draws:
     """The draws of chains, and how they were made.
 
     Attributes:
-        position: u [C, S, N, D].
+        position: u [C, S, N, D], angles in [-pi, pi).
         acceptance: mean over draws and chains, of every datum [N].
         divergences: transitions that diverged, of every datum [N].
     """
@@ -122,7 +122,8 @@ class Chains:
                 divergences[places] += moved.diverged.sum(0)
             self._state = self._state.with_data(here, state) if alone else state
             self.gradients[data[(self.lengths[data] == length)]] += num_samples * length * len(like)
-        return Draws(position, acceptance / num_samples, divergences)
+        # Chains go around circles; where their draws are is what is compared between them.
+        return Draws(self.latents.on_circle(position), acceptance / num_samples, divergences)
 
     def _slope_of(self, which: Tensor | None) -> RecordedGradient:
         if which is None:

@@ -93,6 +93,11 @@ class LatentVector:
         """The number D of real numbers that the latent sites of a datum take."""
         return sum(site.size for site in self.sites.values())
 
+    @property
+    def has_angles(self) -> bool:
+        """Tell whether a site stands on a circle, where many u are one z."""
+        return any(isinstance(site.transform, Wrap) for site in self.sites.values())
+
     @torch.no_grad()
     def prior_draw(self, num_chains: int) -> Tensor:
         """Independent draws from the prior: [C, N, D], from the current stream.

@@ -245,6 +245,7 @@ class FreeBits(Weighting):
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the objective: a scalar, nats per datum."""
+        terms.require_same_order()
         kls = [group for name in terms.sites for group in self._groups(terms, name)]
         penalty = torch.stack(kls).clamp_min(self.floor).sum()
         return penalty - terms.log_likelihood.mean() + self.estimator.global_loss(terms)

@@ -17,6 +17,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.learned import lasting
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.trace import run_pair
+from ppl_vae.inference.pair.wrapping import bound_to
 
 if TYPE_CHECKING:
     from ppl_vae.inference.pair.terms import Terms
@@ -40,7 +41,8 @@ def require_data_of_the_call(
     Raises:
         ModelError: the site is named.
     """
-    given = {_storage(each) for each in (*args, *kwargs.values()) if isinstance(each, Tensor)}
+    arguments = (*args, *kwargs.values(), *bound_to(model))
+    given = {_storage(each) for each in arguments if isinstance(each, Tensor)}
     values = {name: observation.value for name, observation in terms.observations.items()}
     others = {name: value for name, value in values.items() if _is_data(value) and _storage(value) not in given}
     held, function = lasting(model)

@@ -209,7 +209,8 @@ class Terms:
         """The divergence KL(q || p) of one site, or of all, times kl_weight, in closed form: [K, N], nats.
 
         With several sites the sum is the divergence of the joint in expectation, if no site's densities
-        depend on a draw that comes after it; that is granted where guide and model have the same order.
+        depend on a draw that comes after it; that is granted where guide and model have the same order. In another
+        one that of a single site, at the draws of the others, is no part of the joint's.
 
         Raises:
             ModelError: there is no closed form (the site is named), or guide and model differ in order.
@@ -219,7 +220,7 @@ class Terms:
         require_accounted(self.sites)
         for each in self.sites.values():
             _prior_of(each)
-        self._require_same_order()
+        self.require_same_order()
         return self.kl_weight * self._total([self._site_kl(s) for s in self.sites.values()])
 
     def coordinate_kl(self, site: str) -> Tensor:
@@ -292,10 +293,25 @@ class Terms:
                 "use MonteCarloKL"
             ) from None
 
-    def _require_same_order(self) -> None:
-        guide, model = self.order or (tuple(self.sites), self.model_order)
+    @property
+    def _orders(self) -> tuple[tuple[str, ...], ...]:
+        return self.order or (tuple(self.sites), self.model_order)
+
+    @property
+    def same_order(self) -> bool:
+        """Tell whether guide and model draw in the same order, so that closed-form KLs of sites add up."""
+        guide, model = self._orders
         # A site of the guide alone is refused by its own name.
-        if tuple(name for name in guide if name in model) != model:
+        return tuple(name for name in guide if name in model) == model
+
+    def require_same_order(self) -> None:
+        """Refuse closed-form KLs of sites that do not add up.
+
+        Raises:
+            ModelError: guide and model draw in different orders; both are named.
+        """
+        if not self.same_order:
+            guide, model = self._orders
             raise ModelError(
                 f"guide draws sites {list(guide)} and model {list(model)}: in another order "
                 "the sum of closed-form KLs is not the KL of the joint; reorder the guide or use MonteCarloKL"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+from torch import Tensor
 
 from ppl_vae.inference.pair.protocols import Program
 
@@ -12,7 +15,10 @@ class Wrapping:
 
     Attributes:
         program: the inner one.
+        given: the arguments that it adds to those of a call.
     """
+
+    given: tuple[Tensor, ...] = ()
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -29,3 +35,10 @@ def innermost(program: Program) -> Program:
     while isinstance(program, Wrapping):
         program = program.program
     return program
+
+
+def bound_to(program: Program) -> Iterator[Tensor]:
+    """The arguments that wrappings add to those of a call."""
+    while isinstance(program, Wrapping):
+        yield from program.given
+        program = program.program

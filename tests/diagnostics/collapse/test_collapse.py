@@ -165,6 +165,34 @@ def test_two_sites_of_which_one_leans_on_the_other():
     assert table.attrs["closed_form"] == "top; low"
 
 
+def test_sites_that_the_guide_draws_in_another_order_share_the_kl_of_the_joint():
+    """low ~ N(x / 2, 0.9), top | low ~ N(low / 2, 3/4) for top ~ N(0, 1), low | top ~ N(top, 1)."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            top = pyro.sample("top", dist.Normal(x.new_zeros(()), 1.0))
+            low = pyro.sample("low", dist.Normal(top, 1.0))
+            pyro.sample("x", dist.Normal(low, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            low = pyro.sample("low", dist.Normal(0.5 * x, 0.9))
+            pyro.sample("top", dist.Normal(0.5 * low, 0.75))
+
+    x = torch.linspace(-2, 2, 100, dtype=torch.float64)
+    table = run_collapse((model, guide), x, num_samples=80)
+    of_low = 0.25 * x.square().mean().item() + 0.81
+    # E log q(low|x) - log p(low|top), where low - top has the mean square of low / 4 and 9/16.
+    low = -math.log(0.9) - 0.5 + 0.5 * (0.25 * of_low + 0.5625)
+    top = -math.log(0.75) - 0.5 + 0.5 * (0.25 * of_low + 0.5625)
+    error = 4 / math.sqrt(100 * 80)
+    assert table["site_kl"].values == pytest.approx([low, top], abs=error)
+    assert table["kl"].values == pytest.approx([low, top], abs=error)
+    assert table["site_kl"].values.sum() == pytest.approx(float(table["average_kl"]))
+    assert np.isnan(table["collapsed_share"]).all()
+    assert table.attrs["closed_form"] == ""
+
+
 def scalars(x):
     with pyro.plate("data", len(x)):
         scale = pyro.sample("scale", dist.LogNormal(x.new_zeros(()), 1.0))

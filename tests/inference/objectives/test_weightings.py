@@ -106,6 +106,24 @@ def test_free_bits_by_group(group_size):
     assert paid.item() == pytest.approx(kl - terms.log_likelihood.mean().item())
 
 
+@pytest.mark.parametrize("group_size", [1, None])
+def test_free_bits_of_sites_in_another_order_are_refused(group_size):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            top = pyro.sample("top", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            low = pyro.sample("low", dist.Normal(top, 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(low, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            low = pyro.sample("low", dist.Normal(0.5 * x, 0.9).to_event(1))
+            pyro.sample("top", dist.Normal(0.5 * low, 0.75).to_event(1))
+
+    free = inf.FreeBits("analytic-kl", floor=0.0, group_size=group_size)
+    with pytest.raises(ModelError, match="another order the sum of closed-form KLs is not the KL of the joint"):
+        free(model, guide)(torch.zeros(3, 1))
+
+
 def test_reconstruction_error_is_its_beta_for_the_mean_squared_error():
     """factor * MSE + KL = (2 factor / D) (squared error / 2 + beta KL), beta = D / (2 factor)."""
     lg, terms = traced(inf.AnalyticKL(), particles=3)
