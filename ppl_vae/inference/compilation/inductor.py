@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import importlib.util
 import os
 import shutil
@@ -129,7 +130,7 @@ def key_of(graph: StepGraph) -> str:
 def _translated(graph: StepGraph, key: str) -> Compiled:
     from torch._inductor.decomposition import select_decomp_table
 
-    with warnings.catch_warnings(), short_builds(), _watched_entries() as entries:
+    with warnings.catch_warnings(), short_builds(_load_tables), _watched_entries() as entries:
         # Torch's remarks on its own modules are not the user's concern.
         warnings.simplefilter("ignore")
         program, mode = functional(graph, select_decomp_table())
@@ -146,6 +147,11 @@ def _translated(graph: StepGraph, key: str) -> Compiled:
         with contextlib.suppress(OSError):
             code_cache.store(key, path.read_bytes())
     return code
+
+
+def _load_tables() -> None:
+    """Load what a run's history becomes when it ends, which takes half a second."""
+    importlib.import_module("pandas")
 
 
 def _is_whole(program: fx.GraphModule, code: Any, entry: tuple[str, Entry]) -> bool:

@@ -7,20 +7,24 @@ before, and 9 with this and without precompiled headers, which take 5 of them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 
 @contextlib.contextmanager
-def short_builds() -> Iterator[None]:
+def short_builds(meanwhile: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Let Inductor compile inside without what it can do without.
 
     Beside the sets of vector instructions of ``cpp.vec_isa_ok`` it would build and load three programs, each for
     one instruction; where the compiler does not know one, plainer options are left. It would build kernels and what
     calls them one after the other. And Python would look for garbage among the many objects that Inductor makes.
+
+    Args:
+        meanwhile: is called while the compiler works, when Python would wait for it.
     """
     from torch._inductor import codecache
     from torch._inductor.cpu_vec_isa import VecISA
@@ -28,7 +32,9 @@ def short_builds() -> Iterator[None]:
     with contextlib.ExitStack() as changed:
         changed.enter_context(_without_collection())
         changed.enter_context(_replaced(VecISA, "check_build", lambda isa, code: True))
-        changed.enter_context(_replaced(codecache, "_worker_compile_cpp", _build_at_once))
+        changed.enter_context(
+            _replaced(codecache, "_worker_compile_cpp", functools.partial(_build_at_once, meanwhile))
+        )
         yield
 
 
@@ -57,7 +63,7 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _build_at_once(lock_path: str, builders: Sequence[Any]) -> None:
+def _build_at_once(meanwhile: Callable[[], object], lock_path: str, builders: Sequence[Any]) -> None:
     """Build the objects of a library at the same time, then the library; of one part, that alone."""
     from torch._inductor.codecache import LOCK_TIMEOUT
     from torch.utils._filelock import FileLock
@@ -65,7 +71,9 @@ def _build_at_once(lock_path: str, builders: Sequence[Any]) -> None:
     *parts, library = builders
     with FileLock(lock_path, timeout=LOCK_TIMEOUT):
         with ThreadPoolExecutor(max(1, len(parts))) as pool:
-            list(pool.map(_build, parts))
+            built = pool.map(_build, parts)
+            meanwhile()
+            list(built)
         _build(library)
 
 
