@@ -10,8 +10,9 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def read_frame(path: Path, words: Iterable[str] = ()) -> pd.DataFrame:
         raise DataError(f"{path}: no such file")
     try:
         if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
+            return decimals_as_floats(pd.read_parquet(path))
         separator = "\t" if path.suffix.lower() == ".tsv" else ","
         head = pd.read_csv(path, sep=separator, header=None, nrows=1)
         _require_names(head, path, separator)
@@ -59,6 +60,24 @@ def read_frame(path: Path, words: Iterable[str] = ()) -> pd.DataFrame:
         raise DataError(f"{path}: no table that can be read ({first_line(error)})") from None
     named = len(frame.columns) > 1 and UNNAMED.fullmatch(str(frame.columns[0]))
     return frame.set_index(frame.columns[0]).rename_axis(None) if named else frame
+
+
+def decimals_as_floats(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame whose columns of decimal numbers, as databases have them, are floats; other columns as they are."""
+    exact = [place for place in range(frame.shape[1]) if _is_decimal(frame.iloc[:, place])]
+    if not exact:
+        return frame
+    found = frame.copy(deep=False)
+    for place in exact:
+        found.isetitem(place, frame.iloc[:, place].to_numpy(dtype=np.float64, na_value=np.nan))
+    return found
+
+
+def _is_decimal(column: pd.Series[Any]) -> bool:
+    if column.dtype != object and not str(column.dtype).startswith("decimal"):
+        return False
+    seen = column.dropna()
+    return len(seen) > 0 and all(isinstance(value, Decimal) for value in seen)
 
 
 def _require_names(head: pd.DataFrame, path: Path, separator: str) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
-from ppl_vae.containers.door import Frame
+from ppl_vae.containers.pandas_frame import as_pandas
 from ppl_vae.errors import DataError
 from ppl_vae.models.configuration import Config
 from ppl_vae.models.likelihoods.base import Likelihood
@@ -51,7 +51,7 @@ def kinds_of(frame: Any) -> list[Choice]:
     Raises:
         DataError: it is no frame, or a column is of no kind that is known; it is named.
     """
-    table = _pandas(frame)
+    table = as_pandas(frame)
     return [_kind(str(name), table[name]) for name in table.columns]
 
 
@@ -69,7 +69,7 @@ def coded(frame: Any, names: Sequence[str], parts: Sequence[Likelihood]) -> Tens
     Raises:
         DataError: a column is missing or unknown, or holds what its likelihood has no number for.
     """
-    table = _pandas(frame)
+    table = as_pandas(frame)
     table.columns = table.columns.map(str)
     missing = [name for name in names if name not in table.columns]
     unknown = [name for name in table.columns if name not in names]
@@ -93,18 +93,6 @@ def frame(x: Tensor, names: Sequence[str], parts: Sequence[Likelihood]) -> pd.Da
 def level_names(part: Likelihood) -> tuple[str, ...]:
     """The names of a likelihood's levels, empty where it has none."""
     return part.level_names if isinstance(part, OrdinalLikelihood | NominalLikelihood) else ()
-
-
-def _pandas(frame: object) -> pd.DataFrame:
-    """A frame of pandas, of a copy that may be renamed; one of polars by way of its columns."""
-    import pandas as pd
-
-    if isinstance(frame, pd.DataFrame):
-        return frame.copy(deep=False)
-    if not isinstance(frame, Frame):
-        raise DataError(f"data: expected a frame of named columns, found {type(frame).__name__}")
-    columns: Any = frame
-    return pd.DataFrame({name: pd.Series(columns[name].to_list()) for name in frame.columns})
 
 
 def _kind(column: str, values: Any) -> Choice:
@@ -143,6 +131,8 @@ def _number(column: str, values: NDArray[np.float64]) -> Choice:
     if seen.min() <= 0:
         return Choice(column, "gaussian", "numbers")
     logs = np.log(seen)
+    if logs.std() == 0:
+        return Choice(column, "gaussian", "numbers whose logarithms are equal to rounding")
     # Maximised log densities per datum of the two, in units of the column.
     gain = math.log(seen.std()) - math.log(logs.std()) - logs.mean()
     if gain > CLEAR_GAIN:
