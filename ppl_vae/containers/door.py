@@ -257,25 +257,30 @@ def _row_names(frame: HasIndex) -> np.ndarray | None:
     names = np.asarray(index)
     if names.dtype.kind in "iu" and np.array_equal(names, np.arange(len(names))):
         return None
-    if names.dtype.kind == "O":
-        return np.array([name if isinstance(name, str) else str(name) for name in names])
-    return names
+    return _as_names(names)
+
+
+def _as_names(values: object) -> np.ndarray:
+    """Names as an array that files have a type for: those of several levels, which are tuples, as texts."""
+    names = np.asarray(values)
+    if names.dtype.kind != "O":
+        return names
+    return np.array([name if isinstance(name, str) else str(name) for name in names])
 
 
 def _coordinates(array: LabelledArray) -> Labels:
     """The coordinates of an array's dimensions, which index it."""
-    names = [np.asarray(array.coords[dim].values) if dim in array.coords else None for dim in array.dims]
+    names = [_as_names(array.coords[dim].values) if dim in array.coords else None for dim in array.dims]
     rows, *axes = names if names else [None]
-    return Labels(rows, tuple(axes), columns=len(axes) == 1)
+    return Labels(rows, tuple(axes), columns=len(axes) == 1, dims={"": tuple(map(str, array.dims))})
 
 
 def _set(arrays: ArraysByName) -> Opened:
-    """A Dataset of xarray's: the labels are those of the variable with most dimensions."""
+    """A Dataset of xarray's; its labels are those of the variable that is x."""
     by_name = {str(name): values for name, values in arrays.data_vars.items()}
     if not by_name:
         raise DataError("data: a Dataset without variables")
-    largest = max(by_name.values(), key=lambda array: len(array.dims))
-    return Opened(labels=_coordinates(largest), by_name=by_name)
+    return Opened(by_name=by_name)
 
 
 def _read(path: Path) -> Opened:
