@@ -173,6 +173,14 @@ class Arguments:
         self._require_fit(len(parts) - 1)
         return self._of_one_order(parts)
 
+    def own_y(self, data: object) -> object:
+        """The covariate named y among data of any form; None where it is not among them."""
+        data = self.unpacked(data)
+        if isinstance(data, Mapping):
+            return data.get("y") if self.takes("y") else None
+        own = self.names(len(data) - 1) if isinstance(data, tuple) and self.takes_more else ()
+        return data[1 + own.index("y")] if "y" in own and isinstance(data, tuple) else None
+
     def in_batch(self, batch: object) -> object:
         """A batch of the user's own as data, without what comes in it beside what the programs take."""
         if not isinstance(batch, list | tuple):
