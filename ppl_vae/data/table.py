@@ -25,6 +25,7 @@ from ppl_vae.data.column_levels import (
     checked_levels,
     codes_of,
     is_number,
+    levels_beside,
     levels_of,
     told,
 )
@@ -143,7 +144,7 @@ def _levels_in_x(
         if str(name) in known:
             found[str(name)] = known[str(name)]
         elif not all(is_number(frame[name]) for frame in frames):
-            words = levels_of([frame[name] for frame in frames]) if every else None
+            words = levels_of([frame[name] for frame in frames], path) if every else None
             if words is None:
                 refused.append(name)
             else:
@@ -198,7 +199,7 @@ def coded_columns(
         if name not in known and all(map(is_number, columns)):
             found[name] = [column.to_numpy() for column in columns]
             continue
-        levels[name] = known.get(name) or tuple(sorted({str(value) for column in columns for value in column}))
+        levels[name] = known.get(name) or levels_beside(columns, files[0])
         found[name] = [
             codes_of(column, levels[name], file).astype(np.int64)
             for column, file in zip(columns, files, strict=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
 from ppl_vae.containers.pandas_frame import as_pandas
+from ppl_vae.containers.words import require_words
 from ppl_vae.errors import DataError
 from ppl_vae.models.configuration import Config
 from ppl_vae.models.likelihoods.base import Likelihood
@@ -112,6 +113,7 @@ def _kind(column: str, values: Any) -> Choice:
     if all(isinstance(value, bool) for value in seen):
         return Choice(column, "bernoulli", "booleans")
     levels = sorted(set(seen)) if all(isinstance(value, str) for value in seen) else []
+    require_words(column, levels)
     if not 2 <= len(levels) <= MOST_LEVELS:
         raise DataError(
             f"column {column!r} of dtype {values.dtype}: no kind fits; leave it out, turn it into numbers, or into "
