@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppl_vae.containers import Labels
 from ppl_vae.data.boundary import parser_boundary
 from ppl_vae.data.column_levels import (
     AUTO,
@@ -225,4 +226,6 @@ def _split(
     covariates = {name: values for name, values in beside.items() if name != labels}
     filled = np.where(missing, x[~missing][0], x)
     arrays = Arrays(filled, y, missing=missing if missing.any() else None, covariates=covariates)
-    return replace(to_split(arrays, path, value_range), names=np.asarray(frame.index))
+    rows = np.asarray(frame.index)
+    named = Labels(rows, (np.array([str(name) for name in frame.columns]),), columns=True)
+    return replace(to_split(arrays, path, value_range, labels=named), names=rows)

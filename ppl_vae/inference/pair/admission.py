@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.containers import Data, Labels, Opened, Rows, dense, is_container, opened
+from ppl_vae.data.lost_digits import warn_of_covariates, warn_of_lost_digits
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.coordinate_names import require_same_coordinates
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.labels import Batch, check_labels
-from ppl_vae.inference.pair.lost_digits import warn_of_covariates, warn_of_lost_digits
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.placement import beside
 from ppl_vae.inference.pair.protocols import Program, traits
