@@ -96,7 +96,8 @@ def column_error(name: str, x: NDArray[np.float64], reconstruction: NDArray[np.f
     if not known.any():
         raise DataError(f"x: column {name!r} has no value, all are missing")
     square, variance = float(np.mean((x - reconstruction)[known] ** 2)), float(x[known].var())
-    return square**0.5, 1.0 - square / variance if variance > 0 else float("nan")
+    # The variance of one number alone is the rounding of its mean.
+    return square**0.5, 1.0 - square / variance if np.ptp(x[known]) > 0 else float("nan")
 
 
 def level_error(name: str, x: NDArray[np.float64], reconstruction: NDArray[np.float64]) -> tuple[float, float]:
