@@ -8,7 +8,7 @@ Everything else is refused in one line that says what to call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Number
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -101,6 +101,27 @@ class Named(Protocol):
     name: object
 
 
+@runtime_checkable
+class TypeOfTime(Protocol):
+    """The type of a column of polars', which tells dates, times and durations."""
+
+    def is_temporal(self) -> bool:
+        """Whether it is one of them."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """The attributes of a frame of polars'.
+
+    Attributes:
+        columns: their names.
+        dtypes: their types.
+    """
+
+    columns: Sequence[object] = ()
+    dtypes: Sequence[object] = ()
+
+
 @dataclass(frozen=True)
 class Parts:
     """The attributes by which containers of several arrays are known.
@@ -176,6 +197,7 @@ def _numbers(x: object, what: str, expected: str) -> np.ndarray:
     _refuse_containers(x, what, expected)
     if isinstance(x, Table):
         return _table(x, what)
+    _refuse_times(x, what)
     try:
         values = np.asarray(x)
     except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
@@ -207,15 +229,29 @@ def _table(x: Table, what: str) -> np.ndarray:
     )
     for name, dtype in columns:
         if dtype.kind not in _REAL:
-            raise DataError(
-                f"{what}: expected columns of numbers, found column {name!r} of dtype {dtype}; leave it out, or "
-                "turn it into numbers"
-            )
+            raise _no_numbers(what, name, dtype)
     values = x.to_numpy()
     if values.dtype.kind not in _REAL:
         # Nullable columns, or numbers beside booleans.
         values = x.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.asarray(values)
+
+
+def _no_numbers(what: str, column: object, dtype: object) -> DataError:
+    return DataError(
+        f"{what}: expected columns of numbers, found column {column!r} of dtype {dtype}; leave it out, or turn it "
+        "into numbers"
+    )
+
+
+def _refuse_times(x: object, what: str) -> None:
+    """Refuse a frame of polars' with times: beside numbers they would become their microseconds."""
+    typed = declared(Typed, x)
+    if not isinstance(typed.dtypes, list):
+        return
+    for name, kind in zip(typed.columns, typed.dtypes, strict=False):
+        if isinstance(kind, TypeOfTime) and kind.is_temporal():
+            raise _no_numbers(what, name, kind)
 
 
 def _refuse_containers(x: object, what: str, expected: str) -> None:

@@ -45,7 +45,7 @@ ROOMS = {
     "distributions": GROUND,
     "spaces": {"distributions"},
     "arrays": {*GROUND, "declared"},
-    "containers": {*GROUND, "extras"},
+    "containers": {*GROUND, "declared", "extras"},
     "data": {*GROUND, "arrays", "containers", "display", "renamed"},
     "models": {
         "arrays",

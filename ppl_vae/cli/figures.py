@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from ppl_vae import models, plots
 from ppl_vae.cli.codes import beside_test_data, binary_factor, drawn, guide_means, most_active, spread
+from ppl_vae.cli.columns import most_likely
 from ppl_vae.cli.run import Run
 from ppl_vae.cli.source import split_data
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.files import write_atomically
-from ppl_vae.inference.pair.protocols import traits
+from ppl_vae.inference.pair.words import in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +57,8 @@ def reconstructions(run: Run, wishes: Wishes) -> Figure:
     if is_table(run):
         x, names = run.dataset.test.x[:MOST_POINTS], run.dataset.column_names or None
         beside = [c[:MOST_POINTS] for c in beside_test_data(run.vae, run.dataset)]
-        return plots.plot_column_reconstructions(x, run.vae.reconstruct(x, *beside).detach(), names)
+        made = most_likely(run.vae, lambda: run.vae.reconstruct(x, *beside).detach())
+        return plots.plot_column_reconstructions(in_words(run.vae.model, x), in_words(run.vae.model, made), names)
     x = spread(run.dataset.test.x, 24)
     beside = [spread(c, 24) for c in beside_test_data(run.vae, run.dataset)]
     return plots.plot_reconstructions(x, run.vae.reconstruct(x, *beside))
@@ -80,17 +82,11 @@ def is_table(run: Run) -> bool:
 def _table(run: Run) -> Tensor | pd.DataFrame:
     if not is_table(run):
         raise ModelError(f"figures of columns need a table, the data have shape {run.dataset.event_shape}")
-    return _in_words(run, run.dataset.test.x[:MOST_POINTS])
+    return in_words(run.vae.model, run.dataset.test.x[:MOST_POINTS])
 
 
 def _drawn(run: Run, wishes: Wishes) -> Tensor | pd.DataFrame:
-    return _in_words(run, drawn(run.vae, run.dataset, ROWS_DRAWN, wishes.seed, with_noise=True))
-
-
-def _in_words(run: Run, x: Tensor) -> Tensor | pd.DataFrame:
-    """A table whose categories are words, where the model knows them."""
-    table = traits(run.vae.model).table
-    return table.frame(x) if isinstance(table, models.Columns) and table.column_levels else x
+    return in_words(run.vae.model, drawn(run.vae, run.dataset, ROWS_DRAWN, wishes.seed, with_noise=True))
 
 
 def samples(run: Run, wishes: Wishes) -> Figure:

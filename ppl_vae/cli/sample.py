@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from ppl_vae import models, plots
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_file
+from ppl_vae.cli.columns import most_likely
 from ppl_vae.cli.figures import save_figure
 from ppl_vae.cli.room import require_room_for_samples
 from ppl_vae.cli.run import load_model
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from ppl_vae.distributions.mixed import MixedBlocks
     from ppl_vae.models import VAE
 
 DRAWN_AT_ONCE, MOST_PICTURES = 4096, 10_000
@@ -86,13 +87,8 @@ def _in_words(vae: VAE, sizes: Sequence[int], with_noise: bool) -> pd.DataFrame:
 
     likelihood = vae.model.likelihood
     assert isinstance(likelihood, models.Columns)
-    given: list[MixedBlocks] = []
-    watch = likelihood.register_forward_hook(lambda module, arguments, p: given.append(p))
-    try:
-        drawn = [vae.sample(size, with_noise) for size in sizes]
-    finally:
-        watch.remove()
-    x = torch.cat(drawn if with_noise else [likelihood.central(p) for p in given])
+    drawn = [functools.partial(vae.sample, size, with_noise) for size in sizes]
+    x = torch.cat([each() if with_noise else most_likely(vae, each) for each in drawn])
     frame = likelihood.frame(x)
     # The digits that single precision has.
     return frame.astype(dict.fromkeys(frame.select_dtypes("float64"), "float32"))

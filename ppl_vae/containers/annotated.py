@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from ppl_vae.containers.rows import Rows, sparse_rows
+from ppl_vae.containers.rows import Rows, Sparse, sparse_rows
 from ppl_vae.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,6 +44,27 @@ class Backed(Protocol):
 
     def to_memory(self) -> object:
         """The same as scipy has it."""
+
+
+@runtime_checkable
+class Delayed(Protocol):
+    """An array that is computed when it is asked for, as dask's."""
+
+    def compute(self) -> object:
+        """The array."""
+
+
+def matrix_of(data: Annotated) -> Rows | np.ndarray:
+    """The matrix X of an AnnData object, which may lie in its file or be computed later.
+
+    Raises:
+        DataError: there is none.
+    """
+    x = data.X
+    if x is None:
+        raise DataError("data: an AnnData object without X; give a layer, data.layers['counts'], or set data.X")
+    x = x.to_memory() if isinstance(x, Backed) else x.compute() if isinstance(x, Delayed) else x
+    return sparse_rows(x) if isinstance(x, Sparse) else np.asarray(x)
 
 
 def read_h5ad(path: Path) -> tuple[Rows | np.ndarray, dict[str, object], np.ndarray, np.ndarray]:

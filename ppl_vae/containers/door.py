@@ -11,16 +11,17 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_vae.containers.annotated import Annotated, Backed, read_h5ad
+from ppl_vae.containers.annotated import Annotated, matrix_of, read_h5ad
+from ppl_vae.containers.columnar import ArrowTable, Columnar, LazyFrame, arrays_of
 from ppl_vae.containers.labels import Labels
 from ppl_vae.containers.rows import Rows, Sparse, StoredRows, sparse_rows
-from ppl_vae.containers.table_file import TABLES, read_frame
+from ppl_vae.containers.table_file import TABLES, decimals_as_floats, read_frame
 from ppl_vae.errors import DataError
 
 
@@ -94,20 +95,6 @@ class ArraysByName(Protocol):
         """The arrays by name."""
 
 
-@runtime_checkable
-class Columnar(Protocol):
-    """A map-style data set of Hugging Face's."""
-
-    @property
-    def column_names(self) -> list[str]:
-        """The names of the columns."""
-
-    def with_format(self, kind: str) -> Mapping[str, np.ndarray]:
-        """The same, whose columns are arrays of a kind."""
-
-    def __len__(self) -> int: ...
-
-
 @dataclass(frozen=True, eq=False)
 class Opened:
     """A container that was opened.
@@ -153,7 +140,17 @@ class Opened:
 
 
 Container: TypeAlias = (
-    Opened | Frame | HasIndex | LabelledArray | ArraysByName | Sparse | Annotated | Columnar | os.PathLike[str]
+    Opened
+    | Frame
+    | HasIndex
+    | LabelledArray
+    | ArraysByName
+    | Sparse
+    | Annotated
+    | Columnar
+    | ArrowTable
+    | LazyFrame
+    | os.PathLike[str]
 )
 # Whatever a function of data takes in one piece: an array of any library, or a container with names; and, for
 # programs that take covariates, a tuple (x, c1, ..., cm) or a dict of named arrays.
@@ -164,7 +161,9 @@ def is_container(data: object) -> bool:
     """Tell whether the door opens it."""
     if isinstance(data, Tensor | tuple | list | Rows) or type(data) in (np.ndarray, dict):
         return False
-    if isinstance(data, Opened | Sparse | LabelledArray | ArraysByName | Annotated | Columnar | np.memmap):
+    if isinstance(data, Opened | Sparse | LabelledArray | ArraysByName | Annotated | np.memmap):
+        return True
+    if isinstance(data, Columnar | ArrowTable | LazyFrame):
         return True
     if isinstance(data, str | os.PathLike):
         return Path(data).suffix.lower() in (*TABLES, ".h5ad")
@@ -185,9 +184,7 @@ def opened(data: object) -> Opened:
         return Opened(StoredRows(data) if data.ndim > 1 else data)
     if isinstance(data, Annotated):
         labels = Labels(np.asarray(data.obs_names), (np.asarray(data.var_names),), columns=True)
-        x = data.X.to_memory() if isinstance(data.X, Backed) else data.X
-        x = sparse_rows(x) if isinstance(x, Sparse) else np.asarray(x)
-        return Opened(x, labels, {str(name): data.obs[name] for name in data.obs})
+        return Opened(matrix_of(data), labels, {str(name): data.obs[name] for name in data.obs})
     if isinstance(data, Sparse):
         return Opened(sparse_rows(data))
     if isinstance(data, ArraysByName):
@@ -195,14 +192,20 @@ def opened(data: object) -> Opened:
     if isinstance(data, LabelledArray):
         return Opened(data.values, _coordinates(data))
     if isinstance(data, Columnar):
-        arrays = data.with_format("numpy")
-        return Opened(by_name={name: arrays[name] for name in data.column_names})
+        return Opened(by_name=arrays_of(data))
+    if isinstance(data, ArrowTable | LazyFrame):
+        return _table(frame_of(data))
     if isinstance(data, Frame):
         return _table(data)
     if isinstance(data, HasIndex):
         rows = _row_names(data)
         return Opened(data, Labels(rows, counted=rows is None))
     return Opened(data)
+
+
+def frame_of(data: ArrowTable | LazyFrame) -> Any:
+    """The frame that a table of Arrow's, or a frame that is not yet computed, stands for."""
+    return data.to_pandas() if isinstance(data, ArrowTable) else data.collect()
 
 
 def require_one_order(arguments: Sequence[object]) -> None:
@@ -233,7 +236,9 @@ def require_same_dimension(x: object, other: object, name: str) -> None:
         )
 
 
-def _table(frame: Frame) -> Opened:
+def _table(given: Frame) -> Opened:
+    # A frame with an index is one of pandas'.
+    frame: Any = decimals_as_floats(cast(Any, given)) if isinstance(given, HasIndex) else given
     names = list(frame.columns)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -252,25 +257,30 @@ def _row_names(frame: HasIndex) -> np.ndarray | None:
     names = np.asarray(index)
     if names.dtype.kind in "iu" and np.array_equal(names, np.arange(len(names))):
         return None
-    if names.dtype.kind == "O":
-        return np.array([name if isinstance(name, str) else str(name) for name in names])
-    return names
+    return _as_names(names)
+
+
+def _as_names(values: object) -> np.ndarray:
+    """Names as an array that files have a type for: those of several levels, which are tuples, as texts."""
+    names = np.asarray(values)
+    if names.dtype.kind != "O":
+        return names
+    return np.array([name if isinstance(name, str) else str(name) for name in names])
 
 
 def _coordinates(array: LabelledArray) -> Labels:
     """The coordinates of an array's dimensions, which index it."""
-    names = [np.asarray(array.coords[dim].values) if dim in array.coords else None for dim in array.dims]
+    names = [_as_names(array.coords[dim].values) if dim in array.coords else None for dim in array.dims]
     rows, *axes = names if names else [None]
-    return Labels(rows, tuple(axes), columns=len(axes) == 1)
+    return Labels(rows, tuple(axes), columns=len(axes) == 1, dims={"": tuple(map(str, array.dims))})
 
 
 def _set(arrays: ArraysByName) -> Opened:
-    """A Dataset of xarray's: the labels are those of the variable with most dimensions."""
+    """A Dataset of xarray's; its labels are those of the variable that is x."""
     by_name = {str(name): values for name, values in arrays.data_vars.items()}
     if not by_name:
         raise DataError("data: a Dataset without variables")
-    largest = max(by_name.values(), key=lambda array: len(array.dims))
-    return Opened(labels=_coordinates(largest), by_name=by_name)
+    return Opened(by_name=by_name)
 
 
 def _read(path: Path) -> Opened:

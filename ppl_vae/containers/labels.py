@@ -12,7 +12,10 @@ from ppl_vae.errors import DataError
 Axes = tuple[np.ndarray | None, ...]
 # As many names as an error shows.
 SHOWN = 6
-# The names along the event dimensions of x, under the empty name, and of each covariate that has any.
+# Before the name of an argument: what follows are the names of its dimensions.
+DIMENSIONS = "dimensions of "
+# The names along the event dimensions of x, under the empty name, and of each covariate that has any; and those of
+# the dimensions themselves, of all and of an event's, where they have any.
 CoordinateNames = dict[str, list[list[str] | None]]
 
 
@@ -27,6 +30,7 @@ class Labels:
         columns: whether the one event dimension is that of a table's columns.
         counted: whether rows without names are numbered from 0 by their container, as by an index of pandas'.
         beside: the names along the event dimensions of the covariates, by their names.
+        dims: the names of all dimensions, of x under the empty name and of covariates that have any.
     """
 
     rows: np.ndarray | None = None
@@ -34,6 +38,7 @@ class Labels:
     columns: bool = False
     counted: bool = False
     beside: Mapping[str, Axes] = field(default_factory=dict)
+    dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def taken(self, rows: slice | np.ndarray) -> Labels:
         """The labels of some of the data."""
@@ -44,14 +49,17 @@ class Labels:
         return Labels(self.rows, (np.array(list(names)),), columns=True, beside=self.beside)
 
     def coordinates(self) -> CoordinateNames:
-        """The names along event dimensions as texts, of what has any; "" stands for x."""
+        """The names along event dimensions as texts, and of dimensions, of what has any; "" stands for x."""
         named = {
             name: axes for name, axes in {"": self.axes, **self.beside}.items() if any(a is not None for a in axes)
         }
-        return {
+        found: CoordinateNames = {
             name: [None if axis is None else [str(each) for each in axis.tolist()] for axis in axes]
             for name, axes in named.items()
         }
+        for name, dims in self.dims.items():
+            found[DIMENSIONS + (name or "x")] = [list(dims), list(dims[1:])]
+        return found
 
     def at(self, index: Sequence[int]) -> str:
         """Words for a place [n, i, ...]: its names where it has any, with "row" and "column" before them.
@@ -101,20 +109,31 @@ def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def require_same_order(trained_on: CoordinateNames, labels: Labels) -> None:
-    """Refuse data whose coordinates are those that a model was trained on in another order.
+def require_same_order(known: CoordinateNames, labels: Labels, of_batches: bool = False) -> None:
+    """Refuse data whose coordinates are those that a model was trained on, or others, in another order.
+
+    Args:
+        known: the names in their order.
+        labels: those of the data.
+        of_batches: whether the known ones are those of other batches, and not of the training data.
 
     Raises:
         DataError: they are; both orders are shown.
     """
-    found = labels.coordinates() if trained_on else {}
-    for name in trained_on.keys() & found.keys():
-        for own, theirs in zip(trained_on[name], found[name], strict=False):
+    found = labels.coordinates() if known else {}
+    where, has = (
+        ("the batches before", "they have") if of_batches else ("the training data", "the model was trained on")
+    )
+    for name in known.keys() & found.keys():
+        for own, theirs in zip(known[name], found[name], strict=False):
             if own is None or theirs is None or own == theirs or sorted(own) != sorted(theirs):
                 continue
+            what, are = name or "data", "the names along a dimension are"
+            if name.startswith(DIMENSIONS):
+                what, are = name.removeprefix(DIMENSIONS), "its dimensions are"
             raise DataError(
-                f"{name or 'data'}: the names along a dimension are those of the training data in another order: "
-                f"{_shown(theirs)} where the model was trained on {_shown(own)}; bring them into that order"
+                f"{what}: {are} those of {where} in another order: {_shown(theirs)} where {has} {_shown(own)}; "
+                "bring them into that order"
             )
 
 

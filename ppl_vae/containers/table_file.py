@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +26,23 @@ if TYPE_CHECKING:
 TABLES = (".csv", ".tsv", ".parquet")
 # Fewer numbers in a line keep one distance by chance; a distance is the same up to its rounding.
 LEAST_IN_ORDER, SAME_STEP = 3, 0.02
+# What pandas takes for an empty cell.
+EMPTY = {
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+}  # fmt: skip
 UNNAMED = re.compile(r"Unnamed: 0(_level_0)?|")
 
 
-def read_frame(path: Path, words: Iterable[str] = ()) -> pd.DataFrame:
+def read_frame(
+    path: Path, words: Iterable[str] = (), levels: Mapping[str, Sequence[str]] | None = None
+) -> pd.DataFrame:
     """Read a table, whose index names its rows where the file does.
 
     Args:
         path: the file.
         words: columns that are read as words where the file is a text, also where all of them look like numbers.
+        levels: by column its words, as far as they are known; "None" or "NA" among them is no empty cell.
 
     Raises:
         DataError: the file is missing, damaged, no such table, or needs a library that is not installed.
@@ -44,12 +53,13 @@ def read_frame(path: Path, words: Iterable[str] = ()) -> pd.DataFrame:
         raise DataError(f"{path}: no such file")
     try:
         if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
+            return decimals_as_floats(pd.read_parquet(path))
         separator = "\t" if path.suffix.lower() == ".tsv" else ","
         head = pd.read_csv(path, sep=separator, header=None, nrows=1)
         _require_names(head, path, separator)
         _require_whole_rows(path, separator)
-        frame = pd.read_csv(path, sep=separator, low_memory=False, dtype=dict.fromkeys(words, str))
+        kinds, empty = dict.fromkeys(words, str), _empty_cells(path, separator, levels or {})
+        frame = pd.read_csv(path, sep=separator, low_memory=False, dtype=kinds, **empty)
     except DataError:
         raise
     except ImportError as error:
@@ -59,6 +69,34 @@ def read_frame(path: Path, words: Iterable[str] = ()) -> pd.DataFrame:
         raise DataError(f"{path}: no table that can be read ({first_line(error)})") from None
     named = len(frame.columns) > 1 and UNNAMED.fullmatch(str(frame.columns[0]))
     return frame.set_index(frame.columns[0]).rename_axis(None) if named else frame
+
+
+def _empty_cells(path: Path, separator: str, levels: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """How pandas shall know empty cells: by its own words for them, of which levels are none."""
+    import pandas as pd
+
+    if not any(EMPTY & set(known) for known in levels.values()):
+        return {}
+    names = pd.read_csv(path, sep=separator, nrows=0).columns
+    return {"keep_default_na": False, "na_values": {name: EMPTY - set(levels.get(name, ())) for name in names}}
+
+
+def decimals_as_floats(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame whose columns of decimal numbers, as databases have them, are floats; other columns as they are."""
+    exact = [place for place in range(frame.shape[1]) if _is_decimal(frame.iloc[:, place])]
+    if not exact:
+        return frame
+    found = frame.copy(deep=False)
+    for place in exact:
+        found.isetitem(place, frame.iloc[:, place].to_numpy(dtype=np.float64, na_value=np.nan))
+    return found
+
+
+def _is_decimal(column: pd.Series[Any]) -> bool:
+    if column.dtype != object and not str(column.dtype).startswith("decimal"):
+        return False
+    seen = column.dropna()
+    return len(seen) > 0 and all(isinstance(value, Decimal) for value in seen)
 
 
 def _require_names(head: pd.DataFrame, path: Path, separator: str) -> None:

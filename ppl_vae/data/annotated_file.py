@@ -59,7 +59,8 @@ def load_annotated(
         for name in known:
             if name not in wanted:
                 raise DataError(f"{path}: levels: {unknown_name('label or covariate', name, wanted)}")
-        frame = pd.DataFrame({name: obs[name] for name in wanted})
+        # Text in obs are names, of categories for the most part.
+        frame = pd.DataFrame({name: pd.Series(obs[name], dtype=_kind(obs[name])) for name in wanted})
         coded, found_levels = coded_columns([frame], wanted, [path], known)
         found = {name: values[0] for name, values in coded.items()}
         y = None if labels is None else found[labels]
@@ -72,3 +73,7 @@ def load_annotated(
         path.name, train, test, source=f"file {path}", notes=notes,
         column_names=tuple(map(str, columns)), column_levels=found_levels,
     )  # fmt: skip
+
+
+def _kind(column: object) -> str | None:
+    return "category" if isinstance(column, np.ndarray) and column.dtype.kind == "O" else None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ppl_vae.containers.words import require_words
 from ppl_vae.errors import DataError
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ def is_number(column: Column) -> bool:
     return column.dtype == object and len(seen) > 0 and all(isinstance(value, bool) for value in seen)
 
 
-def levels_of(columns: Sequence[Column]) -> tuple[str, ...] | None:
+def levels_of(columns: Sequence[Column], path: Path) -> tuple[str, ...] | None:
     """The levels of one column in all files; None where it holds anything but words.
 
     Raises:
-        DataError: two categories are spelt alike, such as 1 and "1".
+        DataError: two categories are spelt alike, such as 1 and "1"; or what it holds as text are no words.
     """
     import pandas as pd
 
@@ -72,10 +73,28 @@ def levels_of(columns: Sequence[Column]) -> tuple[str, ...] | None:
     if isinstance(first, pd.CategoricalDtype) and all(column.dtype == first for column in columns):
         words = tuple(map(str, first.categories))
         if len(set(words)) < len(words):
-            raise DataError(f"column {name!r}: two of its categories are spelt alike")
+            raise DataError(f"{path}: column {name!r}: two of its categories are spelt alike")
         return words
-    seen = [value for column in columns for value in column.dropna()]
-    return tuple(sorted(set(seen))) if seen and all(isinstance(value, str) for value in seen) else None
+    seen = {value for column in columns for value in column.dropna()}
+    if not seen or not all(isinstance(value, str) for value in seen):
+        return None
+    require_words(name, seen, path)
+    return tuple(sorted(seen))
+
+
+def levels_beside(columns: Sequence[Column], path: Path) -> tuple[str, ...]:
+    """The levels of a column beside x that has no empty cell, in the order of the alphabet.
+
+    Raises:
+        DataError: what it holds as text are no words.
+    """
+    import pandas as pd
+
+    seen = {value for column in columns for value in column}
+    is_category = all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns)
+    if not is_category and all(isinstance(value, str) for value in seen):
+        require_words(columns[0].name, {str(value) for value in seen}, path, dates_are_words=True)
+    return tuple(sorted(map(str, seen)))
 
 
 def codes_of(column: Column, levels: Sequence[str], path: Path) -> NDArray[np.float64]:

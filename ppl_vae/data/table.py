@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppl_vae.containers import Labels
 from ppl_vae.data.boundary import parser_boundary
 from ppl_vae.data.column_levels import (
     AUTO,
@@ -25,6 +26,7 @@ from ppl_vae.data.column_levels import (
     checked_levels,
     codes_of,
     is_number,
+    levels_beside,
     levels_of,
     told,
 )
@@ -143,7 +145,7 @@ def _levels_in_x(
         if str(name) in known:
             found[str(name)] = known[str(name)]
         elif not all(is_number(frame[name]) for frame in frames):
-            words = levels_of([frame[name] for frame in frames]) if every else None
+            words = levels_of([frame[name] for frame in frames], path) if every else None
             if words is None:
                 refused.append(name)
             else:
@@ -198,7 +200,7 @@ def coded_columns(
         if name not in known and all(map(is_number, columns)):
             found[name] = [column.to_numpy() for column in columns]
             continue
-        levels[name] = known.get(name) or tuple(sorted({str(value) for column in columns for value in column}))
+        levels[name] = known.get(name) or levels_beside(columns, files[0])
         found[name] = [
             codes_of(column, levels[name], file).astype(np.int64)
             for column, file in zip(columns, files, strict=True)
@@ -224,4 +226,6 @@ def _split(
     covariates = {name: values for name, values in beside.items() if name != labels}
     filled = np.where(missing, x[~missing][0], x)
     arrays = Arrays(filled, y, missing=missing if missing.any() else None, covariates=covariates)
-    return replace(to_split(arrays, path, value_range), names=np.asarray(frame.index))
+    rows = np.asarray(frame.index)
+    named = Labels(rows, (np.array([str(name) for name in frame.columns]),), columns=True)
+    return replace(to_split(arrays, path, value_range, labels=named), names=rows)

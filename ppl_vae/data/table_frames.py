@@ -23,10 +23,10 @@ def read_alike(files: Sequence[Path], known: Levels) -> list[pd.DataFrame]:
     Raises:
         DataError: a file cannot be read, has other columns than the first, or lacks one whose levels are known.
     """
-    frames = [_read(file, known) for file in files]
+    frames = [_read(file, known, known) for file in files]
     _require_alike(files, frames)
     if words := _partly_words(frames, known):
-        frames = [_read(file, [*known, *words]) for file in files]
+        frames = [_read(file, [*known, *words], known) for file in files]
     for name in known:
         if name not in frames[0]:
             raise DataError(f"{files[0]}: levels: {unknown_name('column', name, map(str, frames[0].columns))}")
@@ -66,8 +66,8 @@ def table_frame(
     return whole[list(columns)]
 
 
-def _read(file: Path, words: Iterable[str]) -> pd.DataFrame:
-    frame = read_frame(file, words)
+def _read(file: Path, words: Iterable[str], known: Levels) -> pd.DataFrame:
+    frame = read_frame(file, words, known)
     return frame.set_axis(frame.columns.map(str), axis=1)
 
 

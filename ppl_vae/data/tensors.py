@@ -19,7 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.arrays import to_tensor
+from ppl_vae.containers import Labels
 from ppl_vae.data.dataset import Split
+from ppl_vae.data.lost_digits import warn_of_lost_digits
 from ppl_vae.errors import DataError
 
 #: The bounds that values must keep, or None for any real numbers.
@@ -27,6 +30,8 @@ ValueRange = tuple[float, float] | None
 
 UNIT_RANGE = (0.0, 1.0)
 _CHANNELS = (1, 3, 4)
+# Beside an offset, what keeps the digits of a file's numbers.
+WIDER = "give the numbers as an array to a model in double precision, vae.double()"
 _MISSING = (
     "; missing values are said by an array mask beside x in an .npz, 1 where a value was observed, and modelled by "
     "likelihood={'name': 'missing-pixels', 'of': ...}"
@@ -67,7 +72,13 @@ def unit_divisor(parts: list[Arrays], value_range: ValueRange) -> int:
     return 255 if max(part.x.max() for part in parts) > 1 else 1
 
 
-def to_split(arrays: Arrays, where: object, value_range: ValueRange = UNIT_RANGE, divisor: int = 1) -> Split:
+def to_split(
+    arrays: Arrays,
+    where: object,
+    value_range: ValueRange = UNIT_RANGE,
+    divisor: int = 1,
+    labels: Labels | None = None,
+) -> Split:
     """Check the arrays of one split, once, and makes tensors of them.
 
     Args:
@@ -75,12 +86,14 @@ def to_split(arrays: Arrays, where: object, value_range: ValueRange = UNIT_RANGE
         where: the file, for messages.
         value_range: the bounds that x must keep after division; None asks for finite values only.
         divisor: what x is divided by.
+        labels: the names of rows and columns, for warnings.
 
     Raises:
         DataError: values that are not finite or out of bounds, or counts and shapes that do not fit.
     """
     x = _floats(_channels_first(arrays.x, where), f"{where}: x").div_(divisor)
     _check_range(x, where, value_range)
+    _warn_of_lost_digits(arrays, where, labels)
     if arrays.missing is not None:
         x[torch.from_numpy(_channels_first(arrays.missing, where))] = torch.nan
     y = None if arrays.y is None else _labels(arrays.y, len(x), where)
@@ -89,6 +102,17 @@ def to_split(arrays: Arrays, where: object, value_range: ValueRange = UNIT_RANGE
         name: _covariate(c, len(x), f"{where}: covariate_{name}") for name, c in arrays.covariates.items()
     }
     return Split(x, y, factors, covariates=covariates)
+
+
+def _warn_of_lost_digits(arrays: Arrays, where: object, labels: Labels | None) -> None:
+    """Warn where single precision, in which splits are, tells the values of a coordinate no longer apart."""
+    x = arrays.x if arrays.missing is None else np.where(arrays.missing, np.nan, arrays.x)
+    if x.dtype.itemsize >= 4:
+        warn_of_lost_digits(to_tensor(x), torch.float32, labels, str(where), WIDER)
+    for name, c in arrays.covariates.items():
+        # Whole numbers stay whole.
+        if c.dtype.kind == "f":
+            warn_of_lost_digits(to_tensor(c), torch.float32, None, f"{where}: covariate {name!r}", WIDER)
 
 
 def _channels_first(x: np.ndarray, where: object) -> np.ndarray:

@@ -38,7 +38,7 @@ from ppl_vae.files import as_path
 from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
-from ppl_vae.inference.pair.protocols import traits
+from ppl_vae.inference.pair.words import in_words, words_by_place
 from ppl_vae.inference.training.compute import threads
 from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
@@ -121,9 +121,12 @@ class Diagnosis:
     @property
     def rows(self) -> Tensor | pd.DataFrame:
         """The data as figures of tables take them: with words for categories if the pair is held and has any."""
-        table = None if self.case is None else traits(as_pair(self.case.pair).model).table
-        found: Tensor | pd.DataFrame = self.x if table is None or self.x.dim() != 2 else table.frame(self.x)
-        return found
+        return self.x if self.case is None else in_words(as_pair(self.case.pair).model, self.x)
+
+    @property
+    def words(self) -> list[tuple[str, ...]]:
+        """The words of every column of a table, empty of numbers; empty likewise."""
+        return [] if self.case is None else words_by_place(as_pair(self.case.pair).model)
 
     @property
     def numbers(self) -> dict[str, xr.Dataset]:

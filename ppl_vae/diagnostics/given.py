@@ -43,7 +43,9 @@ def admitted(
     """
     pair = as_pair(pair)
     x = opened(x) if is_container(x) else x
-    beside = y if y is not None and needs_y(pair) else None
+    # Data that bring their own y may be tabled by other labels.
+    is_needed = y is not None and needs_y(pair) and Arguments.of(pair).own_y(x) is None
+    beside = y if is_needed else None
     found, batch = admission.admitted(pair, x, beside, least, keep_rows)
     model, guide, arguments = with_indices(found.model, found.guide, batch)
     require_density_of_draws(model, guide, arguments)

@@ -129,7 +129,13 @@ def sheets_of(tiles: Mapping[str, NDArray[np.uint8]]) -> list[dict[str, object]]
 def _rows(rows: TableRows) -> Facts:
     values = [np.ascontiguousarray(each, np.float32).ravel() for each in rows.values.values()]
     names = [str(name) for name in rows.names]
-    return {"names": names[:MOST_ROWS], "titles": list(rows.values), "values": values, "width": len(names)}
+    return {
+        "names": names[:MOST_ROWS],
+        "words": [[str(word) for word in words] for words in rows.words[:MOST_ROWS]],
+        "titles": list(rows.values),
+        "values": values,
+        "width": len(names),
+    }
 
 
 def _posterior(posterior: Posterior) -> Facts:

@@ -63,10 +63,12 @@ class TableRows:
     Attributes:
         names: of the columns, D of them.
         values: [N, D] by title.
+        words: of every column those that stand for its numbers 0, 1, ...; empty of numbers, or of none.
     """
 
     names: Sequence[str]
     values: Mapping[str, NDArray[np.floating]]
+    words: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)

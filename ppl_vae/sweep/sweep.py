@@ -22,6 +22,7 @@ from ppl_vae.inference.training.folder_lock import locked
 from ppl_vae.progress import watched
 from ppl_vae.recipes import RECIPES, option_names
 from ppl_vae.sweep.judging import By, Judge, SweepData, opened
+from ppl_vae.sweep.same_data import require_same_data
 from ppl_vae.sweep.search import Asked, Grid, Options, Search, Space, search_over
 from ppl_vae.sweep.table import Point, as_table, done
 from ppl_vae.sweep.trial import Maker, Trial, plain, run_trial, scores
@@ -102,11 +103,12 @@ def sweep(
         raise ModelError(f"seeds: expected distinct integers, at least one, got {seeds!r}")
     whole("num_parallel", num_parallel)
     # Before any worker is started.
-    chosen.parts(data)
+    training, _ = chosen.parts(data)
     _require_known(recipe, [*(options or {}), *(space if isinstance(space, Mapping) else ())])
     plan = _plan(recipe, space, data, seeds, options or {}, chosen, rungs, beyond)
     with ExitStack() as open_:
         open_.enter_context(_held(folder, plan, resume))
+        require_same_data(folder, training)
         search = search_over(space, num_points, _tried(folder), seed, sampler)
 
         def trials(asked: Asked) -> list[Trial]:

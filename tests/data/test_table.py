@@ -242,3 +242,17 @@ def test_a_model_that_numbers_words_in_another_order_is_not_fitted(words):
     vae = pv.VAE((3,), 1, likelihood=kinds, network="linear")
     with pytest.raises(DataError, match=r"w.csv.*column 'stage' has the levels 'high', 'low', 'mid'"):
         pv.fit(vae, pv.load_dataset(words, levels="auto"), epochs=1, progress=False)
+
+
+def test_a_level_that_is_called_as_empty_cells_are_is_a_level(tmp_path):
+    """Cells "None" and "NA" of columns with these levels were missing values."""
+    rows = [["None", "NA", "1"], ["some", "DE", ""], ["", "FR", "NA"]] * 5
+    path = tmp_path / "t.csv"
+    path.write_text("dose,land,n\n" + "\n".join(map(",".join, rows)) + "\n")
+    levels = {"dose": ["None", "some"], "land": ["DE", "FR", "NA"]}
+    found = pv.load_dataset(path, levels=levels)
+    x = torch.cat([found.train.x, found.test.x])[np.concatenate([found.train.names, found.test.names]).argsort()]
+    expected = [[0, 2, 1], [1, 0, np.nan], [np.nan, 1, np.nan]] * 5
+    np.testing.assert_array_equal(x.numpy(), np.array(expected, np.float32))
+    missing = pv.load_dataset(path, levels="auto")
+    assert missing.column_levels == {"dose": ("some",), "land": ("DE", "FR")}

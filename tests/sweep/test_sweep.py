@@ -2,11 +2,13 @@
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ import xarray as xr
 from pyro import distributions as dist
 
 import ppl_vae as pv
+from ppl_vae.data import Split
 from ppl_vae.errors import CheckpointError, DataError, ModelError
 from ppl_vae.sweep.judging import Judge
 from ppl_vae.sweep.pruning import is_behind
@@ -139,6 +142,46 @@ def test_a_finished_sweep_is_read_and_another_is_refused(grid):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_sweep_does_not_go_on_with_other_labels_covariates_or_binarisation(tmp_path):
+    """Points of both were put side by side in one table."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(30, 4, generator=generator), torch.arange(30) % 3
+    age = torch.rand(30, generator=generator)
+
+    def asked(name, data, **options):
+        settings = {"latent_dim": 1, "epochs": 1, "likelihood": "bernoulli-relaxed", **options}
+        folder = tmp_path / name
+        pv.sweep(
+            name, {"lr": [0.1]}, data, out_dir=folder, options=settings, num_draws=2, resume=folder.exists(),
+            progress=False,
+        )  # fmt: skip
+
+    beside = {"age": age.double()}
+    for data, other, what, options in (
+        (Split(x, y), Split(x, 2 - y), "labels", {"num_classes": 3}),
+        (
+            Split(x, None, covariates=beside),
+            Split(x, covariates={"age": 1 + age}),
+            "age",
+            {"covariates": {"age": "continuous"}},
+        ),
+    ):
+        asked("conditional-vae", data, **options)
+        asked("conditional-vae", data, **options)
+        with pytest.raises(
+            CheckpointError, match=f"another sweep: {what} of the data is not what trial 0000-seed-0"
+        ):
+            asked("conditional-vae", other, **options)
+        shutil.rmtree(tmp_path / "conditional-vae")
+    grey = pv.data.Dataset("grey", Split(x, y), Split(x.round(), y))
+    asked("vae", grey)
+    # Labels that the recipe does not take may be others.
+    asked("vae", replace(grey, train=Split(x, 2 - y)))
+    with pytest.raises(CheckpointError, match=r"binarization \(none, now dynamic\) of the data"):
+        asked("vae", replace(grey, binarization="dynamic"))
+
+
 def test_threads_give_the_numbers_of_one_after_the_other(grid, tmp_path):
     with ThreadPoolExecutor(1) as executor:
         numbers = swept(tmp_path / "threads", executor=executor, num_draws=64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,8 +20,10 @@ from ppl_vae.inference.evidence.weight_chunks import pass_size
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.joint import log_joint
+from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Observation, Terms
+from ppl_vae.inference.pair.words import central_of, words_by_place
 from ppl_vae.randomness import derived_seed
 
 # The name of this file's stream under a seed.
@@ -105,9 +107,9 @@ def decode_draws(case: Case) -> tuple[Floats, Floats]:
     means, shown = [], []
     for k, part in enumerate(given.split(size)):
         terms = _terms(part, NUM_AVERAGED, derived_seed(case.seed, k))
-        decoded = _mean(terms.observations, part.x)
+        decoded = _mean(terms.observations, part.x, given.model)
         each = decoded.expand(NUM_AVERAGED, *part.x.shape).cpu().numpy()
-        means.append(each.mean(0))
+        means.append(_averaged(each, words_by_place(given.model)))
         shown.append(each[:NUM_SHOWN])
     return np.concatenate(means), np.concatenate(shown, 1)
 
@@ -132,17 +134,27 @@ def decode_codes(case: Case, latents: Latents, codes: NDArray[np.float64]) -> Fl
         }
         with torch.no_grad(), evaluating(*first.programs, seed=case.seed, device=first.x.device):
             observations = log_joint(first.model, first.x, values).observations
-        decoded.append(_mean(observations, first.x).expand(1, *first.x.shape)[0].cpu().numpy())
+        decoded.append(_mean(observations, first.x, given.model).expand(1, *first.x.shape)[0].cpu().numpy())
     return np.concatenate(decoded)
 
 
-def _mean(observations: Mapping[str, Observation], x: Tensor) -> Tensor:
-    """The mean of the observed site that holds the data."""
+def _averaged(draws: Floats, words: Sequence[tuple[str, ...]]) -> Floats:
+    """The mean over decoded draws [K, N, *event]; of columns with words the level that most of them have."""
+    mean = draws.mean(0)
+    for column, levels in enumerate(words):
+        if levels:
+            counts = (draws[..., column] == np.arange(len(levels))[:, None, None]).sum(1)
+            mean[..., column] = counts.argmax(0)
+    return mean
+
+
+def _mean(observations: Mapping[str, Observation], x: Tensor, model: Program) -> Tensor:
+    """The mean of the observed site that holds the data; of columns with words the most likely level."""
     for observation in observations.values():
         if not observation.is_data or observation.value.shape[-x.dim() :] != x.shape:
             continue
         try:
-            mean = observation.p.mean
+            mean = central_of(model, observation.p)
         except NotImplementedError:
             continue
         if bool(mean.isfinite().all()):

@@ -149,7 +149,7 @@ def _decoded(
         notes.append(f"Nothing is decoded: {error}.")
     if shading is None:
         names = diagnosis.column_names or [f"column {d + 1}" for d in range(x.shape[1])]
-        return None, TableRows(names, shown)
+        return None, TableRows(names, shown, diagnosis.words)
     return Pictures({title: shading(each) for title, each in shown.items()}), None
 
 

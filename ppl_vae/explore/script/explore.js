@@ -169,11 +169,15 @@ function tile(sheet, i) {
   return `<figure>${picture(sheet, i, 84, title)}<figcaption>${title}</figcaption></figure>`
 }
 
+// The words of a column whose numbers stand for them; undefined of others.
+const words_of = (d) => facts.table_rows.words[d]?.length > 0 ? facts.table_rows.words[d] : undefined
+const cell = (value, d, digits) => words_of(d)?.[value] === undefined ? written(value, digits) : escaped(words_of(d)[value])
+
 function row_table(i) {
   const {names, titles, values, width} = facts.table_rows
   const head = titles.map((title) => `<th scope="col">${escaped(title)}</th>`).join("")
   const line = (name, d) => {
-    const cells = values.map((each) => `<td>${written(each[i * width + d])}</td>`).join("")
+    const cells = values.map((each) => `<td>${cell(each[i * width + d], d)}</td>`).join("")
     return `<tr><th scope="row">${escaped(name)}</th>${cells}</tr>`
   }
   const more = width > names.length ? `<p>The first ${names.length} of ${width} columns.</p>` : ""
@@ -322,12 +326,16 @@ function decoded_at(x, y) {
   const [a, b] = [v - i, u - j]
   const from = (r, c) => (r * size + c) * length
   const corners = [[from(i, j), (1 - a) * (1 - b)], [from(i, j + 1), (1 - a) * b], [from(i + 1, j), a * (1 - b)], [from(i + 1, j + 1), a * b]]
-  return Float32Array.from({length}, (_, n) => corners.reduce((sum, [at, weight]) => sum + weight * values[at + n], 0))
+  // Between two words stands none: the nearest corner has its own.
+  const nearest = corners.reduce((best, each) => each[1] > best[1] ? each : best)[0]
+  const between = (n) => corners.reduce((sum, [at, weight]) => sum + weight * values[at + n], 0)
+  const worded = (n) => facts.plane.names !== null && words_of(n) !== undefined
+  return Float32Array.from({length}, (_, n) => worded(n) ? values[nearest + n] : between(n))
 }
 
 function show_decoded(values) {
   if (facts.plane.names !== null) {
-    const cells = facts.plane.names.map((name, d) => `<tr><th scope="row">${escaped(name)}</th><td>${written(values[d], 3)}</td></tr>`)
+    const cells = facts.plane.names.map((name, d) => `<tr><th scope="row">${escaped(name)}</th><td>${cell(values[d], d, 3)}</td></tr>`)
     say(decoded_row, `<div class="scroll"><table><tbody>${cells.join("")}</tbody></table></div>`)
     return
   }

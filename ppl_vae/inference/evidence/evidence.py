@@ -41,7 +41,14 @@ from ppl_vae.inference.pair.evaluation import WHOLE_SET, require_parts
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import HasEvidence, Program
-from ppl_vae.inference.pair.stream import LOADER_STREAM, batches_of, in_own_stream, is_stream, require_own_labels
+from ppl_vae.inference.pair.stream import (
+    LOADER_STREAM,
+    OneOrder,
+    batches_of,
+    in_own_stream,
+    is_stream,
+    require_own_labels,
+)
 from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
 
@@ -262,9 +269,10 @@ def _of_stream(
     """Estimate batch by batch, each from a stream of its own."""
     parts: list[Evidence] = []
     rule: Arguments | None = None
+    in_order = OneOrder()
     for number, batch in enumerate(batches_of(in_own_stream(data, derived_seed(seed, LOADER_STREAM)))):
         rule = rule or Arguments.of(pair, batch)
-        own, given = derived_seed(seed, STREAM, number), cast(Data, rule.in_batch(batch))
+        own, given = derived_seed(seed, STREAM, number), cast(Data, in_order(rule, batch))
         parts.append(
             log_evidence(rule.pair, given, method, num_samples, seed=own, memory_limit=memory_limit, **annealing)
         )

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.containers import Data, Labels, Opened, Rows, dense, is_container, opened
+from ppl_vae.data.lost_digits import warn_of_covariates, warn_of_lost_digits
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.coordinate_names import require_same_coordinates
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.labels import Batch, check_labels
-from ppl_vae.inference.pair.lost_digits import warn_of_covariates, warn_of_lost_digits
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.placement import beside
 from ppl_vae.inference.pair.protocols import Program, traits
@@ -39,7 +40,8 @@ def admitted(
     Raises:
         ModelError: it is no pair, or the data have another event shape; or it needs more than there is.
         DataError: there are fewer than ``least`` data, some value is outside the likelihood's support, or a
-            covariate does not fit; or its columns are those of the training data in another order.
+            covariate does not fit; its columns are those of the training data in another order; or data bring a
+            y of their own that is another than ``y``.
     """
     pair = as_pair(pair)
     x = gathered(pair, x) if is_stream(x) else x
@@ -51,6 +53,7 @@ def admitted(
     require_same_coordinates(pair.model, labels)
     if is_container(y):
         labels.require_same_rows(opened(y).labels, "y")
+    _require_one_y(arguments.own_y(x), y)
     first, *given = arguments.parts(x, y)
     pair = arguments.pair
     first = first if keep_rows else dense(first)
@@ -67,6 +70,15 @@ def admitted(
     if judge is not None:
         judge(*beside)
     return pair, (data, *beside)
+
+
+def _require_one_y(own: object, y: object) -> None:
+    """Refuse a y beside data that bring another one: nobody can tell which is meant."""
+    if own is None or y is None:
+        return
+    first, second = (to_tensor(dense(opened(each).x), "y", "labels [N]").cpu() for each in (own, y))
+    if not torch.equal(first.double(), second.double()):
+        raise DataError("y: the data bring a y of their own, which is another than y=; give one of the two")
 
 
 def as_arguments(

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
 from ppl_vae.containers import (
-    Axes,
     Frame,
     Labels,
     Opened,
@@ -174,6 +173,14 @@ class Arguments:
         self._require_fit(len(parts) - 1)
         return self._of_one_order(parts)
 
+    def own_y(self, data: object) -> object:
+        """The covariate named y among data of any form; None where it is not among them."""
+        data = self.unpacked(data)
+        if isinstance(data, Mapping):
+            return data.get("y") if self.takes("y") else None
+        own = self.names(len(data) - 1) if isinstance(data, tuple) and self.takes_more else ()
+        return data[1 + own.index("y")] if "y" in own and isinstance(data, tuple) else None
+
     def in_batch(self, batch: object) -> object:
         """A batch of the user's own as data, without what comes in it beside what the programs take."""
         if not isinstance(batch, list | tuple):
@@ -189,15 +196,18 @@ class Arguments:
     def labels(self, data: object) -> Labels:
         """The names of the rows and coordinates of x in data of any form."""
         if is_container(data):
-            labels = opened(data).labelled(self.takes)
+            whole = opened(data)
+            if whole.by_name is not None:
+                return self.labels(whole.arranged(self.model.data, self.takes))
+            labels = whole.labelled(self.takes)
             # A model of named columns has them in its own order.
             return labels if self.table is None else labels.with_columns(self.table.column_names)
         if isinstance(data, Mapping):
             first = self.labels(data[self.model.data]) if self.model.data in data else Labels()
-            return replace(first, beside=_axes_of({name: c for name, c in data.items() if name != self.model.data}))
+            return _with_covariates(first, {name: c for name, c in data.items() if name != self.model.data})
         if isinstance(data, tuple) and data and self.takes_more:
             names = self.names(len(data) - 1)
-            return replace(self.labels(data[0]), beside=_axes_of(dict(zip(names, data[1:], strict=True))))
+            return _with_covariates(self.labels(data[0]), dict(zip(names, data[1:], strict=True)))
         return Labels()
 
     def _of_one_order(self, parts: tuple[object, ...]) -> tuple[object, ...]:
@@ -267,9 +277,11 @@ class Arguments:
                 )
 
 
-def _axes_of(covariates: Mapping[str, object]) -> dict[str, Axes]:
-    """The names along the event dimensions of covariates that are containers."""
-    return {name: opened(c).labels.axes for name, c in covariates.items() if is_container(c)}
+def _with_covariates(labels: Labels, covariates: Mapping[str, object]) -> Labels:
+    """The labels of x, with the names of the event dimensions of covariates that are containers."""
+    beside = {name: opened(c).labels for name, c in covariates.items() if is_container(c)}
+    dims = {name: each.dims[""] for name, each in beside.items() if "" in each.dims}
+    return replace(labels, beside={name: each.axes for name, each in beside.items()}, dims={**labels.dims, **dims})
 
 
 def covariate(

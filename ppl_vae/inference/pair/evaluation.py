@@ -30,7 +30,14 @@ from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.separate_draws import require_separate_draws
-from ppl_vae.inference.pair.stream import LOADER_STREAM, batches_of, in_own_stream, is_stream, require_own_labels
+from ppl_vae.inference.pair.stream import (
+    LOADER_STREAM,
+    OneOrder,
+    batches_of,
+    in_own_stream,
+    is_stream,
+    require_own_labels,
+)
 from ppl_vae.inference.pair.supports import require_within
 from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.randomness import derived_seed, seeded
@@ -215,16 +222,18 @@ def _of_stream(
     """Evaluate batch by batch: every datum counts once, whatever the size of its batch."""
     parts: list[Evaluation] = []
     rule: Arguments | None = None
+    in_order = OneOrder()
     for number, batch in enumerate(batches_of(in_own_stream(data, derived_seed(seed, LOADER_STREAM)))):
         rule = rule or Arguments.of(pair, batch)
         own = derived_seed(seed, EVALUATION_STREAM, number)
-        given, rows = admitted(rule.pair, cast(Data, rule.in_batch(batch)), keep_rows=True)
+        named = cast(Data, in_order(rule, batch))
+        given, rows = admitted(rule.pair, named, keep_rows=True)
         num_passes = num_passes or _passes_over(given, rows)
         parts.append(_in_passes(given, rows, num_particles, own, None, num_passes))
         if parts[-1].global_kl is not None:
             raise ModelError(WHOLE_SET)
         if not number:
-            require_parts(rule.pair, rule.in_batch(batch), own)
+            require_parts(rule.pair, named, own)
     if not parts:
         raise DataError("data are empty: there is not one batch")
     count = sum(part.num_data for part in parts)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.arrays import is_array, to_tensor
-from ppl_vae.containers import Opened, Rows, dense, is_container
+from ppl_vae.containers import CoordinateNames, Opened, Rows, dense, is_container, require_same_order
 from ppl_vae.errors import DataError, ModelError, PplVaeError, first_line
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair.covariates import Arguments
@@ -61,6 +61,25 @@ def batches_of(data: Iterable[object]) -> Iterator[object]:
         number += 1
 
 
+class OneOrder:
+    """The names of coordinates in the batches so far, whose order all further ones must have."""
+
+    def __init__(self) -> None:
+        self.seen: CoordinateNames = {}
+
+    def __call__(self, rule: Arguments, batch: object) -> object:
+        """A batch as data, without what the programs do not take.
+
+        Raises:
+            DataError: its columns are those of the batches before it in another order.
+        """
+        data = rule.in_batch(batch)
+        labels = rule.labels(data)
+        require_same_order(self.seen, labels, of_batches=True)
+        self.seen = {**labels.coordinates(), **self.seen}
+        return data
+
+
 def in_own_stream(data: Iterable[Item], seed: int) -> Iterator[Item]:
     """The batches, with a stream of torch's global generator that no one else draws from.
 
@@ -88,9 +107,10 @@ def gathered(pair: Pair, data: Iterable[object]) -> object:
     """
     rule: Arguments | None = None
     parts: list[tuple[Tensor, ...]] = []
+    in_order = OneOrder()
     for batch in batches_of(in_own_stream(data, LOADER_STREAM)):
         rule = rule or Arguments.of(pair, batch)
-        parts.append(tuple(to_tensor(dense(part)) for part in rule.parts(rule.in_batch(batch))))
+        parts.append(tuple(to_tensor(dense(part)) for part in rule.parts(in_order(rule, batch))))
     if rule is None:
         raise DataError("data are empty: there is not one batch")
     try:

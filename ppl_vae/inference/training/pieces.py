@@ -13,7 +13,7 @@ from ppl_vae.arrays import MISSING_VALUES, all_finite, is_array, to_tensor
 from ppl_vae.containers import Labels, Rows, dense, is_container, opened
 from ppl_vae.data import Split
 from ppl_vae.errors import DataError
-from ppl_vae.inference.pair.coordinate_names import require_same_coordinates
+from ppl_vae.inference.pair.coordinate_names import remember_coordinates, require_same_coordinates
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.labels import arguments as require_labels
@@ -69,7 +69,12 @@ class Pieces:
 
     def batch(self, batch: object, place: tuple[torch.device, torch.dtype] | None) -> Batch:
         """Take a batch of the user's own apart, where the pair is; what its programs do not take is left out."""
-        x, *given = self._parts(self.arguments.in_batch(batch))
+        data = self.arguments.in_batch(batch)
+        # The first batch of the first epoch says in which order the columns stand.
+        labels, model = self.arguments.labels(data), self.arguments.pair.model
+        require_same_coordinates(model, labels)
+        remember_coordinates(model, labels)
+        x, *given = self._parts(data)
         whole = dense(x) if isinstance(x, Rows) else tensor(x)
         first = whole if place is None else whole.to(*place)
         return (first, *self._beside(given, first, "a batch", None if place is None else place[1]))

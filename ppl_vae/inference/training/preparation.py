@@ -14,6 +14,7 @@ from torch import nn
 
 from ppl_vae.containers import is_container
 from ppl_vae.data import Dataset, Split
+from ppl_vae.data.lost_digits import warn_of_covariates, warn_of_lost_digits
 from ppl_vae.errors import ModelError
 from ppl_vae.files import JsonObject
 from ppl_vae.inference.estimators.base import Objective
@@ -22,7 +23,6 @@ from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.indices import indexed, rows_named
 from ppl_vae.inference.pair.labels import check_labels
-from ppl_vae.inference.pair.lost_digits import warn_of_covariates, warn_of_lost_digits
 from ppl_vae.inference.pair.pair import Pair
 from ppl_vae.inference.pair.placement import own_dtype
 from ppl_vae.inference.pair.protocols import Program

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from ppl_vae.data import Dataset
-from ppl_vae.declared import declared
 from ppl_vae.errors import DataError
-from ppl_vae.inference.pair.protocols import Program, traits
-
-
-@dataclass(frozen=True)
-class Worded:
-    """The optional attribute of a model's table.
-
-    Attributes:
-        column_levels: by column the words of its levels in the order of their numbers.
-    """
-
-    column_levels: Mapping[str, tuple[str, ...]] | None = None
+from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.words import levels_of
 
 
 def require_same_levels(model: Program, data: Dataset) -> None:
@@ -30,7 +16,7 @@ def require_same_levels(model: Program, data: Dataset) -> None:
     Raises:
         DataError: the words are others, or in another order; the column is named.
     """
-    own = declared(Worded, traits(model).table).column_levels or {}
+    own = levels_of(model)
     for column in own.keys() & data.column_levels.keys():
         words, names = data.column_levels[column], own[column]
         if words != names:

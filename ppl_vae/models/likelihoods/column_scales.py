@@ -49,16 +49,20 @@ class ColumnScales(nn.Module):
         self.num_seen.fill_(len(x))
         if not standardize:
             return
-        mean, variance = moments(self.raw(x))
+        seen = self.raw(x)
+        mean, variance = moments(seen)
         spread = variance.sqrt()
         for index, own in of_kinds:
             loc, scale = (each.to(mean) for each in own(x.index_select(-1, index)) or (mean[index], spread[index]))
             usable = (scale > 0) & scale.isfinite()
             mean[index] = torch.where(usable, loc, mean[index])
             spread[index] = torch.where(usable, scale, spread[index])
-        # A column that never changes, or is never seen, is left as it is; so are codes.
-        known = (spread > 0) & spread.isfinite() & spread.new_tensor([s != "codes" for s in self.sights]).bool()
-        self.loc.copy_(torch.where(known, mean, 0.0))
+        # A column that never changes keeps its unit and is taken from its value: its spread is that of rounding.
+        # One that is never seen is left as it is; so are codes.
+        always, is_constant = _constants(seen)
+        numbers = spread.new_tensor([s != "codes" for s in self.sights]).bool()
+        known = (spread > 0) & spread.isfinite() & numbers & ~is_constant
+        self.loc.copy_(torch.where(known, mean, torch.where(is_constant & numbers, always, 0.0)))
         self.scale.copy_(torch.where(known, spread, 1.0))
 
     def raw(self, x: Tensor) -> Tensor:
@@ -88,6 +92,13 @@ class ColumnScales(nn.Module):
     def width(self) -> int:
         """How many numbers an encoder sees."""
         return sum(self.widths) + len(self.widths)
+
+
+def _constants(v: Tensor) -> tuple[Tensor, Tensor]:
+    """The least observed value of every column of v [N, D], and whether all others are the same."""
+    missing = v.isnan()
+    least = torch.where(missing, torch.inf, v).amin(0).double()
+    return least, least == torch.where(missing, -torch.inf, v).amax(0)
 
 
 class ColumnsEncoder(nn.Module):

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
-from ppl_vae.containers.door import Frame
+from ppl_vae.containers.pandas_frame import as_pandas
+from ppl_vae.containers.words import require_words
 from ppl_vae.errors import DataError
 from ppl_vae.models.configuration import Config
 from ppl_vae.models.likelihoods.base import Likelihood
@@ -51,7 +52,7 @@ def kinds_of(frame: Any) -> list[Choice]:
     Raises:
         DataError: it is no frame, or a column is of no kind that is known; it is named.
     """
-    table = _pandas(frame)
+    table = as_pandas(frame)
     return [_kind(str(name), table[name]) for name in table.columns]
 
 
@@ -69,7 +70,7 @@ def coded(frame: Any, names: Sequence[str], parts: Sequence[Likelihood]) -> Tens
     Raises:
         DataError: a column is missing or unknown, or holds what its likelihood has no number for.
     """
-    table = _pandas(frame)
+    table = as_pandas(frame)
     table.columns = table.columns.map(str)
     missing = [name for name in names if name not in table.columns]
     unknown = [name for name in table.columns if name not in names]
@@ -95,18 +96,6 @@ def level_names(part: Likelihood) -> tuple[str, ...]:
     return part.level_names if isinstance(part, OrdinalLikelihood | NominalLikelihood) else ()
 
 
-def _pandas(frame: object) -> pd.DataFrame:
-    """A frame of pandas, of a copy that may be renamed; one of polars by way of its columns."""
-    import pandas as pd
-
-    if isinstance(frame, pd.DataFrame):
-        return frame.copy(deep=False)
-    if not isinstance(frame, Frame):
-        raise DataError(f"data: expected a frame of named columns, found {type(frame).__name__}")
-    columns: Any = frame
-    return pd.DataFrame({name: pd.Series(columns[name].to_list()) for name in frame.columns})
-
-
 def _kind(column: str, values: Any) -> Choice:
     import pandas as pd
 
@@ -124,6 +113,7 @@ def _kind(column: str, values: Any) -> Choice:
     if all(isinstance(value, bool) for value in seen):
         return Choice(column, "bernoulli", "booleans")
     levels = sorted(set(seen)) if all(isinstance(value, str) for value in seen) else []
+    require_words(column, levels)
     if not 2 <= len(levels) <= MOST_LEVELS:
         raise DataError(
             f"column {column!r} of dtype {values.dtype}: no kind fits; leave it out, turn it into numbers, or into "
@@ -143,6 +133,8 @@ def _number(column: str, values: NDArray[np.float64]) -> Choice:
     if seen.min() <= 0:
         return Choice(column, "gaussian", "numbers")
     logs = np.log(seen)
+    if logs.std() == 0:
+        return Choice(column, "gaussian", "numbers whose logarithms are equal to rounding")
     # Maximised log densities per datum of the two, in units of the column.
     gain = math.log(seen.std()) - math.log(logs.std()) - logs.mean()
     if gain > CLEAR_GAIN:

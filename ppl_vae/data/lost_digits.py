@@ -23,7 +23,11 @@ STORED = 10_000
 
 
 def warn_of_lost_digits(
-    x: Tensor | Rows | None, kept: torch.dtype, labels: Labels | None = None, name: str = "data"
+    x: Tensor | Rows | None,
+    kept: torch.dtype,
+    labels: Labels | None = None,
+    name: str = "data",
+    wider: str = "take double precision by vae.double()",
 ) -> None:
     """Warn where single precision rounds data [N, *event_shape] of a wider type to a few values; one is named.
 
@@ -32,6 +36,7 @@ def warn_of_lost_digits(
         kept: the precision that they are taken in.
         labels: the names of their coordinates.
         name: what they are called in the warning.
+        wider: what else may be done.
     """
     if x is None or kept != torch.float32 or x.dtype not in (torch.float64, torch.int32, torch.int64):
         return
@@ -52,7 +57,7 @@ def warn_of_lost_digits(
     warnings.warn(
         f"{name}: single precision tells values between {least[first]:.12g} and {most[first]:.12g} apart in steps "
         f"of about {step[first]:.3g}, as at {where}{also}: what is learned or told is of rounded data; subtract an "
-        "offset, such as the mean, or take double precision by vae.double()",
+        f"offset, such as the mean, or {wider}",
         stacklevel=2,
     )
 

@@ -11,7 +11,7 @@ import torch
 
 import ppl_vae as pv
 from ppl_vae.containers import Labels
-from ppl_vae.inference.pair.lost_digits import warn_of_lost_digits
+from ppl_vae.data.lost_digits import warn_of_lost_digits
 
 NORMAL = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -97,3 +97,20 @@ def test_covariates_are_told_as_data_are(ask):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ask((of_a_year, encoder), {"x": x, "year": years - 1e9, "group": np.arange(50) + 2**30})
+
+
+def test_a_file_whose_digits_a_data_set_cannot_hold_is_told(tmp_path):
+    """All of 40 seconds became one number, and what was fitted to them saw no digits to tell of."""
+    seconds = pd.DataFrame({"t": 1.6e9 + np.arange(40), "b": np.arange(40) % 7, "age": 1.6e9 + np.arange(40) / 2})
+    seconds.loc[3, "t"] = np.nan
+    seconds.to_csv(tmp_path / "s.csv", index=False)
+    with pytest.warns(UserWarning, match="s.csv: single precision tells values between .* at row 0, column 't'"):
+        pv.load_dataset(tmp_path / "s.csv", drop=["age"])
+    with pytest.warns(UserWarning, match="s.csv: covariate 'age': single precision"):
+        pv.load_dataset(tmp_path / "s.csv", covariates=["age"], drop=["t"])
+    np.savez(tmp_path / "s.npz", x=seconds[["b"]].to_numpy() + 2**30)
+    with pytest.warns(UserWarning, match="s.npz: single precision"):
+        pv.load_dataset(tmp_path / "s.npz", value_range=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pv.load_dataset(tmp_path / "s.csv", drop=["t", "age"])
