@@ -25,7 +25,12 @@ from torch import Tensor, nn
 
 from ppl_vae.containers import Data
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.estimators.two_levels import require_given_global, require_uncoupled, set_signal
+from ppl_vae.inference.estimators.two_levels import (
+    require_all_members,
+    require_given_global,
+    require_uncoupled,
+    set_signal,
+)
 from ppl_vae.inference.pair.admission import as_arguments, check_data
 from ppl_vae.inference.pair.evaluation_mode import evaluation_mode
 from ppl_vae.inference.pair.pair import PairLike, called_with
@@ -298,11 +303,13 @@ class Estimator(Objective):
         return -share
 
     def require_levels(self, terms: Terms) -> None:
-        """Refuse terms of two levels that this estimator makes no bound of.
+        """Refuse terms that this estimator makes no bound of: of two levels, or of plates that take some members.
 
         Raises:
-            ModelError: the global site is named.
+            ModelError: the site is named.
         """
+        if self.target != "elbo":
+            require_all_members(type(self).__name__, terms)
         require_given_global(type(self).__name__, terms, self.share_draws, self.gradient == "score")
 
     @property

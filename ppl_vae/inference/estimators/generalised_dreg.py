@@ -23,7 +23,7 @@ from torch import Tensor
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
-from ppl_vae.inference.estimators.two_levels import require_one_level
+from ppl_vae.inference.estimators.two_levels import require_all_members, require_one_level
 from ppl_vae.inference.pair.gradients import scale_at_draws
 from ppl_vae.inference.pair.scales import is_scaled
 from ppl_vae.inference.pair.stopped import leaves_of
@@ -51,6 +51,7 @@ class GDReG(Estimator):
 
     def bound(self, terms: Terms) -> Tensor:
         """The bound of every datum: [N], nats."""
+        require_all_members("GDReG", terms)
         require_one_level("gdreg reparameterises the priors of each datum", terms)
         return log_mean_exp(terms.log_weight)
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.inference.estimators.base import Estimator
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
-from ppl_vae.inference.estimators.two_levels import require_one_level
+from ppl_vae.inference.estimators.two_levels import require_all_members, require_one_level
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.terms import Terms
 
@@ -75,6 +75,7 @@ class RandomisedTruncation(Estimator):
         Raises:
             ModelError: the terms are not of the estimator's own last run, whose number of draws was drawn.
         """
+        require_all_members("RandomisedTruncation", terms)
         require_one_level("log p(x|g) without bias", terms)
         log_weight = terms.log_weight
         if self._num_terms is None or len(log_weight) != self.draws_of(self._num_terms):

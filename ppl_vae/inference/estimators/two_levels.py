@@ -62,6 +62,24 @@ def _require_global_first(name: str, terms: Terms) -> None:
         )
 
 
+def require_all_members(name: str, terms: Terms) -> None:
+    """Refuse several weights of a datum one of whose plates takes some of its members, which the draws share.
+
+    Args:
+        name: the estimator's.
+        terms: of one run.
+
+    Raises:
+        ModelError: the site is named.
+    """
+    if len(terms.log_likelihood) > 1 and terms.subsampled is not None:
+        raise ModelError(
+            f"site {terms.subsampled!r} stands in a plate that takes some of its members alone, others in every "
+            f"run: an ELBO is right on average, and {name}, of several weights, is no bound; take all of them, or "
+            "an ELBO"
+        )
+
+
 def require_one_level(reason: str, terms: Terms) -> None:
     """Refuse a pair with global sites where bounds from above given the global draw would be added up.
 

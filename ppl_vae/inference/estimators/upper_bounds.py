@@ -7,7 +7,7 @@ from torch import Tensor
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
-from ppl_vae.inference.estimators.two_levels import require_one_level
+from ppl_vae.inference.estimators.two_levels import require_all_members, require_one_level
 from ppl_vae.inference.pair.gradients import split_surrogate
 from ppl_vae.inference.pair.terms import Terms
 
@@ -42,6 +42,7 @@ class CUBO(Estimator):
         Raises:
             ModelError: the global site is named.
         """
+        require_all_members("CUBO", terms)
         require_one_level("cubo bounds log p(x|g) from above", terms)
 
     def bound(self, terms: Terms) -> Tensor:

@@ -21,19 +21,63 @@ def frames_of(node: TraceSite) -> list[Frame]:
     return [frame for frame in node["cond_indep_stack"] if frame.name != PARTICLES]
 
 
-def vectorised(name: str, node: TraceSite) -> list[Frame]:
-    """The user's plates that a site stands in.
+def vectorised(name: str, node: TraceSite, x: object = None) -> list[Frame]:
+    """The user's vectorised plates that a site stands in; a sequential one is a loop, and says nothing of shapes.
+
+    Args:
+        name: the site's.
+        node: of it.
+        x: the data, which must not be what is looped over.
 
     Raises:
-        ModelError: one of them is sequential; the site is named.
+        ModelError: a sequential plate takes some of its members, or may be that of the data; the site is named.
     """
     frames = frames_of(node)
-    sequential = [frame.name for frame in frames if not frame.vectorized]
-    if sequential:
-        raise ModelError(
-            f"site {name!r} stands in the sequential plate {sequential[0]!r}; make the plate vectorised"
-        )
-    return frames
+    found = [frame for frame in frames if frame.vectorized]
+    size = size_of(x)
+    for frame in frames:
+        if frame.vectorized:
+            continue
+        whole = (frame.full_size or frame.size) == frame.size
+        as_long = [f for f in found if size in (f.size, f.full_size)]
+        of_data = frame.size == size and (not as_long or _runs_across(node["value"], as_long, x))
+        if not whole or of_data or size is None:
+            raise ModelError(_is_sequential(name, frame))
+    return found
+
+
+def _runs_across(value: object, frames: Iterable[Frame], x: object) -> bool:
+    """Tell whether a value is a part of the data that does not run through memory along a plate as they do."""
+    if not (isinstance(value, Tensor) and isinstance(x, Tensor)) or not value.dim():
+        return False
+    part = value.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+    return part and any(value.dim() >= -f.dim and value.stride(f.dim) != x.stride(0) for f in frames)
+
+
+def size_of(x: object) -> int | None:
+    """The number of data; None where they are no tensor."""
+    return len(x) if isinstance(x, Tensor) and x.dim() else None
+
+
+def require_no_loop(nodes: Iterable[tuple[str, TraceSite]]) -> None:
+    """Refuse sequential plates where no vectorised one is as long as the data.
+
+    Raises:
+        ModelError: there is one; a site is named.
+    """
+    for name, node in nodes:
+        for frame in frames_of(node):
+            if not frame.vectorized:
+                raise ModelError(_is_sequential(name, frame))
+
+
+def _is_sequential(name: str, frame: Frame) -> str:
+    return (
+        f"site {name!r} stands in the sequential plate {frame.name!r}; make the plate vectorised"
+        if (frame.full_size or frame.size) == frame.size
+        else f"site {name!r} stands in the sequential plate {frame.name!r}, which takes {frame.size} of "
+        f"{frame.full_size}; make it vectorised, or take all"
+    )
 
 
 def data_plate_of(
@@ -57,7 +101,7 @@ def data_plate_of(
     Raises:
         ModelError: there is none, or it cannot be told which it is.
     """
-    size = len(x) if isinstance(x, Tensor) and x.dim() else None
+    size = size_of(x)
     plates = {f.name: f for node in observed.values() for f in frames[id(node)] if f.name not in known_groups}
     if not plates:
         named = (*guide.items(), *latent.items(), *observed.items())

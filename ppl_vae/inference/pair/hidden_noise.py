@@ -68,8 +68,9 @@ def require_means_over_draws(model: Program, guide: Program, batch: Batch) -> bo
         independent. The guide's leaves them so, since every e gives a mean weight of p(x).
 
     Raises:
-        ModelError: it has such noise.
+        ModelError: it has such noise, or a plate inside a datum takes some of its members.
     """
+    require_whole_plates(model, guide, batch)
     noise = hidden_noise(model, guide, batch)
     _refuse_shared(noise)
     return noise.model == "own"
@@ -88,8 +89,10 @@ def require_density_of_draws(model: Program, guide: Program, batch: Batch) -> No
     """Refuse what asks for draws of the guide and their density where hidden noise parts the two.
 
     Raises:
-        ModelError: the guide has hidden noise, or all draws of a datum share the model's.
+        ModelError: the guide has hidden noise, or all draws of a datum share the model's, or a plate inside a datum
+            takes some of its members.
     """
+    require_whole_plates(model, guide, batch)
     noise = hidden_noise(model, guide, batch)
     if noise.guide != "none":
         raise ModelError(
@@ -97,6 +100,30 @@ def require_density_of_draws(model: Program, guide: Program, batch: Batch) -> No
             "its draws; evaluate and log_evidence take such a guide, and what judges the guide itself does not"
         )
     _refuse_shared(noise)
+
+
+@torch.no_grad()
+def require_whole_plates(model: Program, guide: Program, batch: Batch) -> None:
+    """Refuse plates inside a datum that take some of their members, where a mean over draws is more than an ELBO.
+
+    The sum over a few members times their factor estimates a log density without bias; its exponential does not.
+    What cannot be run on the first few data alone is left to what runs it.
+
+    Raises:
+        ModelError: there is such a plate; the site is named.
+    """
+    device = batch[0].device
+    few = tuple(part[:MOST_DATA] for part in batch)
+    with seeded(0, device), unregistered(), own_parameters(model, guide), evaluation_mode(model, guide):
+        try:
+            name = run_terms(model, guide, few, {}, 1, both_levels=True).subsampled
+        except Exception:  # Whatever a user's program raises on some of its data.
+            return
+    if name is not None:
+        raise ModelError(
+            f"site {name!r} stands in a plate that takes some of its members alone, others in every run: its log "
+            "density is an estimate, which an ELBO averages and a weight exp(...) does not; take all of them"
+        )
 
 
 @torch.no_grad()

@@ -17,7 +17,15 @@ import torch
 from torch import Tensor
 
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.pair.data_plate import IsLocal, data_plate_of, frames_of, in_words, vectorised
+from ppl_vae.inference.pair.data_plate import (
+    IsLocal,
+    data_plate_of,
+    frames_of,
+    in_words,
+    require_no_loop,
+    size_of,
+    vectorised,
+)
 from ppl_vae.inference.pair.draws import carried
 from ppl_vae.inference.pair.plates import PARTICLES
 from ppl_vae.inference.pair.trace_site import Frame, TraceSite
@@ -149,15 +157,17 @@ def find_levels(
         known_groups: gives the names of plates that are known from other data not to be the data's.
 
     Raises:
-        ModelError: there is no such plate; or a site stands in a sequential plate, or elsewhere in the guide than
-            in the model; the site is named.
+        ModelError: there is no such plate; or it is sequential, or another sequential one takes some of its
+            members; or a site stands elsewhere in the guide than in the model; the site is named.
     """
     named = [(name, node) for nodes in (guide, latent, observed) for name, node in nodes.items()]
     plate = _the_one_plate(guide, (latent, observed)) if nesting == 1 else None
     if plate is not None:
         shape = torch.Size((num_particles, plate.size))
         return Levels(plate.size, plate.full_size or plate.size, Standing(shape, shape))
-    frames = {id(node): vectorised(name, node) for name, node in named}
+    frames = {id(node): vectorised(name, node, x) for name, node in named}
+    if not any(size_of(x) in (f.size, f.full_size) for node in observed.values() for f in frames[id(node)]):
+        require_no_loop(named)
     data = data_plate_of(guide, latent, observed, frames, x, known_groups())
     nesting = max(nesting, nesting_of(node for _, node in named))
     local = IsLocal(data, frames, latent, observed, guide)
@@ -178,8 +188,13 @@ def find_levels(
     )  # fmt: skip
 
 
-def local_alone(nodes: Mapping[str, TraceSite], num_particles: int) -> Levels:
+def local_alone(nodes: Mapping[str, TraceSite], num_particles: int, x: object) -> Levels:
     """Where the sites of one program stand that must all be local, in one plate at dim -1.
+
+    Args:
+        nodes: trace nodes of its sites.
+        num_particles: K.
+        x: the data.
 
     Raises:
         ModelError: a site is global, or stands in further plates; it is named.
@@ -188,14 +203,21 @@ def local_alone(nodes: Mapping[str, TraceSite], num_particles: int) -> Levels:
     if plate is not None:
         shape = torch.Size((num_particles, plate.size))
         return Levels(plate.size, plate.full_size or plate.size, Standing(shape, shape))
+    plates: dict[str, Frame] = {}
     for name, node in nodes.items():
-        frames = vectorised(name, node)
+        frames = vectorised(name, node, x)
         if not frames:
             raise ModelError(f"site {name!r} stands in no plate: {ALONE}")
         if [frame.dim for frame in frames] != [-1]:
             raise ModelError(f"site {name!r} stands in {in_words(frames)}: {ALONE}")
-    plates = {f.name: f for node in nodes.values() for f in frames_of(node)}
-    raise ModelError(f"sites stand in {in_words(plates.values())}: {ALONE}")
+        plates[frames[0].name] = frames[0]
+    if len(plates) > 1:
+        raise ModelError(f"sites stand in {in_words(plates.values())}: {ALONE}")
+    only = next(iter(plates.values()))
+    if only.size != size_of(x):
+        require_no_loop(nodes.items())
+    shape = torch.Size((num_particles, only.size))
+    return Levels(only.size, only.full_size or only.size, Standing(shape, shape))
 
 
 def _the_one_plate(guide: Mapping[str, TraceSite], programs: Sequence[Mapping[str, TraceSite]]) -> Frame | None:

@@ -71,7 +71,7 @@ def _replayed(
     """
     try:
         two = run_terms(model, guide, args, {}, 2, both_levels=True)
-        if among_data and two.coupling is not None:
+        if (among_data and two.coupling is not None) or two.subsampled is not None:
             return None
 
         def densities(values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -158,6 +158,13 @@ class Terms:
         return (self,) if self.whole is None else (self, self.whole)
 
     @property
+    def subsampled(self) -> str | None:
+        """The first site of a datum whose plate takes some of its members, others in every run; else None."""
+        places = {name: site.standing for name, site in self.sites.items()}
+        places |= {name: each.standing for name, each in self.observations.items()}
+        return next((name for name, place in places.items() if place is not None and place.factor != 1.0), None)
+
+    @property
     def drawn(self) -> dict[str, Tensor]:
         """The guide's draws of the model's sites at both levels, as the programs have them."""
         sites = {name: site for level in self.levels for name, site in level.sites.items()}

@@ -285,7 +285,7 @@ def run_program(
         with registration, one_line_refusals(), WholePlates(args[0]), values, particles(num_particles):
             trace = poutine.trace(program).get_trace(*args)
         nodes = sample_nodes(trace)
-        levels = local_alone(nodes, num_particles)
+        levels = local_alone(nodes, num_particles, args[0])
         require_data_rows(levels.num_data, args[0])
         require_shapes(nodes, levels)
         return nodes, levels.num_data

@@ -73,7 +73,7 @@ class WholeRun:
     def further_plates(self, name: str) -> tuple[str, ...]:
         """The names of a site's plates but for the data's, in the order of ``ordered``."""
         node = self.latent[name] if name in self.latent else self.observed[name]
-        by_dim = {frame.dim: frame.name for frame in frames_of(node)}
+        by_dim = {frame.dim: frame.name for frame in frames_of(node) if frame.vectorized}
         data = None if name in self.levels.whole else self.levels.standing(name).data_dim
         return tuple(by_dim[dim] for dim in sorted(by_dim) if dim != data)
 

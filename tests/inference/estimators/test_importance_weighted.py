@@ -225,7 +225,9 @@ def test_settings_that_mean_nothing_are_refused():
 def test_renyi_next_to_the_elbo_keeps_its_digits_in_float32(alpha, spread):
     """Against mpmath: the value to 1e-6 of the weights, the gradient to a thousandth of the largest."""
     log_weight = (spread * torch.randn(10, 4, generator=torch.Generator().manual_seed(1)) - 500).requires_grad_()
-    bound = inf.Renyi(10, alpha).bound(SimpleNamespace(log_weight=log_weight, whole=None))
+    bound = inf.Renyi(10, alpha).bound(
+        SimpleNamespace(log_weight=log_weight, log_likelihood=log_weight, whole=None, subsampled=None)
+    )
     (gradient,) = torch.autograd.grad(bound.sum(), log_weight)
     with mpmath.workdps(60):
         power = 1 - mpmath.mpf(alpha)

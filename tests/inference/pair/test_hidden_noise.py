@@ -3,6 +3,8 @@
 z, e ~ N(0, 1), x | z ~ N(z + e, 1) has p(x) = N(x; 0, 3), whoever draws e.
 """
 
+import math
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -233,3 +235,30 @@ def test_what_is_no_noise_is_not_called_so():
     assert hidden_noise(model, guide, (X,)) == HiddenNoise("none", "none")
     assert hidden_noise(Cooling(), guide, (X,)) == HiddenNoise("none", "none")
     assert torch.equal(before, torch.get_rng_state())
+
+
+def some_pixels(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+        with pyro.plate("pixels", x.shape[1], subsample_size=2, dim=-2) as chosen:
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x.mT[chosen])
+
+
+def of_all_pixels(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(0.2 * x.sum(-1), 0.55))
+
+
+def test_a_plate_that_takes_some_pixels_has_an_elbo_and_no_weights():
+    pair, x = (some_pixels, of_all_pixels), torch.linspace(-1, 2, 18, dtype=torch.float64).reshape(6, 3)
+    found = inf.evaluate(pair, x, num_particles=200)
+    loc = 0.2 * x.sum(-1)
+    likelihood = -0.5 * math.log(2 * math.pi) - 0.5 * ((x - loc[:, None]) ** 2 + 0.55**2)
+    elbo = likelihood.sum(-1) - 0.5 * (loc**2 + 0.55**2 - 1) + math.log(0.55)
+    assert abs(found.elbo.mean() - elbo.mean()).item() < 4 * found.draws_stderr
+    for ask in (inf.log_evidence, run_importance):
+        with pytest.raises(ModelError, match="site 'x' stands in a plate that takes some of its members alone"):
+            ask(pair, x, num_samples=30)
+    for name in ("iwae", "cubo", "gdreg", "tvo", "vimco"):
+        with pytest.raises(ModelError, match=r"site .x. stands in a plate .* of several weights, is no bound"):
+            inf.get_elbo(name, num_particles=3).per_datum(*pair, x)

@@ -10,6 +10,7 @@ import torch
 from pyro.infer import autoguide
 from pyro.nn import PyroModule, PyroSample
 from pyro.nn.module import to_pyro_module_
+from pyro.poutine.messenger import Messenger
 from scipy.stats import norm, qmc
 from torch import nn
 
@@ -17,7 +18,9 @@ import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.compilation import step_choice
+from ppl_vae.inference.evidence.unconstrained import LatentVector
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.whole_model import run_whole
 from tests.inference.pair.two_level_programs import (
     GROUPED,
     SCHOOLS,
@@ -420,3 +423,74 @@ def test_a_data_plate_that_stands_for_more_data_says_how_many_share_the_global_k
     assert loss == pytest.approx(stock(pyro.infer.TraceMeanField_ELBO, (theirs, ours), X, 2), rel=1e-5)
     found = pv.evaluate((theirs, ours), X)
     assert (found.num_total, found.global_kl) == (50, pytest.approx(kl, rel=1e-5))
+
+
+def looped(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+        for pixel in pyro.plate("pixels", x.shape[1]):
+            pyro.sample(f"x{pixel}", dist.Normal(z, 1.0), obs=x[:, pixel])
+
+
+def of_the_sum(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(0.25 * x.sum(-1), 0.5))
+
+
+@pytest.mark.parametrize("num_data", [5, 3])
+def test_a_loop_over_a_plate_inside_a_datum_is_a_loop(num_data):
+    """x ~ N(0, I + 1 1'), and the guide is the exact posterior."""
+    x = torch.randn(num_data, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    covariance = torch.eye(3, dtype=torch.float64) + 1
+    exact = dist.MultivariateNormal(x.new_zeros(3), covariance).log_prob(x)
+    found = pv.log_evidence((looped, of_the_sum), x, num_samples=30)
+    torch.testing.assert_close(found.per_datum, exact)
+    latents = LatentVector(looped, x)
+    z = x.new_zeros(1, num_data, 1)
+    joint = dist.Normal(0.0, 1.0).log_prob(x).sum(-1) - 0.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(latents.log_density(z)[0], joint)
+
+
+def test_loops_at_both_levels_leave_no_plate_of_their_own():
+    def model(x):
+        means = [pyro.sample(f"mean{j}", dist.Normal(0.0, 1.0)) for j in pyro.plate("components", 2)]
+        with pyro.plate("data", len(x)):
+            for pixel in pyro.plate("pixels", 3):
+                z = pyro.sample(f"z{pixel}", dist.Normal(means[pixel % 2], 1.0))
+                pyro.sample(f"x{pixel}", dist.Normal(z, 1.0), obs=x[:, pixel])
+
+    whole = run_whole(model, torch.randn(5, 3), 4, Messenger())
+    assert whole.levels.whole == {"mean0", "mean1"}
+    assert [whole.further_plates(name) for name in ("mean0", "z1", "x2")] == [()] * 3
+    assert whole.levels.standing("z1").shape == (4, 5)
+
+
+def test_a_loop_over_the_data_or_over_some_pixels_is_refused_by_its_site():
+    pixels = torch.randn(3, 3)
+
+    def over_data(x):
+        along = pyro.plate("pixels", 3)
+        for index in pyro.plate("data", len(x)):
+            with along:
+                z = pyro.sample(f"z{index}", dist.Normal(0.0, 1.0))
+                pyro.sample(f"x{index}", dist.Normal(z, 1.0), obs=x[index])
+
+    def its_guide(x):
+        along = pyro.plate("pixels", 3)
+        for index in pyro.plate("data", len(x)):
+            with along:
+                pyro.sample(f"z{index}", dist.Normal(x[index] / 2, 0.7))
+
+    def some(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            for pixel in pyro.plate("pixels", 3, subsample_size=2):
+                pyro.sample(f"x{pixel}", dist.Normal(z, 1.0), obs=x[:, pixel])
+
+    # As many pixels as data, and not.
+    for x in (pixels, torch.randn(5, 3)):
+        for ask in (inf.evaluate, lambda pair, x: inf.trace_terms(pair, x)):
+            with pytest.raises(ModelError, match=r"site '[xz]\d' stands in the sequential plate 'data'"):
+                ask((over_data, its_guide), x)
+    with pytest.raises(ModelError, match=r"the sequential plate 'pixels', which takes 2 of 3"):
+        inf.evaluate((some, of_the_sum), torch.randn(5, 3))
