@@ -97,3 +97,25 @@ def test_batches_of_a_model_of_named_columns_may_have_any_order():
     kinds.look_at(torch.tensor(X))
     expected = pv.evaluate(pair, [FRAME[:8], FRAME[8:]]).elbo
     assert torch.equal(pv.evaluate(pair, MIXED).elbo, expected)
+
+
+def test_arrays_with_names_of_columns_are_in_the_order_of_a_model_of_columns(tmp_path):
+    """A frame is read by name and an array by place, so that names in another order were other columns' values."""
+    kinds = {"a": "gaussian", "b": "gaussian", "c": {"name": "gaussian", "sigma": 1.0}}
+    pair = pv.VAE((3,), 1, likelihood=pv.models.Columns(kinds), seed=0)
+    array = xr.DataArray(X, dims=("cell", "gene"), coords={"gene": list("abc")})
+    expected = pv.evaluate(pair, FRAME).elbo
+    for same in (FRAME[["c", "a", "b"]], array, array.assign_coords(gene=list("pqr")), xr.Dataset({"x": array})):
+        assert torch.equal(pv.evaluate(pair, same).elbo, expected)
+    FRAME[["c", "b", "a"]].to_csv(tmp_path / "t.csv", index=False)
+    stored = pv.load_dataset(tmp_path / "t.csv")
+    for ask in (
+        lambda: pv.evaluate(pair, array[:, ::-1]),
+        lambda: pv.log_evidence(pair, xr.Dataset({"x": array[:, ::-1]}), num_samples=2),
+        lambda: diagnostics.run_importance(pair, array[:, ::-1], 25),
+        lambda: pair.encode(array[:, ::-1]),
+        lambda: fit(pair, array[:, ::-1]),
+        lambda: fit(pair, stored),
+    ):
+        with pytest.raises(DataError, match="the model's columns in another order: c, b, a where they are a, b, c"):
+            ask()

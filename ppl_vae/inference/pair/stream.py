@@ -75,7 +75,7 @@ class OneOrder:
         """
         data = rule.in_batch(batch)
         labels = rule.labels(data)
-        require_same_order(self.seen, labels, of_batches=True)
+        require_same_order(self.seen, labels, "the batches before")
         self.seen = {**labels.coordinates(), **self.seen}
         return data
 
