@@ -119,3 +119,29 @@ def test_arrays_with_names_of_columns_are_in_the_order_of_a_model_of_columns(tmp
     ):
         with pytest.raises(DataError, match="the model's columns in another order: c, b, a where they are a, b, c"):
             ask()
+
+
+def test_names_of_batches_come_out_again():
+    """Frames in a list had numbers for the names of their rows and columns."""
+    named = FRAME.set_axis(NAMES)
+    numbered = [FRAME[:8], FRAME[8:].reset_index(drop=True)]
+    model = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0, guide="exact")
+    expected = diagnostics.run_importance(model, X, 25)["khat"].values
+    for batches, rows in (
+        ([named[:8], named[8:]], NAMES),
+        ([FRAME[:8], FRAME[8:]], list(range(20))),
+        (numbered, list(range(20))),
+    ):
+        found = diagnostics.run_importance(model, batches, 25)
+        assert found["datum"].values.tolist() == rows
+        np.testing.assert_array_equal(found["khat"].values, expected)
+        assert pv.inference_data(model, batches, 2).observed_data["pixel"].values.tolist() == list("abc")
+    age = np.ones(20)
+    pair = pv.make("conditional-vae", (3,), covariates={"age": "continuous"}, likelihood="gaussian", latent_dim=1)
+    for batches in (
+        [(named[:8], age[:8]), (named[8:], age[8:])],
+        [named.assign(age=age)[:8], named.assign(age=age)[8:]],
+    ):
+        drawn = pv.inference_data(pair, batches, 2)
+        assert drawn.posterior["datum"].values.tolist() == NAMES
+        assert drawn.observed_data["pixel"].values.tolist() == list("abc")
