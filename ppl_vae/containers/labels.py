@@ -12,6 +12,7 @@ from ppl_vae.errors import DataError
 Axes = tuple[np.ndarray | None, ...]
 # As many names as an error shows.
 SHOWN = 6
+TRAINING = "the training data"
 # Before the name of an argument: what follows are the names of its dimensions.
 DIMENSIONS = "dimensions of "
 # The names along the event dimensions of x, under the empty name, and of each covariate that has any; and those of
@@ -109,21 +110,19 @@ def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def require_same_order(known: CoordinateNames, labels: Labels, of_batches: bool = False) -> None:
+def require_same_order(known: CoordinateNames, labels: Labels, of: str = TRAINING) -> None:
     """Refuse data whose coordinates are those that a model was trained on, or others, in another order.
 
     Args:
         known: the names in their order.
         labels: those of the data.
-        of_batches: whether the known ones are those of other batches, and not of the training data.
+        of: what they are the names of.
 
     Raises:
         DataError: they are; both orders are shown.
     """
     found = labels.coordinates() if known else {}
-    where, has = (
-        ("the batches before", "they have") if of_batches else ("the training data", "the model was trained on")
-    )
+    has = "the model was trained on" if of == TRAINING else "they are"
     for name in known.keys() & found.keys():
         for own, theirs in zip(known[name], found[name], strict=False):
             if own is None or theirs is None or own == theirs or sorted(own) != sorted(theirs):
@@ -132,7 +131,7 @@ def require_same_order(known: CoordinateNames, labels: Labels, of_batches: bool 
             if name.startswith(DIMENSIONS):
                 what, are = name.removeprefix(DIMENSIONS), "its dimensions are"
             raise DataError(
-                f"{what}: {are} those of {where} in another order: {_shown(theirs)} where {has} {_shown(own)}; "
+                f"{what}: {are} those of {of} in another order: {_shown(theirs)} where {has} {_shown(own)}; "
                 "bring them into that order"
             )
 

@@ -19,6 +19,7 @@ from ppl_vae.inference.pair.labels import needs_labels
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.separate_draws import require_separate_draws
+from ppl_vae.inference.pair.stream import in_one_piece
 from ppl_vae.inference.pair.terms import Terms
 
 
@@ -42,7 +43,7 @@ def admitted(
             of y are named in another order than those of x.
     """
     pair = as_pair(pair)
-    x = opened(x) if is_container(x) else x
+    x = in_one_piece(pair, x)
     # Data that bring their own y may be tabled by other labels.
     is_needed = y is not None and needs_y(pair) and Arguments.of(pair).own_y(x) is None
     beside = y if is_needed else None

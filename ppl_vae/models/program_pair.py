@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from ppl_vae.arrays import Array, to_tensor
 from ppl_vae.checks import integer
-from ppl_vae.containers import Frame, dense, is_container, opened, require_one_order, require_same_order
+from ppl_vae.containers import (
+    CoordinateNames,
+    Frame,
+    dense,
+    is_container,
+    opened,
+    require_one_order,
+    require_same_order,
+)
 from ppl_vae.display import card, spaced
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
@@ -120,6 +128,9 @@ class ProgramPair(Configured):
             return x
         if self.model.table is not None and isinstance(found.x, Frame):
             return self.model.table.coded(found.x)
+        if self.model.table is not None:
+            names: CoordinateNames = {"": [list(self.model.table.column_names)]}
+            require_same_order(names, found.labels, "the model's columns")
         require_same_order(self.model.coordinate_names, found.labels)
         return cast(Tensor, dense(found.x))
 

@@ -97,3 +97,51 @@ def test_batches_of_a_model_of_named_columns_may_have_any_order():
     kinds.look_at(torch.tensor(X))
     expected = pv.evaluate(pair, [FRAME[:8], FRAME[8:]]).elbo
     assert torch.equal(pv.evaluate(pair, MIXED).elbo, expected)
+
+
+def test_arrays_with_names_of_columns_are_in_the_order_of_a_model_of_columns(tmp_path):
+    """A frame is read by name and an array by place, so that names in another order were other columns' values."""
+    kinds = {"a": "gaussian", "b": "gaussian", "c": {"name": "gaussian", "sigma": 1.0}}
+    pair = pv.VAE((3,), 1, likelihood=pv.models.Columns(kinds), seed=0)
+    array = xr.DataArray(X, dims=("cell", "gene"), coords={"gene": list("abc")})
+    expected = pv.evaluate(pair, FRAME).elbo
+    for same in (FRAME[["c", "a", "b"]], array, array.assign_coords(gene=list("pqr")), xr.Dataset({"x": array})):
+        assert torch.equal(pv.evaluate(pair, same).elbo, expected)
+    FRAME[["c", "b", "a"]].to_csv(tmp_path / "t.csv", index=False)
+    stored = pv.load_dataset(tmp_path / "t.csv")
+    for ask in (
+        lambda: pv.evaluate(pair, array[:, ::-1]),
+        lambda: pv.log_evidence(pair, xr.Dataset({"x": array[:, ::-1]}), num_samples=2),
+        lambda: diagnostics.run_importance(pair, array[:, ::-1], 25),
+        lambda: pair.encode(array[:, ::-1]),
+        lambda: fit(pair, array[:, ::-1]),
+        lambda: fit(pair, stored),
+    ):
+        with pytest.raises(DataError, match="the model's columns in another order: c, b, a where they are a, b, c"):
+            ask()
+
+
+def test_names_of_batches_come_out_again():
+    """Frames in a list had numbers for the names of their rows and columns."""
+    named = FRAME.set_axis(NAMES)
+    numbered = [FRAME[:8], FRAME[8:].reset_index(drop=True)]
+    model = pv.LinearGaussianVAE(torch.ones(3, 1), torch.zeros(3), 1.0, guide="exact")
+    expected = diagnostics.run_importance(model, X, 25)["khat"].values
+    for batches, rows in (
+        ([named[:8], named[8:]], NAMES),
+        ([FRAME[:8], FRAME[8:]], list(range(20))),
+        (numbered, list(range(20))),
+    ):
+        found = diagnostics.run_importance(model, batches, 25)
+        assert found["datum"].values.tolist() == rows
+        np.testing.assert_array_equal(found["khat"].values, expected)
+        assert pv.inference_data(model, batches, 2).observed_data["pixel"].values.tolist() == list("abc")
+    age = np.ones(20)
+    pair = pv.make("conditional-vae", (3,), covariates={"age": "continuous"}, likelihood="gaussian", latent_dim=1)
+    for batches in (
+        [(named[:8], age[:8]), (named[8:], age[8:])],
+        [named.assign(age=age)[:8], named.assign(age=age)[8:]],
+    ):
+        drawn = pv.inference_data(pair, batches, 2)
+        assert drawn.posterior["datum"].values.tolist() == NAMES
+        assert drawn.observed_data["pixel"].values.tolist() == list("abc")

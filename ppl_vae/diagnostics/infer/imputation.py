@@ -34,6 +34,7 @@ from ppl_vae.inference.pair.indices import with_indices
 from ppl_vae.inference.pair.joint import log_joint
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.stream import in_one_piece
 from ppl_vae.randomness import derived_seed
 
 STREAM = 62
@@ -70,6 +71,7 @@ def impute(
             that is made of x, such as (x - mean) / sd; or seen and missing entries depend on each other given z.
     """
     integer("imputations", imputations, least=20)
+    x = in_one_piece(as_pair(pair), x)
     labels = Arguments.of(as_pair(pair)).labels(x)
     given, batch = admitted(pair, x, y)
     data = batch[0]

@@ -33,6 +33,7 @@ from ppl_vae.inference.pair.evaluation import evaluating
 from ppl_vae.inference.pair.indices import with_indices
 from ppl_vae.inference.pair.pair import PairLike, as_pair
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.pair.stream import in_one_piece
 from ppl_vae.progress import watched
 from ppl_vae.randomness import derived_seed
 from ppl_vae.renamed import renamed
@@ -136,6 +137,7 @@ def infer(
     num_samples = max(LEAST_SAMPLES, 2 * num_draws) if num_samples is None else integer("num_samples", num_samples)
     if num_samples < max(num_draws, LEAST_SAMPLES):
         raise ModelError(f"num_samples must be at least draws and {LEAST_SAMPLES}, got {num_samples}")
+    x = in_one_piece(as_pair(pair), x)
     rows = Arguments.of(as_pair(pair)).labels(x).rows
     given, batch = admitted(pair, x, y)
     require_own_posterior(Conditioned((given.model, given.guide), batch), 0, "infer")

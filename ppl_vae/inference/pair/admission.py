@@ -18,7 +18,7 @@ from ppl_vae.inference.pair.labels import Batch, check_labels
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.placement import beside
 from ppl_vae.inference.pair.protocols import Program, traits
-from ppl_vae.inference.pair.stream import gathered, is_stream
+from ppl_vae.inference.pair.stream import in_one_piece
 
 
 def admitted(
@@ -44,8 +44,7 @@ def admitted(
             y of their own that is another than ``y``.
     """
     pair = as_pair(pair)
-    x = gathered(pair, x) if is_stream(x) else x
-    x = opened(x) if is_container(x) else x
+    x = in_one_piece(pair, x)
     if isinstance(x, Mapping) and y is not None and "y" not in x:
         x = {**x, "y": y} if Arguments.of(pair).takes("y") else x
     arguments = Arguments.of(pair, x)

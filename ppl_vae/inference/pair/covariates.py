@@ -26,6 +26,7 @@ from ppl_vae.containers import (
     is_container,
     opened,
     require_same_dimension,
+    require_same_order,
 )
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.labels import Batch, arguments
@@ -194,14 +195,22 @@ class Arguments:
         return opened(data).arranged(self.model.data, self.takes) if is_container(data) else data
 
     def labels(self, data: object) -> Labels:
-        """The names of the rows and coordinates of x in data of any form."""
+        """The names of the rows and coordinates of x in data of any form.
+
+        Raises:
+            DataError: the columns of an array are named as those of a model of named columns, in another order.
+        """
         if is_container(data):
             whole = opened(data)
             if whole.by_name is not None:
                 return self.labels(whole.arranged(self.model.data, self.takes))
             labels = whole.labelled(self.takes)
-            # A model of named columns has them in its own order.
-            return labels if self.table is None else labels.with_columns(self.table.column_names)
+            if self.table is None:
+                return labels
+            # A model of named columns finds those of a frame, and takes those of an array by their places.
+            if not isinstance(whole.x, Frame):
+                require_same_order({"": [list(self.table.column_names)]}, labels, "the model's columns")
+            return labels.with_columns(self.table.column_names)
         if isinstance(data, Mapping):
             first = self.labels(data[self.model.data]) if self.model.data in data else Labels()
             return _with_covariates(first, {name: c for name, c in data.items() if name != self.model.data})

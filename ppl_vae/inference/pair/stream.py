@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeGuard, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeGuard, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ppl_vae.arrays import is_array, to_tensor
-from ppl_vae.containers import CoordinateNames, Opened, Rows, dense, is_container, require_same_order
+from ppl_vae.containers import (
+    CoordinateNames,
+    Data,
+    Labels,
+    Opened,
+    Rows,
+    dense,
+    is_container,
+    opened,
+    require_same_order,
+)
 from ppl_vae.errors import DataError, ModelError, PplVaeError, first_line
 from ppl_vae.exclusive import exclusive
 from ppl_vae.inference.pair.covariates import Arguments
@@ -75,7 +87,7 @@ class OneOrder:
         """
         data = rule.in_batch(batch)
         labels = rule.labels(data)
-        require_same_order(self.seen, labels, of_batches=True)
+        require_same_order(self.seen, labels, "the batches before")
         self.seen = {**labels.coordinates(), **self.seen}
         return data
 
@@ -99,6 +111,16 @@ def in_own_stream(data: Iterable[Item], seed: int) -> Iterator[Item]:
         yield batch
 
 
+def in_one_piece(pair: Pair, x: object) -> Data:
+    """Data that may come in batches or in a container as one piece, with the names that they have.
+
+    Raises:
+        DataError: as of ``gathered`` and of ``containers.opened``.
+    """
+    whole = gathered(pair, x) if is_stream(x) else x
+    return cast(Data, opened(whole) if is_container(whole) else whole)
+
+
 def gathered(pair: Pair, data: Iterable[object]) -> object:
     """All batches as data in one piece: x, or (x, c1, ..., cm).
 
@@ -107,20 +129,37 @@ def gathered(pair: Pair, data: Iterable[object]) -> object:
     """
     rule: Arguments | None = None
     parts: list[tuple[Tensor, ...]] = []
-    in_order = OneOrder()
+    in_order, labels = OneOrder(), list[Labels]()
     for batch in batches_of(in_own_stream(data, LOADER_STREAM)):
         rule = rule or Arguments.of(pair, batch)
-        parts.append(tuple(to_tensor(dense(part)) for part in rule.parts(in_order(rule, batch))))
+        one = in_order(rule, batch)
+        parts.append(tuple(to_tensor(dense(part)) for part in rule.parts(one)))
+        labels.append(rule.labels(one))
     if rule is None:
         raise DataError("data are empty: there is not one batch")
     try:
         columns = [torch.cat(column) for column in zip(*parts, strict=True)]
     except (RuntimeError, ValueError) as error:
         raise DataError(f"data: the batches do not fit together ({first_line(error)})") from None
-    names = rule.names(len(columns) - 1)
+    names, x = rule.names(len(columns) - 1), _named(columns[0], labels, [len(part[0]) for part in parts])
     if rule.pair is pair:
-        return columns[0] if len(columns) == 1 else tuple(columns)
-    return {rule.model.data: columns[0], **dict(zip(names, columns[1:], strict=True))}
+        return x if len(columns) == 1 else (x, *columns[1:])
+    return {rule.model.data: x, **dict(zip(names, columns[1:], strict=True))}
+
+
+def _named(x: Tensor, labels: Sequence[Labels], sizes: Sequence[int]) -> Tensor | Opened:
+    """All of x with the names that its batches had, of rows where all of them did."""
+    rows = [
+        np.arange(n) if each.rows is None and each.counted else each.rows
+        for each, n in zip(labels, sizes, strict=True)
+    ]
+    known = [each for each in rows if each is not None]
+    whole = np.concatenate(known) if len(known) == len(rows) else None
+    # Rows that are numbered in every batch anew have no names.
+    if all(each.rows is None for each in labels):
+        whole = None
+    found = replace(labels[0], rows=whole, counted=False)
+    return Opened(x, found) if found.coordinates() or whole is not None else x
 
 
 def _is_nested(data: list[object]) -> bool:

@@ -156,11 +156,24 @@ def _codes(name: str, values: Any, part: Likelihood) -> Tensor:
         return to_tensor(values.rename(name).to_frame(), f"column {name!r}")[:, 0].double()
     code = {level: float(number) for number, level in enumerate(names)}
     missing = values.isna().to_numpy()
-    found = [math.nan if gone else code.get(str(value)) for value, gone in zip(values, missing, strict=True)]
+    number = _by_number(names)
+    found = [
+        math.nan if gone else code.get(str(value), number.get(value) if isinstance(value, Real) else None)
+        for value, gone in zip(values, missing, strict=True)
+    ]
     if None in found:
         level = str(values.iloc[found.index(None)])
         raise DataError(f"column {name!r}: unknown level {level!r}; its levels are {', '.join(map(repr, names))}")
     return torch.tensor(found, dtype=torch.float64)
+
+
+def _by_number(names: Sequence[str]) -> dict[object, float]:
+    """The places of levels by the number that each is, as 1 is "1.0" in a column with a missing cell; or none."""
+    try:
+        numbers = [float(name) for name in names]
+    except ValueError:
+        return {}
+    return {number: float(place) for place, number in enumerate(numbers)} if len(set(numbers)) == len(names) else {}
 
 
 def _column(values: NDArray[np.float64], part: Likelihood) -> object:

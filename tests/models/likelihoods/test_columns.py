@@ -394,3 +394,15 @@ def test_a_first_fit_without_settings_beats_a_model_of_each_column_by_itself(nam
     found = pv.log_evidence(vae, test, num_samples=300, progress=False).per_datum
     gain = torch.as_tensor(found).double() - best_constant(frame, train, test).double()
     assert gain.mean() > 3 * gain.std() / len(gain) ** 0.5
+
+
+def test_levels_that_are_numbers_are_known_in_every_type():
+    """Categories 1 and 2 were unknown in a column that a missing cell made one of floats, and the reverse."""
+    column = pd.Series([1, 2, 2])
+    for trained in (column, column.astype(float)):
+        kinds = Columns.from_frame(trained.astype("category").to_frame("stage"), report=None)
+        for later in (column, column.astype(float), column.astype(float).where([True, True, False])):
+            expected = [0, 1, np.nan if later.isna().any() else 1]
+            np.testing.assert_array_equal(kinds.coded(later.to_frame("stage"))[:, 0], expected)
+    with pytest.raises(DataError, match=r"unknown level '1.5'"):
+        kinds.coded(pd.DataFrame({"stage": [1.5]}))
