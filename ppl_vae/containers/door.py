@@ -120,8 +120,7 @@ class Opened:
         given = {name: values for name, values in self.beside.items() if takes(name)}
         if not given:
             return self.x
-        x = self.x.drop(columns=list(given)) if self.is_table and isinstance(self.x, Frame) else self.x
-        return {data: x, **given}
+        return {data: self._without(list(given)), **given}
 
     def labelled(self, takes: Callable[[str], bool]) -> Labels:
         """The labels of x without its covariates."""
@@ -129,6 +128,15 @@ class Opened:
             return self.labels
         kept = np.array([name for name in self.labels.axes[0] if not takes(name)], self.labels.axes[0].dtype)
         return replace(self.labels, axes=(kept,))
+
+    def _without(self, columns: list[str]) -> object:
+        """The data without some columns, where they are columns of x itself."""
+        if not self.is_table or not isinstance(self.x, Frame):
+            return self.x
+        # By position pandas drops rows, and polars takes the names of columns by position alone.
+        frame: Any = self.x
+        of_pandas = isinstance(self.x, HasIndex)
+        return frame.drop(columns=columns) if of_pandas else frame.drop(columns)
 
     def _renamed(self, data: str, takes: Callable[[str], bool]) -> Mapping[str, object]:
         """The named arrays, of which the only one that is no covariate is x, whatever its name."""

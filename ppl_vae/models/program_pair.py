@@ -124,6 +124,10 @@ class ProgramPair(Configured):
         if not is_container(x):
             return x
         found = opened(x)
+        if found.by_name is not None:
+            # A set of one array is that array, whatever its name.
+            named = [found.by_name["x"]] if "x" in found.by_name else list(found.by_name.values())
+            return self._in_own_order(cast(Array, named[0])) if len(named) == 1 else x
         if found.x is None:
             return x
         if self.model.table is not None and isinstance(found.x, Frame):

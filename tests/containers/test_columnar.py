@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import scipy.sparse
 import torch
+import xarray as xr
 
 import ppl_vae as pv
 from ppl_vae import containers
@@ -83,6 +84,16 @@ class Kind:
         return self.name
 
 
+class Series:
+    """A series of polars', as far as it is read."""
+
+    def __init__(self, values, dtype):
+        self.values, self.dtype, self.to_list = values, dtype, values.tolist
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values.to_numpy()
+
+
 class Polars:
     """A frame of polars', as far as it is read; times beside numbers become microseconds in its arrays."""
 
@@ -98,10 +109,10 @@ class Polars:
 
     def __getitem__(self, name):
         kind = self.dtypes[self.columns.index(name)]
-        return SimpleNamespace(dtype=kind, to_list=self.frame[name].tolist)
+        return Series(self.frame[name], kind)
 
-    def drop(self, columns):
-        raise AssertionError
+    def drop(self, *columns):
+        return Polars(self.frame.drop(columns=list(*columns)))
 
     def collect_schema(self):
         raise AssertionError
@@ -155,3 +166,23 @@ def test_a_matrix_that_is_computed_later_and_one_that_is_not_there():
     assert torch.equal(elbo(annotated(delayed)), elbo(X))
     with pytest.raises(DataError, match="an AnnData object without X; give a layer"):
         elbo(annotated(None))
+
+
+def test_covariates_are_columns_of_a_frame_of_polars():
+    """``drop`` knows columns by position alone there, so that all such data ended in a raw TypeError."""
+    frame = pd.DataFrame(X, columns=list("abc")).assign(age=np.linspace(0, 1, 12))
+    options = {
+        "covariates": {"age": "continuous"},
+        "likelihood": {"name": "gaussian", "sigma": 1.0},
+        "latent_dim": 1,
+    }
+    pair = pv.make("conditional-vae", (3,), **options, seed=0).vae
+    expected = pv.evaluate(pair, (X, frame["age"].to_numpy())).elbo
+    for data in (Polars(frame), frame, pa.Table.from_pandas(frame)):
+        assert torch.equal(pv.evaluate(pair, data).elbo, expected)
+
+
+def test_codes_are_of_the_one_array_in_a_set():
+    expected = vae().encode(X).mean
+    for data in (HuggingFace({"vector": X}), xr.Dataset({"counts": (("cell", "gene"), X)})):
+        assert torch.equal(vae().encode(data).mean, expected)
