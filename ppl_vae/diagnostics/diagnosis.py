@@ -32,7 +32,7 @@ from ppl_vae.diagnostics.given import admitted, has_global_sites, needs_all_site
 from ppl_vae.diagnostics.infer.closer_look import CloserLook, look_closer
 from ppl_vae.diagnostics.topics import FULL, TOPICS, Case, Effort, Topic
 from ppl_vae.diagnostics.verdict import Verdict, Verdicts, verdict_table
-from ppl_vae.errors import DataError, PplVaeError, unknown_name
+from ppl_vae.errors import DataError, ModelError, PplVaeError, unknown_name
 from ppl_vae.executors import Executors, open_executor, submitted
 from ppl_vae.files import as_path
 from ppl_vae.inference.pair.admission import together
@@ -243,6 +243,8 @@ def diagnose(
     (['importance', 'collapse'], 'good')
     """
     seed, seconds = whole("seed", seed, least=None), positive("seconds", seconds)
+    if not isinstance(effort, Effort):
+        raise ModelError(f"effort must be an Effort, such as pv.diagnostics.QUICK, got {effort!r}")
     given = admitted(pair, x, least=2, y=y, keep_rows=True)
     data = given.x
     is_global = needs_all_sites(given, seed)

@@ -99,6 +99,7 @@ def test_lost_time_is_told(monkeypatch):
     [
         ({"topics": ["khats"]}, DataError, "unknown diagnostic 'khats'"),
         ({"seconds": 0}, ModelError, "seconds must be positive"),
+        ({"effort": "quick"}, ModelError, "effort must be an Effort, such as pv.diagnostics.QUICK, got 'quick'"),
         ({"y": [1]}, DataError, r"y: expected a label per datum, shape \[20\], found \[1\]"),
         ({"x_train": torch.zeros(3, 4, 4)}, ModelError, "site 'x'"),
     ],
@@ -107,7 +108,7 @@ def test_bad_arguments_are_refused_before_any_work(arguments, error, message):
     lg = linear_gaussian(latent_dim=2)
     told = []
     with pytest.raises(error, match=message):
-        diagnose(lg, draw_data(lg, 20), effort=SMALL, on_topic=told.append, **arguments)
+        diagnose(lg, draw_data(lg, 20), on_topic=told.append, **{"effort": SMALL, **arguments})
     assert told == []
 
 

@@ -33,7 +33,11 @@ def enumerated(part: Part, memory_limit: int) -> Weighted | None:
     model = part.model_of_x()
     # The draws of whatever comes next are those of a pair that was not asked.
     with torch.random.fork_rng([part.x.device] if part.x.is_cuda else []):
-        latent, _, _ = run_model(model, (part.x,), 1, Messenger())
+        try:
+            latent, _, _ = run_model(model, (part.x,), 1, Messenger())
+        except NotImplementedError:
+            # A prior without draws, as an improper one, is refused by what weighs the guide's.
+            return None
     priors = {name: node["fn"] for name, node in latent.items()}
     if not priors or not all(is_discrete(p) for p in priors.values()):
         return None

@@ -174,8 +174,12 @@ def _reference(
 ) -> tuple[dict[int, NDArray[np.float32]], dict[int, str]]:
     """The draws of HMC, and those of the closer look in their place where it was taken, with words for each."""
     draws, ways = _by_hmc(diagnosis, latents, chart)
-    closer, names = diagnosis.closer, exported_names(latents.shapes)
-    if closer is not None and all(name in closer.draws for name in names.values()):
+    closer = diagnosis.closer
+    if closer is None:
+        return draws, ways
+    # A name that ArviZ's draws cannot have is no reason to be without the map.
+    names = exported_names(latents.shapes)
+    if all(name in closer.draws for name in names.values()):
         parts = [closer.draws[names[site]] for site in latents.shapes]
         flat = np.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], -1).astype(np.float64)
         places = np.moveaxis(chart.project(flat), 0, 1).astype(np.float32)

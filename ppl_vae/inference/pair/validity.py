@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ppl_vae.errors import DataError, ModelError
+from ppl_vae.errors import DataError, ModelError, PplVaeError
 from ppl_vae.inference.pair.auxiliary import require_change_of_variables
+from ppl_vae.inference.pair.densities import log_density
 from ppl_vae.inference.pair.faulty_draws import require_faithful_draws
 from ppl_vae.inference.pair.held_data import require_data_of_the_call
 from ppl_vae.inference.pair.masked_latents import require_apart
 from ppl_vae.inference.pair.protocols import Program, traits
+from ppl_vae.inference.pair.scales import unmasked
 from ppl_vae.inference.pair.stopped import StoppedDensity
 from ppl_vae.inference.pair.supports import require_data_in_support, require_supports
 from ppl_vae.inference.pair.terms import Site
 from ppl_vae.inference.pair.trace import run_pair
+from ppl_vae.precision import HALF
 
 if TYPE_CHECKING:
     from ppl_vae.inference.pair.terms import Terms
@@ -52,11 +55,12 @@ def require_densities(
 
     Raises:
         ModelError: supports or shapes do not fit, a guide's transform has no density, or its draws do not follow
-            it; the site is named.
+            it, or a density is computed in half precision; the site is named.
         DataError: data outside the support of the likelihood; the site is named.
     """
     _require_shapes_of_one_particle(model, guide, args, kwargs, terms)
     for level in terms.levels:
+        _require_single_precision(level)
         require_faithful_draws({name: site.q for name, site in level.sites.items()})
         require_supports(level.sites)
     # A model with a judge of its own has judged its data at the door.
@@ -117,6 +121,35 @@ def _require_shapes_of_one_particle(
         devices = [terms.log_likelihood.device] if terms.log_likelihood.is_cuda else []
         with torch.random.fork_rng(devices=devices), torch.no_grad():
             run_pair(model, guide, args, kwargs, 1, "total")
+
+
+def _require_single_precision(terms: Terms) -> None:
+    """Refuse densities that are computed in half precision: a sum over a datum, and weights, are lost in rounding.
+
+    Raises:
+        ModelError: a site is named.
+    """
+    if torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"):
+        # There torch chooses for each operation, and densities are of single precision.
+        return
+    kinds = {name: (site.q, _kept_in(site)) for name, site in terms.sites.items() if site.value.dtype in HALF}
+    kinds |= {name: (each.p, terms.log_likelihood.dtype) for name, each in terms.observations.items()}
+    for name, (p, dtype) in kinds.items():
+        if dtype in HALF:
+            raise ModelError(
+                f"site {name!r}: {type(unmasked(p)).__name__} is computed in {str(dtype).removeprefix('torch.')}, "
+                "whose rounding of a sum over a datum may be nats; keep the pair in float32, or give every "
+                "distribution parameters of it, as loc.float()"
+            )
+
+
+def _kept_in(site: Site) -> torch.dtype | None:
+    """The precision of a site's density under the guide; None where it has none, or is certain of its draws."""
+    try:
+        density = log_density(site.q, site.draw)
+    except (KeyError, NotImplementedError, PplVaeError):
+        return None
+    return density.dtype if density.any() else None
 
 
 def _require_same_guide(site: Site) -> None:

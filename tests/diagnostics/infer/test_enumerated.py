@@ -4,12 +4,16 @@ import math
 
 import numpy as np
 import pyro
+import pytest
 import torch
 from pyro import distributions as dist
+from pyro import poutine
+from pyro.infer.reparam import SplitReparam
 
 from ppl_vae.diagnostics.infer import infer
 from ppl_vae.diagnostics.infer.enumerated import enumerated
 from ppl_vae.diagnostics.infer.part import Part
+from ppl_vae.errors import ModelError
 
 QUIET = {"progress": False}
 COLOURS = torch.tensor([0.2, 0.3, 0.5])
@@ -116,3 +120,19 @@ def test_to_ask_whether_a_pair_can_be_enumerated_draws_nothing():
     state = torch.get_rng_state()
     enumerated(Part(mixed, mixed, (torch.zeros(3, 1),)), 1 << 20)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_prior_without_draws_is_refused_by_its_site():
+    def plain(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            for part in range(2):
+                pyro.sample(f"z_split_{part}", dist.Normal(x[:, part : part + 1] / 2, 0.7).to_event(1))
+
+    model = poutine.reparam(plain, {"z": SplitReparam([1, 1], -1)})
+    with pytest.raises(ModelError, match="site 'z_split_0': the prior is improper"):
+        infer((model, guide), torch.zeros(3, 2), progress=False)

@@ -8,6 +8,9 @@ from pyro import distributions as dist
 from scipy import stats
 
 import ppl_vae as pv
+from ppl_vae import inference as inf
+from ppl_vae.diagnostics import run_collapse
+from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.densities import log_density
 
 K, N, D = 4, 6, 3
@@ -159,3 +162,32 @@ def test_one_observed_value_for_all_data_counts_for_each(p):
     for num_samples in (2, 5):
         found = pv.log_evidence((model, posterior), x, num_samples=num_samples).per_datum
         assert torch.allclose(found.float(), exact, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_densities_in_half_precision_are_refused_by_site(dtype):
+    class Pair(torch.nn.Module):
+        def __init__(self, single):
+            super().__init__()
+            self.single, self.decoder = single, torch.nn.Linear(2, 8)
+
+        def model(self, x):
+            kept = torch.float32 if self.single else x.dtype
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2, dtype=kept), 1.0).to_event(1))
+                logits = self.decoder(z.to(dtype)).to(kept)
+                pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
+
+        def guide(self, x):
+            kept = torch.float32 if self.single else x.dtype
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(x[:, :2].to(kept), 1.0 * torch.ones(2, dtype=kept)).to_event(1))
+
+    x = torch.eye(8)[:5]
+    half = Pair(single=False).to(dtype)
+    kind = str(dtype).removeprefix("torch.")
+    for ask in (inf.evaluate, inf.log_evidence, run_collapse):
+        with pytest.raises(ModelError, match=rf"site 'z': .* is computed in {kind}"):
+            ask((half.model, half.guide), x)
+    widened = Pair(single=True).to(dtype)
+    assert inf.evaluate((widened.model, widened.guide), x).elbo.dtype == torch.float32
