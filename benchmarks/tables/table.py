@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ class Run:
         device: "auto", "cpu" or "cuda".
         threads: of the CPU; None leaves torch's number.
         start: a trained pair with whose weights this one begins.
+        compile: as ``fit`` takes it.
     """
 
     seed: int
@@ -37,6 +38,7 @@ class Run:
     device: str = "auto"
     threads: int | None = None
     start: Any = None
+    compile: bool | Literal["auto"] = "auto"
 
     def data(self, ds: Dataset) -> Dataset:
         """The training data of this run, and of the test split what a fit's own history needs."""
@@ -62,7 +64,7 @@ class Run:
         """Train in place on the first images, from the last checkpoint where there is one."""
         pv.fit(
             recipe, self.data(ds), epochs=self.epochs, seed=self.seed, device=self.device, num_threads=self.threads,
-            out_dir=self.folder, resume=self.folder is not None, **settings,
+            compile=self.compile, out_dir=self.folder, resume=self.folder is not None, **settings,
         )  # fmt: skip
 
 
