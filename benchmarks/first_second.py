@@ -300,12 +300,14 @@ def drawn(ratios: Mapping[str, Mapping[str, Any]]) -> Figure:
         panel.barh(index, row["median"], 0.6, color=OURS if row["met"] else PEER, xerr=whisker,
                    error_kw={"elinewidth": 0.8, "capsize": 2, "ecolor": INK})  # fmt: skip
         panel.plot([RATIOS[name][3]] * 2, [index - 0.4, index + 0.4], color=INK, linewidth=1.5)
-        panel.annotate(f" {row['median']:.3g}", (row["upper"], index), va="center", fontsize=7, color=INK)
+        beyond = max(row["upper"], RATIOS[name][3])
+        panel.annotate(f"  {row['median']:.3g}", (beyond, index), va="center", fontsize=7, color=INK)
     panel.set_yticks(range(len(ratios)), list(ratios), fontsize=8, color=INK)
     panel.invert_yaxis()
     panel.set_xscale("log")
     panel.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     panel.set_xticks([], minor=True)
+    panel.set_xlim(right=1.5 * max(max(row["upper"], RATIOS[name][3]) for name, row in ratios.items()))
     panel.set_xlabel("ratio of medians, with 95% interval; the mark is what is asked for", fontsize=8, color=INK)
     panel.tick_params(colors=FAINT, labelsize=7)
     panel.tick_params(axis="y", labelsize=8, labelcolor=INK)
