@@ -7,7 +7,7 @@ device; some of their rows, which are dense; and a copy with other rows, which i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
@@ -49,7 +49,7 @@ class Rows(ABC):
         """The same with dense rows of another type, on another device."""
 
     @abstractmethod
-    def checked_parts(self) -> tuple[Tensor, ...]:
+    def checked_parts(self) -> Iterable[Tensor]:
         """Tensors whose values are all there is to these data, for a checksum."""
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class SparseRows(Rows):
         starts, columns, values = (part.to(device) for part in (self.starts, self.columns, self.values))
         return SparseRows(starts, columns, values, self.width, dtype or self.dtype)
 
-    def checked_parts(self) -> tuple[Tensor, ...]:
+    def checked_parts(self) -> Iterable[Tensor]:
         """Where rows begin, the columns and the values."""
         return self.starts, self.columns, self.values
 
@@ -174,10 +174,9 @@ class StoredRows(Rows):
         """The same with dense rows of another type, on another device."""
         return StoredRows(self.array, self.chosen, dtype or self.dtype, device)
 
-    def checked_parts(self) -> tuple[Tensor, ...]:
+    def checked_parts(self) -> Iterable[Tensor]:
         """All rows, block by block."""
-        plain = StoredRows(self.array, self.chosen)
-        return tuple(plain.blocks())
+        return StoredRows(self.array, self.chosen).blocks()
 
     def _own(self, indices: Tensor) -> np.ndarray:
         own = indices.cpu().numpy()

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ppl_vae.containers import rows
 from ppl_vae.data import fingerprint
 from ppl_vae.errors import DataError
 
@@ -48,3 +51,18 @@ def test_a_single_number_that_was_expanded_is_that_number():
     """As the parameters of a PyroSample's prior are, dist.Normal(0, 1).expand([1, 1])."""
     assert fingerprint(torch.tensor(2.0).expand(1)) == fingerprint(torch.tensor([2.0]))
     assert fingerprint(torch.tensor(2.0).expand(1, 1)) == fingerprint(torch.tensor([[2.0]]))
+
+
+def test_an_array_on_disk_is_read_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks at once were as large as the file: two gigabytes of a stream that is to take one."""
+    monkeypatch.setattr(rows, "BLOCK_NUMBERS", 1 << 14)
+    np.save(tmp_path / "x.npy", np.arange(40 << 14, dtype=np.float32).reshape(-1, 64))
+    stored = rows.StoredRows(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    tracemalloc.start()
+    try:
+        found = fingerprint(stored)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * (4 << 14)
+    assert found == fingerprint(stored)
