@@ -6,11 +6,17 @@ r"""Adam inside a captured step: one pass over weight, gradient and moments, in 
 What depends on the step t, the learning rate among it, is computed beforehand and read as numbers: written into
 the graph, the powers would be taken anew for every weight. AdamW's decay and Adam's L2 penalty are there too.
 
+Moments below the smallest normal number become zero. A weight whose gradient stays away, such as that of a pixel
+that is never on, would keep a first moment of the smallest subnormal numbers for ever, as .9 of them rounds to
+themselves, and some processors take many times as long over these. They are dropped only where the root of such a
+second moment is lost beside eps, so that no weight moves otherwise.
+
 Kingma & Ba (2015): https://arxiv.org/abs/1412.6980
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -113,8 +119,20 @@ def _update(
     new_mean = mean + (1 - beta1) * (gradient - mean)
     new_square = beta2 * square + (1 - beta2) * gradient * gradient
     leaf.copy_(weight - size * new_mean / (new_square.sqrt() * correction + group["eps"]))
+    if _unread_below_normal(leaf.dtype, group["eps"]):
+        new_mean, new_square = _flushed(new_mean), _flushed(new_square)
     mean.copy_(new_mean)
     square.copy_(new_square)
+
+
+def _unread_below_normal(dtype: torch.dtype, eps: float) -> bool:
+    """Whether the root of a subnormal second moment is lost in ``sqrt(v) + eps``."""
+    numbers = torch.finfo(dtype)
+    return math.sqrt(numbers.tiny) < numbers.eps * eps
+
+
+def _flushed(moment: Tensor) -> Tensor:
+    return torch.where(moment.abs() < torch.finfo(moment.dtype).tiny, 0.0, moment)
 
 
 def _decoupled(group: ParamGroup) -> bool:

@@ -230,6 +230,33 @@ def test_the_moments_of_a_captured_adam_are_those_of_torch():
             torch.testing.assert_close(adam.optimizer.state[ours][name], stock.state[theirs][name])
 
 
+def test_moments_of_a_weight_whose_gradient_stays_away_become_zero():
+    """A first moment that shrinks by .9 would end among the subnormal numbers, which are slow to compute with."""
+    ours, theirs = (torch.ones(3, requires_grad=True) for _ in range(2))
+    adam, stock = captured_adam(torch.optim.Adam([ours]), [ours]), torch.optim.Adam([theirs])
+    mean, square = adam.state()
+    rates = adam.rates([1.0] * 1000, [1e-3]).float()
+    for step in range(1000):
+        theirs.grad = torch.tensor([1.0, 1e-3, 0.0]) if step == 0 else torch.zeros(3)
+        adam.update([theirs.grad], [mean, square], rates[step])
+        stock.step()
+    assert stock.state[theirs]["exp_avg"][0] != 0
+    assert (mean == 0).all()
+    assert (square > 0).tolist() == [True, True, False]
+    torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("eps", "dropped"), [(1e-8, True), (1e-20, False)])
+def test_moments_are_dropped_only_where_eps_hides_them(eps, dropped):
+    leaf = torch.ones(1, requires_grad=True)
+    adam = captured_adam(torch.optim.Adam([leaf], eps=eps), [leaf])
+    mean, square = adam.state()
+    adam.update([torch.full_like(leaf, 1e-20)], [mean, square], adam.rates([1.0], [1e-3]).float()[0])
+    assert mean > 0
+    assert (square == 0) == dropped
+    assert (leaf == 1) == dropped
+
+
 @pytest.mark.parametrize(
     "make",
     [
