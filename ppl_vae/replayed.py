@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, fx
@@ -15,6 +15,46 @@ from ppl_vae.recording import Recording, record
 Evaluated = TypeVar("Evaluated", bound=tuple[Tensor, ...])
 # A recording does the same operations: what is further off than rounding is another function.
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
+
+
+class ReplayedByShape(Generic[Evaluated]):
+    """A function of tensors, recorded once for every shape of the first of them, and one of its results alone.
+
+    Args:
+        function: what is called; all that it finds beside its arguments must stay as it is.
+        alone: the index of the result that ``one`` gives.
+        elsewhere: from arguments to others of their shapes, where a recording is compared with the function.
+        record: whether to record; else every call runs the function.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Evaluated],
+        alone: int,
+        elsewhere: Callable[..., Sequence[Tensor]],
+        record: bool = True,
+    ) -> None:
+        self.function, self.alone, self.elsewhere, self.record = function, alone, elsewhere, record
+        self._known: dict[torch.Size, tuple[Callable[..., Evaluated], Callable[..., Tensor]]] = {}
+
+    def __call__(self, *given: Tensor) -> Evaluated:
+        """All results."""
+        given = tuple(each.contiguous() for each in given)  # a recording holds for the strides that it has seen
+        return self._at(given)[0](*given)
+
+    def one(self, *given: Tensor) -> Tensor:
+        """The one result: what only the others are made of is left out."""
+        given = tuple(each.contiguous() for each in given)
+        return self._at(given)[1](*given)
+
+    def _at(self, given: tuple[Tensor, ...]) -> tuple[Callable[..., Evaluated], Callable[..., Tensor]]:
+        shape = given[0].shape
+        if shape not in self._known:
+            run = self.function
+            if self.record:
+                run = recorded_or_run(run, given, self.elsewhere(*given))
+            self._known[shape] = run, one_result(run, self.alone)
+        return self._known[shape]
 
 
 def recorded_or_run(

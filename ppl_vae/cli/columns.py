@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,11 @@ from ppl_vae import models
 from ppl_vae.cli.source import DataSource
 from ppl_vae.data.column_levels import AUTO
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.inference.pair.protocols import traits
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from torch import Tensor
 
     from ppl_vae.data import Dataset
-    from ppl_vae.distributions.mixed import MixedBlocks
     from ppl_vae.models import VAE
 
 NAME = "columns"
@@ -100,17 +97,3 @@ def raw_columns_note(dataset: Dataset, vae: VAE) -> str:
         f"columns as large as {dataset.column_names[largest]!r}, {most[largest]:.3g}, teach a network little: "
         f"--likelihood {NAME} takes every column in its own units, by its own kind"
     )
-
-
-def most_likely(vae: VAE, decode: Callable[[], Tensor]) -> Tensor:
-    """What ``decode`` gives, the means of p(x|z), where columns with words have their most likely level."""
-    table = traits(vae.model).table
-    if not isinstance(table, models.Columns):
-        return decode()
-    given: list[MixedBlocks] = []
-    watch = table.register_forward_hook(lambda module, arguments, p: given.append(p))
-    try:
-        means = decode()
-    finally:
-        watch.remove()
-    return table.central(given[-1]) if given else means

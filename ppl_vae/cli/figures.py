@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from ppl_vae import models, plots
 from ppl_vae.cli.codes import beside_test_data, binary_factor, drawn, guide_means, most_active, spread
-from ppl_vae.cli.columns import most_likely
 from ppl_vae.cli.run import Run
 from ppl_vae.cli.source import split_data
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.files import write_atomically
-from ppl_vae.inference.pair.words import in_words
+from ppl_vae.inference.pair.words import in_words, most_likely
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +56,7 @@ def reconstructions(run: Run, wishes: Wishes) -> Figure:
     if is_table(run):
         x, names = run.dataset.test.x[:MOST_POINTS], run.dataset.column_names or None
         beside = [c[:MOST_POINTS] for c in beside_test_data(run.vae, run.dataset)]
-        made = most_likely(run.vae, lambda: run.vae.reconstruct(x, *beside).detach())
+        made = most_likely(run.vae.model, lambda: run.vae.reconstruct(x, *beside).detach())
         return plots.plot_column_reconstructions(in_words(run.vae.model, x), in_words(run.vae.model, made), names)
     x = spread(run.dataset.test.x, 24)
     beside = [spread(c, 24) for c in beside_test_data(run.vae, run.dataset)]

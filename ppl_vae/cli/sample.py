@@ -13,7 +13,6 @@ import typer
 from ppl_vae import models, plots
 from ppl_vae.cli import options as opt
 from ppl_vae.cli.claims import claim_file
-from ppl_vae.cli.columns import most_likely
 from ppl_vae.cli.figures import save_figure
 from ppl_vae.cli.room import require_room_for_samples
 from ppl_vae.cli.run import load_model
@@ -85,10 +84,12 @@ def _in_words(vae: VAE, sizes: Sequence[int], with_noise: bool) -> pd.DataFrame:
     """Draw rows as a frame, levels by their names; without noise a name, which has no mean, is the most likely."""
     import torch
 
+    from ppl_vae.inference.pair.words import most_likely
+
     likelihood = vae.model.likelihood
     assert isinstance(likelihood, models.Columns)
     drawn = [functools.partial(vae.sample, size, with_noise) for size in sizes]
-    x = torch.cat([each() if with_noise else most_likely(vae, each) for each in drawn])
+    x = torch.cat([each() if with_noise else most_likely(vae.model, each) for each in drawn])
     frame = likelihood.frame(x)
     # The digits that single precision has.
     return frame.astype(dict.fromkeys(frame.select_dtypes("float64"), "float32"))

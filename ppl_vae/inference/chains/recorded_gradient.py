@@ -8,23 +8,14 @@ or comes out otherwise, runs as it is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ppl_vae.replayed import one_result, recorded_or_run
+from ppl_vae.replayed import ReplayedByShape
 
 LogDensity = Callable[[Tensor], Tensor]
 Evaluated = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class _Ways:
-    """The calls at one shape: for both results, and for the gradient alone."""
-
-    both: Callable[[Tensor], Evaluated]
-    gradient: Callable[[Tensor], Tensor]
 
 
 class RecordedGradient:
@@ -36,25 +27,16 @@ class RecordedGradient:
     """
 
     def __init__(self, log_density: LogDensity, record: bool = True) -> None:
-        self.log_density, self.record = log_density, record
-        self._known: dict[torch.Size, _Ways] = {}
+        self.log_density = log_density
+        self._both = ReplayedByShape(self._run, 1, _elsewhere, record)
 
     def __call__(self, position: Tensor) -> Evaluated:
         """Evaluate both."""
-        position = position.contiguous()  # a recording holds for the strides that it has seen
-        return self._ways(position).both(position)
+        return self._both(position)
 
     def gradient(self, position: Tensor) -> Tensor:
-        """The gradient alone [C, N, D]: what only log f is made of is left out."""
-        position = position.contiguous()
-        return self._ways(position).gradient(position)
-
-    def _ways(self, position: Tensor) -> _Ways:
-        ways = self._known.get(position.shape)
-        if ways is None:
-            both = self._record(position) if self.record else self._run
-            ways = self._known[position.shape] = _Ways(both, one_result(both, 1))
-        return ways
+        """The gradient alone [C, N, D]."""
+        return self._both.one(position)
 
     def _run(self, position: Tensor) -> Evaluated:
         with torch.enable_grad():
@@ -63,5 +45,6 @@ class RecordedGradient:
             (gradient,) = torch.autograd.grad(log_density.sum(), leaf)
         return log_density.detach(), gradient
 
-    def _record(self, position: Tensor) -> Callable[[Tensor], Evaluated]:
-        return recorded_or_run(self._run, [position], [0.9 * position.flip(0) + 0.01])
+
+def _elsewhere(position: Tensor) -> tuple[Tensor]:
+    return (0.9 * position.flip(0) + 0.01,)

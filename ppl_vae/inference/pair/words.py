@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pyro import distributions as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppl_vae.declared import declared
 from ppl_vae.inference.pair.protocols import Program, traits
@@ -54,6 +54,20 @@ def in_words(model: Program, x: Tensor) -> Tensor | pd.DataFrame:
         return x
     found: pd.DataFrame = table.frame(x)
     return found
+
+
+def most_likely(model: Program, decode: Callable[[], Tensor]) -> Tensor:
+    """What ``decode`` gives, the means of p(x|z), where columns with words have their most likely level."""
+    table = traits(model).table
+    if not isinstance(table, nn.Module) or not levels_of(model):
+        return decode()
+    given: list[dist.TorchDistribution] = []
+    watch = table.register_forward_hook(lambda module, arguments, p: given.append(p))
+    try:
+        means = decode()
+    finally:
+        watch.remove()
+    return central_of(model, given[-1]) if given else means
 
 
 def central_of(model: Program, p: dist.TorchDistribution) -> Tensor:

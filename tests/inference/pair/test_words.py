@@ -6,10 +6,9 @@ import pytest
 import torch
 
 import ppl_vae as pv
-from ppl_vae.cli.columns import most_likely
 from ppl_vae.diagnostics.report.decoded import decode_draws
 from ppl_vae.diagnostics.report.explorable import TableRows, _decoded
-from ppl_vae.inference.pair.words import in_words, words_by_place
+from ppl_vae.inference.pair.words import in_words, most_likely, words_by_place
 
 KINDS = {"age": "gaussian", "site": {"name": "nominal", "levels": ["south", "north", "west"]}}
 X = torch.tensor([[50.0, 0], [40, 1], [60, torch.nan], [45, 2]])
@@ -42,7 +41,7 @@ def test_decoded_rows_have_the_most_likely_level_where_a_name_has_no_mean():
     vae = pair()
     p = vae.decode(torch.zeros(1, 2))
     log_masses = p.blocks[1].base.log_masses[0, 0]
-    made = most_likely(vae, lambda: vae.decode(torch.zeros(1, 2)).mean)
+    made = most_likely(vae.model, lambda: vae.decode(torch.zeros(1, 2)).mean)
     assert made[0, 1] == log_masses.argmax()
     assert made[0, 0] == p.mean[0, 0]
 
