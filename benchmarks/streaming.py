@@ -4,11 +4,11 @@
 
 Rows of 512 float32 numbers, written in parts, go through the same linear VAE in batches of 512. From memory: the
 file read whole; memmap: ``np.load(mmap_mode="r")`` given to ``fit``; parquet: batches of a file that is iterated
-anew each epoch. Every turn is a process of its own, one thread, so that its peak is its own; the turns take the
-three in a changing order. Peak is the resident set without pages of the file that the system may drop (RssAnon),
-sampled, and beside it all that was resident (ru_maxrss). Written to benchmarks/results/streaming.json after every
-round. Of 2000 megabytes the files take about 45 seconds of a core, by what 160 take, and a round 50 from memory, 45
-by memmap and 80 from parquet.
+anew each epoch, one part read ahead by a thread. Every turn is a process of its own with one thread of torch's, so
+that its peak is its own; the turns take the three in a changing order. Peak is the resident set without pages of the
+file that the system may drop (RssAnon), sampled, and beside it all that was resident (ru_maxrss). Written to
+benchmarks/results/streaming.json after every round. Of 2000 megabytes the files take about 45 seconds of a core and
+a round three to four minutes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ import ppl_vae as pv
 from ppl_vae.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "streaming.json"
-COLUMNS, BATCH, PART = 512, 512, 1 << 15
+COLUMNS, BATCH, PART = 512, 512, 1 << 14
 KINDS = ("memory", "memmap", "parquet")
 
 
@@ -63,10 +64,13 @@ class Parquet:
     def __iter__(self) -> Iterator[torch.Tensor]:
         import pyarrow.parquet as pq
 
-        # Columns become rows for many batches at once: one by one that takes longer than to train on them.
-        for part in pq.ParquetFile(self.path).iter_batches(PART, use_threads=False):
-            rows = torch.from_numpy(np.stack([column.to_numpy() for column in part.columns], 1))
-            yield from rows.split(BATCH)
+        # By default pyarrow keeps the bytes of all that it has read until the file ends.
+        parts = pq.ParquetFile(self.path, pre_buffer=False).iter_batches(PART, use_threads=False)
+        with ThreadPoolExecutor(1) as reader:  # one part ahead
+            ahead = reader.submit(next, parts, None)
+            while (part := ahead.result()) is not None:
+                ahead = reader.submit(next, parts, None)
+                yield from torch.tensor(part.to_tensor().to_numpy()).split(BATCH)
 
 
 class Peak(threading.Thread):
