@@ -265,6 +265,11 @@ def _refuse_containers(x: object, what: str, expected: str) -> None:
         raise DataError(f"{what}: expected an array [N, *event_shape], found a {name}; give its .x")
     if parts.data_vars is not None:
         raise DataError(f"{what}: expected one array, found a {name} of several; give one of them, x['name']")
+    if isinstance(x, torch.utils.data.Dataset):
+        # Item by item it would become an array of one more dimension.
+        raise DataError(
+            f"{what}: expected {expected}, found a {name} of torch's; give its tensor, or a DataLoader of it"
+        )
     if isinstance(x, list | tuple) and x and isinstance(x[0], Tensor) and x[0].dim():
         raise DataError(
             f"{what}: expected one array [N, *event_shape], found a {name} of tensors; give torch.stack or "

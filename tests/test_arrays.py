@@ -78,6 +78,8 @@ REFUSED = {
     "sparse tensor": (torch.tensor(X).to_sparse(), "to_dense"),
     "meta": (torch.empty(9, 4, device="meta"), "meta device"),
     "several variables": (xr.Dataset({"a": ("n", X[:, 0]), "b": ("n", X[:, 1])}), r"'x'|x\['name'\]"),
+    # As an array it has a dimension more: [9, 1, 4].
+    "data set of torch's": (torch.utils.data.TensorDataset(torch.tensor(X)), "DataLoader"),
     "ragged lists": ([[1.0, 2.0], [3.0]], "inhomogeneous"),
 }
 

@@ -122,6 +122,7 @@ ROOMS = {
     "sweep": {
         "arrays",
         "checks",
+        "containers",
         "data",
         "errors",
         "executors",

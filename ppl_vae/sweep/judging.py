@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -9,9 +11,11 @@ import torch
 from torch import Tensor
 
 from ppl_vae.arrays import to_tensor
+from ppl_vae.containers import Data, dense
+from ppl_vae.containers import opened as opened_container
 from ppl_vae.data import Dataset, Split, binarize, load_dataset
 from ppl_vae.data.split import split_by_datum, take_rows
-from ppl_vae.errors import DataError, ModelError
+from ppl_vae.errors import DataError, ModelError, first_line
 from ppl_vae.inference import evaluate, log_evidence
 from ppl_vae.inference.pair.covariates import Arguments
 from ppl_vae.inference.pair.pair import PairLike, as_pair
@@ -19,7 +23,9 @@ from ppl_vae.inference.training.pieces import named
 from ppl_vae.randomness import derived_seed
 
 JUDGED_STREAM, BINARIZED_STREAM = 71, 72
-SweepData: TypeAlias = Dataset | Split | Tensor | str
+# The names of x and of labels in a dict of named arrays.
+DATA, LABELS = "x", "y"
+SweepData: TypeAlias = Dataset | Split | Data
 By: TypeAlias = Literal["elbo", "log_evidence"]
 NAMES = ("elbo", "log_evidence")
 
@@ -85,16 +91,30 @@ class Judge:
 
 
 def opened(data: object) -> Dataset | Split:
-    """Data as a sweep takes them: loaded by name where they are told by name.
+    """Data as a sweep takes them: loaded by name or path where they are told so, sparse ones made dense.
 
     Raises:
-        DataError: they are no data set, no split and no array.
+        DataError: they are no data set, no split and none in one piece; it is said what they are.
     """
-    if isinstance(data, str):
+    if isinstance(data, str | os.PathLike):
         data = load_dataset(data)
     if isinstance(data, Dataset | Split):
         return data
+    found = opened_container(data)
+    whole = found.x if found.by_name is None else found.by_name
     try:
-        return Split(to_tensor(data).detach())
-    except (TypeError, ValueError) as error:
-        raise DataError(f"data of a sweep: expected a Dataset, a Split, an array or a name ({error})") from None
+        if isinstance(whole, tuple):
+            whole = dict(zip((DATA, LABELS), whole, strict=True))
+        given = whole if isinstance(whole, Mapping) else {DATA: whole}
+        numbers = {name: _tensor(values) for name, values in given.items()}
+        return Split(numbers.pop(DATA), numbers.pop(LABELS, None), covariates=numbers, names=found.labels.rows)
+    except (TypeError, ValueError, KeyError) as error:
+        raise DataError(
+            "data of a sweep: expected a Dataset, a Split, data in one piece such as an array or a frame, (x, y), "
+            f"a dict of arrays of which one is {DATA!r}, or a name ({first_line(error)})"
+        ) from None
+
+
+def _tensor(values: object) -> Tensor:
+    inner = opened_container(values).x
+    return to_tensor(dense(inner)).detach()

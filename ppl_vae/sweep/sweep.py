@@ -64,8 +64,9 @@ def sweep(
             other processes must be able to import.
         space: name -> list of values is a grid. Name -> Optuna distribution, or a function of an Optuna trial that
             returns options, is searched by Optuna. Options are those of ``make``: of program, objective and fit.
-        data: a Dataset, a Split, an array [N, *event_shape], or the name of a data set. Data travel with every
-            trial, so that large ones are best told by name.
+        data: a Dataset, a Split, data in one piece such as an array [N, *event_shape] or a frame, (x, y), a dict of
+            arrays of which one is "x", or the name or path of a data set. Data travel with every trial, dense, so
+            that large ones are best told by name.
         seeds: of weights, batches and draws; each point is trained with each.
         out_dir: a new or empty folder, which the workers must see too.
         executor: where trials run (``ppl_vae.executors``): None here, one after the other; a number of local

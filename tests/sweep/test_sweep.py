@@ -12,16 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyro
 import pytest
 import torch
 import xarray as xr
 from pyro import distributions as dist
+from scipy import sparse
 
 import ppl_vae as pv
 from ppl_vae.data import Split
 from ppl_vae.errors import CheckpointError, DataError, ModelError
-from ppl_vae.sweep.judging import Judge
+from ppl_vae.sweep.judging import Judge, opened
 from ppl_vae.sweep.pruning import is_behind
 from ppl_vae.sweep.table import Point, as_table
 from tests.inference.small_runs import small_data
@@ -264,9 +266,27 @@ def test_a_recipe_or_an_option_that_nobody_knows_is_refused_at_once(tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_data_that_cannot_be_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    "data", [[["a"]], {"z": np.ones((9, 2))}, (np.ones((9, 2)),), [torch.ones(3, 2)].__iter__()]
+)
+def test_data_that_cannot_be_are_refused(tmp_path, data):
     with pytest.raises(DataError):
-        pv.sweep(linear, GRID, [["a"]], out_dir=tmp_path / "x")
+        pv.sweep(linear, GRID, data, out_dir=tmp_path / "x")
+
+
+def test_a_sweep_takes_data_in_one_piece_as_fit_does(tmp_path):
+    """Sparse matrices, data sets of named arrays and tuples were refused as no arrays."""
+    x, y = np.arange(40, dtype=np.float32).reshape(20, 2), np.arange(20)
+    frame = pd.DataFrame(x, [f"row {row}" for row in range(20)], ["a", "b"])
+    frame.to_csv(tmp_path / "x.csv")
+    for data in (frame, sparse.csr_matrix(x), xr.DataArray(x), xr.Dataset({"x": (("n", "d"), x)}), {"x": x}):
+        found = opened(data)
+        assert torch.equal(found.x, torch.from_numpy(x))
+    assert opened(frame).names.tolist() == frame.index.tolist()
+    for data in ((x, y), {"y": y, "x": x}, xr.Dataset({"x": (("n", "d"), x), "y": ("n", y)})):
+        assert torch.equal(opened(data).y, torch.from_numpy(y))
+    assert torch.equal(opened({"x": x, "site": y}).covariates["site"], torch.from_numpy(y))
+    assert opened(tmp_path / "x.csv").column_names == ("a", "b")
 
 
 @pytest.mark.slow
