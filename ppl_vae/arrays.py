@@ -106,7 +106,7 @@ class TypeOfTime(Protocol):
     """The type of a column of polars', which tells dates, times and durations."""
 
     def is_temporal(self) -> bool:
-        """Whether it is one of them."""
+        """Tell whether it is one of them."""
 
 
 @dataclass(frozen=True)

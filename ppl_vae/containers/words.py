@@ -1,4 +1,4 @@
-"""Whether the texts in a column are words, or numbers and dates that a file writes in a way of its own.
+"""The test whether the texts in a column are words, or numbers and dates that a file writes in a way of its own.
 
 A column of numbers becomes text by one cell that is none ("?", "<0.5"), by commas ("1,250"), signs ("12%") or
 dates. Taken for words, each number would be a level, in the order of the alphabet.
@@ -53,7 +53,7 @@ def require_words(
 
 
 def _what_they_are(texts: list[str], dates_are_words: bool) -> str | None:
-    """What the texts are, if they are no words, and what to do."""
+    """Say what the texts are, if they are no words, and what to do."""
     stripped = [text.strip() for text in texts]
     if not dates_are_words and len(texts) >= FEWEST_NUMBERS and all(map(DATE.fullmatch, stripped)):
         return f"dates as text, such as {texts[0]!r}; turn them into numbers, such as days since the first"

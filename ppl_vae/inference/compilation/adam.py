@@ -126,7 +126,7 @@ def _update(
 
 
 def _unread_below_normal(dtype: torch.dtype, eps: float) -> bool:
-    """Whether the root of a subnormal second moment is lost in ``sqrt(v) + eps``."""
+    """Tell whether the root of a subnormal second moment is lost in ``sqrt(v) + eps``."""
     numbers = torch.finfo(dtype)
     return math.sqrt(numbers.tiny) < numbers.eps * eps
 

@@ -37,7 +37,7 @@ class Worded:
 
 
 def levels_of(model: Program) -> Mapping[str, tuple[str, ...]]:
-    """By column the words of its levels in the order of their numbers; empty where the model knows none."""
+    """The words of a table's levels by column, in the order of their numbers; empty where the model knows none."""
     return declared(Worded, traits(model).table).column_levels or {}
 
 
@@ -57,7 +57,7 @@ def in_words(model: Program, x: Tensor) -> Tensor | pd.DataFrame:
 
 
 def most_likely(model: Program, decode: Callable[[], Tensor]) -> Tensor:
-    """What ``decode`` gives, the means of p(x|z), where columns with words have their most likely level."""
+    """The means of p(x|z) that ``decode`` gives, where columns with words have their most likely level."""
     table = traits(model).table
     if not isinstance(table, nn.Module) or not levels_of(model):
         return decode()
