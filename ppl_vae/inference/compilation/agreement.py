@@ -27,10 +27,12 @@ def require_same_gradients(
     eager = captured.eager
     for step, batch in enumerate(itertools.islice(batches, count), start=first_step):
         now = torch.full((), step, device=batches.x.device)
-        differences = []
+        differences, kept = [], [*eager.parameters, *captured.buffers]
         for way in (eager.gradients, captured.replay_for(batch)):
-            with undone([*eager.parameters, *captured.buffers]):
-                differences.append([t for t in way(batch, now) if t is not None])
+            with undone(kept):
+                numbers = [t for t in way(batch, now) if t is not None]
+                # What it leaves behind is what the next step begins with.
+                differences.append([*numbers, *(tensor.detach().clone() for tensor in kept)])
         for ours, theirs in zip(*differences, strict=True):
             require_close(ours, theirs)
 

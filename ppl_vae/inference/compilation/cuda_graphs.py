@@ -30,7 +30,7 @@ def cuda_graph_stepper(
     first, device = batches.indices[0], batches.x.device
     times = max(1, min(STEPS_A_REPLAY, sum(len(indices) == len(first) for indices in batches.indices)))
     step, kept = whole_step(traced, adam, batches.data), [*traced.parameters, *traced.buffers, *adam.state()]
-    rates = adam.rates([1.0] * times, traced.eager.lr).to(traced.parameters[0].dtype).to(device)
+    rates = adam.rates([1.0] * times, traced.eager.base_rates()).to(traced.parameters[0].dtype).to(device)
     inputs = [first.expand(times, -1).clone(), torch.zeros(times, dtype=torch.long, device=device), rates]
     with undone(kept):
         graph = trace(step, [batches.x, *(tensor[0] for tensor in inputs)], kept)

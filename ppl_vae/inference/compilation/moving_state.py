@@ -56,8 +56,8 @@ class Held:
         now = values_of(self.item)
         if now.keys() != self.values.keys() or any(now[key] is not old for key, old in self.values.items()):
             _write(self.item, self.values)
-        for key, (version, copied) in self.numbers.items():
-            if copied is not None and (version is None or _version(self.values[key]) != version):
+        for key, (_, copied) in self.numbers.items():
+            if copied is not None and not _equal(self.values[key], copied):
                 _copy_into(self.values[key], copied)
 
     def _words(self, key: Any) -> str:
@@ -104,6 +104,11 @@ def moved(before: Memory, between: Memory, after: Memory) -> str | None:
     return next(first, None) or next(second, None)
 
 
+def changed(before: Memory, after: Memory) -> str | None:
+    """Describe the first thing that is another than before, or None."""
+    return next((name for name, _ in _changes(before, after)), None)
+
+
 def put_back(memory: Memory) -> None:
     """Let the programs hold what they held when they were remembered."""
     for held in memory.values():
@@ -145,7 +150,7 @@ def values_of(item: Any) -> dict[Any, Any]:
         return {"": repr(item) if left < 0 else left} if isinstance(item, Iterator) else {}
     if isinstance(item, types.ModuleType | Tensor | np.ndarray):
         return {}
-    return attributes(item) | (dict(item._buffers) if isinstance(item, nn.Module) else {})
+    return attributes(item) | ({**item._buffers, **item._parameters} if isinstance(item, nn.Module) else {})
 
 
 def _write(item: object, values: dict[Any, Any]) -> None:
@@ -170,12 +175,13 @@ def _write(item: object, values: dict[Any, Any]) -> None:
     elif isinstance(item, dict | list | deque | set):
         _refill(item, values)
     else:
-        own, buffers = instance_attributes(item), item._buffers if isinstance(item, nn.Module) else {}
+        own: dict[str, Any] = instance_attributes(item)
+        of_torch: list[dict[str, Any]] = [item._buffers, item._parameters] if isinstance(item, nn.Module) else []
         for key in [key for key in attributes(item) if key not in values]:
             # What stands in a slot stays.
             own.pop(key, None)
         for key, value in values.items():
-            (buffers if key in buffers else own)[key] = value
+            next((held for held in of_torch if key in held), own)[key] = value
 
 
 def _refill(item: Any, values: dict[Any, Any]) -> None:
@@ -213,9 +219,13 @@ def _same_numbers(old: tuple[object, object, object], new: tuple[object, object,
     is_one = old[0] is new[0]
     if is_one and old[2] is None:
         return bool(old[1] == new[1])
-    if is_one and old[1] is not None and old[1] == new[1]:
+    if is_one and old[1] is not None and old[1] == new[1] and (old[2] is None or new[2] is None):
         return True
-    one, other = (value if copied is None else copied for value, _, copied in (old, new))
+    # What is written through ``.data`` does not count as a change in place.
+    return _equal(*(value if copied is None else copied for value, _, copied in (old, new)))
+
+
+def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return _same_arrays(one, other)
     a, b = (torch.as_tensor(value).detach() for value in (one, other))
@@ -244,11 +254,13 @@ def _copied(value: Any) -> Any:
 
 
 @torch.no_grad()
-def _copy_into(value: Any, copied: object) -> None:
+def _copy_into(value: Any, copied: Any) -> None:
     if isinstance(value, np.ndarray):
         value[...] = copied
-    else:
+    elif value.shape == copied.shape:
         value.copy_(copied)
+    else:
+        value.data = copied.clone()
 
 
 def _is_code(value: object) -> bool:

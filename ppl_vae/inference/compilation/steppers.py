@@ -159,7 +159,7 @@ class CompiledStepper:
         """The numbers that the optimiser reads in these steps: [S, numbers]."""
         eager = self.traced.eager
         factors = [eager.rate_factor(step) for step in range(first_step, first_step + steps)]
-        return self.adam.rates(factors, eager.lr).to(self.parameters[0].dtype)
+        return self.adam.rates(factors, eager.base_rates()).to(self.parameters[0].dtype)
 
     def epoch(self, batches: Iterable[Batch], first_step: int) -> Iterator[tuple[list[int], Tensor]]:
         """Take a step on every batch."""
@@ -188,7 +188,7 @@ def whole_step(traced: TracedStepper, adam: CapturedAdam, data: TrainingData) ->
 def whole_graph(traced: TracedStepper, adam: CapturedAdam, batches: IndexedBatches) -> StepGraph:
     """The graph of the whole step on batches like the first of these."""
     indices, kept = batches.indices[0], _kept(traced, adam)
-    rates = adam.rates([1.0], traced.eager.lr).to(traced.parameters[0].dtype)[0].to(indices.device)
+    rates = adam.rates([1.0], traced.eager.base_rates()).to(traced.parameters[0].dtype)[0].to(indices.device)
     inputs = [batches.x, indices, torch.full((), 0, device=indices.device), rates]
     with undone(kept):
         return trace(whole_step(traced, adam, batches.data), inputs, kept)

@@ -238,11 +238,12 @@ class Together:
             require_close(ours, theirs)
 
     def _require_agreement(self, batches: Sequence[IndexedBatches], states: Sequence[Tensor]) -> None:
-        """Compare the loss and gradient of each member with its own programs, on the same draws."""
+        """Compare the loss, gradient and buffers of each member with its own programs', on the same draws."""
         parts = self._parts(batches, 0)
         step = torch.full((), 0, device=parts[0].device)
         with undone(self.stacked):
             row, *gradients = self._gradients_for(parts)(parts, step, self._drawn(parts))
+            left = [buffer.clone() for buffer in self.stacked[len(self.members[0].eager.parameters) :]]
         assert row is not None
         for k, (member, state) in enumerate(zip(self.members, states, strict=True)):
             member.generator.set_state(state)
@@ -250,9 +251,10 @@ class Together:
             with undone(member.tensors), member.home():
                 _draw_from(member.generator.get_state(), batch[0].device)
                 own_row, *own = member.eager.gradients(batch, step)
-            values = [row, *(g for g in gradients if g is not None)]
+                own_left = [buffer.clone() for buffer in member.buffers]
+            values = [row, *(g for g in gradients if g is not None), *left]
             found = values if self.count == 1 else [value[k] for value in values]
-            expected = [own_row, *(g for g in own if g is not None)]
+            expected = [own_row, *(g for g in own if g is not None), *own_left]
             if len(found) != len(expected) or not all(map(_close, found, expected)):
                 raise ApartError(
                     f"member {member.number}: its loss or gradient is another in the step of all than by its own "
@@ -289,5 +291,6 @@ def _draw_from(state: Tensor, device: torch.device) -> None:
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:
+    found, expected = found.double(), expected.double()
     difference = torch.linalg.vector_norm(found - expected)
     return bool(difference <= TOLERANCE * torch.linalg.vector_norm(expected) + 1e-6)

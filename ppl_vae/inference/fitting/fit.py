@@ -169,7 +169,8 @@ def fit(
             in a notebook.
         callbacks: functions that are called with every row of the history and may return "stop"
             (``inference.training.callbacks``); ready ones are CSVLogger, TensorBoardLogger, WandbLogger and
-            MLflowLogger.
+            MLflowLogger. What one changes in the programs, the objective or the optimiser holds from the next
+            epoch on, and a parameter that it freezes stands still; one that it makes trainable is refused.
         distributed: "auto" trains with all ranks of the process group that torch.distributed has, if it has one:
             every rank calls ``fit`` with the same data and takes its part of each batch, so that the steps are
             those of one process with the same batches (``inference.training.rank_steps``). Rank 0 writes, evaluates

@@ -19,6 +19,16 @@ from ppl_vae.inference.pair.evaluation import evaluate_once
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.training.batches import IndexedBatches
+from ppl_vae.inference.training.between_epochs import (
+    Change,
+    Look,
+    eager_of,
+    look,
+    require_known,
+    warn_of_first_alone,
+    warn_of_rates,
+    what_changed,
+)
 from ppl_vae.inference.training.callbacks import Callbacks
 from ppl_vae.inference.training.data_scale import scale_note
 from ppl_vae.inference.training.facts import as_history
@@ -80,7 +90,10 @@ def train(
             if time.monotonic() - written_at > SECONDS_BETWEEN_CHECKPOINTS:
                 _write(run, state, folder)
                 written_at = time.monotonic()
-            stopped = _stopped(run, state, row, num_data, folder, callbacks, interruptions)
+            seen = look(steps, state.weights, run.ranks is not None) if callbacks.called else None
+            stopped = _stopped(run, state, steps, row, num_data, folder, callbacks, interruptions)
+            if seen is not None:
+                steps = _as_callbacks_left_it(run, state, steps, compared_at, seen)
         if state.step - compared_at >= STEPS_BETWEEN:
             _as_the_programs(run, state, steps, compared_at)
         _write(run, state, folder)
@@ -99,6 +112,7 @@ def _say_changes(bar: Progress, before: JsonObject, now: JsonObject) -> None:
 def _stopped(
     run: Run,
     state: TrainingState,
+    steps: Steps,
     row: dict[str, float],
     num_data: int,
     folder: RunFolder,
@@ -106,8 +120,15 @@ def _stopped(
     interruptions: Interruptions,
 ) -> str | None:
     """Tell callbacks of an epoch; what ends the run after it, which the manifest names, or None."""
+
+    def told() -> str | None:
+        answer = callbacks.tell(row, num_data)
+        if callbacks.called:
+            require_known(state.weights, eager_of(steps).parameters)
+        return answer
+
     try:
-        reason = from_first(run.ranks, lambda: callbacks.tell(row, num_data))
+        reason = from_first(run.ranks, told)
     except BaseException:
         # The epoch is whole, whatever a callback does.
         _write(run, state, folder)
@@ -123,35 +144,66 @@ def _stopped(
     return reason
 
 
-def _as_the_programs(run: Run, state: TrainingState, steps: Steps, compared_at: int) -> Steps:
-    """Keep captured steps while they agree with the programs; else warn and go on with eager ones."""
+def _as_callbacks_left_it(run: Run, state: TrainingState, steps: Steps, compared_at: int, before: Look) -> Steps:
+    """Steps that do what callbacks changed; what none can do is warned of."""
+    after = look(steps, state.weights, run.ranks is not None)
+    warn_of_rates(eager_of(steps), before, after)
+    if run.ranks is not None:
+        warn_of_first_alone(before, after, steps)
+    change = what_changed(steps, before, after)
+    return steps if change is None else _as_the_programs(run, state, steps, compared_at, change)
+
+
+def _as_the_programs(
+    run: Run, state: TrainingState, steps: Steps, compared_at: int, change: Change | None = None
+) -> Steps:
+    """Keep captured steps while they agree with the programs; else warn and go on with eager ones.
+
+    Args:
+        run: whose steps they are.
+        state: of its training.
+        steps: at present.
+        compared_at: the step of the last comparison.
+        change: what callbacks have just changed.
+    """
     if isinstance(steps, RankStepper):
-        own = _as_the_programs(run, state, steps.steps, compared_at)
+        own = _as_the_programs(run, state, steps.steps, compared_at, change)
         assert isinstance(own, Stepper | TracedStepper)
         return replace(steps, steps=own)
     if isinstance(steps, SpareThreads):
-        steps.now = _as_the_programs(run, state, steps.now, compared_at)
+        steps.now = _as_the_programs(run, state, steps.now, compared_at, change)
         return steps
     if isinstance(steps, Changeover):
-        own = _as_the_programs(run, state, steps.now, compared_at)
+        own = _as_the_programs(run, state, steps.now, compared_at, change)
         if own is steps.now and steps.elsewhere is not None:
             return steps
         steps.close()
         return own
     if not isinstance(steps, CompiledStepper | TracedStepper):
         return steps
+    reason = None if change is None else f"a callback changed {change.of}"
+    if change is None or not change.certain:
+        found = _drifted(run, state, steps)
+        if found is None:
+            return steps
+        reason = reason or f"as since step {compared_at}: {found}"
+    traced = steps.traced if isinstance(steps, CompiledStepper) else steps
+    own = traced if change is not None and change.in_optimizer else traced.eager
+    taken, before = "traced" if own is traced else "eager", run.manifest["compile"]
+    joint = " " if change is None else ": "
+    words = f"the steps are {taken} from epoch {state.epoch + 1} on, not {before}{joint}{reason}"
+    warnings.warn(words, stacklevel=5)
+    run.manifest.update(compile=taken, compile_reason=words, steps_per_call=1)
+    return own
+
+
+def _drifted(run: Run, state: TrainingState, steps: CompiledStepper | TracedStepper) -> str | None:
+    """Compare captured steps with the programs on batches of the next epoch: how they differ, or None."""
     state.weights.train()
     batches = run.data.epoch(state.epoch + 1, run.batch_size, run.seed)
     batches = batches if run.ranks is None else own_batches(run.ranks, batches)
     assert isinstance(batches, IndexedBatches)
-    reason = drifted(steps, batches, state.step)
-    if reason is None:
-        return steps
-    mode = run.manifest["compile"]
-    words = f"the steps are eager from epoch {state.epoch + 1} on, not {mode} as since step {compared_at}: {reason}"
-    warnings.warn(words, stacklevel=5)
-    run.manifest.update(compile="eager", compile_reason=words, steps_per_call=1)
-    return steps.traced.eager if isinstance(steps, CompiledStepper) else steps.eager
+    return drifted(steps, batches, state.step)
 
 
 def rest(run: Run, state: TrainingState) -> None:

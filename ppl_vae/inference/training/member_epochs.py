@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ppl_vae.errors import ConvergenceError
 from ppl_vae.inference.compilation import inductor
+from ppl_vae.inference.compilation.agreement import what_moves
 from ppl_vae.inference.compilation.member_graphs import MemberGraphs
 from ppl_vae.inference.compilation.members import ApartError, Member, require_alike, stack, unstack
+from ppl_vae.inference.compilation.steppers import undone
 from ppl_vae.inference.compilation.together import Together
 from ppl_vae.inference.training import compute
 from ppl_vae.inference.training.batches import IndexedBatches
@@ -83,6 +85,7 @@ class MemberEpochs:
     def _blocks(self, parts: Sequence[Sequence[int]], stacked: Sequence[list[Tensor]]) -> list[Together]:
         for state in self.states:
             state.weights.train()
+        self._require_still()
         graphs = MemberGraphs(self.members[0])
         made = [self._made(graphs, *given) for given in zip(parts, stacked, strict=True)]
         try:
@@ -95,6 +98,23 @@ class MemberEpochs:
             self._prepare(made, parts)
         inductor.trust_loaded()
         return made
+
+    def _require_still(self) -> None:
+        """Refuse programs whose state moves from call to call, which steps taken as one would leave where it is.
+
+        It moves by their code, so that one member stands for all that have the same.
+        """
+        seen = set()
+        for member, batches in zip(self.members, self._batches(1), strict=True):
+            code = tuple(map(_code_of, (member.eager.model, member.eager.guide, member.eager.objective)))
+            if code in seen:
+                continue
+            seen.add(code)
+            with undone([]), member.home():
+                moving = what_moves(member.eager, member.buffers, batches)
+            if moving is not None:
+                words = "which steps taken as one would not update; fit it alone"
+                raise ApartError(f"member {member.number}: {moving}, {words}")
 
     def _prepare(self, blocks: Sequence[Together], parts: Sequence[Sequence[int]]) -> None:
         batches = self._batches(1)
@@ -191,3 +211,8 @@ class Taken:
     def epoch(self, batches: object, first_step: int) -> Iterator[tuple[list[int], Tensor]]:
         """All steps at once."""
         yield self.sizes, self.table
+
+
+def _code_of(program: object) -> object:
+    """What tells whether two programs do the same: the function of a method or closure, or the class."""
+    return getattr(program, "__code__", type(program))

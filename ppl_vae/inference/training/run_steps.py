@@ -59,7 +59,7 @@ def captured_steps(
 
     may_change = ranks is None and not leaves_bytes
     changed = noted if may_change and (compile == "auto" or goes_on) else None
-    buffers = state.weights.buffers()
+    buffers = state.weights.untrained()
     steps, choice = captured(choice, eager, buffers, batches, compile is True, ranks is None, changed)
     noted(choice)
     if ranks is None:
@@ -88,7 +88,7 @@ def warn_of_python_state(run: Run, state: TrainingState, eager: Stepper, where: 
     state.weights.train()
     # The first batch may be binarised by draws, which the run itself has still to make.
     with undone([]):
-        moving = what_moves(eager, state.weights.buffers(), batches)
+        moving = what_moves(eager, state.weights.untrained(), batches)
     if moving is not None:
         warnings.warn(
             f"{where}: {moving}, which no checkpoint holds: it begins anew, so that the resumed run is another one",

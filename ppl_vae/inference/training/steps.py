@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -98,7 +98,10 @@ class Stepper:
                 "the loss depends on no parameter: a tensor made of a parameter's value, as torch.tensor([p]) is, "
                 "has no gradient (torch.stack([p]) has one), nor has what is detached or under no_grad"
             )
-        gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        # A callback may have frozen some.
+        moving = [leaf for leaf in self.parameters if leaf.requires_grad]
+        found = iter(torch.autograd.grad(loss, moving, allow_unused=True))
+        gradients: list[Any] = [next(found) if leaf.requires_grad else None for leaf in self.parameters]
         with torch.no_grad():
             return torch.stack([loss, *self.objective.estimator.record(terms.unscaled())]), *gradients
 
@@ -117,6 +120,10 @@ class Stepper:
     @functools.cached_property
     def _fused(self) -> FusedAdam:
         return FusedAdam(self.optimizer)
+
+    def base_rates(self) -> list[float]:
+        """The learning rates of the groups before the schedule; without one, as they stand in the optimiser now."""
+        return self.lr if self.schedule is not None else [group["lr"] for group in self.optimizer.param_groups]
 
     def rate_factor(self, step: int) -> float:
         """The factor of the learning rates at a step, by the schedule."""

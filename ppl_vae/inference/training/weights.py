@@ -61,6 +61,12 @@ class Weights:
         buffers = [buffer for module in (*self.modules.values(), *self.networks) for buffer in module.buffers()]
         return list({id(buffer): buffer for buffer in buffers}.values())
 
+    def untrained(self) -> list[Tensor]:
+        """What programs may change themselves: every buffer and every frozen parameter, once."""
+        leaves = [p for module in (*self.modules.values(), *self.networks) for p in module.parameters()]
+        frozen = [leaf for leaf in (*leaves, *self.store.values()) if not leaf.requires_grad]
+        return list({id(tensor): tensor for tensor in (*self.buffers(), *frozen)}.values())
+
     def buffers_of_pair(self) -> list[Tensor]:
         """The buffers of the pair, without those of the objective."""
         modules = [module for part, module in self.modules.items() if part != "objective"]

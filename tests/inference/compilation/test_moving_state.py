@@ -13,7 +13,7 @@ from torch import nn
 
 from ppl_vae.inference.compilation.moving_state import moved, put_back, remember
 from ppl_vae.inference.compilation.step_choice import Choice
-from ppl_vae.inference.training import loop
+from ppl_vae.inference.training import loop, run_steps
 from tests.inference.small_runs import D, small_data, small_vae, train
 
 temperature, log = 1.0, []
@@ -174,7 +174,7 @@ def losses(make, mode):
 @pytest.mark.parametrize("mode", [True, "auto"])
 def test_every_mode_gives_the_eager_losses(make, mode, monkeypatch):
     if mode == "auto":
-        monkeypatch.setattr(loop, "choose", traced_unless_refused)
+        monkeypatch.setattr(run_steps, "choose", traced_unless_refused)
     assert losses(make, mode) == losses(make, False)
 
 
@@ -192,7 +192,7 @@ class Kept(Pair):
 
 @pytest.mark.slow
 def test_what_is_only_kept_does_not_stop_a_capture(monkeypatch):
-    monkeypatch.setattr(loop, "choose", traced_unless_refused)
+    monkeypatch.setattr(run_steps, "choose", traced_unless_refused)
     assert train(Kept(), small_data(), elbo="monte-carlo-kl").manifest["compile"] == "traced"
     assert train(small_vae(), small_data()).manifest["compile"] == "traced"
 
@@ -249,7 +249,7 @@ CLOCK = [1.0].append
 @pytest.mark.slow
 def test_a_drift_that_no_look_can_find_is_found_while_training(monkeypatch):
     monkeypatch.setattr(loop, "STEPS_BETWEEN", 4)
-    monkeypatch.setattr(loop, "choose", traced_unless_refused)
+    monkeypatch.setattr(run_steps, "choose", traced_unless_refused)
     epoch = loop._epoch
 
     def and_then_the_clock_moves(run, state, *rest):
@@ -270,7 +270,7 @@ def test_a_drift_that_no_look_can_find_is_found_while_training(monkeypatch):
 
 @pytest.mark.slow
 def test_comparing_during_a_run_changes_no_byte(monkeypatch):
-    monkeypatch.setattr(loop, "choose", traced_unless_refused)
+    monkeypatch.setattr(run_steps, "choose", traced_unless_refused)
     without = train(small_vae(), small_data(), epochs=4).history.loss.tolist()
     monkeypatch.setattr(loop, "STEPS_BETWEEN", 1)
     assert train(small_vae(), small_data(), epochs=4).history.loss.tolist() == without

@@ -220,3 +220,55 @@ def test_members_that_share_a_network_are_refused():
     vae = small_vae(0)
     with pytest.raises(ModelError, match="member 1: it has parameters that are those of member 0 too"):
         pv.fit_many([(vae.model, vae.guide), (vae.model, vae.guide)], small_data(), **OPTIONS)
+
+
+class Moving(nn.Module):
+    """A VAE whose data are shifted by what a subclass moves at every step."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.vae, self.calls = small_vae(seed), 0
+        self.register_buffer("shift", torch.zeros(6))
+
+    def model(self, x):
+        return self.vae.model(x - self.moved(x))
+
+    def guide(self, x):
+        return self.vae.guide(x)
+
+
+class Counts(Moving):
+    def moved(self, x):
+        self.calls += self.training
+        return 0.0 if self.calls < 9 else 3.0
+
+
+class WritesData(Moving):
+    def moved(self, x):
+        before = self.shift.clone()
+        if self.training:
+            self.shift.data = 0.9 * self.shift + 0.1 * x.mean(0)
+        return before
+
+
+class WritesInPlace(Moving):
+    def moved(self, x):
+        before = self.shift.clone()
+        if self.training:
+            self.shift.mul_(0.9).add_(0.1 * x.mean(0))
+        return before
+
+
+@pytest.mark.parametrize(
+    ("make", "words"), [(Counts, r"member 0: .*moves from call to call \(Counts.calls\)"), (WritesData, "member 0")]
+)
+def test_state_that_steps_taken_as_one_would_leave_where_it_is_is_refused(make, words):
+    with pytest.raises(ModelError, match=words):
+        pv.fit_many([make(k) for k in range(2)], small_data(), **OPTIONS)
+
+
+@pytest.mark.slow
+def test_a_buffer_that_moves_in_place_moves_in_every_member():
+    many = pv.fit_many([WritesInPlace(k) for k in range(2)], small_data(), **OPTIONS)
+    for k in range(2):
+        require_equal(many[k], pv.fit(WritesInPlace(k), small_data(), seed=k, **OPTIONS))
