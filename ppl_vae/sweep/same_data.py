@@ -1,4 +1,4 @@
-"""The test whether a sweep goes on with the data of its first trials, of which their runs tell what was beside x."""
+"""The test whether a sweep goes on with the data of its first trials: their runs tell what was beside x."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Conditioned:
         return Conditioned(self.programs, tuple(p.repeat(number, *[1] * (p.dim() - 1)) for p in self.batch))
 
     def lenders(self, size: int) -> Tensor:
-        """Choose the data that lend covariates and holes to ``size`` simulated ones: all alike, or some from all over.
+        """Choose the data that lend covariates and holes to ``size`` simulated ones: all, or some from all over.
 
         Of data in an order, as by class, the first would be of another kind than the rest.
         """
