@@ -43,6 +43,22 @@ def integer(name: str, value: object, least: int | None = 1) -> int:
     return found
 
 
+def truth(name: str, value: object) -> bool:
+    """Convert a True or False, NumPy's too, to a bool: anything else, such as labels at its place, would be true.
+
+    Raises:
+        ModelError: the value is of another type.
+
+    >>> truth("with_noise", True)
+    True
+    """
+    # NumPy's are called so; it is not loaded for this.
+    if type(value).__name__ not in ("bool", "bool_"):
+        told = repr(value) if isinstance(value, Real | str) else type(value).__name__
+        raise ModelError(f"{name} must be True or False, got {told}; what comes after it is given by name")
+    return bool(value)
+
+
 def real(name: str, value: object, least: float = -math.inf) -> float:
     """Convert a finite number of any type to a float.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from ppl_vae import inference, models
+from ppl_vae import inference
 from ppl_vae.cli.source import TRAIN_DRAW_SEED, SplitName, split_data, split_given
 from ppl_vae.errors import CheckpointError
 from ppl_vae.files import JsonObject, read_json, write_json
@@ -29,7 +29,8 @@ def measure(
 
     ``num_total`` is the number of data that global sites were fitted to, as the manifest of the run has it.
     """
-    from ppl_vae.models.labelled.quadrants import HiddenPixels
+    from ppl_vae.compression.promised_length import has_masses, scored_dimensions
+    from ppl_vae.inference.pair.admission import admitted
 
     x = split_data(dataset, split)
     total = int(num_total) if isinstance(num_total, int | float) else None
@@ -37,13 +38,11 @@ def measure(
     evaluation = inference.evaluate(vae, given, num_particles=num_particles, num_total=total, seed=seed)
     numbers: dict[str, float] = evaluation.summary()
     numbers |= {"log_likelihood_stderr": _stderr(evaluation.log_likelihood), "kl_stderr": _stderr(evaluation.kl)}
-    likelihood = vae.model.likelihood
+    likelihood, (pair, batch) = vae.model.likelihood, admitted(vae, given)
     # Only a probability mass has bits that could be sent; a density's depend on the units of the pixels.
-    scored, dims = likelihood, x[0].numel()
-    if isinstance(likelihood, HiddenPixels):
-        scored, dims = likelihood.likelihood, int(likelihood.hidden.sum())
-    if isinstance(scored, models.BernoulliLikelihood):
-        numbers["bits_per_dim"] = -numbers["elbo"] / (math.log(2) * dims)
+    is_mass = likelihood.is_density and has_masses(pair, batch)
+    if is_mass and evaluation.is_bound:
+        numbers["bits_per_dim"] = -numbers["elbo"] / (math.log(2) * scored_dimensions(pair, batch[0]))
     return {
         **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
         "units": "nats per datum",
@@ -57,6 +56,8 @@ def measure(
         "data_notes": _notes(dataset, split),
         "likelihood": likelihood.name,
         "likelihood_is_density": likelihood.is_density,
+        "likelihood_is_mass": is_mass,
+        "score": evaluation.score,
     }
 
 
@@ -88,7 +89,11 @@ def metrics_table(numbers: JsonObject) -> Table:
     table = Table(show_header=False, title=f"{numbers['data']}, {numbers['split']} split ({numbers['size']} data)")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for term, label in (("elbo", "ELBO"), ("log_likelihood", "log likelihood"), ("kl", "KL(q || p)")):
+    for term, label in (
+        ("elbo", numbers.get("score", "ELBO")),
+        ("log_likelihood", "log likelihood"),
+        ("kl", "KL(q || p)"),
+    ):
         value = numbers[term]
         told = "not finite" if value is None else f"{value:.3f}{_margin(numbers[f'{term}_stderr'])} nats per datum"
         table.add_row(label, told)
@@ -105,7 +110,8 @@ def metrics_table(numbers: JsonObject) -> Table:
 def _meaning(numbers: JsonObject) -> str:
     if not numbers["likelihood_is_density"]:
         return " (no density: the ELBO is no bound on log p(x))"
-    return "" if "bits_per_dim" in numbers else " (a density: its log may be above 0)"
+    is_mass = numbers.get("likelihood_is_mass", "bits_per_dim" in numbers)
+    return "" if is_mass else " (a density: its log may be above 0)"
 
 
 def _margin(stderr: float | None) -> str:

@@ -60,7 +60,7 @@ def code_length(pair: PairLike, x: Data, num_particles: int = 10, *, seed: int =
         "distortion": -evaluation.log_likelihood,
         "length": -evaluation.elbo,
     }
-    size = _dimensions(own, batch[0])
+    size = scored_dimensions(own, batch[0])
     rows = {}
     for name, nats in parts.items():
         bits = nats.double() / math.log(2)
@@ -74,7 +74,7 @@ def code_length(pair: PairLike, x: Data, num_particles: int = 10, *, seed: int =
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _dimensions(pair: Pair, x: Tensor) -> float:
+def scored_dimensions(pair: Pair, x: Tensor) -> float:
     """The mean number of a datum's coordinates that are scored, of data x [N, *event_shape]."""
     scored = ~x.isnan()
     likelihood = getattr(pair.model, "likelihood", None)
@@ -83,7 +83,11 @@ def _dimensions(pair: Pair, x: Tensor) -> float:
     return scored.sum().item() / len(x)
 
 
-@torch.no_grad()
+def has_masses(pair: Pair, batch: Batch) -> bool:
+    """Tell whether all that is observed of the data has a probability mass, and no density."""
+    return all(all(part.is_discrete for part in _parts(site)) for _, site in _observed(pair, batch))
+
+
 def _require_masses(pair: Pair, batch: Batch) -> None:
     """Refuse a pair whose observed sites have no probability mass at these data.
 
@@ -91,21 +95,32 @@ def _require_masses(pair: Pair, batch: Batch) -> None:
         ModelError: a site has a density, whose bits depend on the units of the data.
         DataError: a value is outside of a site's support, such as a grey one under the relaxed Bernoulli.
     """
+    for name, site in _observed(pair, batch):
+        _require_mass(name, site)
+
+
+@torch.no_grad()
+def _observed(pair: Pair, batch: Batch) -> list[tuple[str, Observation]]:
+    """What the model observes of some of the data, by name."""
     few = tuple(part[: data_per_chunk(batch[0], 1)] for part in batch)
     with evaluating(pair.model, pair.guide, seed=0, device=batch[0].device):
-        terms = run_terms(pair.model, pair.guide, few, both_levels=True)
-        for level in terms.levels:
-            for name, site in level.observations.items():
-                if site.is_data:
-                    _require_mass(name, site)
+        levels = run_terms(pair.model, pair.guide, few, both_levels=True).levels
+    return [(name, site) for level in levels for name, site in level.observations.items() if site.is_data]
+
+
+def _parts(site: Observation) -> list[Constraint]:
+    """The supports of a site's coordinates; none where it does not say."""
+    support = site.p.support
+    if support is None:
+        return []
+    return support.supports if isinstance(support, _InParts) else [support]
 
 
 def _require_mass(name: str, site: Observation) -> None:
     support = site.p.support
     if support is None:
         return
-    parts = support.supports if isinstance(support, _InParts) else [support]
-    if not all(part.is_discrete for part in parts):
+    if not all(part.is_discrete for part in _parts(site)):
         raise ModelError(
             f"site {name!r} has a density, and a density is no code length: its bits depend on the units of the "
             "data; take a likelihood of discrete data, such as 'bernoulli' or 'discretised-logistic'"

@@ -14,7 +14,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_vae.arrays import Array, to_tensor
-from ppl_vae.checks import integer
+from ppl_vae.checks import integer, truth
 from ppl_vae.containers import (
     CoordinateNames,
     Frame,
@@ -158,7 +158,7 @@ class ProgramPair(Configured):
         """
         with poutine.block(), pyro.plate("data", integer("num_samples", num_samples)):
             likelihood = self.model.decode(self.model.latents())
-        return likelihood.sample() if with_noise else likelihood.mean
+        return likelihood.sample() if truth("with_noise", with_noise) else likelihood.mean
 
     def save(self, path: str | Path) -> None:
         """Write config.json and weights.safetensors into a folder: the old model stays, or the new one is there.

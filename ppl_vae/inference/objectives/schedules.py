@@ -187,9 +187,12 @@ def of_run(name: str, steps: int | None) -> Schedule | None:
 
 
 def at(schedule: Schedule, step: Tensor | None, like: Tensor) -> Tensor:
-    """The value of a schedule at a step, or at its end where there is no step, as a tensor like ``like``."""
+    """The value of a schedule at a step, or at its end where there is no step, as a tensor like ``like``.
+
+    A schedule of the user's may give a plain number, as those of learning rates may.
+    """
     now = step if step is not None else torch.tensor(END, device=like.device)
-    return schedule(now).to(like)
+    return torch.as_tensor(schedule(now)).to(like)
 
 
 def require_function(name: str, schedule: object) -> None:

@@ -24,7 +24,7 @@ from pyro import distributions as dist
 from torch import Tensor
 
 from ppl_vae.arrays import Array, to_tensor
-from ppl_vae.checks import integer
+from ppl_vae.checks import integer, truth
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.exclusive import exclusive
@@ -151,7 +151,7 @@ class CountVAE(ProgramPair):
         code = self._code(batch, count)
         with pyro.poutine.block(), pyro.plate("data", count):
             likelihood = self.model.decode(self.model.latents_of(given, code))
-        return likelihood.sample() if with_noise else likelihood.mean
+        return likelihood.sample() if truth("with_noise", with_noise) else likelihood.mean
 
     def _code(self, batch: Array | None, count: int) -> Tensor | None:
         """The experiments [N] of so many data as vectors [N, C], once judged; None where all are of one.

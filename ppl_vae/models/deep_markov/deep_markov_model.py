@@ -22,7 +22,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import Array
-from ppl_vae.checks import integer
+from ppl_vae.checks import integer, truth
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.configuration import remembers
@@ -171,7 +171,7 @@ class DeepMarkovModel(ProgramPair):
         """
         first = self.model.step(None).sample((integer("num_samples", num_samples),))
         p = self.model.emit(self._continued(first, integer("num_frames", num_frames) - 1))
-        return p.sample() if with_noise else p.mean
+        return p.sample() if truth("with_noise", with_noise) else p.mean
 
     @renamed(num_draws="num_samples")
     @exclusive()

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from pyro import distributions as dist
 from torch import Tensor, nn
 
+from ppl_vae.checks import truth
 from ppl_vae.models.configuration import Spec, remembers
 from ppl_vae.models.hierarchies.conditional import built
 from ppl_vae.models.likelihoods.base import Likelihood
@@ -247,4 +248,4 @@ class BayesianDecoderVAE(ProgramPair):
         weights = self.guide.weight_loc + scale * torch.randn_like(scale)
         z = torch.randn(checked_size("num_samples", num_samples), self.model.unit.shape[0]).to(self.model.unit)
         likelihood = self.model.likelihood(self.model.decoded(z, weights), len(self.event_shape))
-        return likelihood.sample() if with_noise else likelihood.mean
+        return likelihood.sample() if truth("with_noise", with_noise) else likelihood.mean

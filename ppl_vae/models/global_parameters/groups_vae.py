@@ -22,7 +22,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import Array, to_tensor
-from ppl_vae.checks import integer
+from ppl_vae.checks import integer, truth
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.configuration import Spec, remembers
@@ -250,4 +250,4 @@ class GroupsVAE(ProgramPair):
             labels = one_for_each(to_tensor(y, "y").to(self.guide.shift_loc.device), count)
             shifts = self.shifts().sample()[known_labels(labels, count, self.num_classes)]
         likelihood = self.model.decode(shifts + torch.randn_like(shifts))
-        return likelihood.sample() if with_noise else likelihood.mean
+        return likelihood.sample() if truth("with_noise", with_noise) else likelihood.mean

@@ -16,7 +16,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import Array, to_tensor
-from ppl_vae.checks import integer
+from ppl_vae.checks import integer, truth
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.hierarchies.conditional import Conditional
 from ppl_vae.models.labelled.category import checked_code, one_for_each, one_hot
@@ -104,7 +104,7 @@ class CategoryAndCodePair(ProgramPair):
         code = one_hot(categories, len(logits), logits.expand(len(categories), -1))
         with pyro.poutine.block(), pyro.plate("data", len(categories)):
             likelihood = self.model.decode(self.model.latents_of(code))
-        return likelihood.sample() if with_noise else likelihood.mean
+        return likelihood.sample() if truth("with_noise", with_noise) else likelihood.mean
 
 
 def code_given_category(

@@ -19,7 +19,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import Array
-from ppl_vae.checks import integer
+from ppl_vae.checks import integer, truth
 from ppl_vae.distributions import CompletedCoordinates
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
@@ -201,7 +201,7 @@ class CompletionVAE(ProgramPair):
         """
         z = self.prior(x).sample(torch.Size([integer("num_samples", num_samples)]))
         completed = self.decode(z, x)
-        return completed.sample() if with_noise else completed.mean
+        return completed.sample() if truth("with_noise", with_noise) else completed.mean
 
     @renamed(n="num_samples")
     @exclusive()

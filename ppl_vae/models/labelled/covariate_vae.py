@@ -20,7 +20,7 @@ from pyro import distributions as dist
 from torch import Tensor, nn
 
 from ppl_vae.arrays import Array, to_tensor
-from ppl_vae.checks import integer
+from ppl_vae.checks import integer, truth
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.exclusive import exclusive
 from ppl_vae.models.configuration import Spec, remembers
@@ -238,7 +238,7 @@ class CovariateVAE(ProgramPair):
             raise ModelError(f"covariates: expected {num_samples} of each, found {len(code)}")
         with pyro.poutine.block(), pyro.plate("data", num_samples):
             likelihood = self.model.decode(self.model.latents_of(code))
-        return likelihood.sample() if with_noise else likelihood.mean
+        return likelihood.sample() if truth("with_noise", with_noise) else likelihood.mean
 
     def _own(self, covariates: tuple[Array, ...]) -> tuple[Tensor, ...]:
         """Covariates as tensors on the model's device, judged by their values."""

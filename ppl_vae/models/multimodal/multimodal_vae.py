@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.arrays import Array
-from ppl_vae.checks import integer
+from ppl_vae.checks import integer, truth
 from ppl_vae.declared import declared
 from ppl_vae.errors import ModelError, unknown_name
 from ppl_vae.exclusive import exclusive
@@ -164,7 +164,7 @@ class MultimodalVAE(ProgramPair):
         z = self.encode(x).sample((integer("num_draws", num_draws),))
         # The private latents of a modality that is not seen are the prior's, as in a draw without any data.
         p = self.decode(self._with_private_priors(z, self.blocks.present(self.own_data(x))))
-        return p.sample() if with_noise else p.mean
+        return p.sample() if truth("with_noise", with_noise) else p.mean
 
     def _with_private_priors(self, z: Tensor, present: Tensor) -> Tensor:
         if not self.private_dim:

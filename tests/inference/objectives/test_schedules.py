@@ -4,6 +4,7 @@ import pickle
 import pytest
 import torch
 
+from ppl_vae import inference as inf
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.objectives import schedules
 from tests.inference.small_runs import STEPS, N, require_same, small_data, small_vae, train
@@ -156,3 +157,12 @@ def test_a_name_needs_the_number_of_steps():
         train(small_vae(), small_data(), schedule="cosin")
     with pytest.raises(ModelError, match="warmup must be a share between 0 and 1"):
         schedules.warmup_cosine(10, 1.0)
+
+
+def test_a_schedule_in_plain_numbers_weighs_the_kl_as_one_in_tensors_does():
+    """It looks at the step, so that no step that was written down would follow it."""
+    losses = [
+        train(small_vae(), small_data(), elbo=inf.Annealed("analytic-kl", schedule)).history.loss.tolist()
+        for schedule in (lambda step: min(1.0, int(step) / 8), schedules.linear(8))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
