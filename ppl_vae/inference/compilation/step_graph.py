@@ -129,6 +129,33 @@ def functional(
         pure = torch.func.functionalize(lambda *inputs: graph.program(*inputs))
         program = make_fx(pure, decomposition_table=rules)(*fakes)
         program.graph.set_codegen(fx.graph.CodeGen())
+        _changes_last(program.graph)
         rewrite(program.graph)
     program.recompile()
     return program, mode
+
+
+def _changes_last(graph: fx.Graph) -> None:
+    """Move the changes of inputs to the end; until then whoever reads a changed one reads what it becomes.
+
+    Decomposed, a batch norm changes its running moments in the middle, and Inductor then lets what reads a mask of
+    dropout run before the mask is drawn.
+    """
+    *_, output = graph.nodes
+    latest: dict[fx.Node, fx.Node] = {}
+    for node in list(graph.nodes):
+        target = node.args[0] if node.target is aten.copy_.default else None
+        for each in node.all_input_nodes:
+            if each in latest and each is not target:
+                node.replace_input_with(each, latest[each])
+        if isinstance(target, fx.Node) and target.op == "placeholder":
+            with graph.inserting_before(node):
+                # In the type and shape of what it changes.
+                value = graph.call_function(aten.copy.default, node.args)
+            value.meta["val"] = target.meta["val"]
+            node.replace_all_uses_with(value)
+            graph.erase_node(node)
+            latest[target] = value
+    with graph.inserting_before(output):
+        for target, value in latest.items():
+            graph.call_function(aten.copy_.default, (target, value)).meta["val"] = target.meta["val"]

@@ -3,11 +3,15 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from torch import fx, nn
 from torch._inductor.inductor_prims import force_stride_order
 
-from ppl_vae.inference.compilation import products
+import ppl_vae as pv
+from ppl_vae.inference.compilation import inductor, products
+from ppl_vae.inference.compilation.step_graph import _changes_last
 from tests.inference.compilation.graphs import count, normal, rewritten
 
 aten = torch.ops.aten
@@ -135,3 +139,46 @@ def test_the_compiler_is_not_loaded_by_who_does_not_compile():
     check = "import sys, ppl_vae; assert 'torch._inductor' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert not done.returncode, done.stderr
+
+
+def test_changes_of_inputs_come_last_and_are_read_before():
+    """Two calls of a batch norm in one step: the second goes on from the moments that the first has left."""
+    graph = fx.Graph()
+    moment, x = graph.placeholder("moment"), graph.placeholder("x")
+    for node in (moment, x):
+        node.meta["val"] = torch.zeros(2)
+    results = []
+    for _ in range(2):
+        results.append(graph.call_function(aten.mul.Tensor, (moment, 0.5)))
+        graph.call_function(aten.copy_.default, (moment, graph.call_function(aten.add.Tensor, (results[-1], x))))
+    graph.output(tuple(results))
+    start, given = torch.tensor([8.0, 4.0]), torch.tensor([1.0, 2.0])
+    before = start.clone()
+    expected = fx.GraphModule({}, graph)(before, given)
+    _changes_last(graph)
+    after = start.clone()
+    found = fx.GraphModule({}, graph)(after, given)
+    assert all(map(torch.equal, found, expected))
+    assert torch.equal(after, before)
+    *_, last, _ = graph.nodes
+    assert last.target is aten.copy_.default
+    assert sum(node.target is aten.copy_.default for node in graph.nodes) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(inductor.missing_compiler() is not None, reason="no compiler")
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_batch_norm_is_compiled_with_its_dropout(dropout):
+    """Running moments changed in the middle of a step, and the mask of a dropout was read before it was drawn."""
+
+    def fitted(compile):
+        torch.manual_seed(0)
+        encoder = nn.Sequential(nn.Linear(20, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(dropout))
+        decoder = nn.Sequential(nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, 20))
+        vae = pv.VAE((20,), 3, network=(encoder, decoder), seed=0)
+        x = (torch.rand(640, 20, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+        return pv.fit(vae, x, epochs=3, batch_size=64, compile=compile, progress=False, num_threads=1)
+
+    ours, eager = fitted(True), fitted(False)
+    assert ours.manifest["compile"] == "compiled"
+    np.testing.assert_allclose(ours.history["train_elbo"], eager.history["train_elbo"], atol=2e-3)
