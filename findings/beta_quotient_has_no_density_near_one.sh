@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # BetaQuotient.log_prob of TensorFlow Probability is NaN around 1, where the law has most of its mass.
 #
-# The guess, before the run: the density of the quotient of two betas is finite on all positive numbers, with a kink at
+# The guess, before a scan of many laws: moments, masses, densities and draws of one law agree. Of this law that is:
+#   the density of the quotient of two betas is finite on all positive numbers, with a kink at
 #   1; its own draws have a finite log-probability.
 # What was seen: NaN for every value between .9 and 1.111, an eighth of the draws of BetaQuotient(2, 3, 4, 6). Elsewhere
 #   it agrees with the closed form by scipy's hyp2f1, which has no difficulty there, to five digits.

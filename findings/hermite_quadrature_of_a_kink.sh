@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # GPyTorch's LaplaceLikelihood is a tenth of a nat off per datum, in its expected log-probability and its marginal.
 #
-# The guess, before the run: expected_log_prob and log_marginal of a likelihood without a closed form come from Gauss-
+# The guess of who reads the page, put into words after the first run:
+#   expected_log_prob and log_marginal of a likelihood without a closed form come from Gauss-
 #   Hermite quadrature of twenty points, which is right to 1e-3 for such smooth one-dimensional integrals.
 # What was seen: the Laplace density has a kink: log_marginal of y = 1 under N(.5, 2) is -1.40 where -1.53 is exact, and
 #   that of 0 under N(1, 2) is -1.72 where -1.65 is; expected_log_prob is .05 and .02 off, of either sign. StudentT

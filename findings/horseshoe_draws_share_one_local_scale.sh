@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A hundred thousand draws of GPyTorch's HorseshoePrior in one call are of one normal: they share one local scale.
 #
-# The guess, before the run: rsample((100_000,)) has independent draws of the horseshoe, with its pole at 0 and its
+# The guess of who reads the page, put into words after the first run:
+#   rsample((100_000,)) has independent draws of the horseshoe, with its pole at 0 and its
 #   Cauchy tails: the median size is the same in each call, and some draws are beyond forty times that.
 # What was seen: one half-Cauchy scale is drawn in the shape of the prior and serves the whole call. The median size is
 #   several times as large in one call as in another, the kurtosis is a normal's, 3, in each, and none of the draws is

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # GPyTorch's HorseshoePrior of scale s has a density of mass s, not 1.
 #
-# The guess, before the run: log_prob is an approximation, the mean of two bounds, as the page says, so that its mass is
+# The guess of who reads the page, put into words after the first run:
+#   log_prob is an approximation, the mean of two bounds, as the page says, so that its mass is
 #   within some per cent of 1 at any scale, and the density of a draw does not depend on the unit but for 1 / s.
 # What was seen: the mass is .96 at scale 1, .096 at .1 and .0096 at .01: the bounds of scale 1 are taken at x / s
 #   and the 1 / s of the change of variables is left out. Times 1 / s the density is right to some per cent.

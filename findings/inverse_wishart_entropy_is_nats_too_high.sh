@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # scipy's invwishart.entropy is too high by (p + 1)(p - 1) / 2 log 2: 1.04 nats for 2 x 2 matrices, 2.77 for 3 x 3.
 #
-# The guess, before the run: entropy() is minus the mean of logpdf over its own draws, as wishart's is.
+# The guess, before a scan of many laws: moments, masses, densities and draws of one law agree. Of this law that is:
+#   entropy() is minus the mean of logpdf over its own draws, as wishart's is.
 # What was seen: for one dimension it is right, for two dimensions it is 1.04 nats above, for three 2.77 and for five
 #   8.3, at any degrees of freedom and scale. wishart's is right.
 # Why it matters: entropies of a posterior covariance enter a KL and an evidence lower bound, where some nats per matrix

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # jax's gammainc and betainc of large parameters leave the unit interval: gammainc(1e7, 1e7) is 3522.
 #
-# The guess, before the run: in single precision the incomplete gamma and beta functions lie between 0 and 1, and are
+# The guess, before a scan of many laws: moments, masses, densities and draws of one law agree. Of this law that is:
+#   in single precision the incomplete gamma and beta functions lie between 0 and 1, and are
 #   right to about 1e-3 for parameters up to millions, as scipy's are.
 # What was seen: gammainc(a, a) falls from .5 to .458 at a = 1e5, and is 3522 at 1e7; around a = 1e6 it goes from .18 to
 #   .82 where .496 to .504 is right. betainc(1e6, 1e6, .5) is .445. NumPyro's cdf with them: Poisson(1e6) at its mean

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Draws of torch's LKJCholesky do not follow its density from three variables on: the order of the variables matters.
 #
-# The guess, before the run: the correlations of a draw are exchangeable, each a beta of mean 0 on (-1, 1) with the
+# The guess of who reads the page, put into words after the first run:
+#   the correlations of a draw are exchangeable, each a beta of mean 0 on (-1, 1) with the
 #   variance 1 / (2 eta + n - 1), and the draws follow log_prob.
 # What was seen: for 3 x 3 and eta = 1 the variances are .250, .300 and .300 where .25 is exact for each, for 4 x 4 and
 #   eta = 3 .111 and five times .151 where .111 is. Only the pair of the first two variables is right. NumPyro's

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # GPyTorch's LKJPrior(n, 1) is not flat over correlation matrices: its density is that of the Cholesky factor.
 #
-# The guess, before the run: log_prob of a correlation matrix R is log |R|^(eta - 1) plus a constant, as the page says,
+# The guess of who reads the page, put into words after the first run:
+#   log_prob of a correlation matrix R is log |R|^(eta - 1) plus a constant, as the page says,
 #   so that at eta = 1 all of them have the same, and two matrices at eta differ by (eta - 1) times that of log |R|.
 # What was seen: for 3 x 3 matrices at eta = 1 the identity lies .51 above a matrix with .8 beside the diagonal of its
 #   first column, and the order of the variables matters: the same matrix with them in another order is .51 apart. For

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # scipy.stats.truncate(Normal(), 8, 9) draws seven different values, some below 8 and some infinite.
 #
-# The guess, before the run: draws of a truncated distribution of the new infrastructure lie within the bounds and are
+# The guess, before a scan of many laws: moments, masses, densities and draws of one law agree. Of this law that is:
+#   draws of a truncated distribution of the new infrastructure lie within the bounds and are
 #   as many as asked for, as truncnorm's are; the tail at 8 is far from underflow in double precision.
 # What was seen: of 20,000 draws there are seven different values, 9 % are 7.99 and 2 % are infinite; between 7 and 8
 #   half of the draws are repeated. Mean, variance, cdf and entropy are right, and so are the draws between -9 and -8.

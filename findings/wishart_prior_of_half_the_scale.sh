@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # GPyTorch's WishartPrior has the whole trace in its exponent in place of a half of it, and a mass of 1 / 16.
 #
-# The guess, before the run: log_prob of WishartPrior(nu, K) is that of scipy's wishart(nu, K), as the page's formula
+# The guess of who reads the page, put into words after the first run:
+#   log_prob of WishartPrior(nu, K) is that of scipy's wishart(nu, K), as the page's formula
 #   with exp(-0.5 Trace(K^-1 Sigma)) says.
 # What was seen: it is lower by half the trace. As a function it is the density of a Wishart of the scale K / 2 times
 #   2^(-nu n / 2), 1 / 16 for 2 x 2 and four degrees of freedom, so that its mode is half of what it should be.

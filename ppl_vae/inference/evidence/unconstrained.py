@@ -99,14 +99,19 @@ class LatentVector:
         return any(isinstance(site.transform, Wrap) for site in self.sites.values())
 
     @torch.no_grad()
-    def prior_draw(self, num_chains: int) -> Tensor:
+    def prior_draw(self, num_chains: int, is_start: bool = True) -> Tensor:
         """Independent draws from the prior: [C, N, D], from the current stream.
 
+        Args:
+            num_chains: C.
+            is_start: whether chains only start from them, which may be anywhere.
+
         Raises:
-            ModelError: draws of a site do not follow its density; it is named.
+            ModelError: draws of a site do not follow its density where they must; it is named.
         """
         nodes = _prior_run(self.model, self.x, num_chains)
-        require_faithful_draws({name: node["fn"] for name, node in nodes.items()})
+        if not is_start:
+            require_faithful_draws({name: node["fn"] for name, node in nodes.items()})
         return self.pack({name: _chains(nodes[name]["value"], num_chains) for name in self.sites})
 
     def pack(self, values: Mapping[str, Tensor]) -> Tensor:
@@ -180,7 +185,7 @@ class LatentPath(LatentVector):
     def draw(self, num_chains: int) -> Tensor:
         """Independent draws from f_0: [C, N, D], from the current stream."""
         if self.start == "prior":
-            return self.prior_draw(num_chains)
+            return self.prior_draw(num_chains, is_start=False)
         terms = run_terms(self.model, self.guide, (self.x,), {}, num_chains)
         for name in self.sites:
             _require_shared_support(terms.sites[name])

@@ -47,7 +47,7 @@ def normal_guide(x):
     "told", [pv.evaluate, pv.log_evidence, lambda pair, x: pv.fit(pair, x, elbo="rloo", epochs=1)]
 )
 def test_a_guide_that_draws_them_is_refused(told):
-    with pytest.raises(ModelError, match="site 'z': draws of Pyro's SineBivariateVonMises do not follow"):
+    with pytest.raises(ModelError, match="site 'z': draws of SineBivariateVonMises do not follow"):
         told((latent_angles, drawn_angles), ANGLES)
 
 
@@ -62,7 +62,7 @@ def test_as_a_likelihood_the_density_stands_and_simulation_is_refused():
     exact = ANGLES[:, 0].cos() + 3 * ANGLES[:, 1].cos() - bessel
     assert torch.allclose(tape.trace.nodes["x"]["log_prob"], exact, atol=1e-4)
     assert pv.evaluate((observed_angles, normal_guide), ANGLES).elbo.isfinite().all()
-    with pytest.raises(ModelError, match="site 'x': draws of Pyro's SineBivariateVonMises"):
+    with pytest.raises(ModelError, match="site 'x': draws of SineBivariateVonMises"):
         inf.simulate((observed_angles, normal_guide), ANGLES)
 
 
@@ -74,16 +74,44 @@ def normal_angles(x):
 def test_annealing_does_not_start_from_draws_of_another_prior():
     pair = latent_angles, normal_angles
     assert pv.evaluate(pair, ANGLES).elbo.isfinite().all()
-    with pytest.raises(ModelError, match="site 'z': draws of Pyro's SineBivariateVonMises"):
+    with pytest.raises(ModelError, match="site 'z': draws of SineBivariateVonMises"):
         pv.log_evidence(pair, ANGLES, "ais", num_samples=2, num_temperatures=5)
 
 
 def test_wrapped_ones_are_found():
     gamma = dist.TruncatedPolyaGamma(torch.ones(())).expand((3,))
     for wrapped in (gamma, gamma.to_event(1), gamma.mask(torch.tensor([True, False, True]))):
-        with pytest.raises(ModelError, match="site 'w': draws of Pyro's TruncatedPolyaGamma"):
+        with pytest.raises(ModelError, match="site 'w': draws of TruncatedPolyaGamma"):
             require_faithful_draws({"w": wrapped})
     skewed = dist.SineSkewed(sine(ANGLES), torch.zeros(2))
     with pytest.raises(ModelError, match="site 'w'"):
         require_faithful_draws({"w": skewed})
     require_faithful_draws({"w": dist.VonMises(torch.zeros(3), 1.0)})
+
+
+def test_correlations_of_three_variables_are_drawn_too_large_and_of_two_as_they_should_be():
+    """By the density each of them has the variance 1 / (2 eta + n - 1); the last of three has .30 for .25."""
+    require_faithful_draws({"L": dist.LKJCholesky(2, torch.tensor(1.0))})
+    for law in (dist.LKJCholesky(3, torch.tensor(1.0)), dist.LKJ(3, torch.tensor(1.0))):
+        with pytest.raises(ModelError, match="site 'L': draws of LKJCholesky do not follow its log_prob"):
+            require_faithful_draws({"L": law})
+
+
+@pytest.mark.slow
+def test_chains_may_start_from_them():
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            lower = pyro.sample("L", dist.LKJCholesky(3, x.new_full((), 2.0)))
+            pyro.sample("x", dist.MultivariateNormal(x.new_zeros(3), scale_tril=lower), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            u = dist.Normal(x.new_zeros(len(x), 3), 0.5).to_event(1)
+            pyro.sample("L", dist.TransformedDistribution(u, dist.transforms.CorrCholeskyTransform()))
+
+    found = pv.diagnostics.run_reference((model, guide), x, num_samples=50, num_warmup=50)
+    assert "L" in found
+    with pytest.raises(ModelError, match="site 'L': draws of LKJCholesky"):
+        pv.log_evidence((model, guide), x, "ais", num_samples=2, num_temperatures=5)
