@@ -65,11 +65,28 @@ def _wide(p: Distribution, value: Tensor) -> Tensor | None:
     if isinstance(p, dist.MaskedDistribution):
         inner = _wide(p.base_dist, value)
         return None if inner is None else torch.where(torch.as_tensor(p._mask, device=inner.device), inner, 0.0)
+    wide = _doubled(p)
+    return None if wide is None else wide.log_prob(value.double())
+
+
+def _doubled(p: Any) -> Distribution | None:
+    """A family of WIDE with parameters in double precision; None of any other, or where they are in that already."""
+    if type(p) in ZERO_INFLATED:
+        base = _doubled(p.base_dist)
+        if base is None:
+            return None
+        gate = p.gate_logits.double()
+        inflated: Distribution = dist.ZeroInflatedDistribution(
+            base, gate_logits=gate, validate_args=p._validate_args
+        )
+        return inflated
     names = next((names for kind, names in WIDE.items() if type(p) is kind), None)
     if names is None or getattr(p, names[0]).dtype == torch.float64:
         return None
-    parameters = {name: getattr(p, name).double() for name in names}
-    return type(p)(**parameters, validate_args=p._validate_args).log_prob(value.double())
+    given = {name: getattr(p, name) for name in names}
+    parameters = {name: value.double() if isinstance(value, Tensor) else value for name, value in given.items()}
+    wide: Distribution = type(p)(**parameters, validate_args=p._validate_args)
+    return wide
 
 
 def _base(p: Distribution) -> tuple[Distribution, int]:
@@ -141,5 +158,13 @@ WIDE: Mapping[type[Distribution], tuple[str, ...]] = {
     dist.Beta: ("concentration1", "concentration0"),
     dist.Dirichlet: ("concentration",),
     dist.StudentT: ("df", "loc", "scale"),
+    dist.DirichletMultinomial: ("concentration", "total_count"),
+    dist.Multinomial: ("logits", "total_count"),
+    dist.InverseGamma: ("concentration", "rate"),
+    dist.Chi2: ("df",),
+    dist.FisherSnedecor: ("df1", "df2"),
+    dist.VonMises: ("loc", "concentration"),
 }
+# Counts with more zeros than their family has.
+ZERO_INFLATED = (dist.ZeroInflatedDistribution, dist.ZeroInflatedPoisson, dist.ZeroInflatedNegativeBinomial)
 SHORT: dict[type[Distribution], Callable[[Any, Tensor, int], Tensor]] = {Normal: _normal, Bernoulli: _bernoulli}
