@@ -70,7 +70,7 @@ def _wide(p: Distribution, value: Tensor) -> Tensor | None:
 
 
 def _doubled(p: Any) -> Distribution | None:
-    """A family of WIDE with parameters in double precision; None of any other, or where they are in that already."""
+    """A family of WIDE with its parameters in double precision; None of any other, or where they are already."""
     if type(p) in ZERO_INFLATED:
         base = _doubled(p.base_dist)
         if base is None:
