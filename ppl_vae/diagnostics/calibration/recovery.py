@@ -2,6 +2,7 @@ r"""Recovery of the simulated truth: how well each latent is found again, and ho
 
     recovery       the correlation of the truth with the guide's mean, over simulated data
     z-score        (mean - truth) / sd of the guide; of an exact posterior its mean is 0 and its mean square 1
+                   sd of a discrete latent, whose draws may all be equal, is the root mean square over simulations
     contraction    1 - sd^2 / Var p(z): 0 where the data teach nothing, 1 where they settle all
     calibration error   the mean over levels of |coverage - level| of central intervals
     log gamma      log( gamma / gamma_95 ): the least tail probability of the ranks' ECDF over its 5% quantile under
@@ -87,37 +88,55 @@ def run_recovery(
     names = [name for name, kept in zip(simulated.dimension_names, moves.tolist(), strict=True) if kept]
     truth, draws = values[0], values[1:]
     mean, variance = draws.mean(0), draws.var(0)
+    discrete = _is_discrete(values)
+    # Of continuous values those that are all equal, as of a point, leave nothing to recover.
+    told = simulated.dimensions_kept[:, moves].to(values.device) & (discrete | ~(values == values[0]).all(0))
+    truth, mean, variance = (torch.where(told, each, torch.nan) for each in (truth, mean, variance))
     # A mean over L draws is off by sd / sqrt(L), which widens z by the root of 1 + 1 / L.
-    z = (mean - truth) / (variance * (1 + 1 / len(draws))).sqrt()
-    # Where all are equal, as masked values are, there is nothing to recover.
-    truth, mean, z = (torch.where((values == values[0]).all(0), torch.nan, each) for each in (truth, mean, z))
-    contraction = 1 - variance / _variance(truth) + 0 * z
+    spread = variance * (1 + 1 / len(draws))
+    z = (mean - truth) / torch.where(discrete, spread.nanmean(0), spread).sqrt()
+    contraction = 1 - variance / _variance(truth)
     columns = {"truth": truth, "mean": mean, "z_score": z, "contraction": contraction}
     table: dict[str, object] = {
         name: (("simulation", "quantity"), value.cpu().numpy()) for name, value in columns.items()
     }
-    rows = _of_each(truth, mean, z, contraction, len(draws)) | _of_ranks(values, simulated.seed)
+    squares = _squares(z, spread, discrete, len(draws))
+    rows = _of_each(truth, mean, z, contraction, squares) | _of_ranks(values, simulated.seed)
     for name, numbers in rows.items():
         table[name] = ("quantity", numbers, {"description": DESCRIPTIONS.get(name, f"error of {name}")})
     attributes = {"num_simulations": simulated.num_simulations, "num_draws": simulated.num_draws, "seed": seed}
     return xr.Dataset(table, {"quantity": names}, attributes)
 
 
+def _is_discrete(values: Tensor) -> Tensor:
+    """Tell of each latent dimension of values [1 + L, S, d] whether all of them are whole numbers."""
+    return (values == values.round()).flatten(0, 1).all(0)
+
+
+def _squares(z: Tensor, spread: Tensor, discrete: Tensor, num_draws: int) -> tuple[Tensor, Tensor]:
+    """Mean squares [d] of z-scores [S, d], 1 of an exact posterior whatever the number of draws; their errors."""
+    # Divided by the spread of L draws, z is Student's t with L - 1 degrees of freedom.
+    student = (num_draws - 3) / (num_draws - 1) if num_draws > 3 else math.nan
+    squares = z.square() * torch.where(discrete, 1.0 if num_draws > 3 else math.nan, student)
+    mean = squares.nanmean(0)
+    # Divided by a mean over simulations, it is a ratio of two means, and the error that of a ratio.
+    centred = torch.where(discrete, squares - mean * spread / spread.nanmean(0), squares)
+    return mean, _stderr(centred)
+
+
 def _of_each(
-    truth: Tensor, mean: Tensor, z: Tensor, contraction: Tensor, num_draws: int
+    truth: Tensor, mean: Tensor, z: Tensor, contraction: Tensor, squares: tuple[Tensor, Tensor]
 ) -> dict[str, NDArray[np.float64]]:
     centred = truth - truth.nanmean(0), mean - mean.nanmean(0)
     product = (centred[0] * centred[1]).nanmean(0)
     correlation = product / (centred[0].square().nanmean(0) * centred[1].square().nanmean(0)).sqrt()
-    # Divided by the spread of L draws, z is Student's t with L - 1 degrees of freedom.
-    squares = z.square() * ((num_draws - 3) / (num_draws - 1) if num_draws > 3 else math.nan)
-    rms = squares.nanmean(0).sqrt()
+    rms = squares[0].sqrt()
     rows = {
         "recovery": correlation,
         "mean_z": z.nanmean(0),
         "mean_z_stderr": _stderr(z),
         "rms_z": rms,
-        "rms_z_stderr": _stderr(squares) / (2 * rms),
+        "rms_z_stderr": squares[1] / (2 * rms),
         "mean_contraction": contraction.nanmean(0),
     }
     return {name: row.cpu().numpy() for name, row in rows.items()}

@@ -23,6 +23,7 @@ from torch import Tensor
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.arviz.exported import data_sites
+from ppl_vae.diagnostics.calibration.masked_values import counted, kept
 from ppl_vae.diagnostics.predictive.drawable import require_drawable
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.pair.conditioned import Conditioned
@@ -36,9 +37,8 @@ from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import traits
 from ppl_vae.inference.pair.runs import run_terms
-from ppl_vae.inference.pair.scales import value_mask
 from ppl_vae.inference.pair.simulation import Simulated, simulate
-from ppl_vae.inference.pair.terms import Site, Terms
+from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.pair.trace import HANDLED
 from ppl_vae.inference.pair.trace_site import TraceSite
 from ppl_vae.randomness import derived_seed
@@ -61,6 +61,7 @@ class SimulatedPosteriors:
         covariates: those that x was drawn given, each [S, ...].
         datum: which of the data given lent them, and its missing coordinates [S].
         num_data: the number N of data given.
+        kept: by site, True where no mask leaves it out [S, *event]; None where there are no masks.
         values: of every latent site of the model, [1 + L, S, *event]; 0 where it is masked.
         log_likelihood: log p(x|z) [1 + L, S], nats.
         log_prior: log p(z) [1 + L, S], nats.
@@ -81,6 +82,7 @@ class SimulatedPosteriors:
     covariates: Batch = ()
     datum: Tensor | None = None
     num_data: int = 1
+    kept: Mapping[str, Tensor] | None = None
 
     @property
     def num_simulations(self) -> int:
@@ -101,6 +103,13 @@ class SimulatedPosteriors:
     def dimensions(self) -> Tensor:
         """Join all latent sites side by side: [1 + L, S, d]."""
         return side_by_side(self.values.values())
+
+    @property
+    def dimensions_kept(self) -> Tensor:
+        """True where no mask leaves a latent dimension out: [S, d]."""
+        if self.kept is None:
+            return torch.ones_like(self.dimensions[0], dtype=torch.bool)
+        return side_by_side(self.kept[name][None] for name in self.values)[0]
 
     def require_density(self) -> Tensor:
         """Return log q(z|x) [1 + L, S].
@@ -246,7 +255,7 @@ def posteriors_of(
     log_guide, why = _log_guide(terms)
     return SimulatedPosteriors(
         x=truth.x.cpu(),
-        values={name: _counted(terms.sites[name]).cpu() for name in terms.model_order},
+        values={name: counted(terms.sites[name]).cpu() for name in terms.model_order},
         log_likelihood=terms.log_likelihood.cpu(),
         log_prior=terms.log_prior.cpu(),
         log_guide=log_guide,
@@ -254,23 +263,14 @@ def posteriors_of(
         device=rows.x.device,
         seed=seed,
         covariates=tuple(c.cpu() for c in drawn.covariates),
+        kept={name: kept(terms.sites[name]).cpu() for name in terms.model_order},
     )
-
-
-def _counted(site: Site) -> Tensor:
-    """The values of a site [1 + L, S, *event]: 0 where it is masked, so that all are equal and tell nothing."""
-    mask = value_mask(site.q, site.mask)
-    if mask is None:
-        return site.value
-    if site.standing is None:
-        return torch.where(mask, site.value, 0.0)
-    event = len(site.q.event_shape)
-    return torch.where(site.standing.in_order(mask.expand(site.read.shape), event), site.value, 0.0)
 
 
 def joined(parts: list[SimulatedPosteriors]) -> SimulatedPosteriors:
     """Put passes together as one run."""
     first = parts[0]
+    masks = [part.kept for part in parts if part.kept is not None]
     log_guides = [part.log_guide for part in parts if part.log_guide is not None]
     return replace(
         first,
@@ -279,6 +279,7 @@ def joined(parts: list[SimulatedPosteriors]) -> SimulatedPosteriors:
         log_likelihood=torch.cat([part.log_likelihood for part in parts], dim=1),
         log_prior=torch.cat([part.log_prior for part in parts], dim=1),
         log_guide=torch.cat(log_guides, dim=1) if log_guides else None,
+        kept={name: torch.cat([mask[name] for mask in masks]) for name in first.values} if masks else None,
         covariates=tuple(torch.cat(c) for c in zip(*(part.covariates for part in parts), strict=True)),
     )
 
@@ -295,6 +296,4 @@ def _log_guide(terms: Terms) -> tuple[Tensor | None, str]:
 
 
 def _names(site: str, event: torch.Size) -> list[str]:
-    if not event:
-        return [site]
-    return [f"{site}[{','.join(map(str, index))}]" for index in np.ndindex(*event)]
+    return [f"{site}[{','.join(map(str, index))}]" for index in np.ndindex(*event)] if event else [site]

@@ -29,6 +29,7 @@ from ppl_vae.inference.pair.levels import find_levels
 from ppl_vae.inference.pair.pair import PairLike, as_model
 from ppl_vae.inference.pair.plates import WholePlates, one_line_refusals
 from ppl_vae.inference.pair.protocols import Program, traits
+from ppl_vae.inference.pair.reseeding import seeding_refused
 from ppl_vae.inference.pair.scales import unmasked, value_mask
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.pair.trace import sample_nodes
@@ -106,7 +107,7 @@ def simulate(
     drawn = _Unconditioned()
     given = Given({name: value.unsqueeze(0) for name, value in (values or {}).items()})
     try:
-        with one_line_refusals(), WholePlates(x), drawn, given:
+        with one_line_refusals(), WholePlates(x), seeding_refused("model"), drawn, given:
             trace = poutine.trace(model).get_trace(*arguments)
     except NotImplementedError as error:
         raise ModelError("the model cannot be drawn from: one of its distributions has no sample method") from error

@@ -32,6 +32,7 @@ from ppl_vae.inference.pair.learned import PLAIN, Learned, generator_states, put
 from ppl_vae.inference.pair.levels import Levels, find_levels, local_alone
 from ppl_vae.inference.pair.plates import WholePlates, one_line_refusals, particles
 from ppl_vae.inference.pair.protocols import Program, traits
+from ppl_vae.inference.pair.reseeding import seeding_refused
 from ppl_vae.inference.pair.scales import own_scales
 from ppl_vae.inference.pair.shared_draws import SharedDraws
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
@@ -236,7 +237,8 @@ def _run_pair(
         with draw_handler or nothing, sharing, particles(num_particles, nesting):
             guide_trace, draws = _trace_guide(guide, args, kwargs, gradient)
         with particles(num_particles, nesting):
-            model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+            with seeding_refused("model"):
+                model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
             guide_sites, latent, observed = _sort(guide_trace, model_trace, gradient)
             levels = find_levels(guide_sites, latent, observed, num_particles, data, nesting, groups)
             transforms, coupling = transforms_of(guide_sites, latent, levels)
@@ -282,7 +284,8 @@ def run_program(
 
     def run() -> tuple[dict[str, TraceSite], int]:
         registration = contextlib.nullcontext() if am_i_wrapped() else unregistered()
-        with registration, one_line_refusals(), WholePlates(args[0]), values, particles(num_particles):
+        refused = seeding_refused("program")
+        with registration, one_line_refusals(), WholePlates(args[0]), refused, values, particles(num_particles):
             trace = poutine.trace(program).get_trace(*args)
         nodes = sample_nodes(trace)
         levels = local_alone(nodes, num_particles, args[0])
@@ -311,7 +314,7 @@ class _Detached(Messenger):
 def _trace_guide(
     guide: Program, args: tuple[object, ...], kwargs: Mapping[str, object], gradient: str
 ) -> tuple[poutine.Trace, dict[str, Tensor]]:
-    with _Detached() if gradient == "score" else contextlib.nullcontext():
+    with seeding_refused("guide"), _Detached() if gradient == "score" else contextlib.nullcontext():
         trace = poutine.trace(guide).get_trace(*args, **kwargs)
     nodes = sample_nodes(trace)
     if isinstance(innermost(guide), GuideMessenger):

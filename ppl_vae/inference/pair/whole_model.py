@@ -24,6 +24,7 @@ from ppl_vae.inference.pair.indices import require_indices
 from ppl_vae.inference.pair.levels import Levels, find_levels
 from ppl_vae.inference.pair.plates import WholePlates, one_line_refusals, particles
 from ppl_vae.inference.pair.protocols import Program, traits
+from ppl_vae.inference.pair.reseeding import seeding_refused
 from ppl_vae.inference.pair.site_shapes import require_data_rows, require_shapes
 from ppl_vae.inference.pair.terms import per_datum
 from ppl_vae.inference.pair.trace import require_observed, sample_nodes, split_observed
@@ -106,7 +107,8 @@ def run_whole(
     """
     require_indices(model)
     registration = contextlib.nullcontext() if am_i_wrapped() else unregistered()
-    with registration, one_line_refusals(), WholePlates(x), values, particles(num_draws, nesting):
+    refused = seeding_refused("model")
+    with registration, one_line_refusals(), WholePlates(x), refused, values, particles(num_draws, nesting):
         trace = poutine.trace(model).get_trace(x)
     nodes = sample_nodes(trace)
     latent, observed = split_observed(nodes)

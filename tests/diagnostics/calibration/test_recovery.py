@@ -126,3 +126,49 @@ def test_of_three_draws_there_is_no_mean_square():
     table = run_recovery((factor, prior_of_factor), torch.zeros(1), 50, 3)
     with pytest.raises(DataError, match="expected z-scores of at least 4 draws, found 3"):
         check_recovery(table)
+
+
+RARE = 0.05
+
+
+def rare_event(mask=None):
+    """z ~ Bernoulli(.05), x | z ~ N(1.5 z, 1), and the exact posterior; masked, as the sites of padding are."""
+
+    def masked(z, x):
+        return z if mask is None else z.mask(mask(x))
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", masked(dist.Bernoulli(torch.full((len(x),), RARE)), x))
+            pyro.sample("x", masked(dist.Normal(1.5 * z, 1.0), x), obs=x.nan_to_num())
+
+    def guide(x):
+        log_odds = math.log(RARE / (1 - RARE)) + 1.5 * x.nan_to_num() - 1.5**2 / 2
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", masked(dist.Bernoulli(logits=log_odds), x))
+
+    return model, guide
+
+
+@pytest.mark.parametrize("num_samples", [10, 99])
+def test_the_exact_posterior_of_a_rare_event_is_well_calibrated(num_samples):
+    """Its draws were all equal where the truth was not: z-scores were infinite, and the table was refused."""
+    table = run_recovery(rare_event(), torch.zeros(1), 2000, num_samples)
+    assert np.isfinite(table["z_score"]).all()
+    assert abs(float(table["rms_z"][0]) - 1) < 4 * float(table["rms_z_stderr"][0])
+    assert float(table["rms_z_stderr"][0]) < 0.1
+    assert abs(float(table["mean_z"][0])) < 4 * float(table["mean_z_stderr"][0])
+    assert check_recovery(table).level in ("good", "unknown")
+    # Contraction is 1 - E[P (1 - P)] / (p (1 - p)), by quadrature over x; it was that of the doubtful data alone.
+    x = np.linspace(-8, 10, 20_001)
+    densities = RARE * stats.norm.pdf(x, 1.5), (1 - RARE) * stats.norm.pdf(x)
+    left = np.sum(densities[0] * densities[1] / (densities[0] + densities[1])) * (x[1] - x[0])
+    contraction = 1 - left / (RARE * (1 - RARE))
+    # The truths' own variance has a relative error of 1 / sqrt(S p), that of 100 events.
+    assert float(table["mean_contraction"][0]) == pytest.approx(contraction, abs=4 * (1 - contraction) / 10)
+
+
+def test_a_masked_event_is_none_that_did_not_happen():
+    masked = run_recovery(rare_event(lambda x: ~x.isnan()), torch.tensor([0.0, torch.nan]), 1000)
+    assert np.isnan(masked["truth"].values[1::2]).all()
+    assert not np.isnan(masked["truth"].values[::2]).any()

@@ -1,0 +1,36 @@
+"""Programs that start torch's generator anew, so that what are told as independent draws are the same numbers.
+
+``torch.manual_seed`` in a program gives every run of it the same noise: a mean over chunks of draws is one over
+copies of the first, and its error is told as that of independent ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from ppl_vae.errors import ModelError
+
+
+@contextlib.contextmanager
+def seeding_refused(program: str) -> Iterator[None]:
+    """Refuse a program that seeds torch's generator of the CPU, which ``torch.manual_seed`` does for all devices.
+
+    A generator that is found as it was afterwards, as after ``torch.random.fork_rng``, has been left alone.
+
+    Args:
+        program: what it is called in the refusal: "model" or "guide".
+
+    Raises:
+        ModelError: it does.
+    """
+    seed = torch.initial_seed()
+    yield
+    if torch.initial_seed() != seed:
+        raise ModelError(
+            f"the {program} seeds torch's generator, as torch.manual_seed and pyro.set_rng_seed do: all its runs "
+            "then draw the same numbers, which would be taken for independent ones; leave seeding out of the "
+            "programs (functions take a seed=), or put it inside torch.random.fork_rng()"
+        )
