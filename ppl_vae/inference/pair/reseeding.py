@@ -1,7 +1,8 @@
-"""Programs that start torch's generator anew, so that what are told as independent draws are the same numbers.
+"""Code of a user's that starts torch's generator anew: what pass for independent draws are the same numbers.
 
 ``torch.manual_seed`` in a program gives every run of it the same noise: a mean over chunks of draws is one over
-copies of the first, and its error is told as that of independent ones.
+copies of the first, and its error is told as that of independent ones. So programs that do it are refused. In a
+callback, or in a data set that augments, it is nothing wrong: but the steps that follow must not draw from there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 import torch
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.learned import generator_states, put_back
 
 
 @contextlib.contextmanager
@@ -34,3 +36,14 @@ def seeding_refused(program: str) -> Iterator[None]:
             "then draw the same numbers, which would be taken for independent ones; leave seeding out of the "
             "programs (functions take a seed=), or put it inside torch.random.fork_rng()"
         )
+
+
+@contextlib.contextmanager
+def noise_kept() -> Iterator[None]:
+    """Put torch's generators back as they were where what runs inside has seeded them; mere draws move them on."""
+    seed, states = torch.initial_seed(), generator_states()
+    try:
+        yield
+    finally:
+        if torch.initial_seed() != seed:
+            put_back(states)

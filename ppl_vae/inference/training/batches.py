@@ -13,12 +13,14 @@ from torch.utils.data import DataLoader
 from ppl_vae.containers import Labels
 from ppl_vae.errors import DataError
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.reseeding import noise_kept
 from ppl_vae.inference.pair.stream import batches_of
 from ppl_vae.inference.training.pieces import Pieces
 from ppl_vae.randomness import derived_seed
 
 # Streams of random numbers besides the training stream, told apart by a number under the user's seed.
 SPLIT_STREAM, BINARIZATION_STREAM, ORDER_STREAM = 1, 2, 3
+_NO_MORE = object()
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class TrainingData:
 
     def _own_batches(self) -> Iterator[Batch]:
         # A loader without a length has no truth value either.
-        for batch in () if self.batches is None else batches_of(self.batches):
+        for batch in () if self.batches is None else with_noise_of_the_run(batches_of(self.batches)):
             assert self.pieces is not None
             yield self.pieces.batch(batch, self.place)
 
@@ -140,6 +142,16 @@ class TrainingData:
         train, test = moved(self.train), moved(self.test)
         validation = moved(self.validation) if isinstance(self.validation, tuple) else self.validation
         return replace(self, train=train, validation=validation, test=test, place=(device, dtype))
+
+
+def with_noise_of_the_run(batches: Iterator[object]) -> Iterator[object]:
+    """The same batches; a data set may seed torch, as one does that augments by ``manual_seed(index)``."""
+    while True:
+        with noise_kept():
+            batch = next(batches, _NO_MORE)
+        if batch is _NO_MORE:
+            return
+        yield batch
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from ppl_vae.errors import ModelError
+from ppl_vae.inference.pair.reseeding import noise_kept
 
 Row = dict[str, float]
 Callback = Callable[[Row], str | None]
@@ -50,7 +51,9 @@ class Callbacks:
         """
         reason = None
         for callback in self.called:
-            answer = callback({**row, "data_per_second": num_data / max(row["seconds"], 1e-9)})
+            # A callback that seeds torch, to draw the same pictures, would have every epoch draw the same noise.
+            with noise_kept():
+                answer = callback({**row, "data_per_second": num_data / max(row["seconds"], 1e-9)})
             if answer is not None and answer != STOP:
                 raise ModelError(f"callback {_name(callback)}: expected None or {STOP!r}, got {answer!r}")
             if answer == STOP and reason is None:
