@@ -12,6 +12,8 @@ from ppl_vae.checks import integer, whole
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
 
+OWN_SEED = 0x7076 << 32
+
 
 @contextlib.contextmanager
 def seeded(seed: int | None, device: torch.device | str = "cpu") -> Iterator[None]:
@@ -41,7 +43,8 @@ def reseed(seed: int, device: torch.device) -> None:
     if not -(2**63) <= seed < 2**63:
         raise ModelError(f"seed must fit 64 bits, got {seed}")
     # torch.manual_seed would reach every CUDA device there is.
-    torch.default_generator.manual_seed(seed)
+    # The CPU's looks at 32 bits; those above tell our seeds from a user's own of the same number.
+    torch.default_generator.manual_seed((seed & 0xFFFFFFFF) | OWN_SEED)
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)

@@ -19,6 +19,7 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator, Objective
 from ppl_vae.inference.pair.given_noise import GivenNoise, noise_shapes
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.reseeding import seeding_refused
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Terms
 from ppl_vae.inference.training.weights import Weights
@@ -185,7 +186,8 @@ class _Step(nn.Module):
         terms = run_terms(
             model, guide, (x,), {}, estimator.num_draws, estimator.gradient, GivenNoise(noise), as_loss=True
         )
-        return estimator.forward(terms), estimator.bound(terms)
+        with seeding_refused("estimator"):
+            return estimator.forward(terms), estimator.bound(terms)
 
 
 def _at_once(
@@ -246,7 +248,9 @@ def _one_by_one(
 def _plain(estimator: Estimator, terms: Terms, weights: Weights) -> Chunk:
     """The value and the gradient of one repeat by autograd."""
     named = weights.named_parameters()
-    found = torch.autograd.grad(-estimator.forward(terms), list(named.values()), allow_unused=True)
+    with seeding_refused("estimator"):
+        value = -estimator.forward(terms)
+    found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
     gradients = {
         name: (torch.zeros_like(p) if g is None else g).unsqueeze(0)
         for (name, p), g in zip(named.items(), found, strict=True)

@@ -18,12 +18,12 @@ from ppl_vae.inference.pair.learned import generator_states, put_back
 
 @contextlib.contextmanager
 def seeding_refused(program: str) -> Iterator[None]:
-    """Refuse a program that seeds torch's generator of the CPU, which ``torch.manual_seed`` does for all devices.
+    """Refuse a program or an objective that seeds torch's generator of the CPU, as ``torch.manual_seed`` does.
 
     A generator that is found as it was afterwards, as after ``torch.random.fork_rng``, has been left alone.
 
     Args:
-        program: what it is called in the refusal: "model" or "guide".
+        program: what it is called in the refusal: "model", "guide" or "objective".
 
     Raises:
         ModelError: it does.
@@ -33,8 +33,8 @@ def seeding_refused(program: str) -> Iterator[None]:
     if torch.initial_seed() != seed:
         raise ModelError(
             f"the {program} seeds torch's generator, as torch.manual_seed and pyro.set_rng_seed do: all its runs "
-            "then draw the same numbers, which would be taken for independent ones; leave seeding out of the "
-            "programs (functions take a seed=), or put it inside torch.random.fork_rng()"
+            "then draw the same numbers, which would be taken for independent ones; leave seeding out of it "
+            "(functions take a seed=), or put it inside torch.random.fork_rng()"
         )
 
 

@@ -17,6 +17,7 @@ from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.objectives.schedules import Schedule
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
+from ppl_vae.inference.pair.reseeding import seeding_refused
 from ppl_vae.inference.training.fused_adam import FusedAdam
 
 # What every step leaves behind, in this order: means over its batch, nats per datum.
@@ -92,7 +93,8 @@ class Stepper:
             watch,
         ):
             terms = self.objective.run(self.model, self.guide, *batch)
-        loss = self.objective.forward(terms, step)
+        with seeding_refused("objective"):
+            loss = self.objective.forward(terms, step)
         if not loss.requires_grad:
             raise ModelError(
                 "the loss depends on no parameter: a tensor made of a parameter's value, as torch.tensor([p]) is, "

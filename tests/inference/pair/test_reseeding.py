@@ -64,7 +64,7 @@ def test_simulating_a_model_that_seeds_is_refused():
 
 
 def test_a_seed_inside_a_fork_is_taken_and_its_evidence_is_right():
-    found = pv.log_evidence(beta_bernoulli(forked, forked), X, num_samples=2000, memory_limit=20_000)
+    found = pv.log_evidence(beta_bernoulli(forked, forked), X, num_samples=1000, memory_limit=100_000)
     successes = X.sum(1).double().numpy()
     truth = betaln(2 + successes, 5 - successes) - betaln(2, 2)
     errors = (found.per_datum.numpy() - truth) / found.per_datum_stderr.numpy()

@@ -1,12 +1,14 @@
-"""Data sets and callbacks that seed torch: the steps that follow draw from the run's own stream all the same."""
+"""Data sets and callbacks that seed torch leave the run its own stream; objectives that do it are refused."""
 
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ppl_vae import inference as inf
+from ppl_vae.errors import ModelError
 
 EPOCHS, STEPS, BATCH = 3, 4, 8
 
@@ -27,7 +29,7 @@ class Watched(nn.Module):
         pyro.module("watched", self)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(self.slope * x, 0.5))
-        self.noise.append(round(float((z - self.slope * x).detach()[0]), 5))
+        self.noise.append(round(float((z - self.slope * x).detach().flatten()[0]), 5))
 
 
 class Augmented(Dataset):
@@ -64,3 +66,24 @@ def test_every_epoch_has_noise_of_its_own_though_a_callback_seeds():
     noise = noise_of(x, batch_size=BATCH, callbacks=seed_torch)
     assert noise == noise_of(x, batch_size=BATCH)
     assert len(set(noise)) == len(noise)
+
+
+class Seeding(inf.AnalyticKL):
+    """An estimator that draws its own constants by a fixed seed."""
+
+    def forward(self, terms, step=None):
+        torch.manual_seed(0)
+        return super().forward(terms, step)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: noise_of(x, batch_size=BATCH, elbo=Seeding()),
+        # Its values had an error of 0.
+        lambda x: inf.compare_estimators(Watched(), x, [Seeding()], num_repeats=10),
+    ],
+)
+def test_an_objective_that_seeds_is_refused(function):
+    with pytest.raises(ModelError, match="seeds torch's generator"):
+        function(Augmented(seeds=False).x)
