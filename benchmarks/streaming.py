@@ -5,8 +5,8 @@
 Rows of 512 float32 numbers, written in parts, go through the same linear VAE in batches of 512. From memory: the
 file read whole; memmap: ``np.load(mmap_mode="r")`` given to ``fit``; parquet: batches of a file that is iterated
 anew each epoch, one part read ahead by a thread. Every turn is a process of its own with one thread of torch's, so
-that its peak is its own; the turns take the three in a changing order. Peak is the resident set without pages of the
-file that the system may drop (RssAnon), sampled, and beside it all that was resident (ru_maxrss). Written to
+that its peak is its own; the turns take the three in a changing order. Peak is the resident set without pages of
+the file that the system may drop (RssAnon), sampled, and beside it all that was resident (ru_maxrss). Written to
 benchmarks/results/streaming.json after every round. Of 2000 megabytes the files take about 45 seconds of a core and
 a round three to four minutes.
 """
