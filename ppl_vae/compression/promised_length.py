@@ -101,7 +101,7 @@ def _require_masses(pair: Pair, batch: Batch) -> None:
 
 @torch.no_grad()
 def _observed(pair: Pair, batch: Batch) -> list[tuple[str, Observation]]:
-    """What the model observes of some of the data, by name."""
+    """The observed sites of some of the data, by name."""
     few = tuple(part[: data_per_chunk(batch[0], 1)] for part in batch)
     with evaluating(pair.model, pair.guide, seed=0, device=batch[0].device):
         levels = run_terms(pair.model, pair.guide, few, both_levels=True).levels

@@ -1,4 +1,4 @@
-"""What a mask leaves of the values of simulated latents."""
+"""The values of simulated latents that a mask leaves."""
 
 from __future__ import annotations
 

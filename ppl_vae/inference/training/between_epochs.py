@@ -1,4 +1,4 @@
-"""What a callback changes between two epochs: captured steps follow it, or make way for the programs.
+"""Changes by callbacks between two epochs: captured steps follow them, or make way for the programs.
 
 A captured step reads every tensor anew, and the learning rates besides. What Python wrote into it stands still: a
 temperature or a weight of the KL that is a plain number, a module in another's place, the settings of an optimiser
@@ -30,7 +30,7 @@ Settings = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Look:
-    """What callbacks may change, at one moment.
+    """All that callbacks may change, at one moment.
 
     Attributes:
         memory: what the programs and the objective hold; empty where steps run them anyway.
@@ -47,7 +47,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Change:
-    """What callbacks changed.
+    """A change that callbacks made.
 
     Attributes:
         of: its name.
@@ -61,7 +61,7 @@ class Change:
 
 
 def taker(steps: Steps) -> Stepper | TracedStepper | CompiledStepper:
-    """What takes the steps in the end, without what is wrapped around it."""
+    """The one that takes the steps in the end, without what is wrapped around it."""
     if isinstance(steps, SpareThreads | Changeover):
         return taker(steps.now)
     if isinstance(steps, RankStepper):

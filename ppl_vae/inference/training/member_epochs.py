@@ -214,5 +214,5 @@ class Taken:
 
 
 def _code_of(program: object) -> object:
-    """What tells whether two programs do the same: the function of a method or closure, or the class."""
+    """The mark by which two programs do the same: the code of a method or closure, or the class."""
     return getattr(program, "__code__", type(program))

@@ -62,7 +62,7 @@ class Weights:
         return list({id(buffer): buffer for buffer in buffers}.values())
 
     def untrained(self) -> list[Tensor]:
-        """What programs may change themselves: every buffer and every frozen parameter, once."""
+        """The tensors that programs may change themselves: every buffer and every frozen parameter, once."""
         leaves = [p for module in (*self.modules.values(), *self.networks) for p in module.parameters()]
         frozen = [leaf for leaf in (*leaves, *self.store.values()) if not leaf.requires_grad]
         return list({id(tensor): tensor for tensor in (*self.buffers(), *frozen)}.values())
