@@ -66,11 +66,17 @@ class Parquet:
 
         # By default pyarrow keeps the bytes of all that it has read until the file ends.
         parts = pq.ParquetFile(self.path, pre_buffer=False).iter_batches(PART, use_threads=False)
+
+        def read() -> torch.Tensor | None:
+            part = next(parts, None)
+            return None if part is None else torch.tensor(part.to_tensor().to_numpy())
+
         with ThreadPoolExecutor(1) as reader:  # one part ahead
-            ahead = reader.submit(next, parts, None)
-            while (part := ahead.result()) is not None:
-                ahead = reader.submit(next, parts, None)
-                yield from torch.tensor(part.to_tensor().to_numpy()).split(BATCH)
+            ahead = reader.submit(read)
+            while (rows := ahead.result()) is not None:
+                ahead = reader.submit(read)
+                yield from rows.split(BATCH)
+
 
 
 class Peak(threading.Thread):
