@@ -78,7 +78,6 @@ class Parquet:
                 yield from rows.split(BATCH)
 
 
-
 class Peak(threading.Thread):
     """The largest RssAnon, in MiB, looked at every 20 ms."""
 
