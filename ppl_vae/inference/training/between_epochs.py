@@ -130,9 +130,8 @@ def warn_of_rates(eager: Stepper, before: Look, after: Look) -> None:
     )
 
 
-def warn_of_first_alone(before: Look, after: Look, steps: Steps) -> None:
+def warn_of_first_alone(before: Look, after: Look, change: Change | None) -> None:
     """Warn that callbacks, which the first process alone has, changed what all should have alike."""
-    change = what_changed(steps, before, after)
     name = change.of if change is not None else None
     if name is None and before.settings != after.settings:
         name = "a setting of the optimiser"

@@ -148,9 +148,9 @@ def _as_callbacks_left_it(run: Run, state: TrainingState, steps: Steps, compared
     """Steps that do what callbacks changed; what none can do is warned of."""
     after = look(steps, state.weights, run.ranks is not None)
     warn_of_rates(eager_of(steps), before, after)
-    if run.ranks is not None:
-        warn_of_first_alone(before, after, steps)
     change = what_changed(steps, before, after)
+    if run.ranks is not None:
+        warn_of_first_alone(before, after, change)
     return steps if change is None else _as_the_programs(run, state, steps, compared_at, change)
 
 
