@@ -21,17 +21,21 @@ def short_builds(meanwhile: Callable[[], object] = lambda: None) -> Iterator[Non
 
     Beside the sets of vector instructions of ``cpp.vec_isa_ok`` it would build and load three programs, each for
     one instruction; where the compiler does not know one, plainer options are left. It would build kernels and what
-    calls them one after the other. And Python would look for garbage among the many objects that Inductor makes.
+    calls them one after the other, with warnings about torch's headers that nobody reads. It would write down its
+    rules of types anew for every kernel. And Python would look for garbage among all the objects that it makes.
 
     Args:
         meanwhile: is called while the compiler works, when Python would wait for it.
     """
-    from torch._inductor import codecache
+    from torch._inductor import codecache, cpp_builder
     from torch._inductor.cpu_vec_isa import VecISA
+    from torch._inductor.dtype_propagation import DtypePropagationOpsHandler
 
     with contextlib.ExitStack() as changed:
         changed.enter_context(_without_collection())
         changed.enter_context(_replaced(VecISA, "check_build", lambda isa, code: True))
+        changed.enter_context(_replaced(cpp_builder, "_get_warning_all_cflag", lambda *_: ["w"]))
+        changed.enter_context(_made_once(DtypePropagationOpsHandler))
         changed.enter_context(
             _replaced(codecache, "_worker_compile_cpp", functools.partial(_build_at_once, meanwhile))
         )
@@ -53,12 +57,32 @@ def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _made_once(single: type) -> Iterator[None]:
+    """Let a class of which there is one object fill it at its first call alone, not again at each."""
+    made: list[object] = []
+    fill = single.__init__  # type: ignore[misc]
+
+    def once(self: object) -> None:
+        if not any(each is self for each in made):
+            fill(self)
+            made.append(self)
+
+    with _replaced(single, "__init__", once):
+        yield
+
+
+@contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    collects = gc.isenabled()
+    """Collect no garbage inside; what was made counts as old afterwards, among which Python looks more rarely."""
+    collects, kept = gc.isenabled(), gc.get_freeze_count()
     gc.disable()
     try:
         yield
     finally:
+        if not kept:
+            # Most of it are the compiler's modules, which stay.
+            gc.freeze()
+            gc.unfreeze()
         if collects:
             gc.enable()
 

@@ -170,6 +170,7 @@ class CompiledStepper:
             yield from self.take(batches, taken, first_step)
         self.adam.advance(taken)
         yield from self.traced.epoch(batches.part(taken), first_step + taken)
+        self.adam.drop_subnormal()
 
 
 def whole_step(traced: TracedStepper, adam: CapturedAdam, data: TrainingData) -> Callable[..., Tensor]:

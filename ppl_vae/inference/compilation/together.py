@@ -64,6 +64,8 @@ class Together:
             parts, step = self._parts(batches, number), first_step + number
             row = self._whole(parts, step, rates[number]) if number < len(rates) else self._step(parts, step)
             yield size, row
+        if self._code is not None and self._adam is not None:
+            self._adam.drop_subnormal()
 
     def prepare(self, batches: Sequence[IndexedBatches]) -> None:
         """Compare the members with their programs, and make the machine code.
