@@ -128,9 +128,9 @@ def key_of(graph: StepGraph) -> str:
 
 
 def _translated(graph: StepGraph, key: str) -> Compiled:
-    from torch._inductor.decomposition import select_decomp_table
-
     with warnings.catch_warnings(), short_builds(_load_tables), _watched_entries() as entries:
+        from torch._inductor.decomposition import select_decomp_table
+
         # Torch's remarks on its own modules are not the user's concern.
         warnings.simplefilter("ignore")
         program, mode = functional(graph, select_decomp_table())

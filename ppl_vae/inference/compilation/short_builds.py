@@ -9,10 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+# Is loaded with the compiler, which takes two seconds.
+COMPILER = "torch._inductor.compile_fx"
 
 
 @contextlib.contextmanager
@@ -27,12 +31,12 @@ def short_builds(meanwhile: Callable[[], object] = lambda: None) -> Iterator[Non
     Args:
         meanwhile: is called while the compiler works, when Python would wait for it.
     """
-    from torch._inductor import codecache, cpp_builder
-    from torch._inductor.cpu_vec_isa import VecISA
-    from torch._inductor.dtype_propagation import DtypePropagationOpsHandler
-
     with contextlib.ExitStack() as changed:
-        changed.enter_context(_without_collection())
+        changed.enter_context(_without_collection(loads=COMPILER not in sys.modules))
+        from torch._inductor import codecache, cpp_builder
+        from torch._inductor.cpu_vec_isa import VecISA
+        from torch._inductor.dtype_propagation import DtypePropagationOpsHandler
+
         changed.enter_context(_replaced(VecISA, "check_build", lambda isa, code: True))
         changed.enter_context(_replaced(cpp_builder, "_get_warning_all_cflag", lambda *_: ["w"]))
         changed.enter_context(_made_once(DtypePropagationOpsHandler))
@@ -72,15 +76,19 @@ def _made_once(single: type) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_collection() -> Iterator[None]:
-    """Collect no garbage inside; what was made counts as old afterwards, among which Python looks more rarely."""
-    collects, kept = gc.isenabled(), gc.get_freeze_count()
+def _without_collection(loads: bool) -> Iterator[None]:
+    """Collect no garbage inside.
+
+    Args:
+        loads: whether the compiler is loaded inside. Most of what is made then is its modules, which stay: all
+            counts as old afterwards, where Python would search it at once.
+    """
+    collects, frozen = gc.isenabled(), gc.get_freeze_count()
     gc.disable()
     try:
         yield
     finally:
-        if not kept:
-            # Most of it are the compiler's modules, which stay.
+        if loads and not frozen:
             gc.freeze()
             gc.unfreeze()
         if collects:
