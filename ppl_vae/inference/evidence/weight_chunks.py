@@ -9,7 +9,8 @@ from ppl_vae.inference.pair.tiled_noise import TILE_DATA, TILE_PARTICLES
 
 # What the activations of a pass take, in numbers per number of the decoded batch.
 ACTIVATIONS_PER_OUTPUT = 12
-MEMORY_LIMIT = 1 << 27
+# A larger one would ask the system for new pages at every pass (``allocator``).
+MEMORY_LIMIT = 1 << 28
 
 
 def pass_size(x: Tensor, num_samples: int, memory_limit: int = MEMORY_LIMIT) -> tuple[int, int]:

@@ -11,7 +11,9 @@ logarithm of one scale a million times. Here, without gradients, parameters that
     log Bernoulli(x; l) = sum_d x_d l_d - log(1 + exp l_d)                        l the logits
 
 and the sum over the event is a product with a vector of ones: torch's reductions over a short last dimension take
-five times as long. Under gradients, with validation, and for every other distribution it is ``log_prob`` itself.
+five times as long. Of pixels that are all 0 or 1 the probabilities are multiplied before a logarithm is taken, one
+for every eight: half of the time. Under gradients, with validation, and for every other distribution it is
+``log_prob`` itself.
 """
 
 from __future__ import annotations
@@ -26,10 +28,14 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 from ppl_vae.own_law import keeps_law
+from ppl_vae.recording import is_recording
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 # Above it log(1 + exp l) is l to rounding.
 LINEAR = {torch.float32: 20.0, torch.float64: 40.0}
+# Probabilities in a product, a power of two; and the coordinates of an event for which products are taken. One near
+# 1 is rounded by 6e-8, and so is a product: more coordinates would lose more than a thousandth of a nat.
+FACTORS, FEWEST, MOST = 8, 64, 4096
 
 
 def log_density(p: Distribution, value: Tensor) -> Tensor:
@@ -118,10 +124,37 @@ def _normal(base: Normal, value: Tensor, event_dim: int) -> Tensor:
 
 def _bernoulli(base: Bernoulli, value: Tensor, event_dim: int) -> Tensor:
     logits = base.logits
+    found = _by_products(logits, value, event_dim)
+    if found is not None:
+        return found
     cost = torch.nn.functional.softplus(logits, threshold=LINEAR.get(logits.dtype, 20.0))
     fits = torch.broadcast_shapes(value.shape, cost.shape) == cost.shape and value.dtype == cost.dtype
     cost = cost.addcmul_(value, logits, value=-1) if fits else cost - value * logits
     return _event_sum(cost, event_dim).neg_()
+
+
+def _by_products(logits: Tensor, value: Tensor, event_dim: int) -> Tensor | None:
+    """The density of values 0 and 1, by a logarithm of every few probabilities' product.
+
+    None where it is of no use, or a product is too small a number.
+    """
+    shape = torch.broadcast_shapes(value.shape, logits.shape)
+    size = shape[-event_dim:].numel() if event_dim else 1
+    plain = logits.device.type == "cpu" and logits.dtype in LINEAR and value.dtype == logits.dtype
+    if not plain or not FEWEST <= size <= MOST or is_recording():
+        return None
+    signs = 2 * value - 1
+    if not bool((signs.abs() == 1).all()):
+        return None
+    rows = (logits * signs).sigmoid_().reshape(-1, size)
+    products, rest = rows.split([size - size % FACTORS, size % FACTORS], -1)
+    while products.shape[1] > size // FACTORS:
+        one, other = products.chunk(2, -1)
+        products = one.mul_(other)
+    products[:, : rest.shape[1]] *= rest
+    if not bool((products >= torch.finfo(products.dtype).tiny).all()):
+        return None
+    return _event_sum(products.log(), 1).view(shape[:-event_dim])
 
 
 def _event_sum(values: Tensor, event_dim: int) -> Tensor:

@@ -12,6 +12,7 @@ from ppl_vae import inference as inf
 from ppl_vae.diagnostics import run_collapse
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.pair.densities import log_density
+from ppl_vae.recording import record
 
 K, N, D = 4, 6, 3
 
@@ -44,6 +45,38 @@ def test_the_density_is_the_distributions_own(make, observed):
         value = p.sample()[0] if observed else p.sample()
         found = log_density(p, value).expand(K, N)
         torch.testing.assert_close(found, p.log_prob(value), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(64,), (67,), (1, 28, 28), (4096,)])
+@pytest.mark.parametrize("spread", [3.0, 30.0, 300.0])
+def test_black_and_white_images_keep_their_digits_in_single_precision(shape, spread):
+    """By products of probabilities, and by softplus where pixels are so badly off that a product would vanish."""
+    logits = spread * drawn(K, N, *shape)
+    x = (drawn(N, *shape) < 0).double()
+    truth = stats.logistic.logcdf(((2 * x - 1) * logits.float().double()).numpy()).reshape(K, N, -1).sum(-1)
+    with torch.no_grad(), pyro.validation_enabled(False):
+        p = dist.Bernoulli(logits=logits.float()).to_event(len(shape))
+        found = log_density(p, x.float())
+        wrong = log_density(dist.Bernoulli(logits=logits.float() / 0).to_event(len(shape)), x.float())
+    np.testing.assert_allclose(found.double(), truth, rtol=2e-6, atol=1e-4)
+    assert not wrong.isfinite().any()
+
+
+def test_saturated_images_lose_less_than_the_sum_of_their_pixels_does():
+    """A probability near 1 is rounded, and a product once more; at the worst logit all 784 have one sign."""
+    logits = torch.linspace(8, 20, 200)[:, None].expand(200, 784)
+    truth = -784 * np.log1p(np.exp(-logits[:, 0].double().numpy()))
+    with torch.no_grad(), pyro.validation_enabled(False):
+        found = log_density(dist.Bernoulli(logits=logits).to_event(1), torch.ones(784))
+    np.testing.assert_allclose(found.double(), truth, atol=784 * 2.0**-23, rtol=1e-5)
+
+
+def test_images_can_be_recorded():
+    logits, x = drawn(K, N, 64), (drawn(N, 64) < 0).double()
+    with torch.no_grad(), pyro.validation_enabled(False):
+        recording = record(lambda t: log_density(dist.Bernoulli(logits=t).to_event(1), x), logits)
+        truth = dist.Bernoulli(logits=2 * logits).to_event(1).log_prob(x)
+    torch.testing.assert_close(recording(2 * logits), truth)
 
 
 def test_grey_pixels_have_the_cross_entropy():
