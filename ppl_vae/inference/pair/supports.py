@@ -104,6 +104,11 @@ def _image(p: Distribution) -> constraints.Constraint | None:
     return constraints.interval(*bounds)
 
 
+def ends_of(p: Distribution) -> tuple[Tensor, Tensor] | None:
+    """The lower and upper end of where a continuous distribution lives, if that is known and an interval."""
+    return _bounds(support_of(p))
+
+
 def _each(transforms: Iterable[Transform]) -> Iterator[Transform]:
     for transform in transforms:
         if isinstance(transform, ComposeTransform):
@@ -243,7 +248,7 @@ def require_within(sites: Mapping[str, Site]) -> None:
         if site.p is None or is_flat(site.p) or is_point(site.q):
             continue
         prior, own = support_of(site.p), support_of(site.q)
-        inner, outer = _bounds(own), _bounds(prior)
+        inner, outer = ends_of(site.q), ends_of(site.p)
         if inner is None or outer is None or bool((inner[0] >= outer[0]).all() and (inner[1] <= outer[1]).all()):
             continue
         raise ModelError(

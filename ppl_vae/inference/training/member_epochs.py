@@ -164,7 +164,7 @@ class MemberEpochs:
                 with self.members[k].home():
                     row = self._row(run, state, self.members[k], sizes, table[:, k], epoch)
             except ConvergenceError as error:
-                raise ConvergenceError(f"member {k}: {error}") from None
+                raise ConvergenceError(f"member {k}: {error}{run.objective.undefined}") from None
             state.rows.append(row | {"seconds": (trained - began) / len(self.runs)})
             if run.data.validation is not None and state.step >= state.selection.since:
                 state.selection.offer(row["validation_elbo"], epoch, state.weights.state)
