@@ -111,7 +111,7 @@ class MemberEpochs:
                 continue
             seen.add(code)
             with undone([]), member.home():
-                moving = what_moves(member.eager, member.buffers, batches)
+                moving = what_moves(member.eager, member.held, batches)
             if moving is not None:
                 words = "which steps taken as one would not update; fit it alone"
                 raise ApartError(f"member {member.number}: {moving}, {words}")
