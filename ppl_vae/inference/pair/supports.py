@@ -196,7 +196,10 @@ def require_cover(sites: Mapping[str, Site]) -> None:
             continue
         num_particles, *sizes = site.value.shape[:2] if site.standing is None else site.standing.batch
         try:
-            values = site.p.expand((min(num_particles, PRIOR_DRAWS), *sizes)).sample()
+            # Of a prior that leans on other draws there is one for every particle.
+            own_draws = site.p.batch_shape[: -len(sizes)].numel() > 1
+            p = site.p if own_draws else site.p.expand((min(num_particles, PRIOR_DRAWS), *sizes))
+            values = p.sample()
             # As many as the guide's bounds, which every particle may have of its own.
             values = values[torch.arange(num_particles, device=values.device) % len(values)]
         except NotImplementedError:
