@@ -92,12 +92,6 @@ def log_prior(site: str, p: Distribution, value: Tensor) -> Tensor:
         ModelError: it is flat; the site is named.
     """
     if is_flat(p):
-        whole, cut, part = site.rpartition("_split_")
-        if cut and part.isdigit():
-            raise ModelError(
-                f"site {site!r} is a part that SplitReparam cuts from {whole!r}: Pyro states the prior of all "
-                f"parts together, as a weight, and of none by itself; leave {whole!r} whole"
-            )
         raise ModelError(
             f"site {site!r}: the prior is improper, so there is no p(x), no ELBO and no evidence; "
             "use ReconstructionLikelihood"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pyro import distributions as dist
 from pyro import poutine
-from pyro.infer import reparam
+from pyro.infer import autoguide, reparam
 
 import ppl_vae as pv
 from ppl_vae.errors import ModelError
@@ -77,19 +77,44 @@ def test_an_exact_guide_of_other_coordinates_knows_the_evidence(name):
     torch.testing.assert_close(evidence, LOG_P.to(evidence), rtol=1e-4, atol=1e-4)
 
 
-def test_split_latents_are_refused_for_what_they_are():
-    """The prior was called improper, and ``ReconstructionLikelihood`` recommended."""
-
+def split():
     def guide(x):
         with pyro.plate("data", len(x)):
             for part in range(2):
                 pyro.sample(f"z_split_{part}", dist.Normal(torch.zeros(len(x), 1), 1.0).to_event(1))
 
-    model = seen("z", reparam.SplitReparam([1, 1], -1), normal)
-    words = "site 'z_split_0' is a part that SplitReparam cuts from 'z': .* leave 'z' whole"
+    return seen("z", reparam.SplitReparam([1, 1], -1), normal), guide
+
+
+def mean_of_all(x):
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(mu, 1.0).expand([3]).to_event(1), obs=x)
+
+
+def by_guide(rule, made, name):
+    """The model seen through a guide that was fitted before, and a guide of the coordinates."""
+    fitted = made(mean_of_all)
+    fitted(X)
+    standard = dist.Normal(torch.zeros(1), 1.0).to_event(1)
+    return rule(fitted).reparam(mean_of_all), lambda x: pyro.sample(name, standard)
+
+
+FOR_CHAINS = {
+    # Its prior was called improper.
+    "SplitReparam": split,
+    # It was called masked in another way than the guide.
+    "NeuTraReparam": lambda: by_guide(reparam.NeuTraReparam, autoguide.AutoDiagonalNormal, "mu_shared_latent"),
+    # Its ELBO was told, 2 nats above log p(x).
+    "StructuredReparam": lambda: by_guide(reparam.StructuredReparam, autoguide.AutoStructured, "mu_aux"),
+}
+
+
+@pytest.mark.parametrize("name", FOR_CHAINS)
+def test_coordinates_without_a_prior_are_refused_by_who_made_them(name):
     for ask in (pv.evaluate, pv.log_evidence):
-        with pytest.raises(ModelError, match=words):
-            ask((model, guide), X)
+        with pytest.raises(ModelError, match=rf"{name} states the prior of '(z|mu)' as a weight, for chains"):
+            ask(FOR_CHAINS[name](), X)
 
 
 COUNTS = torch.tensor([0.0, 1.0, 4.0, 5.0])
