@@ -46,7 +46,7 @@ DESCRIPTIONS = {
     "log_evidence": "importance bound, a stochastic lower bound on log p(x), given labels or covariates if needed",
     "log_evidence_stderr": "standard error of log_evidence, over data and draws",
     "log_evidence_draw_stderr": "Monte-Carlo error of log_evidence on these data, by the delta method",
-    "active_units": "latent dimensions with Var_x E_q[z_u] above active_threshold",
+    "active_units": "latent dimensions with Var_x E_q[z_u] above active_threshold Var p(z_u)",
     "epochs": "passes over the training data that were run",
     "seconds": "training, the evaluations of its history included",
 }
@@ -103,7 +103,8 @@ def compare_recipes(
         epochs: of every recipe; None leaves each its own.
         num_particles: draws per datum for the ELBO.
         num_samples: importance draws per datum for log p(x), in memory-bounded chunks.
-        active_threshold: the variance of a dimension's posterior means above which it counts as active.
+        active_threshold: the variance of a dimension's posterior means, in units of its prior's, above which it
+            counts as active.
         out_dir: a folder for the runs, each in LABEL/seed-SEED.
         progress: show a bar, one step a run; by default where a terminal or a notebook shows it to somebody.
         **fit_options: of ``fit``, for every recipe: batch_size, lr, validation, patience, device, ...
@@ -271,7 +272,7 @@ class _Judge:
             "log_evidence": evidence.mean,
             "log_evidence_stderr": evidence.data_stderr,
             "log_evidence_draw_stderr": evidence.stderr,
-            "active_units": float((spread > self.active_threshold).sum()),
+            "active_units": float(spread.active(self.active_threshold).sum()),
         }
 
 

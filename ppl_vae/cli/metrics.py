@@ -29,7 +29,7 @@ def measure(
 
     ``num_total`` is the number of data that global sites were fitted to, as the manifest of the run has it.
     """
-    from ppl_vae.compression.promised_length import has_masses, scored_dimensions
+    from ppl_vae.compression.promised_length import scored_dimensions
     from ppl_vae.inference.pair.admission import admitted
 
     x = split_data(dataset, split)
@@ -40,7 +40,7 @@ def measure(
     numbers |= {"log_likelihood_stderr": _stderr(evaluation.log_likelihood), "kl_stderr": _stderr(evaluation.kl)}
     likelihood, (pair, batch) = vae.model.likelihood, admitted(vae, given)
     # Only a probability mass has bits that could be sent; a density's depend on the units of the pixels.
-    is_mass = likelihood.is_density and has_masses(pair, batch)
+    is_mass = likelihood.is_density and evaluation.has_masses
     if is_mass and evaluation.is_bound:
         numbers["bits_per_dim"] = -numbers["elbo"] / (math.log(2) * scored_dimensions(pair, batch[0]))
     return {

@@ -11,12 +11,10 @@ entropy, which the ELBO bounds from above.
 from __future__ import annotations
 
 import math
-from typing import Protocol, runtime_checkable
 
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.distributions.constraints import Constraint
 
 from ppl_vae.containers import Data
 from ppl_vae.errors import DataError, ModelError
@@ -24,6 +22,7 @@ from ppl_vae.inference import evaluate
 from ppl_vae.inference.pair.admission import admitted
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.masses import is_mass
 from ppl_vae.inference.pair.pair import Pair, PairLike
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.scales import value_mask
@@ -83,11 +82,6 @@ def scored_dimensions(pair: Pair, x: Tensor) -> float:
     return scored.sum().item() / len(x)
 
 
-def has_masses(pair: Pair, batch: Batch) -> bool:
-    """Tell whether all that is observed of the data has a probability mass, and no density."""
-    return all(all(part.is_discrete for part in _parts(site)) for _, site in _observed(pair, batch))
-
-
 def _require_masses(pair: Pair, batch: Batch) -> None:
     """Refuse a pair whose observed sites have no probability mass at these data.
 
@@ -108,19 +102,11 @@ def _observed(pair: Pair, batch: Batch) -> list[tuple[str, Observation]]:
     return [(name, site) for level in levels for name, site in level.observations.items() if site.is_data]
 
 
-def _parts(site: Observation) -> list[Constraint]:
-    """The supports of a site's coordinates; none where it does not say."""
-    support = site.p.support
-    if support is None:
-        return []
-    return support.supports if isinstance(support, _InParts) else [support]
-
-
 def _require_mass(name: str, site: Observation) -> None:
     support = site.p.support
     if support is None:
         return
-    if not all(part.is_discrete for part in _parts(site)):
+    if not is_mass(site):
         raise ModelError(
             f"site {name!r} has a density, and a density is no code length: its bits depend on the units of the "
             "data; take a likelihood of discrete data, such as 'bernoulli' or 'discretised-logistic'"
@@ -134,10 +120,3 @@ def _require_mass(name: str, site: Observation) -> None:
         raise DataError(
             f"site {name!r}: some values could never be drawn, so that they have no code; binarise them"
         )
-
-
-@runtime_checkable
-class _InParts(Protocol):
-    """The constraint of a row whose coordinates are of different kinds."""
-
-    supports: list[Constraint]

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from ppl_vae.diagnostics.calibration.recovery import check_recovery, run_recovery
     from ppl_vae.diagnostics.calibration.refits import simulate_refits
     from ppl_vae.diagnostics.calibration.simulated_posteriors import SimulatedPosteriors, simulate_posteriors
-    from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
+    from ppl_vae.diagnostics.collapse.collapse import run_collapse
     from ppl_vae.diagnostics.collapse.collapse_history import collapse_history
+    from ppl_vae.diagnostics.collapse.verdict import check_collapse
     from ppl_vae.diagnostics.diagnosis import Diagnosis, diagnose, run_diagnosis
     from ppl_vae.diagnostics.evidence.bracket import check_bracket
     from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence

@@ -11,7 +11,7 @@ from torch import nn
 import ppl_vae as pv
 from ppl_vae import inference as inf
 from ppl_vae.corruption import corruption
-from ppl_vae.errors import ModelError
+from ppl_vae.errors import ConvergenceError, ModelError
 from ppl_vae.inference.pair.runs import trace_terms
 from ppl_vae.models import with_post_hoc_prior
 from ppl_vae.networks import MLP, Denoising
@@ -219,6 +219,51 @@ def test_codes_outside_the_unit_interval_stop_the_training_by_name():
         sparse(vae.model, vae.guide)(x)
     with pytest.raises(ModelError, match=r"site 'z': SparseActivations needs codes in \[0, 1\]"):
         pv.fit(vae, x, elbo=sparse, epochs=1, device="cpu", progress=False)
+
+
+def half(x):
+    """A guide that always draws 1/2 here, though its normal has all real numbers."""
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(torch.full((len(x), 1), 0.5), pyro.param("s", torch.tensor(1e-6))).to_event(1))
+
+
+def test_codes_that_leave_the_unit_interval_by_chance_are_refused_before_training():
+    """One datum's code lay in [0, 1], so that training began and ended in a loss that is NaN."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    with pytest.raises(ModelError, match=r"'z': SparseActivations needs codes in \[0, 1\].* support is real"):
+        pv.fit((model, half), torch.ones(5, 1), elbo=inf.SparseActivations("analytic-kl"), batch_size=1, epochs=1)
+
+
+def test_a_code_that_grows_beyond_one_says_why_the_loss_is_no_number():
+    """Of a point its values are known alone: a linear code of 0.99 is drawn over 1 by data that are 2."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.ImproperUniform(dist.constraints.real, (), (1,)))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Delta(pyro.param("m", torch.tensor(0.99)).expand(len(x), 1), event_dim=1))
+
+    sparse = inf.SparseActivations(inf.ReconstructionLikelihood(), weight=0.0)
+    with pytest.raises(ConvergenceError, match=r"loss = nan.*no value where a code of site 'z' leaves \[0, 1\]"):
+        pv.fit((model, guide), 2 * torch.ones(1, 1), elbo=sparse, batch_size=1, epochs=9, lr=0.1, progress=False)
+
+
+def test_one_datum_has_an_activation_of_its_own():
+    """rho_j is the mean over the batch, here z_j itself: KL(Bernoulli(0.2) || Bernoulli(z_j)), written out."""
+    vae, x = autoencoder("sigmoid"), binary(1)
+    terms = trace_terms(vae.model, vae.guide, x)
+    z = vae.encode(x).mean[0].double()
+    wanted = (0.2 * (0.2 / z).log() + 0.8 * (0.8 / (1 - z)).log()).sum()
+    penalty = inf.SparseActivations(inf.ReconstructionLikelihood(), target=0.2).penalty(terms)
+    assert penalty.item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,8 @@ def posteriors_of(
     fixed = {name: value.expand(1 + num_draws, *value.shape[1:]) for name, value in of_all.items()}
     handler = _TruthFirst(truth.values, fixed)
     terms = run_terms(*drawn.programs, drawn.batch, {}, 1 + num_draws, draw_handler=handler, both_levels=True)
+    if not terms.model_order:
+        raise ModelError("the model has no latent site: there is no posterior")
     require_drawable(terms, rows.x if len(data_sites(terms)) == 1 else None)
     log_guide, why = _log_guide(terms)
     return SimulatedPosteriors(

@@ -1,6 +1,6 @@
 r"""Posterior collapse: active units, KL per dimension, and the parts of the average KL.
 
-    A_u = Var_x E_q[z_u]                                     active where > 0.01 (Burda et al. 2016)
+    A_u = Var_x E_q[z_u]                                     active where > 0.01 Var p(z_u) (Burda et al. 2016)
     KL_u = E_x KL(q(z_u|x) || p(z_u))                        per dimension, where q and p factorise
     E_x KL(q(z|x) || p(z)) = I_q(n; z) + KL(q(z) || p(z))    ELBO surgery (Hoffman & Johnson 2016)
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
@@ -27,21 +26,22 @@ from ppl_vae.containers import Data
 from ppl_vae.diagnostics.collapse.aggregate_density import log_aggregate
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.importance.given_global import mean_over_draws
-from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_table
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, coordinates, expected_codes, laid_out
+from ppl_vae.inference.pair.active_units import ACTIVE_THRESHOLD, CodeVariance, expected_codes, variance_of_means
 from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
 from ppl_vae.inference.pair.joint import log_joint
+from ppl_vae.inference.pair.latent_coordinates import coordinates, laid_out
 from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.prior_spread import prior_moments, prior_variance
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.terms import Site, Terms, per_datum
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.kl import kl_divergence
 from ppl_vae.randomness import derived_seed
-from ppl_vae.renamed import by_keyword, renamed
+from ppl_vae.renamed import by_keyword
 
 COLLAPSE_STREAM = 42
 # The squared distances of two numbers from their mean are alike: their spread, 0, says nothing.
@@ -67,7 +67,7 @@ def run_collapse(
     Args:
         pair: an object with ``.model`` and ``.guide``, or a tuple of the two programs.
         x: [N, *event_shape], N of at least 2; the aggregate posterior is that of these data.
-        threshold: the variance of a dimension's posterior means above which it is active.
+        threshold: the variance of a dimension's posterior means, in units of its prior's, above which it is active.
         epsilon: the KL, in nats, below which a dimension counts as collapsed on a datum.
         num_samples: draws per datum.
         num_global: draws of the global sites of a pair that has any; the numbers are given each draw, and averaged.
@@ -76,7 +76,7 @@ def run_collapse(
     Returns:
         Over "latent", the dimensions of all sites one after the other, by number, without those that are one number
         under guide and prior alike: ``posterior_mean_variance`` and its standard error over data (NaN of two data),
-        ``active``,
+        ``prior_variance`` (1 where a prior has none), ``active``,
         ``kl`` and its error (NaN where q or p does not factorise),
         ``collapsed_share`` (NaN also where that KL is known by draws alone, as where guide and model draw in
         different orders). Over "site": ``site_kl``. Scalars: ``active_units``, ``average_kl``,
@@ -100,7 +100,7 @@ def run_collapse(
     if not held:
         return _collapse(given, settings)
     table = mean_over_draws([_collapse(each, settings) for each in held])
-    table["active"] = table["posterior_mean_variance"] > threshold
+    table["active"] = table["posterior_mean_variance"] > threshold * table["prior_variance"]
     table["active_units"] = table["active"].sum()
     return table
 
@@ -171,6 +171,7 @@ class _Pass:
         self.values = {name: site.value for name, site in terms.sites.items()}
         self.owner = [name for name, site in terms.sites.items() for _ in range(site.value[0, 0].numel())]
         self.means, self.noise = expected_codes(terms)
+        self.prior_moments = prior_moments(terms)
         self.still = torch.cat([_still(site) for site in terms.sites.values()])
         by_unit = [_unit_kl(site, terms.same_order) for site in terms.sites.values()]
         self.kl = torch.cat([kl for kl, _ in by_unit], -1)
@@ -188,7 +189,7 @@ class _Pass:
         whole_run.values = {name: torch.cat([p.values[name] for p in passes], 1) for name in whole_run.values}
         for name in ("means", "noise", "kl", "site_kl"):
             setattr(whole_run, name, torch.cat([vars(p)[name] for p in passes]))
-        for name in ("log_guide", "log_prior"):
+        for name in ("log_guide", "log_prior", "prior_moments"):
             setattr(whole_run, name, torch.cat([vars(p)[name] for p in passes], 1))
         whole_run.still = torch.stack([p.still for p in passes]).all(0)
         return whole_run
@@ -252,16 +253,19 @@ def _site_kl(terms: Terms, site: Site) -> tuple[Tensor, bool]:
 def _units(found: _Pass, threshold: float, epsilon: float) -> dict[str, object]:
     """Collect the numbers of every latent dimension and of every site."""
     centred = found.means - found.means.mean(0)
-    variance = centred.square().sum(0) / (len(centred) - 1) - found.noise.mean(0)
+    moved = CodeVariance(variance_of_means(found.means, found.noise), prior_variance([found.prior_moments]))
     error = (centred.square() - found.noise).std(0) / math.sqrt(len(centred))
     if len(centred) < FEWEST_FOR_ERROR:
         error = torch.full_like(error, math.nan)
     kl, site_kl = found.kl, found.site_kl
     share = torch.where(kl.isnan() | ~found.exact, math.nan, (kl < epsilon).to(kl)).mean(0)
     return {
-        "posterior_mean_variance": _over("latent", variance, "Var_x E_q[z_u]", "1"),
+        "posterior_mean_variance": _over("latent", moved.of_means, "Var_x E_q[z_u]", "1"),
         "posterior_mean_variance_stderr": _over("latent", error, "over data", "1"),
-        "active": _over("latent", variance > threshold, "posterior_mean_variance above threshold", "1"),
+        "prior_variance": _over("latent", moved.of_prior, "Var p(z_u)", "1"),
+        "active": _over(
+            "latent", moved.active(threshold), "posterior_mean_variance above threshold prior_variance", "1"
+        ),
         "kl": _over("latent", kl.mean(0), "E_x KL(q(z_u|x) || p(z_u))", NATS),
         "kl_stderr": _over("latent", kl.std(0) / math.sqrt(len(kl)), "over data", NATS),
         "collapsed_share": _over("latent", share, "share of the data with a KL below epsilon", "1"),
@@ -291,80 +295,3 @@ def _surgery(found: _Pass, log_density: Tensor | None) -> dict[str, object]:
         variables[name] = ((), values.mean().item(), {"description": description, "units": NATS})
         variables[f"{name}_stderr"] = ((), error, {"description": "over data and draws", "units": NATS})
     return variables
-
-
-@renamed(table="numbers")
-def check_collapse(numbers: xr.Dataset) -> Verdict:
-    """Judge how many latent dimensions are used.
-
-    Args:
-        numbers: of ``run_collapse``.
-
-    Returns:
-        "good" where every dimension is active, "doubtful" where some are not, "bad" where none is; "unknown" where
-        that depends on variances within two standard errors of the threshold, or of two data, which show none.
-
-    Raises:
-        DataError: the numbers are none of ``run_collapse``, or the variances are NaN or infinite.
-    """
-    columns = ("active", "posterior_mean_variance", "posterior_mean_variance_stderr")
-    names = (*columns, "mutual_information", "log_num_data")
-    require_table("table", numbers, "run_collapse", names, ("latent",))
-    for name in ("posterior_mean_variance", "log_num_data"):
-        require_finite("table", name, numbers[name])
-    if not numbers["mutual_information"].isnull():
-        require_finite("table", "mutual_information_stderr", numbers["mutual_information_stderr"])
-    active = numbers["active"].to_numpy()
-    idle = np.flatnonzero(~active)
-    clear = _clear(numbers)
-    level: Level = "good" if not len(idle) else "doubtful" if len(idle) < len(active) else "bad"
-    # One that is active and one that is not are enough for "doubtful", whatever the others are.
-    if not clear.all() and not ((clear & active).any() and (clear & ~active).any()):
-        level = "unknown"
-    which = _which(numbers.get("latent", xr.DataArray(range(len(active)))).to_numpy()[idle], active)
-    words = f"{active.sum()} of {len(active)} latent dimensions are active{which}."
-    information = float(numbers["mutual_information"])
-    if not math.isnan(information):
-        error, most = float(numbers["mutual_information_stderr"]), float(numbers["log_num_data"])
-        # Rounded first: a little below zero is no -0.00.
-        told = round(information, 3) + 0.0
-        words += f" The code holds {told:.3f} ± {error:.3f} nats of information about which datum it came from"
-        words += f" (at most log N = {most:.2f})." if information < 0.9 * most else ", all that N data can show."
-    if not clear.all():
-        words += f" {(~clear).sum()} of them are {_why_not(numbers)}."
-    advice = {
-        "good": "",
-        "unknown": "Take more data: whether dimensions are active is not known.",
-        "doubtful": "Idle dimensions do no harm; if the code should hold more, lower or anneal the KL's weight, "
-        "set free bits, or train longer; else take fewer dimensions.",
-        "bad": "The decoder ignores the code: anneal the KL's weight, set free bits, weaken the decoder, or lower "
-        "beta and sigma.",
-    }[level]
-    return Verdict(
-        diagnostic="Active units",
-        level=level,
-        value=float(active.sum()),
-        unit=f"of {len(active)}",
-        threshold=f"Var_x E_q[z_u] > {numbers.attrs['threshold']:g} (Burda et al. 2016)",
-        words=words,
-        advice=advice,
-    )
-
-
-def _clear(table: xr.Dataset) -> np.ndarray:
-    """Mark the dimensions more than two standard errors from the threshold, on either side: [U]."""
-    distance = abs(table["posterior_mean_variance"].to_numpy() - table.attrs["threshold"])
-    return np.asarray(distance > ERRORS * table["posterior_mean_variance_stderr"].to_numpy())
-
-
-def _why_not(table: xr.Dataset) -> str:
-    if table["posterior_mean_variance_stderr"].isnull().all():
-        return "not known to be so: of so few data a variance has no error"
-    return "within two standard errors of the threshold"
-
-
-def _which(idle: np.ndarray, active: np.ndarray) -> str:
-    if not len(idle) or len(idle) == len(active):
-        return ""
-    shown = ", ".join(f"z{index + 1}" for index in idle[:8])
-    return f"; idle: {shown}{', ...' if len(idle) > 8 else ''}"

@@ -60,6 +60,8 @@ class LocalGuide:
         self.model, self.x = model, x
         with torch.no_grad():
             terms = run_terms(model, guide, (x,))
+        if not terms.sites:
+            raise ModelError("the model has no latent site: there is no gap")
         self._given: Mapping[str, Site] = terms.sites
         self.sites = {}
         for name, site in terms.sites.items():

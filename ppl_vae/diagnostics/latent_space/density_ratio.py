@@ -28,10 +28,10 @@ from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.diagnostics.verdict import Verdict, level_of, require_finite, require_table, share_stderr
 from ppl_vae.errors import DataError, ModelError
-from ppl_vae.inference.pair.active_units import coordinates
 from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.pair.latent_coordinates import coordinates
 from ppl_vae.inference.pair.masked_latents import require_unmasked
 from ppl_vae.inference.pair.pair import PairLike
 from ppl_vae.inference.pair.runs import run_terms

@@ -16,7 +16,8 @@ from ppl_vae.diagnostics.calibration.posterior_calibration import (
     check_posterior_calibration,
     run_posterior_calibration,
 )
-from ppl_vae.diagnostics.collapse.collapse import check_collapse, run_collapse
+from ppl_vae.diagnostics.collapse.collapse import run_collapse
+from ppl_vae.diagnostics.collapse.verdict import check_collapse
 from ppl_vae.diagnostics.evidence.evidence import check_evidence, run_evidence
 from ppl_vae.diagnostics.gaps.gaps import check_gaps, run_gaps
 from ppl_vae.diagnostics.importance.global_importance import check_global_importance, run_global_importance

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ppl_vae.errors import ModelError
+from ppl_vae.inference.compilation.members import ApartError
 from ppl_vae.inference.compilation.step_graph import StepGraph
 
 aten = torch.ops.aten
@@ -56,7 +56,7 @@ def lift_draws(graph: StepGraph) -> tuple[fx.GraphModule, list[Draw]]:
     """A copy of the graph whose draws are its last inputs, and what they are, in their order.
 
     Raises:
-        ModelError: a draw is no draw of its own apart from what is computed, as that of a Gamma; it is named.
+        ApartError: a draw is no draw of its own apart from what is computed, as that of a Gamma; it is named.
     """
     program = fx.GraphModule(graph.program, fx.Graph())
     copied: dict[fx.Node, fx.Node] = {}
@@ -94,7 +94,7 @@ def _draw(node: fx.Node) -> Draw:
         return Draw(FILLED[target], numbers, _like(value))
     if target in MADE:
         return Draw(MADE[target], (), _like(value))
-    raise ModelError(
+    raise ApartError(
         f"several members cannot be trained together: they draw by {target}, whose numbers cannot be drawn apart "
         "from what is computed; fit them one by one"
     )

@@ -69,7 +69,7 @@ class MemberGraphs:
         shapes = tuple(part.shape for part in batch)
         if shapes not in self._written:
             with refused_in_words(), self.first.home():
-                graph = TracedStepper(self.first.eager, self.first.buffers).traced(batch)
+                graph = TracedStepper(self.first.eager, self.first.held).traced(batch)
             program, draws = lift_draws(graph)
             constants = graph.inputs[graph.num_given + len(self.first.tensors) :]
             self._written[shapes] = Written(program, draws, constants, present_outputs(program))

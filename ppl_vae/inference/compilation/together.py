@@ -253,7 +253,7 @@ class Together:
             with undone(member.tensors), member.home():
                 _draw_from(member.generator.get_state(), batch[0].device)
                 own_row, *own = member.eager.gradients(batch, step)
-                own_left = [buffer.clone() for buffer in member.buffers]
+                own_left = [tensor.clone() for tensor in member.held]
             values = [row, *(g for g in gradients if g is not None), *left]
             found = values if self.count == 1 else [value[k] for value in values]
             expected = [own_row, *(g for g in own if g is not None), *own_left]

@@ -72,6 +72,8 @@ class Objective(pyro.infer.ELBO, nn.Module):
     least_batch = 1
     # Whether the loss of a batch is the mean of the losses of its data, so that a batch may be taken in parts.
     mean_over_data = False
+    # Half a sentence, from its semicolon on, that says when the loss is NaN though the terms are numbers.
+    undefined = ""
     # The optimiser's options for the objective's own parameters where they differ from the pair's.
     optimizer_options: Mapping[str, object] = MappingProxyType({})
     # What draws some of the guide's sites in a way of its own, such as enumerating them.

@@ -7,6 +7,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import pyro
@@ -19,7 +20,7 @@ from ppl_vae.containers import Data
 from ppl_vae.data import Dataset, Split
 from ppl_vae.errors import ModelError
 from ppl_vae.exclusive import exclusive
-from ppl_vae.inference.compilation.members import Home, Member
+from ppl_vae.inference.compilation.members import Home, Member, frozen_of_each
 from ppl_vae.inference.compilation.step_choice import choose
 from ppl_vae.inference.estimators.base import Objective
 from ppl_vae.inference.fitting.fit import TRAINING_STREAM, FitResult, finish_run, start_run
@@ -241,6 +242,8 @@ def _fit_all(
                 state, stepper = _started(run)
             states.append(state)
             members.append(_member(run, state, stepper, len(members), home, keep_sites))
+        each = frozen_of_each([state.weights for state in states])
+        members = [replace(member, frozen=own) for member, own in zip(members, each, strict=True)]
         training = MemberEpochs(runs, states, members, choice.mode == "compiled", one_rate, block, workers)
         total = runs[0].total(0)
         with Progress(None if total is None else total * len(runs), progress) as bar:

@@ -17,6 +17,8 @@ from ppl_vae.errors import ModelError
 from ppl_vae.inference.estimators.base import Estimator, Objective
 from ppl_vae.inference.objectives.weightings import Weighting
 from ppl_vae.inference.pair.masked_latents import require_unmasked
+from ppl_vae.inference.pair.point_mass import is_point
+from ppl_vae.inference.pair.supports import ends_of, name_of, support_of
 from ppl_vae.inference.pair.terms import Terms
 
 
@@ -57,6 +59,7 @@ class SparseActivations(Weighting):
         if not 0 < self.target < 1:
             raise ModelError(f"target must be between 0 and 1, got {target!r}")
         self.site = site
+        self.undefined = f"; SparseActivations has no value where a code of site {site!r} leaves [0, 1]"
 
     def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
         """Minus the penalised score, nats per datum."""
@@ -77,15 +80,20 @@ class SparseActivations(Weighting):
         return torch.where(inside, penalty, torch.nan)
 
     def judge(self, terms: Terms) -> None:
-        """Refuse codes outside [0, 1]; the site is named."""
+        """Refuse codes outside [0, 1], and guides that draw such though these were none; the site is named."""
         super().judge(terms)
-        codes = self._codes(terms)
+        codes, q = self._codes(terms), terms.sites[self.site].q
         least, most = codes.min().item(), codes.max().item()
+        ends = None if is_point(q) else ends_of(q)
+        where = ""
         if least < 0 or most > 1:
+            where = f"these lie between {least:.4g} and {most:.4g}"
+        elif ends is not None and bool((ends[0] < 0).any() or (ends[1] > 1).any()):
+            where = f"the guide's support is {name_of(support_of(q))}"
+        if where:
             raise ModelError(
-                f"site {self.site!r}: SparseActivations needs codes in [0, 1], as activations are, and these lie "
-                f"between {least:.4g} and {most:.4g}; use a guide that ends in a sigmoid, as "
-                'posterior={"name": "point", "code": "sigmoid"}'
+                f"site {self.site!r}: SparseActivations needs codes in [0, 1], as activations are, and {where}; "
+                'use a guide that ends in a sigmoid, as posterior={"name": "point", "code": "sigmoid"}'
             )
 
     def _codes(self, terms: Terms) -> Tensor:

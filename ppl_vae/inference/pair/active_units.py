@@ -1,14 +1,18 @@
 r"""Active units: latent dimensions whose posterior mean moves with the data (Burda, Grosse & Salakhutdinov 2016).
 
-    A_u = Var_x E_q[z_u | x],   unit u is active where A_u > 0.01
+    A_u = Var_x E_q[z_u | x],   unit u is active where A_u > 0.01 Var p(z_u)
 
-The threshold is theirs. Where q has no mean in closed form, or its mean depends on another site's draw, the
-expectation is an average of draws, and what their noise adds to the variance is taken off again.
+The threshold is theirs, for a prior of variance 1. In units of the prior's variance it says of every scale what it
+says there: that a normal posterior's mean holds -log(1 - 0.01) / 2 = 0.005 nats about x. Where q has no mean in
+closed form, or its mean depends on another site's draw, the expectation is an average of draws, and what their
+noise adds to the variance is taken off again.
 
 Burda, Grosse & Salakhutdinov (2016): https://arxiv.org/abs/1509.00519
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +20,9 @@ from torch.distributions import Categorical, TransformedDistribution
 
 from ppl_vae.inference.pair.evaluation import data_per_chunk
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.latent_coordinates import coordinates, laid_out
 from ppl_vae.inference.pair.masked_latents import require_unmasked
+from ppl_vae.inference.pair.prior_spread import prior_moments, prior_variance
 from ppl_vae.inference.pair.protocols import Program
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.supports import bare
@@ -26,8 +32,24 @@ from ppl_vae.own_law import states
 ACTIVE_THRESHOLD = 0.01
 
 
-def code_variance(model: Program, guide: Program, x: Tensor, num_draws: int, labels: Batch = ()) -> Tensor:
-    """Estimate Var_x E_q[z_u] of every latent dimension, all sites one after the other: [U].
+class CodeVariance(NamedTuple):
+    """How far every latent dimension moves, all sites one after the other: [U] each.
+
+    Attributes:
+        of_means: Var_x E_q[z_u].
+        of_prior: Var p(z_u).
+    """
+
+    of_means: Tensor
+    of_prior: Tensor
+
+    def active(self, threshold: float) -> Tensor:
+        """Mark the dimensions that are active: [U]."""
+        return self.of_means > threshold * self.of_prior
+
+
+def code_variance(model: Program, guide: Program, x: Tensor, num_draws: int, labels: Batch = ()) -> CodeVariance:
+    """Estimate how far the posterior means of every latent dimension move, and by its prior each could.
 
     Args:
         model: the generative program.
@@ -40,9 +62,10 @@ def code_variance(model: Program, guide: Program, x: Tensor, num_draws: int, lab
     few = data_per_chunk(x, num_draws)
     draws = num_draws if needs_draws(run_terms(model, guide, tuple(part[:few] for part in data))) else 1
     batches = zip(*(part.split(data_per_chunk(x, draws)) for part in data), strict=True)
-    parts = [expected_codes(run_terms(model, guide, batch, {}, draws)) for batch in batches]
-    means, noise = (torch.cat(part) for part in zip(*parts, strict=True))
-    return variance_of_means(means, noise)
+    runs = (run_terms(model, guide, batch, {}, draws) for batch in batches)
+    parts = [(*expected_codes(terms), prior_moments(terms)) for terms in runs]
+    means, noise, moments = zip(*parts, strict=True)
+    return CodeVariance(variance_of_means(torch.cat(means), torch.cat(noise)), prior_variance(moments))
 
 
 def needs_draws(terms: Terms) -> bool:
@@ -65,18 +88,6 @@ def expected_codes(terms: Terms) -> tuple[Tensor, Tensor]:
         means.append(values.mean(0))
         noise.append(torch.zeros_like(values[0]) if alone else values.var(0) / len(values))
     return torch.cat(means, -1), torch.cat(noise, -1)
-
-
-def laid_out(known: Tensor, value: Tensor) -> Tensor:
-    """Lay numbers out as values [K, N, *event]; beside nested plates they have sizes of one after the first."""
-    if known.dim() > value.dim():
-        known = known.reshape(known.shape[0], *known.shape[1 - value.dim() :])
-    return known.expand(value.shape)
-
-
-def coordinates(value: Tensor) -> Tensor:
-    """Flatten the event of a site's values [K, N, *event]: [K, N, U], U = 1 for a scalar event."""
-    return value.reshape(*value.shape[:2], value.shape[2:].numel())
 
 
 def variance_of_means(means: Tensor, noise: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from ppl_vae.inference.pair.exchangeable import MOST_DATA, require_exchangeable
 from ppl_vae.inference.pair.hidden_noise import hidden_noise
 from ppl_vae.inference.pair.indices import rows_named, with_indices
 from ppl_vae.inference.pair.labels import Batch
+from ppl_vae.inference.pair.masses import has_masses
 from ppl_vae.inference.pair.own_parameters import own_parameters
 from ppl_vae.inference.pair.pair import Pair, PairLike, as_pair
 from ppl_vae.inference.pair.protocols import Program
@@ -72,6 +73,7 @@ class Evaluation:
 
     Where ``is_bound`` is False there is no ELBO: the prior is improper, as an autoencoder's is, the KL is 0 by
     convention and ``elbo`` is the reconstruction log likelihood. ``score`` says which of the two it is.
+    ``has_masses`` says whether all that is observed has a probability, and no density, so that it has bits.
     """
 
     elbo: Tensor
@@ -84,6 +86,7 @@ class Evaluation:
     num_total: float | None = None
     draws_stderr: float | None = None
     num_passes: int = 1
+    has_masses: bool = False
 
     @property
     def num_data(self) -> int:
@@ -247,6 +250,7 @@ def _of_stream(
         is_bound=all(part.is_bound for part in parts),
         draws_stderr=math.hypot(*errors) if errors else None,
         num_passes=num_passes or 1,
+        has_masses=all(part.has_masses for part in parts),
     )
 
 
@@ -265,7 +269,7 @@ def require_parts(pair: Pair, batch: object, seed: int) -> None:
 def _in_chunks(
     model: Program, guide: Program, data: Batch, num_particles: int, num_total: int | None = None
 ) -> Evaluation:
-    closed_form, is_bound = True, True
+    closed_form, is_bound, in_bits = True, True, True
     rows: list[Tensor] = []
     of_set: list[_OfSet] = []
     size = data_per_chunk(data[0], num_particles)
@@ -278,7 +282,7 @@ def _in_chunks(
         if not rows and size < len(data[0]):
             require_exchangeable(model, guide, tuple(part[:MOST_DATA] for part in batch))
         kl, closed_form = closed_form_or_monte_carlo(terms)
-        is_bound = terms.is_bound
+        is_bound, in_bits = terms.is_bound, in_bits and has_masses(terms)
         rows.append(torch.stack([terms.log_likelihood.mean(0), kl.mean(0)]))
         if terms.whole is not None:
             of_set.append(_of_set(_of_all(terms, num_total, len(data[0])), terms.whole, kl, len(data[0])))
@@ -288,7 +292,7 @@ def _in_chunks(
     _require_numbers(log_likelihood, kl)
     elbo = log_likelihood - kl
     if not of_set:
-        return Evaluation(elbo, log_likelihood, kl, closed_form, num_particles, is_bound)
+        return Evaluation(elbo, log_likelihood, kl, closed_form, num_particles, is_bound, has_masses=in_bits)
     # Every pass has draws of its own of the global sites, of which each stands for the whole set.
     global_kl, share = (torch.stack(each).mean() for each in zip(*((p.kl, p.share) for p in of_set), strict=True))
     if not (share.isfinite() and global_kl.isfinite()):
@@ -297,7 +301,7 @@ def _in_chunks(
     total = of_set[0].num_total
     return Evaluation(
         elbo + share, log_likelihood, kl, closed_form and all(part.closed_form for part in of_set), num_particles,
-        is_bound, global_kl.item(), total, variance.sqrt().item(),
+        is_bound, global_kl.item(), total, variance.sqrt().item(), has_masses=in_bits,
     )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 ``torch.manual_seed`` in a program gives every run of it the same noise: a mean over chunks of draws is one over
 copies of the first, and its error is told as that of independent ones. So programs that do it are refused. In a
-callback, or in a data set that augments, it is nothing wrong: but the steps that follow must not draw from there.
+callback, in a data set that augments, in a schedule or an optimiser it is nothing wrong: but the steps that follow
+must not draw from there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def seeding_refused(program: str) -> Iterator[None]:
     A generator that is found as it was afterwards, as after ``torch.random.fork_rng``, has been left alone.
 
     Args:
-        program: what it is called in the refusal: "model", "guide" or "objective".
+        program: what it is called in the refusal: "model", "guide", "objective".
 
     Raises:
         ModelError: it does.

@@ -28,6 +28,7 @@ from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.levels import find_levels
 from ppl_vae.inference.pair.pair import PairLike, as_model
 from ppl_vae.inference.pair.plates import WholePlates, one_line_refusals
+from ppl_vae.inference.pair.point_mass import stated_density, without_events
 from ppl_vae.inference.pair.protocols import Program, traits
 from ppl_vae.inference.pair.reseeding import seeding_refused
 from ppl_vae.inference.pair.scales import unmasked, value_mask
@@ -65,7 +66,10 @@ class _Unconditioned(Messenger):
         self.given: dict[str, object] = {}
 
     def _pyro_sample(self, msg: TraceSite) -> None:
-        if not msg["is_observed"] or isinstance(unmasked(msg["fn"]), dist.Delta):
+        if not msg["is_observed"]:
+            return
+        if isinstance(without_events(unmasked(msg["fn"])), dist.Delta):
+            _require_no_weight(msg)
             return
         if isinstance(msg["fn"], dist.Unit):
             raise ModelError(
@@ -74,6 +78,16 @@ class _Unconditioned(Messenger):
         self.given[msg["name"]] = msg["value"]
         msg["is_observed"], msg["done"], msg["value"] = False, False, None
         msg["infer"] = {**(msg["infer"] or {}), "was_observed": True}
+
+
+def _require_no_weight(msg: TraceSite) -> None:
+    """Refuse a computed value with a log density of its own, as ``ConjugateReparam`` makes of a latent."""
+    mask = value_mask(msg["fn"], msg["mask"])
+    if (mask is None or mask.any()) and stated_density(unmasked(msg["fn"])).any():
+        raise ModelError(
+            f"site {msg['name']!r} is a computed value with a log density of its own, as ConjugateReparam and "
+            "SplitReparam make: a model whose draws are weighted cannot be simulated"
+        )
 
 
 @exclusive()

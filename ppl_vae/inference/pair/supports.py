@@ -104,6 +104,11 @@ def _image(p: Distribution) -> constraints.Constraint | None:
     return constraints.interval(*bounds)
 
 
+def ends_of(p: Distribution) -> tuple[Tensor, Tensor] | None:
+    """The lower and upper end of where a continuous distribution lives, if that is known and an interval."""
+    return _bounds(support_of(p))
+
+
 def _each(transforms: Iterable[Transform]) -> Iterator[Transform]:
     for transform in transforms:
         if isinstance(transform, ComposeTransform):
@@ -191,7 +196,10 @@ def require_cover(sites: Mapping[str, Site]) -> None:
             continue
         num_particles, *sizes = site.value.shape[:2] if site.standing is None else site.standing.batch
         try:
-            values = site.p.expand((min(num_particles, PRIOR_DRAWS), *sizes)).sample()
+            # Of a prior that leans on other draws there is one for every particle.
+            own_draws = site.p.batch_shape[: -len(sizes)].numel() > 1
+            p = site.p if own_draws else site.p.expand((min(num_particles, PRIOR_DRAWS), *sizes))
+            values = p.sample()
             # As many as the guide's bounds, which every particle may have of its own.
             values = values[torch.arange(num_particles, device=values.device) % len(values)]
         except NotImplementedError:
@@ -243,7 +251,7 @@ def require_within(sites: Mapping[str, Site]) -> None:
         if site.p is None or is_flat(site.p) or is_point(site.q):
             continue
         prior, own = support_of(site.p), support_of(site.q)
-        inner, outer = _bounds(own), _bounds(prior)
+        inner, outer = ends_of(site.q), ends_of(site.p)
         if inner is None or outer is None or bool((inner[0] >= outer[0]).all() and (inner[1] <= outer[1]).all()):
             continue
         raise ModelError(

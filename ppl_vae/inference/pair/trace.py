@@ -32,6 +32,7 @@ from ppl_vae.inference.pair.learned import PLAIN, Learned, generator_states, put
 from ppl_vae.inference.pair.levels import Levels, find_levels, local_alone
 from ppl_vae.inference.pair.plates import WholePlates, one_line_refusals, particles
 from ppl_vae.inference.pair.protocols import Program, traits
+from ppl_vae.inference.pair.reparameterised import require_own_priors
 from ppl_vae.inference.pair.reseeding import seeding_refused
 from ppl_vae.inference.pair.scales import own_scales
 from ppl_vae.inference.pair.shared_draws import SharedDraws
@@ -254,6 +255,7 @@ def _run_pair(
     require_data_rows(levels.num_data, x)
     require_shapes(nodes, levels)
     require_shapes(guide_sites, levels)
+    require_own_priors(latent, observed)
     scales = own_scales(guide_sites, latent, nodes)
     return PairRun(guide_sites, draws, latent, observed, stopped, transforms, scales, levels, coupling)
 

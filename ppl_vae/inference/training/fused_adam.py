@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import optimizer as torch_optimizer
 
+from ppl_vae.inference.pair.reseeding import noise_kept
 from ppl_vae.inference.training.optimizer import ParamGroup
 from ppl_vae.unloaded import adam_step
 
@@ -35,7 +36,9 @@ class FusedAdam:
         """Take one step with the gradients that the leaves hold."""
         groups = self.optimizer.param_groups
         if _watched(self.optimizer) or not all(map(_plain, groups)):
-            self.optimizer.step()
+            # A user's optimiser, or hook of its steps, may seed torch, which would give every step the same draws.
+            with noise_kept():
+                self.optimizer.step()
             return
         of_groups = [self._of(index, group) for index, group in enumerate(groups)]
         if None in of_groups:

@@ -79,7 +79,8 @@ def train(
                 _go_back(run, state, before, folder)
                 if isinstance(error, ConvergenceError):
                     where = f"the weights are back at the end of epoch {state.epoch}"
-                    raise ConvergenceError(f"{error}{scale_note(run.data.x, run.data.labels)}; {where}") from None
+                    why = f"{run.objective.undefined}{scale_note(run.data.x, run.data.labels)}"
+                    raise ConvergenceError(f"{error}{why}; {where}") from None
                 if isinstance(error, KeyboardInterrupt):
                     raise _interrupted(state, folder) from error
                 raise

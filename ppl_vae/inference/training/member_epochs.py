@@ -111,7 +111,7 @@ class MemberEpochs:
                 continue
             seen.add(code)
             with undone([]), member.home():
-                moving = what_moves(member.eager, member.buffers, batches)
+                moving = what_moves(member.eager, member.held, batches)
             if moving is not None:
                 words = "which steps taken as one would not update; fit it alone"
                 raise ApartError(f"member {member.number}: {moving}, {words}")
@@ -164,7 +164,7 @@ class MemberEpochs:
                 with self.members[k].home():
                     row = self._row(run, state, self.members[k], sizes, table[:, k], epoch)
             except ConvergenceError as error:
-                raise ConvergenceError(f"member {k}: {error}") from None
+                raise ConvergenceError(f"member {k}: {error}{run.objective.undefined}") from None
             state.rows.append(row | {"seconds": (trained - began) / len(self.runs)})
             if run.data.validation is not None and state.step >= state.selection.since:
                 state.selection.offer(row["validation_elbo"], epoch, state.weights.state)

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ppl_vae.errors import ConvergenceError, ModelError
 from ppl_vae.inference.estimators.base import Objective
-from ppl_vae.inference.objectives.schedules import Schedule
+from ppl_vae.inference.objectives.schedules import Described, Schedule
 from ppl_vae.inference.pair.labels import Batch
 from ppl_vae.inference.pair.protocols import Program
-from ppl_vae.inference.pair.reseeding import seeding_refused
+from ppl_vae.inference.pair.reseeding import noise_kept, seeding_refused
 from ppl_vae.inference.training.fused_adam import FusedAdam
 
 # What every step leaves behind, in this order: means over its batch, nats per datum.
@@ -102,9 +102,10 @@ class Stepper:
             )
         # A callback may have frozen some.
         moving = [leaf for leaf in self.parameters if leaf.requires_grad]
-        found = iter(torch.autograd.grad(loss, moving, allow_unused=True))
+        with seeding_refused("backward pass"):
+            found = iter(torch.autograd.grad(loss, moving, allow_unused=True))
         gradients: list[Any] = [next(found) if leaf.requires_grad else None for leaf in self.parameters]
-        with torch.no_grad():
+        with torch.no_grad(), seeding_refused("objective"):
             return torch.stack([loss, *self.objective.estimator.record(terms.unscaled())]), *gradients
 
     def descend(self, gradients: Sequence[Tensor | None], step: int) -> None:
@@ -129,7 +130,11 @@ class Stepper:
 
     def rate_factor(self, step: int) -> float:
         """The factor of the learning rates at a step, by the schedule."""
-        return 1.0 if self.schedule is None else float(self.schedule(torch.tensor(step)))
+        if self.schedule is None:
+            return 1.0
+        # A user's function may seed torch, which would give every step the same draws; ours draw nothing.
+        with NOBODY if isinstance(self.schedule, Described) else noise_kept():
+            return float(self.schedule(torch.tensor(step)))
 
 
 def laid_out_as(leaf: Tensor, value: Tensor) -> Tensor:

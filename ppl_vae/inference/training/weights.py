@@ -50,11 +50,26 @@ class Weights:
 
     def named_parameters(self) -> dict[str, Tensor]:
         """Every trainable leaf once, by the name that ``state`` has for it."""
+        return {name: leaf for name, leaf in self._leaves().items() if leaf.requires_grad}
+
+    def frozen(self) -> dict[str, Tensor]:
+        """Every leaf that is not trained once, by its name, also those of networks that the store does not have."""
+        of_networks = {
+            f"network.{index}.{name}": p
+            for index, network in enumerate(self.networks)
+            for name, p in network.named_parameters()
+        }
+        known = {id(leaf) for leaf in self._leaves().values()}
+        leaves = self._leaves() | {name: p for name, p in of_networks.items() if id(p) not in known}
+        return {name: leaf for name, leaf in leaves.items() if not leaf.requires_grad}
+
+    def _leaves(self) -> dict[str, Tensor]:
+        """Every leaf of the modules and of the store once, by the first name that it has."""
         leaves = {
             f"{part}.{name}": p for part, module in self.modules.items() for name, p in module.named_parameters()
         } | {f"store.{name}": leaf for name, leaf in self.store.items()}
         first = {id(leaf): name for name, leaf in reversed(leaves.items())}
-        return {name: leaf for name, leaf in leaves.items() if leaf.requires_grad and first[id(leaf)] == name}
+        return {name: leaf for name, leaf in leaves.items() if first[id(leaf)] == name}
 
     def buffers(self) -> list[Tensor]:
         """Every buffer once, also those that ``state`` leaves out."""
@@ -63,9 +78,7 @@ class Weights:
 
     def untrained(self) -> list[Tensor]:
         """The tensors that programs may change themselves: every buffer and every frozen parameter, once."""
-        leaves = [p for module in (*self.modules.values(), *self.networks) for p in module.parameters()]
-        frozen = [leaf for leaf in (*leaves, *self.store.values()) if not leaf.requires_grad]
-        return list({id(tensor): tensor for tensor in (*self.buffers(), *frozen)}.values())
+        return list({id(tensor): tensor for tensor in (*self.buffers(), *self.frozen().values())}.values())
 
     def buffers_of_pair(self) -> list[Tensor]:
         """The buffers of the pair, without those of the objective."""

@@ -134,5 +134,5 @@ def test_a_prior_without_draws_is_refused_by_its_site():
                 pyro.sample(f"z_split_{part}", dist.Normal(x[:, part : part + 1] / 2, 0.7).to_event(1))
 
     model = poutine.reparam(plain, {"z": SplitReparam([1, 1], -1)})
-    with pytest.raises(ModelError, match="site 'z_split_0': the prior is improper"):
+    with pytest.raises(ModelError, match="site 'z_split_0': SplitReparam states the prior of 'z' as a weight"):
         infer((model, guide), torch.zeros(3, 2), progress=False)

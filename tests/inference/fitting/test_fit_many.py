@@ -272,3 +272,46 @@ def test_a_buffer_that_moves_in_place_moves_in_every_member():
     many = pv.fit_many([WritesInPlace(k) for k in range(2)], small_data(), **OPTIONS)
     for k in range(2):
         require_equal(many[k], pv.fit(WritesInPlace(k), small_data(), seed=k, **OPTIONS))
+
+
+def frozen(seed, part="model.decoder"):
+    """A VAE of which one part stays as it was drawn."""
+    vae = small_vae(seed)
+    for name, parameter in vae.named_parameters():
+        parameter.requires_grad_(part not in name)
+    return vae
+
+
+@pytest.mark.parametrize("compile_", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", ["model.decoder", pytest.param("bias", marks=pytest.mark.slow)])
+def test_frozen_parameters_are_each_members_own(part, compile_):
+    """They were taken for constants of member 0, so that every other one was refused as of another architecture."""
+    options = OPTIONS | {"compile": compile_}
+    pairs = [frozen(k, part) for k in range(2)]
+    many = pv.fit_many(pairs, small_data(), **options)
+    for k in range(2):
+        require_equal(many[k], pv.fit(frozen(k, part), small_data(), seed=k, **options))
+        drawn = {name: p for name, p in frozen(k, part).named_parameters() if part in name}
+        assert all(torch.equal(p, dict(pairs[k].named_parameters())[name]) for name, p in drawn.items())
+        assert all(p.untyped_storage().nbytes() == p.nbytes for p in pairs[k].parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("several", [3, 2])
+def test_one_frozen_network_may_serve_members(several):
+    """One decoder, drawn once, for three encoders, or for two of them."""
+    pairs, shared = [frozen(k) for k in range(3)], frozen(0).model.decoder
+    for k, pair in enumerate(pairs):
+        pair.model.decoder = shared if k < several else frozen(k).model.decoder
+    many = pv.fit_many(pairs, small_data(), **OPTIONS)
+    for k in range(3):
+        alone = frozen(k)
+        alone.model.decoder = frozen(0 if k < several else k).model.decoder
+        require_equal(many[k], pv.fit(alone, small_data(), seed=k, **OPTIONS))
+
+
+@pytest.mark.parametrize(("first", "second"), [("model.decoder", "none"), ("none", "model.decoder")])
+def test_what_is_frozen_in_one_and_trained_in_another_is_named(first, second):
+    words = r"member 1: model\.decoder\.0\.weight is frozen in member (0|1) and trained in member (1|0); .*fit it"
+    with pytest.raises(ModelError, match=words):
+        pv.fit_many([frozen(0, first), frozen(1, second)], small_data(), **OPTIONS)

@@ -37,7 +37,7 @@ def lg():
 def test_a_known_mean_gives_its_own_variance_in_chunks(lg, monkeypatch):
     x = draw_data(lg, 50)
     monkeypatch.setattr("ppl_vae.inference.pair.evaluation.CHUNK_NUMBERS", 40)
-    torch.testing.assert_close(code_variance(lg.model, lg.guide, x, 2), lg.encode(x).mean.var(0))
+    torch.testing.assert_close(code_variance(lg.model, lg.guide, x, 2).of_means, lg.encode(x).mean.var(0))
 
 
 @torch.no_grad()
@@ -45,7 +45,7 @@ def test_where_only_draws_are_known_their_noise_is_taken_off(lg):
     """The variance of the draws' means would be too large by a fifth of the guide's variance."""
     x = draw_data(lg, 20000)
     exact = lg.encode(x).mean.var(0)
-    estimated = code_variance(lg.model, without_a_mean(lg), x, 5)
+    estimated = code_variance(lg.model, without_a_mean(lg), x, 5).of_means
     spread = lg.encode(x).mean.std(0) * (2 / 5 * lg.encode(x).variance[0]).sqrt()
     noise = (2 * spread**2 + 2 * (lg.encode(x).variance[0] / 5) ** 2).sqrt() / len(x) ** 0.5
     assert ((estimated - exact).abs() < 4 * noise).all()
@@ -69,7 +69,7 @@ def test_the_mean_of_a_flow_is_not_believed():
     x = torch.linspace(-1, 1, 200, dtype=torch.float64).unsqueeze(-1)
     exact = (x + 0.5).exp().var(0)
     assert (x.exp().var(0) / exact < 0.4).all()
-    torch.testing.assert_close(code_variance(model, guide, x, 2000), exact, rtol=0.05, atol=0)
+    torch.testing.assert_close(code_variance(model, guide, x, 2000).of_means, exact, rtol=0.05, atol=0)
 
 
 class PointEstimate(dist.TransformedDistribution):

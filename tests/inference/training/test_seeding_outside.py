@@ -1,4 +1,7 @@
-"""Data sets and callbacks that seed torch leave the run its own stream; objectives that do it are refused."""
+"""Data sets, callbacks, schedules and optimisers that seed torch leave the run its own stream.
+
+Objectives and gradients that do it are refused.
+"""
 
 import pyro
 import pyro.distributions as dist
@@ -68,6 +71,64 @@ def test_every_epoch_has_noise_of_its_own_though_a_callback_seeds():
     assert len(set(noise)) == len(noise)
 
 
+class Silent(Watched):
+    """The same pair, which keeps nothing."""
+
+    def loc(self, x):
+        return self.slope * x
+
+    def guide(self, x):
+        pyro.module("watched", self)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(self.loc(x), 0.5))
+
+
+def seeding_rate(step):
+    torch.manual_seed(0)
+    return torch.tensor(1.0) / (1 + step)
+
+
+def steady_rate(step):
+    return torch.tensor(1.0) / (1 + step)
+
+
+class SeedingDescent(torch.optim.SGD):
+    """An optimiser that rounds its steps by chance, by a fixed seed."""
+
+    def step(self, closure=None):
+        torch.manual_seed(0)
+        return super().step(closure)
+
+
+def with_a_hook(parameters):
+    made = torch.optim.SGD(parameters, lr=1e-3)
+    made.register_step_post_hook(lambda *given: torch.manual_seed(0))
+    return made
+
+
+@pytest.mark.parametrize(
+    "compile_", [pytest.param(False, id="eager"), pytest.param(True, id="captured", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize(
+    ("seeding", "plain"),
+    [
+        ({"schedule": seeding_rate}, {"schedule": steady_rate}),
+        ({"optimizer": SeedingDescent}, {"optimizer": torch.optim.SGD}),
+        ({"optimizer": with_a_hook}, {"optimizer": lambda p: torch.optim.SGD(p, lr=1e-3)}),
+    ],
+    ids=["schedule", "optimizer", "hook of its steps"],
+)
+def test_every_step_has_noise_of_its_own_though_a_schedule_or_an_optimizer_seeds(seeding, plain, compile_):
+    """All steps but the first had one noise; the losses are those without the seeding."""
+    x = Augmented(seeds=False).x
+
+    def losses(options):
+        found = inf.fit(Silent(), x, epochs=EPOCHS, batch_size=BATCH, compile=compile_, progress=False, **options)
+        return list(found.history["loss"])
+
+    assert losses(seeding) == losses(plain)
+
+
 class Seeding(inf.AnalyticKL):
     """An estimator that draws its own constants by a fixed seed."""
 
@@ -76,9 +137,33 @@ class Seeding(inf.AnalyticKL):
         return super().forward(terms, step)
 
 
+class SeedingRecord(inf.AnalyticKL):
+    """An estimator that seeds where it says what a history shows."""
+
+    def record(self, terms):
+        torch.manual_seed(0)
+        return super().record(terms)
+
+
+class Hooked(Silent):
+    """A pair whose gradient seeds, as a hook of a tensor's may."""
+
+    def loc(self, x):
+        loc = super().loc(x)
+        if loc.requires_grad:
+            loc.register_hook(lambda gradient: torch.manual_seed(0) and None)
+        return loc
+
+
+def test_a_gradient_that_seeds_is_refused():
+    with pytest.raises(ModelError, match="the backward pass seeds torch's generator"):
+        inf.fit(Hooked(), Augmented(seeds=False).x, batch_size=BATCH, epochs=1, compile=False, progress=False)
+
+
 @pytest.mark.parametrize(
     "function",
     [
+        lambda x: noise_of(x, batch_size=BATCH, elbo=SeedingRecord()),
         lambda x: noise_of(x, batch_size=BATCH, elbo=Seeding()),
         # Its values had an error of 0.
         lambda x: inf.compare_estimators(Watched(), x, [Seeding()], num_repeats=10),

@@ -10,11 +10,13 @@ from torch import Tensor
 from ppl_vae.containers import Data
 from ppl_vae.diagnostics.given import admitted
 from ppl_vae.errors import ModelError
-from ppl_vae.inference.pair.active_units import coordinates, expected_codes, needs_draws
+from ppl_vae.inference.pair.active_units import expected_codes, needs_draws
 from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
 from ppl_vae.inference.pair.evaluation import data_per_chunk, evaluating
+from ppl_vae.inference.pair.latent_coordinates import coordinates
 from ppl_vae.inference.pair.pair import PairLike
+from ppl_vae.inference.pair.prior_spread import prior_moments, prior_variance
 from ppl_vae.inference.pair.runs import run_terms
 from ppl_vae.inference.pair.validity import require_numbers
 from ppl_vae.randomness import derived_seed
@@ -29,7 +31,7 @@ REPRESENTATIONS = ("mean", "sample")
 def mean_and_sampled_codes(
     pair: PairLike, x: Data, num_draws: int = 10, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """The codes E q(z|x), and one draw of q(z|x), all latent sites one after the other: [N, U] each.
+    """The codes E q(z|x), one draw of q(z|x), and Var p(z), all latent sites one after the other: [N, U] or [U].
 
     Of a pair with global sites g they are those of q(z|x, g), its mean averaged over ``num_draws`` draws of g.
 
@@ -46,14 +48,15 @@ def mean_and_sampled_codes(
     given = admitted(pair, x, least=2)
     held = at_global_draws(given, num_draws, derived_seed(seed, CODES_STREAM, 1), INSTEAD)
     every = [_codes(each, num_draws, seed) for each in held or [given]]
-    mean = np.mean([codes["mean"] for codes in every], 0)
-    return {"mean": mean, "sample": every[0]["sample"]}
+    averaged = {name: np.mean([codes[name] for codes in every], 0) for name in ("mean", "prior_variance")}
+    return averaged | {"sample": every[0]["sample"]}
 
 
 def _codes(given: Conditioned, num_draws: int, seed: int) -> dict[str, NDArray[np.float64]]:
     """The codes of a pair of one level."""
     means: list[Tensor] = []
     draws: list[Tensor] = []
+    moments: list[Tensor] = []
     with evaluating(*given.programs, seed=derived_seed(seed, CODES_STREAM), device=given.x.device):
         few = run_terms(*given.programs, given[:2].batch)
         if not any(site.p is not None for site in few.sites.values()):
@@ -65,4 +68,6 @@ def _codes(given: Conditioned, num_draws: int, seed: int) -> dict[str, NDArray[n
             sites = [site for site in terms.sites.values() if site.p is not None]
             means.append(expected_codes(terms)[0])
             draws.append(torch.cat([coordinates(site.value)[0] for site in sites], -1))
-    return {name: torch.cat(parts).double().cpu().numpy() for name, parts in (("mean", means), ("sample", draws))}
+            moments.append(prior_moments(terms))
+    found = {"mean": torch.cat(means), "sample": torch.cat(draws), "prior_variance": prior_variance(moments)}
+    return {name: values.double().cpu().numpy() for name, values in found.items()}

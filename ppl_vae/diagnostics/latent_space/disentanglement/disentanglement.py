@@ -62,7 +62,8 @@ def run_disentanglement(
         learner: of DCI, "random-forest" or "gradient-boosting".
         votes: batches of the FactorVAE and beta-VAE scores, training and held out together.
         num_shuffles: how often factors are shuffled for the level by chance.
-        threshold: the variance of the mean code at or below which a dimension is inactive and left out.
+        threshold: the variance of the mean code, in units of the prior's, up to which a dimension is inactive and
+            left out.
         seed: of draws, splits, batches, learners and shuffles.
 
     Returns:
@@ -83,7 +84,8 @@ def run_disentanglement(
     if len(widths) > 1:
         raise ModelError(f"pairs: runs must have equally many latent dimensions, got {sorted(widths)}")
     codes = {name: np.stack([run[name] for run in coded]) for name in representations}
-    active = np.stack([active_dimensions(run["mean"], positive("threshold", threshold)) for run in coded])
+    threshold = positive("threshold", threshold)
+    active = np.stack([active_dimensions(run["mean"], threshold * run["prior_variance"]) for run in coded])
     return score_codes(
         codes,
         factors,
