@@ -29,6 +29,7 @@ from ppl_vae.display import card, with_error
 from ppl_vae.errors import DataError, ModelError, unknown_name
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.annealed import TEMPERATURES, annealed_evidence
+from ppl_vae.inference.evidence.haste import warn_of_haste
 from ppl_vae.inference.evidence.importance import delta_stderr, shared_deviation, weight_blocks
 from ppl_vae.inference.evidence.interval import NORMAL, evidence_interval
 from ppl_vae.inference.evidence.pareto import threshold
@@ -185,8 +186,9 @@ def log_evidence(
             (``inference.pair.covariates``), and log p(x|c) is estimated. Any container of
             ``ppl_vae.containers``; or batches, such as a DataLoader, of which one at a time is in memory.
         method: "importance" (a lower bound in expectation), "jackknife" (the same draws with their first-order
-            bias taken off, no bound), "ais" (annealed importance sampling, a lower bound in expectation), or
-            "exact" for a pair with a ``log_evidence(x)`` of its own.
+            bias taken off, no bound), "ais" (annealed importance sampling, a lower bound in expectation; where one
+            chain of a datum has most of the weight it warns that the walk was too fast), or "exact" for a pair with
+            a ``log_evidence(x)`` of its own.
         num_samples: importance draws per datum, 5000 by default; for "ais" chains per datum, 16 by default.
         memory_limit: bytes that the activations of a pass may take, roughly. Under Gaussian guides the
             importance bound does not depend on it but for rounding.
@@ -235,6 +237,7 @@ def log_evidence(
                 )
                 for number, each in enumerate(held or [given])
             ]  # fmt: skip
+        warn_of_haste(torch.cat([stderr for _, stderr in found]), chains)
         if not held:
             return Evidence(*found[0], method, chains)
         log_density = torch.stack([estimate for estimate, _ in found])

@@ -191,7 +191,7 @@ def require_cover(sites: Mapping[str, Site]) -> None:
             continue
         num_particles, *sizes = site.value.shape[:2] if site.standing is None else site.standing.batch
         try:
-            values = site.p.expand((min(num_particles, PRIOR_DRAWS), *sizes)).sample()
+            values = site.p.expand((_prior_draws(site.p, num_particles, len(sizes)), *sizes)).sample()
             # As many as the guide's bounds, which every particle may have of its own.
             values = values[torch.arange(num_particles, device=values.device) % len(values)]
         except NotImplementedError:
@@ -201,6 +201,12 @@ def require_cover(sites: Mapping[str, Site]) -> None:
                 f"site {name!r}: the guide's support is {name_of(own)} and the prior's is {name_of(prior)}: "
                 "importance weights never reach the rest, so they do not estimate log p(x)"
             )
+
+
+def _prior_draws(p: Distribution, num_particles: int, num_plates: int) -> int:
+    """How many draws of the prior are judged: few, but all where every particle has a prior of its own."""
+    own = len(p.batch_shape) > num_plates and p.batch_shape[0] > 1
+    return num_particles if own else min(num_particles, PRIOR_DRAWS)
 
 
 def _never_drawn(q: Distribution, p: Distribution) -> bool:
