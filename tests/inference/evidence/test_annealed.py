@@ -12,6 +12,7 @@ import ppl_vae as pv
 from ppl_vae.diagnostics import run_evidence, run_importance
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.evidence.annealed import annealed_weights, reverse_weights, sigmoid_schedule
+from ppl_vae.inference.evidence.haste import warn_of_haste
 from ppl_vae.inference.evidence.hmc import state_at
 from ppl_vae.inference.evidence.unconstrained import LatentPath
 from tests.inference.comparisons import CategoricalPair
@@ -253,6 +254,15 @@ def test_a_masked_latent_that_data_depend_on_is_not_annealed():
         LatentPath(model, model, torch.tensor([1.0, -1.0]))
 
 
+def test_the_error_of_one_chain_is_none():
+    with pytest.warns(UserWarning, match="of 1 of 3 data one of the 16 chains has most of the weight"):
+        warn_of_haste(torch.tensor([0.1, 0.9, 0.5]), 16)
+    warn_of_haste(torch.tensor([0.1, 0.6]), 16)
+    # Of two chains one weighs so much by chance.
+    warn_of_haste(torch.tensor([0.9]), 2)
+
+
+@pytest.mark.slow
 def test_a_walk_that_was_too_fast_says_that_its_error_is_none():
     """It was told as -41.1 +- 0.3 nats a datum, where -0.7 is right."""
     weight = torch.tensor([[1.0, 0.5], [0.2, -1.0], [0.3, 0.7]], dtype=torch.float64)
