@@ -26,7 +26,7 @@ def warn_of_haste(stderr: Tensor, num_chains: int) -> None:
             f"annealing: of {lost} of {len(stderr)} data one of the {num_chains} chains has most of the weight; "
             "log p(x) may be larger by any number of nats, and the stated error, at most 1, says nothing of it. "
             "Take more num_temperatures, or start='guide'",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
