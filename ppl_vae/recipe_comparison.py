@@ -96,8 +96,9 @@ def compare_recipes(
     Args:
         recipes: names, recipes of ``make``, (label, recipe), or (label, name, options) with options of ``make``; or
             a mapping from a label to a name, a recipe, or (name, options). A recipe is made anew for every seed, as
-            ``make`` was asked for it; one put together by hand starts from the weights that it has, so that seeds
-            are of batches and draws alone. One that needs num_data is given the size of the training split.
+            ``make`` was asked for it; one put together by hand, or changed by ``dataclasses.replace``, starts from
+            the weights that it has, so that seeds are of batches and draws alone. One that needs num_data is given
+            the size of the training split.
         data: has the two splits; the test split is used for judging only.
         seeds: each is that of the weights, the batches and the draws of a run.
         epochs: of every recipe; None leaves each its own.
@@ -187,7 +188,9 @@ def _contestant(entry: object) -> _Contestant:
 def _of_recipe(label: str, recipe: Recipe) -> _Contestant:
     if recipe.options is None:
         return _Contestant(label, recipe.name, by_hand=recipe)
-    return _Contestant(label, recipe.name, {k: v for k, v in recipe.options.items() if k != "seed"})
+    # Settings may have been changed where they stand.
+    options = {**recipe.options, **recipe.settings}
+    return _Contestant(label, recipe.name, {k: v for k, v in options.items() if k != "seed"})
 
 
 def _shown(entry: object) -> str:

@@ -1,5 +1,7 @@
 """``compare_recipes``: each number against another road to it, refusals by label, no run touches another."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -234,6 +236,28 @@ def test_a_recipe_put_together_by_hand_starts_from_its_own_weights():
     pv.fit(twin, small_data(), lr=0.01, epochs=2, batch_size=20, seed=0, device="cpu", progress=False)
     judged = evaluate(twin, small_data().test.x, num_particles=16, seed=0).summary()
     assert found["elbo"].item() == pytest.approx(judged["elbo"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_recipe_that_was_changed_after_it_was_made_is_not_made_again():
+    """What was replaced was left out: a beta of .001 had the rate of a beta of 1."""
+    made = pv.make("vae", (6,), lr=0.05, **SMALL)
+    light = replace(made, elbo=inf.Beta(inf.AnalyticKL(), beta=1e-3))
+    slow = pv.make("vae", (6,), **SMALL)
+    slow.settings["lr"] = 1e-9
+    found = compare([("made", made), ("light", light), ("slow", slow)], seeds=(0,), epochs=2)
+    assert found["rate"].sel(recipe="light").item() > 2 * found["rate"].sel(recipe="made").item()
+    data = small_data()
+    untrained = pv.make("vae", (6,), data=data.train.x, seed=0, **SMALL)
+    expected = evaluate(untrained, data.test.x, num_particles=16, seed=0).summary()["elbo"]
+    assert found["elbo"].sel(recipe="slow").item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_recipe_with_a_part_replaced_is_one_put_together_by_hand():
+    made = pv.make("vae", (6,), **SMALL)
+    assert made.options == SMALL
+    assert replace(made, elbo=inf.Beta(inf.AnalyticKL(), beta=2.0)).options is None
+    assert replace(made, settings={}).options is None
 
 
 def test_a_mapping_may_name_recipes():

@@ -20,14 +20,24 @@ class Recipe:
         vae: the pair of programs.
         elbo: the objective.
         settings: arguments of ``fit``.
-        options: what ``make`` was given, to make it again with another seed; None for one put together by hand.
+        options: what ``make`` was given, to make it again with another seed; None for one put together by hand, as
+            by ``dataclasses.replace``, which ``make`` would not make again.
     """
 
     name: str
     vae: Any
     elbo: Objective
     settings: Mapping[str, object]
-    options: Mapping[str, object] | None = None
+    options: Mapping[str, object] | None = field(default=None, init=False)
+
+    @classmethod
+    def made(
+        cls, name: str, vae: Any, elbo: Objective, settings: Mapping[str, object], options: Mapping[str, object]
+    ) -> Recipe:
+        """One that ``make`` makes again from the options."""
+        recipe = cls(name, vae, elbo, settings)
+        object.__setattr__(recipe, "options", options)
+        return recipe
 
     def _repr_html_(self) -> str:
         objective = {"objective": " ".join(repr(self.elbo).split()), "settings": self.settings}

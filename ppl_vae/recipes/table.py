@@ -81,7 +81,7 @@ def make(name: str, event_shape: tuple[int, ...], data: Tensor | None = None, **
     elbo = _objective(name, row, vae, elbo, objective)
     if data is not None and isinstance(vae, VAE):
         vae.initialise(data, seed=parts.get("seed") or 0)
-    return Recipe(name, vae, elbo, {**row.settings, **settings}, dict(options))
+    return Recipe.made(name, vae, elbo, {**row.settings, **settings}, dict(options))
 
 
 def _objective(

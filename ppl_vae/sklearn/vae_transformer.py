@@ -26,14 +26,16 @@ from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.pair.evaluation import data_per_chunk
 from ppl_vae.inference.pair.given_noise import GivenNoise, is_gaussian
 from ppl_vae.inference.pair.runs import run_terms
+from ppl_vae.inference.training.preparation import DEFAULT_VALIDATION_FRACTION
 from ppl_vae.models import VAE
 from ppl_vae.networks import Architecture
 from ppl_vae.randomness import seeded
-from ppl_vae.recipes import list_recipes, make
-from ppl_vae.recipes.table import option_names
+from ppl_vae.recipes import RECIPES, Recipe, make, option_names
 from ppl_vae.sklearn.content_noise import content_noise, content_seed
 
 FLOATS = (np.float64, np.float32)
+# Of a recipe that says nothing of its data: columns of a table are numbers.
+LIKELIHOOD = "gaussian"
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -45,10 +47,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     Args:
         latent_dim: the number of codes L.
         recipe: one of ``pv.list_recipes()`` whose model is a VAE.
-        likelihood: as of ``VAE``; "bernoulli" for binary features.
-        network: as of ``VAE``.
-        prior: as of ``VAE``.
-        posterior: as of ``VAE``.
+        likelihood: as of ``VAE``; "bernoulli" for binary features. None takes the recipe's, and "gaussian" where it
+            has none of its own.
+        network: as of ``VAE``; None takes the recipe's.
+        prior: as of ``VAE``; None takes the recipe's.
+        posterior: as of ``VAE``; None takes the recipe's.
         event_shape: what a row is reshaped to, such as (1, 28, 28); None keeps it flat.
         options: further options of the recipe, such as {"beta": 4.0}.
         epochs: passes over the data; None takes the recipe's.
@@ -74,10 +77,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         latent_dim: int = 2,
         *,
         recipe: str = "vae",
-        likelihood: str | Mapping[str, object] = "gaussian",
-        network: str | Architecture = "mlp",
-        prior: str | Mapping[str, object] = "standard",
-        posterior: str | Mapping[str, object] = "diagonal",
+        likelihood: str | Mapping[str, object] | None = None,
+        network: str | Architecture | None = None,
+        prior: str | Mapping[str, object] | None = None,
+        posterior: str | Mapping[str, object] | None = None,
         event_shape: Sequence[int] | None = None,
         options: Mapping[str, object] | None = None,
         epochs: int | None = 50,
@@ -113,14 +116,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise DataError("X: a value does not fit single precision; scale the features first")
         x = torch.from_numpy(np.array(rows, dtype=np.float32)).reshape(-1, *shape)
         recipe = make(self.recipe, shape, data=x, **self._recipe_options())
+        if self.batch_size is not None:
+            integer("batch_size", self.batch_size)
         if not isinstance(recipe.vae, VAE):
             raise ModelError(f"recipe {self.recipe!r} makes a {type(recipe.vae).__name__}, which has no one code z")
-        given = None if self.batch_size is None else integer("batch_size", self.batch_size)
         result = fit_pair(
             recipe,
             x,
             epochs=self.epochs,
-            batch_size=None if given is None else min(given, len(x)),
+            batch_size=None if self.batch_size is None else min(self.batch_size, _num_training(recipe, len(x))),
             lr=self.lr,
             device="cpu",
             seed=self.seed_,
@@ -216,7 +220,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return shape
 
     def _recipe_options(self) -> dict[str, object]:
-        parts: dict[str, object] = {
+        """What was asked for, beside which the recipe keeps its own parts."""
+        asked = {
             "latent_dim": self.latent_dim,
             "seed": self.seed_,
             "likelihood": self.likelihood,
@@ -224,7 +229,16 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             "prior": self.prior,
             "posterior": self.posterior,
         }
-        if self.recipe in list_recipes():
+        parts = {name: part for name, part in asked.items() if part is not None}
+        if self.recipe in RECIPES:
+            if "likelihood" not in RECIPES[self.recipe].parts:
+                parts.setdefault("likelihood", LIKELIHOOD)
             # A recipe of another kind of model is refused as such, and not for an argument that it does not take.
             parts = {name: part for name, part in parts.items() if name in option_names(self.recipe)["parts"]}
         return parts | dict(self.options or {})
+
+
+def _num_training(recipe: Recipe, num_data: int) -> int:
+    """The rows that are left to train on where a recipe's patience sets some aside, as ``fit`` does."""
+    aside = max(1, round(DEFAULT_VALIDATION_FRACTION * num_data)) if recipe.settings.get("patience") else 0
+    return num_data - aside

@@ -15,6 +15,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import ppl_vae as pv
 from ppl_vae.errors import DataError, ModelError
+from ppl_vae.recipes import RECIPES
 
 TINY = {"epochs": 2, "num_samples": 8}
 
@@ -122,6 +123,27 @@ def test_a_seed_gives_the_same_codes_and_a_recipe_its_options(data):
     beta.fit(data)
     np.testing.assert_array_equal(beta.transform(data), clone(beta).fit(data).transform(data))
     assert beta.transform(data).std(0).max() < 0.5 < plain.transform(data).std(0).max()
+
+
+@pytest.mark.parametrize("name", ["ppca", "sigma-vae", "full-covariance-vae", "vamp-vae", "iwae"])
+def test_a_recipe_keeps_the_parts_that_nobody_asked_to_change(name, data):
+    """They were those of a plain VAE: a "ppca" had a hidden layer and a noise of 1."""
+    kept = pv.sklearn.VAETransformer(recipe=name, random_state=0, **TINY).fit(data[:8]).vae_
+    own = {} if "likelihood" in RECIPES[name].parts else {"likelihood": "gaussian"}
+    assert repr(kept) == repr(pv.make(name, (5,), latent_dim=2, **own).vae.double())
+
+
+@pytest.mark.slow
+def test_a_recipe_that_sets_rows_aside_has_batches_of_the_others():
+    """The batch of all rows was told to be larger than the data."""
+    rows = np.random.default_rng(0).uniform(size=(20, 64))
+    images = pv.sklearn.VAETransformer(recipe="conv-vae", event_shape=(1, 8, 8), random_state=0, epochs=1).fit(rows)
+    assert images.vae_.model.likelihood.name == "bernoulli-relaxed"
+
+
+def test_parts_that_are_asked_for_take_the_place_of_a_recipes(data):
+    asked = pv.sklearn.VAETransformer(recipe="ppca", network="mlp", likelihood="student-t", **TINY).fit(data).vae_
+    assert repr(asked) == repr(pv.make("ppca", (5,), network="mlp", likelihood="student-t").vae.double())
 
 
 def test_mistakes_are_named(data):

@@ -39,7 +39,7 @@ def check_collapse(numbers: xr.Dataset) -> Verdict:
     # One that is active and one that is not are enough for "doubtful", whatever the others are.
     if not clear.all() and not ((clear & active).any() and (clear & ~active).any()):
         level = "unknown"
-    which = _which(numbers.get("latent", xr.DataArray(range(len(active)))).to_numpy()[idle], active)
+    which = _which(numbers, idle, len(active))
     words = f"{active.sum()} of {len(active)} latent dimensions are active{which}."
     information = float(numbers["mutual_information"])
     if not math.isnan(information):
@@ -82,8 +82,12 @@ def _why_not(table: xr.Dataset) -> str:
     return "within two standard errors of the threshold"
 
 
-def _which(idle: np.ndarray, active: np.ndarray) -> str:
-    if not len(idle) or len(idle) == len(active):
+def _which(table: xr.Dataset, idle: np.ndarray, count: int) -> str:
+    """Name the idle ones of ``count`` dimensions; of several sites as the table numbers them, with their site."""
+    if not len(idle) or len(idle) == count:
         return ""
-    shown = ", ".join(f"z{index + 1}" for index in idle[:8])
-    return f"; idle: {shown}{', ...' if len(idle) > 8 else ''}"
+    numbers = table["latent"].to_numpy() if "latent" in table.coords else np.arange(count)
+    sites = table["latent_site"].to_numpy() if "latent_site" in table.coords else np.full(count, "z")
+    several = len(set(sites)) > 1
+    shown = [f"latent {numbers[i]} ({sites[i]})" if several else f"z{numbers[i] + 1}" for i in idle[:8]]
+    return f"; idle: {', '.join(shown)}{', ...' if len(idle) > 8 else ''}"

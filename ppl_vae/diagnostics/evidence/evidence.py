@@ -23,6 +23,7 @@ from ppl_vae.diagnostics.importance.importance import run_importance
 from ppl_vae.diagnostics.verdict import ERRORS, Level, Verdict, require_finite, require_numbers, require_table
 from ppl_vae.errors import DataError, ModelError
 from ppl_vae.inference.evidence.evidence import log_evidence
+from ppl_vae.inference.evidence.haste import haste_untold
 from ppl_vae.inference.pair.admission import together
 from ppl_vae.inference.pair.at_global import at_global_draws
 from ppl_vae.inference.pair.conditioned import Conditioned
@@ -109,10 +110,16 @@ def _table(by_position: Pair, given: Conditioned, weights: xr.Dataset, walk: _Wa
     count, few = len(given), tuple(part[: walk.num_annealed] for part in given.batch)
     annealed, why_not = np.full((2, count), np.nan), ""
     try:
-        some = together(few)
-        walked = log_evidence(
-            by_position, some, "ais", walk.num_chains, seed=walk.seed, num_temperatures=walk.num_temperatures
-        )
+        # The verdict says where annealing was too fast.
+        with haste_untold():
+            walked = log_evidence(
+                by_position,
+                together(few),
+                "ais",
+                walk.num_chains,
+                seed=walk.seed,
+                num_temperatures=walk.num_temperatures,
+            )
         found = torch.stack([walked.per_datum, walked.per_datum_stderr])
         annealed[:, : found.shape[1]] = found.cpu().numpy()
     except ModelError as refusal:

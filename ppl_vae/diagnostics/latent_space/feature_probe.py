@@ -2,7 +2,8 @@ r"""Codes as features: the accuracy of a linear classifier on them when few labe
 
 All training data are seen by the model, labels by the classifier alone: a logistic regression on n labelled codes,
 over random subsets of n, and on other features (pixels, say) from the very same subsets (Alain & Bengio 2016;
-Kingma, Mohamed, Rezende & Welling 2014, model M1). Features are scaled to unit variance over the training data.
+Kingma, Mohamed, Rezende & Welling 2014, model M1). Features have mean 0 and variance 1 over the training data, so
+that units and offsets do not matter.
 
 Alain & Bengio 2016, https://arxiv.org/abs/1610.01644; Kingma et al. 2014, https://arxiv.org/abs/1406.5298.
 """
@@ -22,8 +23,8 @@ from ppl_vae.errors import DataError
 from ppl_vae.renamed import by_keyword
 
 MOST_STEPS = 5000
-# A feature that does not vary is left as it is.
-LEAST_SCALE = 1e-6
+# A feature whose spread is less than this share of its largest value does not vary, and keeps its scale.
+LEAST_SCALE = 1e-12
 
 
 @by_keyword("seed")
@@ -99,10 +100,13 @@ def _subset(generator: np.random.Generator, y: np.ndarray, size: int) -> np.ndar
 
 
 def _scaled(pair: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Features of training and held-out data about the training mean, in units of the training spread."""
     train, test = (part.detach().flatten(1).double().cpu().numpy() for part in pair)
-    scale = train.std(0)
-    scale[scale < LEAST_SCALE] = 1.0
-    return train / scale, test / scale
+    centre = train.mean(0)
+    scale = (train - centre).std(0)
+    # The rounding of a mean is no spread.
+    scale[scale <= LEAST_SCALE * np.abs(train).max(0, initial=0.0)] = 1.0
+    return (train - centre) / scale, (test - centre) / scale
 
 
 def _accuracy(train: np.ndarray, test: np.ndarray, y: Tensor, y_test: Tensor, chosen: np.ndarray) -> float:

@@ -63,6 +63,8 @@ def run_interpolation(
             "path: expected [S, N, *event_shape] with S of at least 3 and x1, x2 [N, *event_shape] with N of at "
             f"least 2, got {list(latent.shape)}, {list(start.shape)} and {list(end.shape)}"
         )
+    # Integers, as binary pixels may be stored, have nothing between them.
+    start, end = start.to(latent.dtype), end.to(latent.dtype)
     times = torch.linspace(0, 1, len(latent), dtype=start.dtype, device=start.device)
     straight = torch.stack([torch.lerp(start, end, t) for t in times])
     binary = bool(((start == 0) | (start == 1)).all() and ((end == 0) | (end == 1)).all())

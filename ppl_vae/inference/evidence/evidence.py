@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
@@ -25,10 +25,12 @@ from torch import Tensor
 from ppl_vae.arrays import Array
 from ppl_vae.checks import integer
 from ppl_vae.containers import Data
+from ppl_vae.declared import declared
 from ppl_vae.display import card, with_error
 from ppl_vae.errors import DataError, ModelError, unknown_name
 from ppl_vae.inference.estimators.importance_weighted import log_mean_exp
 from ppl_vae.inference.evidence.annealed import TEMPERATURES, annealed_evidence
+from ppl_vae.inference.evidence.haste import warn_of_haste
 from ppl_vae.inference.evidence.importance import delta_stderr, shared_deviation, weight_blocks
 from ppl_vae.inference.evidence.interval import NORMAL, evidence_interval
 from ppl_vae.inference.evidence.pareto import threshold
@@ -55,6 +57,7 @@ from ppl_vae.randomness import derived_seed
 Method = Literal["importance", "jackknife", "ais", "exact"]
 IMPORTANCE_DRAWS, CHAINS = 5000, 16
 EVIDENCE, PREDICTIVE = "log p(x)", "posterior predictive log E_q(g) p(x | g)"
+SCORE = "reconstruction score and no log p(x), since the likelihood is no density"
 ANNEALING = ("num_global", "num_leapfrog", "num_temperatures", "start")
 GLOBAL_DRAWS = 16
 INSTEAD = "method 'importance' takes such a pair"
@@ -80,7 +83,8 @@ class Evidence:
         mean_stderr: the Monte-Carlo error of the mean where the data share draws of global sites, or random numbers
             that the model draws outside its sample sites, so that their errors are not independent; else None.
         quantity: what is estimated, in words: log p(x), or of a pair with global sites g the posterior predictive
-            log E_q(g) p(x_n | g), which for data that q(g) was fitted to is no evidence.
+            log E_q(g) p(x_n | g), which for data that q(g) was fitted to is no evidence. Of a likelihood that is no
+            density, as the relaxed Bernoulli, a score that is comparable with others of its kind alone.
     """
 
     per_datum: Tensor
@@ -185,8 +189,9 @@ def log_evidence(
             (``inference.pair.covariates``), and log p(x|c) is estimated. Any container of
             ``ppl_vae.containers``; or batches, such as a DataLoader, of which one at a time is in memory.
         method: "importance" (a lower bound in expectation), "jackknife" (the same draws with their first-order
-            bias taken off, no bound), "ais" (annealed importance sampling, a lower bound in expectation), or
-            "exact" for a pair with a ``log_evidence(x)`` of its own.
+            bias taken off, no bound), "ais" (annealed importance sampling, a lower bound in expectation; where one
+            chain of a datum has most of the weight it warns that the walk was too fast), or "exact" for a pair with
+            a ``log_evidence(x)`` of its own.
         num_samples: importance draws per datum, 5000 by default; for "ais" chains per datum, 16 by default.
         memory_limit: bytes that the activations of a pass may take, roughly. Under Gaussian guides the
             importance bound does not depend on it but for rounding.
@@ -215,6 +220,37 @@ def log_evidence(
         raise ModelError(f"method {method!r} takes no {', '.join(sorted(annealing))}")
     if method == "exact":
         return _exact(pair, x, y)
+    likelihood = declared(_Observed, as_pair(pair).model).likelihood
+    found = _estimated(pair, x, method, num_samples, memory_limit, y, progress, seed, annealing)
+    return found if declared(_Density, likelihood).is_density else replace(found, quantity=SCORE)
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """The optional attribute of a program by which it says what its likelihood is."""
+
+    likelihood: object = None
+
+
+@dataclass(frozen=True)
+class _Density:
+    """The optional attribute of a likelihood by which it says that it is none."""
+
+    is_density: bool = True
+
+
+def _estimated(
+    pair: PairLike,
+    x: Data | Iterable[object],
+    method: Method,
+    num_samples: int | None,
+    memory_limit: int,
+    y: Array | None,
+    progress: bool | None,
+    seed: int,
+    annealing: dict[str, Any],
+) -> Evidence:
+    """Estimate by draws or by annealing."""
     if is_stream(x):
         require_own_labels(y)
         return _of_stream(as_pair(pair), x, method, num_samples, seed, memory_limit, annealing)
@@ -235,6 +271,7 @@ def log_evidence(
                 )
                 for number, each in enumerate(held or [given])
             ]  # fmt: skip
+        warn_of_haste(torch.cat([stderr for _, stderr in found]), chains)
         if not held:
             return Evidence(*found[0], method, chains)
         log_density = torch.stack([estimate for estimate, _ in found])
@@ -276,7 +313,7 @@ def _of_stream(
         parts.append(
             log_evidence(rule.pair, given, method, num_samples, seed=own, memory_limit=memory_limit, **annealing)
         )
-        if parts[-1].quantity != EVIDENCE:
+        if parts[-1].quantity == PREDICTIVE:
             raise ModelError(WHOLE_SET)
         if not number:
             require_parts(rule.pair, given, own)

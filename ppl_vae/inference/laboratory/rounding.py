@@ -31,6 +31,9 @@ def rounding(model: Program, guide: Program, weights: Weights, x: Tensor) -> tup
         guide: its guide.
         weights: of the pair.
         x: [N, *event_shape].
+
+    Raises:
+        ModelError: neither program's densities move with a parameter.
     """
     with seeded(derived_seed(0, ROUNDING_STREAM), x.device):
         terms = _terms(model, guide, x)
@@ -38,6 +41,8 @@ def rounding(model: Program, guide: Program, weights: Weights, x: Tensor) -> tup
         if (whole := terms.whole) is not None:
             of_set = (whole.log_likelihood, whole.log_prior, whole.log_guide)
             densities += [density / terms.num_total for density in of_set]
+        if not any(density.requires_grad for density in densities):
+            raise ModelError("the densities depend on no parameter: there is no gradient to compare")
         named = weights.named_parameters()
         norms = dict.fromkeys(named, 0.0)
         for density in densities:

@@ -115,6 +115,15 @@ def test_the_exact_posterior_has_equal_weights_and_no_tail():
     np.testing.assert_allclose(statistics["ess"], 200, rtol=1e-6)
 
 
+def test_equal_weights_of_many_draws_are_told_as_equal():
+    """numpy's sum over 4000 draws rounds by 4e-13: weights that differ by 1e-14 had a tail, and a k-hat of -1.8."""
+    lg = linear_gaussian(guide="exact")
+    x = draw_data(lg, 6) + 1.0
+    statistics = pv.inference_data(lg, x, num_samples=4000, num_predictive=1)["sample_stats"]
+    assert (statistics["exact"] == 1).all()
+    assert statistics["khat"].isnull().all()
+
+
 def test_khat_is_that_of_psislw(drawn):
     statistics = groups(drawn)["sample_stats"]
     with warnings.catch_warnings():

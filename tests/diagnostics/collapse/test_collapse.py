@@ -99,6 +99,24 @@ def test_a_collapsed_unit_is_pointed_at_and_no_other():
     assert "idle: z2." in verdict.words
 
 
+def test_idle_dimensions_of_several_sites_are_named_with_their_site():
+    """A pair of the sites "a" and "w" was told of an idle "z3", which it does not have."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            a = pyro.sample("a", dist.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("w", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(a, 0.3), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("a", dist.Normal(0.9 * x, 0.3))
+            pyro.sample("w", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
+
+    x = torch.randn(100, generator=torch.Generator().manual_seed(0))
+    assert "; idle: latent 1 (w), latent 2 (w)." in check_collapse(run_collapse((model, guide), x)).words
+
+
 def test_a_fully_collapsed_guide_tells_nothing():
     lg = planted("collapsed")
     table = run_collapse(lg, draw_data(lg, 100))

@@ -69,3 +69,20 @@ def test_what_does_not_fit_is_refused_by_name(labelled, change, message):
     features, y, y_test = labelled
     with pytest.raises(DataError, match=message):
         run_feature_probe(**{"features": features, "y": y, "y_test": y_test} | change)
+
+
+def test_units_and_offsets_of_features_do_not_matter(labelled):
+    """Features of 1e-8 were left as they are, and those about 1e5 were not centred: both were at chance."""
+    (features, y, y_test), moved = labelled, {}
+    for name, scale, offset in (("as they are", 1.0, 0.0), ("small", 1e-8, 0.0), ("far off", 1.0, 1e5)):
+        moved[name] = tuple(scale * part.double() + offset for part in features["apart"])
+    accuracy = run_feature_probe(moved, y, y_test, num_labels=(100,), num_subsets=2)["accuracy"].to_numpy()
+    np.testing.assert_allclose(accuracy, accuracy[:1].repeat(3, 0), atol=1e-3)
+    assert accuracy.min() > 0.75
+
+
+def test_a_feature_that_does_not_vary_tells_nothing(labelled):
+    (train, test), (y, y_test) = labelled[0]["apart"], labelled[1:]
+    still = tuple(torch.cat([part, torch.full((len(part), 1), 0.1)], 1) for part in (train, test))
+    table = run_feature_probe({"five": (train, test), "six": still}, y, y_test, num_labels=(100,), num_subsets=2)
+    np.testing.assert_allclose(*table["accuracy"].to_numpy(), atol=1e-3)

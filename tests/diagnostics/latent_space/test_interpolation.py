@@ -29,6 +29,14 @@ def test_the_numbers_are_those_of_the_closed_form():
     assert (numbers["sag"] < 0).all()
 
 
+def test_binary_pixels_may_be_integers():
+    vae = pv.VAE((6,), 2)
+    x = torch.randint(2, (8, 6), generator=torch.Generator().manual_seed(0))
+    path = vae.interpolate(x[:4].float(), x[4:].float(), num_steps=3)
+    found = [run_interpolation(vae, path, *ends, num_samples=20) for ends in (x.split(4), x.float().split(4))]
+    xr.testing.assert_equal(*found)
+
+
 @pytest.mark.slow
 def test_a_latent_path_beats_blended_digits_and_a_path_of_noise_does_not():
     ds = pv.load_dataset("digits", binarize="threshold")

@@ -1,6 +1,7 @@
 """Annealing with exact transitions is a Riemann sum; with HMC it is judged by closed forms and quadrature."""
 
 import math
+import warnings
 
 import pyro
 import pytest
@@ -8,8 +9,10 @@ import torch
 from pyro import distributions as dist
 
 import ppl_vae as pv
+from ppl_vae.diagnostics import run_evidence, run_importance
 from ppl_vae.errors import ModelError
 from ppl_vae.inference.evidence.annealed import annealed_weights, reverse_weights, sigmoid_schedule
+from ppl_vae.inference.evidence.haste import warn_of_haste
 from ppl_vae.inference.evidence.hmc import state_at
 from ppl_vae.inference.evidence.unconstrained import LatentPath
 from tests.inference.comparisons import CategoricalPair
@@ -249,3 +252,26 @@ def test_a_masked_latent_that_data_depend_on_is_not_annealed():
 
     with pytest.raises(ModelError, match="site 'w' is masked for data whose 'x' is not, and depends on it"):
         LatentPath(model, model, torch.tensor([1.0, -1.0]))
+
+
+def test_the_error_of_one_chain_is_none():
+    with pytest.warns(UserWarning, match="of 1 of 3 data one of the 16 chains has most of the weight"):
+        warn_of_haste(torch.tensor([0.1, 0.9, 0.5]), 16)
+    warn_of_haste(torch.tensor([0.1, 0.6]), 16)
+    # Of two chains one weighs so much by chance.
+    warn_of_haste(torch.tensor([0.9]), 2)
+
+
+@pytest.mark.slow
+def test_a_walk_that_was_too_fast_says_that_its_error_is_none():
+    """It was told as -41.1 +- 0.3 nats a datum, where -0.7 is right."""
+    weight = torch.tensor([[1.0, 0.5], [0.2, -1.0], [0.3, 0.7]], dtype=torch.float64)
+    lg = pv.LinearGaussianVAE(weight, torch.zeros(3, dtype=torch.float64), 0.005)
+    x = draw_data(lg, 4)
+    with pytest.warns(UserWarning, match="one of the 16 chains has most of the weight"):
+        found = pv.log_evidence(lg, x, "ais", num_temperatures=5)
+    assert found.mean + 5 < lg.log_evidence(x).mean()
+    assert found.per_datum_stderr.max() > 0.7
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run_evidence(lg, x, run_importance(lg, x, 100), 2, num_temperatures=2)

@@ -232,3 +232,16 @@ def test_over_such_draws_batches_have_their_evidence_too():
     found = pv.log_evidence((conjugate, shaken), [x[:3], x[3:]], num_samples=4000)
     assert found.quantity == "log p(x)"
     assert abs(found.mean - dist.Normal(0.0, 2**0.5).log_prob(x).mean().item()) < 4 * found.stderr
+
+
+def test_a_score_is_not_told_as_a_log_density():
+    """Of grey pixels under the relaxed Bernoulli it was told as "log p(x)"."""
+    x = torch.rand(6, 4, generator=torch.Generator().manual_seed(0))
+    relaxed, normalised = (
+        pv.VAE((4,), 2, likelihood=name) for name in ("bernoulli-relaxed", "continuous-bernoulli")
+    )
+    for data in (x, [x[:3], x[3:]]):
+        found = pv.log_evidence(relaxed, data, num_samples=10)
+        assert found.quantity.startswith("reconstruction score and no log p(x)")
+        assert pv.log_evidence(normalised, data, num_samples=10).quantity == "log p(x)"
+    assert "reconstruction score" in found._repr_html_()

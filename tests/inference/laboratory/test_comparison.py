@@ -399,3 +399,21 @@ def test_groups_are_made_of_trainable_parameters():
             compare(lg, x, ["analytic-kl"], num_repeats=2, parameters=parameters)
     with pytest.raises(ModelError, match="parameters must map names of groups"):
         compare(lg, x, ["analytic-kl"], num_repeats=2, parameters=[lg.guide.posterior.offset])
+
+
+def test_a_pair_whose_densities_move_with_no_parameter_is_named():
+    """Torch ended it: "element 0 of tensors does not require grad"."""
+    x = torch.zeros(3)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros_like(x), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        pyro.param("unused", torch.tensor(0.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 1.0))
+
+    with pytest.raises(ModelError, match="the densities depend on no parameter"):
+        pv.compare_estimators((model, guide), x, ["score-function"])

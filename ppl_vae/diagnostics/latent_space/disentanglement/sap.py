@@ -4,7 +4,8 @@ r"""The separated attribute predictability (Kumar, Sattigeri & Balakrishnan 2018
     SAP = mean over factors of the difference between its two largest S_ij
 
 Of a continuous factor S is the squared correlation; of levels the held-out accuracy of a linear support vector
-machine (C = 0.01, classes balanced, as disentanglement_lib has it). The identity is not worth 1: the second best
+machine (C = 0.01, classes balanced, as disentanglement_lib has it) on the code less its mean: the machine's penalty
+takes in the intercept, so that a code far from 0 would tell less. The identity is not worth 1: the second best
 code has the accuracy of chance, and one line does not set an inner level apart.
 """
 
@@ -41,6 +42,7 @@ def _accuracy(coded: Coded, code: int, factor: int) -> float:
     from sklearn.svm import LinearSVC
 
     (train, test), z, levels = coded.halves, coded.codes[:, [code]], coded.factors.levels[:, factor]
+    z = z - z[train].mean()
     if len(np.unique(levels[train])) < 2:
         return 0.0
     machine = LinearSVC(C=0.01, class_weight="balanced", random_state=coded.seed % 2**32)

@@ -103,6 +103,14 @@ def test_equal_counts_make_equal_bins(noise):
 
 
 @pytest.mark.slow
+def test_sap_does_not_see_where_codes_lie(identity):
+    """Of codes about 5 it was .34 where .59 is right: the machine's penalty takes in its intercept."""
+    some = np.arange(600)
+    codes, factors = identity.codes[some], identity.factors.take(some)
+    moved = [score("sap", Coded(codes + offset, factors)) for offset in (0.0, 5.0, 100.0)]
+    np.testing.assert_allclose(moved, moved[0], atol=2e-3)
+
+
 def test_sap_and_explicitness_are_those_of_scikit_learn(rotated):
     (train, test), levels = rotated.halves, rotated.factors.levels
     accuracy, areas = np.zeros((3, 3)), []
