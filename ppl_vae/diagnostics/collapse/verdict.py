@@ -25,11 +25,12 @@ def check_collapse(numbers: xr.Dataset) -> Verdict:
     Raises:
         DataError: the numbers are none of ``run_collapse``, or the variances are NaN or infinite.
     """
-    columns = ("active", "posterior_mean_variance", "posterior_mean_variance_stderr", "prior_variance")
+    columns = ("active", "posterior_mean_variance", "posterior_mean_variance_stderr")
     names = (*columns, "mutual_information", "log_num_data")
     require_table("table", numbers, "run_collapse", names, ("latent",))
-    for name in ("posterior_mean_variance", "prior_variance", "log_num_data"):
+    for name in ("posterior_mean_variance", "log_num_data"):
         require_finite("table", name, numbers[name])
+    require_finite("table", "prior_variance", _prior_variance(numbers))
     if not numbers["mutual_information"].isnull():
         require_finite("table", "mutual_information_stderr", numbers["mutual_information_stderr"])
     active = numbers["active"].to_numpy()
@@ -71,9 +72,14 @@ def check_collapse(numbers: xr.Dataset) -> Verdict:
 
 def _clear(table: xr.Dataset) -> np.ndarray:
     """Mark the dimensions more than two standard errors from the threshold, on either side: [U]."""
-    limit = table.attrs["threshold"] * table["prior_variance"].to_numpy()
+    limit = table.attrs["threshold"] * np.asarray(_prior_variance(table))
     distance = abs(table["posterior_mean_variance"].to_numpy() - limit)
     return np.asarray(distance > ERRORS * table["posterior_mean_variance_stderr"].to_numpy())
+
+
+def _prior_variance(table: xr.Dataset) -> xr.DataArray:
+    """The variance of the prior by dimension; 1 in a table that was kept before there was one."""
+    return table["prior_variance"] if "prior_variance" in table else xr.ones_like(table["posterior_mean_variance"])
 
 
 def _why_not(table: xr.Dataset) -> str:
