@@ -157,7 +157,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         A row's draws are a function of its content, so that its score does not depend on the other rows. Draws of
         different rows are independent; equal rows get equal scores, with one and the same Monte-Carlo error. The
         error of a mean over rows is that of its distinct ones, however often they are repeated. In
-        ``log_evidence`` equal data have draws of their own, and errors that are stated.
+        ``log_evidence`` equal data have draws of their own, and errors that are stated. Under a likelihood that is
+        no density, "bernoulli-relaxed", it is a score that no other likelihood's can be compared with.
         """
         x, dtype = self._admitted(X)
         num_samples = integer("num_samples", self.num_samples)
