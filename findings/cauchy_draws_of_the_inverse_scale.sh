@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # PreliZ's Cauchy(3, 0.5) has draws around 6 of scale 2: location and scale are divided by the scale.
 #
-# The guess, before a scan of PreliZ's laws: moments, quantiles, densities and draws of one law agree. Of this law that is:
+# The guess, before a scan of PreliZ's laws: moments, quantiles, densities and draws of one law agree. Of this law
+#   that is:
 #   draws have the location as their median and the scale as half of the distance of their quartiles.
 # What was seen: the quartiles of 200,000 draws of Cauchy(3, .5) are 3.99, 5.99 and 7.99 where 2.5, 3 and 3.5 are right,
 #   those of Cauchy(0, 2) lie at -.5 and .5 where -2 and 2 are right. With scale 1 the draws are right, and cdf, ppf and

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # PreliZ's Mixture.logpdf is the weighted mean of log densities, 17 nats off, beside a right pdf.
 #
-# The guess, before a scan of PreliZ's laws: moments, quantiles, densities and draws of one law agree. Of this law that is:
+# The guess, before a scan of PreliZ's laws: moments, quantiles, densities and draws of one law agree. Of this law
+#   that is:
 #   logpdf is the logarithm of pdf.
 # What was seen: for .4 N(0, 1) + .6 N(3, .5) logpdf at -1 is -19.90 where -2.34 is right, at 3 -2.30 where -.73 is; the
 #   exponential of it has a mass of .19. It is .4 log p1 + .6 log p2. cdf, logcdf and pdf are right.
