@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # NMF.reconstruction_err_ under a Kullback-Leibler loss is the square root of twice the divergence: 23.9 for 286.9.
 #
-# The guess of who reads the page, written before the run by one who already suspected a root: the attribute is the beta-divergence between the data and W H, as its page says, so that
-#   the error of two sets of rows is the sum of theirs and minus it is, up to a constant of the data, a Poisson
-#   log-likelihood.
+# The guess of who reads the page, written before the run by one who already suspected a root: the attribute is the
+#   beta-divergence between the data and W H, as its page says, so that the error of two sets of rows is the sum of
+#   theirs and minus it is, up to a constant of the data, a Poisson log-likelihood.
 # What was seen: with beta_loss "kullback-leibler" and "itakura-saito" it is sqrt(2 D), in NMF and in MiniBatchNMF. For
 #   the Frobenius loss this is the norm, which the page names. Data stacked upon themselves have 33.9 where 47.9, twice
 #   that of once, is right for any reading that adds up over rows.

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The cdf of statsmodels' KDEMultivariate of ordered data stops at .89, however far above the data it is asked.
 #
-# The guess, before a scan of estimators: mass and cdf agree. Of this one that is, put into words after .89 was seen at
-#   the largest level and before it was asked for above: cdf is the sum of pdf up to the point, and reaches 1 far above all data, as that of
-#   continuous data does.
+# The guess, before a scan of estimators: mass and cdf agree. Of this one that is, put into words after .89 was seen
+#   at the largest level and before it was asked for above: cdf is the sum of pdf up to the point, and reaches 1 far
+#   above all data, as that of continuous data does.
 # What was seen: for 500 data at 0, 1, 2 and 3 and a bandwidth of .3 the cdf is .892 at 3, at 10 and at 100, where the
 #   sums of pdf are .942, 1 and 1. At 0 it is .195 where .244 is: the mass that the kernel has beyond the levels seen is
 #   left out. With a bandwidth of .5 it stops at .764. Continuous data are right.

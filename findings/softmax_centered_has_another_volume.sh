@@ -2,9 +2,9 @@
 # A logistic normal by TensorFlow Probability's SoftmaxCentered has a mass of 1 / sqrt(k) where its Dirichlet has 1.
 #
 # The guess, before a scan of bijectors: log-determinants agree with the Jacobian. Of this one that is, put into words
-#   after the scan's figures and before those below: a normal pushed through SoftmaxCentered has a density of mass 1 over the free coordinates of
-#   the simplex, in which Dirichlet's is stated, as one pushed through IteratedSigmoidCentered has, so that a bound with
-#   such a guide and a Dirichlet prior lies below the evidence.
+#   after the scan's figures and before those below: a normal pushed through SoftmaxCentered has a density of mass 1
+#   over the free coordinates of the simplex, in which Dirichlet's is stated, as one pushed through
+#   IteratedSigmoidCentered has, so that a bound with such a guide and a Dirichlet prior lies below the evidence.
 # What was seen: the mass is .577 for three categories and .447 for five; times sqrt(k) it is 1. With no data at
 #   all, where the evidence is exactly 0, the bound of a guide under a Dirichlet(1, 1, 1) prior is above 0 by up to
 #   log(3) / 2. IteratedSigmoidCentered, made for the same simplex, has a mass of 1.
