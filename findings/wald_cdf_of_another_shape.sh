@@ -9,8 +9,7 @@
 # Why it matters: first-passage and reaction times are what the law is for, and those are censored: each censored time
 #   counts with the probability of another law. Integrate the density, or take scipy's invgauss(mu / lam, scale=lam).
 # Versions: PyMC 5.28.5, pytensor 2.38.3, numpy 2.4.6, scipy 1.17.1. Source: the page states the density in mu and lam;
-#   Wald.logcdf in pymc/distributions/continuous.py has the formula of statmod's pinvgauss, whose second parameter is a
-#   dispersion, with lam in place of 1 / lam.
+#   Wald.logcdf in pymc/distributions/continuous.py has lam where 1 / lam belongs.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
