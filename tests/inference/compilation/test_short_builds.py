@@ -2,12 +2,14 @@
 
 import contextlib
 import gc
+import importlib
 import threading
 
 import pytest
 import torch
 from torch._inductor import codecache
 from torch._inductor.cpu_vec_isa import VecISA
+from torch._inductor.dtype_propagation import DtypePropagationOpsHandler
 
 from ppl_vae.inference.compilation.short_builds import short_builds
 
@@ -26,6 +28,28 @@ def test_all_is_as_it_was_after_a_compilation_that_failed(collects):
     finally:
         (gc.enable if was else gc.disable)()
     assert before == (codecache._worker_compile_cpp, VecISA.check_build)
+
+
+def test_rules_of_types_are_written_down_once():
+    """torch has one object of them, and fills it again wherever somebody asks for it."""
+    importlib.import_module("torch._inductor.lowering")
+    before = DtypePropagationOpsHandler.__init__
+    with short_builds():
+        rules = DtypePropagationOpsHandler()
+        kept = vars(rules)["add"]
+        assert vars(DtypePropagationOpsHandler())["add"] is kept
+    assert DtypePropagationOpsHandler.__init__ is before
+    assert vars(DtypePropagationOpsHandler())["add"] is not kept
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_what_the_compiler_leaves_when_it_is_loaded_counts_as_old(loads, monkeypatch):
+    """Python would else search two million objects at once, which stay."""
+    monkeypatch.setattr("ppl_vae.inference.compilation.short_builds.COMPILER", "no.such" if loads else "torch")
+    with short_builds():
+        made = [[] for _ in range(1000)]
+    young = {id(each) for generation in (0, 1) for each in gc.get_objects(generation)}
+    assert any(id(each) in young for each in made) != loads
 
 
 class Builder:

@@ -80,6 +80,7 @@ def weights(result):
 def test_labels_stay_beside_their_data_in_every_kind_of_step(mode, monkeypatch):
     """Under the labels of other data the ELBO would be lower by hundreds of nats; all modes take the same steps."""
     monkeypatch.setattr(LOOP_CHOICE, lambda *_: inf.compilation.step_choice.Choice(mode, ""))
+    # Asked for by name, so that the run waits for the compiler.
     result = train(fitting_pair(), labelled_data(), lr=1e-3, compile=mode == "compiled" or "auto")
     assert result.manifest["compile"] == mode
     assert (result.history["train_elbo"] > -15).all()
