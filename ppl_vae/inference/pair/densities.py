@@ -124,37 +124,40 @@ def _normal(base: Normal, value: Tensor, event_dim: int) -> Tensor:
 
 def _bernoulli(base: Bernoulli, value: Tensor, event_dim: int) -> Tensor:
     logits = base.logits
-    found = _by_products(logits, value, event_dim)
-    if found is not None:
-        return found
+    shape = torch.broadcast_shapes(value.shape, logits.shape)
+    event = shape[len(shape) - event_dim :]
+    plain = logits.device.type == "cpu" and logits.dtype in LINEAR and value.dtype == logits.dtype
+    if not plain or value.shape[-event_dim:] != event or not FEWEST <= event.numel() <= MOST or is_recording():
+        return _by_softplus(logits, value, event_dim)
+    crisp = ((value == 0) | (value == 1)).flatten(-event_dim).all(-1)
+    if not bool(crisp.any()):
+        return _by_softplus(logits, value, event_dim)
+    density, kept = _by_products(logits, value, event)
+    lost = ~(kept & crisp)
+    # Row by row, so that no datum's digits depend on another's.
+    if bool(lost.any()):
+        density[lost] = _by_softplus(logits.expand(shape)[lost], value.expand(shape)[lost], event_dim)
+    return density
+
+
+def _by_softplus(logits: Tensor, value: Tensor, event_dim: int) -> Tensor:
     cost = torch.nn.functional.softplus(logits, threshold=LINEAR.get(logits.dtype, 20.0))
     fits = torch.broadcast_shapes(value.shape, cost.shape) == cost.shape and value.dtype == cost.dtype
     cost = cost.addcmul_(value, logits, value=-1) if fits else cost - value * logits
     return _event_sum(cost, event_dim).neg_()
 
 
-def _by_products(logits: Tensor, value: Tensor, event_dim: int) -> Tensor | None:
-    """The density of values 0 and 1, by a logarithm of every few probabilities' product.
-
-    None where it is of no use, or a product is too small a number.
-    """
-    shape = torch.broadcast_shapes(value.shape, logits.shape)
-    size = shape[-event_dim:].numel() if event_dim else 1
-    plain = logits.device.type == "cpu" and logits.dtype in LINEAR and value.dtype == logits.dtype
-    if not plain or not FEWEST <= size <= MOST or is_recording():
-        return None
-    signs = 2 * value - 1
-    if not bool((signs.abs() == 1).all()):
-        return None
-    rows = (logits * signs).sigmoid_().reshape(-1, size)
-    products, rest = rows.split([size - size % FACTORS, size % FACTORS], -1)
+def _by_products(logits: Tensor, value: Tensor, event: torch.Size) -> tuple[Tensor, Tensor]:
+    """The densities [*batch] of values 0 and 1, and of which of them no product is too small a number."""
+    chances = (logits * (2 * value - 1)).sigmoid_()
+    batch, size = chances.shape[: -len(event)], event.numel()
+    products, rest = chances.reshape(-1, size).split([size - size % FACTORS, size % FACTORS], -1)
     while products.shape[1] > size // FACTORS:
         one, other = products.chunk(2, -1)
         products = one.mul_(other)
     products[:, : rest.shape[1]] *= rest
-    if not bool((products >= torch.finfo(products.dtype).tiny).all()):
-        return None
-    return _event_sum(products.log(), 1).view(shape[:-event_dim])
+    kept = products.amin(-1) >= torch.finfo(products.dtype).tiny
+    return _event_sum(products.log(), 1).view(batch), kept.view(batch)
 
 
 def _event_sum(values: Tensor, event_dim: int) -> Tensor:

@@ -71,6 +71,20 @@ def test_saturated_images_lose_less_than_the_sum_of_their_pixels_does():
     np.testing.assert_allclose(found.double(), truth, atol=784 * 2.0**-23, rtol=1e-5)
 
 
+def test_no_digit_of_an_image_depends_on_another_image():
+    """One of them is grey, and the pixels of another are so badly off that their product would vanish."""
+    logits, x = 3 * drawn(K, N, 64).float(), (drawn(N, 64) < 0).float()
+    x[1, 5] = 0.5
+    logits[:, 2] = 30 * (1 - 2 * x[2])
+    with torch.no_grad(), pyro.validation_enabled(False):
+        p = dist.Bernoulli(logits=logits).to_event(1)
+        together = log_density(p, x)
+        alone = [log_density(dist.Bernoulli(logits=logits[:, n]).to_event(1), x[n]) for n in range(N)]
+        expected = p.log_prob(x)
+    assert torch.equal(together, torch.stack(alone, 1))
+    np.testing.assert_allclose(together.double(), expected.double(), rtol=1e-6, atol=1e-5)
+
+
 def test_images_can_be_recorded():
     logits, x = drawn(K, N, 64), (drawn(N, 64) < 0).double()
     with torch.no_grad(), pyro.validation_enabled(False):
